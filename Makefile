@@ -1,0 +1,42 @@
+# The set-up happens by itself, once: every target that needs it asks for the stamp.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+export MLFLOW_DISABLE_TELEMETRY := true
+export HF_HUB_DISABLE_TELEMETRY := 1
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help setup demo test check fix bench golden clean
+
+help: ## show the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
+
+$(STAMP): pyproject.toml constraints.txt .ci/setup
+	@.ci/setup $(PYTHON) $(VENV)
+	@touch $@
+
+setup: $(STAMP) ## make .venv with everything the other targets need
+
+demo: $(STAMP) ## train on real text and show what it brought (DEMO="--small" for a quick look)
+	@$(BIN)/python -m pipelines.docstrings.demo $(DEMO)
+
+test: $(STAMP) ## run the tests
+	@$(BIN)/pytest $(TESTS)
+
+check: $(STAMP) ## lint, format and types
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+fix: $(STAMP) ## repair what the linter can
+	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+bench: $(STAMP) ## measure ours beside the alternative (NAME=... for one); writes build/bench.json
+	@$(BIN)/python -m tests.benchmarks $(NAME)
+
+golden: $(STAMP) ## rewrite the golden files, for a review of their difference
+	@EMBEDSTEP_GOLDEN=rewrite $(BIN)/pytest -q -k golden
+
+clean: ## remove what the targets have made
+	rm -rf $(VENV) build outputs .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,32 @@
+"""A declarative training step for sentence-transformers. Read `embedstep.step` for the walk of a request.
+
+The names below are promised; they are looked up on use, so that `import embedstep` costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from embedstep.errors import EmbedstepError
+    from embedstep.request.loading import load_request
+    from embedstep.request.schema import TrainRequest
+    from embedstep.result import StepResult
+    from embedstep.step import plan_step, run_step
+
+__version__ = "0.1.0"
+__all__ = ["EmbedstepError", "StepResult", "TrainRequest", "__version__", "load_request", "plan_step", "run_step"]
+
+_HOMES = {
+    "EmbedstepError": "embedstep.errors",
+    "StepResult": "embedstep.result",
+    "TrainRequest": "embedstep.request.schema",
+    "load_request": "embedstep.request.loading",
+    "plan_step": "embedstep.step",
+    "run_step": "embedstep.step",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'embedstep' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,5 @@
+"""`python -m embedstep` is the command line."""
+
+from embedstep.cli import main
+
+main()

@@ -1,0 +1,187 @@
+"""What can be checked only with the data read: columns, losses, evaluators, samplers and sizes, without torch."""
+
+import difflib
+import shutil
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from embedstep.data.facts import DatasetFacts
+from embedstep.errors import CannotStartError, Problem
+from embedstep.evaluators import check_evaluator
+from embedstep.hub import is_on_hub
+from embedstep.losses import check_loss, innermost
+from embedstep.plan import Plan, evaluates_loss
+from embedstep.request.schema import TrainRequest
+
+
+def check_with_data(request: TrainRequest, facts: Sequence[DatasetFacts]) -> list[Problem]:
+    """Return every problem between the request and its data."""
+    return [
+        *model_is_there(request),
+        *losses_fit(request, facts),
+        *evaluators_fit(request, facts),
+        *samplers_fit(request, facts),
+        *prompts_name_something(request, facts),
+    ]
+
+
+def check_plan(request: TrainRequest, plan: Plan) -> list[Problem]:
+    """Return every problem that only shows in the plan: no steps, too few rows, an unknown metric."""
+    return [
+        *processes_fit(plan),
+        *there_are_steps(request, plan),
+        *evaluation_is_possible(plan),
+        *best_metric_is_known(request, plan),
+    ]
+
+
+def check_machine(request: TrainRequest, plan: Plan, output: Path) -> None:
+    """Check what a run needs of the machine, before a process is started for it.
+
+    Raises:
+        CannotStartError: an extra is not installed, or the disk has no room for the model and its checkpoints.
+    """
+    for package, extra in (("sentence_transformers", "train"), ("mlflow", "mlflow")):
+        if find_spec(package) is None and (extra == "train" or request.tracking.kind == extra):
+            raise CannotStartError(f"{package} is not installed; pip install 'embedstep[{extra}]'")
+    needed, free = disk_space_needed(request, plan), shutil.disk_usage(output).free
+    if needed > free:
+        raise CannotStartError(
+            f"{output} has {_gigabytes(free)} free, and the model with its checkpoints needs about "
+            f"{_gigabytes(needed)}; choose another --output, or write save_total_limit or save_strategy: no"
+        )
+
+
+def disk_space_needed(request: TrainRequest, plan: Plan) -> int:
+    """Estimate the bytes that a run writes: the model once, and three times its size for each checkpoint that is kept.
+
+    A checkpoint holds the weights and, unless `save_only_model`, AdamW's two moments of each. The size is that of the
+    weights on disk where the model is a folder; an id on the hub, or a model made anew, counts as 0.
+    """
+    source = Path(plan.fetched_model or request.model.path or request.model.static or "").expanduser()
+    size = sum(file.stat().st_size for file in source.rglob("*.safetensors")) if source.is_dir() else 0
+    kept = min(len(plan.checkpoints), request.arguments.save_total_limit or len(plan.checkpoints))
+    return size * (1 + kept * (1 if request.arguments.save_only_model else 3))
+
+
+def _gigabytes(amount: int) -> str:
+    return f"{amount / 1e9:.1f} GB"
+
+
+def model_is_there(request: TrainRequest) -> Iterator[Problem]:
+    """A model that is named by a path must be there; an id is looked up on the hub when the step starts."""
+    field = "path" if request.model.path else "static"
+    source = Path(str(request.model.path or request.model.static)).expanduser()
+    if is_on_hub(request.model):
+        return
+    if not source.exists():
+        yield Problem(f"model.{field}", f"{source} is not there")
+    elif source.is_dir() and not any((source / name).exists() for name in ("modules.json", "config.json")):
+        yield Problem(f"model.{field}", f"{source} holds no model: neither modules.json nor config.json is in it")
+    elif source.is_file() and (request.model.path or source.suffix != ".json"):
+        yield Problem(f"model.{field}", f"{source} is a file; name the folder of a saved model")
+
+
+def processes_fit(plan: Plan) -> Iterator[Problem]:
+    """More processes than GPUs would share one, and each would be slower than alone."""
+    on_cpu = any(entry.name == "use_cpu" and entry.value for entry in plan.ledger)
+    if not on_cpu and plan.world_size > plan.gpus:
+        yield Problem(
+            "launch.processes_per_node", f"is {plan.world_size}, and {plan.gpus} GPUs are visible; write auto"
+        )
+
+
+def losses_fit(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[Problem]:
+    """Each loss gets the columns and labels that it needs, in training and in evaluation."""
+    for item in facts:
+        loss = request.loss_of(item.name)
+        if loss is None or (item.split == "eval" and not evaluates_loss(request, item.name)):
+            continue
+        place = "loss" if "*" in request.loss else f"loss.{item.name}"
+        yield from check_loss(loss, item, place)
+
+
+def evaluators_fit(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[Problem]:
+    """Each evaluator gets the columns that it needs."""
+    by_name = {item.name: item for item in facts if item.split == "eval"}
+    for index, evaluator in enumerate(request.evaluators):
+        if evaluator.dataset in by_name:
+            yield from check_evaluator(evaluator, by_name[evaluator.dataset], f"evaluators.{index}")
+
+
+def samplers_fit(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[Problem]:
+    """A batch sampler and a loss must want the same of a batch."""
+    sampler = request.arguments.batch_sampler
+    for item in facts:
+        loss = request.loss_of(item.name)
+        kind = innermost(loss) if loss else None
+        if item.split != "train" or kind is None:
+            continue
+        if kind.needs_label_groups and sampler != "group_by_label":
+            yield Problem(
+                "arguments.batch_sampler",
+                f"is {sampler}, but {kind.name} learns only from rows that share a label in one batch; "
+                "write group_by_label",
+            )
+        if kind.needs_label_groups and len(item.label_values) == 1:
+            yield Problem(f"data.train.{item.name}", f"has one label only, from which {kind.name} can learn nothing")
+        if sampler == "group_by_label" and item.label != "integer":
+            yield Problem(
+                "arguments.batch_sampler",
+                f"is group_by_label, but data.train.{item.name} has no column of whole numbers as label",
+            )
+
+
+def prompts_name_something(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[Problem]:
+    """Prompts go by role or by dataset; a key that is neither would add no prompt, in silence."""
+    prompts = request.arguments.prompts
+    if not isinstance(prompts, dict):
+        return
+    roles = {role for item in facts for role in item.inputs}
+    names = {item.name for item in facts}
+    for key, value in prompts.items():
+        if key not in roles | names:
+            known = ", ".join(sorted(roles | names))
+            yield Problem(f"arguments.prompts.{key}", f"is neither a role nor a dataset; known are {known}")
+        for role in value.keys() - roles if isinstance(value, dict) else ():
+            yield Problem(f"arguments.prompts.{key}.{role}", f"is not a role; known are {', '.join(sorted(roles))}")
+
+
+def there_are_steps(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
+    """A dataset smaller than one batch of every process trains nothing."""
+    size = request.arguments.per_device_train_batch_size
+    for item in plan.datasets:
+        if item.split == "train" and not item.batches:
+            yield Problem(
+                f"data.train.{item.name}",
+                f"has {item.rows} rows, fewer than one batch of {size}; write a smaller per_device_train_batch_size",
+            )
+    batches = sum(item.batches or 0 for item in plan.datasets if item.split == "train")
+    if batches and not plan.steps_per_epoch:
+        rows = sum(item.rows for item in plan.datasets if item.split == "train")
+        yield Problem(
+            "data.train",
+            f"gives 0 steps an epoch: {rows} rows are {batches} batches of {size} for {plan.world_size} processes; "
+            "write a smaller per_device_train_batch_size, or fewer processes",
+        )
+
+
+def evaluation_is_possible(plan: Plan) -> Iterator[Problem]:
+    """Each process needs at least one row to evaluate."""
+    for item in plan.datasets:
+        if item.split == "eval" and item.rows < plan.world_size:
+            yield Problem(f"data.eval.{item.name}", f"has {item.rows} rows for {plan.world_size} processes")
+
+
+def best_metric_is_known(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
+    """A metric that no evaluation produces would end the run at its first evaluation."""
+    given = request.arguments.metric_for_best_model
+    if given is None and not request.arguments.load_best_model_at_end:
+        return
+    name = given or "loss"
+    if f"eval_{name.removeprefix('eval_')}" in plan.metrics:
+        return
+    near = difflib.get_close_matches(name, plan.metrics, n=1, cutoff=0.3)
+    hint = f"did you mean {near[0]}?" if near else "there is no evaluation"
+    yield Problem("arguments.metric_for_best_model", f"{name!r} is not among the metrics of this run; {hint}")

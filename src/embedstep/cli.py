@@ -1,0 +1,161 @@
+"""The command line: one verb, one function, each a few lines over `step`."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from embedstep import __version__
+from embedstep.errors import OK, EmbedstepError, RefusedError
+
+_Command = Callable[..., None]
+
+
+def _request_options(command: _Command) -> _Command:
+    """Add what every verb that reads a request takes."""
+    command = click.option(
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="SECTION.KEY=VALUE",
+        help="Set one value over the document, such as --set arguments.learning_rate=2e-5. Can be repeated.",
+    )(command)
+    return click.argument("request", metavar="REQUEST")(command)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="embedstep")
+def main() -> None:
+    r"""Train a sentence-transformers model from one request file.
+
+    REQUEST is a YAML or JSON file, or - for standard input.
+
+    \b
+    Examples:
+      embedstep check request.yaml
+      embedstep plan request.yaml --set arguments.num_train_epochs=1
+      embedstep run request.yaml --output outputs/docs
+      embedstep schema > request.schema.json
+
+    \b
+    Exit codes:
+      0   a verified model and result.json are there
+      1   training failed
+      2   the request or the data was refused: do not retry
+      3   could not start (a package, a server or disk space is missing): retry
+      4   out of memory: do not retry unchanged
+      75  interrupted: retry
+    """
+
+
+@main.command()
+@_request_options
+def check(request: str, overrides: tuple[str, ...]) -> None:
+    r"""Check a request and its data. Needs no torch and no GPU.
+
+    \b
+    Examples:
+      embedstep check request.yaml
+      cat request.yaml | embedstep check -
+    """
+    from embedstep import console, step
+    from embedstep.request.loading import read_request
+
+    with _errors_shown(request):
+        plan = step.plan_step(read_request(request, overrides))
+        click.echo(f"{request}: good, {console.in_one_line(plan)}")
+
+
+@main.command()
+@_request_options
+@click.option("--json", "as_json", is_flag=True, help="Print the whole plan as JSON.")
+def plan(request: str, overrides: tuple[str, ...], as_json: bool) -> None:
+    r"""Show what a run would do: rows, batches, steps, evaluations, metrics. Needs no torch and no GPU.
+
+    \b
+    Examples:
+      embedstep plan request.yaml
+      embedstep plan request.yaml --json | jq .train_steps
+      embedstep plan request.yaml --set launch.processes_per_node=4
+    """
+    from embedstep import console, step
+    from embedstep.request.loading import read_request
+
+    with _errors_shown(request):
+        planned = step.plan_step(read_request(request, overrides))
+        if as_json:
+            click.echo(json.dumps(planned.to_json(), indent=2))
+        else:
+            console.show_plan(planned)
+
+
+@main.command()
+@_request_options
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Output folder. Without it: arguments.output_dir, else outputs/ and the name of the request file.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace a finished model in the output folder.")
+def run(request: str, overrides: tuple[str, ...], output: Path | None, overwrite: bool) -> None:
+    r"""Train, and leave a verified model, metrics and result.json in the output folder.
+
+    \b
+    Examples:
+      embedstep run request.yaml
+      embedstep run request.yaml --output outputs/docs --overwrite
+      embedstep run request.yaml --set launch.processes_per_node=2 --set arguments.max_steps=100
+    """
+    from embedstep import console, step
+    from embedstep.request.loading import read_request
+
+    with _errors_shown(request):
+        loaded = read_request(request, overrides)
+        folder = output or _default_output(request, loaded.arguments.output_dir)
+        result = step.run_step(loaded, folder, overwrite=overwrite)
+        console.show_result(result, request)
+    sys.exit(result.exit_code)
+
+
+@main.command()
+def schema() -> None:
+    r"""Print the JSON Schema of a request, for an editor to complete and check by.
+
+    \b
+    Example:
+      embedstep schema > request.schema.json
+    """
+    from embedstep.request.schema import TrainRequest
+
+    click.echo(json.dumps(TrainRequest.model_json_schema(), indent=2))
+
+
+def _default_output(request: str, output_dir: str | None) -> Path:
+    if output_dir is not None:
+        return Path(output_dir).expanduser()
+    return Path("outputs") / ("request" if request == "-" else Path(request).stem)
+
+
+@contextmanager
+def _errors_shown(request: str) -> Iterator[None]:
+    """End in the code of an error that embedstep raised on purpose, with its sentences and no traceback."""
+    try:
+        yield
+    except EmbedstepError as error:
+        from embedstep import console
+
+        problems: list[Any] = list(error.problems) if isinstance(error, RefusedError) else [error]
+        console.show_problems(request, problems)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # The reader of our output has left, as `head` does; that is no failure of ours.
+        sys.stderr.close()
+        sys.exit(OK)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""What a cell may hold: kinds of columns, one Arrow type for each kind, and what makes a cell empty.
+
+Files spell the same values in many types (dictionary, large or view strings, small integers, decimals). Everything
+after reading sees the one type of the column's kind, so rows from different formats compare equal.
+"""
+
+from __future__ import annotations  # arrays take type parameters in hints alone
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.compute
+import pyarrow.types as pt
+
+from embedstep.data.facts import ColumnKind
+
+# The hints of pyarrow want to know each array's type beforehand; here it is known only when running.
+_compute: Any = pyarrow.compute
+
+TYPES: dict[ColumnKind, pa.DataType] = {
+    "text": pa.string(),
+    "texts": pa.list_(pa.string()),
+    "integer": pa.int64(),
+    "number": pa.float64(),
+    "numbers": pa.list_(pa.float64()),
+}
+NAMES: dict[ColumnKind, str] = {
+    "text": "text",
+    "texts": "lists of texts",
+    "integer": "integers",
+    "number": "numbers",
+    "numbers": "lists of numbers",
+}
+Kind = ColumnKind | Literal["empty"]
+
+
+def kind_of(dtype: pa.DataType) -> Kind | None:
+    """Return the kind of a column of type `dtype`, `empty` for a column of nulls, or None for any other type."""
+    if pt.is_dictionary(dtype):
+        return kind_of(dtype.value_type)
+    if pt.is_list(dtype) or pt.is_large_list(dtype) or pt.is_fixed_size_list(dtype):
+        return _kind_of_lists(kind_of(dtype.value_type))
+    if pt.is_string(dtype) or pt.is_large_string(dtype) or pt.is_string_view(dtype):
+        return "text"
+    if pt.is_integer(dtype) or pt.is_boolean(dtype):
+        return "integer"
+    if pt.is_floating(dtype) or pt.is_decimal(dtype):
+        return "number"
+    return "empty" if pt.is_null(dtype) else None
+
+
+def _kind_of_lists(elements: Kind | None) -> Kind | None:
+    match elements:
+        case "text":
+            return "texts"
+        case "integer" | "number":
+            return "numbers"
+        case "empty":
+            return "empty"
+        case _:
+            return None
+
+
+def canonical(array: pa.Array[Any], kind: ColumnKind) -> pa.Array[Any]:
+    """Return `array` in the one type of `kind`.
+
+    Raises:
+        pyarrow.ArrowInvalid: a value does not fit, such as an unsigned integer above 2**63.
+    """
+    if isinstance(array, pa.DictionaryArray):
+        return canonical(array.dictionary_decode(), kind)
+    if pt.is_null(array.type) or kind_of(array.type) == "empty":
+        return pa.array([None] * len(array), TYPES[kind])
+    wanted: pa.Array[Any] = array if array.type == TYPES[kind] else array.cast(TYPES[kind])
+    return wanted
+
+
+def incomplete(array: pa.Array[Any], kind: ColumnKind) -> pa.BooleanArray:
+    """Return for each cell of a canonical array whether it is empty.
+
+    Empty are null, NaN, text without a visible character, a list without elements, and a list with an empty element.
+    """
+    empty: pa.BooleanArray
+    match kind:
+        case "text":
+            blank = _compute.or_(_compute.equal(_compute.binary_length(array), 0), _compute.utf8_is_space(array))
+            empty = _compute.fill_null(blank, True)
+        case "integer" | "number":
+            empty = _compute.is_null(array, nan_is_null=True)
+        case "texts":
+            empty = _incomplete_lists(array, "text")
+        case "numbers":
+            empty = _incomplete_lists(array, "number")
+    return empty
+
+
+def _incomplete_lists(array: pa.Array[Any], element: ColumnKind) -> pa.BooleanArray:
+    without_elements: pa.BooleanArray = _compute.fill_null(_compute.equal(_compute.list_value_length(array), 0), True)
+    bad_elements = incomplete(_compute.list_flatten(array), element)
+    if not _compute.any(bad_elements).as_py():
+        return without_elements
+    parents = set(_compute.list_parent_indices(array).filter(bad_elements).to_pylist())
+    either: pa.BooleanArray = _compute.or_(without_elements, pa.array([row in parents for row in range(len(array))]))
+    return either
+
+
+def fixed_bytes(array: pa.Array[Any], width: int) -> memoryview:
+    """Return the values of an array without nulls as bytes, `width` bytes for each."""
+    values = array.buffers()[1]
+    if values is None:
+        return memoryview(b"")
+    return memoryview(values)[array.offset * width : (array.offset + len(array)) * width]
+
+
+def row_lists(columns: Sequence[pa.Array[Any]]) -> pa.Array[Any]:
+    """Return one list of numbers for each row out of several float64 columns without nulls."""
+    rows, width = len(columns[0]), len(columns)
+    values = memoryview(bytearray(8 * rows * width)).cast("d")
+    for position, column in enumerate(columns):
+        values[position::width] = fixed_bytes(column, 8).cast("d")
+    elements = pa.Array.from_buffers(pa.float64(), rows * width, [None, pa.py_buffer(values)])
+    return pa.ListArray.from_arrays(pa.array(range(0, rows * width + 1, width), pa.int32()), elements)

@@ -1,0 +1,158 @@
+"""From the columns that are there and the roles that were asked to the kind of each column, over all files.
+
+Every way in which columns and roles do not fit is found here, before any row is read, so that one look at the files
+reports all of them.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+import pyarrow as pa
+
+from embedstep.data.cells import NAMES, TYPES, Kind, kind_of
+from embedstep.data.facts import ColumnKind
+from embedstep.data.formats import TEXT_FORMATS, read_batches
+from embedstep.data.roles import Role
+from embedstep.data.sources import DataFile
+from embedstep.data.table import TableSchema
+from embedstep.errors import Problem, RefusedError
+
+_ALLOWED: dict[str, tuple[ColumnKind, ...]] = {
+    "anchor": ("text",),
+    "positive": ("text", "texts"),
+    "negative": ("text", "texts"),
+    "label": ("integer", "number", "numbers"),
+}
+_NEEDED = {
+    "anchor": "an anchor is text",
+    "positive": "a positive is text or a list of texts",
+    "negative": "a negative is text or a list of texts",
+    "label": "a label is a number or a list of numbers",
+}
+_SHOWN_VALUES = 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """One file and its columns."""
+
+    file: DataFile
+    schema: TableSchema
+
+
+def column_kinds(where: str, sources: Sequence[Source], roles: Sequence[Role]) -> dict[str, ColumnKind]:
+    """Return the kind of each asked column by its name in the source.
+
+    Args:
+        where: the dataset's place in the request.
+        sources: all files of the dataset.
+        roles: the asked columns, each named once.
+
+    Raises:
+        RefusedError: with every column that is missing, stands there twice, differs between the files, or is of a
+            kind that its role does not take.
+    """
+    kinds: dict[str, ColumnKind] = {}
+    problems: list[Problem] = []
+    several_labels = sum(role.key == "label" for role in roles) > 1
+    for role in roles:
+        fault = _missing(role, sources) or _twice(role, sources)
+        if not fault:
+            kind, fault = _common_kind(role, sources)
+            fault = fault or _unfit(where, role, kind, sources, several_labels=several_labels)
+            if kind is not None:
+                kinds[role.column] = "number" if role.key == "label" and several_labels else kind
+        if fault:
+            problems.append(Problem(f"{where}.columns.{role.key}", fault))
+    if problems:
+        raise RefusedError(problems)
+    return kinds
+
+
+def reading_types(source: Source, kinds: Mapping[str, ColumnKind]) -> dict[str, pa.DataType]:
+    """Return the type with which each asked column of a text file is read: its own one if it is of the right kind."""
+    own = source.schema.types
+    return {column: own[column] if kind_of(own[column]) == kind else TYPES[kind] for column, kind in kinds.items()}
+
+
+def unnamed_columns(sources: Sequence[Source], roles: Sequence[Role]) -> tuple[str, ...]:
+    """Return the columns of all files that no role names, in the order in which they are met."""
+    named = {role.column for role in roles}
+    return tuple(dict.fromkeys(name for source in sources for name in source.schema.names if name not in named))
+
+
+def _missing(role: Role, sources: Sequence[Source]) -> str:
+    lacking = [source for source in sources if role.column not in source.schema.names]
+    if not lacking:
+        return ""
+    names = lacking[0].schema.names
+    more = f" (nor have {len(lacking) - 1} more files)" if len(lacking) > 1 else ""
+    listed = ", ".join(names) or "none"
+    return (
+        f"{lacking[0].file.name} has no column {role.column!r}{more}; its columns are {listed}{_nearest(role, names)}"
+    )
+
+
+def _nearest(role: Role, names: Sequence[str]) -> str:
+    by_folded = {name.strip().casefold(): name for name in reversed(names)}
+    near = get_close_matches(role.column.strip().casefold(), by_folded, n=1)
+    return f"; did you mean {by_folded[near[0]]!r}?" if near else ""
+
+
+def _twice(role: Role, sources: Sequence[Source]) -> str:
+    for source in sources:
+        if source.schema.names.count(role.column) > 1:
+            return f"{source.file.name} has more than one column {role.column!r}; a column's name stands there once"
+    return ""
+
+
+def _common_kind(role: Role, sources: Sequence[Source]) -> tuple[ColumnKind | None, str]:
+    """Return the kind that the column has in all files, and what is wrong when there is none."""
+    first: dict[Kind | None, Source] = {}
+    for source in sources:
+        first.setdefault(kind_of(source.schema.types[role.column]), source)
+    first.pop("empty", None)
+    if set(first) == {"integer", "number"} and all(source.file.format in TEXT_FORMATS for source in sources):
+        return "number", ""
+    if not first:
+        return None, f"column {role.column!r} has no value in any row; {_NEEDED[role.key]}"
+    if len(first) > 1:
+        (one, here), (other, there) = list(first.items())[:2]
+        known = [
+            f"{_kind_name(kind, role, source)} in {source.file.name}" for kind, source in ((one, here), (other, there))
+        ]
+        return None, f"column {role.column!r} holds {known[0]} and {known[1]}; all files need the same"
+    (kind, source), *_ = first.items()
+    if kind is None or kind == "empty":
+        return None, f"column {role.column!r} holds {_kind_name(kind, role, source)}; {_NEEDED[role.key]}"
+    return kind, ""
+
+
+def _kind_name(kind: Kind | None, role: Role, source: Source) -> str:
+    if kind is None or kind == "empty":
+        return f"values of type {source.schema.types[role.column]}"
+    return NAMES[kind]
+
+
+def _unfit(where: str, role: Role, kind: ColumnKind | None, sources: Sequence[Source], *, several_labels: bool) -> str:
+    if kind is None:
+        return ""
+    if role.key == "label" and kind == "text":
+        shown = ", ".join(repr(value) for value in _first_texts(where, role, sources))
+        return f"column {role.column!r} holds text ({shown}); a label is a number, and classes are numbered from 0"
+    if kind not in _ALLOWED[role.key]:
+        return f"column {role.column!r} holds {NAMES[kind]}; {_NEEDED[role.key]}"
+    if role.key == "label" and several_labels and kind == "numbers":
+        return f"column {role.column!r} holds lists of numbers; several label columns hold one number each"
+    return ""
+
+
+def _first_texts(where: str, role: Role, sources: Sequence[Source]) -> list[str]:
+    """Return the first different texts of a column; none when the file breaks, as there is a problem already."""
+    with suppress(RefusedError):
+        for batch in read_batches(where, sources[0].file, {role.column: pa.string()}):
+            texts = dict.fromkeys(str(value) for value in batch.column(0).drop_null().to_pylist())
+            return list(texts)[:_SHOWN_VALUES]
+    return []

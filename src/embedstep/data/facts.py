@@ -1,0 +1,48 @@
+"""What is known of a dataset once its rows were read: all that the plan and the checks need, without the rows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Split = Literal["train", "eval"]
+ColumnKind = Literal["text", "texts", "integer", "number", "numbers"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DatasetFacts:
+    """One named dataset after reading.
+
+    Attributes:
+        split: `train` or `eval`.
+        name: name in the request.
+        rows: complete rows that are kept.
+        columns: kind of each kept column by its role name (`anchor`, `positive`, `negative` or `negative_1`...,
+            `label`), in the order in which a loss gets them.
+        dropped_columns: columns of the source that no role names.
+        dropped_rows: rows left out because a cell was empty (only with `drop_incomplete_rows`).
+        label_values: for integer labels, rows by label value, up to 1,000 values; else empty.
+        label_range: smallest and largest label of an integer or number column.
+        fingerprint: SHA-256 of the kept rows and their columns, independent of the files' format and cutting.
+        path: Arrow IPC stream file with the kept columns, when it was written.
+    """
+
+    split: Split
+    name: str
+    rows: int
+    columns: Mapping[str, ColumnKind]
+    dropped_columns: tuple[str, ...] = ()
+    dropped_rows: int = 0
+    label_values: Mapping[int, int] = field(default_factory=dict)
+    label_range: tuple[float, float] | None = None
+    fingerprint: str = ""
+    path: str | None = None
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Role names of the texts, in the order in which the loss gets them."""
+        return tuple(role for role in self.columns if role != "label")
+
+    @property
+    def label(self) -> ColumnKind | None:
+        """Kind of the label column, or None without one."""
+        return self.columns.get("label")

@@ -1,0 +1,165 @@
+"""JSON lines: fast reading with pyarrow, and a slow look with `json` that finds the row to blame.
+
+pyarrow reads with given types and stops at the first value that does not fit, without saying where in the file. Types
+therefore come from a look at the first rows, and when reading stops, a plain pass finds every row that is wrong.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from embedstep.data.sources import DataFile
+from embedstep.data.table import NotIntegersError, TableSchema
+from embedstep.errors import Problem, RefusedError
+
+_BLOCK_BYTES = 8 << 20
+_FIRST_ROWS = 100
+_SHOWN_ROWS = 5
+_NEEDED = "one object on each line is needed"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Row:
+    """One line that is not blank: its number from 1, and its object or what is wrong with it."""
+
+    number: int
+    cells: Mapping[str, Any]
+    fault: str = ""
+
+
+def jsonl_schema(where: str, file: DataFile, columns: Sequence[str]) -> TableSchema:
+    """Return the columns in the first rows; as many rows as it takes to meet a value of each of `columns`.
+
+    Raises:
+        RefusedError: the file has no rows, or a line that is no JSON object.
+    """
+    names: dict[str, None] = {}
+    types: dict[str, pa.DataType] = {}
+    row = None
+    for row in _rows(file):
+        if row.fault:
+            raise RefusedError(_faults(where, file, {}))
+        names.update(dict.fromkeys(row.cells))
+        for column in columns:
+            if pa.types.is_null(types.get(column, pa.null())) and column in row.cells:
+                types[column] = _type_of(row.cells[column])
+        if row.number >= _FIRST_ROWS and len(types) == len(columns) and pa.null() not in types.values():
+            break
+    if row is None:
+        raise RefusedError([Problem(f"{where}.path", f"{file.name} has no rows")])
+    return TableSchema(names=tuple(names), types=types)
+
+
+def jsonl_batches(where: str, file: DataFile, types: Mapping[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
+    """Yield the rows with the columns `types`, one batch for every 8 MiB of the file.
+
+    Raises:
+        NotIntegersError: a column is int64 in `types` and holds other numbers too.
+        RefusedError: with the rows that are no JSON object or hold a value of another type.
+        pyarrow.ArrowInvalid: pyarrow cannot read the file and the plain pass finds nothing wrong with it.
+    """
+    from pyarrow import json as arrow_json
+
+    options = arrow_json.ParseOptions(
+        explicit_schema=pa.schema(list(types.items())), unexpected_field_behavior="ignore"
+    )
+    reading = arrow_json.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES)
+    try:
+        with file.opened() as source, arrow_json.open_json(source, reading, options) as reader:
+            for batch in reader:
+                batch.validate(full=True)
+                yield batch
+    except pa.ArrowInvalid as error:
+        if problems := _faults(where, file, types):
+            raise RefusedError(problems) from error
+        if pa.int64() in types.values():
+            raise NotIntegersError from error
+        raise
+
+
+def _rows(file: DataFile) -> Iterator[_Row]:
+    with file.opened() as source:
+        number = 0
+        for line in source:
+            if text := line.removeprefix(b"\xef\xbb\xbf").strip():
+                number += 1
+                yield _row(number, text)
+
+
+def _row(number: int, text: bytes) -> _Row:
+    try:
+        cells = json.loads(text.decode("utf-8"))
+    except UnicodeDecodeError:
+        return _Row(number=number, cells={}, fault="is not UTF-8 text")
+    except (ValueError, RecursionError):
+        return _Row(number=number, cells={}, fault=f"is not JSON; {_NEEDED}")
+    if not isinstance(cells, dict):
+        return _Row(number=number, cells={}, fault=f"is a JSON {_name_of(cells)}; {_NEEDED}")
+    return _Row(number=number, cells=cells)
+
+
+def _faults(where: str, file: DataFile, types: Mapping[str, pa.DataType]) -> list[Problem]:
+    """Return a problem for each kind of fault in the file, with the first rows that have it."""
+    found: dict[str, list[int]] = {}
+    for row in _rows(file):
+        if row.fault:
+            found.setdefault(row.fault, []).append(row.number)
+        for column, dtype in types.items():
+            value = row.cells.get(column)
+            if value is not None and not _fits(value, dtype):
+                fault = f"holds a JSON {_name_of(value)} in column {column!r}; {_wanted(dtype)} is needed"
+                found.setdefault(fault, []).append(row.number)
+    return [Problem(f"{where}.path", f"in {file.name}, {_numbered(rows)} {fault}") for fault, rows in found.items()]
+
+
+def _numbered(rows: Sequence[int]) -> str:
+    more = f" and {len(rows) - _SHOWN_ROWS:,} more" if len(rows) > _SHOWN_ROWS else ""
+    return f"row {', '.join(str(row) for row in rows[:_SHOWN_ROWS])}{more}"
+
+
+def _type_of(value: Any) -> pa.DataType:
+    match value:
+        case None:
+            return pa.null()
+        case bool():
+            return pa.bool_()
+        case int():
+            return pa.int64()
+        case float():
+            return pa.float64()
+        case str():
+            return pa.string()
+        case list():
+            return _list_type(next((element for element in value if element is not None), None))
+        case _:
+            return pa.struct([])
+
+
+def _list_type(element: Any) -> pa.DataType:
+    dtype = _type_of(element)
+    return dtype if pa.types.is_null(dtype) else pa.list_(pa.float64() if dtype == pa.int64() else dtype)
+
+
+def _fits(value: Any, dtype: pa.DataType) -> bool:
+    if isinstance(dtype, pa.ListType):
+        element = dtype.value_type
+        return isinstance(value, list) and all(each is None or _fits(each, element) for each in value)
+    if dtype == pa.string():
+        return isinstance(value, str)
+    if dtype == pa.bool_():
+        return isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _wanted(dtype: pa.DataType) -> str:
+    if isinstance(dtype, pa.ListType):
+        return f"an array with {_wanted(dtype.value_type)} in each place"
+    return {pa.string(): "a string", pa.bool_(): "true or false"}.get(dtype, "a number")
+
+
+def _name_of(value: Any) -> str:
+    names = {bool: "truth value", int: "number", float: "number", str: "string", list: "array", dict: "object"}
+    return names.get(type(value), "null")

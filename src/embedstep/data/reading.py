@@ -1,0 +1,129 @@
+"""The door of the data reader: a dataset of the request in, facts about its rows out, and one clean file if wanted.
+
+Commands that never read data import this module too, so pyarrow is imported only when there are files to read.
+"""
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from embedstep.data.facts import DatasetFacts, Split
+from embedstep.data.roles import Role, repeated_columns, roles_of
+from embedstep.data.sources import DataFile, find_files
+from embedstep.errors import Problem, RefusedError
+
+if TYPE_CHECKING:
+    from embedstep.data.columns import Source
+    from embedstep.data.rows import Plan
+    from embedstep.request.schema import Dataset
+
+
+def scan(
+    split: Split, name: str, dataset: "Dataset", *, drop_incomplete_rows: bool, write_to: Path | None = None
+) -> DatasetFacts:
+    """Read a dataset once, batch by batch, and return what is known of its rows.
+
+    Args:
+        split: `train` or `eval`.
+        name: name in the request.
+        dataset: where the rows come from and which columns play which role; its source is a path.
+        drop_incomplete_rows: leave out rows with an empty cell and count them; without it they are refused.
+        write_to: Arrow IPC stream file to write the kept rows to, columns named by role.
+
+    Raises:
+        RefusedError: with every problem that was found in the files, their columns and their rows.
+        CannotStartError: `write_to` cannot be written, or a server with files could not be reached.
+        ValueError: the dataset's source is the hub, which this reader does not reach.
+    """
+    if dataset.path is None:
+        raise ValueError("a dataset of the hub is downloaded first; scan reads files")
+    where = f"data.{split}.{name}"
+    roles = roles_of(dataset.columns)
+    problems = repeated_columns(where, roles)
+    files: tuple[DataFile, ...] = ()
+    try:
+        files = find_files(where, dataset.path, dataset.split)
+    except RefusedError as error:
+        problems.extend(error.problems)
+    if problems:
+        raise RefusedError(problems)
+    plan = _planned(where, files, roles, limit=dataset.limit, drop=drop_incomplete_rows)
+    return _read(split, name, plan, write_to)
+
+
+def _planned(
+    where: str, files: tuple[DataFile, ...], roles: tuple[Role, ...], *, limit: int | None, drop: bool
+) -> "Plan":
+    from embedstep.data.columns import column_kinds
+    from embedstep.data.rows import Plan
+
+    sources, problems = _sources(where, files, roles)
+    try:
+        kinds = column_kinds(where, sources, roles) if sources else {}
+    except RefusedError as error:
+        problems.extend(error.problems)
+    if problems:
+        raise RefusedError(problems)
+    return Plan(where=where, sources=sources, roles=roles, kinds=kinds, limit=limit, drop=drop)
+
+
+def _sources(where: str, files: tuple[DataFile, ...], roles: tuple[Role, ...]) -> tuple[list["Source"], list[Problem]]:
+    """Return the files whose columns can be read, and what is wrong with the others."""
+    from embedstep.data.columns import Source
+    from embedstep.data.formats import read_schema
+
+    sources: list[Source] = []
+    problems: list[Problem] = []
+    for file in files:
+        try:
+            sources.append(Source(file=file, schema=read_schema(where, file, roles)))
+        except RefusedError as error:
+            problems.extend(error.problems)
+    return sources, problems
+
+
+def _read(split: Split, name: str, plan: "Plan", write_to: Path | None) -> DatasetFacts:
+    from embedstep.data.table import NotIntegersError
+
+    try:
+        return _pass(split, name, plan, write_to)
+    except NotIntegersError:
+        return _pass(split, name, plan.with_numbers(), write_to)
+
+
+def _pass(split: Split, name: str, plan: "Plan", write_to: Path | None) -> DatasetFacts:
+    from embedstep.data.columns import unnamed_columns
+    from embedstep.data.fingerprint import RowsDigest
+    from embedstep.data.labels import LabelSummary
+    from embedstep.data.rows import Tally, kept_batches
+    from embedstep.data.writing import arrow_file
+
+    tally, digest, labels = Tally(), RowsDigest(plan.output), LabelSummary()
+    with arrow_file(write_to, plan.schema) if write_to else nullcontext(lambda batch: None) as write:
+        for batch in kept_batches(plan, tally):
+            digest.update(batch)
+            if "label" in plan.output:
+                labels.update(batch.column("label"))
+            write(batch)
+        if not tally.kept and not tally.problems:
+            tally.problems.append(_no_rows(plan, tally.dropped))
+        if tally.problems:
+            raise RefusedError(tally.problems)
+    return DatasetFacts(
+        split=split,
+        name=name,
+        rows=tally.kept,
+        columns=plan.output,
+        dropped_columns=unnamed_columns(plan.sources, plan.roles),
+        dropped_rows=tally.dropped,
+        label_values=labels.values,
+        label_range=labels.range,
+        fingerprint=digest.hexdigest(),
+        path=str(write_to) if write_to else None,
+    )
+
+
+def _no_rows(plan: "Plan", dropped: int) -> Problem:
+    if dropped:
+        return Problem(f"{plan.where}.path", f"all {dropped:,} rows are incomplete, so no row is left")
+    return Problem(f"{plan.where}.path", "the files hold no rows")

@@ -1,0 +1,61 @@
+"""The roles that a request gives to columns, in the order in which a loss takes its inputs.
+
+A loss knows its inputs by position alone, so the order is fixed here, once, and every later step only follows it.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from embedstep.errors import Problem
+
+if TYPE_CHECKING:
+    from embedstep.request.schema import Columns
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Role:
+    """One column of the source and the part that it plays.
+
+    Attributes:
+        name: name of the column after reading: `anchor`, `positive`, `negative` or `negative_1`..., `label`.
+            Several label columns share the name, as they become one column.
+        key: key under `columns` in the request: `anchor`, `positive`, `negative` or `label`.
+        column: name of the column in the source.
+    """
+
+    name: str
+    key: str
+    column: str
+
+
+def roles_of(columns: "Columns") -> tuple[Role, ...]:
+    """Return the roles in the order anchor, positive, negatives, labels."""
+    negatives = columns.negative or []
+    return (
+        *(Role(name="anchor", key="anchor", column=column) for column in (columns.anchor,) if column is not None),
+        *(Role(name="positive", key="positive", column=column) for column in (columns.positive,) if column is not None),
+        *(
+            Role(name="negative" if len(negatives) == 1 else f"negative_{number}", key="negative", column=column)
+            for number, column in enumerate(negatives, start=1)
+        ),
+        *(Role(name="label", key="label", column=column) for column in columns.label or []),
+    )
+
+
+def repeated_columns(where: str, roles: tuple[Role, ...]) -> list[Problem]:
+    """Return a problem for every column that stands in more than one place.
+
+    Args:
+        where: the dataset's place in the request, such as `data.train.docs`.
+        roles: the roles to look at.
+    """
+    counts = Counter(role.column for role in roles)
+    return [
+        Problem(
+            f"{where}.columns.{[role.key for role in roles if role.column == column][1]}",
+            f"column {column!r} is named {count} times; one column plays one role",
+        )
+        for column, count in counts.items()
+        if count > 1
+    ]

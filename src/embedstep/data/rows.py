@@ -1,0 +1,192 @@
+"""The pass over the rows: complete rows out, incomplete rows counted, with the first of their numbers.
+
+The pass holds one batch at a time. What is kept must not depend on how a reader cuts batches, so a limit cuts the batch
+at the very row where it is reached, and rows behind it are neither read nor judged.
+"""
+
+from __future__ import annotations  # arrays take type parameters in hints alone
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from embedstep.data.cells import TYPES, canonical, incomplete, row_lists
+from embedstep.data.columns import Source, reading_types
+from embedstep.data.facts import ColumnKind
+from embedstep.data.formats import read_batches
+from embedstep.data.roles import Role
+from embedstep.errors import Problem, RefusedError
+
+_SHOWN_ROWS = 5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """What a pass reads and keeps.
+
+    Attributes:
+        where: the dataset's place in the request, such as `data.train.docs`.
+        sources: the files, in order.
+        roles: the asked columns, in the order of the output.
+        kinds: kind of each asked column by its name in the source.
+        limit: most rows to keep, or None for all.
+        drop: whether incomplete rows are left out instead of refused.
+    """
+
+    where: str
+    sources: Sequence[Source]
+    roles: Sequence[Role]
+    kinds: Mapping[str, ColumnKind]
+    limit: int | None
+    drop: bool
+
+    @property
+    def output(self) -> dict[str, ColumnKind]:
+        """Kind of each kept column by its role name, in the order of the output."""
+        labels = sum(role.key == "label" for role in self.roles)
+        kinds = {role.name: self.kinds[role.column] for role in self.roles}
+        return {**kinds, "label": "numbers"} if labels > 1 else kinds
+
+    def with_numbers(self) -> Plan:
+        """Return the plan with its integer label read as a number."""
+        kinds: dict[str, ColumnKind] = {
+            column: "number" if kind == "integer" else kind for column, kind in self.kinds.items()
+        }
+        return replace(self, kinds=kinds)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Arrow schema of the kept batches."""
+        return pa.schema([(name, TYPES[kind]) for name, kind in self.output.items()])
+
+
+@dataclass(kw_only=True, slots=True)
+class Tally:
+    """What a pass has seen so far.
+
+    Attributes:
+        kept: complete rows that were given out.
+        dropped: incomplete rows that were left out.
+        problems: what was wrong with the rows.
+    """
+
+    kept: int = 0
+    dropped: int = 0
+    problems: list[Problem] = field(default_factory=list)
+
+
+@dataclass(kw_only=True, slots=True)
+class _Gaps:
+    """Incomplete cells of one column of one file: how many, and the numbers of the first, counted from 1."""
+
+    count: int = 0
+    first: list[int] = field(default_factory=list)
+
+    def add(self, empty: pa.BooleanArray, before: int) -> None:
+        found = empty.true_count
+        if found and len(self.first) < _SHOWN_ROWS:
+            room = _SHOWN_ROWS - len(self.first)
+            self.first.extend(before + 1 + int(row.as_py()) for row in pc.indices_nonzero(empty)[:room])
+        self.count += found
+
+
+def kept_batches(plan: Plan, tally: Tally) -> Iterator[pa.RecordBatch]:
+    """Yield the complete rows of all files, columns named by role, and count in `tally` what was seen.
+
+    A file that breaks on the way, and rows that are incomplete without `plan.drop`, become problems of the tally.
+
+    Raises:
+        NotIntegersError: a text file's labels are no integers after all.
+        CannotStartError: a server with files could not be reached.
+    """
+    for source in plan.sources:
+        gaps = {column: _Gaps() for column in plan.kinds}
+        try:
+            yield from _kept_of_file(plan, tally, source, gaps)
+        except RefusedError as error:
+            tally.problems.extend(error.problems)
+        if not plan.drop:
+            tally.problems.extend(_incomplete_rows(plan, source, gaps))
+        if plan.limit is not None and tally.kept >= plan.limit:
+            return
+
+
+def _kept_of_file(plan: Plan, tally: Tally, source: Source, gaps: Mapping[str, _Gaps]) -> Iterator[pa.RecordBatch]:
+    before = 0
+    for batch in read_batches(plan.where, source.file, reading_types(source, plan.kinds)):
+        cells = _cells(plan, source, batch)
+        empty = {column: incomplete(array, plan.kinds[column]) for column, array in cells.items()}
+        complete = pc.invert(_any(list(empty.values())))
+        taken = _taken(complete, None if plan.limit is None else plan.limit - tally.kept)
+        for column, mask in empty.items():
+            gaps[column].add(mask[:taken], before)
+        kept = _filtered({column: array[:taken] for column, array in cells.items()}, complete[:taken])
+        rows = complete[:taken].true_count
+        tally.kept += rows
+        tally.dropped += taken - rows
+        before += batch.num_rows
+        if rows:
+            yield _by_role(plan, kept)
+        if plan.limit is not None and tally.kept >= plan.limit:
+            return
+
+
+def _cells(plan: Plan, source: Source, batch: pa.RecordBatch) -> dict[str, pa.Array[Any]]:
+    cells = {}
+    for column, kind in plan.kinds.items():
+        try:
+            cells[column] = canonical(batch.column(column), kind)
+        except pa.ArrowInvalid as error:
+            message = f"column {column!r} of {source.file.name} has a value that cannot be used: {error}"
+            raise RefusedError([Problem(f"{plan.where}.path", message)]) from error
+    return cells
+
+
+def _any(masks: Sequence[pa.BooleanArray]) -> pa.BooleanArray:
+    first, *others = masks
+    for mask in others:
+        first = pc.or_(first, mask)
+    return first
+
+
+def _taken(complete: pa.BooleanArray, room: int | None) -> int:
+    """Return how many rows of a batch are looked at when `room` complete rows are still wanted."""
+    if room is None or complete.true_count < room:
+        return len(complete)
+    return int(pc.indices_nonzero(complete)[room - 1].as_py()) + 1
+
+
+def _filtered(cells: Mapping[str, pa.Array[Any]], complete: pa.BooleanArray) -> dict[str, pa.Array[Any]]:
+    if complete.true_count == len(complete):
+        return dict(cells)
+    return {column: array.filter(complete) for column, array in cells.items()}
+
+
+def _by_role(plan: Plan, cells: Mapping[str, pa.Array[Any]]) -> pa.RecordBatch:
+    columns = {role.name: cells[role.column] for role in plan.roles}
+    labels = [cells[role.column] for role in plan.roles if role.key == "label"]
+    if len(labels) > 1:
+        columns["label"] = row_lists(labels)
+    return pa.RecordBatch.from_arrays(list(columns.values()), schema=plan.schema)
+
+
+def _incomplete_rows(plan: Plan, source: Source, gaps: Mapping[str, _Gaps]) -> list[Problem]:
+    return [
+        Problem(
+            f"{plan.where}.columns.{role.key}",
+            f"column {role.column!r} of {source.file.name} is empty in {_rows(gaps[role.column])}; "
+            "fill the cells, or leave such rows out with data.drop_incomplete_rows: true",
+        )
+        for role in plan.roles
+        if gaps[role.column].count
+    ]
+
+
+def _rows(gaps: _Gaps) -> str:
+    listed = ", ".join(str(row) for row in gaps.first)
+    if gaps.count == 1:
+        return f"1 row (row {listed})"
+    return f"{gaps.count:,} rows ({'rows' if gaps.count == len(gaps.first) else 'first'} {listed})"

@@ -1,0 +1,75 @@
+"""What can go wrong, and the exit code each kind ends in, side by side.
+
+An orchestrator decides on the exit code alone whether to try again, so the code is part of the exception's type and
+there is no second place that maps one to the other. The table is the outcome contract of the README.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+OK = 0
+FAILED = 1
+REFUSED = 2
+CANNOT_START = 3
+OUT_OF_MEMORY = 4
+INTERRUPTED = 75
+
+OUTCOMES = {
+    OK: "succeeded",
+    FAILED: "failed",
+    REFUSED: "refused",
+    CANNOT_START: "cannot_start",
+    OUT_OF_MEMORY: "out_of_memory",
+    INTERRUPTED: "interrupted",
+}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """One thing wrong with a request or its data.
+
+    Attributes:
+        path: where, in the document's own words: `data.train.docs.columns.anchor`, or a file.
+        message: what was given and what would be right, in one sentence.
+    """
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+
+class EmbedstepError(Exception):
+    """Base of every error that embedstep raises on purpose."""
+
+    exit_code: ClassVar[int] = FAILED
+
+
+class RefusedError(EmbedstepError):
+    """The request or the data was refused: every problem at once, never retried."""
+
+    exit_code = REFUSED
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+    @classmethod
+    def from_lines(cls, lines: Iterable[str]) -> "RefusedError":
+        """Rebuild the error from problems that another process wrote down as `path: message`."""
+        parts = (line.partition(": ") for line in lines)
+        return cls(Problem(path, message) if message else Problem("", path) for path, _, message in parts)
+
+
+class CannotStartError(EmbedstepError):
+    """Something outside the request is missing (a package, a server, a peer); trying again may help."""
+
+    exit_code = CANNOT_START
+
+
+class TrainingFailedError(EmbedstepError):
+    """The training ran and did not end with a verified model."""
+
+    exit_code = FAILED

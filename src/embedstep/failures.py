@@ -1,0 +1,78 @@
+"""The first cause of a failed attempt, from what its processes left behind.
+
+A rank that raises writes its exception down; a rank that was killed leaves only the code that torchrun saw. The ranks
+beside it then fail too, with a broken connection, so a kill comes before any exception, and the first exception
+before all that follow.
+"""
+
+import os
+import signal
+from typing import Any
+
+from embedstep.errors import CANNOT_START, FAILED, INTERRUPTED, OK, EmbedstepError, RefusedError
+from embedstep.launch.process import ProcessEnd
+from embedstep.output import OutputFolder
+from embedstep.result import Failure, failure_from_json, read_json
+from embedstep.secrets import redact
+
+
+def failure_of(error: EmbedstepError) -> Failure:
+    """Describe an error that was raised before any rank ran."""
+    return Failure(
+        kind=type(error).__name__,
+        message=redact(str(error), os.environ),
+        exit_code=error.exit_code,
+        problems=tuple(map(str, error.problems)) if isinstance(error, RefusedError) else (),
+    )
+
+
+def first_failure(folder: OutputFolder, end: ProcessEnd) -> Failure:
+    """Say what went wrong first in an attempt whose processes have ended."""
+    if end.signalled is not None:
+        name = signal.Signals(end.signalled).name
+        return Failure(
+            kind="signal",
+            message=f"interrupted by {name}; the next attempt starts from the beginning",
+            exit_code=INTERRUPTED,
+        )
+    ranks = read_json(folder.attempt / "ranks.json") if (folder.attempt / "ranks.json").exists() else []
+    return _killed(ranks) or _raised(folder) or _unexplained(end, ranks)
+
+
+def _killed(ranks: list[dict[str, Any]]) -> Failure | None:
+    """Find a rank that a signal ended, other than the SIGTERM by which torchrun ends the ones left over."""
+    for rank in ranks:
+        if rank["exit_code"] < 0 and rank["exit_code"] != -signal.SIGTERM:
+            name = signal.Signals(-rank["exit_code"]).name
+            hint = ": most often the host had no memory left" if name == "SIGKILL" else ""
+            return Failure(
+                kind="signal",
+                message=f"rank {rank['rank']} was killed by {name}{hint}",
+                exit_code=FAILED,
+                rank=rank["rank"],
+            )
+    return None
+
+
+def _raised(folder: OutputFolder) -> Failure | None:
+    """Read the exception of the rank that was first to write one."""
+    first = folder.attempt / "first_rank"
+    if not first.exists():
+        return None
+    return failure_from_json(read_json(folder.attempt / f"rank-{first.read_text()}.json"))
+
+
+def _unexplained(end: ProcessEnd, ranks: list[dict[str, Any]]) -> Failure:
+    if end.code == OK:
+        return Failure(kind="no_model", message="the processes ended well and left no verified model", exit_code=FAILED)
+    if ranks:
+        code, rank = ranks[0]["exit_code"], ranks[0]["rank"]
+        return Failure(kind="exit", message=f"rank {rank} ended with code {code}", exit_code=FAILED, rank=rank)
+    if end.code < 0:
+        name = signal.Signals(-end.code).name
+        return Failure(kind="signal", message=f"torchrun was killed by {name}", exit_code=FAILED)
+    return Failure(
+        kind="start",
+        message="the processes could not be started; torchrun's own words are above",
+        exit_code=CANNOT_START,
+    )

@@ -1,0 +1,1 @@
+"""From a plan of processes (a value) to processes (the one effect)."""

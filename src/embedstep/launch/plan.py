@@ -1,0 +1,108 @@
+"""How the workers are started, as a value: it can be printed, compared and stored before anything runs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from embedstep.request.schema import Launch
+
+_OTHER_LAUNCHERS = ("PET_", "TORCHELASTIC_", "OMPI_", "PMI_", "SLURM_", "MPI_")
+"""Prefixes by which torchrun, accelerate and MPI would take their place in another job's world from us."""
+_LEFT_OVERS = {
+    "GROUP_RANK",
+    "GROUP_WORLD_SIZE",
+    "LOCAL_RANK",
+    "LOCAL_WORLD_SIZE",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+    "NODE_RANK",
+    "RANK",
+    "ROLE_NAME",
+    "ROLE_RANK",
+    "ROLE_WORLD_SIZE",
+    "WORLD_SIZE",
+}
+_CHANGES_A_RUN = ("ACCELERATE_", "FSDP_")
+"""Prefixes by which accelerate changes precision, device or wrapping behind the request's back."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Devices:
+    """What a node has to compute on.
+
+    Attributes:
+        gpus: visible GPUs.
+        cores: usable CPU cores.
+    """
+
+    gpus: int
+    cores: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LaunchPlan:
+    """One command and its environment.
+
+    Attributes:
+        argv: program and arguments.
+        env: the whole environment of the child.
+        removed: names of inherited variables that are left out.
+    """
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    removed: tuple[str, ...] = ()
+
+
+def visible_gpus(environ: Mapping[str, str], device_folder: Path = Path("/dev")) -> int:
+    """Count the GPUs that a CUDA program would see here, without loading CUDA.
+
+    The rule is CUDA's own: `CUDA_VISIBLE_DEVICES` lists them, and the list ends at the first negative entry; without
+    the variable every `/dev/nvidia<number>` counts.
+    """
+    present = sum(path.name.removeprefix("nvidia").isdecimal() for path in device_folder.glob("nvidia*"))
+    listed = environ.get("CUDA_VISIBLE_DEVICES")
+    if listed is None or not present:
+        return present
+    count = 0
+    for entry in filter(None, (part.strip() for part in listed.split(","))):
+        if entry.startswith("-"):
+            break
+        count += 1
+    return count
+
+
+def processes_per_node(launch: Launch, devices: Devices, *, use_cpu: bool) -> int:
+    """Return how many processes a node starts: as asked, or one for each GPU, or one on the CPU."""
+    if launch.processes_per_node != "auto":
+        return launch.processes_per_node
+    return 1 if use_cpu else max(devices.gpus, 1)
+
+
+def plan_launch(
+    worker: Sequence[str], *, report_to: str, processes: int, devices: Devices, python: str, environ: Mapping[str, str]
+) -> LaunchPlan:
+    """Plan torchrun on one node, with a free port that it picks itself.
+
+    Args:
+        worker: module and arguments of the worker, what follows `-m`.
+        report_to: output folder, where the codes and signals of failed ranks are written.
+        processes: workers to start.
+        devices: for the share of cores that each worker gets (OMP_NUM_THREADS), unless the caller set one.
+        python: the interpreter.
+        environ: the environment to inherit, less what other launchers left in it.
+    """
+    removed = tuple(sorted(name for name in environ if _is_foreign(name)))
+    env = {name: value for name, value in environ.items() if name not in removed}
+    env.setdefault("OMP_NUM_THREADS", str(max(1, devices.cores // processes)))
+    # Fast tokenizers warn once for each forked loader worker unless they are told which way to go.
+    env.setdefault("TOKENIZERS_PARALLELISM", "true")
+    # The libraries' own bars (model card, loading) would break through the one that shows the training.
+    env.setdefault("TQDM_DISABLE", "1")
+    torchrun = ("--standalone", f"--nproc-per-node={processes}", "-m", *worker)
+    argv = (python, "-m", "embedstep.worker.torchrun", report_to, *torchrun)
+    return LaunchPlan(argv=argv, env=env, removed=removed)
+
+
+def _is_foreign(name: str) -> bool:
+    return name in _LEFT_OVERS or name.startswith(_OTHER_LAUNCHERS + _CHANGES_A_RUN)

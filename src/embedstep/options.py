@@ -1,0 +1,216 @@
+"""Options of losses and evaluators: a small closed set of plain types, checked before torch is imported.
+
+A request may hold only what YAML can hold, so an option that is a function in the library is a name here. The check
+and the worker read a value through the same function, and so cannot disagree about what `"32"` means.
+"""
+
+import difflib
+import enum
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from embedstep.errors import Problem
+from embedstep.request.scalars import Flag, Integer, Number, Text
+
+OptionKind = Literal["flag", "integer", "number", "text", "choice", "integers", "numbers", "choices"]
+
+
+class _Required(enum.Enum):
+    REQUIRED = "required"
+
+
+REQUIRED: Final = _Required.REQUIRED
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Option:
+    """One option by its name in the library's constructor.
+
+    Attributes:
+        kind: the type of its value.
+        default: what the library takes when it is not written; REQUIRED when it must be written.
+        choices: the names it may have, for `choice` and `choices`.
+        least: smallest value allowed, for numbers and for each number of a list.
+        above: value that numbers must exceed.
+        may_be_null: whether null may be written; always so when the default is None.
+    """
+
+    kind: OptionKind
+    default: Any = REQUIRED
+    choices: tuple[str, ...] = ()
+    least: float | None = None
+    above: float | None = None
+    may_be_null: bool = False
+
+
+_STRICT = ConfigDict(strict=True)
+_TYPES: Mapping[OptionKind, TypeAdapter[Any]] = {
+    "flag": TypeAdapter(Flag, config=_STRICT),
+    "integer": TypeAdapter(Integer, config=_STRICT),
+    "number": TypeAdapter(Number, config=_STRICT),
+    "text": TypeAdapter(Text, config=_STRICT),
+    "choice": TypeAdapter(Text, config=_STRICT),
+    "integers": TypeAdapter(list[Integer], config=_STRICT),
+    "numbers": TypeAdapter(list[Number], config=_STRICT),
+    "choices": TypeAdapter(list[Text], config=_STRICT),
+}
+_WORDS: Mapping[OptionKind, str] = {
+    "flag": "true or false",
+    "integer": "a whole number",
+    "number": "a number",
+    "text": "a text",
+    "choice": "one of",
+    "integers": "a list of whole numbers",
+    "numbers": "a list of numbers",
+    "choices": "a list, each once, of",
+}
+
+
+def flag(default: bool) -> Option:
+    """Return an option that is true or false."""
+    return Option(kind="flag", default=default)
+
+
+def integer(default: Any = REQUIRED, *, least: int | None = None) -> Option:
+    """Return an option that is a whole number, not below `least`."""
+    return Option(kind="integer", default=default, least=least)
+
+
+def number(
+    default: Any = REQUIRED, *, least: float | None = None, above: float | None = None, may_be_null: bool = False
+) -> Option:
+    """Return an option that is a number, not below `least` and more than `above`."""
+    return Option(kind="number", default=default, least=least, above=above, may_be_null=may_be_null)
+
+
+def text(default: Any = REQUIRED) -> Option:
+    """Return an option that is a free text."""
+    return Option(kind="text", default=default)
+
+
+def choice(default: Any, names: tuple[str, ...]) -> Option:
+    """Return an option that is one of `names`."""
+    return Option(kind="choice", default=default, choices=names)
+
+
+def choices(default: Any, names: tuple[str, ...]) -> Option:
+    """Return an option that is a list of some of `names`, each at most once."""
+    return Option(kind="choices", default=default, choices=names)
+
+
+def integers(default: Any = REQUIRED, *, least: int | None = None) -> Option:
+    """Return an option that is a list of whole numbers, none below `least`."""
+    return Option(kind="integers", default=default, least=least)
+
+
+def numbers(default: Any = REQUIRED) -> Option:
+    """Return an option that is a list of numbers."""
+    return Option(kind="numbers", default=default)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return ` (did you mean X?)` with the nearest of `known`, or nothing when none is near."""
+    by_lower = {other.lower(): other for other in known}
+    close = difflib.get_close_matches(name.lower(), by_lower, n=1)
+    return f" (did you mean {by_lower[close[0]]}?)" if close else ""
+
+
+def wanted(option: Option) -> str:
+    """Return in words what `option` takes, to stand after `must be`."""
+    words = _WORDS[option.kind]
+    if option.choices:
+        words += f" {', '.join(option.choices)}"
+    if option.least is not None:
+        words += f" of {option.least:g} or more"
+    if option.above is not None:
+        words += f" above {option.above:g}"
+    return f"{words}, or null" if option.default is None or option.may_be_null else words
+
+
+def option_value(option: Option, raw: Any) -> Any:
+    """Return `raw` as the plain value of `option`.
+
+    Raises:
+        ValueError: `raw` is not what the option takes.
+    """
+    if raw is None and (option.default is None or option.may_be_null):
+        return None
+    try:
+        value = _TYPES[option.kind].validate_python(raw)
+    except ValidationError:
+        raise ValueError(f"must be {wanted(option)}, not {raw!r}") from None
+    items = value if isinstance(value, list) else [value]
+    if option.choices:
+        items = [_choice(option, item) for item in items]
+    if not items or not all(_in_range(option, item) for item in items) or _repeats(option, items):
+        raise ValueError(f"must be {wanted(option)}, not {raw!r}")
+    return items if isinstance(value, list) else items[0]
+
+
+def _choice(option: Option, item: str) -> str:
+    """Return the name as the library spells it; its own spelling mixes cases."""
+    for name in option.choices:
+        if name.lower() == item.lower():
+            return name
+    raise ValueError(f"must be {wanted(option)}, not {item!r}{nearest(item, option.choices)}")
+
+
+def _in_range(option: Option, item: Any) -> bool:
+    return (option.least is None or item >= option.least) and (option.above is None or item > option.above)
+
+
+def _repeats(option: Option, items: list[Any]) -> bool:
+    return option.kind == "choices" and len(set(items)) < len(items)
+
+
+def option_values(options: Mapping[str, Option], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the plain values of the options that were written, by name; defaults are left to the library.
+
+    Raises:
+        ValueError: a value is not what its option takes.
+        KeyError: an option is not in `options`.
+    """
+    return {name: option_value(options[name], raw) for name, raw in given.items()}
+
+
+def all_values(options: Mapping[str, Option], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the plain values of all options, with the defaults of those that were not written.
+
+    Raises:
+        ValueError: a value is not what its option takes.
+        KeyError: an option is not in `options`.
+    """
+    return {name: option.default for name, option in options.items()} | option_values(options, given)
+
+
+def check_options(options: Mapping[str, Option], given: Mapping[str, Any], path: str, owner: str) -> list[Problem]:
+    """Return what is wrong with the written options of `owner`: unknown names, bad values, missing ones.
+
+    Args:
+        options: the options that exist.
+        given: the options as written.
+        path: place of the options in the request, such as `loss.options`.
+        owner: name of the loss or evaluator, for the messages.
+    """
+    problems = []
+    for name, raw in given.items():
+        if name not in options:
+            problems.append(Problem(f"{path}.{name}", _unknown(name, options, owner)))
+            continue
+        try:
+            option_value(options[name], raw)
+        except ValueError as error:
+            problems.append(Problem(f"{path}.{name}", str(error)))
+    for name, option in options.items():
+        if option.default is REQUIRED and name not in given:
+            problems.append(Problem(f"{path}.{name}", f"is missing: {owner} needs {wanted(option)}"))
+    return problems
+
+
+def _unknown(name: str, options: Mapping[str, Option], owner: str) -> str:
+    if not options:
+        return f"{owner} has no options; remove it"
+    return f"is no option of {owner}{nearest(name, options)}; it has {', '.join(options)}"

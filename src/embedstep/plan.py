@@ -1,0 +1,270 @@
+"""The training plan: what a run will do, worked out before a GPU is held and before torch is imported.
+
+The arithmetic is that of the installed trainer: a test trains for real and compares the steps, evaluations,
+checkpoints and metric names that came with the ones that were planned.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from embedstep.arguments.ledger import LedgerEntry, ledger
+from embedstep.arguments.schema import Arguments
+from embedstep.data.facts import DatasetFacts
+from embedstep.evaluators import metric_names
+from embedstep.losses import negatives_per_anchor
+from embedstep.request.fingerprint import request_fingerprint
+from embedstep.request.schema import Evaluator, TrainRequest
+
+PLAN_FORMAT = "embedstep.plan/1"
+_ALWAYS_THERE = ("runtime", "samples_per_second", "steps_per_second")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DatasetPlan:
+    """What one dataset contributes.
+
+    Attributes:
+        split: `train` or `eval`.
+        name: name in the request.
+        rows: complete rows.
+        dropped_rows: rows left out because a cell was empty.
+        columns: roles in the order in which the loss gets them.
+        dropped_columns: columns of the source that no role names.
+        loss: kind of its loss, or None when only evaluators use it.
+        batches: batches of an epoch over all processes; None for a dataset that has no loss.
+        rows_unseen: rows that an epoch does not reach; other rows in the next, because the order is drawn anew.
+        negatives_per_anchor: in-batch negatives of each anchor, or None for a loss without them.
+        fingerprint: digest of the rows.
+        path: Arrow file of the prepared rows, when it was written.
+    """
+
+    split: str
+    name: str
+    rows: int
+    dropped_rows: int
+    columns: tuple[str, ...]
+    dropped_columns: tuple[str, ...]
+    loss: str | None
+    batches: int | None
+    rows_unseen: int
+    negatives_per_anchor: int | None
+    fingerprint: str
+    path: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """What a run will do.
+
+    Attributes:
+        request_fingerprint: digest of the request that this plan belongs to.
+        world_size: processes that train together.
+        gpus: visible GPUs.
+        global_batch_size: rows of one train step over all processes.
+        steps_per_epoch: train steps of one pass.
+        train_steps: train steps of the run.
+        epochs: passes over the data.
+        warmup_steps: train steps until the learning rate is at its peak.
+        evaluations: train steps after which an evaluation runs; 0 is before the first.
+        checkpoints: train steps after which a checkpoint is written.
+        metrics: names of the evaluation metrics that the run will produce.
+        datasets: what each dataset contributes.
+        ledger: each training argument, its value and where it came from.
+        fetched_model: folder of a model that was fetched from the hub, or None.
+    """
+
+    request_fingerprint: str
+    world_size: int
+    gpus: int
+    global_batch_size: int
+    steps_per_epoch: int
+    train_steps: int
+    epochs: float
+    warmup_steps: int
+    evaluations: tuple[int, ...]
+    checkpoints: tuple[int, ...]
+    metrics: tuple[str, ...]
+    datasets: tuple[DatasetPlan, ...]
+    ledger: tuple[LedgerEntry, ...]
+    fetched_model: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data for `plan.json`; `plan_from_json` reads it back equal."""
+        return {"format": PLAN_FORMAT, **asdict(self)}
+
+
+def plan_from_json(data: Mapping[str, Any]) -> Plan:
+    """Read what `Plan.to_json` wrote.
+
+    Raises:
+        ValueError: the data was written by another version.
+    """
+    if data.get("format") != PLAN_FORMAT:
+        raise ValueError(f"this plan has the format {data.get('format')!r}, not {PLAN_FORMAT!r}")
+    fields = {name: data[name] for name in Plan.__slots__}
+    for name in ("evaluations", "checkpoints", "metrics"):
+        fields[name] = tuple(fields[name])
+    fields["datasets"] = tuple(_dataset_plan_from_json(item) for item in fields["datasets"])
+    fields["ledger"] = tuple(LedgerEntry(**item) for item in fields["ledger"])
+    return Plan(**fields)
+
+
+def _dataset_plan_from_json(data: Mapping[str, Any]) -> DatasetPlan:
+    return DatasetPlan(**{**data, "columns": tuple(data["columns"]), "dropped_columns": tuple(data["dropped_columns"])})
+
+
+def build_plan(request: TrainRequest, facts: Sequence[DatasetFacts], *, gpus: int, processes: int) -> Plan:
+    """Work out what the run will do.
+
+    Args:
+        request: a request that passed the rules.
+        facts: what is known of each dataset.
+        gpus: visible GPUs.
+        processes: processes that train together.
+    """
+    entries = ledger(request.arguments, gpus=gpus, world_size=processes, has_evaluation=bool(request.data.eval))
+    arguments = request.arguments.model_copy(
+        update={entry.name: entry.value for entry in entries if entry.source == "embedstep"}
+    )
+    datasets = [_dataset_plan(request, arguments, item, processes) for item in facts]
+    datasets = _cut_to_shortest(arguments, datasets)
+    train = [item for item in datasets if item.split == "train"]
+    batches = sum(item.batches or 0 for item in train) // processes
+    steps_per_epoch = math.ceil(batches / arguments.gradient_accumulation_steps)
+    train_steps = count_train_steps(arguments, steps_per_epoch)
+    return Plan(
+        request_fingerprint=request_fingerprint(request),
+        world_size=processes,
+        gpus=gpus,
+        global_batch_size=processes * arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps,
+        steps_per_epoch=steps_per_epoch,
+        train_steps=train_steps,
+        epochs=round(train_steps / steps_per_epoch, 4) if steps_per_epoch else 0.0,
+        warmup_steps=count_warmup_steps(arguments, train_steps),
+        evaluations=evaluation_steps(arguments, train_steps, steps_per_epoch),
+        checkpoints=checkpoint_steps(arguments, train_steps, steps_per_epoch),
+        metrics=planned_metrics(request),
+        datasets=tuple(datasets),
+        ledger=entries,
+    )
+
+
+def _dataset_plan(request: TrainRequest, arguments: Arguments, facts: DatasetFacts, processes: int) -> DatasetPlan:
+    loss = request.loss_of(facts.name) if facts.split == "train" or facts.name in request.data.train else None
+    train = facts.split == "train"
+    batch = arguments.per_device_train_batch_size if train else arguments.per_device_eval_batch_size
+    batches = count_batches(facts.rows, batch, drop_last=arguments.dataloader_drop_last) if loss else None
+    seen = facts.rows if batches is None else min(facts.rows, batches * batch)
+    return DatasetPlan(
+        split=facts.split,
+        name=facts.name,
+        rows=facts.rows,
+        dropped_rows=facts.dropped_rows,
+        columns=tuple(facts.columns),
+        dropped_columns=facts.dropped_columns,
+        loss=loss.kind if loss else None,
+        batches=batches,
+        rows_unseen=facts.rows - seen,
+        negatives_per_anchor=negatives_per_anchor(loss, facts.inputs, batch, processes) if loss and train else None,
+        fingerprint=facts.fingerprint,
+        path=facts.path,
+    )
+
+
+def _cut_to_shortest(arguments: Arguments, datasets: Sequence[DatasetPlan]) -> list[DatasetPlan]:
+    """Let round robin end with the dataset that has the fewest batches, as the installed sampler does."""
+    train = [item for item in datasets if item.split == "train"]
+    if arguments.multi_dataset_batch_sampler != "round_robin" or len(train) < 2:
+        return list(datasets)
+    shortest = min(item.batches or 0 for item in train)
+    size = arguments.per_device_train_batch_size
+    return [replace_batches(item, shortest, size) if item.split == "train" else item for item in datasets]
+
+
+def replace_batches(item: DatasetPlan, batches: int, size: int) -> DatasetPlan:
+    """Return `item` with another number of batches of `size` rows and the rows that leaves unseen."""
+    return DatasetPlan(**{**asdict(item), "batches": batches, "rows_unseen": max(item.rows - batches * size, 0)})
+
+
+def count_batches(rows: int, batch: int, *, drop_last: bool) -> int:
+    """Return the batches of `batch` rows in one pass over `rows` rows."""
+    return rows // batch if drop_last else math.ceil(rows / batch)
+
+
+def count_train_steps(arguments: Arguments, steps_per_epoch: int) -> int:
+    """Return the train steps of the run: `max_steps` if positive, else `num_train_epochs` passes."""
+    if arguments.max_steps > 0:
+        return arguments.max_steps if steps_per_epoch else 0
+    return math.ceil(arguments.num_train_epochs * steps_per_epoch)
+
+
+def count_warmup_steps(arguments: Arguments, train_steps: int) -> int:
+    """Return the steps of warm-up: a number of steps from 1 on, a share of all steps below."""
+    amount = arguments.warmup_steps or arguments.warmup_ratio or 0
+    return int(amount) if amount >= 1 else math.ceil(train_steps * amount)
+
+
+def steps_of(amount: float, train_steps: int) -> int:
+    """Return an interval in steps: below 1 it is a share of all steps, rounded up."""
+    return math.ceil(train_steps * amount) if amount < 1 else int(amount)
+
+
+def evaluation_steps(arguments: Arguments, train_steps: int, steps_per_epoch: int) -> tuple[int, ...]:
+    """Return the train steps after which an evaluation runs."""
+    start = (0,) if arguments.eval_on_start else ()
+    if arguments.eval_strategy == "epoch":
+        ends = _epoch_ends(train_steps, steps_per_epoch)
+        return start + tuple(step for step in ends if arguments.eval_delay <= step / steps_per_epoch)
+    if arguments.eval_strategy == "steps":
+        every = steps_of(arguments.eval_steps or arguments.logging_steps, train_steps)
+        return start + tuple(step for step in _every(every, train_steps) if arguments.eval_delay <= step)
+    return start
+
+
+def checkpoint_steps(arguments: Arguments, train_steps: int, steps_per_epoch: int) -> tuple[int, ...]:
+    """Return the train steps after which a checkpoint is written; for `best` those at which it can be."""
+    if arguments.save_strategy == "epoch":
+        return _epoch_ends(train_steps, steps_per_epoch)
+    if arguments.save_strategy == "steps":
+        return _every(steps_of(arguments.save_steps, train_steps), train_steps)
+    if arguments.save_strategy == "best":
+        return evaluation_steps(arguments, train_steps, steps_per_epoch)
+    return ()
+
+
+def _every(interval: int, train_steps: int) -> tuple[int, ...]:
+    """Every `interval` steps, and always after the last one."""
+    steps = range(interval, train_steps + 1, interval) if interval > 0 else range(0)
+    return tuple(sorted({*steps, train_steps} - {0}))
+
+
+def _epoch_ends(train_steps: int, steps_per_epoch: int) -> tuple[int, ...]:
+    """Step after each pass; a last pass that is cut short ends with the last step."""
+    ends = range(steps_per_epoch, train_steps + 1, steps_per_epoch) if steps_per_epoch else range(0)
+    return tuple(sorted({*ends, train_steps} - {0}))
+
+
+def planned_metrics(request: TrainRequest) -> tuple[str, ...]:
+    """Return the names of the evaluation metrics, in the order in which they are first logged."""
+    with_loss = [name for name in request.data.eval if evaluates_loss(request, name)]
+    names = []
+    for name in with_loss:
+        prefix = f"eval_{name}" if len(with_loss) > 1 or len(request.data.train) > 1 else "eval"
+        names += [f"{prefix}_{metric}" for metric in ("loss", *_ALWAYS_THERE)]
+    if request.evaluators and not with_loss:
+        names += [f"eval_{metric}" for metric in _ALWAYS_THERE]
+    names += all_evaluator_metrics(request.evaluators)
+    return tuple(names)
+
+
+def all_evaluator_metrics(evaluators: Sequence[Evaluator]) -> list[str]:
+    """Return the names that the evaluators of one request add, the sum of several included."""
+    names = [name for evaluator in evaluators for name in metric_names(evaluator)]
+    return [*names, "eval_sequential_score"] if len(evaluators) > 1 else names
+
+
+def evaluates_loss(request: TrainRequest, name: str) -> bool:
+    """Whether the eval dataset `name` gets an evaluation loss: its name is that of a train dataset."""
+    return name in request.data.train

@@ -1,0 +1,156 @@
+"""Text to plain data: YAML or JSON, read without guessing.
+
+YAML 1.1 reads `no` as False, `010` as 8, `12:30` as 750 and `1e-5` as text. Here a plain scalar means what YAML 1.2
+says, keeps its source text beside the value (`Plain`), and the field's own type decides (`scalars`). Duplicate keys
+are refused, because one of the two would be dropped in silence; so are tags, which can construct Python objects.
+"""
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from embedstep.errors import Problem, RefusedError
+from embedstep.request.scalars import Plain
+
+_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_NOT_FINITE = {".inf": math.inf, "+.inf": math.inf, "-.inf": -math.inf, ".nan": math.nan}
+_NULLS = {"", "~", "null"}
+_DEEPEST = 64
+_STRING_TAG = "tag:yaml.org,2002:str"
+_SCALAR_TAGS = {_STRING_TAG, "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}
+
+Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Document:
+    """A parsed document.
+
+    Attributes:
+        data: mappings, lists, strings, None, and `Plain` for numbers and truth values.
+        lines: line of each key and item, counted from 1, by its path; empty for JSON.
+    """
+
+    data: Any
+    lines: dict[Path, int] = field(default_factory=dict)
+
+    def line_of(self, path: Sequence[str | int]) -> int | None:
+        """Return the line of the nearest thing at or above `path`, or None when lines are unknown."""
+        for length in range(len(path), 0, -1):
+            if (line := self.lines.get(tuple(path[:length]))) is not None:
+                return line
+        return None
+
+
+def parse_document(text: str) -> Document:
+    """Parse YAML or JSON text.
+
+    Raises:
+        RefusedError: the text is not one document of mappings, lists and scalars, or a key stands twice.
+    """
+    if text.lstrip().startswith("{"):
+        return _parse_json(text)
+    return _parse_yaml(text)
+
+
+def plain_scalar(text: str) -> Any:
+    """Return what an unquoted YAML 1.2 scalar means: None, `Plain`, or the text itself."""
+    if text in _NULLS:
+        return None
+    if text in ("true", "false"):
+        return Plain(text, text == "true")
+    if _INTEGER.fullmatch(text) and len(text) < 400:
+        return Plain(text, int(text))
+    if _FLOAT.fullmatch(text):
+        return Plain(text, float(text))
+    return Plain(text, _NOT_FINITE[text]) if text in _NOT_FINITE else text
+
+
+def _refused(message: str, line: int | None = None) -> RefusedError:
+    return RefusedError([Problem("", f"line {line}: {message}" if line else message)])
+
+
+def _parse_json(text: str) -> Document:
+    def mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = [key for key, _ in pairs]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise _refused(f"the key {key!r} stands twice in one mapping; keep one")
+        return dict(pairs)
+
+    try:
+        data = json.loads(
+            text,
+            object_pairs_hook=mapping,
+            parse_int=lambda number: Plain(number, int(number)) if len(number) < 400 else number,
+            parse_float=lambda number: Plain(number, float(number)),
+            parse_constant=lambda name: Plain(name, float(name)),
+        )
+    except json.JSONDecodeError as error:
+        if "," not in text and ":" in text:
+            return _parse_yaml(text)
+        raise _refused(f"this is not JSON: {error.msg}", error.lineno) from error
+    except RecursionError as error:
+        raise _refused(f"the document is nested more than {_DEEPEST} deep") from error
+    return Document(data=_with_truth_values(data, 0))
+
+
+def _with_truth_values(data: Any, depth: int) -> Any:
+    """Wrap JSON's true and false like YAML's, so that a text field gives the same answer for both."""
+    if depth > _DEEPEST:
+        raise _refused(f"the document is nested more than {_DEEPEST} deep")
+    match data:
+        case bool():
+            return Plain("true" if data else "false", data)
+        case dict():
+            return {key: _with_truth_values(value, depth + 1) for key, value in data.items()}
+        case list():
+            return [_with_truth_values(value, depth + 1) for value in data]
+        case _:
+            return data
+
+
+def _parse_yaml(text: str) -> Document:
+    lines: dict[Path, int] = {}
+    try:
+        # BaseLoader resolves nothing: every scalar is text, and only a tag that somebody wrote is not `str`.
+        node = yaml.compose(text, Loader=yaml.BaseLoader)
+        data = None if node is None else _construct(node, (), lines)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise _refused(f"this is not YAML: {error.problem or error.context}", mark and mark.line + 1) from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise _refused(f"this is not YAML: {str(error).splitlines()[0]}") from error
+    return Document(data=data, lines=lines)
+
+
+def _construct(node: Any, path: Path, lines: dict[Path, int]) -> Any:
+    line = node.start_mark.line + 1
+    if len(path) > _DEEPEST:
+        raise _refused(f"nested more than {_DEEPEST} deep, or an alias that holds itself", line)
+    if node.tag not in _SCALAR_TAGS:
+        raise _refused(f"the tag {node.tag!r} is not allowed; write the value itself", line)
+    if isinstance(node, yaml.ScalarNode):
+        return plain_scalar(node.value) if node.style is None else node.value
+    if isinstance(node, yaml.SequenceNode):
+        return [_item(child, (*path, index), lines) for index, child in enumerate(node.value)]
+    data: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        if not isinstance(key_node, yaml.ScalarNode):
+            raise _refused("a key must be a plain word", key_node.start_mark.line + 1)
+        key = key_node.value
+        if key in data:
+            raise _refused(f"the key {key!r} stands twice in one mapping; keep one", key_node.start_mark.line + 1)
+        data[key] = _item(value_node, (*path, key), lines, key_node)
+    return data
+
+
+def _item(node: Any, path: Path, lines: dict[Path, int], key_node: Any = None) -> Any:
+    lines[path] = (key_node or node).start_mark.line + 1
+    return _construct(node, path, lines)

@@ -1,0 +1,235 @@
+"""Document to request: a frozen `TrainRequest`, or every problem at once, each with its path, line and remedy."""
+
+import difflib
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from embedstep.arguments.schema import Arguments
+from embedstep.errors import Problem, RefusedError
+from embedstep.request.document import Document, parse_document
+from embedstep.request.scalars import plain
+from embedstep.request.schema import TrainRequest
+
+_SECRET_NAME = re.compile(r"token|password|secret|credential|api_?key", re.IGNORECASE)
+_LONGEST_SHOWN = 60
+_GIVEN = "; "
+_NEEDED = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+    "list_type": "a list",
+}
+
+
+def read_request(source: str, overrides: Sequence[str] = ()) -> TrainRequest:
+    """Read the request in the file `source`, or on standard input for `-`.
+
+    Args:
+        source: path of a YAML or JSON file, or `-`.
+        overrides: `section.key=value` each, applied on top in their order; the value is read as YAML.
+
+    Raises:
+        RefusedError: with every problem that was found.
+    """
+    return load_request(_read_text(source), overrides)
+
+
+def load_request(text: str, overrides: Sequence[str] = ()) -> TrainRequest:
+    """Turn the text of a request into a frozen value.
+
+    Args:
+        text: the document, YAML or JSON.
+        overrides: `section.key=value` each, applied on top in their order.
+
+    Raises:
+        RefusedError: with every problem that was found.
+    """
+    document = parse_document(text)
+    if not isinstance(document.data, dict):
+        raise RefusedError([Problem("", "a request is a mapping with the keys model, data and loss")])
+    for override in overrides:
+        _apply(document.data, override)
+    try:
+        request = TrainRequest.model_validate(document.data)
+    except ValidationError as error:
+        raise RefusedError(_problems(error, document)) from None
+    return request
+
+
+def _read_text(source: str) -> str:
+    try:
+        raw = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
+        return raw.decode("utf-8-sig")
+    except OSError as error:
+        raise RefusedError([Problem(source, f"cannot be read: {os.strerror(error.errno or 0)}")]) from None
+    except ValueError:
+        raise RefusedError([Problem(source, "is not text in UTF-8")]) from None
+
+
+def _apply(data: dict[str, Any], override: str) -> None:
+    """Set one `section.key=value` inside `data`, making the mappings on the way."""
+    path, sign, text = override.partition("=")
+    if not sign or not path.strip():
+        raise RefusedError([Problem(f"--set {override}", "needs the form section.key=value")])
+    here: Any = data
+    *parents, last = path.strip().split(".")
+    for key in parents:
+        here = _step_into(here, key, override)
+    value = parse_document(text).data
+    if isinstance(here, list):
+        here[_index(here, last, override)] = value
+    else:
+        here[last] = value
+
+
+def _step_into(here: Any, key: str, override: str) -> Any:
+    if isinstance(here, list):
+        return here[_index(here, key, override)]
+    inner = here.get(key)
+    if inner is None:
+        inner = here[key] = {}
+    if not isinstance(inner, dict | list):
+        raise RefusedError([Problem(f"--set {override}", f"{key} holds {show(inner)}, not a mapping; set it whole")])
+    return inner
+
+
+def _index(items: list[Any], key: str, override: str) -> int:
+    if not key.isdecimal() or int(key) >= len(items):
+        raise RefusedError([Problem(f"--set {override}", f"{key!r} is not an item of a list of {len(items)}")])
+    return int(key)
+
+
+def show(value: Any, name: str = "") -> str:
+    """Return `value` as a person would recognise it in a message: short, on one line, and never a secret's value."""
+    if _SECRET_NAME.search(name):
+        return "a value that is not shown"
+    text = repr(plain(value))
+    return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"
+
+
+def _problems(error: ValidationError, document: Document) -> list[Problem]:
+    """One problem for each place: the members of a union each complain, and only their sum makes sense."""
+    by_path: dict[tuple[str | int, ...], list[str]] = {}
+    for detail in error.errors(include_url=False):
+        path = tuple(_real_path(detail["loc"], document.data, missing=detail["type"] == "missing"))
+        message = _message(dict(detail), path)
+        if message not in by_path.setdefault(path, []):
+            by_path[path].append(message)
+    return [
+        Problem(".".join(map(str, path)), _with_line(_either(messages), document.line_of(path)))
+        for path, messages in by_path.items()
+    ]
+
+
+def _either(messages: Sequence[str]) -> str:
+    """Join what each member of a union would take, and say once what was given."""
+    *others, last = messages
+    return " or ".join([*(message.rpartition(_GIVEN)[0] or message for message in others), last])
+
+
+def _with_line(message: str, line: int | None) -> str:
+    return f"{message} (line {line})" if line else message
+
+
+def _real_path(loc: Iterable[str | int], data: Any, *, missing: bool) -> Iterator[str | int]:
+    """Leave out of a pydantic location what names a union member or a short form, and no key of the document."""
+    *parents, last = loc
+    here = data
+    for key in parents:
+        if (isinstance(here, dict) and key in here) or (isinstance(here, list) and isinstance(key, int)):
+            here = here[key]
+            yield key
+    if missing or (isinstance(here, dict) and last in here) or (isinstance(here, list) and isinstance(last, int)):
+        yield last
+
+
+def _message(detail: Mapping[str, Any], path: Sequence[str | int]) -> str:
+    kind, given, name = detail["type"], detail.get("input"), str(path[-1]) if path else ""
+    if kind == "missing":
+        return "is missing"
+    if kind == "extra_forbidden":
+        return _unknown(name, path)
+    if kind == "value_error":
+        return str(detail["ctx"]["error"])
+    if kind == "literal_error":
+        return f"must be {_choices(detail)}{_GIVEN}{show(given, name)} was given{_nearest(given, detail)}"
+    if kind == "string_pattern_mismatch" or "[key]" in detail["loc"]:
+        return "a name may hold letters, digits, '_' and '-', 64 at most, and begins with a letter or digit"
+    needed = _NEEDED.get(kind)
+    if needed:
+        return f"needs {needed}{_GIVEN}{show(given, name)} was given"
+    return f"{detail['msg'][0].lower()}{detail['msg'][1:]}{_GIVEN}{show(given, name)} was given"
+
+
+def _choices(detail: Mapping[str, Any]) -> str:
+    return str(detail["ctx"]["expected"]).replace("'", "")
+
+
+def _nearest(given: Any, detail: Mapping[str, Any]) -> str:
+    words = re.findall(r"'([^']*)'", str(detail["ctx"]["expected"]))
+    near = difflib.get_close_matches(str(plain(given)).lower(), words, n=1)
+    return f", did you mean {near[0]}?" if near else ""
+
+
+def _unknown(name: str, path: Sequence[str | int]) -> str:
+    """Name the nearest known key of the section that an unknown key stands in."""
+    section = _section_at(path[:-1])
+    if section is Arguments and name in RENAMED:
+        return f"is not an argument of the installed release; write {RENAMED[name]}"
+    known = list(section.model_fields) if section else []
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+    near = near or [field for field in known if len(name) > 3 and name in field][:1]
+    near = near or difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}" if len(known) < 20 else ""
+    what = "not a training argument of the installed release" if section is Arguments else "not a known key"
+    return f"is {what}; {hint}" if hint else f"is {what}"
+
+
+def _section_at(path: Sequence[str | int]) -> type[BaseModel] | None:
+    """Return the model of the section at `path`, following mappings and lists to the model inside."""
+    section: type[BaseModel] | None = TrainRequest
+    for key in path:
+        if section is not None and key in section.model_fields:
+            section = _model_inside(section.model_fields[str(key)].annotation)
+    return section
+
+
+def _model_inside(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for part in get_args(annotation):
+        if (model := _model_inside(part)) is not None:
+            return model
+    return None
+
+
+RENAMED: Mapping[str, str] = {
+    "evaluation_strategy": "eval_strategy",
+    "per_gpu_train_batch_size": "per_device_train_batch_size",
+    "per_gpu_eval_batch_size": "per_device_eval_batch_size",
+    "no_cuda": "use_cpu",
+    "adafactor": "optim: adafactor",
+    "group_by_length": "no length grouping yet",
+    "push_to_hub_model_id": "hub_model_id",
+    "push_to_hub_organization": "hub_model_id: ORGANISATION/NAME",
+    "push_to_hub_token": "no token here, but HF_TOKEN in the environment",
+    "logging_dir": "tracking, which says where the run is recorded",
+    "overwrite_output_dir": "embedstep run --overwrite",
+    "torchdynamo": "torch_compile_backend",
+    "fsdp_min_num_params": "fsdp_config: {min_num_params: ...}",
+    "fsdp_transformer_layer_cls_to_wrap": "fsdp_config: {transformer_layer_cls_to_wrap: ...}",
+    "split_batches": "accelerator_config: {split_batches: ...}",
+    "dispatch_batches": "accelerator_config: {dispatch_batches: ...}",
+}
+"""Arguments of sentence-transformers 3.0 that are gone, and what to write for them today."""

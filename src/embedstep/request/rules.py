@@ -1,0 +1,187 @@
+"""Rules that no single field can hold: one small pure function each, all asked, every answer reported."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+
+from embedstep.arguments.ledger import check_arguments
+from embedstep.errors import Problem
+from embedstep.request.schema import TrainRequest
+
+Rule = Callable[[TrainRequest], Iterator[Problem]]
+_PASSWORD_IN_URL = re.compile(r"^[a-z][a-z0-9+.-]*://[^/@\s]*:[^/@\s]*@", re.IGNORECASE)
+
+
+def check_rules(request: TrainRequest) -> list[Problem]:
+    """Return every problem that the request has by itself, without looking at any data."""
+    return [*check_arguments(request.arguments), *(problem for rule in RULES for problem in rule(request))]
+
+
+def every_dataset_has_a_loss(request: TrainRequest) -> Iterator[Problem]:
+    """Each train dataset needs a loss, and each loss a train dataset."""
+    if "*" in request.loss:
+        return
+    for name in request.data.train.keys() - request.loss.keys():
+        yield Problem(f"loss.{name}", f"is missing: data.train has a dataset {name!r}, and each needs a loss")
+    for name in request.loss.keys() - request.data.train.keys():
+        yield Problem(f"loss.{name}", f"belongs to no dataset; data.train has {', '.join(request.data.train)}")
+
+
+def every_eval_dataset_is_used(request: TrainRequest) -> Iterator[Problem]:
+    """An eval dataset serves a loss (by the name of its train dataset) or an evaluator."""
+    used = {evaluator.dataset for evaluator in request.evaluators} | request.data.train.keys()
+    for name in sorted(request.data.eval.keys() - used):
+        yield Problem(
+            f"data.eval.{name}",
+            "is used by nothing: name an evaluator for it, or give it the name of a train dataset for its loss "
+            f"({', '.join(request.data.train)})",
+        )
+
+
+def evaluators_are_distinct(request: TrainRequest) -> Iterator[Problem]:
+    """Two evaluators of one name and kind would write the same metrics."""
+    seen = set()
+    for index, evaluator in enumerate(request.evaluators):
+        if (key := (evaluator.kind, evaluator.name)) in seen:
+            yield Problem(
+                f"evaluators.{index}.name", f"{evaluator.name!r} stands twice; give each evaluator its own name"
+            )
+        seen.add(key)
+        if evaluator.dataset not in request.data.eval:
+            known = ", ".join(request.data.eval) or "none"
+            yield Problem(f"evaluators.{index}.dataset", f"{evaluator.dataset!r} is not in data.eval ({known})")
+
+
+def evaluation_has_a_strategy(request: TrainRequest) -> Iterator[Problem]:
+    """Data to evaluate with and a strategy to evaluate by belong together."""
+    arguments = request.arguments
+    asked = "eval_strategy" in arguments.model_fields_set
+    if request.data.eval and asked and arguments.eval_strategy == "no" and not arguments.eval_on_start:
+        yield Problem(
+            "arguments.eval_strategy", "is no, so data.eval is never used; write epoch or steps, or remove data.eval"
+        )
+    if not request.data.eval and arguments.eval_strategy != "no":
+        yield Problem("arguments.eval_strategy", f"is {arguments.eval_strategy}, but there is nothing under data.eval")
+
+
+def numbers_are_in_range(request: TrainRequest) -> Iterator[Problem]:
+    """Numbers with which the installed trainer fails late or does something else than they say."""
+    arguments = request.arguments
+    for name in ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"):
+        if getattr(arguments, name) < 1:
+            yield Problem(f"arguments.{name}", f"must be 1 or more, not {getattr(arguments, name)}")
+    if arguments.max_steps == 0:
+        yield Problem("arguments.max_steps", "0 would train one step; write -1 to train by epochs")
+    if arguments.max_steps < 0 and arguments.num_train_epochs <= 0:
+        yield Problem("arguments.num_train_epochs", f"must be more than 0, not {arguments.num_train_epochs:g}")
+    if arguments.learning_rate < 0:
+        yield Problem("arguments.learning_rate", f"must be 0 or more, not {arguments.learning_rate:g}")
+    for name in ("logging_steps", "eval_steps", "save_steps"):
+        value = getattr(arguments, name)
+        if value is not None and (value < 0 or (value > 1 and value != int(value))):
+            yield Problem(f"arguments.{name}", f"is a number of steps, or a share of all steps below 1, not {value:g}")
+    if arguments.logging_strategy == "steps" and arguments.logging_steps == 0:
+        yield Problem("arguments.logging_steps", "is 0; write logging_strategy: no to log nothing")
+
+
+def warmup_is_one_of_two(request: TrainRequest) -> Iterator[Problem]:
+    """Warm-up is a number of steps or a share; the two together, or a share of the whole, are mistakes."""
+    arguments = request.arguments
+    if arguments.warmup_steps < 0:
+        yield Problem("arguments.warmup_steps", f"must be 0 or more, not {arguments.warmup_steps:g}")
+    if arguments.warmup_ratio is None:
+        return
+    if not 0 <= arguments.warmup_ratio < 1:
+        yield Problem(
+            "arguments.warmup_ratio", f"is a share of all steps from 0 to below 1, not {arguments.warmup_ratio:g}"
+        )
+    if arguments.warmup_ratio and arguments.warmup_steps:
+        yield Problem("arguments.warmup_ratio", "and warmup_steps are both given; keep one")
+
+
+def precision_is_possible(request: TrainRequest) -> Iterator[Problem]:
+    """Two half precisions at once contradict each other."""
+    arguments = request.arguments
+    if arguments.fp16 and arguments.bf16:
+        yield Problem("arguments.fp16", "and bf16 are both true; keep one")
+    if arguments.fp16_full_eval and arguments.bf16_full_eval:
+        yield Problem("arguments.fp16_full_eval", "and bf16_full_eval are both true; keep one")
+    if arguments.fp16 and arguments.use_cpu:
+        yield Problem("arguments.fp16", "does nothing on a CPU; write bf16, or remove use_cpu")
+
+
+def loaders_are_consistent(request: TrainRequest) -> Iterator[Problem]:
+    """Settings of loader workers need loader workers."""
+    arguments = request.arguments
+    if arguments.dataloader_num_workers == 0:
+        if arguments.dataloader_persistent_workers:
+            yield Problem("arguments.dataloader_persistent_workers", "needs dataloader_num_workers of 1 or more")
+        if arguments.dataloader_prefetch_factor is not None:
+            yield Problem("arguments.dataloader_prefetch_factor", "needs dataloader_num_workers of 1 or more")
+
+
+def best_model_can_be_found(request: TrainRequest) -> Iterator[Problem]:
+    """Loading the best model needs a checkpoint at each evaluation."""
+    arguments = request.arguments
+    if not arguments.load_best_model_at_end:
+        return
+    evaluate = arguments.eval_strategy if "eval_strategy" in arguments.model_fields_set else "epoch"
+    save = arguments.save_strategy
+    if not request.data.eval:
+        yield Problem("arguments.load_best_model_at_end", "needs something to evaluate with under data.eval")
+    elif save not in (evaluate, "best"):
+        yield Problem(
+            "arguments.save_strategy", f"is {save} and eval_strategy is {evaluate}; the best model needs both alike"
+        )
+    elif save == "steps":
+        every = arguments.eval_steps or arguments.logging_steps
+        if (every < 1) != (arguments.save_steps < 1):
+            yield Problem(
+                "arguments.save_steps", "and eval_steps must both be steps or both be shares to find the best model"
+            )
+        elif every >= 1 and arguments.save_steps % every:
+            yield Problem("arguments.save_steps", f"{arguments.save_steps:g} is not a multiple of eval_steps {every:g}")
+
+
+def tracking_is_by_request(request: TrainRequest) -> Iterator[Problem]:
+    """The trainer's own MLflow callback would open a second run."""
+    given = request.arguments.report_to
+    trackers = [given] if isinstance(given, str) else given or []
+    for tracker in trackers:
+        if tracker in ("mlflow", "all", "azure_ml"):
+            yield Problem(
+                "arguments.report_to", f"{tracker} would record twice; write tracking: {{kind: mlflow}} instead"
+            )
+
+
+def one_node_only(request: TrainRequest) -> Iterator[Problem]:
+    """This launcher starts processes on the machine that it runs on."""
+    if request.launch.nodes > 1:
+        yield Problem(
+            "launch.nodes", f"is {request.launch.nodes}; `embedstep run` starts processes on one machine, write 1"
+        )
+
+
+def no_password_in_urls(request: TrainRequest) -> Iterator[Problem]:
+    """A request is written down in many places, so nothing secret may stand in it."""
+    places = [("tracking.uri", request.tracking.uri)]
+    for split, datasets in (("train", request.data.train), ("eval", request.data.eval)):
+        places += [(f"data.{split}.{name}.path", path) for name, item in datasets.items() for path in item.path or ()]
+    for path, text in places:
+        if text and _PASSWORD_IN_URL.match(text):
+            yield Problem(path, "holds a password; leave it out of the URL and give it by the environment")
+
+
+RULES: Sequence[Rule] = (
+    every_dataset_has_a_loss,
+    every_eval_dataset_is_used,
+    evaluators_are_distinct,
+    evaluation_has_a_strategy,
+    numbers_are_in_range,
+    warmup_is_one_of_two,
+    precision_is_possible,
+    loaders_are_consistent,
+    best_model_can_be_found,
+    tracking_is_by_request,
+    one_node_only,
+    no_password_in_urls,
+)

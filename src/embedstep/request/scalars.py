@@ -1,0 +1,105 @@
+"""Scalars of a request, repaired by the type of the field that they stand in.
+
+YAML decides on a value's type by its look and is often wrong: `1e-5` is text to YAML 1.1, `no` is False, `1.10` as a
+name loses its zero. The loader therefore keeps the source text of each plain number and word beside its value
+(`Plain`), and the types here, one for each kind of field, take what the field needs. A value that cannot be repaired
+without doubt is left as it is, so that pydantic's strict check refuses it with the field's path.
+
+The same types serve values that come from JSON or Python, where an orchestrator may have turned `32` into `32.0`.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
+
+_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
+_NUMBER = re.compile(r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+_NOT_NULL = {"None", "NULL", "Null", "nil"}
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """An unquoted number or truth value of a YAML document.
+
+    Attributes:
+        text: the characters as they stand in the document.
+        value: what they mean in YAML 1.2.
+    """
+
+    text: str
+    value: bool | int | float
+
+
+def plain(raw: Any) -> Any:
+    """Return `raw` with every `Plain` inside replaced by its YAML 1.2 value."""
+    match raw:
+        case Plain():
+            return raw.value
+        case dict():
+            return {key: plain(value) for key, value in raw.items()}
+        case list() | tuple():
+            return [plain(value) for value in raw]
+        case _:
+            return raw
+
+
+def _integer(raw: Any) -> Any:
+    value = plain(raw)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, str) and _INTEGER.fullmatch(value.strip()):
+        return int(value)
+    return value
+
+
+def _number(raw: Any) -> Any:
+    value = plain(raw)
+    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
+        return float(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"a finite number is needed, not {value}")
+    return value
+
+
+def _count_or_share(raw: Any) -> Any:
+    """A field where 1 and 1.0 differ to the trainer (`save_steps`): the kind of number that was written is kept."""
+    value = plain(raw)
+    if isinstance(value, str) and _INTEGER.fullmatch(value.strip()):
+        return int(value)
+    return _number(value) if not isinstance(value, int) else value
+
+
+def _flag(raw: Any) -> Any:
+    value = plain(raw)
+    if isinstance(value, str):
+        return _WORDS.get(value.strip().lower(), value)
+    return value
+
+
+def _text(raw: Any) -> Any:
+    if isinstance(raw, Plain):
+        return raw.text
+    if isinstance(raw, str) and raw in _NOT_NULL:
+        raise ValueError(f"{raw!r} is text here; write null for nothing")
+    return raw
+
+
+def _choice(raw: Any) -> Any:
+    """Give back the word `no` where a YAML 1.1 tool on the way has read it as False."""
+    value = raw.text if isinstance(raw, Plain) else raw
+    return "no" if value is False or value in ("false", "off") else value
+
+
+Integer = Annotated[int, BeforeValidator(_integer)]
+Number = Annotated[float, BeforeValidator(_number)]
+CountOrShare = Annotated[int | float, BeforeValidator(_count_or_share)]
+Flag = Annotated[bool, BeforeValidator(_flag)]
+Text = Annotated[str, BeforeValidator(_text)]
+CHOICE = BeforeValidator(_choice)
+PlainData = Annotated[Any, BeforeValidator(plain)]

@@ -1,0 +1,106 @@
+"""The values that cross from one process to another, each a small versioned JSON file."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from embedstep.errors import OUTCOMES
+
+RESULT_FORMAT = "embedstep.result/1"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failure:
+    """The first thing that went wrong in an attempt.
+
+    Attributes:
+        kind: class of the exception, or `signal`.
+        message: what happened, in one or a few sentences.
+        exit_code: code of the outcome contract.
+        rank: process that failed first, or None when no worker was running.
+        problems: every problem of a refused request or of refused data, as `path: message`.
+        traceback: the frames, outermost first; empty for a person's mistake.
+    """
+
+    kind: str
+    message: str
+    exit_code: int
+    rank: int | None = None
+    problems: tuple[str, ...] = ()
+    traceback: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepResult:
+    """How a step ended.
+
+    Attributes:
+        exit_code: code of the outcome contract.
+        output: the output folder.
+        model: folder of the verified model; None unless the exit code is 0.
+        metrics: evaluation metrics of the last evaluation and the trainer's summary, finite numbers only.
+        request_fingerprint: digest of the request.
+        run_id: MLflow run, if one was opened.
+        tracking_uri: where that run is.
+        incomplete_tracking: what could not be recorded, one sentence each.
+        seconds: wall time of the parts of the step.
+        versions: versions of the libraries that trained.
+        verification: smallest cosine between the fixed texts' embeddings before saving and after loading again.
+        failure: the first thing that went wrong, or None.
+    """
+
+    exit_code: int
+    output: str
+    model: str | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    request_fingerprint: str = ""
+    run_id: str | None = None
+    tracking_uri: str | None = None
+    incomplete_tracking: tuple[str, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    verification: float | None = None
+    failure: Failure | None = None
+
+    @property
+    def outcome(self) -> str:
+        """The exit code as a word."""
+        return OUTCOMES[self.exit_code]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data for `result.json`; `result_from_json` reads it back equal."""
+        return {"format": RESULT_FORMAT, "outcome": self.outcome, **asdict(self)}
+
+
+def result_from_json(data: Mapping[str, Any]) -> StepResult:
+    """Read what `StepResult.to_json` wrote.
+
+    Raises:
+        ValueError: the data was written by another version.
+    """
+    if data.get("format") != RESULT_FORMAT:
+        raise ValueError(f"this result has the format {data.get('format')!r}, not {RESULT_FORMAT!r}")
+    values = {name: data[name] for name in StepResult.__slots__}
+    values["incomplete_tracking"] = tuple(values["incomplete_tracking"])
+    values["failure"] = failure_from_json(values["failure"]) if values["failure"] else None
+    return StepResult(**values)
+
+
+def failure_from_json(data: Mapping[str, Any]) -> Failure:
+    """Read a failure that was written with `dataclasses.asdict`."""
+    return Failure(**{**data, "problems": tuple(data["problems"]), "traceback": tuple(data["traceback"])})
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write `data` so that a reader sees the whole old file or the whole new one, never a part."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.write_text(json.dumps(data, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    aside.replace(path)
+
+
+def read_json(path: Path) -> Any:
+    """Read one JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))

@@ -1,0 +1,176 @@
+"""The walk of a request: what `embedstep run`, a container, a pipeline step and a DAG task all execute.
+
+    request -> data -> plan -> processes -> result
+
+`plan_step` stops before the first process; `run_step` goes to the end. Each stop takes the output of the one before.
+"""
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from embedstep.checks import check_machine, check_plan, check_with_data
+from embedstep.data.facts import DatasetFacts
+from embedstep.data.reading import scan
+from embedstep.errors import INTERRUPTED, OK, CannotStartError, EmbedstepError, Problem, RefusedError
+from embedstep.failures import failure_of, first_failure
+from embedstep.hub import named_datasets, with_local_data, without_hub_data
+from embedstep.launch.plan import Devices, LaunchPlan, plan_launch, processes_per_node, visible_gpus
+from embedstep.launch.process import ProcessEnd, run_process
+from embedstep.output import OutputFolder, claimed
+from embedstep.plan import Plan, build_plan
+from embedstep.request.fingerprint import request_fingerprint
+from embedstep.request.rules import check_rules
+from embedstep.request.schema import TrainRequest
+from embedstep.result import StepResult, read_json, result_from_json, write_json
+from embedstep.tracking.run import RunAddress, Status, end_run
+
+REQUEST_FORMAT = "embedstep.request/1"
+
+
+def plan_step(request: TrainRequest) -> Plan:
+    """Check a request against its data and work out what a run of it will do. Needs no torch.
+
+    Raises:
+        RefusedError: with every problem of the request and of its data.
+        CannotStartError: the request names data on the hub, which did not answer.
+    """
+    with tempfile.TemporaryDirectory(prefix="embedstep-") as folder:
+        return _plan(request, Path(folder), for_a_run=False)
+
+
+def run_step(request: TrainRequest, output: Path, *, overwrite: bool = False) -> StepResult:
+    """Run a request to its end and say how it ended. The output folder then holds what the result says.
+
+    Args:
+        request: the request.
+        output: the output folder.
+        overwrite: replace a finished model that lies there.
+
+    Raises:
+        RefusedError: the output folder cannot be used, so that nothing could be written there.
+        CannotStartError: the disk does not let us write.
+    """
+    started = time.monotonic()
+    with claimed(output.absolute(), overwrite=overwrite) as folder:
+        result = _run(request, folder)
+        seconds = {**result.seconds, "total": round(time.monotonic() - started, 3)}
+        result = replace(result, request_fingerprint=request_fingerprint(request), seconds=seconds)
+        write_json(folder.result, result.to_json())
+        return result
+
+
+def _run(request: TrainRequest, folder: OutputFolder) -> StepResult:
+    try:
+        write_json(
+            folder.request,
+            {
+                "format": REQUEST_FORMAT,
+                "fingerprint": request_fingerprint(request),
+                "request": request.model_dump(mode="json"),
+            },
+        )
+        plan = _plan(request, folder.data, for_a_run=True)
+        check_machine(request, plan, folder.path)
+        write_json(folder.plan, plan.to_json())
+        return _outcome(folder, run_process(launch_of(plan, folder)))
+    except EmbedstepError as error:
+        failure = failure_of(error)
+        write_json(folder.error, asdict(failure))
+        return StepResult(exit_code=error.exit_code, output=str(folder.path), failure=failure)
+
+
+def _plan(request: TrainRequest, folder: Path, *, for_a_run: bool) -> Plan:
+    """Read the data once: to look at it, or to leave the checked rows in `folder` for the ranks of a run."""
+    if problems := check_rules(request):
+        # The data is read all the same where it can be: one round of mistakes, not two.
+        raise RefusedError([*problems, *_data_problems(request)])
+    local, fetched_model = with_local_data(request, folder / "hub", with_model=for_a_run)
+    facts, problems = _scan(local, folder if for_a_run else None)
+    if problems := [*problems, *check_with_data(request, facts)]:
+        raise RefusedError(problems)
+    devices = this_machine()
+    processes = processes_per_node(request.launch, devices, use_cpu=request.arguments.use_cpu)
+    plan = build_plan(request, facts, gpus=devices.gpus, processes=processes)
+    if problems := check_plan(request, plan):
+        raise RefusedError(problems)
+    return replace(plan, fetched_model=fetched_model)
+
+
+def _data_problems(request: TrainRequest) -> Iterator[Problem]:
+    """What the data of a request that is refused already would be refused for; hub data is not fetched for that."""
+    on_disk = without_hub_data(request)
+    facts, problems = _scan(on_disk, None)
+    yield from problems
+    yield from check_with_data(on_disk, facts)
+
+
+def _scan(request: TrainRequest, write_to: Path | None) -> tuple[list[DatasetFacts], list[Problem]]:
+    facts: list[DatasetFacts] = []
+    problems: list[Problem] = []
+    if write_to is not None:
+        write_to.mkdir(parents=True, exist_ok=True)
+    for split, name, dataset in named_datasets(request):
+        file = write_to / f"{split}-{name}.arrow" if write_to else None
+        try:
+            facts.append(
+                scan(split, name, dataset, drop_incomplete_rows=request.data.drop_incomplete_rows, write_to=file)
+            )
+        except RefusedError as error:
+            problems += error.problems
+    return facts, problems
+
+
+def this_machine() -> Devices:
+    """Return what this machine has to compute on."""
+    return Devices(gpus=visible_gpus(os.environ), cores=len(os.sched_getaffinity(0)))
+
+
+def launch_of(plan: Plan, folder: OutputFolder) -> LaunchPlan:
+    """Return the command and the environment that train this plan on this machine."""
+    return plan_launch(
+        ("embedstep.worker", str(folder.path)),
+        report_to=str(folder.path),
+        processes=plan.world_size,
+        devices=this_machine(),
+        python=sys.executable,
+        environ=os.environ,
+    )
+
+
+def _outcome(folder: OutputFolder, end: ProcessEnd) -> StepResult:
+    """Turn the launcher's end into a result. A code of 0 counts only with a result and a model to show for it."""
+    if end.code == OK and folder.result.exists() and (folder.model / "modules.json").exists():
+        return result_from_json(read_json(folder.result))
+    folder.result.unlink(missing_ok=True)
+    failure = first_failure(folder, end)
+    complaints = _end_run(folder, "KILLED" if failure.exit_code == INTERRUPTED else "FAILED")
+    write_json(folder.error, asdict(failure))
+    address = _run_address(folder)
+    return StepResult(
+        exit_code=failure.exit_code,
+        output=str(folder.path),
+        run_id=address.run_id if address else None,
+        tracking_uri=address.uri if address else None,
+        incomplete_tracking=complaints,
+        failure=failure,
+    )
+
+
+def _run_address(folder: OutputFolder) -> RunAddress | None:
+    return RunAddress(**read_json(folder.tracking)) if folder.tracking.exists() else None
+
+
+def _end_run(folder: OutputFolder, status: Status) -> tuple[str, ...]:
+    """Give the MLflow run its last status when the rank that opened it could not; return what went wrong."""
+    address = _run_address(folder)
+    try:
+        if address is not None:
+            end_run(address, status)
+    except CannotStartError as error:
+        return (str(error),)
+    return ()

@@ -1,0 +1,48 @@
+"""Names and values within MLflow's limits. The metric names can be turned back."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+_LONGEST_VALUE = 6000
+"""Characters of a parameter value that MLflow's servers keep since 2.8; the whole value is in the artifacts."""
+_FORBIDDEN = re.compile(r"[^\w\-. :/@]")
+_AT = "_at_"
+
+
+def metric_name(name: str) -> str:
+    """Return `name` as MLflow takes it: `ndcg@10` becomes `ndcg_at_10`. `original_name` turns it back."""
+    return _FORBIDDEN.sub("_", name.replace("@", _AT))
+
+
+def original_name(name: str) -> str:
+    """Return the name that `metric_name` made `name` from, for names of the evaluators."""
+    return re.sub(r"_at_(?=\d)", "@", name)
+
+
+def shortened(value: str) -> str:
+    """Return `value`, cut to MLflow's limit with a mark that says so."""
+    mark = f"… ({len(value)} characters)"
+    return value if len(value) <= _LONGEST_VALUE else value[: _LONGEST_VALUE - len(mark)] + mark
+
+
+def flattened(sections: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn nested sections into parameters: `{"model": {"path": "x"}}` into `{"model.path": "x"}`."""
+    return dict(_leaves(sections, ""))
+
+
+def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    match value:
+        case Mapping() if value:
+            for key, inner in value.items():
+                # `*` is the one loss for every dataset: MLflow forbids the sign, and the path is clear without it.
+                yield from _leaves(inner, path if key == "*" else f"{path}.{key}" if path else str(key))
+        case Sequence() if value and not isinstance(value, str) and not all(_is_scalar(item) for item in value):
+            for index, inner in enumerate(value):
+                yield from _leaves(inner, f"{path}.{index}")
+        case _:
+            yield path, value
+
+
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, str | int | float | bool) or value is None

@@ -1,0 +1,47 @@
+"""One rank: `torchrun ... -m embedstep.worker OUTPUT`. Everything it needs lies in the output folder."""
+
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from embedstep.output import OutputFolder
+from embedstep.result import write_json
+from embedstep.worker.failures import describe
+from embedstep.world import World
+
+
+def main(argv: list[str]) -> int:
+    """Train, and leave what went wrong where the launcher finds it.
+
+    Args:
+        argv: the output folder.
+    """
+    output = OutputFolder(Path(argv[0]))
+    world = World.from_env(os.environ)
+    try:
+        from embedstep.worker.train import train
+
+        train(output, world)
+    except Exception as error:
+        return _report(output, world, error)
+    return 0
+
+
+def _report(output: OutputFolder, world: World, error: Exception) -> int:
+    """Write the failure down; the rank that is first to do so also shows it, the others would only repeat it."""
+    failure = describe(error, world.rank)
+    write_json(output.attempt / f"rank-{world.rank}.json", asdict(failure))
+    try:
+        with (output.attempt / "first_rank").open("x") as first:
+            first.write(str(world.rank))
+    except FileExistsError:
+        return failure.exit_code
+    if failure.traceback:
+        sys.stderr.write(f"rank {world.rank} failed first:\n{''.join(failure.traceback)}")
+        sys.stderr.flush()
+    return failure.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,31 @@
+"""An exception of a worker as plain data: what another process can read, keep and show."""
+
+import os
+import traceback
+
+from embedstep.errors import FAILED, OUT_OF_MEMORY, EmbedstepError, RefusedError
+from embedstep.result import Failure
+from embedstep.secrets import redact
+
+
+def describe(error: BaseException, rank: int | None) -> Failure:
+    """Turn an exception of a worker into plain data, without secrets."""
+    is_ours = isinstance(error, EmbedstepError)
+    lines = () if is_ours else tuple(traceback.format_exception(error))
+    return Failure(
+        kind=type(error).__name__,
+        message=redact(str(error) or type(error).__name__, os.environ),
+        exit_code=_exit_code(error),
+        rank=rank,
+        problems=tuple(map(str, error.problems)) if isinstance(error, RefusedError) else (),
+        traceback=tuple(redact(line, os.environ) for line in lines),
+    )
+
+
+def _exit_code(error: BaseException) -> int:
+    if isinstance(error, EmbedstepError):
+        return error.exit_code
+    # torch's own class is looked for by name, so that describing an error never needs torch.
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return OUT_OF_MEMORY
+    return FAILED

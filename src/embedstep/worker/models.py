@@ -1,0 +1,69 @@
+"""The model that a run starts from."""
+
+from pathlib import Path
+from typing import Any
+
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+from tokenizers import Tokenizer
+from transformers import AutoModel, AutoTokenizer
+
+from embedstep.errors import Problem, RefusedError
+from embedstep.request import schema
+
+
+def build_model(model: schema.Model, *, fetched: str | None, device: str) -> SentenceTransformer:
+    """Load or make the model. No rank ever asks the hub: what lies there was fetched before.
+
+    Args:
+        model: the section of the request.
+        fetched: folder of a model that was fetched from the hub, instead of the one that the section names.
+        device: torch device, such as `cpu` or `cuda:1`.
+
+    Raises:
+        RefusedError: there is no such model, or it cannot be read.
+    """
+    source = fetched or str(Path(str(model.path or model.static)).expanduser())
+    try:
+        built = _static(model, source, device) if model.static else _saved(model, source, device)
+    except (OSError, ValueError, KeyError) as error:
+        field = "model.path" if model.path else "model.static"
+        first_line = next(iter(str(error).splitlines()), type(error).__name__)
+        raise RefusedError([Problem(field, f"{source} cannot be loaded: {first_line}")]) from error
+    if model.max_seq_length is not None:
+        built.max_seq_length = model.max_seq_length
+    return built
+
+
+def _saved(model: schema.Model, source: str, device: str) -> SentenceTransformer:
+    return SentenceTransformer(source, device=device, trust_remote_code=model.trust_remote_code, local_files_only=True)
+
+
+def _static(model: schema.Model, source: str, device: str) -> SentenceTransformer:
+    tokenizer = _tokenizer(model, source)
+    if model.initial_vectors == "random":
+        embedding = StaticEmbedding(tokenizer, embedding_dim=model.dimension)
+    else:
+        embedding = StaticEmbedding(tokenizer, embedding_weights=_word_embeddings(model, source))
+    return SentenceTransformer(modules=[embedding], device=device)
+
+
+def _tokenizer(model: schema.Model, source: str) -> Tokenizer:
+    """Return the fast tokenizer without padding and cutting, which a bag of words needs neither of."""
+    if source.endswith(".json"):
+        tokenizer = Tokenizer.from_file(source)
+    else:
+        tokenizer = _from_pretrained(AutoTokenizer, model, source).backend_tokenizer
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
+
+
+def _word_embeddings(model: schema.Model, source: str) -> Any:
+    """Return the input embeddings of the transformer, shape (vocabulary, dimension), as a numpy array."""
+    transformer = _from_pretrained(AutoModel, model, source)
+    return transformer.get_input_embeddings().weight.detach().float().cpu().numpy()
+
+
+def _from_pretrained(kind: Any, model: schema.Model, source: str) -> Any:
+    return kind.from_pretrained(source, trust_remote_code=model.trust_remote_code, local_files_only=True)

@@ -1,0 +1,97 @@
+"""What comes from the hub, fetched once per node before any rank starts: `python -m embedstep.worker.prepare FOLDER`.
+
+Ranks that each look for a model or prepare a dataset race for the same cache and wait for each other in a
+collective; here one process does it, and the ranks find plain folders.
+"""
+
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import datasets
+from huggingface_hub import snapshot_download
+
+from embedstep.errors import CannotStartError, EmbedstepError, Problem, RefusedError
+from embedstep.hub import hub_datasets, is_on_hub
+from embedstep.request.schema import Dataset, Model, TrainRequest
+from embedstep.result import read_json, write_json
+from embedstep.secrets import redact
+from embedstep.worker.failures import describe
+
+
+def main(argv: list[str]) -> int:
+    """Fetch everything that a request names on the hub.
+
+    Args:
+        argv: a folder with `wanted.json`; `found.json` or `failure.json` is written beside it.
+    """
+    folder = Path(argv[0])
+    try:
+        wanted = read_json(folder / "wanted.json")
+        write_json(
+            folder / "found.json", fetch(TrainRequest.model_validate(wanted["request"]), folder, wanted["model"])
+        )
+    except EmbedstepError as error:
+        write_json(folder / "failure.json", asdict(describe(error, None)))
+        return error.exit_code
+    return 0
+
+
+def fetch(request: TrainRequest, folder: Path, with_model: bool) -> dict[str, str]:
+    """Fetch datasets, and the model if asked, and return the folder of each by `model` or `split.name`.
+
+    Raises:
+        CannotStartError: the hub did not answer.
+        RefusedError: the hub has no such thing.
+    """
+    found = {}
+    if with_model and is_on_hub(request.model):
+        found["model"] = fetch_model(request.model)
+    for split, name, dataset in hub_datasets(request):
+        target = folder / f"{split}-{name}"
+        fetch_dataset(dataset, target, f"data.{split}.{name}.hub")
+        found[f"{split}.{name}"] = str(target)
+    return found
+
+
+def fetch_dataset(dataset: Dataset, folder: Path, place: str) -> None:
+    """Download one dataset of the hub and save its rows as Arrow files.
+
+    Raises:
+        CannotStartError: the hub did not answer.
+        RefusedError: the hub has no such dataset, subset, split or revision.
+    """
+    try:
+        rows = datasets.load_dataset(
+            dataset.hub, dataset.subset, split=dataset.split or "train", revision=dataset.revision
+        )
+    except (ConnectionError, TimeoutError) as error:
+        raise CannotStartError(f"{place}: the hub did not give {dataset.hub}: {_first_line(error)}") from error
+    except (ValueError, OSError) as error:
+        raise RefusedError([Problem(place, f"{dataset.hub} cannot be loaded: {_first_line(error)}")]) from error
+    rows.save_to_disk(str(folder))
+
+
+def fetch_model(model: Model) -> str:
+    """Download the model's files and return the folder that holds them.
+
+    Raises:
+        CannotStartError: the hub did not answer, or has no such model.
+    """
+    source = str(model.path or model.static)
+    try:
+        return str(snapshot_download(source, revision=model.revision))
+    except (OSError, ValueError) as error:
+        raise CannotStartError(
+            f"model: {source} is no folder here, and the hub did not give it: {_first_line(error)}"
+        ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return redact(next(iter(str(error).splitlines()), type(error).__name__), os.environ)
+
+
+if __name__ == "__main__":
+    datasets.utils.logging.disable_progress_bar()
+    sys.exit(main(sys.argv[1:]))

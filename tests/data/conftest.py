@@ -1,0 +1,44 @@
+"""Reading in a fresh folder, so that tests name files as a person would."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from embedstep.data.facts import DatasetFacts
+from embedstep.data.reading import scan
+from embedstep.errors import RefusedError
+from embedstep.request.schema import Dataset
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def _read(
+    path: str | list[str], *, drop: bool = False, write_to: Path | None = None, limit: int | None = None, **more: Any
+) -> DatasetFacts:
+    split = more.pop("split", None)
+    dataset = Dataset.model_validate({"path": path, "limit": limit, "split": split, "columns": more})
+    return scan("train", "docs", dataset, drop_incomplete_rows=drop, write_to=write_to)
+
+
+@pytest.fixture
+def read() -> Callable[..., DatasetFacts]:
+    """Return the function that scans `path` with the roles given by name."""
+    return _read
+
+
+@pytest.fixture
+def refusal() -> Callable[..., list[str]]:
+    """Return the function that scans like `read` and returns the problems, each as `path: message`."""
+
+    def refused(path: str | list[str], **more: Any) -> list[str]:
+        with pytest.raises(RefusedError) as caught:
+            _read(path, **more)
+        return [str(problem) for problem in caught.value.problems]
+
+    return refused

@@ -1,0 +1,66 @@
+from pathlib import Path
+
+import pytest
+
+from embedstep.launch.plan import Devices, plan_launch, processes_per_node, visible_gpus
+from embedstep.request.schema import Launch
+
+CPU = Devices(gpus=0, cores=8)
+
+
+def launch(environ: dict[str, str], processes: int = 2) -> dict[str, str]:
+    plan = plan_launch(
+        ("embedstep.worker", "out"), report_to="out", processes=processes, devices=CPU, python="python", environ=environ
+    )
+    return dict(plan.env)
+
+
+def test_the_command_is_torchrun_on_a_free_port() -> None:
+    plan = plan_launch(
+        ("embedstep.worker", "out"), report_to="out", processes=2, devices=CPU, python="/bin/python", environ={}
+    )
+    assert plan.argv == (
+        "/bin/python", "-m", "embedstep.worker.torchrun", "out",
+        "--standalone", "--nproc-per-node=2", "-m", "embedstep.worker", "out",
+    )  # fmt: skip
+
+
+def test_cores_are_shared_out() -> None:
+    assert launch({})["OMP_NUM_THREADS"] == "4"
+    assert launch({}, processes=16)["OMP_NUM_THREADS"] == "1"
+    assert launch({"OMP_NUM_THREADS": "3"})["OMP_NUM_THREADS"] == "3"
+
+
+def test_what_other_launchers_left_is_cleaned_away_and_named() -> None:
+    environ = {
+        "PATH": "/bin", "NODE_RANK": "1", "MASTER_PORT": "29500", "PET_NNODES": "2", "RANK": "3", "WORLD_SIZE": "4",
+        "SLURM_PROCID": "1", "ACCELERATE_MIXED_PRECISION": "fp16", "FSDP_VERSION": "2", "HF_TOKEN": "x",
+    }  # fmt: skip
+    plan = plan_launch(("w",), report_to="out", processes=1, devices=CPU, python="python", environ=environ)
+    assert set(plan.env) == {"PATH", "HF_TOKEN", "OMP_NUM_THREADS", "TOKENIZERS_PARALLELISM", "TQDM_DISABLE"}
+    assert plan.removed == (
+        "ACCELERATE_MIXED_PRECISION", "FSDP_VERSION", "MASTER_PORT", "NODE_RANK", "PET_NNODES", "RANK", "SLURM_PROCID",
+        "WORLD_SIZE",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("listed", "gpus"), [(None, 4), ("0,1", 2), ("", 0), ("-1", 0), ("2,-1,3", 1), ("GPU-8932f937, GPU-1", 2)]
+)
+def test_gpus_are_counted_as_cuda_counts_them(tmp_path: Path, listed: str | None, gpus: int) -> None:
+    for name in ("nvidia0", "nvidia1", "nvidia2", "nvidia3", "nvidiactl", "nvidia-uvm", "null"):
+        (tmp_path / name).touch()
+    assert visible_gpus({} if listed is None else {"CUDA_VISIBLE_DEVICES": listed}, tmp_path) == gpus
+
+
+def test_no_device_is_no_gpu_whatever_the_variable_says(tmp_path: Path) -> None:
+    assert visible_gpus({"CUDA_VISIBLE_DEVICES": "0,1"}, tmp_path) == 0
+
+
+@pytest.mark.parametrize(
+    ("asked", "gpus", "use_cpu", "processes"),
+    [("auto", 0, False, 1), ("auto", 4, False, 4), ("auto", 4, True, 1), (2, 0, False, 2), (3, 4, False, 3)],
+)
+def test_processes(asked: object, gpus: int, use_cpu: bool, processes: int) -> None:
+    launch = Launch.model_validate({"processes_per_node": asked})
+    assert processes_per_node(launch, Devices(gpus=gpus, cores=2), use_cpu=use_cpu) == processes

@@ -1,0 +1,79 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from embedstep.errors import CannotStartError, RefusedError
+from embedstep.output import LOCK, claimed
+
+
+def test_a_new_folder_is_made(tmp_path: Path) -> None:
+    with claimed(tmp_path / "a" / "b", overwrite=False) as folder:
+        assert folder.attempt.is_dir()
+
+
+def test_what_a_failed_attempt_left_is_cleared(tmp_path: Path) -> None:
+    for name in (LOCK, "request.json", "error.json", "result.json", "metrics.jsonl"):
+        (tmp_path / name).write_text("old")
+    (tmp_path / "checkpoints" / "checkpoint-10").mkdir(parents=True)
+    (tmp_path / "model.partial").mkdir()
+    with claimed(tmp_path, overwrite=False):
+        assert {path.name for path in tmp_path.iterdir()} == {LOCK, "attempt"}
+
+
+def test_a_folder_with_other_files_is_refused_and_kept(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(RefusedError, match=r"holds other files \(thesis.tex\)"), claimed(tmp_path, overwrite=True):
+        pass
+    assert os.listdir(tmp_path) == ["thesis.tex"]
+
+
+def test_a_finished_model_is_kept_unless_told(tmp_path: Path) -> None:
+    (tmp_path / LOCK).touch()
+    (tmp_path / "model").mkdir()
+    with pytest.raises(RefusedError, match="holds a finished model; add --overwrite"), claimed(tmp_path, overwrite=False):
+        pass
+    assert (tmp_path / "model").exists()
+    with claimed(tmp_path, overwrite=True):
+        assert not (tmp_path / "model").exists()
+
+
+def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
+    holder = """
+import sys, time, pathlib
+from embedstep.output import claimed
+with claimed(pathlib.Path(sys.argv[1]), overwrite=False):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+    process = subprocess.Popen([sys.executable, "-c", holder, str(tmp_path)], stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"held\n"
+        with pytest.raises(RefusedError, match="is in use by another step"), claimed(tmp_path, overwrite=True):
+            pass
+    finally:
+        process.kill()
+        process.communicate()
+    with claimed(tmp_path, overwrite=False):
+        pass
+
+
+def test_a_file_in_the_way_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RefusedError, match="cannot be used: file exists"), claimed(tmp_path / "file", overwrite=False):
+        pass
+
+
+@pytest.mark.skipif(not Path("/proc/version").exists(), reason="/proc is Linux's")
+def test_a_folder_that_cannot_be_made_is_refused() -> None:
+    with pytest.raises((RefusedError, CannotStartError)), claimed(Path("/proc/none"), overwrite=False):
+        pass
+
+
+def test_an_error_of_the_caller_goes_through(tmp_path: Path) -> None:
+    with pytest.raises(KeyError), claimed(tmp_path, overwrite=False):
+        raise KeyError
+    assert os.listdir(tmp_path)
