@@ -33,7 +33,10 @@ def test_a_folder_with_other_files_is_refused_and_kept(tmp_path: Path) -> None:
 def test_a_finished_model_is_kept_unless_told(tmp_path: Path) -> None:
     (tmp_path / LOCK).touch()
     (tmp_path / "model").mkdir()
-    with pytest.raises(RefusedError, match="holds a finished model; add --overwrite"), claimed(tmp_path, overwrite=False):
+    with (
+        pytest.raises(RefusedError, match="holds a finished model; add --overwrite"),
+        claimed(tmp_path, overwrite=False),
+    ):
         pass
     assert (tmp_path / "model").exists()
     with claimed(tmp_path, overwrite=True):

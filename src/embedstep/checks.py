@@ -10,20 +10,23 @@ from embedstep.data.facts import DatasetFacts
 from embedstep.errors import CannotStartError, Problem
 from embedstep.evaluators import check_evaluator
 from embedstep.hub import is_on_hub
-from embedstep.losses import check_loss, innermost
+from embedstep.losses import check_loss, check_processes, innermost
 from embedstep.plan import Plan, evaluates_loss
 from embedstep.request.schema import TrainRequest
+from embedstep.result import read_json
 
 
 def check_with_data(request: TrainRequest, facts: Sequence[DatasetFacts]) -> list[Problem]:
-    """Return every problem between the request and its data."""
-    return [
+    """Return every problem between the request and its data, each once."""
+    problems = [
         *model_is_there(request),
         *losses_fit(request, facts),
+        *losses_fit_the_model(request),
         *evaluators_fit(request, facts),
         *samplers_fit(request, facts),
         *prompts_name_something(request, facts),
     ]
+    return list(dict.fromkeys(problems))
 
 
 def check_plan(request: TrainRequest, plan: Plan) -> list[Problem]:
@@ -83,6 +86,15 @@ def model_is_there(request: TrainRequest) -> Iterator[Problem]:
         yield Problem(f"model.{field}", f"{source} is a file; name the folder of a saved model")
 
 
+def similarity_of(request: TrainRequest) -> str:
+    """Return the similarity function that a saved model names for itself; evaluators name their metrics by it."""
+    settings = Path(str(request.model.path or "")).expanduser() / "config_sentence_transformers.json"
+    try:
+        return str(read_json(settings).get("similarity_fn_name") or "cosine")
+    except (OSError, ValueError):
+        return "cosine"
+
+
 def processes_fit(plan: Plan) -> Iterator[Problem]:
     """More processes than GPUs would share one, and each would be slower than alone."""
     on_cpu = any(entry.name == "use_cpu" and entry.value for entry in plan.ledger)
@@ -100,6 +112,26 @@ def losses_fit(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator
             continue
         place = "loss" if "*" in request.loss else f"loss.{item.name}"
         yield from check_loss(loss, item, place)
+
+
+def losses_fit_the_model(request: TrainRequest) -> Iterator[Problem]:
+    """Some losses need a transformer, and a guide model has to be on this machine: no rank asks the hub."""
+    for name, loss in request.loss.items():
+        place = "loss" if name == "*" else f"loss.{name}"
+        kind = innermost(loss)
+        if kind is not None and kind.needs_transformer and request.model.static:
+            yield Problem(place, f"{kind.name} needs a transformer, and model.static is a static embedding")
+        guide = loss.options.get("guide")
+        if isinstance(guide, str) and not Path(guide).expanduser().is_dir():
+            yield Problem(
+                f"{place}.options.guide", f"{guide} is no folder; download the guide model and name its folder"
+            )
+
+
+def losses_average_gradients(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
+    """A loss that the installed trainer does not wrap would train another model in each process."""
+    for name, loss in request.loss.items():
+        yield from check_processes(loss, plan.world_size, "loss" if name == "*" else f"loss.{name}")
 
 
 def evaluators_fit(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[Problem]:

@@ -1,5 +1,6 @@
 """What a person sees: tables that line up, colour only on a terminal."""
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from rich.text import Text
 
 from embedstep.plan import Plan
 from embedstep.result import StepResult
+from embedstep.secrets import redact
 
 _MOST_STEPS_SHOWN = 6
 
@@ -111,7 +113,7 @@ def show_problems(request: str, problems: Sequence[Any]) -> None:
     count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
     console.print(Text(f"{request}: {count}", style="bold red"), soft_wrap=True)
     for problem in problems:
-        console.print(Text(f"  {problem}"), soft_wrap=True)
+        console.print(Text(f"  {redact(str(problem), os.environ)}"), soft_wrap=True)
 
 
 def _console(*, stderr: bool = False) -> Console:

@@ -115,7 +115,9 @@ def _dataset_plan_from_json(data: Mapping[str, Any]) -> DatasetPlan:
     return DatasetPlan(**{**data, "columns": tuple(data["columns"]), "dropped_columns": tuple(data["dropped_columns"])})
 
 
-def build_plan(request: TrainRequest, facts: Sequence[DatasetFacts], *, gpus: int, processes: int) -> Plan:
+def build_plan(
+    request: TrainRequest, facts: Sequence[DatasetFacts], *, gpus: int, processes: int, similarity: str = "cosine"
+) -> Plan:
     """Work out what the run will do.
 
     Args:
@@ -123,6 +125,7 @@ def build_plan(request: TrainRequest, facts: Sequence[DatasetFacts], *, gpus: in
         facts: what is known of each dataset.
         gpus: visible GPUs.
         processes: processes that train together.
+        similarity: the model's own similarity function, by which evaluators name their metrics.
     """
     entries = ledger(request.arguments, gpus=gpus, world_size=processes, has_evaluation=bool(request.data.eval))
     arguments = request.arguments.model_copy(
@@ -145,7 +148,7 @@ def build_plan(request: TrainRequest, facts: Sequence[DatasetFacts], *, gpus: in
         warmup_steps=count_warmup_steps(arguments, train_steps),
         evaluations=evaluation_steps(arguments, train_steps, steps_per_epoch),
         checkpoints=checkpoint_steps(arguments, train_steps, steps_per_epoch),
-        metrics=planned_metrics(request),
+        metrics=planned_metrics(request, similarity),
         datasets=tuple(datasets),
         ledger=entries,
     )
@@ -246,23 +249,17 @@ def _epoch_ends(train_steps: int, steps_per_epoch: int) -> tuple[int, ...]:
     return tuple(sorted({*ends, train_steps} - {0}))
 
 
-def planned_metrics(request: TrainRequest) -> tuple[str, ...]:
+def planned_metrics(request: TrainRequest, similarity: str) -> tuple[str, ...]:
     """Return the names of the evaluation metrics, in the order in which they are first logged."""
     with_loss = [name for name in request.data.eval if evaluates_loss(request, name)]
     names = []
     for name in with_loss:
-        prefix = f"eval_{name}" if len(with_loss) > 1 or len(request.data.train) > 1 else "eval"
+        prefix = f"eval_{name}" if len(request.data.train) > 1 else "eval"
         names += [f"{prefix}_{metric}" for metric in ("loss", *_ALWAYS_THERE)]
     if request.evaluators and not with_loss:
         names += [f"eval_{metric}" for metric in _ALWAYS_THERE]
-    names += all_evaluator_metrics(request.evaluators)
-    return tuple(names)
-
-
-def all_evaluator_metrics(evaluators: Sequence[Evaluator]) -> list[str]:
-    """Return the names that the evaluators of one request add, the sum of several included."""
-    names = [name for evaluator in evaluators for name in metric_names(evaluator)]
-    return [*names, "eval_sequential_score"] if len(evaluators) > 1 else names
+    names += [name for evaluator in request.evaluators for name in metric_names(evaluator, similarity)]
+    return (*names, "eval_sequential_score") if len(request.evaluators) > 1 else tuple(names)
 
 
 def evaluates_loss(request: TrainRequest, name: str) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from embedstep.checks import check_machine, check_plan, check_with_data
+from embedstep.checks import check_machine, check_plan, check_with_data, similarity_of
 from embedstep.data.facts import DatasetFacts
 from embedstep.data.reading import scan
 from embedstep.errors import INTERRUPTED, OK, CannotStartError, EmbedstepError, Problem, RefusedError
@@ -95,7 +95,8 @@ def _plan(request: TrainRequest, folder: Path, *, for_a_run: bool) -> Plan:
         raise RefusedError(problems)
     devices = this_machine()
     processes = processes_per_node(request.launch, devices, use_cpu=request.arguments.use_cpu)
-    plan = build_plan(request, facts, gpus=devices.gpus, processes=processes)
+    similarity = similarity_of(request)
+    plan = build_plan(request, facts, gpus=devices.gpus, processes=processes, similarity=similarity)
     if problems := check_plan(request, plan):
         raise RefusedError(problems)
     return replace(plan, fetched_model=fetched_model)

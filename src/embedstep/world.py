@@ -1,6 +1,6 @@
 """Who a worker is among all workers. `World.from_env` is the one place that reads what torchrun put there."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 
 _VARIABLES = {
@@ -10,6 +10,7 @@ _VARIABLES = {
     "local_world_size": "LOCAL_WORLD_SIZE",
     "node_rank": "GROUP_RANK",
 }
+_OF_A_GROUP = (*_VARIABLES.values(), "MASTER_ADDR", "MASTER_PORT", "GROUP_WORLD_SIZE", "ROLE_RANK", "ROLE_WORLD_SIZE")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,3 +59,13 @@ class World:
             missing = ", ".join(name for field, name in _VARIABLES.items() if field not in present)
             raise ValueError(f"torchrun's variables are incomplete: {missing} not set")
         return cls(**{field: int(value) for field, value in present.items()})
+
+
+def leave_group(environ: MutableMapping[str, str]) -> None:
+    """Take torchrun's variables away from a process that trains alone.
+
+    With them the libraries would build a process group of one: the model is wrapped, every last incomplete batch is
+    dropped, and the run is no longer the one that `python script.py` gives.
+    """
+    for name in _OF_A_GROUP:
+        environ.pop(name, None)

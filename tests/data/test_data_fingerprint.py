@@ -18,7 +18,8 @@ from embedstep.data.fingerprint import RowsDigest
 
 Read = Callable[..., DatasetFacts]
 
-SCHEMA = pa.schema({"q": pa.string(), "p": pa.string(), "s": pa.float64()})
+TYPES: dict[str, pa.DataType] = {"q": pa.string(), "p": pa.string(), "s": pa.float64()}
+SCHEMA = pa.schema(TYPES)
 # Every text has a visible character; a carriage return does not survive every CSV writer, nor a null character.
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\r\0"), max_size=12).map(lambda text: f"{text}x")
 # A number with a broken part looks like a number in every format.

@@ -159,20 +159,20 @@ def test_a_json_column_that_comes_late_is_found(read: Read) -> None:
 def test_lines_that_are_no_objects_are_named_by_their_rows(refusal: Refusal) -> None:
     Path("a.jsonl").write_bytes(b'{"q": "x"}\n\n[1]\nnonsense\n"text"\n{"q": "\xff"}\n{"q": \n3\n')
     assert refusal("a.jsonl", anchor="q") == [
-        "data.train.docs.path: in a.jsonl, row 2 is a JSON array; one object on each line is needed",
-        "data.train.docs.path: in a.jsonl, row 3, 6 is not JSON; one object on each line is needed",
-        "data.train.docs.path: in a.jsonl, row 4 is a JSON string; one object on each line is needed",
-        "data.train.docs.path: in a.jsonl, row 5 is not UTF-8 text",
-        "data.train.docs.path: in a.jsonl, row 7 is a JSON number; one object on each line is needed",
+        "data.train.docs.path: a.jsonl is a JSON array in row 2; one object on each line is needed",
+        "data.train.docs.path: a.jsonl is not JSON in rows 3, 6; one object on each line is needed",
+        "data.train.docs.path: a.jsonl is a JSON string in row 4; one object on each line is needed",
+        "data.train.docs.path: a.jsonl is not UTF-8 text in row 5; one object on each line is needed",
+        "data.train.docs.path: a.jsonl is a JSON number in row 7; one object on each line is needed",
     ]
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('[{"q": "x"}]\n', "in a.json, row 1 is a JSON array; one object on each line is needed"),
-        ('[\n{"q": "x"}\n]\n', "in a.json, row 1, 3 is not JSON; one object on each line is needed"),
-        ('{\n"q": "x"\n}\n', "in a.json, row 1, 2, 3 is not JSON; one object on each line is needed"),
+        ('[{"q": "x"}]\n', "a.json is a JSON array in row 1; one object on each line is needed"),
+        ('[\n{"q": "x"}\n]\n', "a.json is not JSON in rows 1, 3; one object on each line is needed"),
+        ('{\n"q": "x"\n}\n', "a.json is not JSON in rows 1, 2, 3; one object on each line is needed"),
         ("\n\n", "a.json has no rows"),
         ("", "a.json has no rows"),
         ('{"q": "x", "q": "y"}\n', "a.json cannot be read as jsonl: JSON parse error: Column(/q) was specified twice"),
@@ -190,14 +190,14 @@ def test_json_cells_of_another_type_are_named_by_their_rows(refusal: Refusal) ->
     odd = [{"q": 5, "d": ["a"], "n": 1}] * 7 + [{"q": "x", "d": "a", "n": "b"}, {"q": "x", "d": ["a", 1], "n": True}]
     write_lines("a.jsonl", *rows, *odd)
     assert refusal("a.jsonl", anchor="q", positive="d", label="n") == [
-        "data.train.docs.path: in a.jsonl, row 201, 202, 203, 204, 205 and 2 more holds a JSON number in column 'q'; "
+        "data.train.docs.path: a.jsonl holds a JSON number in column 'q' in rows 201, 202, 203, 204, 205 and 2 more; "
         "a string is needed",
-        "data.train.docs.path: in a.jsonl, row 208 holds a JSON string in column 'd'; "
+        "data.train.docs.path: a.jsonl holds a JSON string in column 'd' in row 208; "
         "an array with a string in each place is needed",
-        "data.train.docs.path: in a.jsonl, row 208 holds a JSON string in column 'n'; a number is needed",
-        "data.train.docs.path: in a.jsonl, row 209 holds a JSON array in column 'd'; "
+        "data.train.docs.path: a.jsonl holds a JSON string in column 'n' in row 208; a number is needed",
+        "data.train.docs.path: a.jsonl holds a JSON array in column 'd' in row 209; "
         "an array with a string in each place is needed",
-        "data.train.docs.path: in a.jsonl, row 209 holds a JSON truth value in column 'n'; a number is needed",
+        "data.train.docs.path: a.jsonl holds a JSON truth value in column 'n' in row 209; a number is needed",
     ]
 
 

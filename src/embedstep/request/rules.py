@@ -38,14 +38,14 @@ def every_eval_dataset_is_used(request: TrainRequest) -> Iterator[Problem]:
 
 
 def evaluators_are_distinct(request: TrainRequest) -> Iterator[Problem]:
-    """Two evaluators of one name and kind would write the same metrics."""
+    """Evaluators of one name would write the same metrics; each is built from an eval dataset that is there."""
     seen = set()
     for index, evaluator in enumerate(request.evaluators):
-        if (key := (evaluator.kind, evaluator.name)) in seen:
+        if evaluator.name in seen:
             yield Problem(
                 f"evaluators.{index}.name", f"{evaluator.name!r} stands twice; give each evaluator its own name"
             )
-        seen.add(key)
+        seen.add(evaluator.name)
         if evaluator.dataset not in request.data.eval:
             known = ", ".join(request.data.eval) or "none"
             yield Problem(f"evaluators.{index}.dataset", f"{evaluator.dataset!r} is not in data.eval ({known})")

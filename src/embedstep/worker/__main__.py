@@ -8,7 +8,7 @@ from pathlib import Path
 from embedstep.output import OutputFolder
 from embedstep.result import write_json
 from embedstep.worker.failures import describe
-from embedstep.world import World
+from embedstep.world import World, leave_group
 
 
 def main(argv: list[str]) -> int:
@@ -19,6 +19,8 @@ def main(argv: list[str]) -> int:
     """
     output = OutputFolder(Path(argv[0]))
     world = World.from_env(os.environ)
+    if world.world_size == 1:
+        leave_group(os.environ)
     try:
         from embedstep.worker.train import train
 

@@ -107,14 +107,14 @@ def quiet_other_ranks(world: World) -> None:
 
 
 def require_devices(plan: Plan) -> None:
-    """Compare the GPUs that torch sees with those that the plan counted.
+    """Compare the GPUs that torch sees with those that the launcher gave to the processes.
 
     Raises:
         CannotStartError: they differ, so that processes would share one or train on the CPU.
     """
-    seen = torch.cuda.device_count()
-    if seen != plan.gpus:
-        raise CannotStartError(f"the plan counted {plan.gpus} GPUs on this machine, and torch sees {seen}")
+    seen, given = torch.cuda.device_count(), min(plan.gpus, plan.world_size)
+    if seen != given:
+        raise CannotStartError(f"{given} GPUs were given to the processes of this machine, and torch sees {seen}")
 
 
 def build_arguments(output: OutputFolder, plan: Plan) -> SentenceTransformerTrainingArguments:

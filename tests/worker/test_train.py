@@ -1,0 +1,237 @@
+import json
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from embedstep.errors import REFUSED
+from embedstep.request.loading import load_request
+from embedstep.result import StepResult
+from embedstep.step import plan_step
+from embedstep.worker.recording import read_metrics
+
+Build = Callable[..., dict[str, Any]]
+Train = Callable[[Mapping[str, Any]], StepResult]
+
+
+def steps_with(output: str, word: str) -> list[int]:
+    """Train steps of the logs that hold a metric with `word` in its name."""
+    logs = read_metrics(Path(output) / "metrics.jsonl")
+    return [log["train_step"] for log in logs if any(word in key for key in log)]
+
+
+def test_a_run_leaves_what_the_design_says(train_here: Train, evaluated: Build) -> None:
+    result = train_here(evaluated())
+    assert result.exit_code == 0
+    assert result.outcome == "succeeded"
+    assert result.verification is not None
+    assert result.verification > 0.9999
+    output = Path(result.output)
+    names = {path.name for path in output.iterdir()}
+    assert names == {
+        ".embedstep.lock", "attempt", "checkpoints", "data", "metrics.jsonl", "model", "plan.json", "progress.json",
+        "request.json", "result.json",
+    }  # fmt: skip
+    assert json.loads((output / "result.json").read_text()) == json.loads(json.dumps(result.to_json()))
+    progress = json.loads((output / "progress.json").read_text())
+    assert (progress["train_step"], progress["train_steps"]) == (4, 4)
+    request = json.loads((output / "request.json").read_text())
+    assert request["fingerprint"] == result.request_fingerprint
+    assert result.metrics["eval_docs_cosine_ndcg@10"] > 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"max_steps": 5},
+        {"max_steps": -1, "num_train_epochs": 1.5, "per_device_train_batch_size": 32},
+        {"max_steps": -1, "num_train_epochs": 2, "per_device_train_batch_size": 32, "gradient_accumulation_steps": 2},
+        {"max_steps": -1, "num_train_epochs": 1, "per_device_train_batch_size": 32, "dataloader_drop_last": True},
+        {"max_steps": 7, "eval_strategy": "steps", "eval_steps": 3, "save_strategy": "steps", "save_steps": 2},
+        {"max_steps": 10, "eval_strategy": "steps", "eval_steps": 0.3, "eval_on_start": True, "eval_delay": 4},
+        {"max_steps": 9, "per_device_train_batch_size": 32, "save_strategy": "epoch", "warmup_steps": 0.2},
+        {"max_steps": 6, "batch_sampler": "no_duplicates", "per_device_train_batch_size": 16, "warmup_ratio": 0.5},
+    ],
+    ids=lambda arguments: ",".join(arguments),
+)
+def test_what_was_planned_is_what_happened(train_here: Train, evaluated: Build, arguments: dict[str, Any]) -> None:
+    document = evaluated(arguments={"logging_steps": 1, **arguments})
+    plan = plan_step(load_request(json.dumps(document)))
+    result = train_here(document)
+    assert result.exit_code == 0
+    assert max(steps_with(result.output, "train_runtime")) == plan.train_steps
+    assert tuple(steps_with(result.output, "eval_docs")) == plan.evaluations
+    checkpoints = {int(path.name.split("-")[1]) for path in (Path(result.output) / "checkpoints").glob("checkpoint-*")}
+    assert tuple(sorted(checkpoints)) == plan.checkpoints
+    logged = {key for log in read_metrics(Path(result.output) / "metrics.jsonl") for key in log if "eval_" in key}
+    assert logged == set(plan.metrics)
+    rates = [log["learning_rate"] for log in read_metrics(Path(result.output) / "metrics.jsonl") if "loss" in log]
+    # The first logged rate is that of step 1 of a linear warm-up to 1e-3, or the peak without one.
+    expected = 1e-3 * (1 / plan.warmup_steps if plan.warmup_steps else 1)
+    assert rates[0] in (pytest.approx(0.0), pytest.approx(expected, rel=0.35))
+
+
+@pytest.mark.parametrize("sampler", ["round_robin", "proportional"])
+def test_several_datasets_with_a_loss_each(
+    train_here: Train, evaluated: Build, data_folder: Path, sampler: str
+) -> None:
+    document = evaluated(
+        loss={"docs": "multiple_negatives_ranking", "scores": "cosent"},
+        arguments={
+            "max_steps": -1,
+            "num_train_epochs": 1,
+            "multi_dataset_batch_sampler": sampler,
+            "eval_strategy": "epoch",
+        },
+    )
+    scored = {"anchor": "anchor", "positive": "positive", "label": "score"}
+    document["data"]["train"]["scores"] = {"path": str(data_folder / "more.jsonl"), "columns": scored}
+    document["data"]["eval"]["scores"] = {"path": str(data_folder / "eval.jsonl"), "columns": scored}
+    document["evaluators"].append({"kind": "embedding_similarity", "name": "scores", "dataset": "scores"})
+    plan = plan_step(load_request(json.dumps(document)))
+    by_name = {item.name: item for item in plan.datasets if item.split == "train"}
+    # 130 rows are 17 batches of 8, 50 rows are 7; round robin takes 7 of each and leaves 130 - 56 rows.
+    assert (by_name["docs"].batches, by_name["scores"].batches) == ((7, 7) if sampler == "round_robin" else (17, 7))
+    assert by_name["docs"].rows_unseen == (74 if sampler == "round_robin" else 0)
+    result = train_here(document)
+    assert result.exit_code == 0
+    assert (
+        max(steps_with(result.output, "train_runtime")) == plan.train_steps == (14 if sampler == "round_robin" else 24)
+    )
+    logged = {key for log in read_metrics(Path(result.output) / "metrics.jsonl") for key in log if "eval_" in key}
+    assert logged == set(plan.metrics)
+
+
+def test_columns_reach_the_loss_in_the_order_of_their_roles(
+    train_here: Train, request_of: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sentence_transformers.base.data_collator import BaseDataCollator
+
+    seen: list[dict[str, Any]] = []
+    collate = BaseDataCollator.__call__
+
+    def spy(self: Any, rows: list[dict[str, Any]]) -> Any:
+        seen.extend(rows)
+        return collate(self, rows)
+
+    monkeypatch.setattr(BaseDataCollator, "__call__", spy)
+    # In the file `positive` stands before `anchor`, beside `id`, `negative`, `score` and `class`.
+    assert train_here(request_of()).exit_code == 0
+    assert list(seen[0]) == ["anchor", "positive"]
+    assert all(row["positive"].startswith("how to ") for row in seen)
+
+
+def test_the_arguments_that_arrive_are_those_of_the_ledger(
+    train_here: Train, request_of: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from embedstep.worker import train as module
+
+    arrived: dict[str, Any] = {}
+    build = module.build_trainer
+
+    def spy(request: Any, plan: Any, model: Any, arguments: Any, recorder: Any) -> Any:
+        arrived.update(arguments.to_dict())
+        return build(request, plan, model, arguments, recorder)
+
+    monkeypatch.setattr(module, "build_trainer", spy)
+    train_here(
+        request_of(arguments={"weight_decay": 0.1, "lr_scheduler_type": "cosine", "seed": 7, "max_grad_norm": 0.5})
+    )
+    assert arrived["weight_decay"] == 0.1
+    assert arrived["lr_scheduler_type"] == "cosine"
+    assert arrived["seed"] == 7
+    assert arrived["max_grad_norm"] == 0.5
+    assert arrived["learning_rate"] == 1e-3
+    assert arrived["use_cpu"] is True
+    assert arrived["report_to"] == []
+
+
+@pytest.mark.parametrize(
+    "model",
+    [{"initial_vectors": "word_embeddings"}, {"dimension": 16}],
+    ids=["static from word embeddings", "static from random vectors"],
+)
+def test_static_models_train(train_here: Train, evaluated: Build, minilm: Path, model: dict[str, Any]) -> None:
+    result = train_here(evaluated(model={"static": str(minilm), **model}))
+    assert result.exit_code == 0
+    assert (Path(str(result.model)) / "modules.json").exists()
+
+
+def test_a_static_model_starts_from_the_word_vectors(minilm: Path) -> None:
+    import numpy as np
+    from transformers import AutoModel
+
+    from embedstep.request.schema import Model
+    from embedstep.worker.models import build_model
+
+    section = Model.model_validate({"static": str(minilm), "initial_vectors": "word_embeddings"})
+    model = build_model(section, fetched=None, device="cpu")
+    word = AutoModel.from_pretrained(minilm).get_input_embeddings().weight.detach().numpy()
+    token = model.tokenizer.encode("matrix", add_special_tokens=False).ids[0]
+    np.testing.assert_allclose(model.encode("matrix"), word[token], rtol=1e-6)
+
+
+def test_values_that_are_not_finite_are_kept_as_text(tmp_path: Path) -> None:
+    from embedstep.output import OutputFolder
+    from embedstep.tracking.run import NullRun
+    from embedstep.worker.recording import Recorder
+
+    class Plan:
+        train_steps = 4
+        global_batch_size = 8
+
+    class State:
+        global_step = 2
+
+    recorder = Recorder(OutputFolder(tmp_path), Plan(), NullRun())  # type: ignore[arg-type]
+    recorder.on_log(None, State(), None, {"loss": math.nan, "grad_norm": math.inf, "learning_rate": 0.1})
+    assert read_metrics(tmp_path / "metrics.jsonl") == [
+        {"train_step": 2, "loss": "nan", "grad_norm": "inf", "learning_rate": 0.1}
+    ]
+    assert recorder.metrics == {"learning_rate": 0.1}
+
+
+def test_a_model_that_learned_nan_fails(train_here: Train, request_of: Build) -> None:
+    result = train_here(request_of(arguments={"learning_rate": 1e30, "max_grad_norm": 0.0, "max_steps": 6}))
+    assert result.exit_code == 1
+    assert result.failure is not None
+    assert result.failure.message == (
+        "the trained model gives embeddings that are not finite; look at the learning rate"
+    )
+    assert result.model is None
+    assert not (Path(result.output) / "model").exists()
+
+
+def test_a_saved_model_that_differs_fails(
+    train_here: Train, request_of: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    save = SentenceTransformer.save_pretrained
+
+    def spoil(self: Any, path: str, *args: Any, **kwargs: Any) -> None:
+        save(self, path, *args, **kwargs)
+        config = Path(path) / "1_Pooling" / "config.json"
+        config.write_text(
+            config.read_text()
+            .replace('"mean"', '"cls"')
+            .replace('"pooling_mode_cls_token": false', '"pooling_mode_cls_token": true')
+            .replace('"pooling_mode_mean_tokens": true', '"pooling_mode_mean_tokens": false')
+        )
+
+    monkeypatch.setattr(SentenceTransformer, "save_pretrained", spoil)
+    result = train_here(request_of())
+    assert result.exit_code == 1
+    assert result.failure is not None
+    assert "the saved model is not the trained one" in result.failure.message
+    assert not (Path(result.output) / "model").exists()
+
+
+def test_a_combination_that_the_installed_class_refuses_is_exit_2(train_here: Train, request_of: Build) -> None:
+    result = train_here(request_of(arguments={"lr_scheduler_type": "reduce_lr_on_plateau"}))
+    assert result.exit_code == REFUSED
+    assert result.failure is not None
+    assert result.failure.traceback == ()
+    assert result.failure.problems[0].startswith("arguments: ")
