@@ -1,5 +1,5 @@
 """`python -m embedstep` is the command line."""
 
-from embedstep.cli import main
+from embedstep.cli import program
 
-main()
+program()

@@ -1,11 +1,13 @@
 """The command line: one verb, one function, each a few lines over `step`."""
 
+import gc
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -114,6 +116,7 @@ def run(request: str, overrides: tuple[str, ...], output: Path | None, overwrite
     from embedstep.request.loading import read_request
 
     with _errors_shown(request):
+        gc.enable()
         loaded = read_request(request, overrides)
         folder = output or _default_output(request, loaded.arguments.output_dir)
         result = step.run_step(loaded, folder, overwrite=overwrite)
@@ -157,5 +160,22 @@ def _errors_shown(request: str) -> Iterator[None]:
         sys.exit(OK)
 
 
+def program() -> NoReturn:
+    """The `embedstep` program: the command line, made to answer at once.
+
+    Imports make next to no garbage, and looking for it among them takes 0.03 s; taking the loaded modules apart at
+    the end takes 0.08 s. Both are a good part of what `check` and `plan` take in all, so neither is done.
+    """
+    gc.disable()
+    try:
+        main()
+        code: Any = OK
+    except SystemExit as end:
+        code = end.code
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else OK)
+
+
 if __name__ == "__main__":
-    main()
+    program()

@@ -15,29 +15,41 @@ Name = Annotated[Text, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=
 Role = Literal["anchor", "positive", "negative", "label"]
 
 
+def described(default: Any, description: str) -> Any:
+    """Give a field its default (`...` for none) and the sentence that the JSON Schema shows for it."""
+    return Field(default, description=description)
+
+
 class Section(BaseModel):
     """A part of the request: frozen, strict, no unknown keys."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
 
 class Model(Section):
     """The model that training starts from. A plain string is short for `{path: ...}`."""
 
-    path: Text | None = None
-    """A folder with a saved model, or a model id on the Hugging Face hub."""
-    static: Text | None = None
-    """Build a static embedding instead: a folder, a `tokenizer.json` or a hub id that the tokenizer comes from."""
-    initial_vectors: Literal["random", "word_embeddings"] = "random"
-    """Where a static embedding starts: random vectors, or the word embeddings of the transformer named by `static`."""
-    dimension: Annotated[Integer, Field(gt=0)] | None = None
-    """Length of the vectors of a static embedding with random vectors."""
-    revision: Text | None = None
-    """Branch, tag or commit of a model on the hub. A commit makes a run repeatable."""
-    trust_remote_code: Flag = False
-    """Run Python code that comes with the model. Off, because that code can do anything on the machine."""
-    max_seq_length: Annotated[Integer, Field(gt=0)] | None = None
-    """Longest input in tokens; longer texts are cut. The model's own limit when null."""
+    path: Text | None = described(None, "A folder with a saved model, or a model id on the Hugging Face hub.")
+    static: Text | None = described(
+        None,
+        "Build a static embedding instead: a folder, a `tokenizer.json` or a hub id that the tokenizer comes from.",
+    )
+    initial_vectors: Literal["random", "word_embeddings"] = described(
+        "random",
+        "Where a static embedding starts: random vectors, or the word embeddings of the transformer named by `static`.",
+    )
+    dimension: Annotated[Integer, Field(gt=0)] | None = described(
+        None, "Length of the vectors of a static embedding with random vectors."
+    )
+    revision: Text | None = described(
+        None, "Branch, tag or commit of a model on the hub. A commit makes a run repeatable."
+    )
+    trust_remote_code: Flag = described(
+        False, "Run Python code that comes with the model. Off, because that code can do anything on the machine."
+    )
+    max_seq_length: Annotated[Integer, Field(gt=0)] | None = described(
+        None, "Longest input in tokens; longer texts are cut. The model's own limit when null."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -68,14 +80,14 @@ ColumnNames = Annotated[
 class Columns(Section):
     """Which column plays which role. Columns that are not named here are left out of training."""
 
-    anchor: Text | None = None
-    """The query side: question, title, first sentence."""
-    positive: Text | None = None
-    """The text that belongs to the anchor: answer, document, second sentence."""
-    negative: ColumnNames | None = None
-    """One column, or a list of columns, with texts that do not belong to the anchor."""
-    label: ColumnNames | None = None
-    """A class, a similarity score, or the teacher's value (several columns: one value for each text)."""
+    anchor: Text | None = described(None, "The query side: question, title, first sentence.")
+    positive: Text | None = described(None, "The text that belongs to the anchor: answer, document, second sentence.")
+    negative: ColumnNames | None = described(
+        None, "One column, or a list of columns, with texts that do not belong to the anchor."
+    )
+    label: ColumnNames | None = described(
+        None, "A class, a similarity score, or the teacher's value (several columns: one value for each text)."
+    )
 
     @model_validator(mode="after")
     def _something(self) -> "Columns":
@@ -92,18 +104,12 @@ class Dataset(Section):
         | None
     ) = None
     """File, folder, glob or fsspec URL (or a list of them): Parquet, JSON lines, CSV, or a saved Arrow dataset."""
-    hub: Text | None = None
-    """Dataset id on the Hugging Face hub."""
-    subset: Text | None = None
-    """Configuration name of a hub dataset."""
-    split: Text | None = None
-    """Split of a hub dataset or of a saved dataset with several splits."""
-    revision: Text | None = None
-    """Branch, tag or commit of a hub dataset. A commit makes a run repeatable."""
-    columns: Columns
-    """Which column plays which role."""
-    limit: Annotated[Integer, Field(gt=0)] | None = None
-    """Take only this many rows, from the top."""
+    hub: Text | None = described(None, "Dataset id on the Hugging Face hub.")
+    subset: Text | None = described(None, "Configuration name of a hub dataset.")
+    split: Text | None = described(None, "Split of a hub dataset or of a saved dataset with several splits.")
+    revision: Text | None = described(None, "Branch, tag or commit of a hub dataset. A commit makes a run repeatable.")
+    columns: Columns = described(..., "Which column plays which role.")
+    limit: Annotated[Integer, Field(gt=0)] | None = described(None, "Take only this many rows, from the top.")
 
     @model_validator(mode="after")
     def _one_source(self) -> "Dataset":
@@ -117,23 +123,25 @@ class Dataset(Section):
 class Data(Section):
     """The datasets, by name."""
 
-    train: Annotated[dict[Name, Dataset], Field(min_length=1)]
-    """Datasets to train on. The name ties a dataset to its loss and to its evaluation dataset."""
-    eval: dict[Name, Dataset] = {}
-    """Held-out datasets: for the evaluation loss (same name as in train) and for the evaluators."""
-    drop_incomplete_rows: Flag = False
-    """Leave out rows with an empty or null cell and count them. Without it such rows are refused."""
+    train: Annotated[dict[Name, Dataset], Field(min_length=1)] = described(
+        ..., "Datasets to train on. The name ties a dataset to its loss and to its evaluation dataset."
+    )
+    eval: dict[Name, Dataset] = described(
+        {}, "Held-out datasets: for the evaluation loss (same name as in train) and for the evaluators."
+    )
+    drop_incomplete_rows: Flag = described(
+        False, "Leave out rows with an empty or null cell and count them. Without it such rows are refused."
+    )
 
 
 class Loss(Section):
     """A loss function by its standard name. A plain string is short for `{kind: ...}`."""
 
-    kind: Text
-    """Name of the loss, such as multiple_negatives_ranking, cosent or matryoshka."""
-    options: Annotated[dict[str, PlainData], BeforeValidator(lambda raw: {} if raw is None else raw)] = {}
-    """Options of the loss by the names of its constructor."""
-    loss: "Loss | None" = None
-    """The loss that a wrapper such as matryoshka is put around."""
+    kind: Text = described(..., "Name of the loss, such as multiple_negatives_ranking, cosent or matryoshka.")
+    options: Annotated[dict[str, PlainData], BeforeValidator(lambda raw: {} if raw is None else raw)] = described(
+        {}, "Options of the loss by the names of its constructor."
+    )
+    loss: "Loss | None" = described(None, "The loss that a wrapper such as matryoshka is put around.")
 
     @model_validator(mode="before")
     @classmethod
@@ -144,40 +152,39 @@ class Loss(Section):
 class Evaluator(Section):
     """A scorer that runs at each evaluation, built from one of the eval datasets."""
 
-    kind: Text
-    """Name of the evaluator, such as information_retrieval or embedding_similarity."""
-    name: Name
-    """Prefix of its metrics: `docs` gives `eval_docs_cosine_ndcg@10`."""
-    dataset: Text
-    """Name of a dataset under data.eval."""
-    options: Annotated[dict[str, PlainData], BeforeValidator(lambda raw: {} if raw is None else raw)] = {}
-    """Options of the evaluator by the names of its constructor."""
+    kind: Text = described(..., "Name of the evaluator, such as information_retrieval or embedding_similarity.")
+    name: Name = described(..., "Prefix of its metrics: `docs` gives `eval_docs_cosine_ndcg@10`.")
+    dataset: Text = described(..., "Name of a dataset under data.eval.")
+    options: Annotated[dict[str, PlainData], BeforeValidator(lambda raw: {} if raw is None else raw)] = described(
+        {}, "Options of the evaluator by the names of its constructor."
+    )
 
 
 class Launch(Section):
     """How many processes train together."""
 
-    nodes: Annotated[Integer, Field(gt=0)] = 1
-    """Number of machines."""
-    processes_per_node: Literal["auto"] | Annotated[Integer, Field(gt=0)] = "auto"
-    """Processes on each machine. `auto` takes one for each visible GPU, and one on a machine without a GPU."""
+    nodes: Annotated[Integer, Field(gt=0)] = described(1, "Number of machines.")
+    processes_per_node: Literal["auto"] | Annotated[Integer, Field(gt=0)] = described(
+        "auto", "Processes on each machine. `auto` takes one for each visible GPU, and one on a machine without a GPU."
+    )
 
 
 class Tracking(Section):
     """Where the run is recorded."""
 
-    kind: Literal["mlflow", "none"] = "mlflow"
-    """`mlflow`, or `none` for the files in the output folder alone."""
-    uri: Text | None = None
-    """Tracking URI. Null: the environment's MLFLOW_TRACKING_URI, else `sqlite:///mlflow.db` in the current folder."""
-    experiment: Text = "embedstep"
-    """MLflow experiment; made when it does not exist."""
-    run_name: Text | None = None
-    """Name of the MLflow run."""
-    register_as: Text | None = None
-    """Name in the model registry under which the trained model becomes a new version."""
-    tags: dict[str, Text] = {}
-    """Tags of the run."""
+    kind: Literal["mlflow", "none"] = described(
+        "mlflow", "`mlflow`, or `none` for the files in the output folder alone."
+    )
+    uri: Text | None = described(
+        None,
+        "Tracking URI. Null: the environment's MLFLOW_TRACKING_URI, else `sqlite:///mlflow.db` in the current folder.",
+    )
+    experiment: Text = described("embedstep", "MLflow experiment; made when it does not exist.")
+    run_name: Text | None = described(None, "Name of the MLflow run.")
+    register_as: Text | None = described(
+        None, "Name in the model registry under which the trained model becomes a new version."
+    )
+    tags: dict[str, Text] = described({}, "Tags of the run.")
 
 
 def _losses(raw: Any) -> Any:
@@ -190,20 +197,17 @@ def _losses(raw: Any) -> Any:
 class TrainRequest(Section):
     """A whole request."""
 
-    model: Model
-    """The model that training starts from."""
-    data: Data
-    """The datasets to train on and to evaluate with."""
-    loss: Annotated[dict[str, Loss], Field(min_length=1), BeforeValidator(_losses)]
-    """One loss for every dataset, or a loss for each dataset by its name."""
-    evaluators: list[Evaluator] = []
-    """Scorers that run at each evaluation."""
-    arguments: Arguments = Field(default_factory=Arguments)
-    """Training arguments by their names in SentenceTransformerTrainingArguments."""
-    launch: Launch = Launch()
-    """How many processes train together."""
-    tracking: Tracking = Tracking()
-    """Where the run is recorded."""
+    model: Model = described(..., "The model that training starts from.")
+    data: Data = described(..., "The datasets to train on and to evaluate with.")
+    loss: Annotated[dict[str, Loss], Field(min_length=1), BeforeValidator(_losses)] = described(
+        ..., "One loss for every dataset, or a loss for each dataset by its name."
+    )
+    evaluators: list[Evaluator] = described([], "Scorers that run at each evaluation.")
+    arguments: Arguments = described(
+        Arguments(), "Training arguments by their names in SentenceTransformerTrainingArguments."
+    )
+    launch: Launch = described(Launch(), "How many processes train together.")
+    tracking: Tracking = described(Tracking(), "Where the run is recorded.")
 
     def loss_of(self, dataset: str) -> Loss | None:
         """Return the loss of the train dataset named `dataset`, or None if it has none."""

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from transformers import TrainerCallback
 
-from embedstep.console import in_one_line
+from embedstep.console import in_one_line, is_score
 from embedstep.output import OutputFolder
 from embedstep.plan import Plan
 from embedstep.result import write_json
@@ -99,17 +99,13 @@ def summary_of(step: int, steps: int, numbers: Mapping[str, float], rows_per_sec
     if "loss" in numbers:
         rate = numbers.get("learning_rate", 0.0)
         return f"{place}  loss {numbers['loss']:.4f}  learning rate {rate:.2e}  {rows_per_second:,.0f} rows/s"
-    scores = {key: value for key, value in numbers.items() if key.startswith("eval_") and not _is_timing(key)}
+    scores = {key: value for key, value in numbers.items() if is_score(key)}
     if scores:
         shown = sorted(scores, key=_interest)[:_SHOWN_METRICS]
         return f"{place}  evaluation  " + "  ".join(f"{key.removeprefix('eval_')} {scores[key]:.4f}" for key in shown)
     if "train_runtime" in numbers:
         return f"{place}  trained in {numbers['train_runtime']:.1f} s"
     return ""
-
-
-def _is_timing(key: str) -> bool:
-    return key.endswith(("_runtime", "_per_second"))
 
 
 def _interest(key: str) -> tuple[bool, bool, bool]:
