@@ -57,7 +57,9 @@ def _show(title: str, lines: Sequence[str], *, header: bool = False) -> None:
 
 
 def _dataset_rows(plan: Plan) -> list[tuple[str, ...]]:
-    rows = [("dataset", "rows", "dropped", "columns", "loss", "batches", "share", "unseen", "negatives")]
+    rows: list[tuple[str, ...]] = [
+        ("dataset", "rows", "dropped", "columns", "loss", "batches", "share", "unseen", "negatives")
+    ]
     total = sum(item.batches or 0 for item in plan.datasets if item.split == "train")
     for item in plan.datasets:
         rows.append(
@@ -101,7 +103,7 @@ def _steps(steps: Sequence[int]) -> str:
 
 def _ledger_rows(plan: Plan) -> list[tuple[str, ...]]:
     entries = [entry for entry in plan.ledger if entry.source != "default"]
-    rows = [("argument", "value", "from", "why")]
+    rows: list[tuple[str, ...]] = [("argument", "value", "from", "why")]
     return [*rows, *((entry.name, str(entry.value), entry.source, entry.note) for entry in entries)]
 
 

@@ -15,7 +15,7 @@ from embedstep.data.facts import DatasetFacts
 from embedstep.evaluators import metric_names
 from embedstep.losses import negatives_per_anchor
 from embedstep.request.fingerprint import request_fingerprint
-from embedstep.request.schema import Evaluator, TrainRequest
+from embedstep.request.schema import TrainRequest
 
 PLAN_FORMAT = "embedstep.plan/1"
 _ALWAYS_THERE = ("runtime", "samples_per_second", "steps_per_second")

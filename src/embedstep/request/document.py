@@ -124,7 +124,8 @@ def _parse_yaml(text: str) -> Document:
         data = None if node is None else _construct(node, (), lines)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise _refused(f"this is not YAML: {error.problem or error.context}", mark and mark.line + 1) from error
+        line = mark.line + 1 if mark else None
+        raise _refused(f"this is not YAML: {error.problem or error.context}", line) from error
     except (yaml.YAMLError, RecursionError) as error:
         raise _refused(f"this is not YAML: {str(error).splitlines()[0]}") from error
     return Document(data=data, lines=lines)

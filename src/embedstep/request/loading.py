@@ -147,11 +147,15 @@ def _real_path(loc: Iterable[str | int], data: Any, *, missing: bool) -> Iterato
     *parents, last = loc
     here = data
     for key in parents:
-        if (isinstance(here, dict) and key in here) or (isinstance(here, list) and isinstance(key, int)):
+        if _holds(here, key):
             here = here[key]
             yield key
-    if missing or (isinstance(here, dict) and last in here) or (isinstance(here, list) and isinstance(last, int)):
+    if missing or _holds(here, last):
         yield last
+
+
+def _holds(here: Any, key: str | int) -> bool:
+    return (isinstance(here, dict) and key in here) or (isinstance(here, list) and isinstance(key, int))
 
 
 def _message(detail: Mapping[str, Any], path: Sequence[str | int]) -> str:

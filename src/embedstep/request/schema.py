@@ -26,8 +26,16 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
 
+def _or_text(schema: dict[str, Any]) -> None:
+    """Say in the JSON Schema of a section that a plain string is its short form."""
+    section = {key: schema.pop(key) for key in list(schema) if key not in ("title", "description")}
+    schema["anyOf"] = [{"type": "string"}, section]
+
+
 class Model(Section):
     """The model that training starts from. A plain string is short for `{path: ...}`."""
+
+    model_config = ConfigDict(json_schema_extra=_or_text)
 
     path: Text | None = described(None, "A folder with a saved model, or a model id on the Hugging Face hub.")
     static: Text | None = described(
@@ -72,9 +80,7 @@ def _listed(raw: Any) -> Any:
     return [raw] if isinstance(raw, str) else raw
 
 
-ColumnNames = Annotated[
-    list[Text], Field(min_length=1), BeforeValidator(_listed, json_schema_input_type=str | list[str])
-]
+OneOrMore = Annotated[list[Text], Field(min_length=1), BeforeValidator(_listed, json_schema_input_type=str | list[str])]
 
 
 class Columns(Section):
@@ -82,10 +88,10 @@ class Columns(Section):
 
     anchor: Text | None = described(None, "The query side: question, title, first sentence.")
     positive: Text | None = described(None, "The text that belongs to the anchor: answer, document, second sentence.")
-    negative: ColumnNames | None = described(
+    negative: OneOrMore | None = described(
         None, "One column, or a list of columns, with texts that do not belong to the anchor."
     )
-    label: ColumnNames | None = described(
+    label: OneOrMore | None = described(
         None, "A class, a similarity score, or the teacher's value (several columns: one value for each text)."
     )
 
@@ -99,11 +105,10 @@ class Columns(Section):
 class Dataset(Section):
     """Where rows come from. Files are named by `path`, a dataset of the hub by `hub`."""
 
-    path: (
-        Annotated[list[Text], Field(min_length=1), BeforeValidator(_listed, json_schema_input_type=str | list[str])]
-        | None
-    ) = None
-    """File, folder, glob or fsspec URL (or a list of them): Parquet, JSON lines, CSV, or a saved Arrow dataset."""
+    path: OneOrMore | None = described(
+        None,
+        "File, folder, glob or fsspec URL (or a list of them): Parquet, JSON lines, CSV, or a saved Arrow dataset.",
+    )
     hub: Text | None = described(None, "Dataset id on the Hugging Face hub.")
     subset: Text | None = described(None, "Configuration name of a hub dataset.")
     split: Text | None = described(None, "Split of a hub dataset or of a saved dataset with several splits.")
@@ -136,6 +141,8 @@ class Data(Section):
 
 class Loss(Section):
     """A loss function by its standard name. A plain string is short for `{kind: ...}`."""
+
+    model_config = ConfigDict(json_schema_extra=_or_text)
 
     kind: Text = described(..., "Name of the loss, such as multiple_negatives_ranking, cosent or matryoshka.")
     options: Annotated[dict[str, PlainData], BeforeValidator(lambda raw: {} if raw is None else raw)] = described(
@@ -194,14 +201,17 @@ def _losses(raw: Any) -> Any:
     return raw
 
 
+Losses = Annotated[
+    dict[str, Loss], Field(min_length=1), BeforeValidator(_losses, json_schema_input_type=Loss | dict[str, Loss])
+]
+
+
 class TrainRequest(Section):
     """A whole request."""
 
     model: Model = described(..., "The model that training starts from.")
     data: Data = described(..., "The datasets to train on and to evaluate with.")
-    loss: Annotated[dict[str, Loss], Field(min_length=1), BeforeValidator(_losses)] = described(
-        ..., "One loss for every dataset, or a loss for each dataset by its name."
-    )
+    loss: Losses = described(..., "One loss for every dataset, or a loss for each dataset by its name.")
     evaluators: list[Evaluator] = described([], "Scorers that run at each evaluation.")
     arguments: Arguments = described(
         Arguments(), "Training arguments by their names in SentenceTransformerTrainingArguments."
