@@ -32,7 +32,7 @@ def _request_options(command: _Command) -> _Command:
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="embedstep")
 def main() -> None:
-    r"""Train a sentence-transformers model from one request file.
+    """Train a sentence-transformers model from one request file.
 
     REQUEST is a YAML or JSON file, or - for standard input.
 
@@ -57,7 +57,7 @@ def main() -> None:
 @main.command()
 @_request_options
 def check(request: str, overrides: tuple[str, ...]) -> None:
-    r"""Check a request and its data. Needs no torch and no GPU.
+    """Check a request and its data. Needs no torch and no GPU.
 
     \b
     Examples:
@@ -76,7 +76,7 @@ def check(request: str, overrides: tuple[str, ...]) -> None:
 @_request_options
 @click.option("--json", "as_json", is_flag=True, help="Print the whole plan as JSON.")
 def plan(request: str, overrides: tuple[str, ...], as_json: bool) -> None:
-    r"""Show what a run would do: rows, batches, steps, evaluations, metrics. Needs no torch and no GPU.
+    """Show what a run would do: rows, batches, steps, evaluations, metrics. Needs no torch and no GPU.
 
     \b
     Examples:
@@ -104,7 +104,7 @@ def plan(request: str, overrides: tuple[str, ...], as_json: bool) -> None:
 )
 @click.option("--overwrite", is_flag=True, help="Replace a finished model in the output folder.")
 def run(request: str, overrides: tuple[str, ...], output: Path | None, overwrite: bool) -> None:
-    r"""Train, and leave a verified model, metrics and result.json in the output folder.
+    """Train, and leave a verified model, metrics and result.json in the output folder.
 
     \b
     Examples:
@@ -126,7 +126,7 @@ def run(request: str, overrides: tuple[str, ...], output: Path | None, overwrite
 
 @main.command()
 def schema() -> None:
-    r"""Print the JSON Schema of a request, for an editor to complete and check by.
+    """Print the JSON Schema of a request, for an editor to complete and check by.
 
     \b
     Example:

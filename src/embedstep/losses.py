@@ -593,7 +593,7 @@ def _data_problems(loss: schema.Loss, facts: DatasetFacts) -> Iterator[Problem]:
     path = f"data.{facts.split}.{facts.name}.columns"
     takes = [each for each in kind.takes if each.fits(len(facts.inputs))]
     if not takes or not _in_order(facts.inputs):
-        need = " or ".join(dict.fromkeys(_in_words(each) for each in kind.takes))
+        need = " or ".join(dict.fromkeys(in_words(each) for each in kind.takes))
         yield Problem(path, f"{kind.name} takes {need}; this dataset has {_listed(facts.inputs) or 'no texts'}")
         return
     for role in facts.inputs:
@@ -646,7 +646,8 @@ def _in_order(inputs: tuple[str, ...]) -> bool:
     return inputs[:2] == expected and all(role.startswith("negative") for role in inputs[2:])
 
 
-def _in_words(takes: Takes) -> str:
+def in_words(takes: Takes) -> str:
+    """Return which text columns are taken, as a person would say it."""
     roles = ["anchor", "positive"][: takes.least]
     if takes.least > 2:
         roles.append(f"{takes.least - 2} negative{'s' if takes.least > 3 else ''}")

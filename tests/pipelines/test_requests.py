@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-
 from pipelines.docstrings.demo import link_minilm
+
 from tests.conftest import Outcome, pair_rows
 
 REQUESTS = sorted((Path(__file__).parents[2] / "pipelines" / "requests").glob("*.yaml"))

@@ -1,0 +1,66 @@
+"""The reference page of losses and evaluators, made from the tables that check and build them."""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from embedstep.evaluators import EVALUATORS, EvaluatorKind
+from embedstep.losses import LOSSES, LossKind, in_words
+from embedstep.options import REQUIRED, Option, wanted
+
+_HEAD = """# Losses and evaluators
+
+Made by `make golden` from the tables in `src/embedstep/losses.py` and `src/embedstep/evaluators.py`.
+Names of classes work as well: `MultipleNegativesRankingLoss` is `multiple_negatives_ranking`.
+"""
+
+
+def losses_page() -> str:
+    """Return `docs/losses.md`: every loss and evaluator with its columns, label and options, as Markdown."""
+    parts = [_HEAD, "## Losses", *_loss_table(), "## Evaluators", *_evaluator_table(), "## Options"]
+    parts += _option_lists({**LOSSES, **EVALUATORS})
+    return "\n".join(parts) + "\n"
+
+
+def _loss_table() -> Iterator[str]:
+    yield "\n| loss | text columns | label | in a batch |\n|---|---|---|---|"
+    for name, kind in LOSSES.items():
+        yield f"| `{name}` | {_texts(kind)} | {_label(kind)} | {_batch(kind)} |"
+    yield ""
+
+
+def _texts(kind: LossKind) -> str:
+    if kind.wraps:
+        return "those of the loss inside"
+    return "; or ".join(dict.fromkeys(in_words(takes) for takes in kind.takes))
+
+
+def _label(kind: LossKind) -> str:
+    labels = [takes for takes in kind.takes if takes.label]
+    words = "; or ".join(dict.fromkeys(takes.label.words for takes in labels if takes.label))
+    return f"{words} (may be left out)" if any(takes.label_optional for takes in labels) else words
+
+
+def _batch(kind: LossKind) -> str:
+    if kind.needs_label_groups:
+        return "needs `batch_sampler: group_by_label`"
+    return "the other rows are negatives" if kind.in_batch_negatives else ""
+
+
+def _evaluator_table() -> Iterator[str]:
+    yield "\n| evaluator | columns | label |\n|---|---|---|"
+    for name, kind in EVALUATORS.items():
+        label = "0 or 1" if kind.binary else "a number" if kind.label else ""
+        yield f"| `{name}` | {', '.join(kind.roles)} | {label} |"
+    yield ""
+
+
+def _option_lists(kinds: Mapping[str, LossKind | EvaluatorKind]) -> Iterator[str]:
+    for name, kind in kinds.items():
+        if kind.options:
+            yield f"\n`{name}`\n"
+            yield from _options(kind.options.items())
+
+
+def _options(options: Iterable[tuple[str, Option]]) -> Iterator[str]:
+    for name, option in options:
+        default = "must be given" if option.default is REQUIRED else f"default `{option.default}`"
+        yield f"- `{name}`: {wanted(option)}; {default}"

@@ -1,0 +1,17 @@
+"""`python -m tests.benchmarks [NAME ...] [--quick]`, which `make bench` runs."""
+
+import sys
+from collections.abc import Mapping
+
+from tests.benchmarks import front_door, overhead
+from tests.benchmarks.harness import Benchmark, main
+
+BENCHMARKS: Mapping[str, Benchmark] = {
+    "check": front_door.check,
+    "plan": front_door.plan,
+    "run_overhead_1": overhead.run_overhead_1,
+    "run_overhead_2": overhead.run_overhead_2,
+}
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], BENCHMARKS))

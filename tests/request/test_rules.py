@@ -1,0 +1,278 @@
+import json
+from typing import Any
+
+import pytest
+
+from embedstep.request.loading import load_request
+from embedstep.request.rules import check_rules
+from embedstep.request.schema import TrainRequest
+
+COLUMNS = {"anchor": "q", "positive": "p"}
+DOCS = {"docs": {"path": "a.parquet", "columns": COLUMNS}}
+MORE = {"more": {"path": "b.parquet", "columns": COLUMNS}}
+TRAIN = {"train": DOCS}
+BOTH = {"train": DOCS, "eval": DOCS}
+RETRIEVAL = {"kind": "information_retrieval", "name": "docs", "dataset": "docs"}
+BEST = {"load_best_model_at_end": True, "metric_for_best_model": "loss"}
+
+
+def request(**sections: Any) -> TrainRequest:
+    document = {"model": "folder", "data": TRAIN, "loss": "multiple_negatives_ranking", **sections}
+    return load_request(json.dumps(document))
+
+
+def problems_of(**sections: Any) -> list[str]:
+    return [str(problem) for problem in check_rules(request(**sections))]
+
+
+def arguments(**given: Any) -> dict[str, Any]:
+    return {"arguments": given}
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {},
+        {"loss": {"docs": "cosent"}},
+        {"data": {"train": {**DOCS, **MORE}}, "loss": {"docs": "cosent", "more": "triplet"}},
+        {"data": {"train": {**DOCS, **MORE}}},
+        {"data": BOTH},
+        {"data": {"train": DOCS, "eval": MORE}, "evaluators": [{**RETRIEVAL, "dataset": "more"}]},
+        {"data": BOTH, "evaluators": [RETRIEVAL, {**RETRIEVAL, "name": "again"}]},
+        {"data": BOTH, **arguments(eval_strategy="steps", eval_steps=10)},
+        {"data": BOTH, **arguments(eval_strategy="no", eval_on_start=True)},
+        arguments(eval_strategy="no"),
+        arguments(max_steps=1, num_train_epochs=0),
+        arguments(max_steps=-1, num_train_epochs=0.1),
+        arguments(learning_rate=0),
+        arguments(logging_steps=0.1, save_steps=1, eval_steps=0.5),
+        arguments(logging_steps=2.0, save_steps=100.0),
+        arguments(logging_strategy="no", logging_steps=0),
+        arguments(warmup_steps=0, warmup_ratio=0.1),
+        arguments(warmup_steps=10, warmup_ratio=0),
+        arguments(warmup_steps=0.1),
+        arguments(warmup_ratio=0.999),
+        arguments(bf16=True, bf16_full_eval=True, use_cpu=True),
+        arguments(fp16=True, fp16_full_eval=True),
+        arguments(dataloader_num_workers=1, dataloader_persistent_workers=True, dataloader_prefetch_factor=2),
+        {"data": BOTH, **arguments(**BEST, save_strategy="epoch")},
+        {"data": BOTH, **arguments(**BEST, save_strategy="best")},
+        {"data": BOTH, **arguments(**BEST, eval_strategy="steps", save_steps=20, eval_steps=10)},
+        {"data": BOTH, **arguments(**BEST, eval_strategy="steps", save_steps=50, logging_steps=25)},
+        {"data": BOTH, **arguments(**BEST, eval_strategy="steps", save_steps=0.5, eval_steps=0.25)},
+        arguments(report_to="tensorboard"),
+        arguments(report_to=["tensorboard", "wandb"]),
+        arguments(report_to="none"),
+        {"launch": {"nodes": 1, "processes_per_node": 4}},
+        {"tracking": {"uri": "http://tracker:5000"}},
+        {"tracking": {"uri": "http://user@tracker:5000/path:a@b"}},
+        {"tracking": {"uri": "sqlite:////folder/a:b@c.db"}},
+        {"data": {"train": {"docs": {"path": "s3://bucket/a:b@c.parquet", "columns": COLUMNS}}}},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_good_request_has_no_problem(sections: dict[str, Any]) -> None:
+    assert problems_of(**sections) == []
+
+
+@pytest.mark.parametrize(
+    ("sections", "problem"),
+    [
+        (
+            {"data": {"train": {**DOCS, **MORE}}, "loss": {"docs": "cosent"}},
+            "loss.more: is missing: data.train has a dataset 'more', and each needs a loss",
+        ),
+        (
+            {"loss": {"docs": "cosent", "more": "cosent"}},
+            "loss.more: belongs to no dataset; data.train has docs",
+        ),
+        (
+            {"data": {"train": DOCS, "eval": {**DOCS, **MORE}}},
+            "data.eval.more: is used by nothing: name an evaluator for it, or give it the name of a train dataset "
+            "for its loss (docs)",
+        ),
+        (
+            {"data": BOTH, "evaluators": [RETRIEVAL, RETRIEVAL]},
+            "evaluators.1.name: 'docs' stands twice; give each evaluator its own name",
+        ),
+        (
+            {"data": BOTH, "evaluators": [{**RETRIEVAL, "dataset": "docz"}]},
+            "evaluators.0.dataset: 'docz' is not in data.eval (docs)",
+        ),
+        ({"evaluators": [RETRIEVAL]}, "evaluators.0.dataset: 'docs' is not in data.eval (none)"),
+        (
+            {"data": BOTH, **arguments(eval_strategy="no")},
+            "arguments.eval_strategy: is no, so data.eval is never used; write epoch or steps, or remove data.eval",
+        ),
+        (
+            arguments(eval_strategy="epoch"),
+            "arguments.eval_strategy: is epoch, but there is nothing under data.eval",
+        ),
+        (
+            arguments(per_device_train_batch_size=0),
+            "arguments.per_device_train_batch_size: must be 1 or more, not 0",
+        ),
+        (
+            arguments(per_device_eval_batch_size=-4),
+            "arguments.per_device_eval_batch_size: must be 1 or more, not -4",
+        ),
+        (
+            arguments(gradient_accumulation_steps=0),
+            "arguments.gradient_accumulation_steps: must be 1 or more, not 0",
+        ),
+        (arguments(max_steps=0), "arguments.max_steps: 0 would train one step; write -1 to train by epochs"),
+        (arguments(num_train_epochs=0), "arguments.num_train_epochs: must be more than 0, not 0"),
+        (arguments(num_train_epochs=-1.5), "arguments.num_train_epochs: must be more than 0, not -1.5"),
+        (arguments(learning_rate=-1e-5), "arguments.learning_rate: must be 0 or more, not -1e-05"),
+        (
+            arguments(logging_steps=-1),
+            "arguments.logging_steps: is a number of steps, or a share of all steps below 1, not -1",
+        ),
+        (
+            arguments(save_steps=1.5),
+            "arguments.save_steps: is a number of steps, or a share of all steps below 1, not 1.5",
+        ),
+        (
+            arguments(eval_steps=-0.5),
+            "arguments.eval_steps: is a number of steps, or a share of all steps below 1, not -0.5",
+        ),
+        (arguments(logging_steps=0), "arguments.logging_steps: is 0; write logging_strategy: no to log nothing"),
+        (arguments(warmup_steps=-1), "arguments.warmup_steps: must be 0 or more, not -1"),
+        (
+            arguments(warmup_ratio=1),
+            "arguments.warmup_ratio: is a share of all steps from 0 to below 1, not 1",
+        ),
+        (
+            arguments(warmup_ratio=-0.1),
+            "arguments.warmup_ratio: is a share of all steps from 0 to below 1, not -0.1",
+        ),
+        (
+            arguments(warmup_ratio=0.1, warmup_steps=10),
+            "arguments.warmup_ratio: and warmup_steps are both given; keep one",
+        ),
+        (arguments(fp16=True, bf16=True), "arguments.fp16: and bf16 are both true; keep one"),
+        (
+            arguments(fp16_full_eval=True, bf16_full_eval=True),
+            "arguments.fp16_full_eval: and bf16_full_eval are both true; keep one",
+        ),
+        (
+            arguments(fp16=True, use_cpu=True),
+            "arguments.fp16: does nothing on a CPU; write bf16, or remove use_cpu",
+        ),
+        (
+            arguments(dataloader_persistent_workers=True),
+            "arguments.dataloader_persistent_workers: needs dataloader_num_workers of 1 or more",
+        ),
+        (
+            arguments(dataloader_prefetch_factor=2),
+            "arguments.dataloader_prefetch_factor: needs dataloader_num_workers of 1 or more",
+        ),
+        (
+            arguments(**BEST, save_strategy="epoch"),
+            "arguments.load_best_model_at_end: needs something to evaluate with under data.eval",
+        ),
+        (
+            {"data": BOTH, **arguments(**BEST)},
+            "arguments.save_strategy: is steps and eval_strategy is epoch; the best model needs both alike",
+        ),
+        (
+            {"data": BOTH, **arguments(**BEST, eval_strategy="steps", save_strategy="epoch")},
+            "arguments.save_strategy: is epoch and eval_strategy is steps; the best model needs both alike",
+        ),
+        (
+            {"data": BOTH, **arguments(**BEST, eval_strategy="steps", save_steps=0.5, eval_steps=10)},
+            "arguments.save_steps: and eval_steps must both be steps or both be shares to find the best model",
+        ),
+        (
+            {"data": BOTH, **arguments(**BEST, eval_strategy="steps", save_steps=25, eval_steps=10)},
+            "arguments.save_steps: 25 is not a multiple of eval_steps 10",
+        ),
+        (
+            {"data": BOTH, **arguments(**BEST, eval_strategy="steps", save_steps=25, logging_steps=10)},
+            "arguments.save_steps: 25 is not a multiple of eval_steps 10",
+        ),
+        (
+            arguments(report_to="mlflow"),
+            "arguments.report_to: mlflow would record twice; write tracking: {kind: mlflow} instead",
+        ),
+        (
+            arguments(report_to="all"),
+            "arguments.report_to: all would record twice; write tracking: {kind: mlflow} instead",
+        ),
+        (
+            arguments(report_to=["tensorboard", "azure_ml"]),
+            "arguments.report_to: azure_ml would record twice; write tracking: {kind: mlflow} instead",
+        ),
+        (
+            {"launch": {"nodes": 2}},
+            "launch.nodes: is 2; `embedstep run` starts processes on one machine, write 1",
+        ),
+        (
+            {"tracking": {"uri": "https://user:planted@tracker:5000"}},
+            "tracking.uri: holds a password; leave it out of the URL and give it by the environment",
+        ),
+        (
+            {"tracking": {"uri": "redis://:planted@tracker"}},
+            "tracking.uri: holds a password; leave it out of the URL and give it by the environment",
+        ),
+        (
+            {"data": {"train": {"docs": {"path": ["a.csv", "SFTP://u:planted@host/b.csv"], "columns": COLUMNS}}}},
+            "data.train.docs.path: holds a password; leave it out of the URL and give it by the environment",
+        ),
+        (
+            arguments(neftune_noise_alpha=5),
+            "arguments.neftune_noise_alpha: is refused: the installed trainer fails on it with this kind of model; "
+            "remove it",
+        ),
+    ],
+    ids=lambda value: value.partition(":")[0] if isinstance(value, str) else "",
+)  # fmt: skip
+def test_a_bad_request_is_refused_with_what_would_be_right(sections: dict[str, Any], problem: str) -> None:
+    assert problems_of(**sections) == [problem]
+
+
+def test_a_password_in_the_path_of_eval_data_is_found_and_not_repeated() -> None:
+    docs = {"docs": {"path": "sftp://user:planted@host/a.csv", "columns": COLUMNS}}
+    (problem,) = problems_of(data={"train": DOCS, "eval": docs})
+    assert problem.startswith("data.eval.docs.path: ")
+    assert "planted" not in problem
+
+
+def test_the_default_strategy_is_not_taken_for_the_person_s() -> None:
+    # `no` is the installed default, over which embedstep writes `epoch`; only a written `no` is a contradiction.
+    assert problems_of(data=BOTH) == []
+    assert len(problems_of(data=BOTH, **arguments(eval_strategy="no"))) == 1
+
+
+def test_all_problems_come_at_once() -> None:
+    found = problems_of(
+        data={"train": DOCS, "eval": MORE},
+        loss={"other": "cosent"},
+        evaluators=[RETRIEVAL],
+        launch={"nodes": 3},
+        tracking={"uri": "http://a:b@c"},
+        **arguments(
+            use_liger_kernel=True, per_device_train_batch_size=0, per_device_eval_batch_size=0, max_steps=0, fp16=True,
+            bf16=True, dataloader_persistent_workers=True, report_to=["mlflow"], warmup_steps=-1, warmup_ratio=2,
+            eval_strategy="no",
+        ),
+    )  # fmt: skip
+    assert [problem.partition(":")[0] for problem in found] == [
+        "arguments.use_liger_kernel",
+        "loss.docs",
+        "loss.other",
+        "data.eval.more",
+        "evaluators.0.dataset",
+        "arguments.eval_strategy",
+        "arguments.per_device_train_batch_size",
+        "arguments.per_device_eval_batch_size",
+        "arguments.max_steps",
+        "arguments.warmup_steps",
+        "arguments.warmup_ratio",
+        "arguments.warmup_ratio",
+        "arguments.fp16",
+        "arguments.dataloader_persistent_workers",
+        "arguments.report_to",
+        "launch.nodes",
+        "tracking.uri",
+    ]
