@@ -408,6 +408,15 @@ def test_more_processes_than_gpus_are_refused_unless_the_cpu_is_asked_for() -> N
     assert problems(2, 4, use_cpu=True) == []
 
 
+@pytest.mark.xfail(strict=True, reason="check_plan does not ask losses_average_gradients")
+def test_a_loss_that_would_train_another_model_in_each_process_is_refused() -> None:
+    classes = facts(CLASSES, label_values={0: 50, 1: 50})
+    given: dict[str, Any] = {"loss": "batch_all_triplet", "arguments": {"batch_sampler": "group_by_label"}}
+    assert with_plan(classes, processes=1, **given) == []
+    (problem,) = with_plan(classes, processes=2, **given)
+    assert problem.startswith("loss: batch_all_triplet does not average gradients between processes")
+
+
 @pytest.mark.parametrize(
     ("settings", "similarity"),
     [
