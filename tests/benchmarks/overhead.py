@@ -10,9 +10,10 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import yaml
@@ -206,3 +207,22 @@ def _beside_the_script(processes: int, quick: bool) -> Record:
             1 if quick else REPEATS,
         )
         return replace(record, parts=parts_of(runner.ours, runner.plain, same_weights=runner.has_same_weights()))
+
+
+def _warm_up(folder: Path, work: Work) -> None:
+    """Run both sides once, so that neither measured side is the first to read the libraries from the disk."""
+    folder.mkdir()
+    runner = Runner(folder, work)
+    runner.run_ours()
+    runner.run_plain()
+
+
+def parts_of(ours: Sequence[Parts], plain: Sequence[Parts], *, same_weights: bool) -> dict[str, float]:
+    """Return the median seconds of each part of both sides, and whether the trained weights are equal (1.0)."""
+    sides = {"ours": ours, "script": plain}
+    parts = {
+        f"{side}: {name}": round(median(one[name] for one in runs), 3)
+        for side, runs in sides.items()
+        for name in runs[0]
+    }
+    return {**parts, "same_weights": float(same_weights)}
