@@ -408,7 +408,6 @@ def test_more_processes_than_gpus_are_refused_unless_the_cpu_is_asked_for() -> N
     assert problems(2, 4, use_cpu=True) == []
 
 
-@pytest.mark.xfail(strict=True, reason="check_plan does not ask losses_average_gradients")
 def test_a_loss_that_would_train_another_model_in_each_process_is_refused() -> None:
     classes = facts(CLASSES, label_values={0: 50, 1: 50})
     given: dict[str, Any] = {"loss": "batch_all_triplet", "arguments": {"batch_sampler": "group_by_label"}}
@@ -516,3 +515,21 @@ def test_a_missing_package_cannot_start(
     with pytest.raises(CannotStartError) as caught:
         check_machine(asked, planned(asked), tmp_path)
     assert str(caught.value) == message
+
+
+def test_a_password_in_the_environment_s_tracking_address_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:planted@127.0.0.1:9")
+    text = "{model: ./none, data: {train: {d: {path: x, columns: {anchor: a, positive: b}}}}, loss: cosent}"
+    request = load_request(text)
+    plan = build_plan(
+        request,
+        [DatasetFacts(split="train", name="d", rows=80, columns={"anchor": "text", "positive": "text"})],
+        gpus=0,
+        processes=4,
+    )
+    with pytest.raises(RefusedError) as caught:
+        check_machine(request, plan, tmp_path)
+    assert "MLFLOW_TRACKING_URI: holds a password" in str(caught.value)
+    assert "planted" not in str(caught.value)

@@ -168,7 +168,6 @@ def test_a_success_is_shown_on_standard_output(capsys: pytest.CaptureFixture[str
     ]
 
 
-@pytest.mark.xfail(strict=True, reason="the address is shown as the environment gave it")
 def test_a_password_in_the_tracker_s_address_is_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
     show_result(
         StepResult(exit_code=0, output="/out", run_id="abc", tracking_uri="http://user:planted@host"), "request.yaml"

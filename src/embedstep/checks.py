@@ -1,19 +1,21 @@
 """What can be checked only with the data read: columns, losses, evaluators, samplers and sizes, without torch."""
 
 import difflib
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 from embedstep.data.facts import DatasetFacts
-from embedstep.errors import CannotStartError, Problem
+from embedstep.errors import CannotStartError, Problem, RefusedError
 from embedstep.evaluators import check_evaluator
 from embedstep.hub import is_on_hub
 from embedstep.losses import check_loss, check_processes, innermost
 from embedstep.plan import Plan, evaluates_loss
 from embedstep.request.schema import TrainRequest
 from embedstep.result import read_json
+from embedstep.secrets import redact
 
 
 def check_with_data(request: TrainRequest, facts: Sequence[DatasetFacts]) -> list[Problem]:
@@ -33,6 +35,7 @@ def check_plan(request: TrainRequest, plan: Plan) -> list[Problem]:
     """Return every problem that only shows in the plan: no steps, too few rows, an unknown metric."""
     return [
         *processes_fit(plan),
+        *losses_average_gradients(request, plan),
         *there_are_steps(request, plan),
         *evaluation_is_possible(plan),
         *best_metric_is_known(request, plan),
@@ -44,10 +47,17 @@ def check_machine(request: TrainRequest, plan: Plan, output: Path) -> None:
 
     Raises:
         CannotStartError: an extra is not installed, or the disk has no room for the model and its checkpoints.
+        RefusedError: the environment's tracking address holds a password.
     """
     for package, extra in (("sentence_transformers", "train"), ("mlflow", "mlflow")):
         if find_spec(package) is None and (extra == "train" or request.tracking.kind == extra):
             raise CannotStartError(f"{package} is not installed; pip install 'embedstep[{extra}]'")
+    address = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if request.tracking.kind == "mlflow" and not request.tracking.uri and redact(address, {}) != address:
+        # The address of the run is written to result.json and shown, so a password in it would be too.
+        raise RefusedError(
+            [Problem("MLFLOW_TRACKING_URI", "holds a password; give it by MLFLOW_TRACKING_USERNAME and _PASSWORD")]
+        )
     needed, free = disk_space_needed(request, plan), shutil.disk_usage(output).free
     if needed > free:
         raise CannotStartError(
@@ -166,17 +176,18 @@ def samplers_fit(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterat
 
 
 def prompts_name_something(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[Problem]:
-    """Prompts go by role or by dataset; a key that is neither would add no prompt, in silence."""
+    """Prompts go by role or, with several train datasets, by dataset; any other key adds no prompt, in silence."""
     prompts = request.arguments.prompts
     if not isinstance(prompts, dict):
         return
     roles = {role for item in facts for role in item.inputs}
-    names = {item.name for item in facts}
+    # With a single train dataset the installed collator does not know the dataset's name.
+    names = {item.name for item in facts} if len(request.data.train) > 1 else set()
     for key, value in prompts.items():
         if key not in roles | names:
             known = ", ".join(sorted(roles | names))
             yield Problem(f"arguments.prompts.{key}", f"is neither a role nor a dataset; known are {known}")
-        for role in value.keys() - roles if isinstance(value, dict) else ():
+        for role in sorted(value.keys() - roles) if isinstance(value, dict) else ():
             yield Problem(f"arguments.prompts.{key}.{role}", f"is not a role; known are {', '.join(sorted(roles))}")
 
 

@@ -120,7 +120,7 @@ def show_result(result: StepResult, request: str) -> None:
     facts["model"] = str(result.model)
     if result.run_id:
         facts["MLflow run"] = result.run_id
-        facts["MLflow page"] = f"mlflow ui --backend-store-uri {result.tracking_uri}"
+        facts["MLflow page"] = f"mlflow ui --backend-store-uri {redact(str(result.tracking_uri), os.environ)}"
     facts["seconds"] = f"{result.seconds.get('total', 0):.1f}"
     _show("result", aligned(list(facts.items())))
     for complaint in result.incomplete_tracking:

@@ -29,7 +29,7 @@ def failure_of(error: EmbedstepError) -> Failure:
 def first_failure(folder: OutputFolder, end: ProcessEnd) -> Failure:
     """Say what went wrong first in an attempt whose processes have ended."""
     if end.signalled is not None:
-        name = signal.Signals(end.signalled).name
+        name = signal_name(end.signalled)
         return Failure(
             kind="signal",
             message=f"interrupted by {name}; the next attempt starts from the beginning",
@@ -43,7 +43,7 @@ def _killed(ranks: list[dict[str, Any]]) -> Failure | None:
     """Find a rank that a signal ended, other than the SIGTERM by which torchrun ends the ones left over."""
     for rank in ranks:
         if rank["exit_code"] < 0 and rank["exit_code"] != -signal.SIGTERM:
-            name = signal.Signals(-rank["exit_code"]).name
+            name = signal_name(-rank["exit_code"])
             hint = ": most often the host had no memory left" if name == "SIGKILL" else ""
             return Failure(
                 kind="signal",
@@ -54,12 +54,19 @@ def _killed(ranks: list[dict[str, Any]]) -> Failure | None:
     return None
 
 
+def signal_name(number: int) -> str:
+    """Return the name of a signal; realtime signals have none but their number."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
 def _raised(folder: OutputFolder) -> Failure | None:
     """Read the exception of the rank that was first to write one."""
     first = folder.attempt / "first_rank"
-    if not first.exists():
-        return None
-    return failure_from_json(read_json(folder.attempt / f"rank-{first.read_text()}.json"))
+    report = folder.attempt / f"rank-{first.read_text() if first.exists() else ''}.json"
+    return failure_from_json(read_json(report)) if report.exists() else None
 
 
 def _unexplained(end: ProcessEnd, ranks: list[dict[str, Any]]) -> Failure:
@@ -69,7 +76,7 @@ def _unexplained(end: ProcessEnd, ranks: list[dict[str, Any]]) -> Failure:
         code, rank = ranks[0]["exit_code"], ranks[0]["rank"]
         return Failure(kind="exit", message=f"rank {rank} ended with code {code}", exit_code=FAILED, rank=rank)
     if end.code < 0:
-        name = signal.Signals(-end.code).name
+        name = signal_name(-end.code)
         return Failure(kind="signal", message=f"torchrun was killed by {name}", exit_code=FAILED)
     return Failure(
         kind="start",

@@ -132,7 +132,7 @@ def build_plan(
         update={entry.name: entry.value for entry in entries if entry.source == "embedstep"}
     )
     datasets = [_dataset_plan(request, arguments, item, processes) for item in facts]
-    datasets = _cut_to_shortest(arguments, datasets)
+    datasets = _cut_to_processes(_cut_to_shortest(arguments, datasets), arguments, processes)
     train = [item for item in datasets if item.split == "train"]
     batches = sum(item.batches or 0 for item in train) // processes
     steps_per_epoch = math.ceil(batches / arguments.gradient_accumulation_steps)
@@ -184,6 +184,18 @@ def _cut_to_shortest(arguments: Arguments, datasets: Sequence[DatasetPlan]) -> l
     shortest = min(item.batches or 0 for item in train)
     size = arguments.per_device_train_batch_size
     return [replace_batches(item, shortest, size) if item.split == "train" else item for item in datasets]
+
+
+def _cut_to_processes(datasets: Sequence[DatasetPlan], arguments: Arguments, processes: int) -> list[DatasetPlan]:
+    """Leave out the last batches that are too few for one each; of several datasets nobody can say whose they are."""
+    if sum(item.split == "train" for item in datasets) > 1:
+        return list(datasets)
+    return [
+        replace_batches(item, (item.batches or 0) // processes * processes, arguments.per_device_train_batch_size)
+        if item.split == "train" and (item.batches or 0) > processes
+        else item
+        for item in datasets
+    ]
 
 
 def replace_batches(item: DatasetPlan, batches: int, size: int) -> DatasetPlan:

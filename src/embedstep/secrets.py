@@ -6,8 +6,8 @@ from collections.abc import Mapping
 _SECRET_VARIABLE = re.compile(r"token|password|passwd|secret|credential|api_?key|access_?key", re.IGNORECASE)
 _SHORTEST = 8
 _KNOWN_SHAPES = re.compile(
-    r"hf_[A-Za-z0-9]{16,}|gh[pousr]_[A-Za-z0-9]{20,}|glpat-[A-Za-z0-9_-]{16,}|AKIA[A-Z0-9]{16}|sk-[A-Za-z0-9_-]{20,}"
-    r"|(?<=://)[^/\s:@]+:[^/\s:@]+(?=@)"
+    r"(?<![A-Za-z0-9])(?:hf_[A-Za-z0-9]{16,}|gh[pousr]_[A-Za-z0-9]{20,}|glpat-[A-Za-z0-9_-]{16,}|AKIA[A-Z0-9]{16}|sk-[A-Za-z0-9_-]{20,})"
+    r"|(?<=://)[^/\s@:]*:[^/\s]*(?=@)"
 )
 MASK = "***"
 

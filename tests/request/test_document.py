@@ -78,6 +78,12 @@ def test_what_is_not_one_plain_document_is_refused(text: str, message: str) -> N
         parse_document(text)
 
 
+def test_a_mapping_in_braces_may_be_yaml() -> None:
+    assert plain(parse_document("{a: 1, b: [x, 2.5]}").data) == {"a": 1, "b": ["x", 2.5]}
+    with pytest.raises(RefusedError, match="the key 'a' stands twice"):
+        parse_document("{a: 1, a: 2}")
+
+
 def test_lines_are_known_by_path() -> None:
     document = parse_document("a:\n  b: 1\n  c:\n    - 5\n    - 6\n")
     assert document.line_of(("a",)) == 1

@@ -261,3 +261,8 @@ def test_no_document_ends_in_a_traceback(data: dict[str, object]) -> None:
 @given(st.text(max_size=120), st.lists(st.text(max_size=20), max_size=2))
 def test_no_text_ends_in_a_traceback(text: str, overrides: list[str]) -> None:
     assert is_loaded_or_refused(text, overrides)
+
+
+@pytest.mark.parametrize("model", ["", "{static: '', dimension: 8}"])
+def test_an_empty_name_is_no_model(model: str) -> None:
+    assert any(path.startswith("model") for path in problems_of(MINIMAL.replace("folder", model or "''")))

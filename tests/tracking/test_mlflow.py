@@ -186,7 +186,6 @@ def test_a_run_that_is_not_there_cannot_be_ended(uri: str) -> None:
         end_run(RunAddress(kind="mlflow", uri=uri, run_id="0000"), "FAILED")
 
 
-@pytest.mark.xfail(strict=True, reason="new_run takes its own RefusedError for an answer that did not come")
 def test_a_deleted_experiment_is_refused(uri: str) -> None:
     opened(uri, experiment="gone").finish("FINISHED")
     client = client_of(uri)

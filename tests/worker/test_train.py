@@ -235,3 +235,17 @@ def test_a_combination_that_the_installed_class_refuses_is_exit_2(train_here: Tr
     assert result.failure is not None
     assert result.failure.traceback == ()
     assert result.failure.problems[0].startswith("arguments: ")
+
+
+def test_a_sampler_that_delivers_less_than_it_announced_is_no_failure(
+    train_here: Train, request_of: Build, data_folder: Path
+) -> None:
+    columns = {"anchor": "anchor", "label": "class"}
+    result = train_here(
+        request_of(
+            data={"train": {"docs": {"path": str(data_folder / "train.jsonl"), "columns": columns}}},
+            loss="batch_all_triplet",
+            arguments={"batch_sampler": "group_by_label", "max_steps": -1, "num_train_epochs": 2},
+        )
+    )
+    assert result.exit_code == 0, result.failure

@@ -93,9 +93,13 @@ def _parse_json(text: str) -> Document:
             parse_constant=lambda name: Plain(name, float(name)),
         )
     except json.JSONDecodeError as error:
-        if "," not in text and ":" in text:
+        # `{a: 1}` is a mapping in YAML; what is neither gets the answer for what it looks like.
+        try:
             return _parse_yaml(text)
-        raise _refused(f"this is not JSON: {error.msg}", error.lineno) from error
+        except RefusedError as neither:
+            if isinstance(neither.__cause__, yaml.YAMLError):
+                raise _refused(f"this is not JSON: {error.msg}", error.lineno) from error
+            raise
     except RecursionError as error:
         raise _refused(f"the document is nested more than {_DEEPEST} deep") from error
     return Document(data=_with_truth_values(data, 0))

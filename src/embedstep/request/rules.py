@@ -20,9 +20,9 @@ def every_dataset_has_a_loss(request: TrainRequest) -> Iterator[Problem]:
     """Each train dataset needs a loss, and each loss a train dataset."""
     if "*" in request.loss:
         return
-    for name in request.data.train.keys() - request.loss.keys():
+    for name in sorted(request.data.train.keys() - request.loss.keys()):
         yield Problem(f"loss.{name}", f"is missing: data.train has a dataset {name!r}, and each needs a loss")
-    for name in request.loss.keys() - request.data.train.keys():
+    for name in sorted(request.loss.keys() - request.data.train.keys()):
         yield Problem(f"loss.{name}", f"belongs to no dataset; data.train has {', '.join(request.data.train)}")
 
 
@@ -59,6 +59,10 @@ def evaluation_has_a_strategy(request: TrainRequest) -> Iterator[Problem]:
         yield Problem(
             "arguments.eval_strategy", "is no, so data.eval is never used; write epoch or steps, or remove data.eval"
         )
+    if not request.data.eval and arguments.eval_on_start:
+        yield Problem("arguments.eval_on_start", "is true, but there is nothing under data.eval")
+    if arguments.eval_strategy == "steps" and not arguments.eval_steps and not arguments.logging_steps:
+        yield Problem("arguments.eval_steps", "is missing: eval_strategy is steps, and logging_steps is 0")
     if not request.data.eval and arguments.eval_strategy != "no":
         yield Problem("arguments.eval_strategy", f"is {arguments.eval_strategy}, but there is nothing under data.eval")
 
@@ -122,6 +126,8 @@ def loaders_are_consistent(request: TrainRequest) -> Iterator[Problem]:
 def best_model_can_be_found(request: TrainRequest) -> Iterator[Problem]:
     """Loading the best model needs a checkpoint at each evaluation."""
     arguments = request.arguments
+    if arguments.save_strategy == "best" and arguments.metric_for_best_model is None:
+        yield Problem("arguments.metric_for_best_model", "is missing: save_strategy is best")
     if not arguments.load_best_model_at_end:
         return
     evaluate = arguments.eval_strategy if "eval_strategy" in arguments.model_fields_set else "epoch"

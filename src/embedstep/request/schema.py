@@ -20,6 +20,9 @@ def described(default: Any, description: str) -> Any:
     return Field(default, description=description)
 
 
+Source = Annotated[Text, Field(min_length=1)]
+
+
 class Section(BaseModel):
     """A part of the request: frozen, strict, no unknown keys."""
 
@@ -37,8 +40,8 @@ class Model(Section):
 
     model_config = ConfigDict(json_schema_extra=_or_text)
 
-    path: Text | None = described(None, "A folder with a saved model, or a model id on the Hugging Face hub.")
-    static: Text | None = described(
+    path: Source | None = described(None, "A folder with a saved model, or a model id on the Hugging Face hub.")
+    static: Source | None = described(
         None,
         "Build a static embedding instead: a folder, a `tokenizer.json` or a hub id that the tokenizer comes from.",
     )
@@ -109,7 +112,7 @@ class Dataset(Section):
         None,
         "File, folder, glob or fsspec URL (or a list of them): Parquet, JSON lines, CSV, or a saved Arrow dataset.",
     )
-    hub: Text | None = described(None, "Dataset id on the Hugging Face hub.")
+    hub: Source | None = described(None, "Dataset id on the Hugging Face hub.")
     subset: Text | None = described(None, "Configuration name of a hub dataset.")
     split: Text | None = described(None, "Split of a hub dataset or of a saved dataset with several splits.")
     revision: Text | None = described(None, "Branch, tag or commit of a hub dataset. A commit makes a run repeatable.")

@@ -27,7 +27,7 @@ except ModuleNotFoundError as missing:
         "tracking: mlflow is not installed; pip install 'embedstep[mlflow]', or write tracking: {kind: none}"
     ) from None
 
-from embedstep.errors import CannotStartError, Problem, RefusedError
+from embedstep.errors import CannotStartError, EmbedstepError, Problem, RefusedError
 from embedstep.request.schema import Tracking
 from embedstep.secrets import redact
 from embedstep.tracking.names import metric_name, shortened
@@ -65,6 +65,8 @@ def new_run(tracking: Tracking) -> Run:
         client = MlflowClient(tracking_uri=uri)
         experiment = _experiment(client, tracking.experiment, uri)
         run = client.create_run(experiment, run_name=tracking.run_name, tags=dict(tracking.tags))
+    except EmbedstepError:
+        raise
     except MlflowException as error:
         raise _as_ours(error, uri) from error
     except Exception as error:  # a database driver or a file system raises its own kinds
