@@ -9,7 +9,7 @@ import pytest
 from embedstep import checks
 from embedstep.checks import check_machine, check_plan, check_with_data, disk_space_needed, similarity_of
 from embedstep.data.facts import ColumnKind, DatasetFacts, Split
-from embedstep.errors import CANNOT_START, CannotStartError
+from embedstep.errors import CANNOT_START, CannotStartError, RefusedError
 from embedstep.plan import Plan, build_plan
 from embedstep.request.loading import load_request
 from embedstep.request.schema import TrainRequest
