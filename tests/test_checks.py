@@ -252,8 +252,15 @@ def test_a_model_by_path_is_there(tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     assert with_data(model=str(empty)) == [
-        f"model.path: {empty} holds no model: neither modules.json nor config.json is in it"
+        f"model.path: {empty} holds no model: there is no modules.json and no config.json in it"
     ]
+    static = {"static": str(empty), "dimension": 8}
+    assert with_data(model=static) == [
+        f"model.static: {empty} holds no model: there is no modules.json and no config.json and no tokenizer.json in it"
+    ]
+    (empty / "tokenizer.json").touch()
+    assert with_data(model=static) == []
+    (empty / "tokenizer.json").unlink()
     (empty / "model.bin").touch()
     assert with_data(model=str(empty / "model.bin")) == [
         f"model.path: {empty / 'model.bin'} is a file; name the folder of a saved model"
@@ -318,7 +325,7 @@ def test_all_problems_with_the_data_come_at_once() -> None:
             32,
             4,
             [
-                "data.train: gives 0 steps an epoch: 60 rows are 1 batches of 32 for 4 processes; write a smaller "
+                "data.train: gives 0 steps an epoch: 60 rows are 1 batch of 32 for 4 processes; write a smaller "
                 "per_device_train_batch_size, or fewer processes"
             ],
         ),

@@ -51,6 +51,32 @@ def planned(rows: int, processes: int = 1, **given: Any) -> Plan:
 
 
 @pytest.mark.parametrize(
+    ("loss", "processes", "notes"),
+    [
+        ("multiple_negatives_ranking", 2, ()),
+        (
+            {"kind": "softmax", "options": {"num_labels": 2}},
+            1,
+            ("loss softmax trains layers of its own: they are not saved with the model or its checkpoints",),
+        ),
+        (
+            {"kind": "softmax", "options": {"num_labels": 2}},
+            2,
+            (
+                "loss softmax trains layers of its own: they are not saved with the model or its checkpoints, and each "
+                "of the 2 processes trains its own",
+            ),
+        ),
+    ],
+)
+def test_layers_that_belong_to_a_loss_are_told(loss: Any, processes: int, notes: tuple[str, ...]) -> None:
+    columns: Mapping[str, ColumnKind] = {**PAIR, "label": "integer"}
+    plan = build_plan(request(loss=loss), [facts(100, columns=columns)], gpus=0, processes=processes)
+    assert plan.notes == notes
+    assert plan_from_json(json.loads(json.dumps(plan.to_json()))) == plan
+
+
+@pytest.mark.parametrize(
     ("rows", "batch", "drop_last", "batches"),
     [
         (0, 8, False, 0),

@@ -86,12 +86,15 @@ def model_is_there(request: TrainRequest) -> Iterator[Problem]:
     """A model that is named by a path must be there; an id is looked up on the hub when the step starts."""
     field = "path" if request.model.path else "static"
     source = Path(str(request.model.path or request.model.static)).expanduser()
+    known: tuple[str, ...] = ("modules.json", "config.json")
+    if request.model.static and request.model.initial_vectors == "random":
+        known = (*known, "tokenizer.json")
     if is_on_hub(request.model):
         return
     if not source.exists():
         yield Problem(f"model.{field}", f"{source} is not there")
-    elif source.is_dir() and not any((source / name).exists() for name in ("modules.json", "config.json")):
-        yield Problem(f"model.{field}", f"{source} holds no model: neither modules.json nor config.json is in it")
+    elif source.is_dir() and not any((source / name).exists() for name in known):
+        yield Problem(f"model.{field}", f"{source} holds no model: there is no {' and no '.join(known)} in it")
     elif source.is_file() and (request.model.path or source.suffix != ".json"):
         yield Problem(f"model.{field}", f"{source} is a file; name the folder of a saved model")
 
@@ -203,9 +206,10 @@ def there_are_steps(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
     batches = sum(item.batches or 0 for item in plan.datasets if item.split == "train")
     if batches and not plan.steps_per_epoch:
         rows = sum(item.rows for item in plan.datasets if item.split == "train")
+        counted = f"{batches} batch{'es' if batches > 1 else ''}"
         yield Problem(
             "data.train",
-            f"gives 0 steps an epoch: {rows} rows are {batches} batches of {size} for {plan.world_size} processes; "
+            f"gives 0 steps an epoch: {rows} rows are {counted} of {size} for {plan.world_size} processes; "
             "write a smaller per_device_train_batch_size, or fewer processes",
         )
 

@@ -69,7 +69,7 @@ def check(request: str, overrides: tuple[str, ...]) -> None:
 
     with _errors_shown(request):
         plan = step.plan_step(read_request(request, overrides))
-        click.echo(f"{request}: good, {console.in_one_line(plan)}")
+        click.echo("\n".join([f"{request}: good, {console.in_one_line(plan)}", *(f"  {note}" for note in plan.notes)]))
 
 
 @main.command()

@@ -48,6 +48,8 @@ def show_plan(plan: Plan) -> None:
     _show("training", aligned(list(_training_facts(plan).items())))
     _show("arguments", aligned(_ledger_rows(plan)), header=True)
     _show("metrics", plan.metrics or ["none: there is nothing under data.eval"])
+    if plan.notes:
+        _show("notes", plan.notes)
 
 
 def _show(title: str, lines: Sequence[str], *, header: bool = False) -> None:

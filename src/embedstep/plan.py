@@ -13,7 +13,7 @@ from embedstep.arguments.ledger import LedgerEntry, ledger
 from embedstep.arguments.schema import Arguments
 from embedstep.data.facts import DatasetFacts
 from embedstep.evaluators import metric_names
-from embedstep.losses import negatives_per_anchor
+from embedstep.losses import has_own_layers, negatives_per_anchor
 from embedstep.request.fingerprint import request_fingerprint
 from embedstep.request.schema import TrainRequest
 
@@ -72,6 +72,7 @@ class Plan:
         metrics: names of the evaluation metrics that the run will produce.
         datasets: what each dataset contributes.
         ledger: each training argument, its value and where it came from.
+        notes: what is allowed and may surprise, a sentence each.
         fetched_model: folder of a model that was fetched from the hub, or None.
     """
 
@@ -88,6 +89,7 @@ class Plan:
     metrics: tuple[str, ...]
     datasets: tuple[DatasetPlan, ...]
     ledger: tuple[LedgerEntry, ...]
+    notes: tuple[str, ...]
     fetched_model: str | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -104,7 +106,7 @@ def plan_from_json(data: Mapping[str, Any]) -> Plan:
     if data.get("format") != PLAN_FORMAT:
         raise ValueError(f"this plan has the format {data.get('format')!r}, not {PLAN_FORMAT!r}")
     fields = {name: data[name] for name in Plan.__slots__}
-    for name in ("evaluations", "checkpoints", "metrics"):
+    for name in ("evaluations", "checkpoints", "metrics", "notes"):
         fields[name] = tuple(fields[name])
     fields["datasets"] = tuple(_dataset_plan_from_json(item) for item in fields["datasets"])
     fields["ledger"] = tuple(LedgerEntry(**item) for item in fields["ledger"])
@@ -151,6 +153,7 @@ def build_plan(
         metrics=planned_metrics(request, similarity),
         datasets=tuple(datasets),
         ledger=entries,
+        notes=planned_notes(request, processes),
     )
 
 
@@ -272,6 +275,16 @@ def planned_metrics(request: TrainRequest, similarity: str) -> tuple[str, ...]:
         names += [f"eval_{metric}" for metric in _ALWAYS_THERE]
     names += [name for evaluator in request.evaluators for name in metric_names(evaluator, similarity)]
     return (*names, "eval_sequential_score") if len(request.evaluators) > 1 else tuple(names)
+
+
+def planned_notes(request: TrainRequest, processes: int) -> tuple[str, ...]:
+    """Return what the installed trainer does with this request that its author may not expect."""
+    apart = f", and each of the {processes} processes trains its own" if processes > 1 else ""
+    return tuple(
+        f"loss {loss.kind} trains layers of its own: they are not saved with the model or its checkpoints{apart}"
+        for loss in request.loss.values()
+        if has_own_layers(loss)
+    )
 
 
 def evaluates_loss(request: TrainRequest, name: str) -> bool:

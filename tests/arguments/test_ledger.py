@@ -21,6 +21,7 @@ def ours(found: dict[str, LedgerEntry]) -> dict[str, tuple[Any, str]]:
 ALWAYS = {
     "output_dir": (None, "checkpoints/ in the output folder of the step"),
     "disable_tqdm": (True, "embedstep shows the progress"),
+    "prediction_loss_only": (True, "metrics come from evaluators"),
 }
 ON_CPU = {
     "use_cpu": (True, "no GPU is visible"),
@@ -103,5 +104,5 @@ def test_the_trainer_gets_all_but_the_defaults_and_the_output() -> None:
     found = trainer_arguments(ledger(given, gpus=0, world_size=2, has_evaluation=True))
     assert found == {
         "learning_rate": 1e-3, "use_cpu": True, "dataloader_pin_memory": False, "ddp_backend": "gloo",
-        "dataloader_drop_last": True, "disable_tqdm": True, "eval_strategy": "epoch",
+        "dataloader_drop_last": True, "disable_tqdm": True, "eval_strategy": "epoch", "prediction_loss_only": True,
     }  # fmt: skip

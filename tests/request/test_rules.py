@@ -188,6 +188,10 @@ def test_a_good_request_has_no_problem(sections: dict[str, Any]) -> None:
             "arguments.save_steps: 25 is not a multiple of eval_steps 10",
         ),
         (
+            {"data": BOTH, **arguments(**BEST, eval_strategy="steps", save_steps=0.5, eval_steps=0.3)},
+            "arguments.save_steps: 0.5 is not a multiple of eval_steps 0.3",
+        ),
+        (
             {"data": BOTH, **arguments(**BEST, eval_strategy="steps", save_steps=25, logging_steps=10)},
             "arguments.save_steps: 25 is not a multiple of eval_steps 10",
         ),

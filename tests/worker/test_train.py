@@ -1,6 +1,8 @@
 import json
 import math
-from collections.abc import Callable, Mapping
+import resource
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +159,32 @@ def test_static_models_train(train_here: Train, evaluated: Build, minilm: Path, 
     result = train_here(evaluated(model={"static": str(minilm), **model}))
     assert result.exit_code == 0
     assert (Path(str(result.model)) / "modules.json").exists()
+
+
+def test_a_static_model_needs_a_tokenizer_and_nothing_else(
+    train_here: Train, request_of: Build, minilm: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "words").mkdir()
+    shutil.copyfile(minilm / "tokenizer.json", tmp_path / "words" / "tokenizer.json")
+    assert train_here(request_of(model={"static": str(tmp_path / "words"), "dimension": 8})).exit_code == 0
+
+
+@pytest.fixture
+def files_up_to_a_megabyte() -> Iterator[None]:
+    """Let the system refuse larger files, as a full disk would; the tiny model takes four."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.usefixtures("files_up_to_a_megabyte")
+def test_a_disk_that_does_not_take_the_model_is_exit_3(train_here: Train, request_of: Build) -> None:
+    result = train_here(request_of())
+    assert (result.exit_code, result.outcome, result.model) == (3, "cannot_start", None)
+    assert result.failure is not None
+    assert "File too large" in result.failure.message
+    assert not (Path(result.output) / "model").exists()
 
 
 def test_a_static_model_starts_from_the_word_vectors(minilm: Path) -> None:

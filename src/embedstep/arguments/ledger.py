@@ -61,6 +61,8 @@ def _set_for_this_run(
         "output_dir": (None, "checkpoints/ in the output folder of the step"),
         "disable_tqdm": (True, "embedstep shows the progress"),
     }
+    if not arguments.prediction_loss_only:
+        ours["prediction_loss_only"] = (True, "metrics come from evaluators")
     on_cpu = arguments.use_cpu or gpus == 0
     if on_cpu and not arguments.use_cpu:
         ours["use_cpu"] = (True, "no GPU is visible")

@@ -144,8 +144,14 @@ def best_model_can_be_found(request: TrainRequest) -> Iterator[Problem]:
             yield Problem(
                 "arguments.save_steps", "and eval_steps must both be steps or both be shares to find the best model"
             )
-        elif every >= 1 and arguments.save_steps % every:
+        elif not _is_multiple(arguments.save_steps, every):
             yield Problem("arguments.save_steps", f"{arguments.save_steps:g} is not a multiple of eval_steps {every:g}")
+
+
+def _is_multiple(value: float, of: float) -> bool:
+    """Whether one interval is a multiple of another; shares are compared in millionths, as the installed class does."""
+    scale = 1_000_000 if of < 1 else 1
+    return round(value * scale) % max(round(of * scale), 1) == 0
 
 
 def tracking_is_by_request(request: TrainRequest) -> Iterator[Problem]:

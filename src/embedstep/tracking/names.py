@@ -1,4 +1,4 @@
-"""Names and values within MLflow's limits. The metric names can be turned back."""
+"""Names and values within MLflow's limits."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,13 +11,8 @@ _AT = "_at_"
 
 
 def metric_name(name: str) -> str:
-    """Return `name` as MLflow takes it: `ndcg@10` becomes `ndcg_at_10`. `original_name` turns it back."""
+    """Return `name` as MLflow takes it: `ndcg@10` becomes `ndcg_at_10`."""
     return _FORBIDDEN.sub("_", name.replace("@", _AT))
-
-
-def original_name(name: str) -> str:
-    """Return the name that `metric_name` made `name` from, for names of the evaluators."""
-    return re.sub(r"_at_(?=\d)", "@", name)
 
 
 def shortened(value: str) -> str:

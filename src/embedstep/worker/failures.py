@@ -1,11 +1,15 @@
 """An exception of a worker as plain data: what another process can read, keep and show."""
 
 import os
+import re
 import traceback
 
-from embedstep.errors import FAILED, OUT_OF_MEMORY, EmbedstepError, RefusedError
+from embedstep.errors import CANNOT_START, FAILED, OUT_OF_MEMORY, EmbedstepError, RefusedError
 from embedstep.result import Failure
 from embedstep.secrets import redact
+
+# As the system says it, and as libraries written in Rust repeat it: ENOSPC, EDQUOT, EFBIG.
+_FULL_DISK = re.compile(r"No space left on device|Disk quota exceeded|File too large|os error (28|122|27)\b")
 
 
 def describe(error: BaseException, rank: int | None) -> Failure:
@@ -28,4 +32,6 @@ def _exit_code(error: BaseException) -> int:
     # torch's own class is looked for by name, so that describing an error never needs torch.
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return OUT_OF_MEMORY
+    if _FULL_DISK.search(str(error)):
+        return CANNOT_START
     return FAILED

@@ -50,13 +50,23 @@ def _static(model: schema.Model, source: str, device: str) -> SentenceTransforme
 
 def _tokenizer(model: schema.Model, source: str) -> Tokenizer:
     """Return the fast tokenizer without padding and cutting, which a bag of words needs neither of."""
-    if source.endswith(".json"):
-        tokenizer = Tokenizer.from_file(source)
+    file = _tokenizer_file(Path(source))
+    if file is not None:
+        tokenizer = Tokenizer.from_file(str(file))
     else:
         tokenizer = _from_pretrained(AutoTokenizer, model, source).backend_tokenizer
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer
+
+
+def _tokenizer_file(source: Path) -> Path | None:
+    """Return `source` if it is a file, or the file in a folder that says of no model how to read it."""
+    if source.is_file():
+        return source
+    inside = source / "tokenizer.json"
+    is_alone = not any((source / name).exists() for name in ("config.json", "tokenizer_config.json"))
+    return inside if inside.exists() and is_alone else None
 
 
 def _word_embeddings(model: schema.Model, source: str) -> Any:

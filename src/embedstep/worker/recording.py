@@ -37,7 +37,8 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         """Start the clock when the first batch is about to be drawn."""
         self._started = time.monotonic()
         self._display.start()
-        self._display.say(f"training: {in_one_line(self._plan)}")
+        for line in (f"training: {in_one_line(self._plan)}", *self._plan.notes):
+            self._display.say(line)
         self._write_progress(0)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
