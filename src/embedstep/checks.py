@@ -86,11 +86,12 @@ def model_is_there(request: TrainRequest) -> Iterator[Problem]:
     """A model that is named by a path must be there; an id is looked up on the hub when the step starts."""
     field = "path" if request.model.path else "static"
     source = Path(str(request.model.path or request.model.static)).expanduser()
-    known: tuple[str, ...] = ("modules.json", "config.json")
-    if request.model.static and request.model.initial_vectors == "random":
-        known = (*known, "tokenizer.json")
     if is_on_hub(request.model):
         return
+    known: tuple[str, ...] = ("modules.json", "config.json")
+    if request.model.dimension is not None:
+        # A static model of random vectors takes nothing but the tokenizer.
+        known = (*known, "tokenizer.json")
     if not source.exists():
         yield Problem(f"model.{field}", f"{source} is not there")
     elif source.is_dir() and not any((source / name).exists() for name in known):

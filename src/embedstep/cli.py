@@ -69,7 +69,9 @@ def check(request: str, overrides: tuple[str, ...]) -> None:
 
     with _errors_shown(request):
         plan = step.plan_step(read_request(request, overrides))
-        click.echo("\n".join([f"{request}: good, {console.in_one_line(plan)}", *(f"  {note}" for note in plan.notes)]))
+        click.echo(f"{request}: good, {console.in_one_line(plan)}")
+        for note in plan.notes:
+            click.echo(f"  {note}")
 
 
 @main.command()

@@ -1,5 +1,4 @@
-import resource
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,15 +11,6 @@ from embedstep.errors import CannotStartError
 Read = Callable[..., DatasetFacts]
 Refusal = Callable[..., list[str]]
 TARGET = Path("cache/train/docs.arrow")
-
-
-@pytest.fixture
-def small_files_only() -> Iterator[None]:
-    """Let the system refuse files above 64 KiB, as a full disk would."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_kept_rows_are_written_under_their_roles(read: Read) -> None:
@@ -76,8 +66,8 @@ def test_a_refusal_leaves_an_earlier_file_as_it_was(refusal: Refusal) -> None:
     assert [(path.name, path.read_text()) for path in TARGET.parent.iterdir()] == [("docs.arrow", "earlier")]
 
 
-@pytest.mark.usefixtures("small_files_only")
-def test_a_full_disk_stops_the_start_and_leaves_nothing(read: Read) -> None:
+def test_a_full_disk_stops_the_start_and_leaves_nothing(read: Read, limit_files: Callable[[int], None]) -> None:
+    limit_files(1 << 16)
     pq.write_table(pa.table({"q": ["the same text compresses well"] * 10_000}), "a.parquet")
     with pytest.raises(CannotStartError, match=r"^the rows cannot be written to cache/train/docs\.arrow: "):
         read("a.parquet", anchor="q", write_to=TARGET)

@@ -1,3 +1,4 @@
+import re
 from typing import Any
 
 import pytest
@@ -23,6 +24,19 @@ def test_a_metric_has_a_name_that_mlflow_takes(name: str, taken: str) -> None:
 def test_what_mlflow_forbids_is_replaced() -> None:
     assert metric_name("a(b)*c,d") == "a_b__c_d"
     assert metric_name("a/b.c d:e-f") == "a/b.c d:e-f"
+
+
+_part = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,20}", fullmatch=True)
+_scores = st.sampled_from(["cosine", "dot", "euclidean", "manhattan"])
+_metrics = st.sampled_from(["accuracy", "precision", "recall", "ndcg", "mrr", "map"])
+
+
+@given(_part, _scores, _metrics, st.none() | st.integers(1, 10**6))
+def test_mlflow_takes_the_name_of_every_evaluator_s_metric(
+    name: str, score: str, metric: str, cutoff: int | None
+) -> None:
+    full = f"eval_{name}_{score}_{metric}" + (f"@{cutoff}" if cutoff else "")
+    assert re.fullmatch(r"[\w\-. :/]+", metric_name(full))
 
 
 @pytest.mark.parametrize("length", [0, 1, 5999, 6000])
