@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help setup demo test check fix bench golden clean
 
 help: ## show the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(STAMP): pyproject.toml constraints.txt .ci/setup
 	@.ci/setup $(PYTHON) $(VENV)
@@ -39,4 +39,4 @@ golden: $(STAMP) ## rewrite the golden files, for a review of their difference
 	@EMBEDSTEP_GOLDEN=rewrite $(BIN)/pytest -q -k golden
 
 clean: ## remove what the targets have made
-	rm -rf $(VENV) build outputs .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build outputs mlflow.db mlartifacts .mypy_cache .pytest_cache .ruff_cache .hypothesis

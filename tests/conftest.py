@@ -5,6 +5,7 @@ import os
 import resource
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -121,6 +122,14 @@ def evaluated(request_of: Callable[..., dict[str, Any]], data_folder: Path) -> C
         return document
 
     return build
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Wait until `condition` holds."""
+    deadline = time.monotonic() + 90
+    while not condition():
+        assert time.monotonic() < deadline, "nothing happened for 90 seconds"
+        time.sleep(0.05)
 
 
 class Outcome:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from embedstep import checks
-from embedstep.checks import check_machine, check_plan, check_with_data, disk_space_needed, similarity_of
+from embedstep.checks import check_machine, check_plan, check_request, check_with_data, disk_space_needed, similarity_of
 from embedstep.data.facts import ColumnKind, DatasetFacts, Split
 from embedstep.errors import CANNOT_START, CannotStartError, RefusedError
 from embedstep.plan import Plan, build_plan
@@ -40,6 +40,10 @@ def facts(
 
 def with_data(*items: DatasetFacts, **sections: Any) -> list[str]:
     return [str(problem) for problem in check_with_data(request(**sections), items or (facts(),))]
+
+
+def alone(**sections: Any) -> list[str]:
+    return [str(problem) for problem in check_request(request(**sections))]
 
 
 def planned(asked: TrainRequest, *items: DatasetFacts, processes: int = 1) -> Plan:
@@ -215,19 +219,18 @@ def test_sampler_and_loss_want_the_same_of_a_batch(
 def test_prompts_name_roles_or_datasets(prompts: Any, problems: list[str]) -> None:
     data = {"train": {**SOURCE, "more": SOURCE["docs"]}}
     loss = {"docs": "multiple_negatives_ranking", "more": "cosent"}
-    items = (facts(), facts(SCORED, name="more", label_range=(0.0, 1.0)))
-    assert with_data(*items, data=data, loss=loss, arguments={"prompts": prompts}) == problems
+    assert alone(data=data, loss=loss, arguments={"prompts": prompts}) == problems
 
 
 def test_a_guide_is_a_folder_on_this_machine(tmp_path: Path) -> None:
     def loss(guide: object) -> dict[str, Any]:
         return {"kind": "gist_embed", "options": {"guide": str(guide)}}
 
-    assert with_data(loss=loss(tmp_path)) == []
-    assert with_data(loss=loss("org/guide")) == [
+    assert alone(loss=loss(tmp_path)) == []
+    assert alone(loss=loss("org/guide")) == [
         "loss.options.guide: org/guide is no folder; download the guide model and name its folder"
     ]
-    assert with_data(loss={"docs": loss("none")}) == [
+    assert alone(loss={"docs": loss("none")}) == [
         "loss.docs.options.guide: none is no folder; download the guide model and name its folder"
     ]
 
@@ -241,52 +244,52 @@ def test_a_guide_is_a_folder_on_this_machine(tmp_path: Path) -> None:
     ids=["itself", "inside a wrapper"],
 )
 def test_a_loss_that_needs_a_transformer_is_refused_on_a_static_model(loss: object) -> None:
-    assert with_data(model={"static": "org/tokenizer", "dimension": 8}, loss=loss) == [
+    assert alone(model={"static": "org/tokenizer", "dimension": 8}, loss=loss) == [
         "loss: cached_multiple_negatives_ranking needs a transformer, and model.static is a static embedding"
     ]
-    assert with_data(model="org/model", loss=loss) == []
+    assert alone(model="org/model", loss=loss) == []
 
 
 def test_a_model_by_path_is_there(tmp_path: Path) -> None:
-    assert with_data(model=str(tmp_path / "none")) == [f"model.path: {tmp_path / 'none'} is not there"]
+    assert alone(model=str(tmp_path / "none")) == [f"model.path: {tmp_path / 'none'} is not there"]
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert with_data(model=str(empty)) == [
+    assert alone(model=str(empty)) == [
         f"model.path: {empty} holds no model: there is no modules.json and no config.json in it"
     ]
     static = {"static": str(empty), "dimension": 8}
-    assert with_data(model=static) == [
+    assert alone(model=static) == [
         f"model.static: {empty} holds no model: there is no modules.json and no config.json and no tokenizer.json in it"
     ]
     (empty / "tokenizer.json").touch()
-    assert with_data(model=static) == []
+    assert alone(model=static) == []
     (empty / "tokenizer.json").unlink()
     (empty / "model.bin").touch()
-    assert with_data(model=str(empty / "model.bin")) == [
+    assert alone(model=str(empty / "model.bin")) == [
         f"model.path: {empty / 'model.bin'} is a file; name the folder of a saved model"
     ]
     for name in ("modules.json", "config.json"):
         folder = tmp_path / name.partition(".")[0]
         folder.mkdir()
         (folder / name).touch()
-        assert with_data(model=str(folder)) == []
+        assert alone(model=str(folder)) == []
 
 
 def test_a_tokenizer_file_is_enough_for_a_static_model(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").touch()
     (tmp_path / "tokenizer.txt").touch()
-    assert with_data(model={"static": str(tmp_path / "tokenizer.json"), "dimension": 8}) == []
-    assert with_data(model={"static": str(tmp_path / "tokenizer.txt"), "dimension": 8}) == [
+    assert alone(model={"static": str(tmp_path / "tokenizer.json"), "dimension": 8}) == []
+    assert alone(model={"static": str(tmp_path / "tokenizer.txt"), "dimension": 8}) == [
         f"model.static: {tmp_path / 'tokenizer.txt'} is a file; name the folder of a saved model"
     ]
 
 
 def test_a_home_folder_is_looked_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert with_data(model="~/model") == [f"model.path: {tmp_path / 'model'} is not there"]
+    assert alone(model="~/model") == [f"model.path: {tmp_path / 'model'} is not there"]
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "modules.json").touch()
-    assert with_data(model="~/model") == []
+    assert alone(model="~/model") == []
 
 
 def test_all_problems_with_the_data_come_at_once() -> None:
@@ -294,16 +297,13 @@ def test_all_problems_with_the_data_come_at_once() -> None:
         facts({"anchor": "text"}),
         facts(split="eval"),
         data=BOTH,
-        model="./none",
         evaluators=[{"kind": "triplet", "name": "docs", "dataset": "docs"}],
-        arguments={"batch_sampler": "group_by_label", "prompts": {"title": "t: "}},
+        arguments={"batch_sampler": "group_by_label"},
     )
     assert [problem.partition(":")[0] for problem in found] == [
-        "model.path",
         "data.train.docs.columns",
         "data.eval.docs.columns.negative",
         "arguments.batch_sampler",
-        "arguments.prompts.title",
     ]
 
 
@@ -353,8 +353,17 @@ def test_one_process_that_drops_the_last_batch_needs_a_whole_one() -> None:
 
 def test_each_process_needs_a_row_to_evaluate() -> None:
     few = facts(rows=3, split="eval")
-    assert with_plan(facts(), few, processes=3, data=BOTH) == []
+    by_one = {"per_device_eval_batch_size": 1}
+    assert with_plan(facts(), few, processes=3, data=BOTH, arguments=by_one) == []
     assert with_plan(facts(), few, processes=4, data=BOTH) == ["data.eval.docs: has 3 rows for 4 processes"]
+
+
+def test_an_evaluation_loss_needs_a_whole_batch_where_the_last_one_is_dropped() -> None:
+    few = facts(rows=7, split="eval")
+    assert with_plan(facts(), few, processes=1, data=BOTH) == []
+    assert with_plan(facts(), few, processes=2, data=BOTH) == [
+        "data.eval.docs: has 7 rows, fewer than one batch of 8; write a smaller per_device_eval_batch_size"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -168,11 +169,46 @@ def test_bad_rows_are_refused(request_file: Callable[..., str], tmp_path: Path, 
     assert message in err
 
 
-def test_a_request_without_permission_to_write_is_refused(request_file: Callable[..., str], tmp_path: Path) -> None:
+def test_an_output_below_a_file_is_refused(request_file: Callable[..., str], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     code, _, err = embedstep("run", request_file(), "--output", str(tmp_path / "file" / "output"))
     assert code == 2
     assert "not a directory" in err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user who has no permission")
+def test_an_output_without_permission_is_refused(request_file: Callable[..., str], tmp_path: Path) -> None:
+    locked = Path(tempfile.mkdtemp(dir="/tmp"))
+    locked.chmod(0o555)
+    as_nobody = (
+        "import os, sys; from embedstep.errors import RefusedError; from embedstep.output import claimed;"
+        "from pathlib import Path; os.setgid(65534); os.setuid(65534)\n"
+        "try:\n  with claimed(Path(sys.argv[1]), overwrite=False): print('claimed')\n"
+        "except RefusedError as error: print(error)"
+    )
+    for folder in (locked, locked / "new"):
+        process = subprocess.run(
+            [sys.executable, "-c", as_nobody, str(folder)], capture_output=True, text=True, check=True
+        )
+        message = f"output: {folder} cannot be used: permission denied; choose another folder with --output\n"
+        assert process.stdout == message
+    locked.rmdir()
+
+
+@pytest.mark.parametrize(("sections", "code"), [({}, 0), ({"model": "./none"}, 2)])
+def test_a_reader_who_leaves_changes_no_exit_code(
+    request_file: Callable[..., str], sections: dict[str, Any], code: int
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "embedstep", "plan", request_file(**sections)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        err = process.stderr.read()
+    assert process.returncode == code
+    assert b"Traceback" not in err
 
 
 def test_the_program_ends_with_the_code_and_the_whole_output(request_file: Callable[..., str]) -> None:

@@ -131,10 +131,15 @@ def test_an_interruption_comes_before_everything_that_it_caused(
     raised(folder, 0, first=True)
     ranks(folder, (0, 1), (1, -signal.SIGKILL))
     assert first_failure(folder, ProcessEnd(code=code, signalled=number)) == Failure(
-        kind="signal",
+        kind="StepInterruptedError",
         message=f"interrupted by {number.name}; the next attempt starts from the beginning",
         exit_code=INTERRUPTED,
     )
+
+
+def test_a_signal_to_torchrun_alone_is_an_interruption(folder: OutputFolder) -> None:
+    raised(folder, 0)
+    assert first_failure(folder, ProcessEnd(code=INTERRUPTED)).exit_code == INTERRUPTED
 
 
 @pytest.mark.parametrize(

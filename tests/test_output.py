@@ -1,3 +1,5 @@
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -6,6 +8,7 @@ import pytest
 
 from embedstep.errors import CannotStartError, RefusedError
 from embedstep.output import LOCK, claimed
+from tests.conftest import wait_for
 
 
 def test_a_new_folder_is_made(tmp_path: Path) -> None:
@@ -17,8 +20,10 @@ def test_what_a_failed_attempt_left_is_cleared(tmp_path: Path) -> None:
     for name in (LOCK, "request.json", "error.json", "result.json", "metrics.jsonl"):
         (tmp_path / name).write_text("old")
     (tmp_path / "checkpoints" / "checkpoint-10").mkdir(parents=True)
-    (tmp_path / "model.partial").mkdir()
-    with claimed(tmp_path, overwrite=False):
+    (tmp_path / "attempt" / "data").mkdir(parents=True)
+    with claimed(tmp_path, overwrite=False) as folder:
+        assert list(folder.attempt.iterdir()) == []
+        folder.clear()
         assert {path.name for path in tmp_path.iterdir()} == {LOCK, "attempt"}
 
 
@@ -38,8 +43,53 @@ def test_a_finished_model_is_kept_unless_told(tmp_path: Path) -> None:
     ):
         pass
     assert (tmp_path / "model").exists()
-    with claimed(tmp_path, overwrite=True):
-        assert not (tmp_path / "model").exists()
+
+
+def test_a_finished_model_stays_until_the_next_one_is_there(tmp_path: Path) -> None:
+    (tmp_path / LOCK).touch()
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "weights").write_text("old")
+    with claimed(tmp_path, overwrite=True) as folder:
+        folder.clear()
+        assert (folder.model / "weights").read_text() == "old"
+        folder.verified_model.mkdir()
+        (folder.verified_model / "weights").write_text("new")
+        folder.publish_model()
+        assert (folder.model / "weights").read_text() == "new"
+        assert list(folder.attempt.iterdir()) == []
+
+
+def test_the_processes_of_a_step_hold_its_folder_when_the_step_itself_was_killed(tmp_path: Path) -> None:
+    step = """
+import pathlib, subprocess, sys
+from embedstep.launch.plan import LaunchPlan
+from embedstep.launch.process import run_process
+from embedstep.output import claimed
+with claimed(pathlib.Path(sys.argv[1]), overwrite=False) as folder:
+    child = "import os; print(os.getpid(), flush=True); import time; time.sleep(60)"
+    run_process(LaunchPlan(argv=(sys.executable, "-c", child), env={}, keep_open=(folder.lock,)))
+"""
+    process = subprocess.Popen([sys.executable, "-c", step, str(tmp_path)], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    child = int(process.stdout.readline())
+    process.kill()
+    process.wait()
+    try:
+        with pytest.raises(RefusedError, match="is in use by another step"), claimed(tmp_path, overwrite=True):
+            pass
+    finally:
+        os.kill(child, signal.SIGKILL)
+        process.communicate()
+    wait_for(lambda: is_free(tmp_path))
+
+
+def is_free(path: Path) -> bool:
+    """Whether nobody holds the folder."""
+    try:
+        with claimed(path, overwrite=False):
+            return True
+    except RefusedError:
+        return False
 
 
 def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:

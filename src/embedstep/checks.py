@@ -8,26 +8,34 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from embedstep.data.facts import DatasetFacts
+from embedstep.data.roles import roles_of
 from embedstep.errors import CannotStartError, Problem, RefusedError
 from embedstep.evaluators import check_evaluator
 from embedstep.hub import is_on_hub
 from embedstep.losses import check_loss, check_processes, innermost
 from embedstep.plan import Plan, evaluates_loss
+from embedstep.request.rules import check_rules
 from embedstep.request.schema import TrainRequest
 from embedstep.result import read_json
 from embedstep.secrets import redact
 
 
+def check_request(request: TrainRequest) -> list[Problem]:
+    """Return every problem that the request has by itself, before any data is read, each once."""
+    problems = [
+        *check_rules(request),
+        *model_is_there(request),
+        *losses_are_known(request),
+        *evaluators_are_known(request),
+        *losses_fit_the_model(request),
+        *prompts_name_something(request),
+    ]
+    return list(dict.fromkeys(problems))
+
+
 def check_with_data(request: TrainRequest, facts: Sequence[DatasetFacts]) -> list[Problem]:
     """Return every problem between the request and its data, each once."""
-    problems = [
-        *model_is_there(request),
-        *losses_fit(request, facts),
-        *losses_fit_the_model(request),
-        *evaluators_fit(request, facts),
-        *samplers_fit(request, facts),
-        *prompts_name_something(request, facts),
-    ]
+    problems = [*losses_fit(request, facts), *evaluators_fit(request, facts), *samplers_fit(request, facts)]
     return list(dict.fromkeys(problems))
 
 
@@ -37,7 +45,7 @@ def check_plan(request: TrainRequest, plan: Plan) -> list[Problem]:
         *processes_fit(plan),
         *losses_average_gradients(request, plan),
         *there_are_steps(request, plan),
-        *evaluation_is_possible(plan),
+        *evaluation_is_possible(request, plan),
         *best_metric_is_known(request, plan),
     ]
 
@@ -88,6 +96,8 @@ def model_is_there(request: TrainRequest) -> Iterator[Problem]:
     source = Path(str(request.model.path or request.model.static)).expanduser()
     if is_on_hub(request.model):
         return
+    if request.model.revision is not None:
+        yield Problem("model.revision", f"belongs to a model on the hub, and {source} is none; remove it")
     known: tuple[str, ...] = ("modules.json", "config.json")
     if request.model.dimension is not None:
         # A static model of random vectors takes nothing but the tokenizer.
@@ -111,11 +121,21 @@ def similarity_of(request: TrainRequest) -> str:
 
 def processes_fit(plan: Plan) -> Iterator[Problem]:
     """More processes than GPUs would share one, and each would be slower than alone."""
-    on_cpu = any(entry.name == "use_cpu" and entry.value for entry in plan.ledger)
-    if not on_cpu and plan.world_size > plan.gpus:
-        yield Problem(
-            "launch.processes_per_node", f"is {plan.world_size}, and {plan.gpus} GPUs are visible; write auto"
-        )
+    if not plan.on_cpu and plan.world_size > plan.gpus:
+        visible = f"{plan.gpus} GPU{'s are' if plan.gpus > 1 else ' is'} visible"
+        yield Problem("launch.processes_per_node", f"is {plan.world_size}, and {visible}; write auto")
+
+
+def losses_are_known(request: TrainRequest) -> Iterator[Problem]:
+    """Each loss has a known name and options that it takes."""
+    for name, loss in request.loss.items():
+        yield from check_loss(loss, None, "loss" if name == "*" else f"loss.{name}")
+
+
+def evaluators_are_known(request: TrainRequest) -> Iterator[Problem]:
+    """Each evaluator has a known name and options that it takes."""
+    for index, evaluator in enumerate(request.evaluators):
+        yield from check_evaluator(evaluator, None, f"evaluators.{index}")
 
 
 def losses_fit(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[Problem]:
@@ -179,14 +199,15 @@ def samplers_fit(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterat
             )
 
 
-def prompts_name_something(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[Problem]:
+def prompts_name_something(request: TrainRequest) -> Iterator[Problem]:
     """Prompts go by role or, with several train datasets, by dataset; any other key adds no prompt, in silence."""
     prompts = request.arguments.prompts
     if not isinstance(prompts, dict):
         return
-    roles = {role for item in facts for role in item.inputs}
+    datasets = [item for split in (request.data.train, request.data.eval) for item in split.values()]
+    roles = {role.name for item in datasets for role in roles_of(item.columns) if role.key != "label"}
     # With a single train dataset the installed collator does not know the dataset's name.
-    names = {item.name for item in facts} if len(request.data.train) > 1 else set()
+    names = request.data.train.keys() | request.data.eval.keys() if len(request.data.train) > 1 else set()
     for key, value in prompts.items():
         if key not in roles | names:
             known = ", ".join(sorted(roles | names))
@@ -215,11 +236,17 @@ def there_are_steps(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
         )
 
 
-def evaluation_is_possible(plan: Plan) -> Iterator[Problem]:
-    """Each process needs at least one row to evaluate."""
+def evaluation_is_possible(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
+    """Each process needs at least one row to evaluate, and a loss at least one batch."""
+    size = request.arguments.per_device_eval_batch_size
     for item in plan.datasets:
         if item.split == "eval" and item.rows < plan.world_size:
             yield Problem(f"data.eval.{item.name}", f"has {item.rows} rows for {plan.world_size} processes")
+        elif item.split == "eval" and item.batches == 0:
+            yield Problem(
+                f"data.eval.{item.name}",
+                f"has {item.rows} rows, fewer than one batch of {size}; write a smaller per_device_eval_batch_size",
+            )
 
 
 def best_metric_is_known(request: TrainRequest, plan: Plan) -> Iterator[Problem]:

@@ -5,14 +5,14 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
 from embedstep import __version__
-from embedstep.errors import OK, EmbedstepError, RefusedError
+from embedstep.errors import FAILED, OK, EmbedstepError, RefusedError
 
 _Command = Callable[..., None]
 
@@ -65,10 +65,9 @@ def check(request: str, overrides: tuple[str, ...]) -> None:
       cat request.yaml | embedstep check -
     """
     from embedstep import console, step
-    from embedstep.request.loading import read_request
 
     with _errors_shown(request):
-        plan = step.plan_step(read_request(request, overrides))
+        plan = step.plan_step(_read(request, overrides))
         click.echo(f"{request}: good, {console.in_one_line(plan)}")
         for note in plan.notes:
             click.echo(f"  {note}")
@@ -87,10 +86,9 @@ def plan(request: str, overrides: tuple[str, ...], as_json: bool) -> None:
       embedstep plan request.yaml --set launch.processes_per_node=4
     """
     from embedstep import console, step
-    from embedstep.request.loading import read_request
 
     with _errors_shown(request):
-        planned = step.plan_step(read_request(request, overrides))
+        planned = step.plan_step(_read(request, overrides))
         if as_json:
             click.echo(json.dumps(planned.to_json(), indent=2))
         else:
@@ -115,15 +113,16 @@ def run(request: str, overrides: tuple[str, ...], output: Path | None, overwrite
       embedstep run request.yaml --set launch.processes_per_node=2 --set arguments.max_steps=100
     """
     from embedstep import console, step
-    from embedstep.request.loading import read_request
 
+    code = FAILED
     with _errors_shown(request):
         gc.enable()
-        loaded = read_request(request, overrides)
+        loaded = _read(request, overrides)
         folder = output or _default_output(request, loaded.arguments.output_dir)
         result = step.run_step(loaded, folder, overwrite=overwrite)
+        code = result.exit_code
         console.show_result(result, request)
-    sys.exit(result.exit_code)
+    sys.exit(code)
 
 
 @main.command()
@@ -137,6 +136,17 @@ def schema() -> None:
     from embedstep.request.schema import TrainRequest
 
     click.echo(json.dumps(TrainRequest.model_json_schema(), indent=2))
+
+
+def _read(request: str, overrides: tuple[str, ...]) -> Any:
+    """Read a request; of one that is refused, look at the rest too."""
+    from embedstep import step
+    from embedstep.request.loading import read_request
+
+    try:
+        return read_request(request, overrides)
+    except RefusedError as error:
+        raise RefusedError([*error.problems, *step.further_problems(error)]) from None
 
 
 def _default_output(request: str, output_dir: str | None) -> Path:
@@ -154,12 +164,12 @@ def _errors_shown(request: str) -> Iterator[None]:
         from embedstep import console
 
         problems: list[Any] = list(error.problems) if isinstance(error, RefusedError) else [error]
-        console.show_problems(request, problems)
+        with suppress(BrokenPipeError):
+            console.show_problems(request, problems)
         sys.exit(error.exit_code)
     except BrokenPipeError:
-        # The reader of our output has left, as `head` does; that is no failure of ours.
-        sys.stderr.close()
-        sys.exit(OK)
+        # The reader of our output has left, as `head` does; that is no failure, and hides none.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def program() -> NoReturn:

@@ -83,7 +83,7 @@ def _dataset_rows(plan: Plan) -> list[tuple[str, ...]]:
 def _training_facts(plan: Plan) -> Mapping[str, str]:
     dropped = {name for item in plan.datasets for name in item.dropped_columns}
     return {
-        "processes": f"{plan.world_size} on {f'{plan.gpus} GPUs' if plan.gpus else 'the CPU'}",
+        "processes": f"{plan.world_size} on {_devices(plan)}",
         "global batch": f"{plan.global_batch_size:,} rows",
         "train steps": f"{plan.train_steps:,} ({plan.epochs:g} epochs of {plan.steps_per_epoch:,})",
         "warm-up": f"{plan.warmup_steps:,} train steps",
@@ -92,6 +92,11 @@ def _training_facts(plan: Plan) -> Mapping[str, str]:
         "columns left out": ", ".join(sorted(dropped)) or "none",
         "fingerprint": plan.request_fingerprint,
     }
+
+
+def _devices(plan: Plan) -> str:
+    """Each process has a GPU of its own, or all share the CPU."""
+    return "the CPU" if plan.on_cpu else f"{plan.world_size} GPU{'s' if plan.world_size > 1 else ''}"
 
 
 def _steps(steps: Sequence[int]) -> str:

@@ -4,9 +4,10 @@ An orchestrator decides on the exit code alone whether to try again, so the code
 there is no second place that maps one to the other. The table is the outcome contract of the README.
 """
 
+import signal
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 OK = 0
 FAILED = 1
@@ -48,12 +49,18 @@ class EmbedstepError(Exception):
 
 
 class RefusedError(EmbedstepError):
-    """The request or the data was refused: every problem at once, never retried."""
+    """The request or the data was refused: every problem at once, never retried.
+
+    Attributes:
+        problems: what is wrong.
+        remainder: what of a request could be read all the same, in case somebody looks for further problems in it.
+    """
 
     exit_code = REFUSED
 
-    def __init__(self, problems: Iterable[Problem]) -> None:
+    def __init__(self, problems: Iterable[Problem], remainder: Any = None) -> None:
         self.problems = tuple(problems)
+        self.remainder = remainder
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
     @classmethod
@@ -69,7 +76,24 @@ class CannotStartError(EmbedstepError):
     exit_code = CANNOT_START
 
 
+class StepInterruptedError(EmbedstepError):
+    """A signal asked the step to end; an orchestrator gives it another attempt."""
+
+    exit_code = INTERRUPTED
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"interrupted by {signal_name(number)}; the next attempt starts from the beginning")
+
+
 class TrainingFailedError(EmbedstepError):
     """The training ran and did not end with a verified model."""
 
     exit_code = FAILED
+
+
+def signal_name(number: int) -> str:
+    """Return the name of a signal; realtime signals have none but their number."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -330,12 +330,12 @@ def _in_trainer(evaluator: schema.Evaluator, metric: str) -> str:
     return name if name.startswith("eval_") else f"eval_{name}"
 
 
-def check_evaluator(evaluator: schema.Evaluator, facts: DatasetFacts, path: str) -> list[Problem]:
+def check_evaluator(evaluator: schema.Evaluator, facts: DatasetFacts | None, path: str) -> list[Problem]:
     """Return everything wrong with `evaluator` itself and with the columns of the dataset that it scores.
 
     Args:
         evaluator: the evaluator as written.
-        facts: the eval dataset after reading.
+        facts: the eval dataset after reading, or None to look at the evaluator alone.
         path: place of the evaluator in the request, such as `evaluators.0`.
     """
     kind = _BY_ANY_NAME.get(evaluator.kind)
@@ -345,6 +345,8 @@ def check_evaluator(evaluator: schema.Evaluator, facts: DatasetFacts, path: str)
     problems = check_options(kind.options, evaluator.options, f"{path}.options", kind.name)
     if not problems:
         problems = list(_value_problems(kind, evaluator, path))
+    if facts is None:
+        return problems
     columns = f"data.{facts.split}.{facts.name}.columns"
     return [*problems, *_text_problems(kind, facts, columns), *_label_problems(kind, facts, f"{columns}.label")]
 

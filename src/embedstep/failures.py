@@ -9,7 +9,16 @@ import os
 import signal
 from typing import Any
 
-from embedstep.errors import CANNOT_START, FAILED, INTERRUPTED, OK, EmbedstepError, RefusedError
+from embedstep.errors import (
+    CANNOT_START,
+    FAILED,
+    INTERRUPTED,
+    OK,
+    EmbedstepError,
+    RefusedError,
+    StepInterruptedError,
+    signal_name,
+)
 from embedstep.launch.process import ProcessEnd
 from embedstep.output import OutputFolder
 from embedstep.result import Failure, failure_from_json, read_json
@@ -22,19 +31,16 @@ def failure_of(error: EmbedstepError) -> Failure:
         kind=type(error).__name__,
         message=redact(str(error), os.environ),
         exit_code=error.exit_code,
-        problems=tuple(map(str, error.problems)) if isinstance(error, RefusedError) else (),
+        problems=tuple(redact(str(problem), os.environ) for problem in error.problems)
+        if isinstance(error, RefusedError)
+        else (),
     )
 
 
 def first_failure(folder: OutputFolder, end: ProcessEnd) -> Failure:
     """Say what went wrong first in an attempt whose processes have ended."""
     if end.signalled is not None:
-        name = signal_name(end.signalled)
-        return Failure(
-            kind="signal",
-            message=f"interrupted by {name}; the next attempt starts from the beginning",
-            exit_code=INTERRUPTED,
-        )
+        return failure_of(StepInterruptedError(end.signalled))
     ranks = read_json(folder.attempt / "ranks.json") if (folder.attempt / "ranks.json").exists() else []
     return _killed(ranks) or _raised(folder) or _unexplained(end, ranks)
 
@@ -54,14 +60,6 @@ def _killed(ranks: list[dict[str, Any]]) -> Failure | None:
     return None
 
 
-def signal_name(number: int) -> str:
-    """Return the name of a signal; realtime signals have none but their number."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
-
-
 def _raised(folder: OutputFolder) -> Failure | None:
     """Read the exception of the rank that was first to write one."""
     first = folder.attempt / "first_rank"
@@ -75,6 +73,9 @@ def _unexplained(end: ProcessEnd, ranks: list[dict[str, Any]]) -> Failure:
     if ranks:
         code, rank = ranks[0]["exit_code"], ranks[0]["rank"]
         return Failure(kind="exit", message=f"rank {rank} ended with code {code}", exit_code=FAILED, rank=rank)
+    if end.code == INTERRUPTED:
+        # torchrun alone got the signal, as when a node is drained process by process.
+        return failure_of(StepInterruptedError(signal.SIGTERM))
     if end.code < 0:
         name = signal_name(-end.code)
         return Failure(kind="signal", message=f"torchrun was killed by {name}", exit_code=FAILED)

@@ -5,17 +5,22 @@ node, before any rank starts.
 """
 
 import os
+import re
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from embedstep.data.facts import Split
-from embedstep.errors import OK, CannotStartError, EmbedstepError, RefusedError
+from embedstep.errors import OK, CannotStartError, EmbedstepError, RefusedError, StepInterruptedError
 from embedstep.launch.plan import LaunchPlan
 from embedstep.launch.process import run_process
 from embedstep.request.schema import Dataset, Model, TrainRequest
 from embedstep.result import read_json, write_json
+
+_HUB_ID = re.compile(r"(?!.*\.(json|safetensors|bin)$)(\w[\w.-]*/)?\w[\w.-]*")
+"""A name, or an organisation and a name; anything with more parts, or with the ending of a file, is a path."""
 
 
 def named_datasets(request: TrainRequest) -> Iterator[tuple[Split, str, Dataset]]:
@@ -35,7 +40,7 @@ def is_on_hub(model: Model) -> bool:
     """Whether a model is named by a hub id rather than by something on this machine."""
     source = str(model.path or model.static)
     # os.path answers False for a name that no file system takes, where Path raises.
-    return not source.startswith(("/", "./", "../", "~")) and not os.path.exists(source)  # noqa: PTH110
+    return _HUB_ID.fullmatch(source) is not None and not os.path.exists(source)  # noqa: PTH110
 
 
 def with_local_data(request: TrainRequest, folder: Path, *, with_model: bool) -> tuple[TrainRequest, str | None]:
@@ -49,14 +54,19 @@ def with_local_data(request: TrainRequest, folder: Path, *, with_model: bool) ->
     Raises:
         RefusedError: the hub has no such thing.
         CannotStartError: the hub did not answer, or the `train` extra is not installed.
+        StepInterruptedError: a signal ended the fetching.
     """
     wants_model = with_model and is_on_hub(request.model)
     if not wants_model and not any(hub_datasets(request)):
         return request, None
+    if find_spec("datasets") is None:
+        raise CannotStartError("datasets is not installed, which fetches from the hub; pip install 'embedstep[train]'")
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "wanted.json", {"request": request.model_dump(mode="json"), "model": wants_model})
     argv = (sys.executable, "-m", "embedstep.worker.prepare", str(folder))
     end = run_process(LaunchPlan(argv=argv, env=dict(os.environ)))
+    if end.signalled is not None:
+        raise StepInterruptedError(end.signalled)
     if end.code != OK:
         raise _failure(folder, end.code)
     found = read_json(folder / "found.json")

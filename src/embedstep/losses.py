@@ -523,15 +523,15 @@ def has_own_layers(loss: schema.Loss) -> bool:
     return kind.own_layers == "always" or option_values(kind.options, inner.options).get(kind.own_layers) is not None
 
 
-def check_loss(loss: schema.Loss, facts: DatasetFacts, path: str) -> list[Problem]:
+def check_loss(loss: schema.Loss, facts: DatasetFacts | None, path: str) -> list[Problem]:
     """Return everything wrong with `loss` itself and with the columns of the dataset that it is given.
 
     Args:
         loss: the loss as written.
-        facts: the dataset after reading.
+        facts: the dataset after reading, or None to look at the loss alone.
         path: place of the loss in the request, such as `loss` or `loss.docs`.
     """
-    return [*_loss_problems(loss, path, ()), *_data_problems(_inner(loss), facts)]
+    return [*_loss_problems(loss, path, ()), *(_data_problems(_inner(loss), facts) if facts else ())]
 
 
 def check_processes(loss: schema.Loss, processes: int, path: str) -> list[Problem]:

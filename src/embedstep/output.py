@@ -12,15 +12,22 @@ from pathlib import Path
 from embedstep.errors import CannotStartError, Problem, RefusedError
 
 LOCK = ".embedstep.lock"
-_FILES = ("request", "plan", "progress", "result", "error")
-_NO_PLACE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
+_FILES = ("request.json", "plan.json", "progress.json", "metrics.jsonl", "result.json", "error.json")
+NO_PLACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
+"""Errors of a disk that takes nothing more: outside the request, and gone when somebody has made room."""
 
 
 @dataclass(frozen=True, slots=True)
 class OutputFolder:
-    """Paths of one output folder."""
+    """Paths of one output folder.
+
+    Attributes:
+        path: the folder.
+        lock: descriptor of the lock by which this attempt holds the folder, or None in a process that does not.
+    """
 
     path: Path
+    lock: int | None = None
 
     @property
     def request(self) -> Path:
@@ -53,16 +60,6 @@ class OutputFolder:
         return self.path / "model"
 
     @property
-    def data(self) -> Path:
-        """Folder of the prepared rows."""
-        return self.path / "data"
-
-    @property
-    def attempt(self) -> Path:
-        """Folder of what the processes of one attempt tell each other."""
-        return self.path / "attempt"
-
-    @property
     def result(self) -> Path:
         """How the step ended."""
         return self.path / "result.json"
@@ -71,6 +68,16 @@ class OutputFolder:
     def error(self) -> Path:
         """The first thing that went wrong; absent after a success."""
         return self.path / "error.json"
+
+    @property
+    def attempt(self) -> Path:
+        """Folder of what the processes of one attempt share; the next attempt starts with an empty one."""
+        return self.path / "attempt"
+
+    @property
+    def data(self) -> Path:
+        """Folder of the prepared rows."""
+        return self.attempt / "data"
 
     @property
     def ledger(self) -> Path:
@@ -82,37 +89,80 @@ class OutputFolder:
         """Which MLflow run this attempt opened."""
         return self.attempt / "tracking.json"
 
+    @property
+    def verified_model(self) -> Path:
+        """Folder of the model that the workers have saved and verified, until the step gives it its name."""
+        return self.attempt / "model"
+
+    @property
+    def worker_result(self) -> Path:
+        """What the first rank says of a training that it finished."""
+        return self.attempt / "result.json"
+
+    def clear(self) -> None:
+        """Remove what an attempt before left, so that nothing old can be taken for this attempt's."""
+        for name in _FILES:
+            (self.path / name).unlink(missing_ok=True)
+        if self.checkpoints.exists():
+            shutil.rmtree(self.checkpoints)
+
+    def publish_model(self) -> None:
+        """Give the verified model its name; one that lay there stays until then."""
+        before = self.attempt / "model.before"
+        if self.model.exists():
+            self.model.rename(before)
+        self.verified_model.rename(self.model)
+        shutil.rmtree(before, ignore_errors=True)
+
 
 @contextmanager
 def claimed(path: Path, *, overwrite: bool) -> Iterator[OutputFolder]:
-    """Hold the output folder for one attempt, cleared of what an attempt before left.
+    """Hold the output folder for one attempt. What lies in it stays until `clear`, but for the last attempt's folder.
 
     Args:
         path: the folder; made when missing.
-        overwrite: clear a finished model too.
+        overwrite: take a folder with a finished model too.
 
     Raises:
         RefusedError: the folder is a file, belongs to something else, is held by another attempt, or holds a
             finished model that `overwrite` does not allow to replace.
         CannotStartError: the disk does not let us write.
     """
-    folder = OutputFolder(path)
+    folder, descriptor = _claim(path, overwrite=overwrite)
+    try:
+        yield folder
+    except OSError as error:
+        if error.errno in NO_PLACE:
+            raise _as_ours(path, error) from error
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def _claim(path: Path, *, overwrite: bool) -> tuple[OutputFolder, int]:
+    descriptor = None
     try:
         path.mkdir(parents=True, exist_ok=True)
         _refuse_foreign(path)
-        with _locked(path / LOCK):
-            if folder.model.exists() and not overwrite:
-                raise _refused(f"{path} holds a finished model; add --overwrite, or choose another folder")
-            _clear(folder)
-            folder.attempt.mkdir()
-            yield folder
-    except OSError as error:
-        raise _as_ours(path, error) from error
+        descriptor = _lock(path / LOCK)
+        folder = OutputFolder(path, descriptor)
+        if folder.model.exists() and not overwrite:
+            raise _refused(f"{path} holds a finished model; add --overwrite, or choose another folder")
+        if folder.attempt.exists():
+            shutil.rmtree(folder.attempt)
+        folder.attempt.mkdir()
+    except BaseException as error:
+        if descriptor is not None:
+            os.close(descriptor)
+        if isinstance(error, OSError):
+            raise _as_ours(path, error) from error
+        raise
+    return folder, descriptor
 
 
 def _as_ours(path: Path, error: OSError) -> Exception:
     reason = os.strerror(error.errno or 0).lower()
-    if error.errno in _NO_PLACE:
+    if error.errno in NO_PLACE:
         return CannotStartError(f"{path} cannot be written: {reason}")
     return _refused(f"{path} cannot be used: {reason}; choose another folder with --output")
 
@@ -121,17 +171,15 @@ def _refused(message: str) -> RefusedError:
     return RefusedError([Problem("output", message)])
 
 
-@contextmanager
-def _locked(lock: Path) -> Iterator[None]:
-    """Hold an advisory lock that the kernel releases with the process, however it ends."""
-    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+def _lock(file: Path) -> int:
+    """Take an advisory lock that the kernel releases with the last process that holds the descriptor."""
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
     except BlockingIOError:
-        raise _refused(f"{lock.parent} is in use by another step; choose another folder") from None
-    finally:
         os.close(descriptor)
+        raise _refused(f"{file.parent} is in use by another step; choose another folder") from None
+    return descriptor
 
 
 def _refuse_foreign(path: Path) -> None:
@@ -140,14 +188,3 @@ def _refuse_foreign(path: Path) -> None:
     if content and LOCK not in content:
         shown = ", ".join(content[:3])
         raise _refused(f"{path} holds other files ({shown}); choose an empty or a new folder")
-
-
-def _clear(folder: OutputFolder) -> None:
-    """Remove what an earlier attempt left, so that nothing old can be taken for this attempt's."""
-    for name in _FILES:
-        (folder.path / f"{name}.json").unlink(missing_ok=True)
-    folder.metrics.unlink(missing_ok=True)
-    aside = folder.path / "model.partial"
-    for inner in (folder.checkpoints, folder.model, aside, folder.data, folder.attempt):
-        if inner.exists():
-            shutil.rmtree(inner)

@@ -92,6 +92,11 @@ class Plan:
     notes: tuple[str, ...]
     fetched_model: str | None = None
 
+    @property
+    def on_cpu(self) -> bool:
+        """Whether the processes compute on the CPU."""
+        return any(entry.name == "use_cpu" and entry.value for entry in self.ledger)
+
     def to_json(self) -> dict[str, Any]:
         """Return plain data for `plan.json`; `plan_from_json` reads it back equal."""
         return {"format": PLAN_FORMAT, **asdict(self)}
@@ -280,10 +285,10 @@ def planned_metrics(request: TrainRequest, similarity: str) -> tuple[str, ...]:
 def planned_notes(request: TrainRequest, processes: int) -> tuple[str, ...]:
     """Return what the installed trainer does with this request that its author may not expect."""
     apart = f", and each of the {processes} processes trains its own" if processes > 1 else ""
+    with_layers = dict.fromkeys(loss.kind for loss in request.loss.values() if has_own_layers(loss))
     return tuple(
-        f"loss {loss.kind} trains layers of its own: they are not saved with the model or its checkpoints{apart}"
-        for loss in request.loss.values()
-        if has_own_layers(loss)
+        f"loss {kind} trains layers of its own: they are not saved with the model or its checkpoints{apart}"
+        for kind in with_layers
     )
 
 

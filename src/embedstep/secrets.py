@@ -9,11 +9,18 @@ _KNOWN_SHAPES = re.compile(
     r"(?<![A-Za-z0-9])(?:hf_[A-Za-z0-9]{16,}|gh[pousr]_[A-Za-z0-9]{20,}|glpat-[A-Za-z0-9_-]{16,}|AKIA[A-Z0-9]{16}|sk-[A-Za-z0-9_-]{20,})"
     r"|(?<=://)[^/\s@:]*:[^/\s]*(?=@)"
 )
+# A signed address or a password as a query parameter: what follows the sign up to the next parameter.
+_IN_QUERY = re.compile(
+    r"(?<=[?&])([\w.-]*(?:token|password|passwd|secret|signature|credential|api_?key|access_?key)[\w.-]*|sig)=[^&\s#'\"]+",
+    re.IGNORECASE,
+)
 MASK = "***"
 
 
 def redact(text: str, environ: Mapping[str, str]) -> str:
-    """Return `text` with tokens of known shapes, and the values of secret environment variables, replaced by `***`.
+    """Return `text` with what is secret replaced by `***`.
+
+    That is: tokens of known shapes, passwords and signatures in addresses, and the values of secret variables.
 
     Args:
         text: a message, a traceback, a log line.
@@ -22,4 +29,9 @@ def redact(text: str, environ: Mapping[str, str]) -> str:
     for name, value in environ.items():
         if len(value) >= _SHORTEST and _SECRET_VARIABLE.search(name):
             text = text.replace(value, MASK)
-    return _KNOWN_SHAPES.sub(MASK, text)
+    return _IN_QUERY.sub(rf"\1={MASK}", _KNOWN_SHAPES.sub(MASK, text))
+
+
+def holds_secret(text: str) -> bool:
+    """Whether a password, token or signature stands in `text` in a shape by which it can be known."""
+    return redact(text, {}) != text

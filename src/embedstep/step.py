@@ -12,21 +12,29 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
-from embedstep.checks import check_machine, check_plan, check_with_data, similarity_of
+from embedstep.checks import check_machine, check_plan, check_request, check_with_data, similarity_of
 from embedstep.data.facts import DatasetFacts
 from embedstep.data.reading import scan
-from embedstep.errors import INTERRUPTED, OK, CannotStartError, EmbedstepError, Problem, RefusedError
+from embedstep.errors import (
+    INTERRUPTED,
+    OK,
+    CannotStartError,
+    EmbedstepError,
+    Problem,
+    RefusedError,
+    StepInterruptedError,
+)
 from embedstep.failures import failure_of, first_failure
 from embedstep.hub import named_datasets, with_local_data, without_hub_data
 from embedstep.launch.plan import Devices, LaunchPlan, plan_launch, processes_per_node, visible_gpus
-from embedstep.launch.process import ProcessEnd, run_process
+from embedstep.launch.process import ProcessEnd, on_signal, run_process
 from embedstep.output import OutputFolder, claimed
 from embedstep.plan import Plan, build_plan
 from embedstep.request.fingerprint import request_fingerprint
-from embedstep.request.rules import check_rules
 from embedstep.request.schema import TrainRequest
-from embedstep.result import StepResult, read_json, result_from_json, write_json
+from embedstep.result import Failure, StepResult, read_json, result_from_json, write_json
 from embedstep.tracking.run import RunAddress, Status, end_run
 
 REQUEST_FORMAT = "embedstep.request/1"
@@ -49,14 +57,15 @@ def run_step(request: TrainRequest, output: Path, *, overwrite: bool = False) ->
     Args:
         request: the request.
         output: the output folder.
-        overwrite: replace a finished model that lies there.
+        overwrite: replace a finished step that lies there, its model last: a run that fails leaves it.
 
     Raises:
-        RefusedError: the output folder cannot be used, so that nothing could be written there.
+        RefusedError: the output folder cannot be used, or the request is refused and a finished step lies there.
         CannotStartError: the disk does not let us write.
     """
     started = time.monotonic()
-    with claimed(output.absolute(), overwrite=overwrite) as folder:
+    # Once the training has ended, nothing keeps its result from being written.
+    with claimed(output.absolute(), overwrite=overwrite) as folder, on_signal(lambda number: None):
         result = _run(request, folder)
         seconds = {**result.seconds, "total": round(time.monotonic() - started, 3)}
         result = replace(result, request_fingerprint=request_fingerprint(request), seconds=seconds)
@@ -66,44 +75,77 @@ def run_step(request: TrainRequest, output: Path, *, overwrite: bool = False) ->
 
 def _run(request: TrainRequest, folder: OutputFolder) -> StepResult:
     try:
-        write_json(
-            folder.request,
-            {
-                "format": REQUEST_FORMAT,
-                "fingerprint": request_fingerprint(request),
-                "request": request.model_dump(mode="json"),
-            },
-        )
-        plan = _plan(request, folder.data, for_a_run=True)
-        check_machine(request, plan, folder.path)
-        write_json(folder.plan, plan.to_json())
-        return _outcome(folder, run_process(launch_of(plan, folder)))
+        with on_signal(_interrupt):
+            plan = _plan(request, folder.data, for_a_run=True)
+            check_machine(request, plan, folder.path)
     except EmbedstepError as error:
-        failure = failure_of(error)
-        write_json(folder.error, asdict(failure))
-        return StepResult(exit_code=error.exit_code, output=str(folder.path), failure=failure)
+        if folder.model.exists():
+            raise  # the finished step that this one was to replace stays as it is
+        folder.clear()
+        return _failed(folder, failure_of(error))
+    folder.clear()
+    # A refused request is never written down: it may be refused for a secret in it.
+    write_json(folder.request, _as_json(request))
+    write_json(folder.plan, plan.to_json())
+    try:
+        end = run_process(launch_of(plan, folder))
+    except CannotStartError as error:
+        return _failed(folder, failure_of(error))
+    return _outcome(folder, end)
+
+
+def _interrupt(number: int) -> None:
+    raise StepInterruptedError(number)
+
+
+def _as_json(request: TrainRequest) -> dict[str, Any]:
+    return {
+        "format": REQUEST_FORMAT,
+        "fingerprint": request_fingerprint(request),
+        "request": request.model_dump(mode="json"),
+    }
 
 
 def _plan(request: TrainRequest, folder: Path, *, for_a_run: bool) -> Plan:
     """Read the data once: to look at it, or to leave the checked rows in `folder` for the ranks of a run."""
-    if problems := check_rules(request):
-        # The data is read all the same where it can be: one round of mistakes, not two.
+    if problems := check_request(request):
         raise RefusedError([*problems, *_data_problems(request)])
     local, fetched_model = with_local_data(request, folder / "hub", with_model=for_a_run)
-    facts, problems = _scan(local, folder if for_a_run else None)
-    if problems := [*problems, *check_with_data(request, facts)]:
-        raise RefusedError(problems)
-    devices = this_machine()
-    processes = processes_per_node(request.launch, devices, use_cpu=request.arguments.use_cpu)
-    similarity = similarity_of(request)
-    plan = build_plan(request, facts, gpus=devices.gpus, processes=processes, similarity=similarity)
-    if problems := check_plan(request, plan):
+    plan, problems = _planned(request, local, folder if for_a_run else None)
+    if plan is None or problems:
         raise RefusedError(problems)
     return replace(plan, fetched_model=fetched_model)
 
 
+def _planned(request: TrainRequest, local: TrainRequest, write_to: Path | None) -> tuple[Plan | None, list[Problem]]:
+    """Return the plan, if all data could be read, and every problem of the data and of the plan."""
+    facts, problems = _scan(local, write_to)
+    problems += check_with_data(request, facts)
+    if len(facts) < len(list(named_datasets(local))):
+        return None, problems
+    devices = this_machine()
+    processes = processes_per_node(request.launch, devices, use_cpu=request.arguments.use_cpu)
+    similarity = similarity_of(request)
+    plan = build_plan(request, facts, gpus=devices.gpus, processes=processes, similarity=similarity)
+    return plan, [*problems, *check_plan(request, plan)]
+
+
+def further_problems(refused: RefusedError) -> list[Problem]:
+    """Return what a request that could not be read whole would be refused for besides: one round of mistakes, not two.
+
+    Args:
+        refused: what reading the request has raised.
+    """
+    if refused.remainder is None:
+        return []
+    # A faulty place has its default in the remainder, and what is said of that is no help.
+    known = {problem.path for problem in refused.problems}
+    found = [*check_request(refused.remainder), *_data_problems(refused.remainder)]
+    return [problem for problem in dict.fromkeys(found) if problem.path not in known]
+
+
 def _data_problems(request: TrainRequest) -> Iterator[Problem]:
-    """What the data of a request that is refused already would be refused for; hub data is not fetched for that."""
+    """What the data on this machine would be refused for; data on the hub is not fetched for that."""
     on_disk = without_hub_data(request)
     facts, problems = _scan(on_disk, None)
     yield from problems
@@ -133,7 +175,7 @@ def this_machine() -> Devices:
 
 def launch_of(plan: Plan, folder: OutputFolder) -> LaunchPlan:
     """Return the command and the environment that train this plan on this machine."""
-    return plan_launch(
+    launch = plan_launch(
         ("embedstep.worker", str(folder.path)),
         report_to=str(folder.path),
         processes=plan.world_size,
@@ -141,14 +183,19 @@ def launch_of(plan: Plan, folder: OutputFolder) -> LaunchPlan:
         python=sys.executable,
         environ=os.environ,
     )
+    # The processes hold the folder's lock too: if this one is killed, they may go on writing for a while.
+    return replace(launch, keep_open=() if folder.lock is None else (folder.lock,))
 
 
 def _outcome(folder: OutputFolder, end: ProcessEnd) -> StepResult:
     """Turn the launcher's end into a result. A code of 0 counts only with a result and a model to show for it."""
-    if end.code == OK and folder.result.exists() and (folder.model / "modules.json").exists():
-        return result_from_json(read_json(folder.result))
-    folder.result.unlink(missing_ok=True)
-    failure = first_failure(folder, end)
+    if end.code == OK and folder.worker_result.exists() and (folder.verified_model / "modules.json").exists():
+        folder.publish_model()
+        return result_from_json(read_json(folder.worker_result))
+    return _failed(folder, first_failure(folder, end))
+
+
+def _failed(folder: OutputFolder, failure: Failure) -> StepResult:
     complaints = _end_run(folder, "KILLED" if failure.exit_code == INTERRUPTED else "FAILED")
     write_json(folder.error, asdict(failure))
     address = _run_address(folder)

@@ -49,6 +49,7 @@ REFUSED: dict[str, Any] = {
     "project": "mine",
     "remove_unused_columns": False,
     "restore_callback_states_from_checkpoint": True,
+    "run_name": "mine",
     "resume_from_checkpoint": "last",
     "save_on_each_node": True,
     "trackio_bucket_id": "x",

@@ -144,7 +144,7 @@ def test_label_values_are_given_up_to_a_thousand(read: Read) -> None:
 
 
 def test_a_dataset_of_the_hub_is_not_for_this_reader() -> None:
-    dataset = Dataset.model_validate({"hub": "some/set", "columns": {"anchor": "q"}})
+    dataset = Dataset.model_validate({"hub": "some/set", "split": "train", "columns": {"anchor": "q"}})
     with pytest.raises(ValueError, match="scan reads files"):
         scan("train", "docs", dataset, drop_incomplete_rows=False)
 

@@ -2,18 +2,21 @@
 
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.conftest import Outcome
+from tests.conftest import Outcome, wait_for
+from tests.distributed.hub_server import Hub, serving
 
 pytestmark = pytest.mark.torchrun
 Build = Callable[..., dict[str, Any]]
@@ -131,7 +134,8 @@ def test_saved_models_give_the_same_embeddings_in_a_fresh_process(
     from sentence_transformers import SentenceTransformer
 
     folders = []
-    for number, model in enumerate([str(tiny_model), {"static": str(minilm), "dimension": 16}]):
+    word_vectors = {"static": str(minilm), "initial_vectors": "word_embeddings"}
+    for number, model in enumerate([str(tiny_model), {"static": str(minilm), "dimension": 16}, word_vectors]):
         outcome = embedstep_run(request_of(model=model), "--overwrite")
         assert outcome.code == 0, outcome.err
         folders.append(outcome.output.rename(tmp_path / f"kind-{number}") / "model")
@@ -154,33 +158,42 @@ def mlflow_status(outcome: Outcome, root: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    ("fault", "code", "kind", "message"),
+    ("fault", "at", "code", "kind", "message"),
     [
-        ("raise", 1, "ValueError", "injected on this rank, with the token ***"),
-        ("kill", 1, "signal", "rank 1 was killed by SIGKILL: most often the host had no memory left"),
-        ("exit", 1, "exit", "rank 1 ended with code 7"),
-        ("memory", 4, "MemoryError", "injected"),
+        ("raise", "plan", 1, "ValueError", "injected on this rank, with the token ***"),
+        ("raise", "step", 1, "ValueError", "injected on this rank, with the token ***"),
+        ("kill", "step", 1, "signal", "rank 1 was killed by SIGKILL: most often the host had no memory left"),
+        ("exit", "plan", 1, "exit", "rank 1 ended with code 7"),
+        ("memory", "plan", 4, "MemoryError", "injected"),
+        ("torch memory", "step", 4, "RuntimeError", "DefaultCPUAllocator: can't allocate memory"),
     ],
 )
 def test_the_failing_rank_stands_first(
-    embedstep_run: Run, request_of: Build, tmp_path: Path, fault: str, code: int, kind: str, message: str
+    embedstep_run: Run, request_of: Build, tmp_path: Path, fault: str, at: str, code: int, kind: str, message: str
 ) -> None:
     document = request_of(launch={"processes_per_node": 2}, tracking={"kind": "mlflow"})
-    outcome = embedstep_run(document, environ={"PYTHONPATH": FAULTS, "FAULT": fault, "FAULT_RANK": "1"})
+    outcome = embedstep_run(document, environ=faulty(fault, at, rank=1))
     assert outcome.code == code, outcome.err
     error = outcome.json("error.json")
-    assert (error["rank"], error["kind"], error["message"]) == (1, kind, message)
+    assert (error["rank"], error["kind"]) == (1, kind)
+    assert message in error["message"]
     assert outcome.json("result.json")["outcome"] == ("out_of_memory" if code == 4 else "failed")
     assert not (outcome.output / "model").exists()
-    assert f"rank 1: {message}" in outcome.err
+    assert f"rank 1: {error['message'].splitlines()[0]}" in outcome.err
+    assert outcome.err.count("failed first") <= 1
     assert "ChildFailedError" not in outcome.err
     assert "hf_abc" not in outcome.err + (outcome.output / "error.json").read_text()
-    if (tmp_path / "mlflow.db").exists():
+    if at == "step":
         assert mlflow_status(outcome, tmp_path) == "FAILED"
 
 
+def faulty(fault: str, at: str, *, rank: int, **more: str) -> dict[str, str]:
+    """The environment in which one rank comes to grief."""
+    return {"PYTHONPATH": FAULTS, "FAULT": fault, "FAULT_AT": at, "FAULT_RANK": str(rank), **more}
+
+
 def test_exit_0_without_a_model_is_impossible(embedstep_run: Run, request_of: Build) -> None:
-    outcome = embedstep_run(request_of(), environ={"PYTHONPATH": FAULTS, "FAULT": "leave", "FAULT_RANK": "0"})
+    outcome = embedstep_run(request_of(), environ=faulty("leave", "plan", rank=0))
     assert outcome.code == 1
     assert outcome.json("error.json")["message"] == "the processes ended well and left no verified model"
 
@@ -188,33 +201,123 @@ def test_exit_0_without_a_model_is_impossible(embedstep_run: Run, request_of: Bu
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_interruption_is_75_and_killed(request_of: Build, tmp_path: Path, number: signal.Signals) -> None:
     document = request_of(tracking={"kind": "mlflow"}, arguments={"max_steps": 100_000})
-    (tmp_path / "request.yaml").write_text(yaml.safe_dump(document))
+    progress = tmp_path / "output" / "progress.json"
+    result, err = interrupted(document, tmp_path, number, lambda: '"train_step": 2' in read(progress))
+    assert number.name in result["failure"]["message"]
+    assert mlflow_status(Outcome(subprocess.CompletedProcess([], 75, "", err), tmp_path), tmp_path) == "KILLED"
+
+
+def test_an_interruption_while_the_model_is_saved_leaves_the_next_attempt_free(
+    request_of: Build, embedstep_run: Run, tmp_path: Path
+) -> None:
+    document, sign = request_of(launch={"processes_per_node": 2}), tmp_path / "saving"
+    environ = faulty("wait", "save", rank=0, FAULT_SIGN=str(sign))
+    interrupted(document, tmp_path, signal.SIGTERM, sign.exists, environ)
+    assert not (tmp_path / "output" / "model").exists()
+    outcome = embedstep_run(document)
+    assert outcome.code == 0, outcome.err
+
+
+def interrupted(
+    document: dict[str, Any],
+    folder: Path,
+    number: signal.Signals,
+    when: Callable[[], bool],
+    environ: dict[str, str] | None = None,
+) -> tuple[dict[str, Any], str]:
+    """Run the request in `folder`, send the signal, and return the result and what was shown."""
+    (folder / "request.yaml").write_text(yaml.safe_dump(document))
     process = subprocess.Popen(
         [sys.executable, "-m", "embedstep", "run", "request.yaml", "--output", "output"],
-        cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **(environ or {})},
     )  # fmt: skip
-    wait_for(lambda: '"train_step": 2' in read(tmp_path / "output" / "progress.json"))
+    wait_for(when)
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 75, err
     assert "Traceback" not in err
-    result = json.loads((tmp_path / "output" / "result.json").read_text())
+    result: dict[str, Any] = json.loads((folder / "output" / "result.json").read_text())
     assert result["outcome"] == "interrupted"
-    assert number.name in result["failure"]["message"]
-    assert mlflow_status(Outcome(subprocess.CompletedProcess([], 75, "", err), tmp_path), tmp_path) == "KILLED"
+    return result, err
+
+
+def test_on_a_terminal_there_is_a_bar_and_a_server_is_told_by_one_rank(
+    request_of: Build, tmp_path: Path, tracking_server: str
+) -> None:
+    """The person's terminal is a real one, the tracking server a real one over HTTP."""
+    document = request_of(
+        tracking={"kind": "mlflow", "uri": tracking_server, "experiment": "over http"},
+        launch={"processes_per_node": 2}, arguments={"max_steps": 8},
+    )  # fmt: skip
+    (tmp_path / "request.yaml").write_text(yaml.safe_dump(document))
+    ours, theirs = os.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "embedstep", "run", "request.yaml", "--output", "output"],
+        cwd=tmp_path, stderr=theirs, stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "120"},
+    ) as process:  # fmt: skip
+        os.close(theirs)
+        shown = "".join(parts_of(ours))
+        assert process.stdout is not None
+        out = process.stdout.read()
+    assert process.returncode == 0, shown
+    assert re.search(r"training.*8/8.*loss \d\.\d{4}.*\d rows/s", shown)
+    assert shown.count("loss ") > 4
+    assert f"--backend-store-uri {tracking_server}" in out
+
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_server)
+    (run,) = client.search_runs([client.get_experiment_by_name("over http").experiment_id])
+    assert run.info.status == "FINISHED"
+    assert [point.step for point in client.get_metric_history(run.info.run_id, "loss")] == [2, 4, 6, 8]
+    artifacts = {item.path for item in client.list_artifacts(run.info.run_id)}
+    assert {"request.json", "plan.json", "ledger.json", "metrics.jsonl", "result.json"} <= artifacts
+
+
+def parts_of(terminal: int) -> Iterator[str]:
+    """What is written to a terminal until the last program has left it."""
+    while True:
+        try:
+            part = os.read(terminal, 65536)
+        except OSError:  # how Linux tells that the other end is closed
+            return
+        yield part.decode(errors="replace")
+
+
+@pytest.fixture
+def tracking_server(tmp_path: Path) -> Iterator[str]:
+    """The address of an MLflow server that is up."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{tmp_path / 'server.db'}",
+         "--artifacts-destination", str(tmp_path / "server-artifacts"), "--host", "127.0.0.1", "--port", str(port),
+         "--workers", "1"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+    )  # fmt: skip
+    try:
+        wait_for(lambda: is_up(f"http://127.0.0.1:{port}/health"))
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(timeout=30)
+
+
+def is_up(url: str) -> bool:
+    """Whether a page is there."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
 
 
 def read(path: Path) -> str:
     """The text of a file that may not be there yet."""
     return path.read_text() if path.exists() else ""
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Wait until `condition` holds."""
-    deadline = time.monotonic() + 90
-    while not condition():
-        assert time.monotonic() < deadline, "nothing happened for 90 seconds"
-        time.sleep(0.05)
 
 
 def test_two_processes_make_the_planned_steps(embedstep_run: Run, evaluated: Build, data_folder: Path) -> None:
@@ -239,14 +342,74 @@ def test_two_processes_make_the_planned_steps(embedstep_run: Run, evaluated: Bui
     assert outcome.err.count("step  1/22") == 1
 
 
-def test_data_and_model_from_the_hub_are_fetched_once(
+def hub_data(name: str) -> dict[str, Any]:
+    """A section with one train dataset of the hub."""
+    columns = {"anchor": "anchor", "positive": "positive"}
+    return {"train": {"docs": {"hub": name, "split": "train", "columns": columns}}}
+
+
+def online(hub: Hub, cache: Path) -> dict[str, str]:
+    """The environment of a machine that reaches this hub and has fetched nothing yet."""
+    return {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": hub.url, "HF_HOME": str(cache)}
+
+
+def test_a_model_on_the_hub_is_fetched_once_at_its_revision(
+    embedstep_run: Run, request_of: Build, tiny_model: Path, tmp_path: Path
+) -> None:
+    document = request_of(model={"path": "org/tiny", "revision": "v1.2"}, launch={"processes_per_node": 2})
+    with serving(tiny_model, "org/tiny", "v1.2") as hub:
+        outcome = embedstep_run(document, environ=online(hub, tmp_path / "cache"))
+    assert outcome.code == 0, outcome.err
+    assert [path for path in hub.asked if "/revision/" in path] == ["/api/models/org/tiny/revision/v1.2"]
+    downloads = [path for path in hub.asked if path.endswith("/model.safetensors")]
+    assert len(downloads) == 2  # one for its headers, one for its content; no rank has asked again
+    assert weights(outcome.output / "model").keys() == weights(tiny_model).keys()
+
+
+@pytest.mark.parametrize(
+    ("model", "code", "message"),
+    [
+        (
+            {"path": "org/tiny", "revision": "v9"},
+            2,
+            "org/tiny is no folder here, and the hub has no revision 'v9' of it",
+        ),
+        ("org/other", 2, "org/other is no folder here, and the hub has no such model, or"),
+        ("org/broken", 3, "org/broken is no folder here, and the hub did not give it: "),
+    ],
+    ids=["no such revision", "no such model", "out of order"],
+)
+def test_what_the_hub_does_not_have_is_refused_and_what_it_does_not_give_is_not(
+    embedstep_run: Run, request_of: Build, tiny_model: Path, tmp_path: Path, model: object, code: int, message: str
+) -> None:
+    with serving(tiny_model, "org/tiny", "v1.2") as hub:
+        outcome = embedstep_run(request_of(model=model), environ=online(hub, tmp_path / "cache"))
+    assert outcome.code == code, outcome.err
+    assert f"model.path: {message}" in outcome.err
+    assert "Traceback" not in outcome.err
+
+
+def test_a_dataset_that_the_hub_does_not_have_is_refused(
+    embedstep_run: Run, request_of: Build, tiny_model: Path, tmp_path: Path
+) -> None:
+    document = request_of(data=hub_data("org/none"))
+    with serving(tiny_model, "org/tiny", "v1.2") as hub:
+        outcome = embedstep_run(document, environ=online(hub, tmp_path / "cache"))
+    assert outcome.code == 2, outcome.err
+    assert "data.train.docs.hub: org/none" in outcome.err
+    assert "Traceback" not in outcome.err
+
+
+def test_data_from_the_hub_is_prepared_before_the_ranks_start(
     embedstep_run: Run, request_of: Build, data_folder: Path, tmp_path: Path
 ) -> None:
     # A folder is what `load_dataset` accepts in place of an id when there is no network: the same code path.
     (tmp_path / "hub").mkdir()
     (tmp_path / "hub" / "train.jsonl").write_text((data_folder / "train.jsonl").read_text())
     columns = {"anchor": "anchor", "positive": "positive"}
-    document = request_of(data={"train": {"docs": {"hub": str(tmp_path / "hub"), "columns": columns}}})
+    document = request_of(
+        data={"train": {"docs": {"hub": str(tmp_path / "hub"), "split": "train", "columns": columns}}}
+    )
     outcome = embedstep_run(document)
     assert outcome.code == 0, outcome.err
     assert outcome.json("plan.json")["datasets"][0]["rows"] == 130
@@ -255,8 +418,8 @@ def test_data_and_model_from_the_hub_are_fetched_once(
 @pytest.mark.parametrize(
     ("sections", "message"),
     [
-        ({"model": "nobody/nothing"}, "model: nobody/nothing is no folder here, and the hub did not give it"),
-        ({"data": {"train": {"docs": {"hub": "nobody/nothing", "columns": {"anchor": "a", "positive": "b"}}}}},
+        ({"model": "nobody/nothing"}, "model.path: nobody/nothing is no folder here, and the hub did not give it"),
+        ({"data": hub_data("nobody/nothing")},
          "data.train.docs.hub: the hub did not give nobody/nothing"),
     ],
 )  # fmt: skip

@@ -31,17 +31,13 @@ def test_cores_are_shared_out() -> None:
     assert launch({"OMP_NUM_THREADS": "3"})["OMP_NUM_THREADS"] == "3"
 
 
-def test_what_other_launchers_left_is_cleaned_away_and_named() -> None:
+def test_what_other_launchers_left_is_cleaned_away() -> None:
     environ = {
         "PATH": "/bin", "NODE_RANK": "1", "MASTER_PORT": "29500", "PET_NNODES": "2", "RANK": "3", "WORLD_SIZE": "4",
         "SLURM_PROCID": "1", "ACCELERATE_MIXED_PRECISION": "fp16", "FSDP_VERSION": "2", "HF_TOKEN": "x",
     }  # fmt: skip
     plan = plan_launch(("w",), report_to="out", processes=1, devices=CPU, python="python", environ=environ)
     assert set(plan.env) == {"PATH", "HF_TOKEN", "OMP_NUM_THREADS", "TOKENIZERS_PARALLELISM", "TQDM_DISABLE"}
-    assert plan.removed == (
-        "ACCELERATE_MIXED_PRECISION", "FSDP_VERSION", "MASTER_PORT", "NODE_RANK", "PET_NNODES", "RANK", "SLURM_PROCID",
-        "WORLD_SIZE",
-    )  # fmt: skip
 
 
 @pytest.mark.parametrize(

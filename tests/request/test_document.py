@@ -86,10 +86,18 @@ def test_a_mapping_in_braces_may_be_yaml() -> None:
 
 def test_lines_are_known_by_path() -> None:
     document = parse_document("a:\n  b: 1\n  c:\n    - 5\n    - 6\n")
-    assert document.line_of(("a",)) == 1
-    assert document.line_of(("a", "b")) == 2
-    assert document.line_of(("a", "c", 1)) == 5
-    assert document.line_of(("a", "b", "unknown")) == 2
+    assert document.place_of(("a",)) == " (line 1)"
+    assert document.place_of(("a", "b")) == " (line 2)"
+    assert document.place_of(("a", "c", 1)) == " (line 5)"
+    assert document.place_of(("a", "b", "unknown")) == " (line 2)"
+    assert document.place_of(("z",)) == ""
+
+
+def test_what_an_override_has_set_has_no_line() -> None:
+    document = parse_document("a:\n  b: 1\n  c:\n    - 5\n    - 6\n")
+    document.mark_override(("a", "c"))
+    assert document.place_of(("a", "c", 1)) == " (--set)"
+    assert document.place_of(("a", "b")) == " (line 2)"
 
 
 _json = st.recursive(

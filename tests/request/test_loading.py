@@ -166,9 +166,32 @@ def test_an_override_reaches_into_a_list() -> None:
     assert "is not an item of a list of 1" in str(problems_of(text, ("evaluators.1.name=z",)))
 
 
-@pytest.mark.parametrize("override", ["arguments.seed", "=3", "model.path.deeper=1"])
-def test_a_bad_override_is_refused(override: str) -> None:
-    assert f"--set {override}" in problems_of(MINIMAL, (override,))
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("arguments.seed", "needs the form section.key=value"),
+        ("=3", "needs the form section.key=value"),
+        ("arguments..seed=3", "needs the form section.key=value"),
+        ("model.path.deeper=1", "model holds a value, not a mapping; set it whole"),
+        ("evaluators.0.name.x=1", "evaluators.0.name holds a value, not a mapping; set it whole"),
+        ("evaluators.1.name=z", "'1' is not an item of a list of 1"),
+        ("evaluators.name=z", "'name' is not an item of a list of 1"),
+        ("arguments.seed=[1", "line 1: this is not YAML"),
+    ],
+)
+def test_a_bad_override_is_refused(override: str, message: str) -> None:
+    text = f"{MINIMAL}\nevaluators: [{{kind: triplet, name: a, dataset: b}}]"
+    assert problems_of(text, (override,))[f"--set {override.partition('=')[0]}"].startswith(message)
+
+
+def test_all_bad_overrides_come_at_once_with_the_problems_of_the_rest() -> None:
+    overrides = ("arguments.seed", "model.path.x.y=1", "arguments.seed=yes", "arguments.max_steps=[1]")
+    assert problems_of(MINIMAL, overrides) == {
+        "--set arguments.seed": "needs the form section.key=value",
+        "--set model.path.x.y": "model holds a value, not a mapping; set it whole",
+        "arguments.max_steps": "needs a whole number; [1] was given (--set)",
+        "arguments.seed": "needs a whole number; 'yes' was given (--set)",
+    }
 
 
 def test_a_missing_or_unreadable_file_is_refused(tmp_path: Path) -> None:

@@ -213,15 +213,15 @@ def test_a_good_request_has_no_problem(sections: dict[str, Any]) -> None:
         ),
         (
             {"tracking": {"uri": "https://user:planted@tracker:5000"}},
-            "tracking.uri: holds a password; leave it out of the URL and give it by the environment",
+            "tracking.uri: holds a password, token or signature; leave it out and give it by the environment",
         ),
         (
             {"tracking": {"uri": "redis://:planted@tracker"}},
-            "tracking.uri: holds a password; leave it out of the URL and give it by the environment",
+            "tracking.uri: holds a password, token or signature; leave it out and give it by the environment",
         ),
         (
             {"data": {"train": {"docs": {"path": ["a.csv", "SFTP://u:planted@host/b.csv"], "columns": COLUMNS}}}},
-            "data.train.docs.path: holds a password; leave it out of the URL and give it by the environment",
+            "data.train.docs.path.1: holds a password, token or signature; leave it out and give it by the environment",
         ),
         (
             arguments(neftune_noise_alpha=5),
@@ -238,7 +238,7 @@ def test_a_bad_request_is_refused_with_what_would_be_right(sections: dict[str, A
 def test_a_password_in_the_path_of_eval_data_is_found_and_not_repeated() -> None:
     docs = {"docs": {"path": "sftp://user:planted@host/a.csv", "columns": COLUMNS}}
     (problem,) = problems_of(data={"train": DOCS, "eval": docs})
-    assert problem.startswith("data.eval.docs.path: ")
+    assert problem.startswith("data.eval.docs.path.0: ")
     assert "planted" not in problem
 
 

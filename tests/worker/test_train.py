@@ -11,7 +11,12 @@ from embedstep.errors import REFUSED
 from embedstep.request.loading import load_request
 from embedstep.result import StepResult
 from embedstep.step import plan_step
-from embedstep.worker.recording import read_metrics
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Read `metrics.jsonl`: one mapping for each log, in order."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
 
 Build = Callable[..., dict[str, Any]]
 Train = Callable[[Mapping[str, Any]], StepResult]
@@ -32,7 +37,7 @@ def test_a_run_leaves_what_the_design_says(train_here: Train, evaluated: Build) 
     output = Path(result.output)
     names = {path.name for path in output.iterdir()}
     assert names == {
-        ".embedstep.lock", "attempt", "checkpoints", "data", "metrics.jsonl", "model", "plan.json", "progress.json",
+        ".embedstep.lock", "attempt", "checkpoints", "metrics.jsonl", "model", "plan.json", "progress.json",
         "request.json", "result.json",
     }  # fmt: skip
     assert json.loads((output / "result.json").read_text()) == json.loads(json.dumps(result.to_json()))

@@ -341,7 +341,11 @@ class Arguments(BaseModel):
     skip_memory_metrics: Flag = argument(True, "Leave memory numbers out of the metrics.")
     # tracking
     report_to: TextOrTexts | None = argument("none", "Experiment trackers.")
-    run_name: Text | None = argument(None, "Name of the run in trackers.")
+    run_name: Text | None = argument(
+        None,
+        "Name of the run in trackers.",
+        instead="the tracker of embedstep has a name of its own; write tracking.run_name",
+    )
     project: Text = argument(
         "huggingface",
         "Trackio project.",

@@ -121,7 +121,8 @@ def _mixed(where: str, files: Sequence[DataFile]) -> list[Problem]:
 
 def _files_at(where: str, given: str, split: str | None) -> list[DataFile]:
     try:
-        store, path = store_of(where, given)
+        with reaching(where, given, local="://" not in given):
+            store, path = store_of(where, given)
     except RuntimeError as error:  # `~somebody` without a home folder
         raise RefusedError([Problem(f"{where}.path", f"{given} does not exist: {error}")]) from error
     search = _Search(where=where, given=given, split=split, store=store)

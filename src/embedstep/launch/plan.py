@@ -47,12 +47,12 @@ class LaunchPlan:
     Attributes:
         argv: program and arguments.
         env: the whole environment of the child.
-        removed: names of inherited variables that are left out.
+        keep_open: descriptors that the child holds too, such as that of a lock.
     """
 
     argv: tuple[str, ...]
     env: Mapping[str, str]
-    removed: tuple[str, ...] = ()
+    keep_open: tuple[int, ...] = ()
 
 
 def visible_gpus(environ: Mapping[str, str], device_folder: Path = Path("/dev")) -> int:
@@ -94,8 +94,7 @@ def plan_launch(
         python: the interpreter.
         environ: the environment to inherit, less what other launchers left in it.
     """
-    removed = tuple(sorted(name for name in environ if _is_foreign(name)))
-    env = {name: value for name, value in environ.items() if name not in removed}
+    env = {name: value for name, value in environ.items() if not _is_foreign(name)}
     env.setdefault("OMP_NUM_THREADS", str(max(1, devices.cores // processes)))
     # Fast tokenizers warn once for each forked loader worker unless they are told which way to go.
     env.setdefault("TOKENIZERS_PARALLELISM", "true")
@@ -106,7 +105,7 @@ def plan_launch(
         # One process that sees several GPUs would split each batch over them and be slower than on one.
         env["CUDA_VISIBLE_DEVICES"] = ",".join(_listed_gpus(environ, devices.gpus)[:processes])
     argv = (python, "-m", "embedstep.worker.torchrun", report_to, *torchrun)
-    return LaunchPlan(argv=argv, env=env, removed=removed)
+    return LaunchPlan(argv=argv, env=env)
 
 
 def _is_foreign(name: str) -> bool:

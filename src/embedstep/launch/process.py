@@ -2,13 +2,16 @@
 
 import signal
 import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
 from embedstep.errors import CannotStartError
 from embedstep.launch.plan import LaunchPlan
 
-_FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_INTERRUPTING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,6 +27,29 @@ class ProcessEnd:
     signalled: int | None = None
 
 
+@contextmanager
+def on_signal(handle: Callable[[int], None]) -> Iterator[None]:
+    """Call `handle` with the number of each SIGTERM, SIGINT and SIGHUP that arrives meanwhile.
+
+    A signal that is ignored stays so, as `nohup` wants it. Only the main thread can set handlers; a step that an
+    orchestrator runs in another thread leaves the signals to it.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        handle(number)
+
+    heard = [number for number in _INTERRUPTING if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, handler) for number in heard}
+    try:
+        yield
+    finally:
+        for number, former in before.items():
+            signal.signal(number, former)
+
+
 def run_process(plan: LaunchPlan) -> ProcessEnd:
     """Run the planned command to its end.
 
@@ -36,19 +62,17 @@ def run_process(plan: LaunchPlan) -> ProcessEnd:
     received: list[int] = []
     child: subprocess.Popen[bytes] | None = None
 
-    def forward(number: int, frame: FrameType | None) -> None:
+    def forward(number: int) -> None:
         received.append(number)
         if child is not None:
             child.send_signal(signal.SIGTERM)
 
-    before = {number: signal.signal(number, forward) for number in _FORWARDED}
-    try:
-        child = subprocess.Popen(plan.argv, env=dict(plan.env), process_group=0)
+    with on_signal(forward):
+        try:
+            child = subprocess.Popen(plan.argv, env=dict(plan.env), process_group=0, pass_fds=plan.keep_open)
+        except OSError as error:
+            raise CannotStartError(f"{plan.argv[0]} could not be started: {error.strerror}") from error
         if received:  # the signal came between installing the handler and having a child to hand it to
             child.send_signal(signal.SIGTERM)
-        return ProcessEnd(code=child.wait(), signalled=received[0] if received else None)
-    except OSError as error:
-        raise CannotStartError(f"{plan.argv[0]} could not be started: {error.strerror}") from error
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        code = child.wait()
+    return ProcessEnd(code=code, signalled=received[0] if received else None)

@@ -34,18 +34,24 @@ class Document:
 
     Attributes:
         data: mappings, lists, strings, None, and `Plain` for numbers and truth values.
-        lines: line of each key and item, counted from 1, by its path; empty for JSON.
+        lines: line of each key and item, counted from 1, by its path; empty for JSON, and 0 for what `--set` has set.
     """
 
     data: Any
     lines: dict[Path, int] = field(default_factory=dict)
 
-    def line_of(self, path: Sequence[str | int]) -> int | None:
-        """Return the line of the nearest thing at or above `path`, or None when lines are unknown."""
+    def place_of(self, path: Sequence[str | int]) -> str:
+        """Return ` (line N)` for the nearest thing at or above `path`, ` (--set)` for an override, or nothing."""
         for length in range(len(path), 0, -1):
             if (line := self.lines.get(tuple(path[:length]))) is not None:
-                return line
-        return None
+                return f" (line {line})" if line else " (--set)"
+        return ""
+
+    def mark_override(self, path: Path) -> None:
+        """Forget the lines of what stood at `path` before `--set` replaced it."""
+        for known in [known for known in self.lines if known[: len(path)] == path]:
+            del self.lines[known]
+        self.lines[path] = 0
 
 
 def parse_document(text: str) -> Document:

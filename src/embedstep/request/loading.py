@@ -1,18 +1,20 @@
 """Document to request: a frozen `TrainRequest`, or every problem at once, each with its path, line and remedy."""
 
+import copy
 import difflib
 import os
+import pathlib
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from embedstep.arguments.schema import Arguments
 from embedstep.errors import Problem, RefusedError
-from embedstep.request.document import Document, parse_document
+from embedstep.request.document import Document, Path, parse_document
+from embedstep.request.overrides import apply_overrides
 from embedstep.request.scalars import plain
 from embedstep.request.schema import TrainRequest
 
@@ -53,61 +55,48 @@ def load_request(text: str, overrides: Sequence[str] = ()) -> TrainRequest:
         overrides: `section.key=value` each, applied on top in their order.
 
     Raises:
-        RefusedError: with every problem that was found.
+        RefusedError: with every problem that was found; its remainder is the request without the faulty places, if
+            that is a request.
     """
     document = parse_document(text)
     if not isinstance(document.data, dict):
         raise RefusedError([Problem("", "a request is a mapping with the keys model, data and loss")])
-    for override in overrides:
-        _apply(document.data, override)
+    problems = list(apply_overrides(document, overrides))
     try:
         request = TrainRequest.model_validate(document.data)
     except ValidationError as error:
-        raise RefusedError(_problems(error, document)) from None
+        found = _problems(error, document)
+        problems += [Problem(".".join(map(str, path)), message) for path, message in found.items()]
+        raise RefusedError(problems, _without(document.data, found)) from None
+    if problems:
+        raise RefusedError(problems, request)
     return request
+
+
+def _without(data: Any, places: Iterable[Path]) -> TrainRequest | None:
+    """Return the request that is left when the faulty places are taken out, or None if that is none."""
+    rest = copy.deepcopy(data)
+    # From the back, so that the numbers of a list's earlier items stay what they are.
+    for *parents, last in sorted(places, key=lambda path: [str(key).rjust(6) for key in path], reverse=True):
+        here = rest
+        for key in parents:
+            here = here[key] if _holds(here, key) else {}
+        if _holds(here, last):
+            del here[last]
+    try:
+        return TrainRequest.model_validate(rest)
+    except ValidationError:
+        return None
 
 
 def _read_text(source: str) -> str:
     try:
-        raw = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
+        raw = sys.stdin.buffer.read() if source == "-" else pathlib.Path(source).read_bytes()
         return raw.decode("utf-8-sig")
     except OSError as error:
         raise RefusedError([Problem(source, f"cannot be read: {os.strerror(error.errno or 0)}")]) from None
     except ValueError:
         raise RefusedError([Problem(source, "is not text in UTF-8")]) from None
-
-
-def _apply(data: dict[str, Any], override: str) -> None:
-    """Set one `section.key=value` inside `data`, making the mappings on the way."""
-    path, sign, text = override.partition("=")
-    if not sign or not path.strip():
-        raise RefusedError([Problem(f"--set {override}", "needs the form section.key=value")])
-    here: Any = data
-    *parents, last = path.strip().split(".")
-    for key in parents:
-        here = _step_into(here, key, override)
-    value = parse_document(text).data
-    if isinstance(here, list):
-        here[_index(here, last, override)] = value
-    else:
-        here[last] = value
-
-
-def _step_into(here: Any, key: str, override: str) -> Any:
-    if isinstance(here, list):
-        return here[_index(here, key, override)]
-    inner = here.get(key)
-    if inner is None:
-        inner = here[key] = {}
-    if not isinstance(inner, dict | list):
-        raise RefusedError([Problem(f"--set {override}", f"{key} holds {show(inner)}, not a mapping; set it whole")])
-    return inner
-
-
-def _index(items: list[Any], key: str, override: str) -> int:
-    if not key.isdecimal() or int(key) >= len(items):
-        raise RefusedError([Problem(f"--set {override}", f"{key!r} is not an item of a list of {len(items)}")])
-    return int(key)
 
 
 def show(value: Any, name: str = "") -> str:
@@ -118,28 +107,21 @@ def show(value: Any, name: str = "") -> str:
     return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"
 
 
-def _problems(error: ValidationError, document: Document) -> list[Problem]:
-    """One problem for each place: the members of a union each complain, and only their sum makes sense."""
-    by_path: dict[tuple[str | int, ...], list[str]] = {}
+def _problems(error: ValidationError, document: Document) -> dict[Path, str]:
+    """One message for each place: the members of a union each complain, and only their sum makes sense."""
+    by_path: dict[Path, list[str]] = {}
     for detail in error.errors(include_url=False):
         path = tuple(_real_path(detail["loc"], document.data, missing=detail["type"] == "missing"))
         message = _message(dict(detail), path)
         if message not in by_path.setdefault(path, []):
             by_path[path].append(message)
-    return [
-        Problem(".".join(map(str, path)), _with_line(_either(messages), document.line_of(path)))
-        for path, messages in by_path.items()
-    ]
+    return {path: f"{_either(messages)}{document.place_of(path)}" for path, messages in by_path.items()}
 
 
 def _either(messages: Sequence[str]) -> str:
     """Join what each member of a union would take, and say once what was given."""
     *others, last = messages
     return " or ".join([*(message.rpartition(_GIVEN)[0] or message for message in others), last])
-
-
-def _with_line(message: str, line: int | None) -> str:
-    return f"{message} (line {line})" if line else message
 
 
 def _real_path(loc: Iterable[str | int], data: Any, *, missing: bool) -> Iterator[str | int]:
@@ -155,7 +137,9 @@ def _real_path(loc: Iterable[str | int], data: Any, *, missing: bool) -> Iterato
 
 
 def _holds(here: Any, key: str | int) -> bool:
-    return (isinstance(here, dict) and key in here) or (isinstance(here, list) and isinstance(key, int))
+    if isinstance(here, list):
+        return isinstance(key, int) and 0 <= key < len(here)
+    return isinstance(here, dict) and key in here
 
 
 def _message(detail: Mapping[str, Any], path: Sequence[str | int]) -> str:
@@ -224,7 +208,7 @@ RENAMED: Mapping[str, str] = {
     "per_gpu_eval_batch_size": "per_device_eval_batch_size",
     "no_cuda": "use_cpu",
     "adafactor": "optim: adafactor",
-    "group_by_length": "no length grouping yet",
+    "group_by_length": "nothing: batches are not grouped by length yet",
     "push_to_hub_model_id": "hub_model_id",
     "push_to_hub_organization": "hub_model_id: ORGANISATION/NAME",
     "push_to_hub_token": "no token here, but HF_TOKEN in the environment",

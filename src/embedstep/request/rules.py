@@ -1,14 +1,24 @@
 """Rules that no single field can hold: one small pure function each, all asked, every answer reported."""
 
-import re
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from embedstep.arguments.ledger import check_arguments
 from embedstep.errors import Problem
 from embedstep.request.schema import TrainRequest
+from embedstep.secrets import holds_secret
 
 Rule = Callable[[TrainRequest], Iterator[Problem]]
-_PASSWORD_IN_URL = re.compile(r"^[a-z][a-z0-9+.-]*://[^/@\s]*:[^/@\s]*@", re.IGNORECASE)
+_RANGES: Mapping[str, tuple[float, float]] = {
+    "per_device_train_batch_size": (1, math.inf),
+    "per_device_eval_batch_size": (1, math.inf),
+    "gradient_accumulation_steps": (1, math.inf),
+    "learning_rate": (0, math.inf),
+    "max_steps": (-math.inf, 10_000_000),
+    "num_train_epochs": (-math.inf, 10_000),
+}
+"""Least and most of a number; the last two bound what a plan has to count."""
 
 
 def check_rules(request: TrainRequest) -> list[Problem]:
@@ -19,6 +29,8 @@ def check_rules(request: TrainRequest) -> list[Problem]:
 def every_dataset_has_a_loss(request: TrainRequest) -> Iterator[Problem]:
     """Each train dataset needs a loss, and each loss a train dataset."""
     if "*" in request.loss:
+        for name in sorted(request.loss.keys() - {"*"}):
+            yield Problem(f"loss.{name}", "stands beside '*', the loss for every dataset; keep one of the two")
         return
     for name in sorted(request.data.train.keys() - request.loss.keys()):
         yield Problem(f"loss.{name}", f"is missing: data.train has a dataset {name!r}, and each needs a loss")
@@ -59,6 +71,8 @@ def evaluation_has_a_strategy(request: TrainRequest) -> Iterator[Problem]:
         yield Problem(
             "arguments.eval_strategy", "is no, so data.eval is never used; write epoch or steps, or remove data.eval"
         )
+    if not request.data.eval and arguments.do_eval:
+        yield Problem("arguments.do_eval", "is true, but there is nothing under data.eval")
     if not request.data.eval and arguments.eval_on_start:
         yield Problem("arguments.eval_on_start", "is true, but there is nothing under data.eval")
     if arguments.eval_strategy == "steps" and not arguments.eval_steps and not arguments.logging_steps:
@@ -70,15 +84,16 @@ def evaluation_has_a_strategy(request: TrainRequest) -> Iterator[Problem]:
 def numbers_are_in_range(request: TrainRequest) -> Iterator[Problem]:
     """Numbers with which the installed trainer fails late or does something else than they say."""
     arguments = request.arguments
-    for name in ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"):
-        if getattr(arguments, name) < 1:
-            yield Problem(f"arguments.{name}", f"must be 1 or more, not {getattr(arguments, name)}")
+    for name, (least, most) in _RANGES.items():
+        value = getattr(arguments, name)
+        if value < least:
+            yield Problem(f"arguments.{name}", f"must be {least:g} or more, not {value:g}")
+        if value > most:
+            yield Problem(f"arguments.{name}", f"must be {most:,} or less, not {value:g}")
     if arguments.max_steps == 0:
         yield Problem("arguments.max_steps", "0 would train one step; write -1 to train by epochs")
     if arguments.max_steps < 0 and arguments.num_train_epochs <= 0:
         yield Problem("arguments.num_train_epochs", f"must be more than 0, not {arguments.num_train_epochs:g}")
-    if arguments.learning_rate < 0:
-        yield Problem("arguments.learning_rate", f"must be 0 or more, not {arguments.learning_rate:g}")
     for name in ("logging_steps", "eval_steps", "save_steps"):
         value = getattr(arguments, name)
         if value is not None and (value < 0 or (value > 1 and value != int(value))):
@@ -173,14 +188,25 @@ def one_node_only(request: TrainRequest) -> Iterator[Problem]:
         )
 
 
-def no_password_in_urls(request: TrainRequest) -> Iterator[Problem]:
+def nothing_is_secret(request: TrainRequest) -> Iterator[Problem]:
     """A request is written down in many places, so nothing secret may stand in it."""
-    places = [("tracking.uri", request.tracking.uri)]
-    for split, datasets in (("train", request.data.train), ("eval", request.data.eval)):
-        places += [(f"data.{split}.{name}.path", path) for name, item in datasets.items() for path in item.path or ()]
-    for path, text in places:
-        if text and _PASSWORD_IN_URL.match(text):
-            yield Problem(path, "holds a password; leave it out of the URL and give it by the environment")
+    for path, text in _texts(request.model_dump(mode="json"), ""):
+        if holds_secret(text):
+            yield Problem(path, "holds a password, token or signature; leave it out and give it by the environment")
+
+
+def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Yield path and value of each text in plain data; a key that is free text is told with its mapping's path."""
+    match value:
+        case str():
+            yield path, value
+        case dict():
+            for key, inner in value.items():
+                yield path, key
+                yield from _texts(inner, f"{path}.{key}" if path else key)
+        case list():
+            for index, inner in enumerate(value):
+                yield from _texts(inner, f"{path}.{index}")
 
 
 RULES: Sequence[Rule] = (
@@ -195,5 +221,5 @@ RULES: Sequence[Rule] = (
     best_model_can_be_found,
     tracking_is_by_request,
     one_node_only,
-    no_password_in_urls,
+    nothing_is_secret,
 )

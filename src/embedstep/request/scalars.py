@@ -17,6 +17,8 @@ from pydantic import BeforeValidator
 
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 _NUMBER = re.compile(r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_LONGEST_INTEGER = 400
+"""Digits up to which text is taken for a whole number at all; Python refuses to read more than a few thousand."""
 _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 _NOT_NULL = {"None", "NULL", "Null", "nil"}
 
@@ -50,29 +52,50 @@ def plain(raw: Any) -> Any:
 def _integer(raw: Any) -> Any:
     value = plain(raw)
     if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, str) and _INTEGER.fullmatch(value.strip()):
-        return int(value)
+        value = int(value)
+    if isinstance(value, str) and _INTEGER.fullmatch(value.strip()) and len(value) < _LONGEST_INTEGER:
+        value = int(value)
+    if isinstance(value, int) and abs(value) >= 2**63:
+        raise ValueError("a whole number of at most 64 bits is needed")
     return value
 
 
 def _number(raw: Any) -> Any:
     value = plain(raw)
     if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
-        return float(value)
+        value = float(value)
     if isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        value = float(_integer(value))
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"a finite number is needed, not {value}")
     return value
+
+
+def _plain_data(raw: Any) -> Any:
+    """Any plain data, but no number that JSON cannot write down."""
+    value = plain(raw)
+    _require_finite(value)
+    return value
+
+
+def _require_finite(value: Any) -> None:
+    match value:
+        case float() if not math.isfinite(value):
+            raise ValueError(f"a finite number is needed, not {value}")
+        case dict():
+            for inner in value.values():
+                _require_finite(inner)
+        case list():
+            for inner in value:
+                _require_finite(inner)
 
 
 def _count_or_share(raw: Any) -> Any:
     """A field where 1 and 1.0 differ to the trainer (`save_steps`): the kind of number that was written is kept."""
     value = plain(raw)
     if isinstance(value, str) and _INTEGER.fullmatch(value.strip()):
-        return int(value)
-    return _number(value) if not isinstance(value, int) else value
+        return _integer(value)
+    return _number(value) if not isinstance(value, int) else _integer(value)
 
 
 def _flag(raw: Any) -> Any:
@@ -102,4 +125,4 @@ CountOrShare = Annotated[int | float, BeforeValidator(_count_or_share)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Text = Annotated[str, BeforeValidator(_text)]
 CHOICE = BeforeValidator(_choice)
-PlainData = Annotated[Any, BeforeValidator(plain)]
+PlainData = Annotated[Any, BeforeValidator(_plain_data)]

@@ -75,6 +75,8 @@ class Model(Section):
             raise ValueError("dimension and initial_vectors belong to a static model")
         if self.static is not None and (self.dimension is None) == (self.initial_vectors == "random"):
             raise ValueError("a static model needs either dimension or initial_vectors: word_embeddings")
+        if self.static is not None and self.max_seq_length is not None:
+            raise ValueError("max_seq_length belongs to a transformer; a static model reads texts of any length")
         return self
 
 
@@ -125,6 +127,8 @@ class Dataset(Section):
             raise ValueError("give exactly one of path and hub")
         if self.path is not None and (self.subset or self.revision):
             raise ValueError("subset and revision belong to a hub dataset")
+        if self.hub is not None and self.split is None:
+            raise ValueError("name the split of the hub dataset, such as split: train")
         return self
 
 

@@ -30,13 +30,12 @@ except ModuleNotFoundError as missing:
 from embedstep.errors import CannotStartError, EmbedstepError, Problem, RefusedError
 from embedstep.request.schema import Tracking
 from embedstep.secrets import redact
-from embedstep.tracking.names import metric_name, shortened
+from embedstep.tracking.names import entry_name, metric_name, shortened
 from embedstep.tracking.run import Run, RunAddress, Status
 
 _logger = logging.getLogger(__name__)
 # Making a database and resolving paths is told at the INFO level, in the middle of the progress.
 logging.getLogger("mlflow").setLevel(logging.WARNING)
-_ENDED = {"FINISHED", "FAILED", "KILLED"}
 _PARAMETERS_AT_ONCE = 100
 
 
@@ -64,7 +63,11 @@ def new_run(tracking: Tracking) -> Run:
     try:
         client = MlflowClient(tracking_uri=uri)
         experiment = _experiment(client, tracking.experiment, uri)
-        run = client.create_run(experiment, run_name=tracking.run_name, tags=dict(tracking.tags))
+        run = client.create_run(
+            experiment,
+            run_name=tracking.run_name,
+            tags={entry_name(name): text for name, text in tracking.tags.items()},
+        )
     except EmbedstepError:
         raise
     except MlflowException as error:
@@ -107,7 +110,7 @@ def end_run(address: RunAddress, status: Status) -> None:
     """
     try:
         client = MlflowClient(tracking_uri=address.uri)
-        if client.get_run(address.run_id).info.status not in _ENDED:
+        if client.get_run(address.run_id).info.status != status:
             client.set_terminated(address.run_id, status)
     except Exception as error:
         raise CannotStartError(

@@ -6,13 +6,19 @@ from typing import Any
 
 _LONGEST_VALUE = 6000
 """Characters of a parameter value that MLflow's servers keep since 2.8; the whole value is in the artifacts."""
+_LONGEST_NAME = 250
 _FORBIDDEN = re.compile(r"[^\w\-. :/@]")
 _AT = "_at_"
 
 
 def metric_name(name: str) -> str:
     """Return `name` as MLflow takes it: `ndcg@10` becomes `ndcg_at_10`."""
-    return _FORBIDDEN.sub("_", name.replace("@", _AT))
+    return entry_name(name.replace("@", _AT))
+
+
+def entry_name(name: str) -> str:
+    """Return the name of a parameter or a tag as MLflow takes it: signs that it forbids become `_`."""
+    return _FORBIDDEN.sub("_", name)[:_LONGEST_NAME]
 
 
 def shortened(value: str) -> str:
@@ -23,7 +29,7 @@ def shortened(value: str) -> str:
 
 def flattened(sections: Mapping[str, Any]) -> dict[str, Any]:
     """Turn nested sections into parameters: `{"model": {"path": "x"}}` into `{"model.path": "x"}`."""
-    return dict(_leaves(sections, ""))
+    return {entry_name(path): value for path, value in _leaves(sections, "")}
 
 
 def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:

@@ -88,7 +88,7 @@ def open_run(tracking: Tracking) -> Run:
 
 
 def end_run(address: RunAddress, status: Status) -> None:
-    """Give a run that its own process can no longer end its last status; a run that has ended keeps its own.
+    """Give a run its last status, whatever its own process has said of itself.
 
     Raises:
         CannotStartError: the tracker does not answer.

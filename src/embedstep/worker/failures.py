@@ -5,11 +5,18 @@ import re
 import traceback
 
 from embedstep.errors import CANNOT_START, FAILED, OUT_OF_MEMORY, EmbedstepError, RefusedError
+from embedstep.output import NO_PLACE
 from embedstep.result import Failure
 from embedstep.secrets import redact
 
-# As the system says it, and as libraries written in Rust repeat it: ENOSPC, EDQUOT, EFBIG.
-_FULL_DISK = re.compile(r"No space left on device|Disk quota exceeded|File too large|os error (28|122|27)\b")
+# As the system says it, and as libraries written in Rust repeat it.
+_FULL_DISK = re.compile(
+    "|".join(
+        [*(re.escape(os.strerror(number)) for number in NO_PLACE), rf"os error ({'|'.join(map(str, NO_PLACE))})\b"]
+    )
+)
+# torch's allocator for the CPU raises a plain RuntimeError.
+_NO_MEMORY = re.compile(r"DefaultCPUAllocator: |Cannot allocate memory")
 
 
 def describe(error: BaseException, rank: int | None) -> Failure:
@@ -21,7 +28,9 @@ def describe(error: BaseException, rank: int | None) -> Failure:
         message=redact(str(error) or type(error).__name__, os.environ),
         exit_code=_exit_code(error),
         rank=rank,
-        problems=tuple(map(str, error.problems)) if isinstance(error, RefusedError) else (),
+        problems=tuple(redact(str(problem), os.environ) for problem in error.problems)
+        if isinstance(error, RefusedError)
+        else (),
         traceback=tuple(redact(line, os.environ) for line in lines),
     )
 
@@ -30,7 +39,7 @@ def _exit_code(error: BaseException) -> int:
     if isinstance(error, EmbedstepError):
         return error.exit_code
     # torch's own class is looked for by name, so that describing an error never needs torch.
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or _NO_MEMORY.search(str(error)):
         return OUT_OF_MEMORY
     if _FULL_DISK.search(str(error)):
         return CANNOT_START

@@ -31,8 +31,16 @@ def build_model(model: schema.Model, *, fetched: str | None, device: str) -> Sen
         first_line = next(iter(str(error).splitlines()), type(error).__name__)
         raise RefusedError([Problem(field, f"{source} cannot be loaded: {first_line}")]) from error
     if model.max_seq_length is not None:
-        built.max_seq_length = model.max_seq_length
+        _limit(built, model.max_seq_length)
     return built
+
+
+def _limit(built: SentenceTransformer, tokens: int) -> None:
+    try:
+        built.max_seq_length = tokens
+    except AttributeError as error:  # a static embedding, saved before, reads texts of any length
+        told = f"a {type(built[0]).__name__} has no limit of tokens; remove it"
+        raise RefusedError([Problem("model.max_seq_length", told)]) from error
 
 
 def _saved(model: schema.Model, source: str, device: str) -> SentenceTransformer:

@@ -11,6 +11,12 @@ from pathlib import Path
 
 import datasets
 from huggingface_hub import snapshot_download
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    HFValidationError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 
 from embedstep.errors import CannotStartError, EmbedstepError, Problem, RefusedError
 from embedstep.hub import hub_datasets, is_on_hub
@@ -63,10 +69,10 @@ def fetch_dataset(dataset: Dataset, folder: Path, place: str) -> None:
         RefusedError: the hub has no such dataset, subset, split or revision.
     """
     try:
-        rows = datasets.load_dataset(
-            dataset.hub, dataset.subset, split=dataset.split or "train", revision=dataset.revision
-        )
-    except (ConnectionError, TimeoutError) as error:
+        rows = datasets.load_dataset(dataset.hub, dataset.subset, split=dataset.split, revision=dataset.revision)
+    except (ConnectionError, TimeoutError, HfHubHTTPError) as error:
+        if missing := _missing(error, "dataset", dataset.revision):
+            raise RefusedError([Problem(place, f"{dataset.hub} cannot be loaded: {missing}")]) from error
         raise CannotStartError(f"{place}: the hub did not give {dataset.hub}: {_first_line(error)}") from error
     except (ValueError, OSError) as error:
         raise RefusedError([Problem(place, f"{dataset.hub} cannot be loaded: {_first_line(error)}")]) from error
@@ -77,15 +83,28 @@ def fetch_model(model: Model) -> str:
     """Download the model's files and return the folder that holds them.
 
     Raises:
-        CannotStartError: the hub did not answer, or has no such model.
+        CannotStartError: the hub did not answer.
+        RefusedError: the hub has no such model or revision, or does not show it to us.
     """
+    field = "model.path" if model.path else "model.static"
     source = str(model.path or model.static)
     try:
         return str(snapshot_download(source, revision=model.revision))
     except (OSError, ValueError) as error:
+        if missing := _missing(error, "model", model.revision):
+            raise RefusedError([Problem(field, f"{source} is no folder here, and {missing}")]) from error
         raise CannotStartError(
-            f"model: {source} is no folder here, and the hub did not give it: {_first_line(error)}"
+            f"{field}: {source} is no folder here, and the hub did not give it: {_first_line(error)}"
         ) from error
+
+
+def _missing(error: BaseException, kind: str, revision: str | None) -> str:
+    """Say what the hub has answered that it does not have, or nothing when it has not answered that."""
+    if isinstance(error, RevisionNotFoundError):
+        return f"the hub has no revision {revision!r} of it"
+    if isinstance(error, RepositoryNotFoundError):
+        return f"the hub has no such {kind}, or shows it only to a HF_TOKEN that may see it"
+    return str(error) if isinstance(error, HFValidationError) else ""
 
 
 def _first_line(error: BaseException) -> str:

@@ -5,7 +5,6 @@ import math
 import sys
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -31,6 +30,7 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         self._plan = plan
         self._run = run
         self._display = _display(plan.train_steps)
+        self._loss: float | None = None
         self._started = time.monotonic()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -43,12 +43,13 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Move the bar."""
-        self._display.advance(state.global_step, self._rows_per_second(state.global_step))
+        self._display.advance(state.global_step, self._rows_per_second(state.global_step), self._loss)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any], **kwargs: Any) -> None:
         """Record what the trainer logs. Values that are not finite are kept in the file as text."""
         step = state.global_step
         numbers = {key: float(value) for key, value in logs.items() if isinstance(value, int | float)}
+        self._loss = numbers.get("loss", self._loss)
         self._append({"train_step": step, **{key: _as_json(value) for key, value in numbers.items()}})
         self._run.log_metrics({key: value for key, value in numbers.items() if key != "epoch"}, train_step=step)
         self.metrics |= {key: value for key, value in numbers.items() if math.isfinite(value) and key != "epoch"}
@@ -58,6 +59,10 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Leave the bar as it stands."""
+        self.close()
+
+    def close(self) -> None:
+        """Give the terminal back, also when the training came to grief."""
         self._display.stop()
 
     def _rows_per_second(self, step: int) -> float:
@@ -120,7 +125,7 @@ class _Lines:
     def start(self) -> None:
         """Nothing to open."""
 
-    def advance(self, step: int, rows_per_second: float) -> None:
+    def advance(self, step: int, rows_per_second: float, loss: float | None) -> None:
         """Steps between logs are not shown."""
 
     def say(self, text: str) -> None:
@@ -140,19 +145,21 @@ class _Bar:
             TextColumn("training"),
             BarColumn(),
             MofNCompleteColumn(),
+            TextColumn("{task.fields[loss]}"),
             TextColumn("{task.fields[speed]}"),
             TimeRemainingColumn(),
             console=Console(stderr=True),
         )
-        self._task = self._progress.add_task("training", total=steps, speed="")
+        self._task = self._progress.add_task("training", total=steps, loss="", speed="")
 
     def start(self) -> None:
         """Begin to draw."""
         self._progress.start()
 
-    def advance(self, step: int, rows_per_second: float) -> None:
-        """Move to `step`."""
-        self._progress.update(self._task, completed=step, speed=f"{rows_per_second:,.0f} rows/s")
+    def advance(self, step: int, rows_per_second: float, loss: float | None) -> None:
+        """Move to `step`, with the loss that was logged last."""
+        shown = "" if loss is None else f"loss {loss:.4f}"
+        self._progress.update(self._task, completed=step, loss=shown, speed=f"{rows_per_second:,.0f} rows/s")
 
     def say(self, text: str) -> None:
         """Show one line above the bar."""
@@ -165,8 +172,3 @@ class _Bar:
 
 def _display(steps: int) -> _Bar | _Lines:
     return _Bar(steps) if sys.stderr.isatty() else _Lines()
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Read `metrics.jsonl`: one mapping for each log, in order."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

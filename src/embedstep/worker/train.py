@@ -5,7 +5,6 @@ import time
 import warnings
 from dataclasses import asdict
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import datasets
@@ -23,7 +22,7 @@ from embedstep.arguments.ledger import trainer_arguments
 from embedstep.errors import OK, CannotStartError, Problem, RefusedError, TrainingFailedError
 from embedstep.output import OutputFolder
 from embedstep.plan import DatasetPlan, Plan, evaluates_loss, plan_from_json
-from embedstep.request.schema import TrainRequest
+from embedstep.request.schema import Loss, TrainRequest
 from embedstep.result import StepResult, read_json, write_json
 from embedstep.tracking.names import flattened
 from embedstep.tracking.run import NullRun, Run, open_run
@@ -66,19 +65,21 @@ def train(output: OutputFolder, world: World) -> None:
         trainer.train()
         clock.lap("train")
         require_planned_steps(plan, trainer.state.global_step, str(request.arguments.batch_sampler))
+        # What follows is the first rank's alone, and may take longer than the others' patience in a collective.
+        _leave_together()
         if world.is_first:
-            cosine = save_verified(trainer, output, trust_remote_code=request.model.trust_remote_code)
+            cosine = save_verified(trainer.model, output, trust_remote_code=request.model.trust_remote_code)
             clock.lap("save")
             _record_end(run, trainer.model, output)
             clock.lap("record")
             result = _result(output, plan, run, recorder, cosine, clock)
-            write_json(output.result, result.to_json())
-            run.log_files([output.result])
+            write_json(output.worker_result, result.to_json())
+            run.log_files([output.worker_result])
             run.finish("FINISHED")
     except BaseException:
+        recorder.close()
         run.finish("FAILED")
         raise
-    _leave_together()
 
 
 class _Clock:
@@ -156,7 +157,7 @@ def build_trainer(
     """
     train_sets = {item.name: _rows(item) for item in plan.datasets if item.split == "train"}
     eval_sets = {item.name: _rows(item) for item in plan.datasets if item.split == "eval"}
-    losses = {name: build_loss(request.loss[name if name in request.loss else "*"], model) for name in train_sets}
+    losses = {name: build_loss(_loss_of(request, name), model) for name in train_sets}
     with_loss = {name: rows for name, rows in eval_sets.items() if evaluates_loss(request, name)}
     is_single = len(train_sets) == 1
     try:
@@ -173,6 +174,12 @@ def build_trainer(
         raise RefusedError([Problem("arguments", str(error))]) from error
     trainer.remove_callback(PrinterCallback)
     return trainer
+
+
+def _loss_of(request: TrainRequest, name: str) -> Loss:
+    loss = request.loss_of(name)
+    assert loss is not None, f"the rules let the dataset {name} pass without a loss"
+    return loss
 
 
 def _rows(item: DatasetPlan) -> datasets.Dataset:
@@ -207,8 +214,8 @@ def require_planned_steps(plan: Plan, steps: int, batch_sampler: str) -> None:
         raise TrainingFailedError(f"the plan announced {plan.train_steps} train steps, and {steps} were made")
 
 
-def save_verified(trainer: SentenceTransformerTrainer, output: OutputFolder, *, trust_remote_code: bool) -> float:
-    """Save the model aside, load it from its files alone, compare, and only then give it its name.
+def save_verified(model: SentenceTransformer, output: OutputFolder, *, trust_remote_code: bool) -> float:
+    """Save the model for the launcher to publish, load it from its files alone, and compare.
 
     Returns:
         The smallest cosine between the embeddings of fixed texts before and after.
@@ -216,13 +223,10 @@ def save_verified(trainer: SentenceTransformerTrainer, output: OutputFolder, *, 
     Raises:
         TrainingFailedError: the loaded model gives other embeddings.
     """
-    aside = output.path / "model.partial"
-    model = trainer.model.eval()
+    model = model.eval()
     expected = embed_fixed_texts(model)
-    model.save_pretrained(str(aside))
-    cosine = verify(aside, expected, device=str(model.device), trust_remote_code=trust_remote_code)
-    Path(aside).rename(output.model)
-    return cosine
+    model.save_pretrained(str(output.verified_model))
+    return verify(output.verified_model, expected, device=str(model.device), trust_remote_code=trust_remote_code)
 
 
 def _announce(output: OutputFolder, run: Run) -> None:
@@ -265,7 +269,7 @@ def _result(output: OutputFolder, plan: Plan, run: Run, recorder: Recorder, cosi
 
 
 def _leave_together() -> None:
-    """Wait for the first rank's saving before the group is taken apart, and take it apart without a warning."""
+    """Wait until every rank has trained to the end, and take the group apart without a warning."""
     if torch.distributed.is_initialized():
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()

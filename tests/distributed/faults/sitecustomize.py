@@ -1,32 +1,95 @@
-"""Faults for real processes: with this folder on PYTHONPATH, rank FAULT_RANK does FAULT when it reads its plan.
+"""Faults for real processes: with this folder on PYTHONPATH, rank FAULT_RANK does FAULT when it comes to FAULT_AT.
+
+FAULT_AT is `plan` (when the rank reads its plan, before there is a process group), `step` (in the middle of the
+training, after a gradient exchange) or `save` (while the first rank saves its model, and the others are gone).
 
 The product has no hook for this; Python imports `sitecustomize` by itself at every start.
 """
 
+import importlib.abc
+import importlib.util
 import os
 import signal
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
-if os.environ.get("FAULT") and os.environ.get("RANK") == os.environ.get("FAULT_RANK"):
+
+def come_to_grief() -> None:
+    """Do what FAULT says."""
+    match os.environ["FAULT"]:
+        case "raise":
+            raise ValueError("injected on this rank, with the token hf_abcdefghijklmnopqrstuvwxyz")
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "exit":
+            os._exit(7)
+        case "leave":
+            os._exit(0)
+        case "memory":
+            raise MemoryError("injected")
+        case "torch memory":
+            import torch
+
+            torch.empty(2**62, dtype=torch.uint8)
+        case "wait":
+            Path(os.environ["FAULT_SIGN"]).touch()
+            time.sleep(120)
+
+
+def at_plan() -> None:
+    """Wait for the plan to be read."""
     from embedstep import result
 
     read = result.read_json
 
     def read_json(path: Path) -> Any:
-        """Read the file, and come to grief over the plan."""
         if path.name == "plan.json":
-            match os.environ["FAULT"]:
-                case "raise":
-                    raise ValueError("injected on this rank, with the token hf_abcdefghijklmnopqrstuvwxyz")
-                case "kill":
-                    os.kill(os.getpid(), signal.SIGKILL)
-                case "exit":
-                    os._exit(7)
-                case "leave":
-                    os._exit(0)
-                case "memory":
-                    raise MemoryError("injected")
+            come_to_grief()
         return read(path)
 
     result.read_json = read_json
+
+
+class AtImport(importlib.abc.MetaPathFinder):
+    """Waits for a module to be imported, and wraps one of its functions."""
+
+    def __init__(self, module: str, owner: str, function: str, when: int) -> None:
+        self.module, self.owner, self.function, self.when = module, owner, function, when
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
+        """Let the others find the module, and change what they load."""
+        if name != self.module:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        assert spec is not None
+        assert spec.loader is not None
+        run = spec.loader.exec_module
+
+        def exec_module(module: Any) -> None:
+            run(module)
+            owner = getattr(module, self.owner)
+            original, calls = getattr(owner, self.function), iter(range(1, 1000))
+
+            def wrapped(*arguments: Any, **options: Any) -> Any:
+                if next(calls) == self.when:
+                    come_to_grief()
+                return original(*arguments, **options)
+
+            setattr(owner, self.function, wrapped)
+
+        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
+
+
+if os.environ.get("FAULT") and os.environ.get("RANK") == os.environ.get("FAULT_RANK"):
+    match os.environ.get("FAULT_AT", "plan"):
+        case "plan":
+            at_plan()
+        case "step":
+            sys.meta_path.insert(0, AtImport("transformers.trainer", "Trainer", "training_step", 3))
+        case "save":
+            module = "sentence_transformers.base.model"
+            sys.meta_path.insert(0, AtImport(module, "BaseModel", "save_pretrained", 1))

@@ -1,0 +1,106 @@
+"""What a step leaves in its output folder when it ends before any process of it runs."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from embedstep.errors import CANNOT_START, INTERRUPTED, REFUSED, RefusedError
+from embedstep.output import LOCK
+from embedstep.request.loading import load_request
+from embedstep.step import run_step
+
+Build = Callable[..., dict[str, Any]]
+SECRET = "opensesame-and-then-some"
+
+
+def content(folder: Path) -> dict[str, str]:
+    """The text of every file under `folder`."""
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"arguments": {"hub_token": SECRET}},
+        {"arguments": {"push_to_hub_token": SECRET}},
+        {"tracking": {"uri": f"https://me:{SECRET}@tracking.example"}},
+        {"tracking": {"uri": f"https://tracking.example/?password={SECRET}"}},
+        {"tracking": {"kind": "none", "tags": {"source": f"postgres://me:{SECRET}@db/x"}}},
+        {"model": f"https://models.example/x?X-Amz-Signature={SECRET}"},
+        {"loss": {"kind": "gist_embed", "options": {"guide": f"https://me:{SECRET}@models.example/guide"}}},
+    ],
+    ids=lambda sections: "+".join(sections),
+)
+def test_a_refused_secret_is_nowhere(request_of: Build, tmp_path: Path, sections: dict[str, Any]) -> None:
+    (tmp_path / "request.yaml").write_text(yaml.safe_dump(request_of(**sections)))
+    process = subprocess.run(
+        [sys.executable, "-m", "embedstep", "run", "request.yaml", "--output", "output"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert process.returncode == REFUSED, process.stderr
+    assert SECRET not in process.stdout + process.stderr
+    written = content(tmp_path / "output") if (tmp_path / "output").exists() else {}
+    assert not [name for name, text in written.items() if SECRET in text]
+
+
+def test_a_refused_request_leaves_a_finished_step_as_it_is(request_of: Build, tmp_path: Path) -> None:
+    output = tmp_path / "output"
+    (output / "model").mkdir(parents=True)
+    for name in (LOCK, "request.json", "result.json", "metrics.jsonl", "model/weights"):
+        (output / name).write_text(f"old {name}")
+    before = content(output)
+    with pytest.raises(RefusedError, match=r"model.path: none is not there"):
+        run_step(load_request(json.dumps(request_of(model="./none"))), output, overwrite=True)
+    assert content(output) == before
+
+
+def test_a_refused_request_replaces_what_a_failed_attempt_left(request_of: Build, tmp_path: Path) -> None:
+    output = tmp_path / "output"
+    output.mkdir()
+    for name in (LOCK, "request.json", "result.json", "metrics.jsonl"):
+        (output / name).write_text(f"old {name}")
+    result = run_step(load_request(json.dumps(request_of(model="./none"))), output)
+    assert result.exit_code == REFUSED
+    assert set(content(output)) == {LOCK, "result.json", "error.json"}
+    assert json.loads((output / "error.json").read_text())["problems"] == ["model.path: none is not there"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_interruption_while_the_data_is_read_is_75(
+    request_of: Build, tmp_path: Path, number: signal.Signals
+) -> None:
+    slow = (
+        "import sys, time; from embedstep import step; from embedstep.cli import main;"
+        "step._scan = lambda *arguments: (print('reading', flush=True), time.sleep(60)); main()"
+    )
+    (tmp_path / "request.yaml").write_text(yaml.safe_dump(request_of()))
+    process = subprocess.Popen(
+        [sys.executable, "-c", slow, "run", "request.yaml", "--output", "output"],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "reading\n"
+    process.send_signal(number)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == INTERRUPTED, err
+    assert f"interrupted by {number.name}" in err
+    assert "Traceback" not in err
+    assert json.loads((tmp_path / "output" / "result.json").read_text())["outcome"] == "interrupted"
+
+
+def test_a_full_disk_while_the_rows_are_written_is_3(
+    request_of: Build, tmp_path: Path, limit_files: Callable[[int], None]
+) -> None:
+    limit_files(4096)
+    result = run_step(load_request(json.dumps(request_of())), tmp_path / "output")
+    assert result.exit_code == CANNOT_START
+    assert result.failure is not None
+    assert "the rows cannot be written to" in result.failure.message
+    assert result.failure.message.endswith("File too large")
