@@ -71,6 +71,12 @@ def test_mlflow_has_one_door(module: str) -> None:
     assert "mlflow" not in imports(module)
 
 
+def test_one_place_reads_what_torchrun_leaves_in_the_environment() -> None:
+    # launch/plan.py names the variables to take them away.
+    readers = {name for name in NAMES if "LOCAL_RANK" in (SOURCE / name).read_text(encoding="utf-8")}
+    assert readers == {"world.py", "launch/plan.py"}
+
+
 @pytest.mark.parametrize("module", NAMES)
 def test_every_module_says_what_it_is_for(module: str) -> None:
     assert ast.get_docstring(ast.parse((SOURCE / module).read_text(encoding="utf-8")))

@@ -1,5 +1,6 @@
 import json
 import math
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -275,3 +276,38 @@ def test_a_sampler_that_delivers_less_than_it_announced_is_no_failure(
         )
     )
     assert result.exit_code == 0, result.failure
+
+
+def test_rows_that_have_changed_are_never_taken_from_a_cache(
+    train_here: Train, request_of: Build, tmp_path: Path
+) -> None:
+    """Same path, same size, same time: nothing but the content differs (cases 7.7 and 7.8)."""
+    rows = tmp_path / "rows.jsonl"
+    document = request_of()
+    document["data"]["train"]["docs"]["path"] = str(rows)
+    losses = []
+    for number, answer in enumerate(("right", "wrong")):
+        lines = [json.dumps({"anchor": f"question {row}", "positive": f"{answer} {row % 7}"}) for row in range(40)]
+        rows.write_text("\n".join(lines))
+        os.utime(rows, (1, 1))
+        result = train_here(document)
+        assert result.exit_code == 0
+        losses.append(result.metrics["train_loss"])
+        Path(result.output).rename(tmp_path / f"output-{number}")
+    assert losses[0] != losses[1]
+
+
+def test_incomplete_rows_are_left_out_of_the_training_and_counted(
+    train_here: Train, request_of: Build, tmp_path: Path
+) -> None:
+    lines = [json.dumps({"anchor": f"question {row}", "positive": "" if row % 4 == 0 else "x"}) for row in range(40)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(lines))
+    document = request_of(arguments={"max_steps": -1, "num_train_epochs": 1})
+    document["data"]["train"]["docs"]["path"] = str(tmp_path / "rows.jsonl")
+    document["data"]["drop_incomplete_rows"] = True
+    result = train_here(document)
+    assert result.exit_code == 0
+    plan = json.loads((Path(result.output) / "plan.json").read_text())
+    assert (plan["datasets"][0]["rows"], plan["datasets"][0]["dropped_rows"]) == (30, 10)
+    # 30 rows in batches of 8 are 4 steps.
+    assert json.loads((Path(result.output) / "progress.json").read_text())["train_step"] == plan["train_steps"] == 4
