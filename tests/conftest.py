@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -13,6 +14,11 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, settings
+
+# The first text that hypothesis draws on a machine costs a second of tables; that is no fault of the test's.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 TOPICS = ("file", "network", "matrix", "thread", "string", "date", "socket", "cache", "index", "vector")
 ACTIONS = ("open", "close", "read", "write", "sort", "merge", "split", "copy", "find", "count")
@@ -27,6 +33,13 @@ def _offline() -> Iterator[None]:
     yield
     for name, value in before.items():
         os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interruptible() -> None:
+    """Programs that the tests start hear SIGINT, also when the tests run in the background of a shell."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
