@@ -60,6 +60,9 @@ def check_machine(request: TrainRequest, plan: Plan, output: Path) -> None:
     for package, extra in (("sentence_transformers", "train"), ("mlflow", "mlflow")):
         if find_spec(package) is None and (extra == "train" or request.tracking.kind == extra):
             raise CannotStartError(f"{package} is not installed; pip install 'embedstep[{extra}]'")
+    token = request.arguments.hub_token
+    if token is not None and not os.environ.get(token.from_env):
+        raise CannotStartError(f"arguments.hub_token: the environment variable {token.from_env} is not set")
     address = os.environ.get("MLFLOW_TRACKING_URI", "")
     if request.tracking.kind == "mlflow" and not request.tracking.uri and redact(address, {}) != address:
         # The address of the run is written to result.json and shown, so a password in it would be too.
@@ -220,13 +223,13 @@ def there_are_steps(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
     """A dataset smaller than one batch of every process trains nothing."""
     size = request.arguments.per_device_train_batch_size
     for item in plan.datasets:
-        if item.split == "train" and not item.batches:
+        if item.split == "train" and not item.batches and request.trains:
             yield Problem(
                 f"data.train.{item.name}",
                 f"has {item.rows} rows, fewer than one batch of {size}; write a smaller per_device_train_batch_size",
             )
     batches = sum(item.batches or 0 for item in plan.datasets if item.split == "train")
-    if batches and not plan.steps_per_epoch:
+    if batches and not plan.steps_per_epoch and request.trains:
         rows = sum(item.rows for item in plan.datasets if item.split == "train")
         counted = f"{batches} batch{'es' if batches > 1 else ''}"
         yield Problem(
@@ -240,11 +243,11 @@ def evaluation_is_possible(request: TrainRequest, plan: Plan) -> Iterator[Proble
     """Each process needs at least one row to evaluate, and a loss at least one batch."""
     size = request.arguments.per_device_eval_batch_size
     for item in plan.datasets:
-        if item.split == "eval" and item.rows < plan.world_size:
-            yield Problem(f"data.eval.{item.name}", f"has {item.rows} rows for {plan.world_size} processes")
-        elif item.split == "eval" and item.batches == 0:
+        if item.split != "train" and item.rows < plan.world_size:
+            yield Problem(f"data.{item.split}.{item.name}", f"has {item.rows} rows for {plan.world_size} processes")
+        elif item.split != "train" and item.batches == 0:
             yield Problem(
-                f"data.eval.{item.name}",
+                f"data.{item.split}.{item.name}",
                 f"has {item.rows} rows, fewer than one batch of {size}; write a smaller per_device_eval_batch_size",
             )
 

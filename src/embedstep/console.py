@@ -85,7 +85,9 @@ def _training_facts(plan: Plan) -> Mapping[str, str]:
     return {
         "processes": f"{plan.world_size} on {_devices(plan)}",
         "global batch": f"{plan.global_batch_size:,} rows",
-        "train steps": f"{plan.train_steps:,} ({plan.epochs:g} epochs of {plan.steps_per_epoch:,})",
+        "train steps": f"{plan.train_steps:,} ({plan.epochs:g} epochs of {plan.steps_per_epoch:,})"
+        if plan.train_steps
+        else "none: do_train is false",
         "warm-up": f"{plan.warmup_steps:,} train steps",
         "evaluations": _steps(plan.evaluations),
         "checkpoints": _steps(plan.checkpoints),
@@ -110,8 +112,8 @@ def _steps(steps: Sequence[int]) -> str:
 
 def _ledger_rows(plan: Plan) -> list[tuple[str, ...]]:
     entries = [entry for entry in plan.ledger if entry.source != "default"]
-    rows: list[tuple[str, ...]] = [("argument", "value", "from", "why")]
-    return [*rows, *((entry.name, str(entry.value), entry.source, entry.note) for entry in entries)]
+    rows: list[tuple[str, ...]] = [("argument", "value", "from", "what it does")]
+    return [*rows, *((entry.name, str(entry.value), entry.source, entry.effect) for entry in entries)]
 
 
 def show_result(result: StepResult, request: str) -> None:

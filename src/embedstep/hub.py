@@ -29,6 +29,8 @@ def named_datasets(request: TrainRequest) -> Iterator[tuple[Split, str, Dataset]
         yield "train", name, dataset
     for name, dataset in request.data.eval.items():
         yield "eval", name, dataset
+    for name, dataset in request.data.test.items():
+        yield "test", name, dataset
 
 
 def hub_datasets(request: TrainRequest) -> Iterator[tuple[Split, str, Dataset]]:
@@ -100,7 +102,7 @@ def _with_places(request: TrainRequest, found: dict[str, Any]) -> TrainRequest:
             else dataset
             for name, dataset in getattr(request.data, split).items()
         }
-        for split in ("train", "eval")
+        for split in ("train", "eval", "test")
     }
     return request.model_copy(update={"data": request.data.model_copy(update=data)})
 
@@ -109,6 +111,6 @@ def without_hub_data(request: TrainRequest) -> TrainRequest:
     """Return the request with only those datasets that lie on this machine."""
     data = {
         split: {name: dataset for name, dataset in getattr(request.data, split).items() if not dataset.hub}
-        for split in ("train", "eval")
+        for split in ("train", "eval", "test")
     }
     return request.model_copy(update={"data": request.data.model_copy(update=data)})

@@ -99,11 +99,11 @@ class OutputFolder:
         """What the first rank says of a training that it finished."""
         return self.attempt / "result.json"
 
-    def clear(self) -> None:
+    def clear(self, *, with_checkpoints: bool = True) -> None:
         """Remove what an attempt before left, so that nothing old can be taken for this attempt's."""
         for name in _FILES:
             (self.path / name).unlink(missing_ok=True)
-        if self.checkpoints.exists():
+        if with_checkpoints and self.checkpoints.exists():
             shutil.rmtree(self.checkpoints)
 
     def publish_model(self) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from embedstep.arguments.ledger import LedgerEntry, ledger
+from embedstep.arguments.ledger import LedgerEntry, in_force, ledger
 from embedstep.arguments.schema import Arguments
 from embedstep.data.facts import DatasetFacts
 from embedstep.evaluators import metric_names
@@ -26,7 +26,7 @@ class DatasetPlan:
     """What one dataset contributes.
 
     Attributes:
-        split: `train` or `eval`.
+        split: `train`, `eval` or `test`.
         name: name in the request.
         rows: complete rows.
         dropped_rows: rows left out because a cell was empty.
@@ -135,15 +135,13 @@ def build_plan(
         similarity: the model's own similarity function, by which evaluators name their metrics.
     """
     entries = ledger(request.arguments, gpus=gpus, world_size=processes, has_evaluation=bool(request.data.eval))
-    arguments = request.arguments.model_copy(
-        update={entry.name: entry.value for entry in entries if entry.source == "embedstep"}
-    )
+    arguments = in_force(request.arguments, entries)
     datasets = [_dataset_plan(request, arguments, item, processes) for item in facts]
     datasets = _cut_to_processes(_cut_to_shortest(arguments, datasets), arguments, processes)
     train = [item for item in datasets if item.split == "train"]
     batches = sum(item.batches or 0 for item in train) // processes
     steps_per_epoch = math.ceil(batches / arguments.gradient_accumulation_steps)
-    train_steps = count_train_steps(arguments, steps_per_epoch)
+    train_steps = count_train_steps(arguments, steps_per_epoch) if request.trains else 0
     return Plan(
         request_fingerprint=request_fingerprint(request),
         world_size=processes,
@@ -224,9 +222,15 @@ def count_train_steps(arguments: Arguments, steps_per_epoch: int) -> int:
 
 
 def count_warmup_steps(arguments: Arguments, train_steps: int) -> int:
-    """Return the steps of warm-up: a number of steps from 1 on, a share of all steps below."""
-    amount = arguments.warmup_steps or arguments.warmup_ratio or 0
-    return int(amount) if amount >= 1 else math.ceil(train_steps * amount)
+    """Return the steps of warm-up.
+
+    A positive `warmup_steps` wins over `warmup_ratio`, as in transformers 4.37.2 (`get_warmup_steps`); below 1 it is a
+    share of all steps, as in transformers 5.
+    """
+    if arguments.warmup_steps > 0:
+        amount = arguments.warmup_steps
+        return int(amount) if amount >= 1 else math.ceil(train_steps * amount)
+    return math.ceil(train_steps * arguments.warmup_ratio)
 
 
 def steps_of(amount: float, train_steps: int) -> int:
@@ -235,15 +239,22 @@ def steps_of(amount: float, train_steps: int) -> int:
 
 
 def evaluation_steps(arguments: Arguments, train_steps: int, steps_per_epoch: int) -> tuple[int, ...]:
-    """Return the train steps after which an evaluation runs."""
+    """Return the train steps after which an evaluation runs; one that follows the training is at the last step."""
     start = (0,) if arguments.eval_on_start else ()
+    is_last = (arguments.eval_strategy == "steps" and train_steps > 0) or arguments.do_eval
+    after = {*due_evaluations(arguments, train_steps, steps_per_epoch), *((train_steps,) if is_last else ())}
+    return start + tuple(sorted(after - set(start)))
+
+
+def due_evaluations(arguments: Arguments, train_steps: int, steps_per_epoch: int) -> tuple[int, ...]:
+    """Return the train steps after which the training stops to evaluate."""
+    delay = arguments.eval_delay or 0
     if arguments.eval_strategy == "epoch":
-        ends = _epoch_ends(train_steps, steps_per_epoch)
-        return start + tuple(step for step in ends if arguments.eval_delay <= step / steps_per_epoch)
+        return tuple(step for step in _epoch_ends(train_steps, steps_per_epoch) if delay <= step / steps_per_epoch)
     if arguments.eval_strategy == "steps":
         every = steps_of(arguments.eval_steps or arguments.logging_steps, train_steps)
-        return start + tuple(step for step in _every(every, train_steps) if arguments.eval_delay <= step)
-    return start
+        return tuple(step for step in _every(every, train_steps) if delay <= step)
+    return ()
 
 
 def checkpoint_steps(arguments: Arguments, train_steps: int, steps_per_epoch: int) -> tuple[int, ...]:
@@ -251,16 +262,15 @@ def checkpoint_steps(arguments: Arguments, train_steps: int, steps_per_epoch: in
     if arguments.save_strategy == "epoch":
         return _epoch_ends(train_steps, steps_per_epoch)
     if arguments.save_strategy == "steps":
-        return _every(steps_of(arguments.save_steps, train_steps), train_steps)
+        return tuple(_every(steps_of(arguments.save_steps, train_steps), train_steps))
     if arguments.save_strategy == "best":
-        return evaluation_steps(arguments, train_steps, steps_per_epoch)
+        return due_evaluations(arguments, train_steps, steps_per_epoch)
     return ()
 
 
-def _every(interval: int, train_steps: int) -> tuple[int, ...]:
-    """Every `interval` steps, and always after the last one."""
-    steps = range(interval, train_steps + 1, interval) if interval > 0 else range(0)
-    return tuple(sorted({*steps, train_steps} - {0}))
+def _every(interval: int, train_steps: int) -> range:
+    """Every `interval` steps, without an extra one after the last: so the seed's trainer counted."""
+    return range(interval, train_steps + 1, interval) if interval > 0 else range(0)
 
 
 def _epoch_ends(train_steps: int, steps_per_epoch: int) -> tuple[int, ...]:
@@ -279,7 +289,15 @@ def planned_metrics(request: TrainRequest, similarity: str) -> tuple[str, ...]:
     if request.evaluators and not with_loss:
         names += [f"eval_{metric}" for metric in _ALWAYS_THERE]
     names += [name for evaluator in request.evaluators for name in metric_names(evaluator, similarity)]
-    return (*names, "eval_sequential_score") if len(request.evaluators) > 1 else tuple(names)
+    names += ["eval_sequential_score"] if len(request.evaluators) > 1 else []
+    for name in request.data.test:
+        names += [f"{test_prefix(request, name)}_{metric}" for metric in ("loss", *_ALWAYS_THERE)]
+    return tuple(names)
+
+
+def test_prefix(request: TrainRequest, name: str) -> str:
+    """Return what the metrics of a test dataset begin with."""
+    return f"test_{name}" if len(request.data.train) > 1 else "test"
 
 
 def planned_notes(request: TrainRequest, processes: int) -> tuple[str, ...]:

@@ -33,6 +33,7 @@ from embedstep.launch.process import ProcessEnd, on_signal, run_process
 from embedstep.output import OutputFolder, claimed
 from embedstep.plan import Plan, build_plan
 from embedstep.request.fingerprint import request_fingerprint
+from embedstep.request.rules import LAST_CHECKPOINT
 from embedstep.request.schema import TrainRequest
 from embedstep.result import Failure, StepResult, read_json, result_from_json, write_json
 from embedstep.tracking.run import RunAddress, Status, end_run
@@ -65,6 +66,7 @@ def run_step(request: TrainRequest, output: Path, *, overwrite: bool = False) ->
     """
     started = time.monotonic()
     # Once the training has ended, nothing keeps its result from being written.
+    overwrite = overwrite or request.arguments.overwrite_output_dir
     with claimed(output.absolute(), overwrite=overwrite) as folder, on_signal(lambda number: None):
         result = _run(request, folder)
         seconds = {**result.seconds, "total": round(time.monotonic() - started, 3)}
@@ -74,6 +76,7 @@ def run_step(request: TrainRequest, output: Path, *, overwrite: bool = False) ->
 
 
 def _run(request: TrainRequest, folder: OutputFolder) -> StepResult:
+    goes_on = request.arguments.resume_from_checkpoint in LAST_CHECKPOINT
     try:
         with on_signal(_interrupt):
             plan = _plan(request, folder.data, for_a_run=True)
@@ -81,9 +84,9 @@ def _run(request: TrainRequest, folder: OutputFolder) -> StepResult:
     except EmbedstepError as error:
         if folder.model.exists():
             raise  # the finished step that this one was to replace stays as it is
-        folder.clear()
+        folder.clear(with_checkpoints=not goes_on)
         return _failed(folder, failure_of(error))
-    folder.clear()
+    folder.clear(with_checkpoints=not goes_on)
     # A refused request is never written down: it may be refused for a secret in it.
     write_json(folder.request, _as_json(request))
     write_json(folder.plan, plan.to_json())

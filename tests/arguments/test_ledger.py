@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from embedstep.arguments.ledger import LedgerEntry, ledger, trainer_arguments
-from embedstep.arguments.schema import Arguments
+from embedstep.arguments.schema import CONTRACT, Arguments, Legacy
 
 
 def entries(
@@ -15,7 +15,7 @@ def entries(
 
 def ours(found: dict[str, LedgerEntry]) -> dict[str, tuple[Any, str]]:
     """What embedstep has set, with the reason."""
-    return {name: (entry.value, entry.note) for name, entry in found.items() if entry.source == "embedstep"}
+    return {name: (entry.value, entry.effect) for name, entry in found.items() if entry.source == "embedstep"}
 
 
 ALWAYS = {
@@ -62,7 +62,7 @@ def test_the_cpu_that_the_request_asks_for_is_the_request_s() -> None:
 )  # fmt: skip
 def test_a_written_value_wins_where_it_may(name: str, value: object) -> None:
     entry = entries(world_size=2, **dict[str, Any]({name: value}))[name]
-    assert entry == LedgerEntry(name=name, value=value, source="request")
+    assert (entry.value, entry.source) == (value, "request")
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_a_written_value_wins_where_it_may(name: str, value: object) -> None:
 def test_what_no_machine_allows_is_set_over_the_request(name: str, written: object, value: object) -> None:
     entry = entries(world_size=2, **dict[str, Any]({name: written}))[name]
     assert (entry.value, entry.source) == (value, "embedstep")
-    assert entry.note
+    assert entry.effect
 
 
 @pytest.mark.parametrize(
@@ -91,18 +91,58 @@ def test_what_can_be_evaluated_is_evaluated_unless_told(
 ) -> None:
     entry = entries(has_evaluation=has_evaluation, **given)["eval_strategy"]
     assert (entry.value, entry.source) == (value, source)
-    assert bool(entry.note) == (source == "embedstep")
+    assert bool(entry.effect) == (source == "embedstep")
 
 
 def test_a_default_that_is_written_is_the_request_s() -> None:
     assert entries(learning_rate=5e-5)["learning_rate"].source == "request"
-    assert entries()["learning_rate"] == LedgerEntry(name="learning_rate", value=5e-5, source="default")
+    assert entries()["learning_rate"] == LedgerEntry(name="learning_rate", value=5e-5, source="default", fate="used")
 
 
-def test_the_trainer_gets_all_but_the_defaults_and_the_output() -> None:
-    given = Arguments.model_validate({"learning_rate": 1e-3, "output_dir": "x"})
-    found = trainer_arguments(ledger(given, gpus=0, world_size=2, has_evaluation=True))
-    assert found == {
+def test_the_trainer_gets_every_installed_argument_and_no_default_of_a_release_decides() -> None:
+    given = Arguments.model_validate({"learning_rate": 1e-3, "output_dir": "x", "warmup_ratio": 1.0})
+    found = trainer_arguments(ledger(given, gpus=0, world_size=2, has_evaluation=True), warmup_steps=20)
+    kept_back = {"output_dir", "hub_token", "warmup_ratio", "gradient_checkpointing", "gradient_checkpointing_kwargs"}
+    assert set(found) == set(Arguments.model_fields) - set(Legacy.model_fields) - kept_back
+    expected = {
         "learning_rate": 1e-3, "use_cpu": True, "dataloader_pin_memory": False, "ddp_backend": "gloo",
         "dataloader_drop_last": True, "disable_tqdm": True, "eval_strategy": "epoch", "prediction_loss_only": True,
+        "optim": "adamw_torch", "report_to": "none", "warmup_steps": 20, "hub_private_repo": None,
     }  # fmt: skip
+    assert {name: found[name] for name in expected} == expected
+
+
+def test_a_dump_says_so_and_its_defaults_are_nobody_s() -> None:
+    dump = {**{name: row.default for name, row in CONTRACT.items()}, "learning_rate": 1e-3, "local_rank": 0}
+    found = {entry.name: entry for entry in ledger(
+        Arguments.model_validate(dump), gpus=0, world_size=1, has_evaluation=True
+    )}  # fmt: skip
+    assert {name for name, entry in found.items() if entry.source == "dump"} == {"learning_rate"}
+    assert (found["eval_strategy"].value, found["eval_strategy"].source) == ("no", "default")
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "value", "effect"),
+    [
+        ({"max_steps": 0}, "max_steps", -1, "0 means to go by epochs; today's trainer would make one step"),
+        ({"eval_delay": None}, "eval_delay", 0, "null means no delay; today's trainer fails on it"),
+        ({"optim": "adamw_hf"}, "optim", "adamw_torch", "adamw_hf is gone; this is the same algorithm in torch"),
+        ({"metric_for_best_model": "eval_sts_loss"}, "greater_is_better", True,
+         "by the seed's rule: greater, unless the metric is loss or eval_loss"),
+        ({"load_best_model_at_end": True}, "greater_is_better", False,
+         "by the seed's rule: greater, unless the metric is loss or eval_loss"),
+        ({"report_to": ["mlflow", "tensorboard"]}, "report_to", ["tensorboard"], "the run is recorded by `tracking`"),
+        ({"report_to": "all"}, "report_to", "none", "the run is recorded by `tracking`"),
+        ({}, "report_to", "none", "the run is recorded by `tracking`"),
+        ({"ddp_backend": "gloo"}, "ddp_backend", None, "there is one process, which meets nobody"),
+        ({"evaluation_strategy": "epoch"}, "evaluation_strategy", "epoch", "means eval_strategy"),
+        ({"evaluation_strategy": "epoch"}, "eval_strategy", "epoch", ""),
+        ({"half_precision_backend": "cuda_amp"}, "half_precision_backend", "cuda_amp", "happens anyway"),
+        ({"data_seed": 3}, "data_seed", 3, "done by the samplers"),
+    ],
+)  # fmt: skip
+def test_older_words_get_their_meaning_and_the_ledger_says_so(
+    given: dict[str, Any], name: str, value: object, effect: str
+) -> None:
+    entry = entries(**given)[name]
+    assert (entry.value, entry.effect) == (value, effect)

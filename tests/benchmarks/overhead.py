@@ -67,6 +67,7 @@ class Work:
             "max_steps": self.steps,
             "per_device_train_batch_size": BATCH,
             "learning_rate": 2e-5,
+            "optim": "adamw_torch",
             "warmup_steps": 0.1,
             "logging_steps": 20,
             "eval_strategy": "epoch",

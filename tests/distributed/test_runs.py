@@ -46,7 +46,7 @@ def test_weights_are_those_of_the_plain_script(
 ) -> None:  # fmt: skip
     arguments = {
         "num_train_epochs": 1, "max_steps": -1, "per_device_train_batch_size": batch, "learning_rate": 1e-3,
-        "warmup_steps": 2, "save_strategy": "no",
+        "warmup_steps": 2, "save_strategy": "no", "optim": "adamw_torch",
     }  # fmt: skip
     ours = embedstep_run(request_of(arguments=arguments, launch={"processes_per_node": processes}))
     assert ours.code == 0, ours.err
@@ -108,7 +108,7 @@ def check_parameters(found: dict[str, str]) -> None:
     real = SentenceTransformerTrainingArguments(
         output_dir="x", use_cpu=True, max_steps=4, logging_steps=2, save_strategy="no", learning_rate=1e-3,
         eval_strategy="steps", eval_steps=2, prompts={"anchor": "query: " + "x" * 7000}, dataloader_drop_last=True,
-        disable_tqdm=True, dataloader_pin_memory=False,
+        disable_tqdm=True, dataloader_pin_memory=False, optim="adamw_torch",
     ).to_sanitized_dict()  # fmt: skip
     differ = {"output_dir", "ddp_backend", "train_batch_size", "eval_batch_size"}
     assert {name: shortened(str(value)) for name, value in real.items() if name not in differ} == {

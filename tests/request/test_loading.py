@@ -93,10 +93,10 @@ def test_yaml_spoils_no_value(field: str, token: str, value: object) -> None:
         (
             "batch_size",
             "64",
-            "is not a training argument of the installed release; did you mean per_device_train_batch_size?",
+            "is not a training argument; did you mean per_device_train_batch_size?",
         ),
-        ("learning_rte", "1e-5", "is not a training argument of the installed release; did you mean learning_rate?"),
-        ("evaluation_strategy", "no", "is not an argument of the installed release; write eval_strategy"),
+        ("learning_rte", "1e-5", "is not a training argument; did you mean learning_rate?"),
+        ("evaluation_strategy", "never", "must be no, steps or epoch; 'never' was given"),
     ],
 )
 def test_what_cannot_be_repaired_is_refused_with_what_would_be_right(field: str, token: str, message: str) -> None:
@@ -119,8 +119,7 @@ launch: {nodes: 0}
         "modell": "is not a known key; did you mean model? (line 2)",
         "data.train.docs.columns.ancor": "is not a known key; did you mean anchor? (line 3)",
         "loss.docs.option": "is not a known key; did you mean options? (line 4)",
-        "arguments.learning_rte": "is not a training argument of the installed release; "
-        "did you mean learning_rate? (line 5)",
+        "arguments.learning_rte": "is not a training argument; did you mean learning_rate? (line 5)",
         "arguments.seed": "needs a whole number; 'x' was given (line 5)",
         "launch.nodes": "input should be greater than 0; 0 was given (line 6)",
     }
@@ -129,7 +128,7 @@ launch: {nodes: 0}
 def test_a_secret_is_never_shown() -> None:
     found = problems_of(f"{MINIMAL}\narguments: {{hub_token: [planted-token-value]}}")
     assert "planted" not in str(found)
-    assert found["arguments.hub_token"] == "needs text; a value that is not shown was given (line 6)"
+    assert found["arguments.hub_token"] == "needs a mapping; a value that is not shown was given (line 6)"
 
 
 @pytest.mark.parametrize(

@@ -1,380 +1,456 @@
-"""Every training argument that the installed SentenceTransformerTrainingArguments has, as one typed table.
+"""The training arguments: every one that SentenceTransformerTrainingArguments has or had, as one typed table.
+
+A row is read from left to right: name, type, what becomes of the argument (its fate), default, description. The 120 of
+sentence-transformers 3.0 with transformers 4.37 have that release's defaults; those marked `LATER` came afterwards.
 
 It is written down here rather than read from the class, because importing the class takes seconds and torch, and a
 request is checked before either is there. A test compares each row with the installed class, so a release that adds,
 drops or changes an argument is noticed by name.
-
-`instead` marks the arguments that the installed trainer accepts and then ignores, or breaks on: a value other than
-the default is refused with that sentence, because an argument that silently does nothing is the worst of answers.
 """
 
-import json
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, PrivateAttr, model_validator
 
-from embedstep.request.scalars import CHOICE, CountOrShare, Flag, Integer, Number, PlainData, Text, plain
-
-INSTEAD = "x-instead"
-
-
-def argument(default: Any, description: str, *, instead: str = "") -> Any:
-    """Describe one argument: its default in the installed class, what it is for, and why it is refused, if it is."""
-    return Field(default, description=description, json_schema_extra={INSTEAD: instead} if instead else None)
-
-
-def _mapping(raw: Any) -> Any:
-    """Read a mapping that was written as JSON text, as a command line has to."""
-    value = plain(raw)
-    if isinstance(value, str) and value.lstrip().startswith("{"):
-        try:
-            return json.loads(value)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"it starts like a JSON mapping and is not one: {error}") from error
-    return value
-
-
-Mapping = Annotated[dict[str, PlainData], BeforeValidator(_mapping)]
-Prompts = Annotated[dict[str, Text | dict[str, Text]] | Text, BeforeValidator(_mapping)]
-TextOrTexts = Text | list[Text]
-Interval = Annotated[Literal["no", "steps", "epoch"], CHOICE]
-SaveInterval = Annotated[Literal["no", "steps", "epoch", "best"], CHOICE]
-HubStrategy = Literal["end", "every_save", "checkpoint", "all_checkpoints"]
-BatchSampler = Literal["batch_sampler", "no_duplicates", "no_duplicates_hashed", "group_by_label"]
-MultiDatasetBatchSampler = Literal["round_robin", "proportional"]
-TokenCount = Annotated[Literal["no", "all", "non_padding"], CHOICE]
-Scheduler = Literal[
-    "linear",
-    "cosine",
-    "cosine_with_restarts",
-    "polynomial",
-    "constant",
-    "constant_with_warmup",
-    "inverse_sqrt",
-    "reduce_lr_on_plateau",
-    "cosine_with_min_lr",
-    "cosine_warmup_with_min_lr",
-    "warmup_stable_decay",
-    "greedy",
-]
-Optimizer = Literal[
-    "adamw_torch",
-    "adamw_torch_fused",
-    "adamw_torch_xla",
-    "adamw_torch_npu_fused",
-    "adafactor",
-    "adamw_anyprecision",
-    "adamw_torch_4bit",
-    "adamw_torch_8bit",
-    "ademamix",
-    "sgd",
-    "adagrad",
-    "adamw_bnb_8bit",
-    "adamw_8bit",
-    "ademamix_8bit",
-    "lion_8bit",
-    "lion_32bit",
-    "paged_adamw_32bit",
-    "paged_adamw_8bit",
-    "paged_ademamix_32bit",
-    "paged_ademamix_8bit",
-    "paged_lion_32bit",
-    "paged_lion_8bit",
-    "rmsprop",
-    "rmsprop_bnb",
-    "rmsprop_bnb_8bit",
-    "rmsprop_bnb_32bit",
-    "galore_adamw",
-    "galore_adamw_8bit",
-    "galore_adafactor",
-    "galore_adamw_layerwise",
-    "galore_adamw_8bit_layerwise",
-    "galore_adafactor_layerwise",
-    "lomo",
-    "adalomo",
-    "grokadamw",
-    "schedule_free_radam",
-    "schedule_free_adamw",
-    "schedule_free_sgd",
-    "apollo_adamw",
-    "apollo_adamw_layerwise",
-    "stable_adamw",
-]
+from embedstep.arguments.fates import LATER, Contract, contracts_of, environment, implemented, refused, translated, used
+from embedstep.arguments.reading import written_arguments
+from embedstep.arguments.today import under_todays_names
+from embedstep.arguments.types import (
+    BatchSamplerName,
+    HubStrategy,
+    Interval,
+    LogLevel,
+    MappingOrJson,
+    MultiDatasetBatchSamplerName,
+    Names,
+    OptimizerName,
+    PrecisionBackend,
+    Prompts,
+    SamplingStrategy,
+    SaveInterval,
+    SchedulerName,
+    Secret,
+    StartMethod,
+    TokenCount,
+)
+from embedstep.request.scalars import CountOrShare, Flag, Integer, Number, Text
 
 
-class Arguments(BaseModel):
-    """Training arguments by their names in SentenceTransformerTrainingArguments, with its defaults."""
+class Group(BaseModel):
+    """A topic of the table."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
-    # output
-    output_dir: Text | None = argument(None, "Output folder of the step; `embedstep run --output` wins over it.")
-    # schedule
-    num_train_epochs: Number = argument(3.0, "Number of epochs, fractions allowed.")
-    max_steps: Integer = argument(-1, "Total optimizer steps; a positive value overrides epochs; -1 = use epochs.")
-    lr_scheduler_type: Scheduler = argument("linear", "Learning rate schedule name.")
-    lr_scheduler_kwargs: Mapping | None = argument(None, "Extra keyword arguments of the scheduler factory.")
-    warmup_steps: CountOrShare = argument(0, "Number of warmup steps; overrides warmup_ratio.")
-    warmup_ratio: Number | None = argument(None, "Warmup as a share of all steps, 0..1.")
-    # batch
-    per_device_train_batch_size: Integer = argument(8, "Training batch size per device.")
-    gradient_accumulation_steps: Integer = argument(1, "Micro-batches per optimizer step.")
-    average_tokens_across_devices: Flag = argument(
+
+class Output(Group):
+    """Where the step writes."""
+
+    output_dir: Text | None = used(None, "Output folder of the step; `embedstep run --output` wins over it.")
+
+
+class Schedule(Group):
+    """How long, and at which learning rate."""
+
+    num_train_epochs: Number = used(3.0, "Number of epochs, fractions allowed.")
+    max_steps: Integer = translated(
+        -1, "Total optimizer steps; a positive value overrides epochs; -1 = use epochs.", to="max_steps"
+    )
+    lr_scheduler_type: SchedulerName = used("linear", "Learning rate schedule name.")
+    lr_scheduler_kwargs: MappingOrJson | None = used({}, "Extra keyword arguments of the scheduler factory.")
+    warmup_ratio: Number = translated(0.0, "Warmup as a share of all steps, 0..1.", to="warmup_steps")
+    warmup_steps: CountOrShare = used(0, "Number of warmup steps; overrides warmup_ratio.")
+
+
+class Batch(Group):
+    """How many rows in a batch."""
+
+    per_device_train_batch_size: Integer = used(8, "Training batch size per device.")
+    per_device_eval_batch_size: Integer = used(8, "Evaluation batch size per device.")
+    gradient_accumulation_steps: Integer = used(1, "Micro-batches per optimizer step.")
+    auto_find_batch_size: Flag = implemented(False, "Retry with smaller batches after out-of-memory.", by="the trainer")
+    average_tokens_across_devices: Flag = refused(
         True,
         "Scale the loss by tokens over all devices.",
-        instead="the sentence-transformers losses average over rows, not tokens; remove it",
+        instead="the losses average over rows, not tokens; remove it",
+        since=LATER,
     )
-    auto_find_batch_size: Flag = argument(
-        False,
-        "Retry with smaller batches after out-of-memory.",
-        instead="the installed trainer retries with the same size until it gives up; set per_device_train_batch_size",
+
+
+class Data(Group):
+    """How rows come to the model."""
+
+    seed: Integer = used(42, "Random seed for python/numpy/torch and the data order.")
+    data_seed: Integer | None = implemented(None, "Seed of the data sampler only.", by="the samplers")
+    dataloader_drop_last: Flag = used(False, "Drop the last incomplete batch.")
+    dataloader_num_workers: Integer = used(0, "Worker processes of the dataloader.")
+    remove_unused_columns: Flag = implemented(
+        True, "Drop dataset columns that no role names.", by="the data reader: only columns with a role are read"
     )
-    per_device_eval_batch_size: Integer = argument(8, "Evaluation batch size per device.")
-    # data
-    ignore_data_skip: Flag = argument(
-        False,
-        "When resuming, do not skip batches already seen.",
-        instead="a run starts from the beginning; remove it",
-    )
-    full_determinism: Flag = argument(False, "Deterministic algorithms and seed.")
-    seed: Integer = argument(42, "Random seed for python/numpy/torch and the data order.")
-    data_seed: Integer | None = argument(None, "Seed of the data sampler only.")
-    accelerator_config: Mapping | None = argument(
-        None,
-        "Settings of accelerate: dispatch_batches, even_batches, non_blocking, split_batches, use_seedable_sampler.",
-    )
-    dataloader_drop_last: Flag = argument(False, "Drop the last incomplete batch.")
-    dataloader_num_workers: Integer = argument(0, "Worker processes of the dataloader.")
-    dataloader_pin_memory: Flag = argument(True, "Pin host memory in the loader.")
-    dataloader_persistent_workers: Flag = argument(False, "Keep loader workers alive.")
-    dataloader_prefetch_factor: Integer | None = argument(None, "Batches prefetched per worker.")
-    dataloader_multiprocessing_context: Text | None = argument(
-        None,
-        "Start method of loader workers.",
-        instead="the installed trainer does not hand it to its loader; remove it",
-    )
-    dataloader_in_order: Flag = argument(
-        True,
-        "Yield batches in order.",
-        instead="the installed trainer does not hand it to its loader; remove it",
-    )
-    remove_unused_columns: Flag = argument(
-        True,
-        "Drop dataset columns the model does not take.",
-        instead="columns are chosen by their roles; leave the column out of data.*.columns, or name it there",
-    )
-    label_names: list[Text] | None = argument(
+    label_names: list[Text] | None = refused(
         None,
         "Input keys that are labels.",
         instead="labels are chosen by role; name the column as data.*.columns.label",
     )
-    train_sampling_strategy: Text = argument(
-        "random",
-        "random/sequential/group_by_length/batch_rebalance.",
-        instead="the installed trainer draws batches with its own samplers and never reads it; remove it",
+    ignore_data_skip: Flag = used(False, "When resuming, do not skip batches already seen.")
+    length_column_name: Text = refused(
+        "length", "Name of a dataset column with lengths.", instead="lengths are counted from the texts; remove it"
     )
-    length_column_name: Text = argument(
-        "length",
-        "Dataset column that holds lengths.",
-        instead="the installed trainer never reads it; remove it",
-    )
-    prompts: Prompts | None = argument(None, "Prompt text per column or dataset.")
-    batch_sampler: BatchSampler = argument(
+    dataloader_pin_memory: Flag = used(True, "Pin host memory in the loader.")
+    dataloader_persistent_workers: Flag = used(False, "Keep loader workers alive.")
+    full_determinism: Flag = used(False, "Deterministic algorithms and seed.")
+    batch_sampler: BatchSamplerName = used(
         "batch_sampler", "How rows form batches: batch_sampler/no_duplicates/group_by_label."
     )
-    multi_dataset_batch_sampler: MultiDatasetBatchSampler = argument(
+    multi_dataset_batch_sampler: MultiDatasetBatchSamplerName = used(
         "proportional", "How batches are drawn from several datasets."
     )
-    router_mapping: Mapping = argument({}, "Column -> Router route.")
-    # optimizer
-    learning_rate: Number = argument(5e-05, "Initial (peak) learning rate.")
-    optim: Optimizer = argument("adamw_torch_fused", "Optimizer name.")
-    optim_args: Text | None = argument(None, "Extra optimizer options `a=1,b=2`.")
-    weight_decay: Number = argument(0.0, "Weight decay for all parameters but biases and norm weights.")
-    adam_beta1: Number = argument(0.9, "Adam beta1.")
-    adam_beta2: Number = argument(0.999, "Adam beta2.")
-    adam_epsilon: Number = argument(1e-08, "Adam epsilon.")
-    optim_target_modules: TextOrTexts | None = argument(
+    accelerator_config: MappingOrJson | None = used(
+        None,
+        "Settings of accelerate: dispatch_batches, even_batches, non_blocking, split_batches, use_seedable_sampler.",
+        since=LATER,
+    )
+    dataloader_prefetch_factor: Integer | None = used(None, "Batches prefetched per worker.", since=LATER)
+    dataloader_multiprocessing_context: StartMethod | None = implemented(
+        None, "Start method of loader workers.", by="the trainer", since=LATER
+    )
+    dataloader_in_order: Flag = implemented(True, "Yield batches in order.", by="the trainer", since=LATER)
+    train_sampling_strategy: SamplingStrategy = implemented(
+        "random", "How rows follow each other: random, sequential or group_by_length.", by="the samplers", since=LATER
+    )
+    prompts: Prompts | None = used(None, "Prompt text per column or dataset.", since=LATER)
+    router_mapping: MappingOrJson = used({}, "Column -> Router route.", since=LATER)
+
+
+class Optimizer(Group):
+    """How the weights change."""
+
+    learning_rate: Number = used(5e-05, "Initial (peak) learning rate.")
+    weight_decay: Number = used(0.0, "Weight decay for all parameters but biases and norm weights.")
+    adam_beta1: Number = used(0.9, "Adam beta1.")
+    adam_beta2: Number = used(0.999, "Adam beta2.")
+    adam_epsilon: Number = used(1e-08, "Adam epsilon.")
+    max_grad_norm: Number = used(1.0, "Gradient clipping norm; 0 disables.")
+    label_smoothing_factor: Number = refused(
+        0.0,
+        "Label smoothing of a cross-entropy loss.",
+        instead="the trainer computes its loss itself and never smooths labels; choose a loss with an option for it",
+    )
+    optim: OptimizerName = translated("adamw_torch", "Optimizer name.", to="optim")
+    optim_args: Text | None = used(None, "Extra optimizer options `a=1,b=2`.")
+    gradient_checkpointing: Flag = translated(
+        False, "Recompute activations to save memory.", to="activation_checkpointing"
+    )
+    gradient_checkpointing_kwargs: MappingOrJson | None = translated(
+        None, "Options of torch checkpointing.", to="activation_checkpointing_kwargs"
+    )
+    neftune_noise_alpha: Number | None = implemented(None, "Noise on the embeddings while training.", by="the trainer")
+    optim_target_modules: Names | None = refused(
         None,
         "Module names for GaLore/APOLLO optimizers.",
         instead="it belongs to the GaLore and APOLLO optimizers, which are not part of the train extra; remove it",
+        since=LATER,
     )
-    max_grad_norm: Number = argument(1.0, "Gradient clipping norm; 0 disables.")
-    label_smoothing_factor: Number = argument(
-        0.0,
-        "Label smoothing of a cross-entropy loss.",
-        instead="the installed trainer computes the loss itself and never smooths labels; remove it",
-    )
-    activation_checkpointing: Flag | None = argument(
-        None, "Recompute activations to save memory; newer name of gradient_checkpointing."
-    )
-    activation_checkpointing_kwargs: Mapping | None = argument(None, "Options of activation_checkpointing.")
-    gradient_checkpointing: Flag | None = argument(None, "Recompute activations to save memory.")
-    gradient_checkpointing_kwargs: Mapping | None = argument(None, "Options of torch checkpointing.")
-    use_liger_kernel: Flag = argument(
+    use_liger_kernel: Flag = refused(
         False,
         "Liger Triton kernels.",
         instead="its kernels are for language model heads and do nothing here; remove it",
+        since=LATER,
     )
-    liger_kernel_config: Mapping | None = argument(
+    liger_kernel_config: MappingOrJson | None = refused(
         None,
         "Options for use_liger_kernel.",
         instead="its kernels are for language model heads and do nothing here; remove it",
+        since=LATER,
     )
-    use_cache: Flag = argument(False, "Value written to model.config.use_cache.")
-    neftune_noise_alpha: Number | None = argument(
-        None,
-        "Noise on the embeddings while training.",
-        instead="the installed trainer fails on it with this kind of model; remove it",
+    use_cache: Flag = used(False, "Value written to model.config.use_cache.", since=LATER)
+    learning_rate_mapping: MappingOrJson = used({}, "Regular expression -> learning rate.", since=LATER)
+    activation_checkpointing: Flag | None = used(
+        None, "Recompute activations to save memory; newer name of gradient_checkpointing.", since=LATER
     )
-    learning_rate_mapping: Mapping = argument({}, "Regular expression -> learning rate.")
-    # precision
-    bf16: Flag = argument(False, "bfloat16 mixed precision.")
-    fp16: Flag = argument(False, "float16 mixed precision.")
-    bf16_full_eval: Flag = argument(False, "Evaluate with the model cast to bfloat16.")
-    fp16_full_eval: Flag = argument(False, "Evaluate with the model cast to float16.")
-    tf32: Flag | None = argument(None, "Allow TF32 matmul on Ampere and newer.")
-    # hardware
-    torch_empty_cache_steps: Integer | None = argument(None, "Clear the device cache every N steps.")
-    use_cpu: Flag = argument(False, "Train on the CPU even if an accelerator exists.")
-    # distributed
-    eval_use_gather_object: Flag = argument(False, "Gather Python objects in evaluation.")
-    parallelism_config: Mapping | None = argument(
+    activation_checkpointing_kwargs: MappingOrJson | None = used(
+        None, "Options of activation_checkpointing.", since=LATER
+    )
+
+
+class Precision(Group):
+    """In which numbers."""
+
+    bf16: Flag = environment(False, "bfloat16 mixed precision.", by="a GPU that has it, or the CPU")
+    fp16: Flag = environment(False, "float16 mixed precision.", by="a GPU")
+    bf16_full_eval: Flag = implemented(
+        False, "Evaluate with the model cast to bfloat16.", by="the worker: every evaluation, and the weights come back"
+    )
+    fp16_full_eval: Flag = implemented(
+        False, "Evaluate with the model cast to float16.", by="the worker: every evaluation, and the weights come back"
+    )
+    tf32: Flag | None = environment(None, "Allow TF32 matmul on Ampere and newer.", by="an Ampere GPU or later")
+
+
+class Hardware(Group):
+    """On which device."""
+
+    use_cpu: Flag = used(False, "Train on the CPU even if an accelerator exists.")
+    torch_empty_cache_steps: Integer | None = used(None, "Clear the device cache every N steps.", since=LATER)
+
+
+class Distributed(Group):
+    """Several processes."""
+
+    local_rank: Integer = environment(-1, "Rank given by the old launcher.", by="torchrun")
+    ddp_backend: Text | None = environment(None, "torch.distributed backend.", by="the launch: several processes")
+    fsdp: Names = translated([], "Fully sharded data parallel options.", to="fsdp, fsdp_config")
+    fsdp_config: MappingOrJson | Text | None = used(None, "FSDP settings: mapping, JSON string or file.")
+    deepspeed: MappingOrJson | Text | None = environment(
+        None, "DeepSpeed configuration file or mapping.", by="the package deepspeed"
+    )
+    ddp_find_unused_parameters: Flag | None = used(None, "DDP find_unused_parameters.")
+    ddp_bucket_cap_mb: Integer | None = used(None, "DDP bucket size.")
+    ddp_broadcast_buffers: Flag | None = refused(
+        None, "DDP broadcast_buffers.", instead="the trainer always uses false; remove it"
+    )
+    ddp_timeout: Integer = used(1800, "Seconds before collective operations time out.")
+    eval_use_gather_object: Flag = used(False, "Gather Python objects in evaluation.", since=LATER)
+    parallelism_config: MappingOrJson | None = refused(
         None,
         "accelerate ParallelismConfig object.",
         instead="it is a Python object, which a document cannot hold; remove it",
+        since=LATER,
     )
-    ddp_find_unused_parameters: Flag | None = argument(None, "DDP find_unused_parameters.")
-    ddp_bucket_cap_mb: Integer | None = argument(None, "DDP bucket size.")
-    ddp_broadcast_buffers: Flag | None = argument(
-        None, "DDP broadcast_buffers.", instead="the installed trainer always uses false; remove it"
+    ddp_static_graph: Flag | None = used(None, "DDP static_graph.", since=LATER)
+
+
+class Compile(Group):
+    """torch.compile."""
+
+    torch_compile: Flag = used(False, "Compile the model.")
+    torch_compile_backend: Text | None = used(None, "Compile backend; implies torch_compile.")
+    torch_compile_mode: Text | None = used(None, "Compile mode; implies torch_compile.")
+
+
+class Evaluation(Group):
+    """When to measure."""
+
+    do_train: Flag = implemented(
+        False, "Whether the step should train at all.", by="the worker: an explicit false evaluates only"
     )
-    ddp_static_graph: Flag | None = argument(None, "DDP static_graph.")
-    ddp_backend: Text | None = argument(None, "torch.distributed backend.")
-    ddp_timeout: Integer = argument(1800, "Seconds before collective operations time out.")
-    fsdp: TextOrTexts | None = argument(None, "Fully sharded data parallel options.")
-    fsdp_config: Mapping | None = argument(None, "FSDP settings: mapping, JSON string or file.")
-    deepspeed: Mapping | Text | None = argument(
-        None,
-        "DeepSpeed configuration file or mapping.",
-        instead="DeepSpeed is not part of the train extra; remove it",
+    do_eval: Flag = implemented(
+        False,
+        "Whether to evaluate; switched on automatically when the evaluation strategy is not `no`.",
+        by="the worker: an evaluation after the training",
     )
-    local_rank: Integer = argument(
-        -1, "Rank given by the old launcher.", instead="torchrun gives each process its rank; remove it"
+    do_predict: Flag = implemented(
+        False,
+        "Whether to run prediction on a held-out test set.",
+        by="the worker: the loss on data.test after the training",
     )
-    # compile
-    torch_compile: Flag = argument(False, "Compile the model.")
-    torch_compile_backend: Text | None = argument(None, "Compile backend; implies torch_compile.")
-    torch_compile_mode: Text | None = argument(None, "Compile mode; implies torch_compile.")
-    # evaluation
-    eval_strategy: Interval = argument("no", "When to evaluate: no/steps/epoch.")
-    eval_steps: CountOrShare | None = argument(None, "Steps between evaluations; <1 = share; default = logging_steps.")
-    eval_delay: Number = argument(0.0, "Epochs or steps to wait before the first evaluation.")
-    prediction_loss_only: Flag = argument(False, "Return only the loss from evaluation.")
-    eval_on_start: Flag = argument(False, "Evaluate before the first step.")
-    eval_do_concat_batches: Flag = argument(
-        True,
-        "Concatenate per-batch results.",
-        instead="the installed trainer keeps no predictions; remove it",
-    )
-    eval_accumulation_steps: Integer | None = argument(
+    prediction_loss_only: Flag = used(False, "Return only the loss from evaluation.")
+    eval_accumulation_steps: Integer | None = used(
         None, "Number of evaluation batches after which gathered tensors move to CPU."
     )
-    include_for_metrics: list[Text] = argument(
+    eval_delay: CountOrShare | None = translated(
+        0, "Epochs or steps to wait before the first evaluation.", to="eval_delay"
+    )
+    eval_steps: CountOrShare | None = used(None, "Steps between evaluations; <1 = share; default = logging_steps.")
+    eval_strategy: Interval = used("no", "When to evaluate: `no`, `steps` or `epoch`.", since=LATER)
+    eval_on_start: Flag = used(False, "Evaluate before the first step.", since=LATER)
+    eval_do_concat_batches: Flag = refused(
+        True, "Concatenate per-batch results.", instead="the trainer keeps no predictions; remove it", since=LATER
+    )
+    include_for_metrics: list[Text] = refused(
         [],
         "Extra data for compute_metrics: inputs, loss.",
         instead="it feeds compute_metrics, which this trainer does not call; write an evaluator",
+        since=LATER,
     )
-    batch_eval_metrics: Flag = argument(
+    batch_eval_metrics: Flag = refused(
         False,
         "Compute metrics batch by batch.",
         instead="it feeds compute_metrics, which this trainer does not call; write an evaluator",
+        since=LATER,
     )
-    do_train: Flag = argument(False, "Whether the step should train at all.")
-    do_eval: Flag = argument(
-        False, "Whether to evaluate; switched on automatically when the evaluation strategy is not `no`."
+
+
+class Saving(Group):
+    """Checkpoints."""
+
+    save_strategy: SaveInterval = used("steps", "When to write checkpoints: no/steps/epoch.")
+    save_steps: CountOrShare = used(500, "Steps between checkpoints; <1 = share.")
+    save_total_limit: Integer | None = used(None, "Keep at most this many checkpoints.")
+    save_on_each_node: Flag = implemented(
+        False, "Write checkpoints on every node.", by="the worker: one node has all of it"
     )
-    do_predict: Flag = argument(
-        False,
-        "Whether to run prediction on a held-out test set.",
-        instead="there is no prediction in a train step; write an evaluator",
-    )
-    # saving
-    save_only_model: Flag = argument(False, "Leave optimizer, scheduler and RNG state out of checkpoints.")
-    save_strategy: SaveInterval = argument("steps", "When to write checkpoints: no/steps/epoch.")
-    save_steps: CountOrShare = argument(500, "Steps between checkpoints; <1 = share.")
-    save_on_each_node: Flag = argument(
-        False,
-        "Write checkpoints on every node.",
-        instead="the installed trainer writes no weights on the other nodes; remove it",
-    )
-    save_total_limit: Integer | None = argument(None, "Keep at most this many checkpoints.")
-    enable_jit_checkpoint: Flag = argument(
+    save_only_model: Flag = used(False, "Leave optimizer, scheduler and RNG state out of checkpoints.")
+    load_best_model_at_end: Flag = used(False, "Reload the best checkpoint after training.")
+    metric_for_best_model: Text | None = used(None, "Metric used to choose the best checkpoint.")
+    greater_is_better: Flag | None = translated(None, "Whether a larger metric is better.", to="greater_is_better")
+    resume_from_checkpoint: Text | None = implemented(None, "Checkpoint to resume from.", by="the worker")
+    enable_jit_checkpoint: Flag = refused(
         False,
         "Save a checkpoint on SIGTERM.",
-        instead="the installed trainer hangs on it when only one of several processes is signalled; remove it",
+        instead="the trainer hangs on it when only one of several processes is signalled; remove it",
+        since=LATER,
     )
-    load_best_model_at_end: Flag = argument(False, "Reload the best checkpoint after training.")
-    metric_for_best_model: Text | None = argument(None, "Metric used to choose the best checkpoint.")
-    greater_is_better: Flag | None = argument(None, "Whether a larger metric is better.")
-    restore_callback_states_from_checkpoint: Flag = argument(
-        False, "Restore callback state on resume.", instead="a run starts from the beginning; remove it"
+    restore_callback_states_from_checkpoint: Flag = refused(
+        False,
+        "Restore callback state on resume.",
+        instead="the callbacks of a step keep no state of their own; remove it",
+        since=LATER,
     )
-    resume_from_checkpoint: Text | None = argument(
-        None,
-        "Checkpoint to resume from.",
-        instead="a run starts from the beginning; name the model folder as `model` to train on from its weights",
+
+
+class Logging(Group):
+    """What is told while it trains."""
+
+    log_level: LogLevel = used("passive", "Library log level on the main process.")
+    log_level_replica: LogLevel = used("warning", "Library log level on replicas.")
+    log_on_each_node: Flag = used(True, "Whether each node logs at log_level or only the first.")
+    logging_strategy: Interval = used("steps", "When training metrics are logged: no/steps/epoch.")
+    logging_first_step: Flag = used(False, "Also log step 1.")
+    logging_steps: CountOrShare = used(500, "Steps between logs; <1 = share of all steps.")
+    logging_nan_inf_filter: Flag = used(True, "Hide nan/inf losses from the log.")
+    debug: Names = used([], "Debug features: underflow_overflow, tpu_metrics_debug.")
+    disable_tqdm: Flag | None = used(None, "Hide the trainer's own progress bars.")
+    skip_memory_metrics: Flag = used(True, "Leave memory numbers out of the metrics.")
+    include_num_input_tokens_seen: TokenCount = implemented(
+        "no", "Count input tokens: no, all or non_padding.", by="the trainer"
     )
-    # logging
-    logging_strategy: Interval = argument("steps", "When training metrics are logged: no/steps/epoch.")
-    logging_steps: CountOrShare = argument(500, "Steps between logs; <1 = share of all steps.")
-    logging_first_step: Flag = argument(False, "Also log step 1.")
-    log_on_each_node: Flag = argument(True, "Whether each node logs at log_level or only the first.")
-    logging_nan_inf_filter: Flag = argument(True, "Hide nan/inf losses from the log.")
-    include_num_input_tokens_seen: TokenCount = argument(
-        "no", "Count input tokens.", instead="the installed trainer counts 0 with prefixed inputs; remove it"
+
+
+class Tracking(Group):
+    """Where a run is recorded besides `tracking`."""
+
+    run_name: Text | None = translated(None, "Name of the run in trackers.", to="tracking.run_name")
+    report_to: Names | None = translated(None, "Experiment trackers.", to="tracking, report_to")
+    project: Text = environment("huggingface", "Trackio project.", by="the package trackio", since=LATER)
+    trackio_space_id: Text | None = environment(
+        None, "Trackio Space for live logging.", by="the package trackio", since=LATER
     )
-    log_level: Text = argument("passive", "Library log level on the main process.")
-    log_level_replica: Text = argument("warning", "Library log level on replicas.")
-    disable_tqdm: Flag | None = argument(None, "Hide progress bars.")
-    debug: TextOrTexts = argument("", "Debug features: underflow_overflow, tpu_metrics_debug.")
-    skip_memory_metrics: Flag = argument(True, "Leave memory numbers out of the metrics.")
-    # tracking
-    report_to: TextOrTexts | None = argument("none", "Experiment trackers.")
-    run_name: Text | None = argument(
-        None,
-        "Name of the run in trackers.",
-        instead="the tracker of embedstep has a name of its own; write tracking.run_name",
+    trackio_bucket_id: Text | None = environment(None, "Trackio bucket.", by="the package trackio", since=LATER)
+    trackio_static_space_id: Text | Literal[False] | None = environment(
+        None, "Static Trackio Space; false for none.", by="the package trackio", since=LATER
     )
-    project: Text = argument(
-        "huggingface",
-        "Trackio project.",
-        instead="it belongs to the trackio tracker, which is not part of the train extra; write tracking.experiment",
+
+
+class Hub(Group):
+    """Uploads to the Hugging Face hub."""
+
+    push_to_hub: Flag = used(False, "Upload to the Hub on each save.")
+    hub_model_id: Text | None = used(None, "Repository name.")
+    hub_strategy: HubStrategy = used("every_save", "What is pushed when: end/every_save/checkpoint/all_checkpoints.")
+    hub_token: Secret | None = environment(
+        None, "Access token, by the name of its environment variable.", by="HF_TOKEN"
     )
-    trackio_space_id: Text | None = argument(
-        None,
-        "Trackio Space for live logging.",
-        instead="it belongs to the trackio tracker, which is not part of the train extra; remove it",
+    hub_private_repo: Flag | None = translated(False, "Create the repository as private.", to="hub_private_repo")
+    hub_always_push: Flag = used(False, "Push even if the previous push still runs.")
+    hub_revision: Text | None = used(None, "Branch or tag to push to.", since=LATER)
+
+
+class Legacy(Group):
+    """Names of sentence-transformers 3.0 that are gone from the libraries."""
+
+    overwrite_output_dir: Flag = implemented(
+        False, "Permission to write into a non-empty output directory.", by="the output folder: --overwrite"
     )
-    trackio_bucket_id: Text | None = argument(
-        None,
-        "Trackio bucket.",
-        instead="it belongs to the trackio tracker, which is not part of the train extra; remove it",
+    evaluation_strategy: Interval = translated("no", "Older name of eval_strategy.", to="eval_strategy")
+    per_gpu_train_batch_size: Integer | None = translated(
+        None, "Older name of per_device_train_batch_size; 0 is not given.", to="per_device_train_batch_size"
     )
-    trackio_static_space_id: Text | None = argument(
-        None,
-        "Static Trackio Space, false = none.",
-        instead="it belongs to the trackio tracker, which is not part of the train extra; remove it",
+    per_gpu_eval_batch_size: Integer | None = translated(
+        None, "Older name of per_device_eval_batch_size; 0 is not given.", to="per_device_eval_batch_size"
     )
-    # hub
-    push_to_hub: Flag = argument(False, "Upload to the Hub on each save.")
-    hub_token: Text | None = argument(
-        None, "Access token.", instead="a secret has no place in a request; set HF_TOKEN in the environment"
+    logging_dir: Text | None = translated(None, "Folder for TensorBoard event files.", to="TENSORBOARD_LOGGING_DIR")
+    save_safetensors: Flag = implemented(
+        True, "Write safetensors instead of pytorch_model.bin.", by="the worker: false writes pytorch_model.bin"
     )
-    hub_private_repo: Flag | None = argument(None, "Create the repository as private.")
-    hub_model_id: Text | None = argument(None, "Repository name.")
-    hub_strategy: HubStrategy = argument(
-        "every_save", "What is pushed when: end/every_save/checkpoint/all_checkpoints."
+    no_cuda: Flag = translated(False, "Older name of use_cpu.", to="use_cpu")
+    use_mps_device: Flag = environment(False, "Ask for Apple MPS.", by="a machine with MPS")
+    jit_mode_eval: Flag = refused(
+        False,
+        "Use torch.jit.trace for evaluation.",
+        instead="the libraries no longer trace models for evaluation; write torch_compile",
     )
-    hub_always_push: Flag = argument(False, "Push even if the previous push still runs.")
-    hub_revision: Text | None = argument(None, "Branch or tag to push to.")
+    use_ipex: Flag = refused(
+        False,
+        "Use Intel extension for PyTorch.",
+        instead="the libraries no longer use this extension; bf16 on a CPU works without it",
+    )
+    fp16_opt_level: Text = refused("O1", "Apex optimisation level.", instead="Apex is gone; write fp16 or bf16")
+    half_precision_backend: PrecisionBackend = translated(
+        "auto", "Backend of mixed precision: auto/cuda_amp/cpu_amp/apex.", to=""
+    )
+    tpu_num_cores: Integer | None = refused(
+        None, "TPU cores for the launcher.", instead="the TPU launcher sets it, not the training step; remove it"
+    )
+    tpu_metrics_debug: Flag = translated(False, "Print TPU metrics.", to="debug")
+    past_index: Integer = refused(
+        -1, "Index of the cached hidden state in the outputs.", instead="an embedding model keeps no past; remove it"
+    )
+    fsdp_min_num_params: Integer = translated(0, "Size from which FSDP wraps a layer.", to="fsdp_config.min_num_params")
+    fsdp_transformer_layer_cls_to_wrap: Text | None = translated(
+        None, "Layer class that FSDP wraps.", to="fsdp_config.transformer_layer_cls_to_wrap"
+    )
+    adafactor: Flag = translated(False, "Use the optimizer Adafactor.", to="optim: adafactor")
+    group_by_length: Flag = implemented(False, "Batch rows of similar length together.", by="the samplers")
+    use_legacy_prediction_loop: Flag = refused(
+        False, "Use the old evaluation loop.", instead="the old loop is gone; remove it"
+    )
+    include_inputs_for_metrics: Flag = refused(
+        False,
+        "Give model inputs to compute_metrics.",
+        instead="it feeds compute_metrics, which this trainer does not call; write an evaluator",
+    )
+    fp16_backend: PrecisionBackend = translated("auto", "Older name of half_precision_backend.", to="")
+    push_to_hub_model_id: Text | None = translated(None, "Repository name without its owner.", to="hub_model_id")
+    push_to_hub_organization: Text | None = translated(None, "Owner of the repository.", to="hub_model_id")
+    push_to_hub_token: Secret | None = environment(None, "Access token.", by="HF_TOKEN")
+    mp_parameters: Text = refused(
+        "", "SageMaker launcher string.", instead="the SageMaker launcher sets it, not the training step; remove it"
+    )
+    torchdynamo: Text | None = translated(None, "Older name of torch_compile_backend.", to="torch_compile_backend")
+    ray_scope: Text | None = refused(
+        "last",
+        "Scope of Ray Tune best trial.",
+        instead="it belongs to a search over hyperparameters, which a step does not run; remove it",
+    )
+    dispatch_batches: Flag | None = translated(
+        None, "Only the main process iterates and sends batches.", to="accelerator_config.dispatch_batches"
+    )
+    split_batches: Flag | None = translated(
+        False, "Split each batch over the processes.", to="accelerator_config.split_batches"
+    )
+    include_tokens_per_second: Flag = implemented(False, "Log training tokens per second.", by="the trainer")
+
+
+class Arguments(
+    Legacy, Hub, Tracking, Logging, Saving, Evaluation, Compile, Distributed, Hardware, Precision, Optimizer, Data,
+    Batch, Schedule, Output,
+):  # fmt: skip
+    """Training arguments by their names in SentenceTransformerTrainingArguments, of either era."""
+
+    # Pydantic takes the fields of the last base first.
+    _is_dump: bool = PrivateAttr(default=False)
+
+    @property
+    def is_dump(self) -> bool:
+        """Whether they were written by a library, which writes every default too."""
+        return self._is_dump
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _of_either_era(cls, raw: Any, handler: ModelWrapValidatorHandler["Arguments"]) -> "Arguments":
+        if isinstance(raw, cls):
+            return raw
+        written = written_arguments(raw, cls)
+        arguments = handler(written.values)
+        arguments._is_dump = written.is_dump
+        return under_todays_names(arguments)
+
+
+GROUPS: tuple[type[Group], ...] = (
+    Output, Schedule, Batch, Data, Optimizer, Precision, Hardware, Distributed, Compile, Evaluation, Saving, Logging,
+    Tracking, Hub, Legacy,
+)  # fmt: skip
+
+CONTRACT: Mapping[str, Contract] = {row.name: row for row in contracts_of(GROUPS, Legacy)}
+"""Each argument's row, by name."""

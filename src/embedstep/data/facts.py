@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Split = Literal["train", "eval"]
+Split = Literal["train", "eval", "test"]
 ColumnKind = Literal["text", "texts", "integer", "number", "numbers"]
 
 

@@ -173,14 +173,12 @@ def _nearest(given: Any, detail: Mapping[str, Any]) -> str:
 def _unknown(name: str, path: Sequence[str | int]) -> str:
     """Name the nearest known key of the section that an unknown key stands in."""
     section = _section_at(path[:-1])
-    if section is Arguments and name in RENAMED:
-        return f"is not an argument of the installed release; write {RENAMED[name]}"
     known = list(section.model_fields) if section else []
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
     near = near or [field for field in known if len(name) > 3 and name in field][:1]
     near = near or difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}" if len(known) < 20 else ""
-    what = "not a training argument of the installed release" if section is Arguments else "not a known key"
+    what = "not a training argument" if section is Arguments else "not a known key"
     return f"is {what}; {hint}" if hint else f"is {what}"
 
 
@@ -200,24 +198,3 @@ def _model_inside(annotation: Any) -> type[BaseModel] | None:
         if (model := _model_inside(part)) is not None:
             return model
     return None
-
-
-RENAMED: Mapping[str, str] = {
-    "evaluation_strategy": "eval_strategy",
-    "per_gpu_train_batch_size": "per_device_train_batch_size",
-    "per_gpu_eval_batch_size": "per_device_eval_batch_size",
-    "no_cuda": "use_cpu",
-    "adafactor": "optim: adafactor",
-    "group_by_length": "nothing: batches are not grouped by length yet",
-    "push_to_hub_model_id": "hub_model_id",
-    "push_to_hub_organization": "hub_model_id: ORGANISATION/NAME",
-    "push_to_hub_token": "no token here, but HF_TOKEN in the environment",
-    "logging_dir": "tracking, which says where the run is recorded",
-    "overwrite_output_dir": "embedstep run --overwrite",
-    "torchdynamo": "torch_compile_backend",
-    "fsdp_min_num_params": "fsdp_config: {min_num_params: ...}",
-    "fsdp_transformer_layer_cls_to_wrap": "fsdp_config: {transformer_layer_cls_to_wrap: ...}",
-    "split_batches": "accelerator_config: {split_batches: ...}",
-    "dispatch_batches": "accelerator_config: {dispatch_batches: ...}",
-}
-"""Arguments of sentence-transformers 3.0 that are gone, and what to write for them today."""

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from embedstep.arguments.ledger import check_arguments
@@ -9,6 +10,8 @@ from embedstep.errors import Problem
 from embedstep.request.schema import TrainRequest
 from embedstep.secrets import holds_secret
 
+LAST_CHECKPOINT = ("true", "last")
+"""Words for the newest checkpoint in the output folder."""
 Rule = Callable[[TrainRequest], Iterator[Problem]]
 _RANGES: Mapping[str, tuple[float, float]] = {
     "per_device_train_batch_size": (1, math.inf),
@@ -49,6 +52,101 @@ def every_eval_dataset_is_used(request: TrainRequest) -> Iterator[Problem]:
         )
 
 
+def test_data_is_for_prediction(request: TrainRequest) -> Iterator[Problem]:
+    """`do_predict` gives the loss on data.test, by the loss of the train dataset of the same name."""
+    asked = request.arguments.do_predict
+    if asked and not request.data.test:
+        yield Problem("arguments.do_predict", "is true, but there is nothing under data.test")
+    if request.data.test and not asked:
+        yield Problem("data.test", "is used by nothing; write arguments.do_predict: true")
+    for name in sorted(request.data.test.keys() - request.data.train.keys()):
+        known = ", ".join(request.data.train)
+        yield Problem(f"data.test.{name}", f"has no loss; give it the name of a train dataset ({known})")
+
+
+def a_run_has_one_name(request: TrainRequest) -> Iterator[Problem]:
+    """The name in the arguments is the older place for the one under `tracking`."""
+    one, other = request.arguments.run_name, request.tracking.run_name
+    if one is not None and other is not None and one != other:
+        yield Problem("arguments.run_name", f"is {one!r}, and tracking.run_name is {other!r}; keep one")
+
+
+def sampling_goes_with_the_sampler(request: TrainRequest) -> Iterator[Problem]:
+    """An order of rows is for the default batch sampler; the others decide on the order themselves."""
+    strategy, sampler = request.arguments.train_sampling_strategy, request.arguments.batch_sampler
+    if strategy != "random" and sampler != "batch_sampler":
+        yield Problem("arguments.train_sampling_strategy", f"is {strategy}, and batch_sampler is {sampler}; keep one")
+
+
+def noise_has_a_place(request: TrainRequest) -> Iterator[Problem]:
+    """NEFTune adds noise to the token embeddings of a transformer."""
+    if request.arguments.neftune_noise_alpha is not None and request.model.static:
+        yield Problem("arguments.neftune_noise_alpha", "needs a transformer, and model.static is a static embedding")
+
+
+def a_checkpoint_is_there(request: TrainRequest) -> Iterator[Problem]:
+    """A checkpoint that is named is a folder with the state of a trainer in it, and with an optimizer."""
+    given = request.arguments.resume_from_checkpoint
+    if given is None or given in LAST_CHECKPOINT:
+        return
+    folder = Path(given).expanduser()
+    if not (folder / "trainer_state.json").is_file():
+        yield Problem("arguments.resume_from_checkpoint", f"{given} is no checkpoint: it holds no trainer_state.json")
+    elif not (folder / "optimizer.pt").is_file():
+        told = (
+            "was saved with save_only_model, so its optimizer and schedule would start anew; train from it as `model`"
+        )
+        yield Problem("arguments.resume_from_checkpoint", f"{given} {told}")
+
+
+def apex_is_gone(request: TrainRequest) -> Iterator[Problem]:
+    """Of the backends of mixed precision, torch's own is left."""
+    for name in ("half_precision_backend", "fp16_backend"):
+        if getattr(request.arguments, name) == "apex":
+            yield Problem(f"arguments.{name}", "is apex, which is gone; leave it out")
+    if request.arguments.optim == "adamw_apex_fused":
+        yield Problem("arguments.optim", "is adamw_apex_fused, which is gone; write adamw_torch_fused")
+
+
+def options_have_a_reader(request: TrainRequest) -> Iterator[Problem]:
+    """Options beside something that does not read them change nothing, in silence."""
+    arguments = request.arguments
+    if arguments.optim_args and arguments.optim.startswith(("adamw_torch", "adamw_hf", "adafactor")):
+        yield Problem("arguments.optim_args", f"is not read by {arguments.optim}; remove it, or choose another optim")
+    if arguments.gradient_checkpointing_kwargs and not (
+        arguments.gradient_checkpointing or arguments.activation_checkpointing
+    ):
+        yield Problem("arguments.gradient_checkpointing_kwargs", "needs gradient_checkpointing: true")
+    if arguments.fsdp_config and not arguments.fsdp and not arguments.is_dump:
+        yield Problem("arguments.fsdp_config", "needs fsdp")
+    if arguments.eval_accumulation_steps == 0:
+        yield Problem("arguments.eval_accumulation_steps", "must be 1 or more, not 0")
+    if arguments.dispatch_batches and request.launch.processes_per_node not in (1, "auto"):
+        told = "sends texts from one process to the others, which the libraries cannot; remove it"
+        yield Problem("arguments.dispatch_batches", told)
+
+
+def machines_and_packages_are_there(request: TrainRequest) -> Iterator[Problem]:
+    """What belongs to a device or a package that a step does not have."""
+    arguments = request.arguments
+    if "tpu_metrics_debug" in arguments.debug:
+        yield Problem("arguments.debug", "tpu_metrics_debug needs a TPU; remove it")
+    if arguments.use_mps_device:
+        yield Problem("arguments.use_mps_device", "there is no MPS device on this machine; remove it")
+    if arguments.deepspeed is not None:
+        yield Problem("arguments.deepspeed", "DeepSpeed is not part of the train extra; remove it")
+    for name in ("project", "trackio_space_id", "trackio_bucket_id", "trackio_static_space_id"):
+        if name in arguments.model_fields_set and not arguments.is_dump:
+            yield Problem(f"arguments.{name}", "belongs to trackio, which is not part of the train extra; remove it")
+
+
+def columns_are_chosen(request: TrainRequest) -> Iterator[Problem]:
+    """Columns are read by role alone, so there is nothing that `false` could keep."""
+    if not request.arguments.remove_unused_columns:
+        told = "is false, but columns are chosen by their roles; name the column under data.*.columns"
+        yield Problem("arguments.remove_unused_columns", told)
+
+
 def evaluators_are_distinct(request: TrainRequest) -> Iterator[Problem]:
     """Evaluators of one name would write the same metrics; each is built from an eval dataset that is there."""
     seen = set()
@@ -67,11 +165,12 @@ def evaluation_has_a_strategy(request: TrainRequest) -> Iterator[Problem]:
     """Data to evaluate with and a strategy to evaluate by belong together."""
     arguments = request.arguments
     asked = "eval_strategy" in arguments.model_fields_set
-    if request.data.eval and asked and arguments.eval_strategy == "no" and not arguments.eval_on_start:
+    is_used = arguments.eval_on_start or arguments.do_eval
+    if request.data.eval and asked and arguments.eval_strategy == "no" and not is_used:
         yield Problem(
             "arguments.eval_strategy", "is no, so data.eval is never used; write epoch or steps, or remove data.eval"
         )
-    if not request.data.eval and arguments.do_eval:
+    if not request.data.eval and arguments.do_eval and not arguments.is_dump:
         yield Problem("arguments.do_eval", "is true, but there is nothing under data.eval")
     if not request.data.eval and arguments.eval_on_start:
         yield Problem("arguments.eval_on_start", "is true, but there is nothing under data.eval")
@@ -90,9 +189,7 @@ def numbers_are_in_range(request: TrainRequest) -> Iterator[Problem]:
             yield Problem(f"arguments.{name}", f"must be {least:g} or more, not {value:g}")
         if value > most:
             yield Problem(f"arguments.{name}", f"must be {most:,} or less, not {value:g}")
-    if arguments.max_steps == 0:
-        yield Problem("arguments.max_steps", "0 would train one step; write -1 to train by epochs")
-    if arguments.max_steps < 0 and arguments.num_train_epochs <= 0:
+    if arguments.max_steps <= 0 and arguments.num_train_epochs <= 0:
         yield Problem("arguments.num_train_epochs", f"must be more than 0, not {arguments.num_train_epochs:g}")
     for name in ("logging_steps", "eval_steps", "save_steps"):
         value = getattr(arguments, name)
@@ -102,18 +199,12 @@ def numbers_are_in_range(request: TrainRequest) -> Iterator[Problem]:
         yield Problem("arguments.logging_steps", "is 0; write logging_strategy: no to log nothing")
 
 
-def warmup_is_one_of_two(request: TrainRequest) -> Iterator[Problem]:
-    """Warm-up is a number of steps or a share; the two together, or a share of the whole, are mistakes."""
+def warmup_is_a_share(request: TrainRequest) -> Iterator[Problem]:
+    """The seed's class refused a ratio outside 0 to 1; beside `warmup_steps` it is ignored, so nobody means both."""
     arguments = request.arguments
-    if arguments.warmup_steps < 0:
-        yield Problem("arguments.warmup_steps", f"must be 0 or more, not {arguments.warmup_steps:g}")
-    if arguments.warmup_ratio is None:
-        return
-    if not 0 <= arguments.warmup_ratio < 1:
-        yield Problem(
-            "arguments.warmup_ratio", f"is a share of all steps from 0 to below 1, not {arguments.warmup_ratio:g}"
-        )
-    if arguments.warmup_ratio and arguments.warmup_steps:
+    if not 0 <= arguments.warmup_ratio <= 1:
+        yield Problem("arguments.warmup_ratio", f"is a share of all steps from 0 to 1, not {arguments.warmup_ratio:g}")
+    elif arguments.warmup_ratio and arguments.warmup_steps > 0 and not arguments.is_dump:
         yield Problem("arguments.warmup_ratio", "and warmup_steps are both given; keep one")
 
 
@@ -169,14 +260,16 @@ def _is_multiple(value: float, of: float) -> bool:
     return round(value * scale) % max(round(of * scale), 1) == 0
 
 
-def tracking_is_by_request(request: TrainRequest) -> Iterator[Problem]:
-    """The trainer's own MLflow callback would open a second run."""
-    given = request.arguments.report_to
-    trackers = [given] if isinstance(given, str) else given or []
+def trackers_are_known(request: TrainRequest) -> Iterator[Problem]:
+    """`all` and `none` stand alone; MLflow is recorded by `tracking`, so there it must be on."""
+    trackers = request.arguments.report_to or []
+    for word in ("all", "none"):
+        if word in trackers and len(trackers) > 1:
+            yield Problem("arguments.report_to", f"{word} stands alone, or is left out of the list")
     for tracker in trackers:
-        if tracker in ("mlflow", "all", "azure_ml"):
+        if tracker in ("mlflow", "azure_ml") and request.tracking.kind == "none":
             yield Problem(
-                "arguments.report_to", f"{tracker} would record twice; write tracking: {{kind: mlflow}} instead"
+                "arguments.report_to", f"names {tracker}, and tracking.kind is none; write tracking.kind: mlflow"
             )
 
 
@@ -210,16 +303,25 @@ def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
 
 
 RULES: Sequence[Rule] = (
+    test_data_is_for_prediction,
+    a_run_has_one_name,
+    sampling_goes_with_the_sampler,
+    noise_has_a_place,
+    a_checkpoint_is_there,
+    apex_is_gone,
+    options_have_a_reader,
+    machines_and_packages_are_there,
+    columns_are_chosen,
     every_dataset_has_a_loss,
     every_eval_dataset_is_used,
     evaluators_are_distinct,
     evaluation_has_a_strategy,
     numbers_are_in_range,
-    warmup_is_one_of_two,
+    warmup_is_a_share,
     precision_is_possible,
     loaders_are_consistent,
     best_model_can_be_found,
-    tracking_is_by_request,
+    trackers_are_known,
     one_node_only,
     nothing_is_secret,
 )

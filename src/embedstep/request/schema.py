@@ -141,6 +141,9 @@ class Data(Section):
     eval: dict[Name, Dataset] = described(
         {}, "Held-out datasets: for the evaluation loss (same name as in train) and for the evaluators."
     )
+    test: dict[Name, Dataset] = described(
+        {}, "Held-out datasets for the loss after the training (same name as in train), with arguments.do_predict."
+    )
     drop_incomplete_rows: Flag = described(
         False, "Leave out rows with an empty or null cell and count them. Without it such rows are refused."
     )
@@ -225,6 +228,18 @@ class TrainRequest(Section):
     )
     launch: Launch = described(Launch(), "How many processes train together.")
     tracking: Tracking = described(Tracking(), "Where the run is recorded.")
+
+    @property
+    def recorded_as(self) -> Tracking:
+        """The tracking section, with the run name of the arguments when it has none of its own."""
+        if self.tracking.run_name is not None or self.arguments.run_name is None:
+            return self.tracking
+        return self.tracking.model_copy(update={"run_name": self.arguments.run_name})
+
+    @property
+    def trains(self) -> bool:
+        """Whether the step trains at all: unless somebody has written `do_train: false`."""
+        return self.arguments.do_train or "do_train" not in self.arguments.model_fields_set
 
     def loss_of(self, dataset: str) -> Loss | None:
         """Return the loss of the train dataset named `dataset`, or None if it has none."""

@@ -1,9 +1,11 @@
 """One rank: `torchrun ... -m embedstep.worker OUTPUT`. Everything it needs lies in the output folder."""
 
+import logging
 import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import NoReturn
 
 from embedstep.output import OutputFolder
 from embedstep.result import write_json
@@ -45,5 +47,17 @@ def _report(output: OutputFolder, world: World, error: Exception) -> int:
     return failure.exit_code
 
 
+def leave(code: int) -> NoReturn:
+    """End this process at once, now that everything is written.
+
+    Taking a process group apart can wait for itself forever: gloo's thread gives back tensors, for which it needs
+    the interpreter's lock, while the interpreter waits for that thread.
+    """
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

@@ -1,10 +1,13 @@
 """The training on one rank, from the prepared data to the verified model. Read `train` from top to bottom."""
 
 import logging
+import os
 import time
 import warnings
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import datasets
@@ -12,16 +15,17 @@ import torch
 import transformers
 from sentence_transformers import (
     SentenceTransformer,
-    SentenceTransformerTrainer,
     SentenceTransformerTrainingArguments,
 )
 from sentence_transformers.base.evaluation import BaseEvaluator, SequentialEvaluator
 from transformers import PrinterCallback, set_seed
+from transformers.trainer_utils import get_last_checkpoint
 
-from embedstep.arguments.ledger import trainer_arguments
+from embedstep.arguments.ledger import differences, trainer_arguments
 from embedstep.errors import OK, CannotStartError, Problem, RefusedError, TrainingFailedError
 from embedstep.output import OutputFolder
-from embedstep.plan import DatasetPlan, Plan, evaluates_loss, plan_from_json
+from embedstep.plan import DatasetPlan, Plan, evaluates_loss, plan_from_json, test_prefix
+from embedstep.request.rules import LAST_CHECKPOINT
 from embedstep.request.schema import Loss, TrainRequest
 from embedstep.result import StepResult, read_json, write_json
 from embedstep.tracking.names import flattened
@@ -30,6 +34,8 @@ from embedstep.worker.evaluators import build_evaluator
 from embedstep.worker.losses import build_loss
 from embedstep.worker.models import build_model
 from embedstep.worker.recording import Recorder
+from embedstep.worker.safetensors import rewrite_as_bin
+from embedstep.worker.trainer import StepTrainer
 from embedstep.worker.verification import TEXTS, embed_fixed_texts, verify
 from embedstep.world import World
 
@@ -50,25 +56,29 @@ def train(output: OutputFolder, world: World) -> None:
     request = TrainRequest.model_validate(read_json(output.request)["request"])
     plan = plan_from_json(read_json(output.plan))
     quiet_other_ranks(world)
+    lend_environment(request)
     require_devices(plan)
     arguments = build_arguments(output, plan)
     require_world(arguments, world)
     set_seed(arguments.seed)
     model = build_model(request.model, fetched=plan.fetched_model, device=str(arguments.device))
-    run = open_run(request.tracking) if world.is_first else NullRun()
+    run = open_run(request.recorded_as) if world.is_first else NullRun()
     recorder = Recorder(output, plan, run)
     try:
         _announce(output, run)
         trainer = build_trainer(request, plan, model, arguments, recorder if world.is_first else None)
         _record_start(run, arguments, request, plan, output)
         clock.lap("start")
-        trainer.train()
+        if plan.train_steps:
+            trainer.train(resume_from_checkpoint=checkpoint_of(request, output))
+            require_planned_steps(request, plan, trainer)
+        measure_at_the_end(request, plan, trainer)
+        require_explained(plan, arguments)
         clock.lap("train")
-        require_planned_steps(plan, trainer.state.global_step, str(request.arguments.batch_sampler))
         # What follows is the first rank's alone, and may take longer than the others' patience in a collective.
         _leave_together()
         if world.is_first:
-            cosine = save_verified(trainer.model, output, trust_remote_code=request.model.trust_remote_code)
+            cosine = save_verified(trainer.model, request, output)
             clock.lap("save")
             _record_end(run, trainer.model, output)
             clock.lap("record")
@@ -98,12 +108,22 @@ class _Clock:
 
 def quiet_other_ranks(world: World) -> None:
     """Let only the first rank speak; from the others come warnings and errors."""
-    # The trainer itself passes accelerate the old name; nobody who reads this warning can do anything about it.
-    warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated", category=FutureWarning)
+    # The libraries use each other's old names; nobody who reads these warnings can do anything about it.
+    for message in ("`broadcast_buffers` is deprecated", ".*`gradient_checkpointing_enable`"):
+        warnings.filterwarnings("ignore", message=message, category=FutureWarning)
     datasets.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
     if not world.is_first:
         logging.getLogger().setLevel(logging.WARNING)
+
+
+def lend_environment(request: TrainRequest) -> None:
+    """Put into this process's environment what the libraries read there and a request says elsewhere."""
+    token = request.arguments.hub_token
+    if token is not None:
+        os.environ["HF_TOKEN"] = os.environ[token.from_env]
+    if request.arguments.logging_dir is not None:
+        os.environ["TENSORBOARD_LOGGING_DIR"] = str(Path(request.arguments.logging_dir).expanduser())
 
 
 def require_devices(plan: Plan) -> None:
@@ -125,7 +145,7 @@ def build_arguments(output: OutputFolder, plan: Plan) -> SentenceTransformerTrai
     """
     try:
         return SentenceTransformerTrainingArguments(
-            output_dir=str(output.checkpoints), **trainer_arguments(plan.ledger)
+            output_dir=str(output.checkpoints), **trainer_arguments(plan.ledger, warmup_steps=plan.warmup_steps)
         )
     except (ValueError, TypeError, KeyError, ImportError) as error:
         raise RefusedError([Problem("arguments", str(error))]) from error
@@ -149,7 +169,7 @@ def build_trainer(
     model: SentenceTransformer,
     arguments: SentenceTransformerTrainingArguments,
     recorder: Recorder | None,
-) -> SentenceTransformerTrainer:
+) -> StepTrainer:
     """Put model, data, losses and evaluators into sentence-transformers' own trainer.
 
     Raises:
@@ -161,7 +181,8 @@ def build_trainer(
     with_loss = {name: rows for name, rows in eval_sets.items() if evaluates_loss(request, name)}
     is_single = len(train_sets) == 1
     try:
-        trainer = SentenceTransformerTrainer(
+        trainer = StepTrainer(
+            save_safetensors=request.arguments.save_safetensors,
             model=model,
             args=arguments,
             train_dataset=_only(train_sets) if is_single else datasets.DatasetDict(train_sets),
@@ -200,21 +221,65 @@ def _columns(rows: datasets.Dataset) -> dict[str, Any]:
     return {name: rows[name][:] for name in rows.column_names}
 
 
-def require_planned_steps(plan: Plan, steps: int, batch_sampler: str) -> None:
+def checkpoint_of(request: TrainRequest, output: OutputFolder) -> str | None:
+    """Return the checkpoint to go on from: the one that is named, or the newest in the output folder, or None.
+
+    Raises:
+        RefusedError: the newest is asked for, and there is none.
+    """
+    given = request.arguments.resume_from_checkpoint
+    if given not in LAST_CHECKPOINT:
+        return given and str(Path(given).expanduser())
+    last = get_last_checkpoint(str(output.checkpoints)) if output.checkpoints.exists() else None
+    if last is None:
+        told = f"is {given}, and there is no checkpoint in {output.checkpoints}"
+        raise RefusedError([Problem("arguments.resume_from_checkpoint", told)])
+    return str(last)
+
+
+def require_planned_steps(request: TrainRequest, plan: Plan, trainer: StepTrainer) -> None:
     """Compare the steps that were made with those that were announced.
 
     The installed no_duplicates and group_by_label samplers announce an upper bound of their batches, so with them fewer
-    steps are no failure; none at all is one.
+    steps are no failure; none at all is one. A smaller batch that `auto_find_batch_size` found makes more.
 
     Raises:
         TrainingFailedError: they differ.
     """
-    is_exact = batch_sampler == "batch_sampler"
+    steps = trainer.state.global_step
+    if trainer.batch_size_found != trainer.args.train_batch_size:
+        return
+    is_exact = request.arguments.batch_sampler == "batch_sampler"
     if steps != plan.train_steps and (is_exact or not 0 < steps < plan.train_steps):
         raise TrainingFailedError(f"the plan announced {plan.train_steps} train steps, and {steps} were made")
 
 
-def save_verified(model: SentenceTransformer, output: OutputFolder, *, trust_remote_code: bool) -> float:
+def measure_at_the_end(request: TrainRequest, plan: Plan, trainer: StepTrainer) -> None:
+    """Evaluate the model that the training ended with, unless that was just done, and take the loss on data.test."""
+    last = next((log["step"] for log in reversed(trainer.state.log_history) if _is_evaluation(log)), None)
+    if plan.train_steps in plan.evaluations and last != trainer.state.global_step:
+        trainer.evaluate()
+    for item in plan.datasets:
+        if item.split == "test":
+            prefix = test_prefix(request, item.name)
+            trainer.log(trainer.predict(_rows(item), metric_key_prefix=prefix).metrics)
+
+
+def _is_evaluation(log: Mapping[str, Any]) -> bool:
+    return any(key.startswith("eval_") for key in log)
+
+
+def require_explained(plan: Plan, arguments: SentenceTransformerTrainingArguments) -> None:
+    """Compare the arguments that the trainer ended up with with the ledger.
+
+    Raises:
+        TrainingFailedError: they differ, and the ledger does not say why.
+    """
+    if unexplained := list(differences(plan.ledger, arguments.to_dict())):
+        raise TrainingFailedError(f"arguments changed behind the ledger: {'; '.join(unexplained)}")
+
+
+def save_verified(model: SentenceTransformer, request: TrainRequest, output: OutputFolder) -> float:
     """Save the model for the launcher to publish, load it from its files alone, and compare.
 
     Returns:
@@ -226,7 +291,10 @@ def save_verified(model: SentenceTransformer, output: OutputFolder, *, trust_rem
     model = model.eval()
     expected = embed_fixed_texts(model)
     model.save_pretrained(str(output.verified_model))
-    return verify(output.verified_model, expected, device=str(model.device), trust_remote_code=trust_remote_code)
+    if not request.arguments.save_safetensors:
+        rewrite_as_bin(output.verified_model)
+    trust = request.model.trust_remote_code
+    return verify(output.verified_model, expected, device=str(model.device), trust_remote_code=trust)
 
 
 def _announce(output: OutputFolder, run: Run) -> None:
@@ -269,7 +337,6 @@ def _result(output: OutputFolder, plan: Plan, run: Run, recorder: Recorder, cosi
 
 
 def _leave_together() -> None:
-    """Wait until every rank has trained to the end, and take the group apart without a warning."""
+    """Wait until every rank has trained to the end. The group is not taken apart: see `leave` in `__main__`."""
     if torch.distributed.is_initialized():
         torch.distributed.barrier()
-        torch.distributed.destroy_process_group()

@@ -1,0 +1,133 @@
+"""The types of argument values, each taking what either era of the libraries wrote for it."""
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from embedstep.request.scalars import CHOICE, PlainData, Text, plain
+
+
+def _mapping(raw: Any) -> Any:
+    """Read a mapping that was written as JSON text, as a command line has to."""
+    value = plain(raw)
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        try:
+            return json.loads(value)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"it starts like a JSON mapping and is not one: {error}") from error
+    return value
+
+
+MappingOrJson = Annotated[dict[str, PlainData], BeforeValidator(_mapping)]
+Prompts = Annotated[dict[str, Text | dict[str, Text]] | Text, BeforeValidator(_mapping)]
+Interval = Annotated[Literal["no", "steps", "epoch"], CHOICE]
+SaveInterval = Annotated[Literal["no", "steps", "epoch", "best"], CHOICE]
+HubStrategy = Literal["end", "every_save", "checkpoint", "all_checkpoints"]
+BatchSamplerName = Literal["batch_sampler", "no_duplicates", "no_duplicates_hashed", "group_by_label"]
+MultiDatasetBatchSamplerName = Literal["round_robin", "proportional"]
+SchedulerName = Literal[
+    "linear",
+    "cosine",
+    "cosine_with_restarts",
+    "polynomial",
+    "constant",
+    "constant_with_warmup",
+    "inverse_sqrt",
+    "reduce_lr_on_plateau",
+    "cosine_with_min_lr",
+    "cosine_warmup_with_min_lr",
+    "warmup_stable_decay",
+    "greedy",
+]
+OptimizerName = Literal[
+    "adamw_torch",
+    "adamw_torch_fused",
+    "adamw_torch_xla",
+    "adamw_torch_npu_fused",
+    "adafactor",
+    "adamw_anyprecision",
+    "adamw_torch_4bit",
+    "adamw_torch_8bit",
+    "ademamix",
+    "sgd",
+    "adagrad",
+    "adamw_bnb_8bit",
+    "adamw_8bit",
+    "ademamix_8bit",
+    "lion_8bit",
+    "lion_32bit",
+    "paged_adamw_32bit",
+    "paged_adamw_8bit",
+    "paged_ademamix_32bit",
+    "paged_ademamix_8bit",
+    "paged_lion_32bit",
+    "paged_lion_8bit",
+    "rmsprop",
+    "rmsprop_bnb",
+    "rmsprop_bnb_8bit",
+    "rmsprop_bnb_32bit",
+    "galore_adamw",
+    "galore_adamw_8bit",
+    "galore_adafactor",
+    "galore_adamw_layerwise",
+    "galore_adamw_8bit_layerwise",
+    "galore_adafactor_layerwise",
+    "lomo",
+    "adalomo",
+    "grokadamw",
+    "schedule_free_radam",
+    "schedule_free_adamw",
+    "schedule_free_sgd",
+    "apollo_adamw",
+    "apollo_adamw_layerwise",
+    "stable_adamw",
+    "adamw_hf",
+    "adamw_apex_fused",
+]
+"""The optimizers of the installed release, and two of the seed's that are gone."""
+
+
+def _token_count(raw: Any) -> Any:
+    """Read the older true and false as the newer words."""
+    value = plain(raw)
+    return {True: "all", False: "no", "true": "all", "false": "no"}.get(value, value) if value != 1 else "all"
+
+
+TokenCount = Annotated[Literal["no", "all", "non_padding"], BeforeValidator(_token_count)]
+SamplingStrategy = Literal["random", "sequential", "group_by_length"]
+PrecisionBackend = Literal["auto", "cuda_amp", "cpu_amp", "apex"]
+LogLevel = Literal["detail", "debug", "info", "warning", "error", "critical", "passive"]
+StartMethod = Literal["fork", "forkserver", "spawn"]
+
+
+def _names(raw: Any) -> Any:
+    """Read one name, several with blanks between them, or a list of names, as a list."""
+    value = plain(raw)
+    if isinstance(value, bool):
+        return ["full_shard", "auto_wrap"] if value else []
+    return value.split() if isinstance(value, str) else value
+
+
+Names = Annotated[list[Text], BeforeValidator(_names, json_schema_input_type=str | list[str])]
+
+
+class FromEnvironment(BaseModel):
+    """Where a secret is: the name of an environment variable, never its value."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    from_env: Annotated[Text, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = Field(
+        description="Name of the environment variable."
+    )
+
+
+def _secret(raw: Any) -> Any:
+    if isinstance(raw, str):
+        raise ValueError(
+            "a secret has no place in a request; write {from_env: HF_TOKEN}, or set HF_TOKEN and leave it out"
+        )
+    return raw
+
+
+Secret = Annotated[FromEnvironment, BeforeValidator(_secret)]

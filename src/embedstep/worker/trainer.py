@@ -1,0 +1,176 @@
+"""The library's trainer, doing what its arguments say also where the installed release ignores or breaks on them."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
+from sentence_transformers.base.sampler import DefaultBatchSampler
+from sentence_transformers.sentence_transformer.modules import Transformer
+from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
+from transformers import TrainerCallback
+from transformers.trainer_pt_utils import LengthGroupedSampler
+
+from embedstep.errors import Problem, RefusedError
+from embedstep.worker.safetensors import rewrite_as_bin
+
+
+class StepTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
+    """A SentenceTransformerTrainer of which these arguments mean what they say, too.
+
+    `auto_find_batch_size`, `data_seed`, `train_sampling_strategy`, `include_num_input_tokens_seen`,
+    `neftune_noise_alpha`, `bf16_full_eval`, `fp16_full_eval`, `dataloader_multiprocessing_context`,
+    `dataloader_in_order`, and the seed's `save_safetensors`. With their defaults nothing differs.
+    """
+
+    _is_for_training = False
+
+    def __init__(self, *, save_safetensors: bool, **options: Any) -> None:
+        self._save_safetensors = save_safetensors
+        super().__init__(**options)
+        self.add_callback(WithoutExtraLastStep())
+
+    @property
+    def batch_size_found(self) -> int:
+        """The batch size on each device that the training has ended with."""
+        return int(self._train_batch_size)
+
+    def train(self, *arguments: Any, **options: Any) -> Any:
+        """Train; while it lasts, the model names its input embeddings, which noise is added to."""
+        if self.args.neftune_noise_alpha is None:
+            return super().train(*arguments, **options)
+        embeddings = _input_embeddings(self.model)
+        self.model.get_input_embeddings = lambda: embeddings
+        try:
+            return super().train(*arguments, **options)
+        finally:
+            del self.model.get_input_embeddings
+
+    def _build_dataloader(self, dataset: Any, batch_size: int, dataset_kind: str) -> DataLoader[Any]:
+        """Build with the batch size that `auto_find_batch_size` is trying, and with the settings of the workers."""
+        self._is_for_training = dataset_kind == "train"
+        size = self._train_batch_size if self._is_for_training else batch_size
+        loader: DataLoader[Any] = super()._build_dataloader(dataset, size, dataset_kind)
+        if self.args.dataloader_num_workers:
+            loader.multiprocessing_context = self.args.dataloader_multiprocessing_context
+            loader.in_order = self.args.dataloader_in_order
+        return loader
+
+    def get_batch_sampler(
+        self, dataset: Dataset, batch_size: int, drop_last: bool, **options: Any
+    ) -> BatchSampler | None:
+        """Draw with `data_seed`, and in the order of `train_sampling_strategy`; evaluations draw as ever."""
+        if not self._is_for_training:
+            return super().get_batch_sampler(dataset, batch_size, drop_last, **options)
+        options |= self._seeding()
+        sampler = self._sampler(dataset, batch_size, options.get("generator"))
+        if sampler is None:
+            return super().get_batch_sampler(dataset, batch_size, drop_last, **options)
+        return DefaultBatchSampler(sampler, batch_size=batch_size, drop_last=drop_last, **options)
+
+    def get_multi_dataset_batch_sampler(self, *arguments: Any, **options: Any) -> BatchSampler:
+        """Choose between datasets with `data_seed`."""
+        return super().get_multi_dataset_batch_sampler(
+            *arguments, **options | (self._seeding() if self._is_for_training else {})
+        )
+
+    def _seeding(self) -> dict[str, Any]:
+        if self.args.data_seed is None:
+            return {}
+        return {"seed": self.args.data_seed, "generator": torch.Generator().manual_seed(self.args.data_seed)}
+
+    def _sampler(self, dataset: Dataset, batch_size: int, generator: torch.Generator | None) -> Any:
+        match self.args.train_sampling_strategy:
+            case "sequential":
+                return SequentialSampler(dataset)
+            case "group_by_length":
+                return LengthGroupedSampler(batch_size, lengths=row_lengths(dataset), generator=generator)
+        return None
+
+    def _track_num_input_tokens(self, inputs: Mapping[str, Any]) -> None:
+        """Count the tokens of every column; the library looks for one column without a prefix and counts none."""
+        counted = self.args.include_num_input_tokens_seen
+        if counted == "no":
+            return
+        tokens = sum(int(_tokens(name, inputs, counted)) for name in inputs if name.endswith("input_ids"))
+        total = torch.tensor(tokens, device=self.args.device, dtype=torch.int64)
+        self.state.num_input_tokens_seen += int(self.accelerator.gather(total).sum().item())
+
+    def evaluation_loop(self, *arguments: Any, **options: Any) -> Any:
+        """Evaluate in the asked precision, also while training, and give the weights back as they were."""
+        if not (self.args.bf16_full_eval or self.args.fp16_full_eval):
+            return super().evaluation_loop(*arguments, **options)
+        with cast_to(self.model, torch.bfloat16 if self.args.bf16_full_eval else torch.float16):
+            return super().evaluation_loop(*arguments, **options)
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        super()._save(output_dir, state_dict)
+        if not self._save_safetensors:
+            rewrite_as_bin(Path(output_dir or self.args.output_dir))
+
+
+class WithoutExtraLastStep(TrainerCallback):  # type: ignore[misc]
+    """Saves and evaluates by steps only where a step is due.
+
+    transformers 5 adds the last step of the training; 4.37 did not, and a checkpoint more would be one that
+    `load_best_model_at_end` or `save_total_limit` counts. The evaluation that follows a training is the step's own.
+    """
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
+        """Take back what the library asks for after the last step."""
+        if state.global_step < state.max_steps:
+            return control
+        if args.eval_strategy == "steps" and not _is_due(state.global_step, state.eval_steps):
+            control.should_evaluate = False
+        if args.save_strategy == "steps" and not _is_due(state.global_step, state.save_steps):
+            control.should_save = False
+        return control
+
+
+def _is_due(step: int, interval: int) -> bool:
+    return interval > 0 and step % interval == 0
+
+
+def row_lengths(dataset: Dataset) -> list[int]:
+    """Return the length of each row: the characters of all its texts. Memory: one column at a time."""
+    lengths = [0] * len(dataset)
+    for name in dataset.column_names:
+        for number, cell in enumerate(dataset[name]):
+            texts = cell if isinstance(cell, list) else [cell]
+            lengths[number] += sum(len(text) for text in texts if isinstance(text, str))
+    return lengths
+
+
+def _tokens(name: str, inputs: Mapping[str, Any], counted: str) -> int:
+    """Return the tokens of one column; a static embedding has no padding, and no mask that tells it."""
+    mask = inputs.get(f"{name.removesuffix('input_ids')}attention_mask")
+    return int(mask.sum()) if counted == "non_padding" and mask is not None else int(inputs[name].numel())
+
+
+def _input_embeddings(model: SentenceTransformer) -> torch.nn.Module:
+    if not isinstance(model[0], Transformer):
+        told = (
+            f"adds noise to the token embeddings of a transformer, and the model starts with {type(model[0]).__name__}"
+        )
+        raise RefusedError([Problem("arguments.neftune_noise_alpha", told)])
+    embeddings: torch.nn.Module = model[0].model.get_input_embeddings()
+    return embeddings
+
+
+@contextmanager
+def cast_to(model: torch.nn.Module, dtype: torch.dtype) -> Iterator[None]:
+    """Hold the model's floating-point weights in another precision, and give back exactly those that were there.
+
+    The library casts in place for good, and a model that is saved afterwards has lost half of its digits.
+    """
+    before = [(tensor, tensor.data) for tensor in (*model.parameters(), *model.buffers()) if tensor.is_floating_point()]
+    for tensor, data in before:
+        tensor.data = data.to(dtype)
+    try:
+        yield
+    finally:
+        for tensor, data in before:
+            tensor.data = data
