@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from embedstep.arguments.listing import arguments_page
 from embedstep.cli import main
 from embedstep.reference import losses_page
 from embedstep.request.schema import TrainRequest
@@ -20,7 +21,7 @@ def schema() -> str:
 
 
 def command_line() -> str:
-    pages = [["--help"], *([verb, "--help"] for verb in ("check", "plan", "run", "schema"))]
+    pages = [["--help"], *([verb, "--help"] for verb in ("check", "plan", "run", "schema", "arguments", "migrate"))]
     return "\n".join(CliRunner().invoke(main, page, prog_name="embedstep").output for page in pages)
 
 
@@ -28,6 +29,7 @@ FILES: dict[str, Callable[[], str]] = {
     "tests/golden/request_schema.json": schema,
     "tests/golden/command_line.txt": command_line,
     "docs/losses.md": losses_page,
+    "docs/arguments.md": arguments_page,
 }
 
 

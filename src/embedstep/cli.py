@@ -42,6 +42,8 @@ def main() -> None:
       embedstep plan request.yaml --set arguments.num_train_epochs=1
       embedstep run request.yaml --output outputs/docs
       embedstep schema > request.schema.json
+      embedstep arguments warmup_ratio
+      embedstep migrate training_args.json -o request.yaml
 
     \b
     Exit codes:
@@ -136,6 +138,61 @@ def schema() -> None:
     from embedstep.request.schema import TrainRequest
 
     click.echo(json.dumps(TrainRequest.model_json_schema(), indent=2))
+
+
+@main.command()
+@click.argument("name", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print the records as JSON.")
+def arguments(name: str | None, as_json: bool) -> None:
+    """Tell what becomes of the training arguments, or of one of them, of either era.
+
+    \b
+    Examples:
+      embedstep arguments
+      embedstep arguments evaluation_strategy
+      embedstep arguments --json | jq '.[] | select(.fate == "refused") | .name'
+    """
+    from embedstep import console
+    from embedstep.arguments.listing import argument_record, argument_records, in_lines
+
+    with _errors_shown("arguments"):
+        found = argument_records() if name is None else argument_record(name)
+        if as_json:
+            click.echo(json.dumps(found, indent=2))
+        elif isinstance(found, dict):
+            click.echo("\n".join(console.aligned(in_lines(found))))
+        else:
+            header = ("argument", "fate", "today", "what")
+            rows = [(row["name"], row["fate"], row["today"], row["description"]) for row in found]
+            click.echo("\n".join(console.aligned([header, *rows])))
+
+
+@main.command()
+@click.argument("old", metavar="OLD")
+@click.option("-o", "--output", "target", type=click.Path(path_type=Path), help="Write the request to this file.")
+def migrate(old: str, target: Path | None) -> None:
+    """Turn older training arguments into a request, and tell what became of each.
+
+    OLD is a dump (to_json_string), a YAML file of arguments, or a Python script that calls
+    SentenceTransformerTrainingArguments(...); the script is read, not run. Model and data are left for you to fill in.
+
+    \b
+    Examples:
+      embedstep migrate training_args.json -o request.yaml
+      embedstep migrate train.py
+    """
+    from embedstep import console
+    from embedstep.migration import migrate_file
+
+    with _errors_shown(old):
+        migrated = migrate_file(old)
+        if target is None:
+            click.echo(migrated.request)
+        else:
+            target.write_text(migrated.request, encoding="utf-8")
+        click.echo("\n".join(console.aligned([("argument", "becomes", ""), *migrated.table])), err=target is None)
+        if migrated.problems:
+            raise RefusedError(migrated.problems)
 
 
 def _read(request: str, overrides: tuple[str, ...]) -> Any:

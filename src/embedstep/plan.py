@@ -230,7 +230,7 @@ def count_warmup_steps(arguments: Arguments, train_steps: int) -> int:
     if arguments.warmup_steps > 0:
         amount = arguments.warmup_steps
         return int(amount) if amount >= 1 else math.ceil(train_steps * amount)
-    return math.ceil(train_steps * arguments.warmup_ratio)
+    return math.ceil(train_steps * (arguments.warmup_ratio or 0))
 
 
 def steps_of(amount: float, train_steps: int) -> int:

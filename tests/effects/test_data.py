@@ -84,7 +84,7 @@ def loader(seen: Proof) -> Any:
 
 def effect_of(seen: Proof, name: str) -> str:
     """What the ledger says that an argument did."""
-    return next(entry["effect"] for entry in seen.plan["ledger"] if entry["name"] == name)
+    return next(str(entry["effect"]) for entry in seen.plan["ledger"] if entry["name"] == name)
 
 
 @pytest.mark.parametrize("name", LOADER)

@@ -1,5 +1,6 @@
 """Evaluation, saving and logging: each argument with another value than its default, and what shows that it counted."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -157,7 +158,12 @@ def test_eval_accumulation_steps(prove: Train, monkeypatch: pytest.MonkeyPatch) 
 
     calls: list[int] = []
     move = EvalLoopContainer.to_cpu_and_numpy
-    monkeypatch.setattr(EvalLoopContainer, "to_cpu_and_numpy", lambda self: (calls.append(1), move(self))[1])
+
+    def counted(self: EvalLoopContainer) -> None:
+        calls.append(1)
+        move(self)
+
+    monkeypatch.setattr(EvalLoopContainer, "to_cpu_and_numpy", counted)
     prove(evaluate=True, eval_accumulation_steps=1)
     often = len(calls)
     calls.clear()
@@ -222,7 +228,6 @@ def test_overwrite_output_dir(prove: Train, tmp_path: Path, evaluated: Callable[
     from embedstep.errors import RefusedError
     from embedstep.request.loading import load_request
     from embedstep.step import run_step
-    from tests.distributed.test_runs import json
 
     first = prove()
     document = evaluated(arguments={"max_steps": 3})

@@ -21,8 +21,9 @@ _PLACEHOLDER = re.compile(r"<[A-Z_]+>")
 _MACHINE_LOG_FOLDER = re.compile(r".*/runs/[A-Z][a-z]{2}\d{2}_\d{2}-\d{2}-\d{2}_.+")
 _OF_THE_MACHINE = {"_n_gpu", "local_rank", "train_batch_size", "eval_batch_size"}
 """What a dump says of the machine that wrote it."""
-_TODAYS_DEFAULTS = {"optim": "adamw_torch_fused", "report_to": "none", "hub_private_repo": None, "fsdp": None}
-"""Defaults of the installed release that differ from the seed's: in its dump they were not chosen."""
+_TODAYS_DEFAULTS = {"optim": "adamw_torch_fused", "hub_private_repo": None, "warmup_ratio": None}
+"""Defaults of the installed release that are not the seed's: in a dump of it they were not chosen."""
+_SEEDS_FSDP = {"min_num_params": 0, "xla": False, "xla_fsdp_grad_ckpt": False}
 _TODAYS_ACCELERATOR: Mapping[str, Any] = {
     "split_batches": False,
     "dispatch_batches": None,
@@ -34,8 +35,11 @@ _TODAYS_ACCELERATOR: Mapping[str, Any] = {
 }
 _FOLLOWING: Mapping[str, Callable[[Any, Mapping[str, Any]], bool]] = {
     "report_to": lambda value, values: True,  # the trackers that were installed where it was written
-    "fsdp_config": lambda value, values: not values.get("fsdp"),
-    "accelerator_config": lambda value, values: value == _TODAYS_ACCELERATOR,
+    "activation_checkpointing": lambda value, values: value is False,
+    "ddp_broadcast_buffers": lambda value, values: value is False,
+    "disable_tqdm": lambda value, values: value is False,
+    "fsdp_config": lambda value, values: value == _SEEDS_FSDP,
+    "accelerator_config": lambda value, values: value.items() <= _TODAYS_ACCELERATOR.items(),
     "eval_steps": lambda value, values: value == values.get("logging_steps"),
     "do_eval": lambda value, values: "no" not in (values.get("evaluation_strategy"), values.get("eval_strategy")),
     "include_num_input_tokens_seen": lambda value, values: value in (False, "no"),
@@ -100,7 +104,7 @@ def _chosen(values: Mapping[str, Any], model: type[BaseModel]) -> Mapping[str, A
     """Return what a dump holds besides defaults, facts of a machine and values that follow from others."""
     chosen = {}
     for name, value in values.items():
-        if name in _OF_THE_MACHINE or (name in model.model_fields and _is_default(name, value, model)):
+        if name in _OF_THE_MACHINE or (name in model.model_fields and _is_default(name, value, values, model)):
             continue
         if name == "logging_dir" and _MACHINE_LOG_FOLDER.fullmatch(str(value)):
             continue
@@ -112,12 +116,13 @@ def _chosen(values: Mapping[str, Any], model: type[BaseModel]) -> Mapping[str, A
     return chosen
 
 
-def _is_default(name: str, value: Any, model: type[BaseModel]) -> bool:
+def _is_default(name: str, value: Any, values: Mapping[str, Any], model: type[BaseModel]) -> bool:
     given, default = plain(value), model.model_fields[name].default
-    if name in _TODAYS_DEFAULTS and given == _TODAYS_DEFAULTS[name]:
+    if "eval_strategy" in values and name in _TODAYS_DEFAULTS and given == _TODAYS_DEFAULTS[name]:
         return True
-    empty: tuple[Any, ...] = (None, "", [], {}, False)
-    return given == default or (given in empty and default in empty and not isinstance(default, bool))
+    if default is None or default in ("", [], {}):
+        return given is None or given in ("", [], {})
+    return bool(given == default) and isinstance(given, bool) == isinstance(default, bool)
 
 
 def _without_enums(value: Any) -> Any:

@@ -58,7 +58,7 @@ class Schedule(Group):
     )
     lr_scheduler_type: SchedulerName = used("linear", "Learning rate schedule name.")
     lr_scheduler_kwargs: MappingOrJson | None = used({}, "Extra keyword arguments of the scheduler factory.")
-    warmup_ratio: Number = translated(0.0, "Warmup as a share of all steps, 0..1.", to="warmup_steps")
+    warmup_ratio: Number | None = translated(0.0, "Warmup as a share of all steps, 0..1.", to="warmup_steps")
     warmup_steps: CountOrShare = used(0, "Number of warmup steps; overrides warmup_ratio.")
 
 

@@ -118,6 +118,16 @@ def _problems(error: ValidationError, document: Document) -> dict[Path, str]:
     return {path: f"{_either(messages)}{document.place_of(path)}" for path, messages in by_path.items()}
 
 
+def problems_of_arguments(error: ValidationError, data: Mapping[str, Any]) -> list[Problem]:
+    """Return what is wrong with arguments that were validated by themselves, with paths as in a request."""
+    nested = {"arguments": dict(data)}
+    found: dict[Path, list[str]] = {}
+    for detail in error.errors(include_url=False):
+        path = tuple(_real_path(("arguments", *detail["loc"]), nested, missing=False))
+        found.setdefault(path, []).append(_message(dict(detail), path))
+    return [Problem(".".join(map(str, path)), _either(list(dict.fromkeys(told)))) for path, told in found.items()]
+
+
 def _either(messages: Sequence[str]) -> str:
     """Join what each member of a union would take, and say once what was given."""
     *others, last = messages

@@ -201,10 +201,10 @@ def numbers_are_in_range(request: TrainRequest) -> Iterator[Problem]:
 
 def warmup_is_a_share(request: TrainRequest) -> Iterator[Problem]:
     """The seed's class refused a ratio outside 0 to 1; beside `warmup_steps` it is ignored, so nobody means both."""
-    arguments = request.arguments
-    if not 0 <= arguments.warmup_ratio <= 1:
-        yield Problem("arguments.warmup_ratio", f"is a share of all steps from 0 to 1, not {arguments.warmup_ratio:g}")
-    elif arguments.warmup_ratio and arguments.warmup_steps > 0 and not arguments.is_dump:
+    arguments, ratio = request.arguments, request.arguments.warmup_ratio or 0
+    if not 0 <= ratio <= 1:
+        yield Problem("arguments.warmup_ratio", f"is a share of all steps from 0 to 1, not {ratio:g}")
+    elif ratio and arguments.warmup_steps > 0 and not arguments.is_dump:
         yield Problem("arguments.warmup_ratio", "and warmup_steps are both given; keep one")
 
 
