@@ -133,7 +133,7 @@ def migrate(found: Mapping[str, Any]) -> Migrated:
 
 
 def _is_written(name: str, arguments: Arguments) -> bool:
-    """Whether an argument stands in the request: an older name gives way to today's, and what happens anyway is left."""
+    """Whether an argument stands in the request: older names give way to today's; what happens anyway is left out."""
     older = OLDER_NAMES.get(name)
     if older is not None:
         return not older(arguments)

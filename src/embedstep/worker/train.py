@@ -79,6 +79,9 @@ def train(output: OutputFolder, world: World) -> None:
         _leave_together()
         if world.is_first:
             cosine = save_verified(trainer.model, request, output)
+            if request.arguments.push_to_hub:
+                # Whatever was pushed on the way: the model that the step ends with, once it is verified.
+                trainer.push_to_hub(blocking=True)
             clock.lap("save")
             _record_end(run, trainer.model, output)
             clock.lap("record")
