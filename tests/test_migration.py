@@ -48,7 +48,7 @@ def test_a_script_is_read_and_never_run(tmp_path: Path) -> None:
     }  # fmt: skip
     rows = [line.split() for line in table.splitlines()]
     assert ["evaluation_strategy", "renamed", "eval_strategy"] in rows
-    assert ["run_name", "moved", "tracking.run_name"] in rows
+    assert ["run_name", "translated", "tracking.run_name"] in rows
     assert ["save_total_limit", "kept"] in rows
 
 

@@ -148,7 +148,7 @@ def _rows(found: Mapping[str, Any], arguments: Arguments, wrong: set[str]) -> It
         elif name not in arguments.model_fields_set:
             yield from () if arguments.is_dump else [(name, "left out", "it is the default")]
         elif row.fate == "translated" and row.today != name:
-            yield name, "renamed" if row.today in CONTRACT else "moved", row.today or "happens anyway"
+            yield name, "renamed" if name in OLDER_NAMES else "translated", row.today or "happens anyway"
         elif row.fate == "implemented":
             yield name, "implemented", row.by
         else:

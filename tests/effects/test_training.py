@@ -123,6 +123,8 @@ def test_auto_find_batch_size(prove: Train, monkeypatch: pytest.MonkeyPatch) -> 
     seen = prove(auto_find_batch_size=True, max_steps=2)
     assert sizes == [8, 7, 6, 5, 5]
     assert seen.trainer.batch_size_found == 5
+    (entry,) = (entry for entry in seen.result.ledger if entry["name"] == "auto_find_batch_size")
+    assert entry["effect"] == "5 rows fit"
 
 
 def test_the_library_alone_never_finds_a_batch_size(prove: Train, monkeypatch: pytest.MonkeyPatch) -> None:

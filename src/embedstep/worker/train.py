@@ -4,8 +4,8 @@ import logging
 import os
 import time
 import warnings
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from sentence_transformers.base.evaluation import BaseEvaluator, SequentialEvalu
 from transformers import PrinterCallback, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
-from embedstep.arguments.ledger import differences, trainer_arguments
+from embedstep.arguments.ledger import LedgerEntry, differences, trainer_arguments
 from embedstep.errors import OK, CannotStartError, Problem, RefusedError, TrainingFailedError
 from embedstep.output import OutputFolder
 from embedstep.plan import DatasetPlan, Plan, evaluates_loss, plan_from_json, test_prefix
@@ -86,6 +86,7 @@ def train(output: OutputFolder, world: World) -> None:
             _record_end(run, trainer.model, output)
             clock.lap("record")
             result = _result(output, plan, run, recorder, cosine, clock)
+            result = replace(result, ledger=tuple(asdict(entry) for entry in final_ledger(plan, trainer)))
             write_json(output.worker_result, result.to_json())
             run.log_files([output.worker_result])
             run.finish("FINISHED")
@@ -321,6 +322,15 @@ def _record_end(run: Run, model: SentenceTransformer, output: OutputFolder) -> N
     run.log_files([output.metrics])
     example = list(TEXTS[:2])
     run.log_model(model, example=example, embeddings=model.encode(example, show_progress_bar=False))
+
+
+def final_ledger(plan: Plan, trainer: StepTrainer) -> Iterator[LedgerEntry]:
+    """Yield the plan's ledger with what only the training could find out."""
+    for entry in plan.ledger:
+        if entry.name == "auto_find_batch_size" and entry.value:
+            yield replace(entry, effect=f"{trainer.batch_size_found} rows fit")
+        else:
+            yield entry
 
 
 def _result(output: OutputFolder, plan: Plan, run: Run, recorder: Recorder, cosine: float, clock: _Clock) -> StepResult:
