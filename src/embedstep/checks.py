@@ -43,6 +43,7 @@ def check_plan(request: TrainRequest, plan: Plan) -> list[Problem]:
     """Return every problem that only shows in the plan: no steps, too few rows, an unknown metric."""
     return [
         *processes_fit(plan),
+        *precision_fits(request, plan),
         *losses_average_gradients(request, plan),
         *there_are_steps(request, plan),
         *evaluation_is_possible(request, plan),
@@ -127,6 +128,13 @@ def processes_fit(plan: Plan) -> Iterator[Problem]:
     if not plan.on_cpu and plan.world_size > plan.gpus:
         visible = f"{plan.gpus} GPU{'s are' if plan.gpus > 1 else ' is'} visible"
         yield Problem("launch.processes_per_node", f"is {plan.world_size}, and {visible}; write auto")
+
+
+def precision_fits(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
+    """Half and shortened precision that a CPU does not have: it would train in full precision, in silence."""
+    for name in ("fp16", "tf32"):
+        if plan.on_cpu and getattr(request.arguments, name):
+            yield Problem(f"arguments.{name}", "is true, and no GPU is used; write bf16, or remove it")
 
 
 def losses_are_known(request: TrainRequest) -> Iterator[Problem]:

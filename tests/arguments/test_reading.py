@@ -113,7 +113,7 @@ class Sampler(Enum):
 
 def test_enums_are_their_values() -> None:
     assert read({"batch_sampler": Sampler.NO_DUPLICATES}).batch_sampler == "no_duplicates"
-    assert read({"fsdp": [Sampler.NO_DUPLICATES]}).fsdp == ["no_duplicates"]
+    assert read({"report_to": [Sampler.NO_DUPLICATES]}).report_to == ["no_duplicates"]
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,8 @@ from embedstep.arguments.reading import written_arguments
 from embedstep.arguments.today import under_todays_names
 from embedstep.arguments.types import (
     BatchSamplerName,
+    DebugOptions,
+    FsdpOptions,
     HubStrategy,
     Interval,
     LogLevel,
@@ -199,7 +201,7 @@ class Distributed(Group):
 
     local_rank: Integer = environment(-1, "Rank given by the old launcher.", by="torchrun")
     ddp_backend: Text | None = environment(None, "torch.distributed backend.", by="the launch: several processes")
-    fsdp: Names = translated([], "Fully sharded data parallel options.", to="fsdp, fsdp_config")
+    fsdp: FsdpOptions = translated([], "Fully sharded data parallel options.", to="fsdp, fsdp_config")
     fsdp_config: MappingOrJson | Text | None = used(None, "FSDP settings: mapping, JSON string or file.")
     deepspeed: MappingOrJson | Text | None = environment(
         None, "DeepSpeed configuration file or mapping.", by="the package deepspeed"
@@ -309,7 +311,7 @@ class Logging(Group):
     logging_first_step: Flag = used(False, "Also log step 1.")
     logging_steps: CountOrShare = used(500, "Steps between logs; <1 = share of all steps.")
     logging_nan_inf_filter: Flag = used(True, "Hide nan/inf losses from the log.")
-    debug: Names = used([], "Debug features: underflow_overflow, tpu_metrics_debug.")
+    debug: DebugOptions = used([], "Debug features: underflow_overflow, tpu_metrics_debug.")
     disable_tqdm: Flag | None = used(None, "Hide the trainer's own progress bars.")
     skip_memory_metrics: Flag = used(True, "Leave memory numbers out of the metrics.")
     include_num_input_tokens_seen: TokenCount = implemented(

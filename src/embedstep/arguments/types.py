@@ -105,11 +105,19 @@ def _names(raw: Any) -> Any:
     """Read one name, several with blanks between them, or a list of names, as a list."""
     value = plain(raw)
     if isinstance(value, bool):
-        return ["full_shard", "auto_wrap"] if value else []
+        return ["full_shard"] if value else []
     return value.split() if isinstance(value, str) else value
 
 
-Names = Annotated[list[Text], BeforeValidator(_names, json_schema_input_type=str | list[str])]
+_WORDS = BeforeValidator(_names, json_schema_input_type=str | list[str])
+Names = Annotated[list[Text], _WORDS]
+DebugOptions = Annotated[list[Literal["underflow_overflow", "tpu_metrics_debug"]], _WORDS]
+FsdpOptions = Annotated[
+    list[
+        Literal["full_shard", "shard_grad_op", "no_shard", "hybrid_shard", "hybrid_shard_zero2", "offload", "auto_wrap"]
+    ],
+    _WORDS,
+]
 
 
 class FromEnvironment(BaseModel):

@@ -126,6 +126,18 @@ def options_have_a_reader(request: TrainRequest) -> Iterator[Problem]:
         yield Problem("arguments.dispatch_batches", told)
 
 
+def sharding_is_possible(request: TrainRequest) -> Iterator[Problem]:
+    """The seed's class refused these words together (transformers 4.37.2, training_args.py)."""
+    arguments, words = request.arguments, set(request.arguments.fsdp)
+    if words == {"offload"}:
+        yield Problem("arguments.fsdp", "is offload alone; write it beside full_shard or shard_grad_op")
+    if {"full_shard", "shard_grad_op"} <= words:
+        yield Problem("arguments.fsdp", "holds full_shard and shard_grad_op; keep one")
+    if arguments.fsdp_min_num_params and arguments.fsdp_transformer_layer_cls_to_wrap:
+        told = "and fsdp_transformer_layer_cls_to_wrap exclude each other; keep one"
+        yield Problem("arguments.fsdp_min_num_params", told)
+
+
 def machines_and_packages_are_there(request: TrainRequest) -> Iterator[Problem]:
     """What belongs to a device or a package that a step does not have."""
     arguments = request.arguments
@@ -176,6 +188,8 @@ def evaluation_has_a_strategy(request: TrainRequest) -> Iterator[Problem]:
         yield Problem("arguments.eval_on_start", "is true, but there is nothing under data.eval")
     if arguments.eval_strategy == "steps" and not arguments.eval_steps and not arguments.logging_steps:
         yield Problem("arguments.eval_steps", "is missing: eval_strategy is steps, and logging_steps is 0")
+    if arguments.lr_scheduler_type in ("reduce_lr_on_plateau", "greedy") and not request.data.eval:
+        yield Problem("arguments.lr_scheduler_type", f"is {arguments.lr_scheduler_type}, which needs evaluations")
     if not request.data.eval and arguments.eval_strategy != "no":
         yield Problem("arguments.eval_strategy", f"is {arguments.eval_strategy}, but there is nothing under data.eval")
 
@@ -310,6 +324,7 @@ RULES: Sequence[Rule] = (
     a_checkpoint_is_there,
     apex_is_gone,
     options_have_a_reader,
+    sharding_is_possible,
     machines_and_packages_are_there,
     columns_are_chosen,
     every_dataset_has_a_loss,
