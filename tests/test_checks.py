@@ -549,3 +549,14 @@ def test_a_password_in_the_environment_s_tracking_address_is_refused(
         check_machine(request, plan, tmp_path)
     assert "MLFLOW_TRACKING_URI: holds a password" in str(caught.value)
     assert "planted" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["fp16", "tf32"])
+def test_a_precision_that_only_a_gpu_has_is_refused_without_one(name: str) -> None:
+    asked = request(arguments={name: True})
+    on_cpu = build_plan(asked, [facts()], gpus=0, processes=1)
+    assert [str(problem) for problem in check_plan(asked, on_cpu)] == [
+        f"arguments.{name}: is true, and no GPU is used; write bf16, or remove it"
+    ]
+    on_gpu = build_plan(asked, [facts()], gpus=1, processes=1)
+    assert check_plan(asked, on_gpu) == []

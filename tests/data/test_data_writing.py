@@ -67,8 +67,8 @@ def test_a_refusal_leaves_an_earlier_file_as_it_was(refusal: Refusal) -> None:
 
 
 def test_a_full_disk_stops_the_start_and_leaves_nothing(read: Read, limit_files: Callable[[int], None]) -> None:
-    limit_files(1 << 16)
-    pq.write_table(pa.table({"q": ["the same text compresses well"] * 10_000}), "a.parquet")
+    limit_files(1 << 20)
+    pq.write_table(pa.table({"q": ["the same text compresses well"] * 60_000}), "a.parquet")
     with pytest.raises(CannotStartError, match=r"^the rows cannot be written to cache/train/docs\.arrow: "):
         read("a.parquet", anchor="q", write_to=TARGET)
     assert list(TARGET.parent.iterdir()) == []

@@ -446,7 +446,11 @@ class Arguments(
         written = written_arguments(raw, cls)
         arguments = handler(written.values)
         arguments._is_dump = written.is_dump
-        return under_todays_names(arguments)
+        # Filled in here rather than in a copy, which `Arguments(...)` would not give back.
+        todays = under_todays_names(arguments)
+        arguments.__dict__.update(todays.__dict__)
+        arguments.__pydantic_fields_set__.update(todays.model_fields_set)
+        return arguments
 
 
 GROUPS: tuple[type[Group], ...] = (
