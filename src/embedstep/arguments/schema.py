@@ -23,6 +23,7 @@ from embedstep.arguments.types import (
     HubStrategy,
     Interval,
     LogLevel,
+    MappingOrFile,
     MappingOrJson,
     MultiDatasetBatchSamplerName,
     Names,
@@ -202,8 +203,8 @@ class Distributed(Group):
     local_rank: Integer = environment(-1, "Rank given by the old launcher.", by="torchrun")
     ddp_backend: Text | None = environment(None, "torch.distributed backend.", by="the launch: several processes")
     fsdp: FsdpOptions = translated([], "Fully sharded data parallel options.", to="fsdp, fsdp_config")
-    fsdp_config: MappingOrJson | Text | None = used(None, "FSDP settings: mapping, JSON string or file.")
-    deepspeed: MappingOrJson | Text | None = environment(
+    fsdp_config: MappingOrFile | None = used(None, "FSDP settings: mapping, JSON string or file.")
+    deepspeed: MappingOrFile | None = environment(
         None, "DeepSpeed configuration file or mapping.", by="the package deepspeed"
     )
     ddp_find_unused_parameters: Flag | None = used(None, "DDP find_unused_parameters.")

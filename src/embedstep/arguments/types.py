@@ -20,6 +20,7 @@ def _mapping(raw: Any) -> Any:
 
 
 MappingOrJson = Annotated[dict[str, PlainData], BeforeValidator(_mapping)]
+MappingOrFile = Annotated[dict[str, PlainData] | Text, BeforeValidator(_mapping)]
 Prompts = Annotated[dict[str, Text | dict[str, Text]] | Text, BeforeValidator(_mapping)]
 Interval = Annotated[Literal["no", "steps", "epoch"], CHOICE]
 SaveInterval = Annotated[Literal["no", "steps", "epoch", "best"], CHOICE]
