@@ -263,7 +263,8 @@ def evaluation_is_possible(request: TrainRequest, plan: Plan) -> Iterator[Proble
 def best_metric_is_known(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
     """A metric that no evaluation produces would end the run at its first evaluation."""
     given = request.arguments.metric_for_best_model
-    if given is None and not request.arguments.load_best_model_at_end:
+    goes_by_it = request.arguments.lr_scheduler_type == "reduce_lr_on_plateau"
+    if given is None and not goes_by_it and not request.arguments.load_best_model_at_end:
         return
     name = given or "loss"
     if f"eval_{name.removeprefix('eval_')}" in plan.metrics:

@@ -44,6 +44,8 @@ MEANINGLESS = [
     (arguments(eval_accumulation_steps=0), "arguments.eval_accumulation_steps: must be 1 or more, not 0"),
     ({"launch": {"processes_per_node": 2}, **arguments(dispatch_batches=True)},
      "arguments.dispatch_batches: sends texts from one process to the others, which the libraries cannot; remove it"),
+    (arguments(fsdp="full_shard", fsdp_config="fsdp.json"),
+     "arguments.fsdp_config: is the name of a file; write the mapping that is in it"),
     (arguments(fsdp="offload"), "arguments.fsdp: is offload alone; write it beside full_shard or shard_grad_op"),
     (arguments(fsdp="full_shard shard_grad_op"),
      "arguments.fsdp: holds full_shard and shard_grad_op; keep one"),

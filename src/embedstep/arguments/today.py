@@ -68,7 +68,9 @@ def _push_to_hub_token(given: "Arguments") -> Mapping[str, Any]:
 
 
 def _tpu_metrics_debug(given: "Arguments") -> Mapping[str, Any]:
-    return {"debug": [*given.debug, "tpu_metrics_debug"]} if given.tpu_metrics_debug else {}
+    if not given.tpu_metrics_debug or "tpu_metrics_debug" in given.debug:
+        return {}
+    return {"debug": [*given.debug, "tpu_metrics_debug"]}
 
 
 def _dispatch_batches(given: "Arguments") -> Mapping[str, Any]:
@@ -165,6 +167,9 @@ def todays_values(given: "Arguments") -> Iterator[tuple[str, Any, str]]:
     if given.optim in ("adamw_hf", "adamw_torch") and given.optim != "adamw_torch":
         yield "optim", "adamw_torch", "adamw_hf is gone; this is the same algorithm in torch"
     metric = given.metric_for_best_model
+    if metric is None and given.lr_scheduler_type == "reduce_lr_on_plateau":
+        metric = "loss"
+        yield "metric_for_best_model", metric, "reduce_lr_on_plateau goes by it; the loss when none is given"
     if given.greater_is_better is None and (metric or given.load_best_model_at_end):
         is_greater = (metric or "loss") not in ("loss", "eval_loss")
         yield "greater_is_better", is_greater, "by the seed's rule: greater, unless the metric is loss or eval_loss"

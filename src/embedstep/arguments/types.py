@@ -105,9 +105,15 @@ StartMethod = Literal["fork", "forkserver", "spawn"]
 def _names(raw: Any) -> Any:
     """Read one name, several with blanks between them, or a list of names, as a list."""
     value = plain(raw)
+    return value.split() if isinstance(value, str) else value
+
+
+def _fsdp_words(raw: Any) -> Any:
+    """Read the seed's true and false too; true meant full_shard (transformers 4.37.2, training_args.py)."""
+    value = plain(raw)
     if isinstance(value, bool):
         return ["full_shard"] if value else []
-    return value.split() if isinstance(value, str) else value
+    return _names(value)
 
 
 _WORDS = BeforeValidator(_names, json_schema_input_type=str | list[str])
@@ -117,7 +123,7 @@ FsdpOptions = Annotated[
     list[
         Literal["full_shard", "shard_grad_op", "no_shard", "hybrid_shard", "hybrid_shard_zero2", "offload", "auto_wrap"]
     ],
-    _WORDS,
+    BeforeValidator(_fsdp_words, json_schema_input_type=str | list[str] | bool),
 ]
 
 

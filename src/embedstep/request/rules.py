@@ -129,6 +129,8 @@ def options_have_a_reader(request: TrainRequest) -> Iterator[Problem]:
 def sharding_is_possible(request: TrainRequest) -> Iterator[Problem]:
     """The seed's class refused these words together (transformers 4.37.2, training_args.py)."""
     arguments, words = request.arguments, set(request.arguments.fsdp)
+    if isinstance(arguments.fsdp_config, str):
+        yield Problem("arguments.fsdp_config", "is the name of a file; write the mapping that is in it")
     if words == {"offload"}:
         yield Problem("arguments.fsdp", "is offload alone; write it beside full_shard or shard_grad_op")
     if {"full_shard", "shard_grad_op"} <= words:
