@@ -257,7 +257,7 @@ def test_a_saved_model_that_differs_fails(
 
 
 def test_a_combination_that_the_installed_class_refuses_is_exit_2(train_here: Train, request_of: Build) -> None:
-    result = train_here(request_of(arguments={"lr_scheduler_type": "reduce_lr_on_plateau"}))
+    result = train_here(request_of(arguments={"torch_empty_cache_steps": 0}))
     assert result.exit_code == REFUSED
     assert result.failure is not None
     assert result.failure.traceback == ()

@@ -34,9 +34,8 @@ from embedstep.worker.evaluators import build_evaluator
 from embedstep.worker.losses import build_loss
 from embedstep.worker.models import build_model
 from embedstep.worker.recording import Recorder
-from embedstep.worker.safetensors import rewrite_as_bin
 from embedstep.worker.trainer import StepTrainer
-from embedstep.worker.verification import TEXTS, embed_fixed_texts, verify
+from embedstep.worker.verification import TEXTS, save_verified
 from embedstep.world import World
 
 _LIBRARIES = ("sentence-transformers", "transformers", "accelerate", "datasets", "torch", "numpy", "embedstep")
@@ -281,24 +280,6 @@ def require_explained(plan: Plan, arguments: SentenceTransformerTrainingArgument
     """
     if unexplained := list(differences(plan.ledger, arguments.to_dict())):
         raise TrainingFailedError(f"arguments changed behind the ledger: {'; '.join(unexplained)}")
-
-
-def save_verified(model: SentenceTransformer, request: TrainRequest, output: OutputFolder) -> float:
-    """Save the model for the launcher to publish, load it from its files alone, and compare.
-
-    Returns:
-        The smallest cosine between the embeddings of fixed texts before and after.
-
-    Raises:
-        TrainingFailedError: the loaded model gives other embeddings.
-    """
-    model = model.eval()
-    expected = embed_fixed_texts(model)
-    model.save_pretrained(str(output.verified_model))
-    if not request.arguments.save_safetensors:
-        rewrite_as_bin(output.verified_model)
-    trust = request.model.trust_remote_code
-    return verify(output.verified_model, expected, device=str(model.device), trust_remote_code=trust)
 
 
 def _announce(output: OutputFolder, run: Run) -> None:

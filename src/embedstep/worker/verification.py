@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from embedstep.errors import TrainingFailedError
+from embedstep.output import OutputFolder
+from embedstep.request.schema import TrainRequest
+from embedstep.worker.safetensors import rewrite_as_bin
 
 TEXTS = (
     "open a file and read its lines",
@@ -58,3 +61,21 @@ def verify(folder: Path, expected: NDArray[np.float64], *, device: str, trust_re
             f"and {SMALLEST_COSINE} is needed"
         )
     return cosine
+
+
+def save_verified(model: SentenceTransformer, request: TrainRequest, output: OutputFolder) -> float:
+    """Save the model for the launcher to publish, load it from its files alone, and compare.
+
+    Returns:
+        The smallest cosine between the embeddings of fixed texts before and after.
+
+    Raises:
+        TrainingFailedError: the loaded model gives other embeddings.
+    """
+    model = model.eval()
+    expected = embed_fixed_texts(model)
+    model.save_pretrained(str(output.verified_model))
+    if not request.arguments.save_safetensors:
+        rewrite_as_bin(output.verified_model)
+    trust = request.model.trust_remote_code
+    return verify(output.verified_model, expected, device=str(model.device), trust_remote_code=trust)
