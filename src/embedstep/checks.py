@@ -140,7 +140,7 @@ def precision_fits(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
 def losses_are_known(request: TrainRequest) -> Iterator[Problem]:
     """Each loss has a known name and options that it takes."""
     for name, loss in request.loss.items():
-        yield from check_loss(loss, None, "loss" if name == "*" else f"loss.{name}")
+        yield from check_loss(loss, None, _place_of(name))
 
 
 def evaluators_are_known(request: TrainRequest) -> Iterator[Problem]:
@@ -149,20 +149,24 @@ def evaluators_are_known(request: TrainRequest) -> Iterator[Problem]:
         yield from check_evaluator(evaluator, None, f"evaluators.{index}")
 
 
+def _place_of(name: str) -> str:
+    """Where a loss stands in the request: `*` is the one for every dataset."""
+    return "loss" if name == "*" else f"loss.{name}"
+
+
 def losses_fit(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[Problem]:
     """Each loss gets the columns and labels that it needs, in training and in evaluation."""
     for item in facts:
         loss = request.loss_of(item.name)
         if loss is None or (item.split == "eval" and not evaluates_loss(request, item.name)):
             continue
-        place = "loss" if "*" in request.loss else f"loss.{item.name}"
-        yield from check_loss(loss, item, place)
+        yield from check_loss(loss, item, _place_of("*" if "*" in request.loss else item.name))
 
 
 def losses_fit_the_model(request: TrainRequest) -> Iterator[Problem]:
     """Some losses need a transformer, and a guide model has to be on this machine: no rank asks the hub."""
     for name, loss in request.loss.items():
-        place = "loss" if name == "*" else f"loss.{name}"
+        place = _place_of(name)
         kind = innermost(loss)
         if kind is not None and kind.needs_transformer and request.model.static:
             yield Problem(place, f"{kind.name} needs a transformer, and model.static is a static embedding")
@@ -176,7 +180,7 @@ def losses_fit_the_model(request: TrainRequest) -> Iterator[Problem]:
 def losses_average_gradients(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
     """A loss that the installed trainer does not wrap would train another model in each process."""
     for name, loss in request.loss.items():
-        yield from check_processes(loss, plan.world_size, "loss" if name == "*" else f"loss.{name}")
+        yield from check_processes(loss, plan.world_size, _place_of(name))
 
 
 def evaluators_fit(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[Problem]:

@@ -31,10 +31,14 @@ def failure_of(error: EmbedstepError) -> Failure:
         kind=type(error).__name__,
         message=redact(str(error), os.environ),
         exit_code=error.exit_code,
-        problems=tuple(redact(str(problem), os.environ) for problem in error.problems)
-        if isinstance(error, RefusedError)
-        else (),
+        problems=problems_told(error),
     )
+
+
+def problems_told(error: BaseException) -> tuple[str, ...]:
+    """Return the problems of a refusal as they may be written down, without secrets; other errors have none."""
+    problems = error.problems if isinstance(error, RefusedError) else ()
+    return tuple(redact(str(problem), os.environ) for problem in problems)
 
 
 def first_failure(folder: OutputFolder, end: ProcessEnd) -> Failure:

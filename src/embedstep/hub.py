@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from embedstep.data.facts import Split
+from embedstep.data.facts import SPLITS, Split
 from embedstep.errors import OK, CannotStartError, EmbedstepError, RefusedError, StepInterruptedError
 from embedstep.launch.plan import LaunchPlan
 from embedstep.launch.process import run_process
@@ -25,12 +25,9 @@ _HUB_ID = re.compile(r"(?!.*\.(json|safetensors|bin)$)(\w[\w.-]*/)?\w[\w.-]*")
 
 def named_datasets(request: TrainRequest) -> Iterator[tuple[Split, str, Dataset]]:
     """Yield split, name and section of each dataset of the request."""
-    for name, dataset in request.data.train.items():
-        yield "train", name, dataset
-    for name, dataset in request.data.eval.items():
-        yield "eval", name, dataset
-    for name, dataset in request.data.test.items():
-        yield "test", name, dataset
+    for split in SPLITS:
+        for name, dataset in getattr(request.data, split).items():
+            yield split, name, dataset
 
 
 def hub_datasets(request: TrainRequest) -> Iterator[tuple[Split, str, Dataset]]:
@@ -87,7 +84,7 @@ def _failure(folder: Path, code: int) -> EmbedstepError:
 
 def _with_places(request: TrainRequest, found: dict[str, Any]) -> TrainRequest:
     """Return the request with each hub dataset replaced by the folder that it was saved to."""
-    data = {
+    data: dict[str, Any] = {
         split: {
             name: dataset.model_copy(
                 update={
@@ -102,15 +99,15 @@ def _with_places(request: TrainRequest, found: dict[str, Any]) -> TrainRequest:
             else dataset
             for name, dataset in getattr(request.data, split).items()
         }
-        for split in ("train", "eval", "test")
+        for split in SPLITS
     }
     return request.model_copy(update={"data": request.data.model_copy(update=data)})
 
 
 def without_hub_data(request: TrainRequest) -> TrainRequest:
     """Return the request with only those datasets that lie on this machine."""
-    data = {
+    data: dict[str, Any] = {
         split: {name: dataset for name, dataset in getattr(request.data, split).items() if not dataset.hub}
-        for split in ("train", "eval", "test")
+        for split in SPLITS
     }
     return request.model_copy(update={"data": request.data.model_copy(update=data)})

@@ -6,7 +6,7 @@ They come from a dump, from a YAML file, or from the call in a script, which is 
 import ast
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,12 +117,10 @@ def migrate(found: Mapping[str, Any]) -> Migrated:
         arguments = Arguments.model_validate(given)
     except ValidationError as error:
         problems += problems_of_arguments(error, given)
-        wrong = {problem.path.partition(".")[2].partition(".")[0] for problem in problems}
-        given = {name: value for name, value in given.items() if name not in wrong}
-        arguments = Arguments.model_validate(given)
-    refused = check_arguments(arguments)
-    problems += refused
-    wrong = {problem.path.removeprefix("arguments.") for problem in problems}
+        wrong = _names_in(problems)
+        arguments = Arguments.model_validate({name: value for name, value in given.items() if name not in wrong})
+    problems += check_arguments(arguments)
+    wrong = _names_in(problems)
     kept = {
         name: value
         for name, value in arguments.model_dump(mode="json", exclude_unset=True).items()
@@ -130,6 +128,11 @@ def migrate(found: Mapping[str, Any]) -> Migrated:
     }
     table = [*_rows(found, arguments, wrong), *((name, "refused", "") for name in sorted(wrong - found.keys()))]
     return Migrated(request=_request(kept), table=tuple(table), problems=tuple(problems))
+
+
+def _names_in(problems: Sequence[Problem]) -> set[str]:
+    """The arguments that problems speak of: `lr_scheduler_kwargs` for `arguments.lr_scheduler_kwargs.power`."""
+    return {problem.path.split(".")[1] for problem in problems}
 
 
 def _is_written(name: str, arguments: Arguments) -> bool:

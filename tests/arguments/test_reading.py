@@ -178,3 +178,16 @@ def test_text_that_is_no_mapping_is_refused_with_the_way_out() -> None:
 )  # fmt: skip
 def test_older_names_are_today_s(older: dict[str, Any], name: str, value: object) -> None:
     assert getattr(read(older), name) == value
+
+
+ODD: list[Any] = [None, True, 0, -1, 2.5, 10**400, "", "x", "no", [], [[]], {}, {"a": [1]}, [None], ["a", {}]]
+
+
+@pytest.mark.parametrize("name", Arguments.model_fields)
+def test_no_odd_value_of_an_argument_is_more_than_refused(name: str) -> None:
+    for value in ODD:
+        for raw in ({name: value}, {**SEED_ERA["defaults"]["to_dict"], "eval_strategy": "no", name: value}):
+            try:
+                read(raw)
+            except ValidationError as error:
+                assert error.error_count() > 0  # noqa: PT017

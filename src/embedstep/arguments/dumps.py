@@ -13,7 +13,7 @@ from typing import Any
 
 from embedstep.arguments.members import eval_batch_size, train_batch_size
 from embedstep.arguments.schema import Arguments
-from embedstep.arguments.today import OLDER_NAMES
+from embedstep.arguments.today import OLDER_NAMES, greater_is_better
 from embedstep.world import World
 
 SEED_NAMES: tuple[str, ...] = (
@@ -240,7 +240,7 @@ def _best_metric(values: Values, machine: Machine) -> Values:
     metric = "loss" if needed and values["metric_for_best_model"] is None else values["metric_for_best_model"]
     greater = values["greater_is_better"]
     if greater is None and metric is not None:
-        greater = metric not in ("loss", "eval_loss")
+        greater = greater_is_better(metric)
     return {"metric_for_best_model": metric, "greater_is_better": greater}
 
 

@@ -95,8 +95,6 @@ def _set_for_this_run(
         yield "ddp_backend", (None, "there is one process, which meets nobody")
     if has_evaluation and "eval_strategy" not in given and not arguments.is_dump:
         yield "eval_strategy", ("epoch", "there is data to evaluate with and no strategy was given")
-    if arguments.logging_steps < 0:
-        yield "logging_steps", (0, "never: a negative number")
 
 
 def in_force(arguments: Arguments, entries: tuple[LedgerEntry, ...]) -> Arguments:

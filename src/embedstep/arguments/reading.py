@@ -39,7 +39,9 @@ _FOLLOWING: Mapping[str, Callable[[Any, Mapping[str, Any]], bool]] = {
     "ddp_broadcast_buffers": lambda value, values: value is False,
     "disable_tqdm": lambda value, values: value is False,
     "fsdp_config": lambda value, values: value == _SEEDS_FSDP,
-    "accelerator_config": lambda value, values: value.items() <= _TODAYS_ACCELERATOR.items(),
+    "accelerator_config": lambda value, values: (
+        isinstance(value, Mapping) and value.items() <= _TODAYS_ACCELERATOR.items()
+    ),
     "eval_steps": lambda value, values: value == values.get("logging_steps"),
     "do_eval": lambda value, values: "no" not in (values.get("evaluation_strategy"), values.get("eval_strategy")),
     "include_num_input_tokens_seen": lambda value, values: value in (False, "no"),
@@ -89,8 +91,6 @@ def written_arguments(raw: Any, model: type[BaseModel]) -> Written:
 
 
 def _from_json(text: str) -> Any:
-    if text.lstrip().startswith("\x80"):
-        raise ValueError("this is a pickle")
     try:
         return json.loads(text)
     except ValueError:

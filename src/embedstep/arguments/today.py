@@ -68,9 +68,7 @@ def _push_to_hub_token(given: "Arguments") -> Mapping[str, Any]:
 
 
 def _tpu_metrics_debug(given: "Arguments") -> Mapping[str, Any]:
-    if not given.tpu_metrics_debug or "tpu_metrics_debug" in given.debug:
-        return {}
-    return {"debug": [*given.debug, "tpu_metrics_debug"]}
+    return {"debug": [*given.debug, "tpu_metrics_debug"]} if given.tpu_metrics_debug else {}
 
 
 def _dispatch_batches(given: "Arguments") -> Mapping[str, Any]:
@@ -164,15 +162,18 @@ def todays_values(given: "Arguments") -> Iterator[tuple[str, Any, str]]:
         yield "eval_delay", 0, "null means no delay; today's trainer fails on it"
     if given.warmup_steps < 0:
         yield "warmup_steps", 0, "a negative number means to go by warmup_ratio"
-    if given.optim in ("adamw_hf", "adamw_torch") and given.optim != "adamw_torch":
+    if given.optim == "adamw_hf":
         yield "optim", "adamw_torch", "adamw_hf is gone; this is the same algorithm in torch"
     metric = given.metric_for_best_model
     if metric is None and given.lr_scheduler_type == "reduce_lr_on_plateau":
         metric = "loss"
         yield "metric_for_best_model", metric, "reduce_lr_on_plateau goes by it; the loss when none is given"
     if given.greater_is_better is None and (metric or given.load_best_model_at_end):
-        is_greater = (metric or "loss") not in ("loss", "eval_loss")
-        yield "greater_is_better", is_greater, "by the seed's rule: greater, unless the metric is loss or eval_loss"
+        yield (
+            "greater_is_better",
+            greater_is_better(metric or "loss"),
+            "by the seed's rule: greater, unless the metric is loss or eval_loss",
+        )
     if given.fsdp:
         config, reason = fsdp_settings(given)
         yield "fsdp", True, reason
@@ -182,6 +183,11 @@ def todays_values(given: "Arguments") -> Iterator[tuple[str, Any, str]]:
     trackers = [name for name in given.report_to or [] if name not in ("mlflow", "azure_ml", "all", "none")]
     if trackers != (given.report_to or []) or given.report_to is None:
         yield "report_to", trackers or "none", "the run is recorded by `tracking`"
+
+
+def greater_is_better(metric: str) -> bool:
+    """Whether more of a metric is better, by the rule of transformers 4.37.2 (training_args.py)."""
+    return metric not in ("loss", "eval_loss")
 
 
 def fsdp_settings(given: "Arguments") -> tuple[dict[str, Any], str]:

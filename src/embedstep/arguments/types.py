@@ -92,7 +92,7 @@ OptimizerName = Literal[
 def _token_count(raw: Any) -> Any:
     """Read the older true and false as the newer words."""
     value = plain(raw)
-    return {True: "all", False: "no", "true": "all", "false": "no"}.get(value, value) if value != 1 else "all"
+    return "all" if value in (True, "true") else "no" if value in (False, "false") else value
 
 
 TokenCount = Annotated[Literal["no", "all", "non_padding"], BeforeValidator(_token_count)]

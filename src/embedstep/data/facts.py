@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 Split = Literal["train", "eval", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
 ColumnKind = Literal["text", "texts", "integer", "number", "numbers"]
 
 

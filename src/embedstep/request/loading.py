@@ -66,8 +66,7 @@ def load_request(text: str, overrides: Sequence[str] = ()) -> TrainRequest:
         request = TrainRequest.model_validate(document.data)
     except ValidationError as error:
         found = _problems(error, document)
-        problems += [Problem(".".join(map(str, path)), message) for path, message in found.items()]
-        raise RefusedError(problems, _without(document.data, found)) from None
+        raise RefusedError([*problems, *_told(found)], _without(document.data, found)) from None
     if problems:
         raise RefusedError(problems, request)
     return request
@@ -107,25 +106,31 @@ def show(value: Any, name: str = "") -> str:
     return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"
 
 
-def _problems(error: ValidationError, document: Document) -> dict[Path, str]:
-    """One message for each place: the members of a union each complain, and only their sum makes sense."""
+def problems_of_arguments(error: ValidationError, data: Mapping[str, Any]) -> list[Problem]:
+    """Return what is wrong with arguments that were validated by themselves, with paths as in a request."""
+    return _told(_problems(error, Document(data={"arguments": dict(data)}), ("arguments",)))
+
+
+def _told(messages: Mapping[Path, str]) -> list[Problem]:
+    return [Problem(".".join(map(str, path)), message) for path, message in messages.items()]
+
+
+def _problems(error: ValidationError, document: Document, section: Path = ()) -> dict[Path, str]:
+    """One message for each place: the members of a union each complain, and only their sum makes sense.
+
+    Args:
+        error: of the whole document, or of one section of it.
+        document: the whole document.
+        section: where what was validated stands in it.
+    """
     by_path: dict[Path, list[str]] = {}
     for detail in error.errors(include_url=False):
-        path = tuple(_real_path(detail["loc"], document.data, missing=detail["type"] == "missing"))
+        location = (*section, *detail["loc"])
+        path = tuple(_real_path(location, document.data, missing=detail["type"] == "missing"))
         message = _message(dict(detail), path)
         if message not in by_path.setdefault(path, []):
             by_path[path].append(message)
     return {path: f"{_either(messages)}{document.place_of(path)}" for path, messages in by_path.items()}
-
-
-def problems_of_arguments(error: ValidationError, data: Mapping[str, Any]) -> list[Problem]:
-    """Return what is wrong with arguments that were validated by themselves, with paths as in a request."""
-    nested = {"arguments": dict(data)}
-    found: dict[Path, list[str]] = {}
-    for detail in error.errors(include_url=False):
-        path = tuple(_real_path(("arguments", *detail["loc"]), nested, missing=False))
-        found.setdefault(path, []).append(_message(dict(detail), path))
-    return [Problem(".".join(map(str, path)), _either(list(dict.fromkeys(told)))) for path, told in found.items()]
 
 
 def _either(messages: Sequence[str]) -> str:

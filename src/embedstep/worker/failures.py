@@ -4,7 +4,8 @@ import os
 import re
 import traceback
 
-from embedstep.errors import CANNOT_START, FAILED, OUT_OF_MEMORY, EmbedstepError, RefusedError
+from embedstep.errors import CANNOT_START, FAILED, OUT_OF_MEMORY, EmbedstepError
+from embedstep.failures import problems_told
 from embedstep.output import NO_PLACE
 from embedstep.result import Failure
 from embedstep.secrets import redact
@@ -28,9 +29,7 @@ def describe(error: BaseException, rank: int | None) -> Failure:
         message=redact(str(error) or type(error).__name__, os.environ),
         exit_code=_exit_code(error),
         rank=rank,
-        problems=tuple(redact(str(problem), os.environ) for problem in error.problems)
-        if isinstance(error, RefusedError)
-        else (),
+        problems=problems_told(error),
         traceback=tuple(redact(line, os.environ) for line in lines),
     )
 
