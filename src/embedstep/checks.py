@@ -12,7 +12,7 @@ from embedstep.data.roles import roles_of
 from embedstep.errors import CannotStartError, Problem, RefusedError
 from embedstep.evaluators import check_evaluator
 from embedstep.hub import is_on_hub
-from embedstep.losses import check_loss, check_processes, innermost
+from embedstep.losses import LOSSES, check_loss, check_processes, innermost
 from embedstep.plan import Plan, evaluates_loss
 from embedstep.request.rules import check_rules
 from embedstep.request.schema import TrainRequest
@@ -28,6 +28,7 @@ def check_request(request: TrainRequest) -> list[Problem]:
         *losses_are_known(request),
         *evaluators_are_known(request),
         *losses_fit_the_model(request),
+        *labels_can_be_smoothed(request),
         *prompts_name_something(request),
     ]
     return list(dict.fromkeys(problems))
@@ -174,6 +175,18 @@ def losses_fit_the_model(request: TrainRequest) -> Iterator[Problem]:
         if isinstance(guide, str) and not Path(guide).expanduser().is_dir():
             yield Problem(
                 f"{place}.options.guide", f"{guide} is no folder; download the guide model and name its folder"
+            )
+
+
+def labels_can_be_smoothed(request: TrainRequest) -> Iterator[Problem]:
+    """Smoothing changes the target of a cross-entropy over classes, which few losses end in."""
+    factor = request.arguments.label_smoothing_factor
+    for kind in filter(None, map(innermost, request.loss.values())):
+        if factor and kind.cross_entropy is None:
+            able = " or ".join(other.name for other in LOSSES.values() if other.cross_entropy)
+            yield Problem(
+                "arguments.label_smoothing_factor",
+                f"is {factor:g}, and {kind.name} has no classes to smooth; remove it, or train with {able}",
             )
 
 

@@ -89,6 +89,7 @@ class LossKind:
         own_layers: `always`, or the option that turns them on: the loss trains layers of its own, which are in no
             checkpoint and are not averaged between processes.
         classes: option with the number of classes; labels run from 0 to one below it.
+        cross_entropy: attribute that holds its final cross-entropy, where labels can be smoothed.
         rules: checks across options; each returns a message or None.
     """
 
@@ -106,6 +107,7 @@ class LossKind:
     averages_gradients: bool = True
     own_layers: str = ""
     classes: str | None = None
+    cross_entropy: str | None = None
     rules: tuple[Rule, ...] = ()
 
 
@@ -368,6 +370,7 @@ _ROWS = (
         not_under=_NO_DIMENSION_WRAPPER,
         own_layers="always",
         classes="num_labels",
+        cross_entropy="loss_fct",
         rules=(_something_is_concatenated,),
     ),
     LossKind(
@@ -435,6 +438,7 @@ _ROWS = (
         in_batch_negatives=True,
         averages_gradients=False,
         own_layers="always",
+        cross_entropy="cross_entropy_loss",
     ),
     LossKind(
         name="denoising_auto_encoder",

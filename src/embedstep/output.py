@@ -81,7 +81,7 @@ class OutputFolder:
 
     @property
     def ledger(self) -> Path:
-        """The plan's ledger by itself, for the tracker."""
+        """The ledger by itself, for the tracker: as planned, and after the training with what that found out."""
         return self.attempt / "ledger.json"
 
     @property

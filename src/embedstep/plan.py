@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from embedstep.arguments.ledger import LedgerEntry, in_force, ledger
+from embedstep.arguments.ledger import LedgerEntry, in_force, ledger, with_warmup_steps
 from embedstep.arguments.schema import Arguments
 from embedstep.data.facts import DatasetFacts
 from embedstep.evaluators import metric_names
@@ -142,6 +142,7 @@ def build_plan(
     batches = sum(item.batches or 0 for item in train) // processes
     steps_per_epoch = math.ceil(batches / arguments.gradient_accumulation_steps)
     train_steps = count_train_steps(arguments, steps_per_epoch) if request.trains else 0
+    warmup_steps = count_warmup_steps(arguments, train_steps)
     return Plan(
         request_fingerprint=request_fingerprint(request),
         world_size=processes,
@@ -150,12 +151,12 @@ def build_plan(
         steps_per_epoch=steps_per_epoch,
         train_steps=train_steps,
         epochs=round(train_steps / steps_per_epoch, 4) if steps_per_epoch else 0.0,
-        warmup_steps=count_warmup_steps(arguments, train_steps),
+        warmup_steps=warmup_steps,
         evaluations=evaluation_steps(arguments, train_steps, steps_per_epoch),
         checkpoints=checkpoint_steps(arguments, train_steps, steps_per_epoch),
         metrics=planned_metrics(request, similarity),
         datasets=tuple(datasets),
-        ledger=entries,
+        ledger=with_warmup_steps(entries, warmup_steps),
         notes=planned_notes(request, processes),
     )
 

@@ -24,6 +24,7 @@ from embedstep.arguments.types import FromEnvironment
 from embedstep.request.rules import check_rules
 from embedstep.request.schema import TrainRequest
 from embedstep.world import World
+from tests.arguments import test_setters
 
 SEED_ERA = json.loads((Path(__file__).parents[1] / "golden" / "seed_era.json").read_text())
 DEFAULTS: dict[str, Any] = SEED_ERA["defaults"]
@@ -151,6 +152,16 @@ def test_the_differences_are_cases_and_so_few() -> None:
     assert OTHER_VALUES.keys() | REFUSED_HERE.keys() | ACCEPTED_HERE.keys() <= keys
     assert (len(CASES), len(WRITTEN), len(RAISED)) == (263, 219, 44)
     assert refusals(Arguments(output_dir="out")) == []
+
+
+def test_each_difference_stands_in_the_docs_with_its_reason() -> None:
+    page = " ".join((Path(__file__).parents[2] / "docs/arguments.md").read_text().split())
+    told = [reason for _, reason in OTHER_VALUES.values()]
+    reasons = {*told, *REFUSED_HERE.values(), *ACCEPTED_HERE.values(), *test_setters.REFUSED_HERE.values(),
+               *test_setters.OTHER_DUMPS.values()}  # fmt: skip
+    assert {reason for reason in reasons if f": {reason}" not in page} == set()
+    names = {name for case in (*OTHER_VALUES, *REFUSED_HERE, *ACCEPTED_HERE) for name in json.loads(case)}
+    assert {name for name in names if f"`{name}" not in page.partition("case by case")[2]} == set()
 
 
 @pytest.mark.parametrize(

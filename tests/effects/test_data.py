@@ -148,17 +148,6 @@ def test_train_sampling_strategy_sequential(prove: Train, monkeypatch: pytest.Mo
     assert one != order.of(prove)
 
 
-def test_the_library_alone_ignores_the_strategy(prove: Train, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What our implementation is for; when this fails, the library has mended it."""
-    from sentence_transformers import SentenceTransformerTrainer
-
-    from embedstep.worker.trainer import StepTrainer
-
-    monkeypatch.setattr(StepTrainer, "get_batch_sampler", SentenceTransformerTrainer.get_batch_sampler)
-    order = Order(monkeypatch)
-    assert order.of(lambda: prove(train_sampling_strategy="sequential")) == order.of(prove)
-
-
 def test_remove_unused_columns(prove: Train, data_folder: Path) -> None:
     """The source has five more columns, of which the library alone would train on the texts."""
     seen = prove()

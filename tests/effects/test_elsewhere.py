@@ -158,6 +158,32 @@ def test_a_token_is_lent_by_its_variable_and_is_in_no_file(
     assert holding == []
 
 
+@pytest.mark.parametrize("name", ["hub_token", "push_to_hub_token"])
+def test_a_token_in_an_exception_is_told_to_nobody(
+    prove: Train, hub: FakeHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture, name: str,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("MY_TOKEN", "planted-token-of-nobody")
+    monkeypatch.setenv("HF_TOKEN", "")
+
+    def create_repo(repo_id: str, **options: Any) -> Any:
+        raise RuntimeError(f"401 for {os.environ['HF_TOKEN']}")
+
+    monkeypatch.setattr(hub, "create_repo", create_repo)
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    seen = prove(
+        push_to_hub=True, hub_model_id="org/m", **{name: {"from_env": "MY_TOKEN"}}, expect=1,
+        sections={"tracking": {"kind": "mlflow", "uri": uri}},
+    )  # fmt: skip
+    assert seen.result.failure is not None
+    assert seen.result.failure.message == "401 for ***"
+    holding = [path for path in tmp_path.rglob("*") if path.is_file() and b"planted-token" in path.read_bytes()]
+    assert holding == []
+    shown = capfd.readouterr()
+    assert "401 for ***" in shown.err
+    assert "planted-token" not in shown.out + shown.err + caplog.text + repr(seen.result)
+
+
 def test_a_token_whose_variable_is_not_set_cannot_start(prove: Train) -> None:
     seen = prove(hub_token={"from_env": "NO_SUCH_VARIABLE"}, expect=3)
     assert seen.result.failure is not None
@@ -203,8 +229,8 @@ def test_fsdp_in_today_s_words(given: dict[str, Any], fsdp: object, config: dict
 _OF_MEASURING = """do_train do_predict prediction_loss_only eval_accumulation_steps bf16_full_eval fp16_full_eval
     save_safetensors resume_from_checkpoint ignore_data_skip overwrite_output_dir logging_nan_inf_filter
     include_num_input_tokens_seen debug disable_tqdm"""
-_OF_TRAINING = """max_grad_norm gradient_checkpointing_kwargs activation_checkpointing_kwargs auto_find_batch_size
-    neftune_noise_alpha"""
+_OF_TRAINING = """label_smoothing_factor max_grad_norm gradient_checkpointing_kwargs activation_checkpointing_kwargs
+    auto_find_batch_size neftune_noise_alpha"""
 _OF_DATA = """seed data_seed group_by_length train_sampling_strategy remove_unused_columns batch_sampler
     multi_dataset_batch_sampler prompts router_mapping full_determinism bf16 torch_empty_cache_steps run_name"""
 _ON_THE_PLAN = "fsdp fsdp_config fsdp_min_num_params fsdp_transformer_layer_cls_to_wrap torch_compile_mode"

@@ -224,6 +224,17 @@ def test_resume_from_checkpoint_and_ignore_data_skip(prove: Train) -> None:
     assert again.weights() != whole.weights()
 
 
+def test_on_resume_the_intervals_are_those_of_the_request(prove: Train) -> None:
+    """The library alone goes on with the checkpoint's, and warns."""
+    first = prove(max_steps=8, save_strategy="steps", save_steps=4, logging_steps=4)
+    resumed = prove(
+        max_steps=8, save_strategy="steps", save_steps=1, logging_steps=2,
+        resume_from_checkpoint=str(first.output / "checkpoints/checkpoint-4"),
+    )  # fmt: skip
+    assert resumed.steps_with("loss") == [6, 8]
+    assert resumed.checkpoints == [5, 6, 7, 8]
+
+
 def test_overwrite_output_dir(prove: Train, tmp_path: Path, evaluated: Callable[..., dict[str, Any]]) -> None:
     from embedstep.errors import RefusedError
     from embedstep.request.loading import load_request
@@ -252,16 +263,6 @@ def test_include_num_input_tokens_seen(prove: Train, uneven: dict[str, Any], cou
     if counted == "non_padding":
         everything = prove(include_num_input_tokens_seen=True, sections={"data": uneven})
         assert found < everything.trainer.state.num_input_tokens_seen
-
-
-def test_the_library_alone_counts_no_tokens(prove: Train, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What our implementation is for; when this fails, the library has mended it."""
-    from sentence_transformers import SentenceTransformerTrainer
-
-    from embedstep.worker.trainer import StepTrainer
-
-    monkeypatch.setattr(StepTrainer, "_track_num_input_tokens", SentenceTransformerTrainer._track_num_input_tokens)
-    assert prove(include_num_input_tokens_seen="all").trainer.state.num_input_tokens_seen == 0
 
 
 def test_debug_underflow_overflow(prove: Train) -> None:

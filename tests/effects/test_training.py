@@ -5,6 +5,7 @@ The training data are 130 rows; in batches of 8 they are 17 steps an epoch. `pro
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -115,6 +116,34 @@ def test_options_of_checkpointing_reach_torch(prove: Train, name: str) -> None:
     assert [function.keywords["determinism_check"] for function in functions if function][:1] == ["none"]
 
 
+def test_label_smoothing_factor(prove: Train, data_folder: Path) -> None:
+    """At the first step the model is that of the unsmoothed run, so the loss is that of the formula, by hand."""
+    columns = {"anchor": "anchor", "positive": "positive", "label": "class"}
+    train = {"docs": {"path": str(data_folder / "train.jsonl"), "columns": columns}}
+    softmax = {"kind": "softmax", "options": {"num_labels": 2}}
+
+    def first_loss(factor: float) -> float:
+        sections = {"data": {"train": train}, "loss": softmax}
+        return float(
+            prove(label_smoothing_factor=factor, max_steps=1, logging_steps=1, sections=sections).logs[0]["loss"]
+        )
+
+    plain, half, whole = first_loss(0.0), first_loss(0.5), first_loss(1.0)
+    assert plain != whole
+    assert math.isclose(half, (plain + whole) / 2, rel_tol=1e-5)
+
+
+def test_label_smoothing_needs_classes(
+    request_of: Callable[..., dict[str, Any]], embedstep_run: Callable[..., Any]
+) -> None:
+    outcome = embedstep_run(request_of(arguments={"label_smoothing_factor": 0.1}))
+    assert outcome.code == 2
+    assert (
+        "arguments.label_smoothing_factor: is 0.1, and multiple_negatives_ranking has no classes to smooth; "
+        "remove it, or train with softmax or contrastive_tension_in_batch_negatives"
+    ) in " ".join(outcome.err.split())
+
+
 def test_auto_find_batch_size(prove: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory ends above 5 rows; the library alone tries 8 rows until it gives up."""
     from embedstep.worker.trainer import StepTrainer
@@ -125,20 +154,6 @@ def test_auto_find_batch_size(prove: Train, monkeypatch: pytest.MonkeyPatch) -> 
     assert seen.trainer.batch_size_found == 5
     (entry,) = (entry for entry in seen.result.ledger if entry["name"] == "auto_find_batch_size")
     assert entry["effect"] == "5 rows fit"
-
-
-def test_the_library_alone_never_finds_a_batch_size(prove: Train, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What our implementation is for; when this fails, the library has mended it."""
-    from sentence_transformers import SentenceTransformerTrainer
-
-    from embedstep.worker.trainer import StepTrainer
-
-    monkeypatch.setattr(StepTrainer, "_build_dataloader", SentenceTransformerTrainer._build_dataloader)
-    sizes = fail_above(5, StepTrainer, monkeypatch)
-    seen = prove(auto_find_batch_size=True, max_steps=2, expect=1)
-    assert seen.result.failure is not None
-    assert "No executable batch size found" in seen.result.failure.message
-    assert set(sizes) == {8}
 
 
 def fail_above(rows: int, trainer: Any, monkeypatch: pytest.MonkeyPatch) -> list[int]:

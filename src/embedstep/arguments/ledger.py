@@ -5,7 +5,7 @@ defaults decide; nothing else is decided later.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from embedstep.arguments.fates import Fate
@@ -101,6 +101,21 @@ def in_force(arguments: Arguments, entries: tuple[LedgerEntry, ...]) -> Argument
     """Return the arguments with the values of the ledger, for whoever reads one of them by name."""
     secrets = {"hub_token", "push_to_hub_token"}
     return arguments.model_copy(update={entry.name: entry.value for entry in entries if entry.name not in secrets})
+
+
+def with_warmup_steps(entries: tuple[LedgerEntry, ...], steps: int) -> tuple[LedgerEntry, ...]:
+    """Return the entries, with what the warm-up comes to beside the argument that asks for it.
+
+    Args:
+        entries: the ledger.
+        steps: steps of warm-up as planned.
+    """
+    asking = next((name for name in ("warmup_steps", "warmup_ratio") if (_value(entries, name) or 0) > 0), None)
+    return tuple(replace(entry, effect=f"{steps} steps") if entry.name == asking else entry for entry in entries)
+
+
+def _value(entries: tuple[LedgerEntry, ...], name: str) -> Any:
+    return next(entry.value for entry in entries if entry.name == name)
 
 
 def trainer_arguments(entries: tuple[LedgerEntry, ...], *, warmup_steps: int) -> dict[str, Any]:

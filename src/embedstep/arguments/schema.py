@@ -134,10 +134,8 @@ class Optimizer(Group):
     adam_beta2: Number = used(0.999, "Adam beta2.")
     adam_epsilon: Number = used(1e-08, "Adam epsilon.")
     max_grad_norm: Number = used(1.0, "Gradient clipping norm; 0 disables.")
-    label_smoothing_factor: Number = refused(
-        0.0,
-        "Label smoothing of a cross-entropy loss.",
-        instead="the trainer computes its loss itself and never smooths labels; choose a loss with an option for it",
+    label_smoothing_factor: Number = implemented(
+        0.0, "Label smoothing of a cross-entropy loss.", by="the loss: one that ends in a cross-entropy over classes"
     )
     optim: OptimizerName = translated("adamw_torch", "Optimizer name.", to="optim")
     optim_args: Text | None = used(None, "Extra optimizer options `a=1,b=2`.")
@@ -281,7 +279,7 @@ class Saving(Group):
     save_steps: CountOrShare = used(500, "Steps between checkpoints; <1 = share.")
     save_total_limit: Integer | None = used(None, "Keep at most this many checkpoints.")
     save_on_each_node: Flag = implemented(
-        False, "Write checkpoints on every node.", by="the worker: one node has all of it"
+        False, "Write checkpoints on every node.", by="the trainer: the first rank of each node writes all of it"
     )
     save_only_model: Flag = used(False, "Leave optimizer, scheduler and RNG state out of checkpoints.")
     load_best_model_at_end: Flag = used(False, "Reload the best checkpoint after training.")

@@ -20,8 +20,9 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "learning_rate": (0, math.inf),
     "max_steps": (-math.inf, 10_000_000),
     "num_train_epochs": (-math.inf, 10_000),
+    "label_smoothing_factor": (0, 1),
 }
-"""Least and most of a number; the last two bound what a plan has to count."""
+"""Least and most of a number; those of steps and epochs bound what a plan has to count."""
 
 
 def check_rules(request: TrainRequest) -> list[Problem]:

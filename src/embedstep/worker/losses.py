@@ -14,12 +14,15 @@ from embedstep.options import option_values
 from embedstep.request import schema
 
 
-def build_loss(loss: schema.Loss, model: SentenceTransformer) -> torch.nn.Module:
+def build_loss(loss: schema.Loss, model: SentenceTransformer, *, label_smoothing: float = 0.0) -> torch.nn.Module:
     """Build a checked loss for `model`, wrappers with the loss inside them.
 
     Args:
         loss: the loss as written, already checked.
         model: the model to train; losses with layers of their own take its vector length from it.
+        label_smoothing: share of each label that is spread evenly over all classes, where the loss ends in a
+            cross-entropy: torch's own, which is also the formula of the seed's smoother (transformers 4.37.2,
+            `LabelSmoother`).
 
     Returns:
         The module; its forward takes one feature dictionary for each text column and the labels (or None), and returns
@@ -33,15 +36,18 @@ def build_loss(loss: schema.Loss, model: SentenceTransformer) -> torch.nn.Module
         raise _refused(kind, "it needs a transformer, and the model is a static embedding")
     arguments: dict[str, Any] = {"model": model, **kind.fixed}
     if loss.loss is not None:
-        arguments["loss"] = build_loss(loss.loss, model)
+        arguments["loss"] = build_loss(loss.loss, model, label_smoothing=label_smoothing)
     if kind.classes is not None:
         arguments["embedding_dimension"] = model.get_embedding_dimension()
     for name, value in option_values(kind.options, loss.options).items():
         arguments[name] = _argument(kind, name, value, model)
     try:
-        return _class(kind)(**arguments)
+        built = _class(kind)(**arguments)
     except (ValueError, OSError, AssertionError) as error:
         raise _refused(kind, str(error) or f"it starts with a {type(model[0]).__name__}") from error
+    if kind.cross_entropy is not None:
+        setattr(built, kind.cross_entropy, torch.nn.CrossEntropyLoss(label_smoothing=label_smoothing))
+    return built
 
 
 def _refused(kind: LossKind, message: str) -> RefusedError:

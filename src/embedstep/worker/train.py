@@ -82,10 +82,11 @@ def train(output: OutputFolder, world: World) -> None:
                 # Whatever was pushed on the way: the model that the step ends with, once it is verified.
                 trainer.push_to_hub(blocking=True)
             clock.lap("save")
+            entries = [asdict(entry) for entry in final_ledger(plan, trainer)]
+            write_json(output.ledger, entries)
             _record_end(run, trainer.model, output)
             clock.lap("record")
-            result = _result(output, plan, run, recorder, cosine, clock)
-            result = replace(result, ledger=tuple(asdict(entry) for entry in final_ledger(plan, trainer)))
+            result = replace(_result(output, plan, run, recorder, cosine, clock), ledger=tuple(entries))
             write_json(output.worker_result, result.to_json())
             run.log_files([output.worker_result])
             run.finish("FINISHED")
@@ -180,7 +181,8 @@ def build_trainer(
     """
     train_sets = {item.name: _rows(item) for item in plan.datasets if item.split == "train"}
     eval_sets = {item.name: _rows(item) for item in plan.datasets if item.split == "eval"}
-    losses = {name: build_loss(_loss_of(request, name), model) for name in train_sets}
+    smoothing = request.arguments.label_smoothing_factor
+    losses = {name: build_loss(_loss_of(request, name), model, label_smoothing=smoothing) for name in train_sets}
     with_loss = {name: rows for name, rows in eval_sets.items() if evaluates_loss(request, name)}
     is_single = len(train_sets) == 1
     try:
@@ -300,7 +302,7 @@ def _record_start(run: Run, arguments: Any, request: TrainRequest, plan: Plan, o
 def _record_end(run: Run, model: SentenceTransformer, output: OutputFolder) -> None:
     if run.address is None:
         return
-    run.log_files([output.metrics])
+    run.log_files([output.metrics, output.ledger])
     example = list(TEXTS[:2])
     run.log_model(model, example=example, embeddings=model.encode(example, show_progress_bar=False))
 

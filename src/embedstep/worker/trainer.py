@@ -23,7 +23,7 @@ class StepTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
 
     `auto_find_batch_size`, `data_seed`, `train_sampling_strategy`, `include_num_input_tokens_seen`,
     `neftune_noise_alpha`, `bf16_full_eval`, `fp16_full_eval`, `dataloader_multiprocessing_context`,
-    `dataloader_in_order`, and the seed's `save_safetensors`. With their defaults nothing differs.
+    `dataloader_in_order`, `save_on_each_node`, and the seed's `save_safetensors`. With their defaults nothing differs.
     """
 
     _is_for_training = False
@@ -31,7 +31,7 @@ class StepTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
     def __init__(self, *, save_safetensors: bool, **options: Any) -> None:
         self._save_safetensors = save_safetensors
         super().__init__(**options)
-        self.add_callback(WithoutExtraLastStep())
+        self.add_callback(DueSteps())
 
     @property
     def batch_size_found(self) -> int:
@@ -107,17 +107,25 @@ class StepTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
             return super().evaluation_loop(*arguments, **options)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        super()._save(output_dir, state_dict)
+        """Save on the ranks that are to; the library lets every rank write the same files at once."""
+        if not self.args.should_save:
+            return
+        with _writing_here(self.model):
+            super()._save(output_dir, state_dict)
         if not self._save_safetensors:
             rewrite_as_bin(Path(output_dir or self.args.output_dir))
 
 
-class WithoutExtraLastStep(TrainerCallback):  # type: ignore[misc]
-    """Saves and evaluates by steps only where a step is due.
+class DueSteps(TrainerCallback):  # type: ignore[misc]
+    """Logs, saves and evaluates by steps where this request says that a step is due, and nowhere else.
 
     transformers 5 adds the last step of the training; 4.37 did not, and a checkpoint more would be one that
     `load_best_model_at_end` or `save_total_limit` counts. The evaluation that follows a training is the step's own.
     """
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Go by this request's intervals again, in place of those of the checkpoint that the training goes on from."""
+        state.compute_steps(args, state.max_steps)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
         """Take back what the library asks for after the last step."""
@@ -158,6 +166,19 @@ def _input_embeddings(model: SentenceTransformer) -> torch.nn.Module:
         raise RefusedError([Problem("arguments.neftune_noise_alpha", told)])
     embeddings: torch.nn.Module = model[0].model.get_input_embeddings()
     return embeddings
+
+
+@contextmanager
+def _writing_here(model: torch.nn.Module) -> Iterator[None]:
+    """Let this rank write the weights of transformers' models: alone they do so on the first rank of all nodes only."""
+    models = [module for module in model.modules() if hasattr(module, "should_save_on_this_rank")]
+    for module in models:
+        module.should_save_on_this_rank = lambda is_main_process: is_main_process
+    try:
+        yield
+    finally:
+        for module in models:
+            del module.should_save_on_this_rank
 
 
 @contextmanager
