@@ -24,7 +24,7 @@ demo: $(STAMP) ## train on real text and show what it brought (DEMO="--small" fo
 	@$(BIN)/python -m pipelines.docstrings.demo $(DEMO)
 
 test: $(STAMP) ## run the tests
-	@$(BIN)/pytest $(TESTS)
+	@$(BIN)/pytest --numprocesses=auto --maxprocesses=4 $(TESTS)
 
 check: $(STAMP) ## lint, format and types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -9,6 +9,8 @@ from click.testing import CliRunner
 
 from embedstep.arguments.schema import CONTRACT
 from embedstep.cli import main
+from embedstep.request.loading import load_request
+from embedstep.request.rules import check_rules
 
 SEED_ERA = json.loads((Path(__file__).parent / "golden" / "seed_era.json").read_text())
 SCRIPT = """
@@ -97,6 +99,64 @@ def test_what_is_no_file_of_arguments_is_refused(tmp_path: Path, content: bytes,
     code, _, err = migrate(tmp_path / "training_args.bin")
     assert code == 2
     assert message in err
+
+
+def test_what_a_script_computes_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(
+        "SentenceTransformerTrainingArguments(os.path.join(ROOT, 'x'), run_name=f'run-{now}', hub_model_id=cfg.HUB_ID,"
+        " seed=7, resume_from_checkpoint=last, lr_scheduler_type=SchedulerType.COSINE, **extra)"
+    )
+    code, out, err = migrate(tmp_path / "train.py")
+    assert code == 2
+    assert yaml.safe_load(out)["arguments"] == {"seed": 7, "lr_scheduler_type": "cosine"}
+    for name in ("output_dir", "run_name", "hub_model_id", "resume_from_checkpoint", "**"):
+        assert f"arguments.{name}: is computed in the script; write the value" in err
+
+
+@pytest.mark.parametrize(
+    ("changed", "left_out"),
+    [
+        ({"warmup_ratio": 0.1, "warmup_steps": 50}, set()),
+        ({"fsdp_config": {"min_num_params": 5, "xla": False, "xla_fsdp_grad_ckpt": False}}, {"fsdp_config"}),
+        ({"evaluation_strategy": "epoch", "do_eval": True, "report_to": ["wandb"]}, set()),
+    ],
+    ids=str,
+)
+def test_what_a_dump_becomes_passes_the_check(tmp_path: Path, changed: dict[str, Any], left_out: set[str]) -> None:
+    (tmp_path / "args.json").write_text(json.dumps({**SEED_ERA["defaults"]["to_dict"], **changed}))
+    code, out, table = migrate(tmp_path / "args.json")
+    assert code == 0
+    request = load_request(out)
+    assert check_rules(request) == []
+    assert {line.split()[0] for line in table.splitlines() if "left out" in line} >= left_out
+    assert "report_to left out it follows from others or from the machine" in " ".join(table.split())
+
+
+def test_what_the_rules_refuse_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"fp16": true, "bf16": true, "warmup_ratio": 3, "seed": 7}')
+    code, out, err = migrate(tmp_path / "a.json")
+    assert code == 2
+    assert "arguments.warmup_ratio: is a share of all steps from 0 to 1, not 3" in err
+    assert "arguments.fp16: and bf16 are both true; keep one" in err
+    assert yaml.safe_load(out)["arguments"] == {"bf16": True, "seed": 7}
+
+
+def test_no_token_is_written_down(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(
+        json.dumps({"run_name": "hf_" + "p" * 20, "my.token": "hf_" + "p" * 24, "seed": 7})
+    )
+    code, out, err = migrate(tmp_path / "a.json")
+    assert code == 2
+    assert "arguments.run_name: holds a password, token or signature" in err
+    assert "my.token" in err
+    assert "pppp" not in out + err
+
+
+def test_a_target_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"seed": 7}')
+    code, _, err = migrate(tmp_path / "a.json", "-o", str(tmp_path / "no/such/x.yaml"))
+    assert code == 2
+    assert "cannot be written: No such file or directory" in err
 
 
 def test_a_migrated_request_runs(

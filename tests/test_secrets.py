@@ -16,6 +16,9 @@ from embedstep.secrets import redact
         "glpat-" + "a_b-" * 5,
         "AKIA" + "ABCDEFGH12345678",
         "sk-" + "proj-" + "a1_" * 10,
+        "github_pat_" + "11AB_" * 8,
+        "api_org_" + "aB3" * 11,
+        "xoxb-" + "123-" * 4 + "abc",
     ],
 )
 def test_tokens_are_known_by_their_shape(token: str) -> None:

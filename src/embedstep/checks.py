@@ -14,7 +14,7 @@ from embedstep.evaluators import check_evaluator
 from embedstep.hub import is_on_hub
 from embedstep.losses import LOSSES, check_loss, check_processes, innermost
 from embedstep.plan import Plan, evaluates_loss
-from embedstep.request.rules import check_rules
+from embedstep.request.rules import TRACKERS, check_rules
 from embedstep.request.schema import TrainRequest
 from embedstep.result import read_json
 from embedstep.secrets import redact
@@ -45,6 +45,7 @@ def check_plan(request: TrainRequest, plan: Plan) -> list[Problem]:
     return [
         *processes_fit(plan),
         *precision_fits(request, plan),
+        *distribution_fits(request, plan),
         *losses_average_gradients(request, plan),
         *there_are_steps(request, plan),
         *evaluation_is_possible(request, plan),
@@ -62,6 +63,9 @@ def check_machine(request: TrainRequest, plan: Plan, output: Path) -> None:
     for package, extra in (("sentence_transformers", "train"), ("mlflow", "mlflow")):
         if find_spec(package) is None and (extra == "train" or request.tracking.kind == extra):
             raise CannotStartError(f"{package} is not installed; pip install 'embedstep[{extra}]'")
+    for argument, name, package in _packages_of(request):
+        if not any(map(find_spec, _ALSO.get(package, (package,)))):
+            raise CannotStartError(f"arguments.{argument}: {name} needs the package {package}, which is not installed")
     token = request.arguments.hub_token
     if token is not None and not os.environ.get(token.from_env):
         raise CannotStartError(f"arguments.hub_token: the environment variable {token.from_env} is not set")
@@ -77,6 +81,37 @@ def check_machine(request: TrainRequest, plan: Plan, output: Path) -> None:
             f"{output} has {_gigabytes(free)} free, and the model with its checkpoints needs about "
             f"{_gigabytes(needed)}; choose another --output, or write save_total_limit or save_strategy: no"
         )
+
+
+def _packages_of(request: TrainRequest) -> Iterator[tuple[str, str, str]]:
+    """Yield argument, value and the package that the value needs."""
+    for tracker in request.arguments.report_to or []:
+        if (package := TRACKERS.get(tracker)) and tracker not in ("mlflow", "azure_ml"):
+            yield "report_to", tracker, package
+    optimizer = request.arguments.optim
+    for words, package in _OPTIMIZER_PACKAGES.items():
+        if optimizer in words:
+            yield "optim", optimizer, package
+
+
+_ALSO = {"tensorboard": ("tensorboard", "tensorboardX")}
+_OPTIMIZER_PACKAGES = {
+    ("adamw_torch_4bit", "adamw_torch_8bit"): "torchao",
+    ("adamw_torch_xla",): "torch_xla",
+    ("adamw_torch_npu_fused",): "torch_npu",
+    ("adamw_anyprecision",): "torchdistx",
+    ("ademamix", "adamw_bnb_8bit", "adamw_8bit", "ademamix_8bit", "lion_8bit", "lion_32bit", "paged_adamw_32bit",
+     "paged_adamw_8bit", "paged_ademamix_32bit", "paged_ademamix_8bit", "paged_lion_32bit", "paged_lion_8bit",
+     "rmsprop_bnb", "rmsprop_bnb_8bit", "rmsprop_bnb_32bit"): "bitsandbytes",
+    ("galore_adamw", "galore_adamw_8bit", "galore_adafactor", "galore_adamw_layerwise", "galore_adamw_8bit_layerwise",
+     "galore_adafactor_layerwise"): "galore_torch",
+    ("lomo", "adalomo"): "lomo_optim",
+    ("grokadamw",): "grokadamw",
+    ("schedule_free_radam", "schedule_free_adamw", "schedule_free_sgd"): "schedulefree",
+    ("apollo_adamw", "apollo_adamw_layerwise"): "apollo_torch",
+    ("stable_adamw",): "optimi",
+}  # fmt: skip
+"""The packages that the installed release asks for (transformers 5.24, trainer_optimizer.py)."""
 
 
 def disk_space_needed(request: TrainRequest, plan: Plan) -> int:
@@ -136,6 +171,26 @@ def precision_fits(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
     for name in ("fp16", "tf32"):
         if plan.on_cpu and getattr(request.arguments, name):
             yield Problem(f"arguments.{name}", "is true, and no GPU is used; write bf16, or remove it")
+
+
+def distribution_fits(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
+    """What several processes need, or cannot do."""
+    arguments, processes = request.arguments, plan.world_size
+    settings = arguments.accelerator_config or {}
+    size, backend = arguments.per_device_train_batch_size, arguments.ddp_backend
+    if processes > 1 and settings.get("dispatch_batches"):
+        told = "sends texts from one process to the others, which the libraries cannot; remove it"
+        is_older = "dispatch_batches" in arguments.model_fields_set
+        place = "dispatch_batches" if is_older else "accelerator_config.dispatch_batches"
+        yield Problem(f"arguments.{place}", told)
+    if processes > 1 and settings.get("split_batches") and size % processes:
+        told = f"is {size}, which {processes} processes cannot split evenly; write a multiple of {processes}"
+        yield Problem("arguments.per_device_train_batch_size", told)
+    if processes > 1 and plan.on_cpu and backend not in (None, "gloo", "mpi", "ccl"):
+        yield Problem("arguments.ddp_backend", f"is {backend}, and the processes are on the CPU; write gloo")
+    if arguments.fsdp and (processes == 1 or plan.on_cpu):
+        needed = "a GPU for each process" if plan.on_cpu else "several processes"
+        yield Problem("arguments.fsdp", f"needs {needed}; remove it, or write it where they are")
 
 
 def losses_are_known(request: TrainRequest) -> Iterator[Problem]:

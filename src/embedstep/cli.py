@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import click
 
 from embedstep import __version__
-from embedstep.errors import FAILED, OK, EmbedstepError, RefusedError
+from embedstep.errors import FAILED, OK, EmbedstepError, Problem, RefusedError
 
 _Command = Callable[..., None]
 
@@ -189,7 +189,11 @@ def migrate(old: str, target: Path | None) -> None:
         if target is None:
             click.echo(migrated.request)
         else:
-            target.write_text(migrated.request, encoding="utf-8")
+            try:
+                target.write_text(migrated.request, encoding="utf-8")
+            except OSError as error:
+                told = f"cannot be written: {os.strerror(error.errno or 0)}"
+                raise RefusedError([Problem(str(target), told)]) from None
         click.echo("\n".join(console.aligned([("argument", "becomes", ""), *migrated.table])), err=target is None)
         if migrated.problems:
             raise RefusedError(migrated.problems)

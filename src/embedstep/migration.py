@@ -6,33 +6,42 @@ They come from a dump, from a YAML file, or from the call in a script, which is 
 import ast
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from embedstep.arguments.ledger import check_arguments
 from embedstep.arguments.schema import CONTRACT, Arguments
 from embedstep.arguments.today import OLDER_NAMES
 from embedstep.errors import Problem, RefusedError
 from embedstep.request.document import parse_document
 from embedstep.request.loading import problems_of_arguments
+from embedstep.request.rules import check_rules
 from embedstep.request.scalars import plain
+from embedstep.request.schema import TrainRequest
 
 _CLASSES = ("SentenceTransformerTrainingArguments", "TrainingArguments")
 _PICKLE = (
     "is a pickle, which can run anything when it is loaded; where you trust it, write once "
     "torch.load(path, weights_only=False).to_json_string() to a file, and migrate that"
 )
+_ENUMS = {
+    "BatchSamplers", "MultiDatasetBatchSamplers", "IntervalStrategy", "EvaluationStrategy", "SaveStrategy",
+    "SchedulerType", "OptimizerNames", "HubStrategy", "FSDPOption", "DebugOption",
+}  # fmt: skip
+"""Enumerations of the libraries whose members are their values in capitals."""
 _HEAD = """# Fill in the model, the data and the loss; `embedstep check` tells what is missing.
 model: MODEL
 data:
   train:
     docs: {path: TRAIN.parquet, columns: {anchor: ANCHOR, positive: POSITIVE}}
-loss: multiple_negatives_ranking
 """
+_EVAL = """  eval:
+    docs: {path: EVAL.parquet, columns: {anchor: ANCHOR, positive: POSITIVE}}
+"""
+_LOSS = "loss: multiple_negatives_ranking\n"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,7 +75,9 @@ def migrate_file(source: str) -> Migrated:
         text = raw.decode("utf-8-sig")
     except ValueError:
         raise _refused(source, "is not text in UTF-8") from None
-    found = arguments_in_script(text) if source.endswith(".py") else plain(parse_document(text).data)
+    if source.endswith(".py"):
+        return migrate(*arguments_in_script(text))
+    found = plain(parse_document(text).data)
     if isinstance(found, Mapping) and isinstance(found.get("arguments"), Mapping):
         found = found["arguments"]
     if not isinstance(found, Mapping) or not found.keys() & CONTRACT.keys():
@@ -78,10 +89,10 @@ def _refused(source: str, message: str) -> RefusedError:
     return RefusedError([Problem(source, message)])
 
 
-def arguments_in_script(text: str) -> dict[str, Any]:
-    """Return the keywords of the first call of the arguments class in a script that are plain values.
+def arguments_in_script(text: str) -> tuple[dict[str, Any], list[Problem]]:
+    """Return the keywords of the first call of the arguments class in a script, and a problem for each computed value.
 
-    The script is parsed, never run; a keyword whose value is computed is given as the text of its expression.
+    The script is parsed, never run.
 
     Raises:
         RefusedError: the text is no Python, or calls no such class.
@@ -92,47 +103,78 @@ def arguments_in_script(text: str) -> dict[str, Any]:
         raise RefusedError([Problem("", f"is no Python: {error}")]) from None
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in _CLASSES:
-            named = {word.arg: _value(word.value) for word in node.keywords if word.arg}
-            return named | ({"output_dir": _value(node.args[0])} if node.args else {})
+            written = [("output_dir", value) for value in node.args[:1]]
+            written += [(word.arg or "**", word.value) for word in node.keywords]
+            return _values(written)
     raise RefusedError([Problem("", f"calls no {_CLASSES[0]}")])
 
 
-def _value(node: ast.expr) -> Any:
-    try:
-        return ast.literal_eval(node)
-    except ValueError:
-        # BatchSamplers.NO_DUPLICATES is the word no_duplicates; what is computed stays as it is written.
-        is_enum = isinstance(node, ast.Attribute) and node.attr.isupper()
-        return node.attr.lower() if isinstance(node, ast.Attribute) and is_enum else ast.unparse(node)
+def _values(written: Sequence[tuple[str, ast.expr]]) -> tuple[dict[str, Any], list[Problem]]:
+    values, problems = {}, []
+    for name, node in written:
+        try:
+            values[name] = _enum_value(node) or ast.literal_eval(node)
+        except ValueError:
+            problems.append(Problem(f"arguments.{name}", "is computed in the script; write the value"))
+    return values, problems
 
 
-def migrate(found: Mapping[str, Any]) -> Migrated:
+def _enum_value(node: ast.expr) -> str | None:
+    """Return `no_duplicates` for `BatchSamplers.NO_DUPLICATES`."""
+    if isinstance(node, ast.Attribute) and ast.unparse(node.value).rpartition(".")[2] in _ENUMS:
+        return node.attr.lower()
+    return None
+
+
+def migrate(found: Mapping[str, Any], known: Sequence[Problem] = ()) -> Migrated:
     """Turn older arguments into a request.
 
     Args:
         found: plain values by name, of a dump or of a person.
+        known: what is already known to be wrong.
     """
-    given, problems = dict(found), list[Problem]()
+    given, problems = dict(found), list(known)
     try:
         arguments = Arguments.model_validate(given)
     except ValidationError as error:
         problems += problems_of_arguments(error, given)
-        wrong = _names_in(problems)
+        wrong = _names_in(problems, given)
         arguments = Arguments.model_validate({name: value for name, value in given.items() if name not in wrong})
-    problems += check_arguments(arguments)
-    wrong = _names_in(problems)
+    problems += _problems_of(arguments)
+    wrong = _names_in(problems, CONTRACT)
     kept = {
         name: value
         for name, value in arguments.model_dump(mode="json", exclude_unset=True).items()
         if name not in wrong and _is_written(name, arguments)
     }
-    table = [*_rows(found, arguments, wrong), *((name, "refused", "") for name in sorted(wrong - found.keys()))]
-    return Migrated(request=_request(kept), table=tuple(table), problems=tuple(problems))
+    # What a library wrote beside the rest counts for nothing there; written by a person it would contradict it.
+    idle = _names_in(_problems_of(Arguments.model_validate(kept)), kept) if arguments.is_dump else set()
+    kept = {name: value for name, value in kept.items() if name not in idle}
+    rows = _rows(found, arguments, wrong | _names_in(problems, given), idle)
+    computed = [(problem.path.partition(".")[2], "refused", "computed") for problem in known]
+    return Migrated(request=_request(kept), table=(*rows, *computed), problems=tuple(problems))
 
 
-def _names_in(problems: Sequence[Problem]) -> set[str]:
+def _problems_of(arguments: Arguments) -> list[Problem]:
+    """Return what a request with these arguments and all the data that they could ask for would be refused with."""
+    request = TrainRequest.model_validate({**_like(arguments), "arguments": arguments})
+    return [problem for problem in check_rules(request) if problem.path.startswith("arguments.")]
+
+
+def _like(arguments: Arguments) -> dict[str, Any]:
+    """Return the other sections of the request that is written."""
+    head: dict[str, Any] = parse_document(_sections(arguments)).data
+    return head
+
+
+def _sections(arguments: Arguments) -> str:
+    return _HEAD + (_EVAL if arguments.eval_strategy != "no" or arguments.do_eval else "") + _LOSS
+
+
+def _names_in(problems: Sequence[Problem], names: Collection[str]) -> set[str]:
     """The arguments that problems speak of: `lr_scheduler_kwargs` for `arguments.lr_scheduler_kwargs.power`."""
-    return {problem.path.split(".")[1] for problem in problems}
+    paths = [f"{problem.path}." for problem in problems]
+    return {name for name in names if any(path.startswith(f"arguments.{name}.") for path in paths)}
 
 
 def _is_written(name: str, arguments: Arguments) -> bool:
@@ -143,13 +185,20 @@ def _is_written(name: str, arguments: Arguments) -> bool:
     return CONTRACT[name].today != "" or CONTRACT[name].fate == "implemented"
 
 
-def _rows(found: Mapping[str, Any], arguments: Arguments, wrong: set[str]) -> Iterator[tuple[str, str, str]]:
+def _rows(
+    found: Mapping[str, Any], arguments: Arguments, wrong: set[str], idle: set[str]
+) -> Iterator[tuple[str, str, str]]:
     for name in found:
         row = CONTRACT.get(name)
+        if row is None and name not in wrong:
+            continue  # a fact of the machine in a dump
         if name in wrong or row is None:
             yield name, "refused", row.instead if row else "no training argument"
+        elif name in idle:
+            yield name, "left out", "it has no effect beside the others"
         elif name not in arguments.model_fields_set:
-            yield from () if arguments.is_dump else [(name, "left out", "it is the default")]
+            if not arguments.is_dump or found[name] not in (row.default, None, False, "", [], {}):
+                yield name, "left out", "it follows from others or from the machine" if arguments.is_dump else "null"
         elif row.fate == "translated" and row.today != name:
             yield name, "renamed" if name in OLDER_NAMES else "translated", row.today or "happens anyway"
         elif row.fate == "implemented":
@@ -160,4 +209,5 @@ def _rows(found: Mapping[str, Any], arguments: Arguments, wrong: set[str]) -> It
 
 def _request(kept: Mapping[str, Any]) -> str:
     lines = [f"  {name}: {json.dumps(value, ensure_ascii=False)}" for name, value in kept.items()]
-    return _HEAD + "\n".join(["arguments:", *lines] if lines else ["arguments: {}"]) + "\n"
+    head = _sections(Arguments.model_validate(kept))
+    return head + "\n".join(["arguments:", *lines] if lines else ["arguments: {}"]) + "\n"

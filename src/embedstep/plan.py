@@ -137,9 +137,10 @@ def build_plan(
     entries = ledger(request.arguments, gpus=gpus, world_size=processes, has_evaluation=bool(request.data.eval))
     arguments = in_force(request.arguments, entries)
     datasets = [_dataset_plan(request, arguments, item, processes) for item in facts]
-    datasets = _cut_to_processes(_cut_to_shortest(arguments, datasets), arguments, processes)
+    datasets = _cut_to_steps(_cut_to_shortest(arguments, datasets), arguments, processes)
     train = [item for item in datasets if item.split == "train"]
-    batches = sum(item.batches or 0 for item in train) // processes
+    shared = batches_of_a_step(arguments, processes)
+    batches = sum(item.batches or 0 for item in train) // shared
     steps_per_epoch = math.ceil(batches / arguments.gradient_accumulation_steps)
     train_steps = count_train_steps(arguments, steps_per_epoch) if request.trains else 0
     warmup_steps = count_warmup_steps(arguments, train_steps)
@@ -147,7 +148,7 @@ def build_plan(
         request_fingerprint=request_fingerprint(request),
         world_size=processes,
         gpus=gpus,
-        global_batch_size=processes * arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps,
+        global_batch_size=shared * arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps,
         steps_per_epoch=steps_per_epoch,
         train_steps=train_steps,
         epochs=round(train_steps / steps_per_epoch, 4) if steps_per_epoch else 0.0,
@@ -166,6 +167,7 @@ def _dataset_plan(request: TrainRequest, arguments: Arguments, facts: DatasetFac
     train = facts.split == "train"
     batch = arguments.per_device_train_batch_size if train else arguments.per_device_eval_batch_size
     batches = count_batches(facts.rows, batch, drop_last=arguments.dataloader_drop_last) if loss else None
+    rows_of_a_process = batch * batches_of_a_step(arguments, processes) // processes
     seen = facts.rows if batches is None else min(facts.rows, batches * batch)
     return DatasetPlan(
         split=facts.split,
@@ -177,7 +179,9 @@ def _dataset_plan(request: TrainRequest, arguments: Arguments, facts: DatasetFac
         loss=loss.kind if loss else None,
         batches=batches,
         rows_unseen=facts.rows - seen,
-        negatives_per_anchor=negatives_per_anchor(loss, facts.inputs, batch, processes) if loss and train else None,
+        negatives_per_anchor=negatives_per_anchor(loss, facts.inputs, rows_of_a_process, processes)
+        if loss and train
+        else None,
         fingerprint=facts.fingerprint,
         path=facts.path,
     )
@@ -193,13 +197,19 @@ def _cut_to_shortest(arguments: Arguments, datasets: Sequence[DatasetPlan]) -> l
     return [replace_batches(item, shortest, size) if item.split == "train" else item for item in datasets]
 
 
-def _cut_to_processes(datasets: Sequence[DatasetPlan], arguments: Arguments, processes: int) -> list[DatasetPlan]:
+def batches_of_a_step(arguments: Arguments, processes: int) -> int:
+    """Return the batches that one step takes: one of each process, or a single one that they split."""
+    return 1 if (arguments.accelerator_config or {}).get("split_batches") else processes
+
+
+def _cut_to_steps(datasets: Sequence[DatasetPlan], arguments: Arguments, processes: int) -> list[DatasetPlan]:
     """Leave out the last batches that are too few for one each; of several datasets nobody can say whose they are."""
+    shared = batches_of_a_step(arguments, processes)
     if sum(item.split == "train" for item in datasets) > 1:
         return list(datasets)
     return [
-        replace_batches(item, (item.batches or 0) // processes * processes, arguments.per_device_train_batch_size)
-        if item.split == "train" and (item.batches or 0) > processes
+        replace_batches(item, (item.batches or 0) // shared * shared, arguments.per_device_train_batch_size)
+        if item.split == "train" and (item.batches or 0) > shared
         else item
         for item in datasets
     ]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 _SECRET_VARIABLE = re.compile(r"token|password|passwd|secret|credential|api_?key|access_?key", re.IGNORECASE)
 _SHORTEST = 8
 _KNOWN_SHAPES = re.compile(
-    r"(?<![A-Za-z0-9])(?:hf_[A-Za-z0-9]{16,}|gh[pousr]_[A-Za-z0-9]{20,}|glpat-[A-Za-z0-9_-]{16,}|AKIA[A-Z0-9]{16}|sk-[A-Za-z0-9_-]{20,})"
+    r"(?<![A-Za-z0-9])(?:hf_[A-Za-z0-9]{16,}|api_org_[A-Za-z0-9]{16,}|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,}|xox[abeprs]-[A-Za-z0-9-]{10,}|glpat-[A-Za-z0-9_-]{16,}|AKIA[A-Z0-9]{16}|sk-[A-Za-z0-9_-]{20,})"
     r"|(?<=://)[^/\s@:]*:[^/\s]*(?=@)"
 )
 # A signed address or a password as a query parameter: what follows the sign up to the next parameter.

@@ -14,6 +14,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from embedstep.arguments.dumps import to_lossless
 from embedstep.checks import check_machine, check_plan, check_request, check_with_data, similarity_of
 from embedstep.data.facts import DatasetFacts
 from embedstep.data.reading import scan
@@ -76,7 +77,7 @@ def run_step(request: TrainRequest, output: Path, *, overwrite: bool = False) ->
 
 
 def _run(request: TrainRequest, folder: OutputFolder) -> StepResult:
-    goes_on = request.arguments.resume_from_checkpoint in LAST_CHECKPOINT
+    goes_on = _goes_on_from(request.arguments.resume_from_checkpoint, folder)
     try:
         with on_signal(_interrupt):
             plan = _plan(request, folder.data, for_a_run=True)
@@ -97,6 +98,13 @@ def _run(request: TrainRequest, folder: OutputFolder) -> StepResult:
     return _outcome(folder, end)
 
 
+def _goes_on_from(checkpoint: str | None, folder: OutputFolder) -> bool:
+    """Whether the checkpoint to go on from lies in the folder that is about to be cleared."""
+    if checkpoint is None or checkpoint in LAST_CHECKPOINT:
+        return checkpoint is not None
+    return Path(checkpoint).expanduser().resolve().is_relative_to(folder.checkpoints.resolve())
+
+
 def _interrupt(number: int) -> None:
     raise StepInterruptedError(number)
 
@@ -105,7 +113,8 @@ def _as_json(request: TrainRequest) -> dict[str, Any]:
     return {
         "format": REQUEST_FORMAT,
         "fingerprint": request_fingerprint(request),
-        "request": request.model_dump(mode="json"),
+        # Arguments as they were written: a default that is written down would count as chosen.
+        "request": {**request.model_dump(mode="json"), "arguments": to_lossless(request.arguments)},
     }
 
 

@@ -4,7 +4,7 @@ import enum
 import json
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import pytest
 from hypothesis import given
@@ -20,7 +20,7 @@ from embedstep.arguments.dumps import (
     to_sanitized_dict,
 )
 from embedstep.arguments.schema import CONTRACT, Arguments
-from embedstep.arguments.types import FromEnvironment
+from embedstep.arguments.types import AcceleratorConfig, FromEnvironment
 from embedstep.request.rules import check_rules
 from embedstep.request.schema import TrainRequest
 from embedstep.world import World
@@ -281,12 +281,17 @@ def values_of(annotation: Any) -> st.SearchStrategy[Any]:
     if origin is dict:
         is_any = get_origin(inner[1]) is Annotated and get_args(inner[1])[0] is Any
         return JSON if is_any else st.dictionaries(TEXTS, values_of(inner[1]), max_size=2)
+    if annotation is AcceleratorConfig:
+        return st.fixed_dictionaries(
+            {},
+            optional={name: values_of(kind) for name, kind in get_type_hints(annotation, include_extras=True).items()},
+        )
     return simple[annotation]
 
 
 FIELDS = st.fixed_dictionaries(
     {}, optional={name: values_of(field.annotation) for name, field in Arguments.model_fields.items()}
-).filter(lambda values: len(values) < 100)
+)
 
 
 def no_json_by_chance(values: dict[str, Any]) -> bool:
@@ -300,3 +305,4 @@ def test_the_lossless_form_reads_back_equal(values: dict[str, Any]) -> None:
     again = Arguments.model_validate(json.loads(json.dumps(to_lossless(arguments))))
     assert again == arguments
     assert again.model_fields_set == arguments.model_fields_set
+    assert again.is_dump == arguments.is_dump

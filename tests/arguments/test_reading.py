@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from embedstep.arguments.schema import Arguments
@@ -37,7 +38,8 @@ def test_a_dump_of_today_s_defaults_chooses_nothing() -> None:
     live = SentenceTransformerTrainingArguments(output_dir="out", use_cpu=False)
     for raw in (live, live.to_dict(), live.to_json_string()):
         assert read(raw).is_dump
-        assert chosen(read(raw)) == {}
+        # The optimizer is said, because it is another one than the seed's default.
+        assert chosen(read(raw)) == {"optim": "adamw_torch_fused"}
         assert read(raw).output_dir == "out"
 
 
@@ -56,7 +58,9 @@ def test_a_live_object_of_today_gives_what_it_was_given(given: dict[str, Any], t
     from sentence_transformers import SentenceTransformerTrainingArguments
 
     live = SentenceTransformerTrainingArguments(output_dir="out", **given)
-    found = {name: value for name, value in chosen(read(live)).items() if name != "dataloader_pin_memory"}
+    found = {
+        name: value for name, value in chosen(read(live)).items() if name not in ("dataloader_pin_memory", "optim")
+    }
     assert {name: value for name, value in found.items() if name not in today} == given
 
 
@@ -165,10 +169,12 @@ def test_text_that_is_no_mapping_is_refused_with_the_way_out() -> None:
         ({"split_batches": True}, "accelerator_config", {"split_batches": True}),
         ({"dispatch_batches": False, "accelerator_config": {"even_batches": True}}, "accelerator_config",
          {"dispatch_batches": False, "even_batches": True}),
-        ({"fsdp_min_num_params": 100}, "fsdp_config", {"min_num_params": 100, "auto_wrap_policy": "SIZE_BASED_WRAP"}),
+        ({"fsdp_min_num_params": 100}, "fsdp_config", {"min_num_params": 100}),
+        ({"fsdp_transformer_layer_cls_to_wrap": "A", "fsdp_config": {"transformer_layer_cls_to_wrap": ["B"]}},
+         "fsdp_config", {"transformer_layer_cls_to_wrap": ["B", "A"]}),
+        ({"fp16_backend": "cpu_amp"}, "half_precision_backend", "cpu_amp"),
         ({"fsdp_transformer_layer_cls_to_wrap": "BertLayer"}, "fsdp_config",
          {"transformer_layer_cls_to_wrap": ["BertLayer"]}),
-        ({"include_tokens_per_second": True}, "include_num_input_tokens_seen", "all"),
         ({"include_num_input_tokens_seen": True}, "include_num_input_tokens_seen", "all"),
         ({"group_by_length": True}, "train_sampling_strategy", "group_by_length"),
         ({"gradient_checkpointing": True}, "activation_checkpointing", True),
@@ -191,3 +197,49 @@ def test_no_odd_value_of_an_argument_is_more_than_refused(name: str) -> None:
                 read(raw)
             except ValidationError as error:
                 assert error.error_count() > 0  # noqa: PT017
+
+
+@pytest.mark.parametrize("text", ["json", "yaml", "nested text"])
+@pytest.mark.parametrize("era", ["seed", "today"])
+def test_a_full_dump_in_a_request_file_is_read(text: str, era: str, tmp_path: Path) -> None:
+    """Through the front door, where numbers and words keep their look until their type is known."""
+    from embedstep.request.loading import load_request
+    from embedstep.request.rules import check_rules
+
+    if era == "seed":
+        dump = json.loads(SEED_ERA["defaults"]["to_json_string"])
+    else:
+        from sentence_transformers import SentenceTransformerTrainingArguments
+
+        dump = json.loads(SentenceTransformerTrainingArguments(output_dir="out").to_json_string())
+    document = {
+        "model": "folder",
+        "data": {"train": {"docs": {"path": "a.csv", "columns": {"anchor": "a", "positive": "p"}}}},
+        "loss": "multiple_negatives_ranking",
+        "arguments": json.dumps(dump) if text == "nested text" else dump,
+    }
+    request = load_request(yaml.safe_dump(document) if text == "yaml" else json.dumps(document))
+    assert request.arguments.is_dump
+    assert check_rules(request) == []
+
+
+def test_a_name_that_stands_twice_in_json_text_is_refused() -> None:
+    with pytest.raises(ValidationError, match="max_steps stands twice; keep one"):
+        read('{"max_steps": 4, "seed": 1, "max_steps": 9}')
+
+
+def test_words_and_numbers_in_settings_are_what_they_say() -> None:
+    given = read({
+        "accelerator_config": '{"split_batches": "false"}', "learning_rate_mapping": {"embeddings": "1e-2"},
+        "gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": "no"},
+        "include_num_input_tokens_seen": "True", "save_strategy": "False", "resume_from_checkpoint": True,
+        "router_mapping": {"anchor": "on"},
+    })  # fmt: skip
+    assert given.accelerator_config == {"split_batches": False}
+    assert given.learning_rate_mapping == {"embeddings": 0.01}
+    assert given.activation_checkpointing_kwargs == {"use_reentrant": False}
+    assert (given.include_num_input_tokens_seen, given.save_strategy) == ("all", "no")
+    assert given.resume_from_checkpoint == "true"
+    assert given.router_mapping == {"anchor": "on"}
+    with pytest.raises(ValidationError, match="split_batch\n"):
+        read({"accelerator_config": {"split_batch": True}})

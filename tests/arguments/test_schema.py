@@ -2,6 +2,7 @@
 
 import dataclasses
 import enum
+import inspect
 import json
 from collections import Counter
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Annotated, Any, get_args, get_origin
 import pytest
 
 from embedstep.arguments.fates import FATES, LATER, SEED
-from embedstep.arguments.ledger import check_arguments, differences, ledger, trainer_arguments
+from embedstep.arguments.ledger import differences, ledger, trainer_arguments
+from embedstep.arguments.rules import SCHEDULER_OPTIONS, check_arguments
 from embedstep.arguments.schema import CONTRACT, GROUPS, Arguments, Legacy
 from embedstep.arguments.types import (
     BatchSamplerName,
@@ -29,7 +31,7 @@ FIELDS = Arguments.model_fields
 REFUSED: dict[str, Any] = {
     "average_tokens_across_devices": False,
     "batch_eval_metrics": True,
-    "ddp_broadcast_buffers": True,
+    "deepspeed": "ds.json",
     "enable_jit_checkpoint": True,
     "eval_do_concat_batches": False,
     "fp16_opt_level": "O2",
@@ -37,7 +39,6 @@ REFUSED: dict[str, Any] = {
     "include_inputs_for_metrics": True,
     "jit_mode_eval": True,
     "label_names": ["label"],
-    "label_smoothing_factor": 0.1,
     "length_column_name": "size",
     "liger_kernel_config": {"rope": True},
     "mp_parameters": "x=1",
@@ -218,3 +219,16 @@ def test_a_word_that_is_nearly_one_of_the_choices_is_refused_with_that_one(given
     with pytest.raises(RefusedError, match="must be") as caught:
         load(given)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("scheduler", get_args(SchedulerName))
+def test_the_options_of_a_scheduler_are_those_of_the_installed_one(scheduler: str) -> None:
+    from torch.optim.lr_scheduler import ReduceLROnPlateau
+    from transformers.optimization import TYPE_TO_SCHEDULER_FUNCTION, GreedyLR
+    from transformers.trainer_utils import SchedulerType
+
+    given_by_the_trainer = {"self", "optimizer", "num_warmup_steps", "num_training_steps", "last_epoch", "verbose"}
+    classes = {"reduce_lr_on_plateau": ReduceLROnPlateau, "greedy": GreedyLR}
+    function = classes.get(scheduler) or TYPE_TO_SCHEDULER_FUNCTION[SchedulerType(scheduler)]
+    names = set(inspect.signature(function).parameters) - given_by_the_trainer
+    assert names == SCHEDULER_OPTIONS[scheduler] - {"verbose"}

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from embedstep.arguments import setters
 from embedstep.arguments.dumps import Machine, to_dict, to_lossless
-from embedstep.arguments.ledger import check_arguments, ledger
+from embedstep.arguments.ledger import ledger
+from embedstep.arguments.rules import check_arguments
 from embedstep.arguments.schema import Arguments
 from embedstep.arguments.setters import (
     set_dataloader,
@@ -144,7 +145,7 @@ def test_the_arguments_that_go_in_stay_as_they_are() -> None:
         ({"eval_strategy": "epoch"}, set_evaluate, {"strategy": "steps"}, {"eval_strategy": "steps"}),
         ({"evaluation_strategy": "epoch"}, set_evaluate, {}, {"eval_strategy": "no"}),
         ({"activation_checkpointing": True}, set_training, {},
-         {"activation_checkpointing": None, "gradient_checkpointing": False}),
+         {"activation_checkpointing": False, "gradient_checkpointing": False}),
         ({"adafactor": True}, set_optimizer, {"name": "sgd"}, {"optim": "sgd", "adafactor": False}),
         ({"push_to_hub_model_id": "m", "push_to_hub_organization": "o"}, set_push_to_hub, {"model_id": "me/n"},
          {"hub_model_id": "me/n", "push_to_hub_model_id": None, "push_to_hub_organization": None}),

@@ -342,6 +342,16 @@ def test_two_processes_make_the_planned_steps(embedstep_run: Run, evaluated: Bui
     assert outcome.err.count("step  1/22") == 1
 
 
+def test_two_processes_split_each_batch(embedstep_run: Run, request_of: Build) -> None:
+    given = {"split_batches": True, "max_steps": -1, "num_train_epochs": 1}
+    outcome = embedstep_run(request_of(launch={"processes_per_node": 2}, arguments=given))
+    assert outcome.code == 0, outcome.err
+    plan = outcome.json("plan.json")
+    # 130 rows are 16 full batches of 8, of which each process trains on 4 rows, with 3 negatives to each anchor.
+    assert (plan["global_batch_size"], plan["train_steps"]) == (8, 16)
+    assert plan["datasets"][0]["negatives_per_anchor"] == 3
+
+
 def hub_data(name: str) -> dict[str, Any]:
     """A section with one train dataset of the hub."""
     columns = {"anchor": "anchor", "positive": "positive"}

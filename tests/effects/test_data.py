@@ -16,7 +16,6 @@ LOADER: dict[str, tuple[dict[str, Any], Check]] = {
         lambda seen: seen.batches == [8] * 16,
     ),
     "dataloader_num_workers": ({"dataloader_num_workers": 1}, lambda seen: loader(seen).num_workers == 1),
-    "dataloader_pin_memory": ({"dataloader_pin_memory": False}, lambda seen: loader(seen).pin_memory is False),
     "dataloader_persistent_workers": (
         {"dataloader_persistent_workers": True, "dataloader_num_workers": 1},
         lambda seen: loader(seen).persistent_workers is True,
@@ -45,13 +44,7 @@ LOADER: dict[str, tuple[dict[str, Any], Check]] = {
         {"dispatch_batches": True},
         lambda seen: type(seen.trainer._train_dataloader).__name__ == "DataLoaderDispatcher",
     ),
-    "use_cpu": ({"use_cpu": True}, lambda seen: seen.trainer.args.device.type == "cpu"),
-    "no_cuda": ({"no_cuda": True}, lambda seen: seen.trainer.args.use_cpu is True),
     "ddp_timeout": ({"ddp_timeout": 77}, lambda seen: seen.trainer.args.ddp_timeout_delta.seconds == 77),
-    "torch_compile": (
-        {"torch_compile": True, "torch_compile_backend": "eager"},
-        lambda seen: type(seen.trainer.model_wrapped).__name__ == "OptimizedModule",
-    ),
     "torch_compile_backend": (
         {"torch_compile_backend": "eager"},
         lambda seen: type(seen.trainer.model_wrapped).__name__ == "OptimizedModule",

@@ -96,6 +96,11 @@ def test_push_to_hub(prove: Train, hub: FakeHub) -> None:
     assert [upload["repo_id"] for upload in hub.uploads] == ["org/m"]
 
 
+def test_without_a_name_the_repository_has_that_of_the_output_folder(prove: Train, hub: FakeHub) -> None:
+    prove(push_to_hub=True, output_dir="models/docs")
+    assert {repository["repo_id"] for repository in hub.repositories} == {"docs"}
+
+
 def test_hub_model_id(prove: Train, hub: FakeHub) -> None:
     prove(push_to_hub=True, hub_model_id="org/name")
     assert hub.repositories[0]["repo_id"] == "org/name"
@@ -207,8 +212,8 @@ def test_logging_dir_and_report_to(prove: Train, tmp_path: Path, monkeypatch: py
           "auto_wrap_policy": "SIZE_BASED_WRAP"}),
         ({"fsdp": "full_shard auto_wrap", "fsdp_transformer_layer_cls_to_wrap": "BertLayer"}, True,
          {"reshard_after_forward": True, "transformer_layer_cls_to_wrap": ["BertLayer"]}),
-        ({"fsdp": "full_shard auto_wrap", "fsdp_config": {"limit_all_gathers": True}}, True,
-         {"reshard_after_forward": True, "limit_all_gathers": True}),
+        ({"fsdp": "full_shard auto_wrap", "fsdp_config": {"cpu_offload": True}}, True,
+         {"reshard_after_forward": True, "cpu_offload": True}),
     ],
     ids=str,
 )  # fmt: skip
@@ -233,19 +238,55 @@ _OF_TRAINING = """label_smoothing_factor max_grad_norm gradient_checkpointing_kw
     auto_find_batch_size neftune_noise_alpha"""
 _OF_DATA = """seed data_seed group_by_length train_sampling_strategy remove_unused_columns batch_sampler
     multi_dataset_batch_sampler prompts router_mapping full_determinism bf16 torch_empty_cache_steps run_name"""
-_ON_THE_PLAN = "fsdp fsdp_config fsdp_min_num_params fsdp_transformer_layer_cls_to_wrap torch_compile_mode"
+_ON_THE_PLAN = """fsdp fsdp_config fsdp_min_num_params fsdp_transformer_layer_cls_to_wrap torch_compile
+    torch_compile_mode dataloader_pin_memory use_cpu no_cuda"""
 PROVED_BY_NAME = {
     "output_dir": "tests/test_cli.py: the default output is named by the request",
     "tpu_metrics_debug": "tests/request/test_rules.py: refused under today's name",
     "report_to": "here",
     "logging_dir": "here",
+    "save_on_each_node": "tests/distributed/test_nodes.py",
+    "ddp_broadcast_buffers": "the DDP module of the trainer never gets another value: refused when true",
+    "remove_unused_columns": "test_data.py",
     **dict.fromkeys(_OF_MEASURING.split(), "test_measuring.py"),
     **dict.fromkeys(_OF_TRAINING.split(), "test_training.py"),
     **dict.fromkeys(_OF_DATA.split(), "test_data.py"),
-    **dict.fromkeys(_ON_THE_PLAN.split(), "here, on the plan: it needs GPUs"),
+    **dict.fromkeys(_ON_THE_PLAN.split(), "here, on the plan: it needs GPUs or a compiler"),
     **dict.fromkeys([name for name in CONTRACT if name.startswith(("hub_", "push_to_hub"))], "here"),
 }
 """Where an argument is proved that has a test of its own rather than a row of a table."""
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ({"use_cpu": True}, {"use_cpu": True, "dataloader_pin_memory": False}),
+        ({"no_cuda": True}, {"use_cpu": True, "dataloader_pin_memory": False}),
+        ({"dataloader_pin_memory": False}, {"use_cpu": False, "dataloader_pin_memory": False}),
+        ({}, {"use_cpu": False, "dataloader_pin_memory": True}),
+    ],
+    ids=str,
+)
+def test_what_a_machine_with_gpus_is_told(given: dict[str, Any], found: dict[str, Any]) -> None:
+    """A machine without GPUs forces all three, so this is proved on the plan of one that has them."""
+    from embedstep.arguments.ledger import ledger, trainer_arguments
+    from embedstep.arguments.schema import Arguments
+
+    entries = ledger(Arguments.model_validate(given), gpus=1, world_size=1, has_evaluation=False)
+    planned = trainer_arguments(entries, warmup_steps=0)
+    assert {name: planned[name] for name in found} == found
+
+
+def test_torch_compile_is_given_to_the_class() -> None:
+    """The default backend needs a compiler."""
+    from sentence_transformers import SentenceTransformerTrainingArguments
+
+    from embedstep.arguments.ledger import ledger, trainer_arguments
+    from embedstep.arguments.schema import Arguments
+
+    entries = ledger(Arguments(torch_compile=True, use_cpu=True), gpus=0, world_size=1, has_evaluation=False)
+    built = SentenceTransformerTrainingArguments(output_dir="x", **trainer_arguments(entries, warmup_steps=0))
+    assert (built.torch_compile, built.torch_compile_backend) == (True, "inductor")
 
 
 def test_torch_compile_mode_is_given_to_the_class() -> None:

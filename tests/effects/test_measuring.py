@@ -16,12 +16,13 @@ BEST = {"max_steps": 6, "eval_strategy": "steps", "eval_steps": 2, "save_strateg
 
 EVALUATION: dict[str, tuple[dict[str, Any], Check]] = {
     "eval_strategy": (
-        {"evaluate": True, "eval_strategy": "epoch", "max_steps": -1, "num_train_epochs": 2},
-        lambda seen: seen.steps_with("eval_loss") == [17, 34],
+        # Without it the strategy would be epoch.
+        {"evaluate": True, "eval_strategy": "steps", "logging_steps": 2},
+        lambda seen: seen.steps_with("eval_loss") == [2, 4],
     ),
     "evaluation_strategy": (
-        {"evaluate": True, "evaluation_strategy": "epoch", "max_steps": -1, "num_train_epochs": 2},
-        lambda seen: seen.steps_with("eval_loss") == [17, 34],
+        {"evaluate": True, "evaluation_strategy": "steps", "logging_steps": 2},
+        lambda seen: seen.steps_with("eval_loss") == [2, 4],
     ),
     # The last one is of the model that the training ended with.
     "eval_steps": (BY_STEPS, lambda seen: seen.steps_with("eval_loss") == [3, 6, 8]),
@@ -51,10 +52,6 @@ SAVING: dict[str, tuple[dict[str, Any], Check]] = {
     "save_only_model": (
         {"save_strategy": "steps", "save_steps": 4, "save_only_model": True},
         lambda seen: not (seen.output / "checkpoints/checkpoint-4/optimizer.pt").exists(),
-    ),
-    "save_on_each_node": (
-        {"save_strategy": "steps", "save_steps": 4, "save_on_each_node": True},
-        lambda seen: (seen.output / "checkpoints/checkpoint-4/model.safetensors").exists(),
     ),
     "load_best_model_at_end": (
         {**BEST, "learning_rate": 0.5, "lr_scheduler_type": "constant"},
@@ -222,6 +219,36 @@ def test_resume_from_checkpoint_and_ignore_data_skip(prove: Train) -> None:
     again = prove(**given, resume_from_checkpoint=checkpoint, ignore_data_skip=True)
     assert len(again.batches) == 2
     assert again.weights() != whole.weights()
+
+
+def test_a_checkpoint_in_the_output_folder_itself_is_kept_to_go_on_from(
+    prove: Train, evaluated: Callable[..., dict[str, Any]]
+) -> None:
+    from embedstep.request.loading import load_request
+    from embedstep.step import run_step
+
+    first = prove(max_steps=4, save_strategy="steps", save_steps=2)
+    document = evaluated(arguments={"max_steps": 6})
+    checkpoint = str(first.output / "checkpoints/checkpoint-4")
+    document["arguments"]["resume_from_checkpoint"] = checkpoint
+    assert run_step(load_request(json.dumps(document)), first.output, overwrite=True).exit_code == 0
+    assert json.loads((first.output / "progress.json").read_text())["train_step"] == 6
+    assert Path(checkpoint).exists()
+
+
+def test_the_request_that_is_written_down_is_the_request(prove: Train) -> None:
+    """Also for arguments that say something by being written: the worker reads them from there."""
+    from embedstep.request.fingerprint import request_fingerprint
+    from embedstep.request.schema import TrainRequest
+
+    seen = prove(evaluate=True, do_train=False, do_eval=True, output_dir="docs", run_name="docs", eval_strategy="no")
+    written = json.loads((seen.output / "request.json").read_text())
+    again = TrainRequest.model_validate(written["request"])
+    assert request_fingerprint(again) == written["fingerprint"]
+    assert not again.arguments.is_dump
+    assert {"do_train", "run_name", "eval_strategy"} <= again.arguments.model_fields_set
+    assert "weight_decay" not in again.arguments.model_fields_set
+    assert not again.trains
 
 
 def test_on_resume_the_intervals_are_those_of_the_request(prove: Train) -> None:

@@ -257,7 +257,11 @@ def test_a_saved_model_that_differs_fails(
 
 
 def test_a_combination_that_the_installed_class_refuses_is_exit_2(train_here: Train, request_of: Build) -> None:
-    result = train_here(request_of(arguments={"torch_empty_cache_steps": 0}))
+    twice = {
+        "gradient_accumulation_steps": 2,
+        "accelerator_config": {"gradient_accumulation_kwargs": {"num_steps": 2}},
+    }
+    result = train_here(request_of(arguments=twice))
     assert result.exit_code == REFUSED
     assert result.failure is not None
     assert result.failure.traceback == ()

@@ -12,6 +12,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from embedstep.arguments.members import eval_batch_size, train_batch_size
+from embedstep.arguments.reading import IS_DUMP, looks_like_a_dump
 from embedstep.arguments.schema import Arguments
 from embedstep.arguments.today import OLDER_NAMES, greater_is_better
 from embedstep.world import World
@@ -119,8 +120,7 @@ def to_sanitized_dict(arguments: Arguments, n_gpu: int = 0, *, machine: Machine 
 def to_lossless(arguments: Arguments) -> dict[str, Any]:
     """Return what was written as plain JSON data, less what was filled in under today's names.
 
-    `Arguments.model_validate` makes equal arguments of it, with the same fields set, when fewer than a hundred were
-    written; more are taken for a dump. Whether they came out of a dump is not written.
+    `Arguments.model_validate` makes equal arguments of it, with the same fields set, and as much a dump as they were.
     """
     written = arguments.model_dump(mode="json", exclude_unset=True)
     for name, filled in _filled_in(arguments).items():
@@ -130,7 +130,8 @@ def to_lossless(arguments: Arguments) -> dict[str, Any]:
             del written[name]
         elif name in _MERGED:
             written[name] = own
-    return written
+    is_in_doubt = arguments.is_dump or looks_like_a_dump(written)
+    return {**written, IS_DUMP: arguments.is_dump} if is_in_doubt else written
 
 
 def _filled_in(arguments: Arguments) -> Values:

@@ -10,8 +10,7 @@ from typing import Any, Literal
 
 from embedstep.arguments.fates import Fate
 from embedstep.arguments.schema import CONTRACT, Arguments, Legacy
-from embedstep.arguments.today import names_agree, todays_values
-from embedstep.errors import Problem
+from embedstep.arguments.today import todays_values
 
 Source = Literal["request", "dump", "embedstep", "default"]
 _NOT_GIVEN = {
@@ -22,6 +21,10 @@ _NOT_GIVEN = {
     "gradient_checkpointing_kwargs": "today a name with a warning, for activation_checkpointing_kwargs",
 }
 """Installed arguments that the trainer never gets from here, and why."""
+
+
+_PINNED = {"report_to", "hub_private_repo"}
+"""Defaults that need another word today to stay what they were; nobody has chosen anything there."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,12 +63,15 @@ def ledger(arguments: Arguments, *, gpus: int, world_size: int, has_evaluation: 
         is_given = row.name in arguments.model_fields_set
         source: Source = ("dump" if arguments.is_dump else "request") if is_given else "default"
         value, effect = written[row.name], ""
-        if is_given and row.fate == "translated" and row.name != row.today:
+        # Of what is switched off, only this one does something by that.
+        is_on = is_given and (getattr(arguments, row.name) != row.default or row.name == "do_train")
+        if is_on and row.fate == "translated" and row.name != row.today:
             effect = f"means {row.today}" if row.today else "happens anyway"
-        elif is_given and row.fate == "implemented":
+        elif is_on and row.fate == "implemented":
             effect = f"done by {row.by}"
         if row.name in todays:
             value, effect = todays[row.name]
+            source = source if is_given or row.name in _PINNED else "embedstep"
         if row.name in ours:
             value, effect = ours[row.name]
             source = "embedstep"
@@ -93,7 +99,8 @@ def _set_for_this_run(
             yield "dataloader_drop_last", (True, "all processes must make the same number of steps")
     elif arguments.ddp_backend is not None:
         yield "ddp_backend", (None, "there is one process, which meets nobody")
-    if has_evaluation and "eval_strategy" not in given and not arguments.is_dump:
+    is_off = "do_eval" in given and not arguments.do_eval
+    if has_evaluation and "eval_strategy" not in given and not is_off and not arguments.is_dump:
         yield "eval_strategy", ("epoch", "there is data to evaluate with and no strategy was given")
 
 
@@ -104,18 +111,18 @@ def in_force(arguments: Arguments, entries: tuple[LedgerEntry, ...]) -> Argument
 
 
 def with_warmup_steps(entries: tuple[LedgerEntry, ...], steps: int) -> tuple[LedgerEntry, ...]:
-    """Return the entries, with what the warm-up comes to beside the argument that asks for it.
+    """Return the entries, with what the warm-up comes to beside the argument that asks for it by a share.
 
     Args:
         entries: the ledger.
         steps: steps of warm-up as planned.
     """
-    asking = next((name for name in ("warmup_steps", "warmup_ratio") if (_value(entries, name) or 0) > 0), None)
+    values = {entry.name: entry.value for entry in entries}
+    asking = "warmup_steps" if values["warmup_steps"] > 0 else "warmup_ratio"
+    is_share = 0 < (values[asking] or 0) < 1 or (asking == "warmup_ratio" and values[asking])
+    if not is_share:
+        return entries
     return tuple(replace(entry, effect=f"{steps} steps") if entry.name == asking else entry for entry in entries)
-
-
-def _value(entries: tuple[LedgerEntry, ...], name: str) -> Any:
-    return next(entry.value for entry in entries if entry.name == name)
 
 
 def trainer_arguments(entries: tuple[LedgerEntry, ...], *, warmup_steps: int) -> dict[str, Any]:
@@ -168,12 +175,3 @@ _FOLLOWS_FROM_OTHERS = {
 def _same(planned: Any, found: Any) -> bool:
     empty: tuple[Any, ...] = (None, "", [], {}, False)
     return planned == found or (planned in empty and found in empty)
-
-
-def check_arguments(arguments: Arguments) -> list[Problem]:
-    """Refuse each argument that has no meaning any more, unless it has its default value, and names that disagree."""
-    problems = list(names_agree(arguments))
-    for row in CONTRACT.values():
-        if row.instead and getattr(arguments, row.name) != row.default:
-            problems.append(Problem(f"arguments.{row.name}", f"is refused: {row.instead}"))
-    return problems

@@ -15,14 +15,16 @@ from pydantic import BaseModel
 
 from embedstep.request.scalars import plain
 
-_FEWEST_IN_A_DUMP = 100
-"""Nobody writes a hundred arguments by hand; the dumps of the two eras hold 118 to 120."""
+_FEWEST_IN_A_DUMP = 80
+"""Nobody writes eighty arguments by hand; the dumps of the two eras hold 118 to 120, a few less without the nulls."""
+IS_DUMP = "_is_dump"
+"""Key by which arguments that embedstep has written down say whether they came out of a dump; nobody guesses then."""
 _PLACEHOLDER = re.compile(r"<[A-Z_]+>")
 _MACHINE_LOG_FOLDER = re.compile(r".*/runs/[A-Z][a-z]{2}\d{2}_\d{2}-\d{2}-\d{2}_.+")
 _OF_THE_MACHINE = {"_n_gpu", "local_rank", "train_batch_size", "eval_batch_size"}
 """What a dump says of the machine that wrote it."""
-_TODAYS_DEFAULTS = {"optim": "adamw_torch_fused", "hub_private_repo": None, "warmup_ratio": None}
-"""Defaults of the installed release that are not the seed's: in a dump of it they were not chosen."""
+_TODAYS_DEFAULTS = {"hub_private_repo": None, "warmup_ratio": None}
+"""Nulls of the installed release that are not the seed's: a dump of it says nothing by them."""
 _SEEDS_FSDP = {"min_num_params": 0, "xla": False, "xla_fsdp_grad_ckpt": False}
 _TODAYS_ACCELERATOR: Mapping[str, Any] = {
     "split_batches": False,
@@ -82,17 +84,26 @@ def written_arguments(raw: Any, model: type[BaseModel]) -> Written:
     if not isinstance(raw, Mapping):
         return Written(values=raw)
     values = {name: _without_enums(value) for name, value in raw.items()}
+    if IS_DUMP in values:
+        return Written(is_dump=values.pop(IS_DUMP) is True, values=values)
     for name in _SECRETS:
         if isinstance(values.get(name), str) and _PLACEHOLDER.fullmatch(values[name]):
             values[name] = None
-    if len(values.keys() & model.model_fields.keys()) < _FEWEST_IN_A_DUMP:
+    if not looks_like_a_dump(values):
         return Written(values=values)
     return Written(values=dict(_chosen(values, model)), is_dump=True)
 
 
+def looks_like_a_dump(values: Mapping[str, Any]) -> bool:
+    """Whether a library wrote these arguments, by their number and by what no person would write."""
+    return len(values) >= _FEWEST_IN_A_DUMP or "_n_gpu" in values
+
+
 def _from_json(text: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_without_repeats)
+    except _StandsTwiceError:
+        raise
     except ValueError:
         raise ValueError(
             "needs a mapping, or the JSON text of one; of a training_args.bin, which is a pickle, write "
@@ -100,9 +111,21 @@ def _from_json(text: str) -> Any:
         ) from None
 
 
+class _StandsTwiceError(ValueError):
+    """A name of a mapping stands there twice, so that nobody knows which value is meant."""
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _StandsTwiceError(f"{next(name for name in names if names.count(name) > 1)} stands twice; keep one")
+    return found
+
+
 def _chosen(values: Mapping[str, Any], model: type[BaseModel]) -> Mapping[str, Any]:
     """Return what a dump holds besides defaults, facts of a machine and values that follow from others."""
-    chosen = {}
+    chosen, told = {}, plain(dict(values))
     for name, value in values.items():
         if name in _OF_THE_MACHINE or (name in model.model_fields and _is_default(name, value, values, model)):
             continue
@@ -110,7 +133,7 @@ def _chosen(values: Mapping[str, Any], model: type[BaseModel]) -> Mapping[str, A
             continue
         if name == "run_name" and value == values.get("output_dir"):
             continue
-        if name in _FOLLOWING and _FOLLOWING[name](value, values):
+        if name in _FOLLOWING and _FOLLOWING[name](told[name], told):
             continue
         chosen[name] = value
     return chosen

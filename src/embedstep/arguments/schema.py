@@ -17,7 +17,9 @@ from embedstep.arguments.fates import LATER, Contract, contracts_of, environment
 from embedstep.arguments.reading import written_arguments
 from embedstep.arguments.today import under_todays_names
 from embedstep.arguments.types import (
+    AcceleratorSettings,
     BatchSamplerName,
+    Checkpoint,
     DebugOptions,
     FsdpOptions,
     HubStrategy,
@@ -30,6 +32,8 @@ from embedstep.arguments.types import (
     OptimizerName,
     PrecisionBackend,
     Prompts,
+    Rates,
+    Routes,
     SamplingStrategy,
     SaveInterval,
     SchedulerName,
@@ -87,9 +91,7 @@ class Data(Group):
     data_seed: Integer | None = implemented(None, "Seed of the data sampler only.", by="the samplers")
     dataloader_drop_last: Flag = used(False, "Drop the last incomplete batch.")
     dataloader_num_workers: Integer = used(0, "Worker processes of the dataloader.")
-    remove_unused_columns: Flag = implemented(
-        True, "Drop dataset columns that no role names.", by="the data reader: only columns with a role are read"
-    )
+    remove_unused_columns: Flag = translated(True, "Drop dataset columns that no role names.", to="")
     label_names: list[Text] | None = refused(
         None,
         "Input keys that are labels.",
@@ -108,7 +110,7 @@ class Data(Group):
     multi_dataset_batch_sampler: MultiDatasetBatchSamplerName = used(
         "proportional", "How batches are drawn from several datasets."
     )
-    accelerator_config: MappingOrJson | None = used(
+    accelerator_config: AcceleratorSettings | None = used(
         None,
         "Settings of accelerate: dispatch_batches, even_batches, non_blocking, split_batches, use_seedable_sampler.",
         since=LATER,
@@ -122,7 +124,7 @@ class Data(Group):
         "random", "How rows follow each other: random, sequential or group_by_length.", by="the samplers", since=LATER
     )
     prompts: Prompts | None = used(None, "Prompt text per column or dataset.", since=LATER)
-    router_mapping: MappingOrJson = used({}, "Column -> Router route.", since=LATER)
+    router_mapping: Routes = used({}, "Column -> Router route.", since=LATER)
 
 
 class Optimizer(Group):
@@ -165,7 +167,7 @@ class Optimizer(Group):
         since=LATER,
     )
     use_cache: Flag = used(False, "Value written to model.config.use_cache.", since=LATER)
-    learning_rate_mapping: MappingOrJson = used({}, "Regular expression -> learning rate.", since=LATER)
+    learning_rate_mapping: Rates = used({}, "Regular expression -> learning rate.", since=LATER)
     activation_checkpointing: Flag | None = used(
         None, "Recompute activations to save memory; newer name of gradient_checkpointing.", since=LATER
     )
@@ -201,15 +203,15 @@ class Distributed(Group):
     local_rank: Integer = environment(-1, "Rank given by the old launcher.", by="torchrun")
     ddp_backend: Text | None = environment(None, "torch.distributed backend.", by="the launch: several processes")
     fsdp: FsdpOptions = translated([], "Fully sharded data parallel options.", to="fsdp, fsdp_config")
-    fsdp_config: MappingOrFile | None = used(None, "FSDP settings: mapping, JSON string or file.")
-    deepspeed: MappingOrFile | None = environment(
-        None, "DeepSpeed configuration file or mapping.", by="the package deepspeed"
+    fsdp_config: MappingOrFile | None = used(None, "FSDP settings: a mapping or JSON text of one.")
+    deepspeed: MappingOrFile | None = refused(
+        None,
+        "DeepSpeed configuration file or mapping.",
+        instead="DeepSpeed is not part of the train extra; write fsdp to shard a model that is too large for one GPU",
     )
     ddp_find_unused_parameters: Flag | None = used(None, "DDP find_unused_parameters.")
     ddp_bucket_cap_mb: Integer | None = used(None, "DDP bucket size.")
-    ddp_broadcast_buffers: Flag | None = refused(
-        None, "DDP broadcast_buffers.", instead="the trainer always uses false; remove it"
-    )
+    ddp_broadcast_buffers: Flag | None = translated(None, "DDP broadcast_buffers; the trainer uses false.", to="")
     ddp_timeout: Integer = used(1800, "Seconds before collective operations time out.")
     eval_use_gather_object: Flag = used(False, "Gather Python objects in evaluation.", since=LATER)
     parallelism_config: MappingOrJson | None = refused(
@@ -285,7 +287,7 @@ class Saving(Group):
     load_best_model_at_end: Flag = used(False, "Reload the best checkpoint after training.")
     metric_for_best_model: Text | None = used(None, "Metric used to choose the best checkpoint.")
     greater_is_better: Flag | None = translated(None, "Whether a larger metric is better.", to="greater_is_better")
-    resume_from_checkpoint: Text | None = implemented(None, "Checkpoint to resume from.", by="the worker")
+    resume_from_checkpoint: Checkpoint = implemented(None, "Checkpoint to resume from.", by="the worker")
     enable_jit_checkpoint: Flag = refused(
         False,
         "Save a checkpoint on SIGTERM.",

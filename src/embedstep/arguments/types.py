@@ -4,8 +4,9 @@ import json
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from typing_extensions import TypedDict
 
-from embedstep.request.scalars import CHOICE, PlainData, Text, plain
+from embedstep.request.scalars import CHOICE, Flag, Number, Plain, PlainData, Text, plain, scalar
 
 
 def _mapping(raw: Any) -> Any:
@@ -19,8 +20,46 @@ def _mapping(raw: Any) -> Any:
     return value
 
 
-MappingOrJson = Annotated[dict[str, PlainData], BeforeValidator(_mapping)]
-MappingOrFile = Annotated[dict[str, PlainData] | Text, BeforeValidator(_mapping)]
+def _settings(raw: Any) -> Any:
+    """Read words and numbers in a mapping as what they say; `no` is text to YAML 1.2, and true to the libraries."""
+    value = _mapping(raw)
+    return _said(value) if isinstance(value, dict) else value
+
+
+def _said(value: Any) -> Any:
+    match value:
+        case dict():
+            return {key: _said(inner) for key, inner in value.items()}
+        case list():
+            return [_said(inner) for inner in value]
+        case str():
+            return scalar(value)
+    return value
+
+
+MappingOrJson = Annotated[dict[str, PlainData], BeforeValidator(_settings)]
+MappingOrFile = Annotated[dict[str, PlainData] | Text, BeforeValidator(_settings)]
+Rates = Annotated[dict[str, Number], BeforeValidator(_mapping)]
+Routes = Annotated[dict[str, Text | dict[str, Text]], BeforeValidator(_mapping)]
+
+
+class AcceleratorConfig(TypedDict, total=False):
+    """Settings of accelerate's `AcceleratorConfig` in transformers."""
+
+    __pydantic_config__ = ConfigDict(strict=True, extra="forbid")  # type: ignore[misc]
+
+    split_batches: Annotated[Flag, Field(description="Split each batch over the processes.")]
+    dispatch_batches: Annotated[Flag | None, Field(description="Only the first process iterates and sends batches.")]
+    even_batches: Annotated[Flag, Field(description="Repeat rows so that each process gets as many.")]
+    use_seedable_sampler: Annotated[Flag, Field(description="Draw with a sampler that is seeded anew in each epoch.")]
+    non_blocking: Annotated[Flag, Field(description="Copy to the device without waiting.")]
+    gradient_accumulation_kwargs: Annotated[
+        dict[str, PlainData] | None, Field(description="Options of accelerate's GradientAccumulationPlugin.")
+    ]
+    use_configured_state: Annotated[Flag, Field(description="Take over an accelerator state that is there already.")]
+
+
+AcceleratorSettings = Annotated[AcceleratorConfig, BeforeValidator(_mapping)]
 Prompts = Annotated[dict[str, Text | dict[str, Text]] | Text, BeforeValidator(_mapping)]
 Interval = Annotated[Literal["no", "steps", "epoch"], CHOICE]
 SaveInterval = Annotated[Literal["no", "steps", "epoch", "best"], CHOICE]
@@ -92,6 +131,7 @@ OptimizerName = Literal[
 def _token_count(raw: Any) -> Any:
     """Read the older true and false as the newer words."""
     value = plain(raw)
+    value = value.lower() if isinstance(value, str) else value
     return "all" if value in (True, "true") else "no" if value in (False, "false") else value
 
 
@@ -100,6 +140,16 @@ SamplingStrategy = Literal["random", "sequential", "group_by_length"]
 PrecisionBackend = Literal["auto", "cuda_amp", "cpu_amp", "apex"]
 LogLevel = Literal["detail", "debug", "info", "warning", "error", "critical", "passive"]
 StartMethod = Literal["fork", "forkserver", "spawn"]
+
+
+def _checkpoint(raw: Any) -> Any:
+    """Read the true and false of a script's own flag: the newest checkpoint, and none."""
+    value = raw.value if isinstance(raw, Plain) else raw
+    words = {"": None, "false": None, "true": "true"}
+    return words.get(str(value).lower(), value) if isinstance(value, str | bool) else value
+
+
+Checkpoint = Annotated[Text | None, BeforeValidator(_checkpoint)]
 
 
 def _names(raw: Any) -> Any:

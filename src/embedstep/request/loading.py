@@ -18,7 +18,7 @@ from embedstep.request.overrides import apply_overrides
 from embedstep.request.scalars import plain
 from embedstep.request.schema import TrainRequest
 
-_SECRET_NAME = re.compile(r"token|password|secret|credential|api_?key", re.IGNORECASE)
+_SECRET_NAME = re.compile(r"token(?!s_)|password|secret|credential|api_?key", re.IGNORECASE)
 _LONGEST_SHOWN = 60
 _GIVEN = "; "
 _NEEDED = {

@@ -1,33 +1,37 @@
 """Rules that no single field can hold: one small pure function each, all asked, every answer reported."""
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import difflib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from embedstep.arguments.ledger import check_arguments
+from embedstep.arguments.rules import check_arguments
+from embedstep.arguments.today import as_written
 from embedstep.errors import Problem
 from embedstep.request.schema import TrainRequest
 from embedstep.secrets import holds_secret
 
 LAST_CHECKPOINT = ("true", "last")
 """Words for the newest checkpoint in the output folder."""
+TRACKERS = {
+    "azure_ml": "azureml", "clearml": "clearml", "codecarbon": "codecarbon", "comet_ml": "comet_ml",
+    "dagshub": "dagshub", "dvclive": "dvclive", "flyte": "flytekit", "kubeflow": "", "mlflow": "mlflow",
+    "neptune": "neptune", "swanlab": "swanlab", "tensorboard": "tensorboard", "trackio": "trackio", "wandb": "wandb",
+}  # fmt: skip
+"""Each tracker of the installed release, and the package that it needs."""
 Rule = Callable[[TrainRequest], Iterator[Problem]]
-_RANGES: Mapping[str, tuple[float, float]] = {
-    "per_device_train_batch_size": (1, math.inf),
-    "per_device_eval_batch_size": (1, math.inf),
-    "gradient_accumulation_steps": (1, math.inf),
-    "learning_rate": (0, math.inf),
-    "max_steps": (-math.inf, 10_000_000),
-    "num_train_epochs": (-math.inf, 10_000),
-    "label_smoothing_factor": (0, 1),
-}
-"""Least and most of a number; those of steps and epochs bound what a plan has to count."""
 
 
 def check_rules(request: TrainRequest) -> list[Problem]:
     """Return every problem that the request has by itself, without looking at any data."""
-    return [*check_arguments(request.arguments), *(problem for rule in RULES for problem in rule(request))]
+    problems = [*check_arguments(request.arguments), *(problem for rule in RULES for problem in rule(request))]
+    written = as_written(request.arguments)
+    return [
+        replace(problem, path=f"arguments.{written[name]}") if (name := problem.path[len("arguments.") :]) in written
+        else problem
+        for problem in problems
+    ]  # fmt: skip
 
 
 def every_dataset_has_a_loss(request: TrainRequest) -> Iterator[Problem]:
@@ -100,68 +104,6 @@ def a_checkpoint_is_there(request: TrainRequest) -> Iterator[Problem]:
         yield Problem("arguments.resume_from_checkpoint", f"{given} {told}")
 
 
-def apex_is_gone(request: TrainRequest) -> Iterator[Problem]:
-    """Of the backends of mixed precision, torch's own is left."""
-    for name in ("half_precision_backend", "fp16_backend"):
-        if getattr(request.arguments, name) == "apex":
-            yield Problem(f"arguments.{name}", "is apex, which is gone; leave it out")
-    if request.arguments.optim == "adamw_apex_fused":
-        yield Problem("arguments.optim", "is adamw_apex_fused, which is gone; write adamw_torch_fused")
-
-
-def options_have_a_reader(request: TrainRequest) -> Iterator[Problem]:
-    """Options beside something that does not read them change nothing, in silence."""
-    arguments = request.arguments
-    if arguments.optim_args and arguments.optim.startswith(("adamw_torch", "adamw_hf", "adafactor")):
-        yield Problem("arguments.optim_args", f"is not read by {arguments.optim}; remove it, or choose another optim")
-    if arguments.gradient_checkpointing_kwargs and not (
-        arguments.gradient_checkpointing or arguments.activation_checkpointing
-    ):
-        yield Problem("arguments.gradient_checkpointing_kwargs", "needs gradient_checkpointing: true")
-    if arguments.fsdp_config and not arguments.fsdp and not arguments.is_dump:
-        yield Problem("arguments.fsdp_config", "needs fsdp")
-    if arguments.eval_accumulation_steps == 0:
-        yield Problem("arguments.eval_accumulation_steps", "must be 1 or more, not 0")
-    if arguments.dispatch_batches and request.launch.processes_per_node not in (1, "auto"):
-        told = "sends texts from one process to the others, which the libraries cannot; remove it"
-        yield Problem("arguments.dispatch_batches", told)
-
-
-def sharding_is_possible(request: TrainRequest) -> Iterator[Problem]:
-    """The seed's class refused these words together (transformers 4.37.2, training_args.py)."""
-    arguments, words = request.arguments, set(request.arguments.fsdp)
-    if isinstance(arguments.fsdp_config, str):
-        yield Problem("arguments.fsdp_config", "is the name of a file; write the mapping that is in it")
-    if words == {"offload"}:
-        yield Problem("arguments.fsdp", "is offload alone; write it beside full_shard or shard_grad_op")
-    if {"full_shard", "shard_grad_op"} <= words:
-        yield Problem("arguments.fsdp", "holds full_shard and shard_grad_op; keep one")
-    if arguments.fsdp_min_num_params and arguments.fsdp_transformer_layer_cls_to_wrap:
-        told = "and fsdp_transformer_layer_cls_to_wrap exclude each other; keep one"
-        yield Problem("arguments.fsdp_min_num_params", told)
-
-
-def machines_and_packages_are_there(request: TrainRequest) -> Iterator[Problem]:
-    """What belongs to a device or a package that a step does not have."""
-    arguments = request.arguments
-    if "tpu_metrics_debug" in arguments.debug:
-        yield Problem("arguments.debug", "tpu_metrics_debug needs a TPU; remove it")
-    if arguments.use_mps_device:
-        yield Problem("arguments.use_mps_device", "there is no MPS device on this machine; remove it")
-    if arguments.deepspeed is not None:
-        yield Problem("arguments.deepspeed", "DeepSpeed is not part of the train extra; remove it")
-    for name in ("project", "trackio_space_id", "trackio_bucket_id", "trackio_static_space_id"):
-        if name in arguments.model_fields_set and not arguments.is_dump:
-            yield Problem(f"arguments.{name}", "belongs to trackio, which is not part of the train extra; remove it")
-
-
-def columns_are_chosen(request: TrainRequest) -> Iterator[Problem]:
-    """Columns are read by role alone, so there is nothing that `false` could keep."""
-    if not request.arguments.remove_unused_columns:
-        told = "is false, but columns are chosen by their roles; name the column under data.*.columns"
-        yield Problem("arguments.remove_unused_columns", told)
-
-
 def evaluators_are_distinct(request: TrainRequest) -> Iterator[Problem]:
     """Evaluators of one name would write the same metrics; each is built from an eval dataset that is there."""
     seen = set()
@@ -179,7 +121,8 @@ def evaluators_are_distinct(request: TrainRequest) -> Iterator[Problem]:
 def evaluation_has_a_strategy(request: TrainRequest) -> Iterator[Problem]:
     """Data to evaluate with and a strategy to evaluate by belong together."""
     arguments = request.arguments
-    asked = "eval_strategy" in arguments.model_fields_set
+    given = arguments.model_fields_set
+    asked = "eval_strategy" in given or ("do_eval" in given and not arguments.is_dump)
     is_used = arguments.eval_on_start or arguments.do_eval
     if request.data.eval and asked and arguments.eval_strategy == "no" and not is_used:
         yield Problem(
@@ -191,59 +134,13 @@ def evaluation_has_a_strategy(request: TrainRequest) -> Iterator[Problem]:
         yield Problem("arguments.eval_on_start", "is true, but there is nothing under data.eval")
     if arguments.eval_strategy == "steps" and not arguments.eval_steps and not arguments.logging_steps:
         yield Problem("arguments.eval_steps", "is missing: eval_strategy is steps, and logging_steps is 0")
-    if arguments.lr_scheduler_type in ("reduce_lr_on_plateau", "greedy") and not request.data.eval:
-        yield Problem("arguments.lr_scheduler_type", f"is {arguments.lr_scheduler_type}, which needs evaluations")
+    is_never = not request.data.eval or (asked and arguments.eval_strategy == "no")
+    if arguments.lr_scheduler_type in ("reduce_lr_on_plateau", "greedy") and is_never:
+        yield Problem(
+            "arguments.lr_scheduler_type", f"is {arguments.lr_scheduler_type}, which needs evaluations while training"
+        )
     if not request.data.eval and arguments.eval_strategy != "no":
         yield Problem("arguments.eval_strategy", f"is {arguments.eval_strategy}, but there is nothing under data.eval")
-
-
-def numbers_are_in_range(request: TrainRequest) -> Iterator[Problem]:
-    """Numbers with which the installed trainer fails late or does something else than they say."""
-    arguments = request.arguments
-    for name, (least, most) in _RANGES.items():
-        value = getattr(arguments, name)
-        if value < least:
-            yield Problem(f"arguments.{name}", f"must be {least:g} or more, not {value:g}")
-        if value > most:
-            yield Problem(f"arguments.{name}", f"must be {most:,} or less, not {value:g}")
-    if arguments.max_steps <= 0 and arguments.num_train_epochs <= 0:
-        yield Problem("arguments.num_train_epochs", f"must be more than 0, not {arguments.num_train_epochs:g}")
-    for name in ("logging_steps", "eval_steps", "save_steps"):
-        value = getattr(arguments, name)
-        if value is not None and (value < 0 or (value > 1 and value != int(value))):
-            yield Problem(f"arguments.{name}", f"is a number of steps, or a share of all steps below 1, not {value:g}")
-    if arguments.logging_strategy == "steps" and arguments.logging_steps == 0:
-        yield Problem("arguments.logging_steps", "is 0; write logging_strategy: no to log nothing")
-
-
-def warmup_is_a_share(request: TrainRequest) -> Iterator[Problem]:
-    """The seed's class refused a ratio outside 0 to 1; beside `warmup_steps` it is ignored, so nobody means both."""
-    arguments, ratio = request.arguments, request.arguments.warmup_ratio or 0
-    if not 0 <= ratio <= 1:
-        yield Problem("arguments.warmup_ratio", f"is a share of all steps from 0 to 1, not {ratio:g}")
-    elif ratio and arguments.warmup_steps > 0 and not arguments.is_dump:
-        yield Problem("arguments.warmup_ratio", "and warmup_steps are both given; keep one")
-
-
-def precision_is_possible(request: TrainRequest) -> Iterator[Problem]:
-    """Two half precisions at once contradict each other."""
-    arguments = request.arguments
-    if arguments.fp16 and arguments.bf16:
-        yield Problem("arguments.fp16", "and bf16 are both true; keep one")
-    if arguments.fp16_full_eval and arguments.bf16_full_eval:
-        yield Problem("arguments.fp16_full_eval", "and bf16_full_eval are both true; keep one")
-    if arguments.fp16 and arguments.use_cpu:
-        yield Problem("arguments.fp16", "does nothing on a CPU; write bf16, or remove use_cpu")
-
-
-def loaders_are_consistent(request: TrainRequest) -> Iterator[Problem]:
-    """Settings of loader workers need loader workers."""
-    arguments = request.arguments
-    if arguments.dataloader_num_workers == 0:
-        if arguments.dataloader_persistent_workers:
-            yield Problem("arguments.dataloader_persistent_workers", "needs dataloader_num_workers of 1 or more")
-        if arguments.dataloader_prefetch_factor is not None:
-            yield Problem("arguments.dataloader_prefetch_factor", "needs dataloader_num_workers of 1 or more")
 
 
 def best_model_can_be_found(request: TrainRequest) -> Iterator[Problem]:
@@ -283,6 +180,10 @@ def trackers_are_known(request: TrainRequest) -> Iterator[Problem]:
     for word in ("all", "none"):
         if word in trackers and len(trackers) > 1:
             yield Problem("arguments.report_to", f"{word} stands alone, or is left out of the list")
+    for tracker in sorted(set(trackers) - TRACKERS.keys() - {"all", "none"}):
+        near = difflib.get_close_matches(tracker, TRACKERS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(TRACKERS)}; several are a list"
+        yield Problem("arguments.report_to", f"{tracker} is no tracker; {hint}")
     for tracker in trackers:
         if tracker in ("mlflow", "azure_ml") and request.tracking.kind == "none":
             yield Problem(
@@ -325,19 +226,10 @@ RULES: Sequence[Rule] = (
     sampling_goes_with_the_sampler,
     noise_has_a_place,
     a_checkpoint_is_there,
-    apex_is_gone,
-    options_have_a_reader,
-    sharding_is_possible,
-    machines_and_packages_are_there,
-    columns_are_chosen,
     every_dataset_has_a_loss,
     every_eval_dataset_is_used,
     evaluators_are_distinct,
     evaluation_has_a_strategy,
-    numbers_are_in_range,
-    warmup_is_a_share,
-    precision_is_possible,
-    loaders_are_consistent,
     best_model_can_be_found,
     trackers_are_known,
     one_node_only,

@@ -11,7 +11,7 @@ The same types serve values that come from JSON or Python, where an orchestrator
 import math
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from pydantic import BeforeValidator
 
@@ -105,6 +105,15 @@ def _flag(raw: Any) -> Any:
     return value
 
 
+def scalar(text: str) -> bool | int | float | str:
+    """Return what text says where nobody knows the type: a truth value, a number, or itself."""
+    for read in (_flag, _integer, _number):
+        value = read(text)
+        if not isinstance(value, str):
+            return cast(bool | int | float, value)
+    return text
+
+
 def _text(raw: Any) -> Any:
     if isinstance(raw, Plain):
         return raw.text
@@ -116,7 +125,7 @@ def _text(raw: Any) -> Any:
 def _choice(raw: Any) -> Any:
     """Give back the word `no` where a YAML 1.1 tool on the way has read it as False."""
     value = raw.text if isinstance(raw, Plain) else raw
-    return "no" if value is False or value in ("false", "off") else value
+    return "no" if value is False or (isinstance(value, str) and value.lower() in ("false", "off")) else value
 
 
 Integer = Annotated[int, BeforeValidator(_integer)]
