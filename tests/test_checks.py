@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from embedstep import checks
-from embedstep.checks import check_machine, check_plan, check_request, check_with_data, disk_space_needed, similarity_of
+from embedstep import machine
+from embedstep.checks import check_plan, check_request, check_with_data, similarity_of
 from embedstep.data.facts import ColumnKind, DatasetFacts, Split
 from embedstep.errors import CANNOT_START, CannotStartError, RefusedError
+from embedstep.machine import check_machine, disk_space_needed
 from embedstep.plan import Plan, build_plan
 from embedstep.request.loading import load_request
 from embedstep.request.schema import TrainRequest
@@ -523,7 +524,7 @@ def test_too_little_disk_cannot_start(million: Path, tmp_path: Path, free: Calla
 def test_a_missing_package_cannot_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str, tracking: str, message: str | None
 ) -> None:
-    monkeypatch.setattr(checks, "find_spec", lambda name: None if name == missing else object())
+    monkeypatch.setattr(machine, "find_spec", lambda name: None if name == missing else object())
     asked = request(tracking={"kind": tracking})
     if message is None:
         check_machine(asked, planned(asked), tmp_path)

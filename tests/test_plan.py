@@ -14,17 +14,19 @@ from embedstep.plan import (
     DatasetPlan,
     Plan,
     build_plan,
+    plan_from_json,
+)
+from embedstep.request.fingerprint import request_fingerprint
+from embedstep.request.loading import load_request
+from embedstep.request.schema import TrainRequest
+from embedstep.schedule import (
     checkpoint_steps,
     count_batches,
     count_train_steps,
     count_warmup_steps,
     evaluation_steps,
-    plan_from_json,
     steps_of,
 )
-from embedstep.request.fingerprint import request_fingerprint
-from embedstep.request.loading import load_request
-from embedstep.request.schema import TrainRequest
 
 PAIR: Mapping[str, ColumnKind] = {"anchor": "text", "positive": "text"}
 SOURCE = {"path": "a.parquet", "columns": {"anchor": "q", "positive": "p"}}
@@ -265,8 +267,8 @@ def test_the_shortest_run() -> None:
     assert plan.datasets == (
         DatasetPlan(
             split="train", name="docs", rows=130, dropped_rows=0, columns=("anchor", "positive"), dropped_columns=(),
-            loss="multiple_negatives_ranking", batches=17, rows_unseen=0, negatives_per_anchor=7, fingerprint="",
-            path=None,
+            loss="multiple_negatives_ranking", batches=17, largest_batch=None, rows_unseen=0, negatives_per_anchor=7,
+            fingerprint="", path=None,
         ),
     )  # fmt: skip
 

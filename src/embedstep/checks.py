@@ -1,23 +1,20 @@
 """What can be checked only with the data read: columns, losses, evaluators, samplers and sizes, without torch."""
 
 import difflib
-import os
-import shutil
 from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 from embedstep.data.facts import DatasetFacts
 from embedstep.data.roles import roles_of
-from embedstep.errors import CannotStartError, Problem, RefusedError
+from embedstep.errors import Problem
 from embedstep.evaluators import check_evaluator
 from embedstep.hub import is_on_hub
 from embedstep.losses import LOSSES, check_loss, check_processes, innermost
-from embedstep.plan import Plan, evaluates_loss
-from embedstep.request.rules import TRACKERS, check_rules
+from embedstep.plan import DatasetPlan, Plan, evaluates_loss
+from embedstep.position import position_problems
+from embedstep.request.rules import LAST_CHECKPOINT, check_rules
 from embedstep.request.schema import TrainRequest
 from embedstep.result import read_json
-from embedstep.secrets import redact
 
 
 def check_request(request: TrainRequest) -> list[Problem]:
@@ -50,84 +47,8 @@ def check_plan(request: TrainRequest, plan: Plan) -> list[Problem]:
         *there_are_steps(request, plan),
         *evaluation_is_possible(request, plan),
         *best_metric_is_known(request, plan),
+        *the_order_goes_on(request, plan),
     ]
-
-
-def check_machine(request: TrainRequest, plan: Plan, output: Path) -> None:
-    """Check what a run needs of the machine, before a process is started for it.
-
-    Raises:
-        CannotStartError: an extra is not installed, or the disk has no room for the model and its checkpoints.
-        RefusedError: the environment's tracking address holds a password.
-    """
-    for package, extra in (("sentence_transformers", "train"), ("mlflow", "mlflow")):
-        if find_spec(package) is None and (extra == "train" or request.tracking.kind == extra):
-            raise CannotStartError(f"{package} is not installed; pip install 'embedstep[{extra}]'")
-    for argument, name, package in _packages_of(request):
-        if not any(map(find_spec, _ALSO.get(package, (package,)))):
-            raise CannotStartError(f"arguments.{argument}: {name} needs the package {package}, which is not installed")
-    token = request.arguments.hub_token
-    if token is not None and not os.environ.get(token.from_env):
-        raise CannotStartError(f"arguments.hub_token: the environment variable {token.from_env} is not set")
-    address = os.environ.get("MLFLOW_TRACKING_URI", "")
-    if request.tracking.kind == "mlflow" and not request.tracking.uri and redact(address, {}) != address:
-        # The address of the run is written to result.json and shown, so a password in it would be too.
-        raise RefusedError(
-            [Problem("MLFLOW_TRACKING_URI", "holds a password; give it by MLFLOW_TRACKING_USERNAME and _PASSWORD")]
-        )
-    needed, free = disk_space_needed(request, plan), shutil.disk_usage(output).free
-    if needed > free:
-        raise CannotStartError(
-            f"{output} has {_gigabytes(free)} free, and the model with its checkpoints needs about "
-            f"{_gigabytes(needed)}; choose another --output, or write save_total_limit or save_strategy: no"
-        )
-
-
-def _packages_of(request: TrainRequest) -> Iterator[tuple[str, str, str]]:
-    """Yield argument, value and the package that the value needs."""
-    for tracker in request.arguments.report_to or []:
-        if (package := TRACKERS.get(tracker)) and tracker not in ("mlflow", "azure_ml"):
-            yield "report_to", tracker, package
-    optimizer = request.arguments.optim
-    for words, package in _OPTIMIZER_PACKAGES.items():
-        if optimizer in words:
-            yield "optim", optimizer, package
-
-
-_ALSO = {"tensorboard": ("tensorboard", "tensorboardX")}
-_OPTIMIZER_PACKAGES = {
-    ("adamw_torch_4bit", "adamw_torch_8bit"): "torchao",
-    ("adamw_torch_xla",): "torch_xla",
-    ("adamw_torch_npu_fused",): "torch_npu",
-    ("adamw_anyprecision",): "torchdistx",
-    ("ademamix", "adamw_bnb_8bit", "adamw_8bit", "ademamix_8bit", "lion_8bit", "lion_32bit", "paged_adamw_32bit",
-     "paged_adamw_8bit", "paged_ademamix_32bit", "paged_ademamix_8bit", "paged_lion_32bit", "paged_lion_8bit",
-     "rmsprop_bnb", "rmsprop_bnb_8bit", "rmsprop_bnb_32bit"): "bitsandbytes",
-    ("galore_adamw", "galore_adamw_8bit", "galore_adafactor", "galore_adamw_layerwise", "galore_adamw_8bit_layerwise",
-     "galore_adafactor_layerwise"): "galore_torch",
-    ("lomo", "adalomo"): "lomo_optim",
-    ("grokadamw",): "grokadamw",
-    ("schedule_free_radam", "schedule_free_adamw", "schedule_free_sgd"): "schedulefree",
-    ("apollo_adamw", "apollo_adamw_layerwise"): "apollo_torch",
-    ("stable_adamw",): "optimi",
-}  # fmt: skip
-"""The packages that the installed release asks for (transformers 5.24, trainer_optimizer.py)."""
-
-
-def disk_space_needed(request: TrainRequest, plan: Plan) -> int:
-    """Estimate the bytes that a run writes: the model once, and three times its size for each checkpoint that is kept.
-
-    A checkpoint holds the weights and, unless `save_only_model`, AdamW's two moments of each. The size is that of the
-    weights on disk where the model is a folder; an id on the hub, or a model made anew, counts as 0.
-    """
-    source = Path(plan.fetched_model or request.model.path or request.model.static or "").expanduser()
-    size = sum(file.stat().st_size for file in source.rglob("*.safetensors")) if source.is_dir() else 0
-    kept = min(len(plan.checkpoints), request.arguments.save_total_limit or len(plan.checkpoints))
-    return size * (1 + kept * (1 if request.arguments.save_only_model else 3))
-
-
-def _gigabytes(amount: int) -> str:
-    return f"{amount / 1e9:.1f} GB"
 
 
 def model_is_there(request: TrainRequest) -> Iterator[Problem]:
@@ -304,10 +225,7 @@ def there_are_steps(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
     size = request.arguments.per_device_train_batch_size
     for item in plan.datasets:
         if item.split == "train" and not item.batches and request.trains:
-            yield Problem(
-                f"data.train.{item.name}",
-                f"has {item.rows} rows, fewer than one batch of {size}; write a smaller per_device_train_batch_size",
-            )
+            yield Problem(f"data.train.{item.name}", _no_batch(request, plan, item))
     batches = sum(item.batches or 0 for item in plan.datasets if item.split == "train")
     if batches and not plan.steps_per_epoch and request.trains:
         rows = sum(item.rows for item in plan.datasets if item.split == "train")
@@ -317,6 +235,18 @@ def there_are_steps(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
             f"gives 0 steps an epoch: {rows} rows are {counted} of {size} for {plan.world_size} processes; "
             "write a smaller per_device_train_batch_size, or fewer processes",
         )
+
+
+def _no_batch(request: TrainRequest, plan: Plan, item: DatasetPlan) -> str:
+    """Say why there is no batch, and how small it would have to be."""
+    size = request.arguments.per_device_train_batch_size
+    if item.largest_batch is None:
+        return f"has {item.rows} rows, fewer than one batch of {size}; write a smaller per_device_train_batch_size"
+    needed = f"{size} for each of {plan.world_size} processes" if plan.world_size > 1 else f"{size}"
+    kind = "with two labels" if request.arguments.batch_sampler == "group_by_label" else "without a text twice"
+    if not item.largest_batch:
+        return f"has {item.rows} rows, and no batch of any size {kind} can be made of them"
+    return f"gives no batch of {needed} rows {kind}; write per_device_train_batch_size: {item.largest_batch} or less"
 
 
 def evaluation_is_possible(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
@@ -330,6 +260,13 @@ def evaluation_is_possible(request: TrainRequest, plan: Plan) -> Iterator[Proble
                 f"data.{item.split}.{item.name}",
                 f"has {item.rows} rows, fewer than one batch of {size}; write a smaller per_device_eval_batch_size",
             )
+
+
+def the_order_goes_on(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
+    """A checkpoint that is named is of the same data, seed and batches."""
+    given = request.arguments.resume_from_checkpoint
+    if given is not None and given not in LAST_CHECKPOINT and not request.arguments.ignore_data_skip:
+        yield from position_problems(Path(given).expanduser(), plan.position)
 
 
 def best_metric_is_known(request: TrainRequest, plan: Plan) -> Iterator[Problem]:

@@ -6,16 +6,34 @@ checkpoints and metric names that came with the ones that were planned.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from embedstep.arguments.ledger import LedgerEntry, in_force, ledger, with_warmup_steps
 from embedstep.arguments.schema import Arguments
+from embedstep.batching import (
+    Material,
+    epochs_of,
+    forms_batches,
+    largest_size,
+    material_of,
+    notes_of,
+    position_of,
+    rows_of_an_epoch,
+)
 from embedstep.data.facts import DatasetFacts
 from embedstep.evaluators import metric_names
 from embedstep.losses import has_own_layers, negatives_per_anchor
 from embedstep.request.fingerprint import request_fingerprint
 from embedstep.request.schema import TrainRequest
+from embedstep.schedule import (
+    checkpoint_steps,
+    count_batches,
+    count_train_steps,
+    count_warmup_steps,
+    evaluation_steps,
+)
 
 PLAN_FORMAT = "embedstep.plan/1"
 _ALWAYS_THERE = ("runtime", "samples_per_second", "steps_per_second")
@@ -35,6 +53,7 @@ class DatasetPlan:
         loss: kind of its loss, or None when only evaluators use it.
         batches: batches of an epoch over all processes; None for a dataset that has no loss.
         rows_unseen: rows that an epoch does not reach; other rows in the next, because the order is drawn anew.
+        largest_batch: largest batch of a process with which there is a step, where that depends on texts or labels.
         negatives_per_anchor: in-batch negatives of each anchor, or None for a loss without them.
         fingerprint: digest of the rows.
         path: Arrow file of the prepared rows, when it was written.
@@ -49,6 +68,7 @@ class DatasetPlan:
     loss: str | None
     batches: int | None
     rows_unseen: int
+    largest_batch: int | None
     negatives_per_anchor: int | None
     fingerprint: str
     path: str | None
@@ -73,6 +93,7 @@ class Plan:
         datasets: what each dataset contributes.
         ledger: each training argument, its value and where it came from.
         notes: what is allowed and may surprise, a sentence each.
+        position: what the order of the rows depends on, to be kept with each checkpoint.
         fetched_model: folder of a model that was fetched from the hub, or None.
     """
 
@@ -90,6 +111,7 @@ class Plan:
     datasets: tuple[DatasetPlan, ...]
     ledger: tuple[LedgerEntry, ...]
     notes: tuple[str, ...]
+    position: Mapping[str, Any]
     fetched_model: str | None = None
 
     @property
@@ -123,7 +145,13 @@ def _dataset_plan_from_json(data: Mapping[str, Any]) -> DatasetPlan:
 
 
 def build_plan(
-    request: TrainRequest, facts: Sequence[DatasetFacts], *, gpus: int, processes: int, similarity: str = "cosine"
+    request: TrainRequest,
+    facts: Sequence[DatasetFacts],
+    *,
+    gpus: int,
+    processes: int,
+    similarity: str = "cosine",
+    is_prepared: bool = False,
 ) -> Plan:
     """Work out what the run will do.
 
@@ -133,11 +161,16 @@ def build_plan(
         gpus: visible GPUs.
         processes: processes that train together.
         similarity: the model's own similarity function, by which evaluators name their metrics.
+        is_prepared: the rows of `facts` lie in files, so that batches can be counted that depend on texts and labels.
     """
     entries = ledger(request.arguments, gpus=gpus, world_size=processes, has_evaluation=bool(request.data.eval))
     arguments = in_force(request.arguments, entries)
     datasets = [_dataset_plan(request, arguments, item, processes) for item in facts]
     datasets = _cut_to_steps(_cut_to_shortest(arguments, datasets), arguments, processes)
+    notes = [*planned_notes(request, processes)]
+    if is_prepared and forms_batches(arguments):
+        datasets, more = _with_formed_batches(arguments, datasets, processes)
+        notes += more
     train = [item for item in datasets if item.split == "train"]
     shared = batches_of_a_step(arguments, processes)
     batches = sum(item.batches or 0 for item in train) // shared
@@ -158,7 +191,8 @@ def build_plan(
         metrics=planned_metrics(request, similarity),
         datasets=tuple(datasets),
         ledger=with_warmup_steps(entries, warmup_steps),
-        notes=planned_notes(request, processes),
+        notes=tuple(notes),
+        position=position_of(arguments, {item.name: item.fingerprint for item in train}, processes),
     )
 
 
@@ -179,12 +213,40 @@ def _dataset_plan(request: TrainRequest, arguments: Arguments, facts: DatasetFac
         loss=loss.kind if loss else None,
         batches=batches,
         rows_unseen=facts.rows - seen,
+        largest_batch=None,
         negatives_per_anchor=negatives_per_anchor(loss, facts.inputs, rows_of_a_process, processes)
         if loss and train
         else None,
         fingerprint=facts.fingerprint,
         path=facts.path,
     )
+
+
+def _with_formed_batches(
+    arguments: Arguments, datasets: Sequence[DatasetPlan], processes: int
+) -> tuple[list[DatasetPlan], list[str]]:
+    """Count the batches that are formed here, exactly, and tell what they leave out."""
+    train = [item for item in datasets if item.split == "train"]
+    materials = [material_of_plan(arguments, item) for item in train]
+    epochs = epochs_of(arguments, materials, processes)
+    counted: dict[str, DatasetPlan] = {}
+    notes: list[str] = []
+    for number, (item, material) in enumerate(zip(train, materials, strict=True)):
+        batches, seen = epochs.steps_of[number] * processes, rows_of_an_epoch(epochs, number)
+        counted[item.name] = replace(
+            item,
+            batches=batches,
+            rows_unseen=item.rows - seen,
+            largest_batch=largest_size(material, processes),
+        )
+        notes += notes_of(item.name, material, epochs, number)
+    return [counted[item.name] if item.split == "train" else item for item in datasets], notes
+
+
+def material_of_plan(arguments: Arguments, item: DatasetPlan) -> Material:
+    """Return what the batches of a planned dataset are formed by."""
+    inputs = [role for role in item.columns if role != "label"]
+    return material_of(arguments, item.rows, inputs, Path(str(item.path)))
 
 
 def _cut_to_shortest(arguments: Arguments, datasets: Sequence[DatasetPlan]) -> list[DatasetPlan]:
@@ -217,77 +279,7 @@ def _cut_to_steps(datasets: Sequence[DatasetPlan], arguments: Arguments, process
 
 def replace_batches(item: DatasetPlan, batches: int, size: int) -> DatasetPlan:
     """Return `item` with another number of batches of `size` rows and the rows that leaves unseen."""
-    return DatasetPlan(**{**asdict(item), "batches": batches, "rows_unseen": max(item.rows - batches * size, 0)})
-
-
-def count_batches(rows: int, batch: int, *, drop_last: bool) -> int:
-    """Return the batches of `batch` rows in one pass over `rows` rows."""
-    return rows // batch if drop_last else math.ceil(rows / batch)
-
-
-def count_train_steps(arguments: Arguments, steps_per_epoch: int) -> int:
-    """Return the train steps of the run: `max_steps` if positive, else `num_train_epochs` passes."""
-    if arguments.max_steps > 0:
-        return arguments.max_steps if steps_per_epoch else 0
-    return math.ceil(arguments.num_train_epochs * steps_per_epoch)
-
-
-def count_warmup_steps(arguments: Arguments, train_steps: int) -> int:
-    """Return the steps of warm-up.
-
-    A positive `warmup_steps` wins over `warmup_ratio`, as in transformers 4.37.2 (`get_warmup_steps`); below 1 it is a
-    share of all steps, as in transformers 5.
-    """
-    if arguments.warmup_steps > 0:
-        amount = arguments.warmup_steps
-        return int(amount) if amount >= 1 else math.ceil(train_steps * amount)
-    return math.ceil(train_steps * (arguments.warmup_ratio or 0))
-
-
-def steps_of(amount: float, train_steps: int) -> int:
-    """Return an interval in steps: below 1 it is a share of all steps, rounded up."""
-    return math.ceil(train_steps * amount) if amount < 1 else int(amount)
-
-
-def evaluation_steps(arguments: Arguments, train_steps: int, steps_per_epoch: int) -> tuple[int, ...]:
-    """Return the train steps after which an evaluation runs; one that follows the training is at the last step."""
-    start = (0,) if arguments.eval_on_start else ()
-    is_last = (arguments.eval_strategy == "steps" and train_steps > 0) or arguments.do_eval
-    after = {*due_evaluations(arguments, train_steps, steps_per_epoch), *((train_steps,) if is_last else ())}
-    return start + tuple(sorted(after - set(start)))
-
-
-def due_evaluations(arguments: Arguments, train_steps: int, steps_per_epoch: int) -> tuple[int, ...]:
-    """Return the train steps after which the training stops to evaluate."""
-    delay = arguments.eval_delay or 0
-    if arguments.eval_strategy == "epoch":
-        return tuple(step for step in _epoch_ends(train_steps, steps_per_epoch) if delay <= step / steps_per_epoch)
-    if arguments.eval_strategy == "steps":
-        every = steps_of(arguments.eval_steps or arguments.logging_steps, train_steps)
-        return tuple(step for step in _every(every, train_steps) if delay <= step)
-    return ()
-
-
-def checkpoint_steps(arguments: Arguments, train_steps: int, steps_per_epoch: int) -> tuple[int, ...]:
-    """Return the train steps after which a checkpoint is written; for `best` those at which it can be."""
-    if arguments.save_strategy == "epoch":
-        return _epoch_ends(train_steps, steps_per_epoch)
-    if arguments.save_strategy == "steps":
-        return tuple(_every(steps_of(arguments.save_steps, train_steps), train_steps))
-    if arguments.save_strategy == "best":
-        return due_evaluations(arguments, train_steps, steps_per_epoch)
-    return ()
-
-
-def _every(interval: int, train_steps: int) -> range:
-    """Every `interval` steps, without an extra one after the last: so the seed's trainer counted."""
-    return range(interval, train_steps + 1, interval) if interval > 0 else range(0)
-
-
-def _epoch_ends(train_steps: int, steps_per_epoch: int) -> tuple[int, ...]:
-    """Step after each pass; a last pass that is cut short ends with the last step."""
-    ends = range(steps_per_epoch, train_steps + 1, steps_per_epoch) if steps_per_epoch else range(0)
-    return tuple(sorted({*ends, train_steps} - {0}))
+    return replace(item, batches=batches, rows_unseen=max(item.rows - batches * size, 0))
 
 
 def planned_metrics(request: TrainRequest, similarity: str) -> tuple[str, ...]:

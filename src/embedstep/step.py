@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from embedstep.arguments.dumps import to_lossless
-from embedstep.checks import check_machine, check_plan, check_request, check_with_data, similarity_of
+from embedstep.batching import forms_batches
+from embedstep.checks import check_plan, check_request, check_with_data, similarity_of
 from embedstep.data.facts import DatasetFacts
 from embedstep.data.reading import scan
 from embedstep.errors import (
@@ -31,6 +32,7 @@ from embedstep.failures import failure_of, first_failure
 from embedstep.hub import named_datasets, with_local_data, without_hub_data
 from embedstep.launch.plan import Devices, LaunchPlan, plan_launch, processes_per_node, visible_gpus
 from embedstep.launch.process import ProcessEnd, on_signal, run_process
+from embedstep.machine import check_machine
 from embedstep.output import OutputFolder, claimed
 from embedstep.plan import Plan, build_plan
 from embedstep.request.fingerprint import request_fingerprint
@@ -50,7 +52,8 @@ def plan_step(request: TrainRequest) -> Plan:
         CannotStartError: the request names data on the hub, which did not answer.
     """
     with tempfile.TemporaryDirectory(prefix="embedstep-") as folder:
-        return _plan(request, Path(folder), for_a_run=False)
+        plan = _plan(request, Path(folder), for_a_run=False)
+        return replace(plan, datasets=tuple(replace(item, path=None) for item in plan.datasets))
 
 
 def run_step(request: TrainRequest, output: Path, *, overwrite: bool = False) -> StepResult:
@@ -123,7 +126,8 @@ def _plan(request: TrainRequest, folder: Path, *, for_a_run: bool) -> Plan:
     if problems := check_request(request):
         raise RefusedError([*problems, *_data_problems(request)])
     local, fetched_model = with_local_data(request, folder / "hub", with_model=for_a_run)
-    plan, problems = _planned(request, local, folder if for_a_run else None)
+    is_read_twice = for_a_run or forms_batches(request.arguments)
+    plan, problems = _planned(request, local, folder if is_read_twice else None)
     if plan is None or problems:
         raise RefusedError(problems)
     return replace(plan, fetched_model=fetched_model)
@@ -138,7 +142,17 @@ def _planned(request: TrainRequest, local: TrainRequest, write_to: Path | None) 
     devices = this_machine()
     processes = processes_per_node(request.launch, devices, use_cpu=request.arguments.use_cpu)
     similarity = similarity_of(request)
-    plan = build_plan(request, facts, gpus=devices.gpus, processes=processes, similarity=similarity)
+    if problems:
+        # Batches cannot be formed of rows that are refused.
+        write_to = None
+    plan = build_plan(
+        request,
+        facts,
+        gpus=devices.gpus,
+        processes=processes,
+        similarity=similarity,
+        is_prepared=write_to is not None,
+    )
     return plan, [*problems, *check_plan(request, plan)]
 
 

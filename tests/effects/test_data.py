@@ -150,7 +150,8 @@ def test_remove_unused_columns(prove: Train, data_folder: Path) -> None:
 
 def test_batch_sampler(prove: Train) -> None:
     seen = prove(batch_sampler="no_duplicates")
-    assert type(loader(seen).batch_sampler).__name__ == "NoDuplicatesBatchSampler"
+    assert type(loader(seen).batch_sampler).__name__ == "RankBatches"
+    assert seen.plan["datasets"][0]["batches"] == 17
 
 
 def test_multi_dataset_batch_sampler(prove: Train, data_folder: Path) -> None:

@@ -97,8 +97,16 @@ MEANINGLESS = [
      "data.*.columns"),
     (arguments(resume_from_checkpoint="none"),
      "arguments.resume_from_checkpoint: none is no checkpoint: it holds no trainer_state.json"),
-    (arguments(group_by_length=True, batch_sampler="no_duplicates"),
-     "arguments.group_by_length: is group_by_length, and batch_sampler is no_duplicates; keep one"),
+    (arguments(train_sampling_strategy="sequential", batch_sampler="no_duplicates"),
+     "arguments.train_sampling_strategy: is sequential, and batch_sampler no_duplicates needs another order; keep one"),
+    (arguments(batch_sampler="group_by_label", per_device_train_batch_size=9),
+     "arguments.per_device_train_batch_size: is 9; group_by_label takes rows by pairs of two labels: an even number of "
+     "4 or more"),
+    (arguments(batch_sampler="group_by_label", auto_find_batch_size=True),
+     "arguments.auto_find_batch_size: tries odd numbers, which group_by_label cannot take; remove it"),
+    (arguments(batch_sampler="no_duplicates", accelerator_config={"split_batches": True}),
+     "arguments.accelerator_config.split_batches: would share out once more what is already each process's own; "
+     "remove it"),
     ({"model": {"static": "org/x", "dimension": 8}, **arguments(neftune_noise_alpha=5)},
      "arguments.neftune_noise_alpha: needs a transformer, and model.static is a static embedding"),
     ({"tracking": {"run_name": "a"}, **arguments(run_name="b")},

@@ -8,6 +8,7 @@ from typing import Any
 
 from embedstep.arguments.rules import check_arguments
 from embedstep.arguments.today import as_written
+from embedstep.batching import forms_batches
 from embedstep.errors import Problem
 from embedstep.request.schema import TrainRequest
 from embedstep.secrets import holds_secret
@@ -76,11 +77,25 @@ def a_run_has_one_name(request: TrainRequest) -> Iterator[Problem]:
         yield Problem("arguments.run_name", f"is {one!r}, and tracking.run_name is {other!r}; keep one")
 
 
-def sampling_goes_with_the_sampler(request: TrainRequest) -> Iterator[Problem]:
-    """An order of rows is for the default batch sampler; the others decide on the order themselves."""
-    strategy, sampler = request.arguments.train_sampling_strategy, request.arguments.batch_sampler
-    if strategy != "random" and sampler != "batch_sampler":
-        yield Problem("arguments.train_sampling_strategy", f"is {strategy}, and batch_sampler is {sampler}; keep one")
+def batches_can_be_formed(request: TrainRequest) -> Iterator[Problem]:
+    """What goes with batches that are formed by texts, labels or lengths."""
+    arguments = request.arguments
+    sampler, size = arguments.batch_sampler, arguments.per_device_train_batch_size
+    if arguments.train_sampling_strategy == "sequential" and sampler != "batch_sampler":
+        told = f"is sequential, and batch_sampler {sampler} needs another order; keep one"
+        yield Problem("arguments.train_sampling_strategy", told)
+    if sampler == "group_by_label" and (size < 4 or size % 2):
+        told = f"is {size}; group_by_label takes rows by pairs of two labels: an even number of 4 or more"
+        yield Problem("arguments.per_device_train_batch_size", told)
+    if sampler == "group_by_label" and arguments.auto_find_batch_size:
+        yield Problem(
+            "arguments.auto_find_batch_size", "tries odd numbers, which group_by_label cannot take; remove it"
+        )
+    settings = arguments.accelerator_config or {}
+    for name in ("split_batches", "dispatch_batches"):
+        if forms_batches(arguments) and settings.get(name):
+            told = "would share out once more what is already each process's own; remove it"
+            yield Problem(f"arguments.accelerator_config.{name}", told)
 
 
 def noise_has_a_place(request: TrainRequest) -> Iterator[Problem]:
@@ -223,7 +238,7 @@ def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
 RULES: Sequence[Rule] = (
     test_data_is_for_prediction,
     a_run_has_one_name,
-    sampling_goes_with_the_sampler,
+    batches_can_be_formed,
     noise_has_a_place,
     a_checkpoint_is_there,
     every_dataset_has_a_loss,

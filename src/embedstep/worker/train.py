@@ -1,10 +1,7 @@
 """The training on one rank, from the prepared data to the verified model. Read `train` from top to bottom."""
 
-import logging
-import os
 import time
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -12,7 +9,6 @@ from typing import Any
 
 import datasets
 import torch
-import transformers
 from sentence_transformers import (
     SentenceTransformer,
     SentenceTransformerTrainingArguments,
@@ -21,20 +17,24 @@ from sentence_transformers.base.evaluation import BaseEvaluator, SequentialEvalu
 from transformers import PrinterCallback, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
-from embedstep.arguments.ledger import LedgerEntry, differences, trainer_arguments
+from embedstep.arguments.ledger import LedgerEntry, differences, in_force, trainer_arguments
+from embedstep.batching import epochs_of, forms_batches
 from embedstep.errors import OK, CannotStartError, Problem, RefusedError, TrainingFailedError
 from embedstep.output import OutputFolder
-from embedstep.plan import DatasetPlan, Plan, evaluates_loss, plan_from_json, test_prefix
+from embedstep.plan import DatasetPlan, Plan, evaluates_loss, material_of_plan, plan_from_json, test_prefix
+from embedstep.position import position_problems
 from embedstep.request.rules import LAST_CHECKPOINT
 from embedstep.request.schema import Loss, TrainRequest
 from embedstep.result import StepResult, read_json, write_json
+from embedstep.sampling.epochs import Epochs
 from embedstep.tracking.names import flattened
 from embedstep.tracking.run import NullRun, Run, open_run
+from embedstep.worker.environment import lend_environment, quiet_other_ranks
 from embedstep.worker.evaluators import build_evaluator
 from embedstep.worker.losses import build_loss
 from embedstep.worker.models import build_model
 from embedstep.worker.recording import Recorder
-from embedstep.worker.trainer import StepTrainer
+from embedstep.worker.trainer import KeepsPosition, StepTrainer
 from embedstep.worker.verification import TEXTS, save_verified
 from embedstep.world import World
 
@@ -69,8 +69,8 @@ def train(output: OutputFolder, world: World) -> None:
         _record_start(run, arguments, request, plan, output)
         clock.lap("start")
         if plan.train_steps:
-            trainer.train(resume_from_checkpoint=checkpoint_of(request, output))
-            require_planned_steps(request, plan, trainer)
+            trainer.train(resume_from_checkpoint=checkpoint_of(request, plan, output))
+            require_planned_steps(plan, trainer)
         measure_at_the_end(request, plan, trainer)
         require_explained(plan, arguments)
         clock.lap("train")
@@ -108,26 +108,6 @@ class _Clock:
         now = time.monotonic()
         self.seconds[name] = round(now - self._last, 3)
         self._last = now
-
-
-def quiet_other_ranks(world: World) -> None:
-    """Let only the first rank speak; from the others come warnings and errors."""
-    # The libraries use each other's old names; nobody who reads these warnings can do anything about it.
-    for message in ("`broadcast_buffers` is deprecated", ".*`gradient_checkpointing_enable`"):
-        warnings.filterwarnings("ignore", message=message, category=FutureWarning)
-    datasets.utils.logging.disable_progress_bar()
-    transformers.utils.logging.disable_progress_bar()
-    if not world.is_first:
-        logging.getLogger().setLevel(logging.WARNING)
-
-
-def lend_environment(request: TrainRequest) -> None:
-    """Put into this process's environment what the libraries read there and a request says elsewhere."""
-    token = request.arguments.hub_token
-    if token is not None:
-        os.environ["HF_TOKEN"] = os.environ[token.from_env]
-    if request.arguments.logging_dir is not None:
-        os.environ["TENSORBOARD_LOGGING_DIR"] = str(Path(request.arguments.logging_dir).expanduser())
 
 
 def require_devices(plan: Plan) -> None:
@@ -188,18 +168,33 @@ def build_trainer(
     try:
         trainer = StepTrainer(
             save_safetensors=request.arguments.save_safetensors,
+            epochs=_epochs(request, plan),
             model=model,
             args=arguments,
             train_dataset=_only(train_sets) if is_single else datasets.DatasetDict(train_sets),
             eval_dataset=_only(with_loss) if is_single else datasets.DatasetDict(with_loss) or None,
             loss=_only(losses) if is_single else losses,
             evaluator=_evaluator(request, eval_sets),
-            callbacks=[recorder] if recorder else None,
+            callbacks=[recorder, KeepsPosition(plan.position)] if recorder else None,
         )
     except ValueError as error:
         raise RefusedError([Problem("arguments", str(error))]) from error
     trainer.remove_callback(PrinterCallback)
     return trainer
+
+
+def _epochs(request: TrainRequest, plan: Plan) -> Callable[[int], Epochs] | None:
+    """Return how batches of a given size are formed, or None where that is left to sentence-transformers."""
+    arguments = in_force(request.arguments, plan.ledger)
+    if not forms_batches(arguments):
+        return None
+    materials = [material_of_plan(arguments, item) for item in plan.datasets if item.split == "train"]
+
+    def epochs(size: int) -> Epochs:
+        sized = arguments.model_copy(update={"per_device_train_batch_size": size})
+        return epochs_of(sized, materials, plan.world_size)
+
+    return epochs
 
 
 def _loss_of(request: TrainRequest, name: str) -> Loss:
@@ -226,12 +221,21 @@ def _columns(rows: datasets.Dataset) -> dict[str, Any]:
     return {name: rows[name][:] for name in rows.column_names}
 
 
-def checkpoint_of(request: TrainRequest, output: OutputFolder) -> str | None:
+def checkpoint_of(request: TrainRequest, plan: Plan, output: OutputFolder) -> str | None:
     """Return the checkpoint to go on from: the one that is named, or the newest in the output folder, or None.
 
     Raises:
-        RefusedError: the newest is asked for, and there is none.
+        RefusedError: the newest is asked for, and there is none; or the rows came in another order there.
     """
+    found = _checkpoint_of(request, output)
+    if found is None or request.arguments.ignore_data_skip:
+        return found
+    if problems := list(position_problems(Path(found), plan.position)):
+        raise RefusedError(problems)
+    return found
+
+
+def _checkpoint_of(request: TrainRequest, output: OutputFolder) -> str | None:
     given = request.arguments.resume_from_checkpoint
     if given not in LAST_CHECKPOINT:
         return given and str(Path(given).expanduser())
@@ -242,11 +246,10 @@ def checkpoint_of(request: TrainRequest, output: OutputFolder) -> str | None:
     return str(last)
 
 
-def require_planned_steps(request: TrainRequest, plan: Plan, trainer: StepTrainer) -> None:
+def require_planned_steps(plan: Plan, trainer: StepTrainer) -> None:
     """Compare the steps that were made with those that were announced.
 
-    The installed no_duplicates and group_by_label samplers announce an upper bound of their batches, so with them fewer
-    steps are no failure; none at all is one. A smaller batch that `auto_find_batch_size` found makes more.
+    A smaller batch that `auto_find_batch_size` found makes more.
 
     Raises:
         TrainingFailedError: they differ.
@@ -254,8 +257,7 @@ def require_planned_steps(request: TrainRequest, plan: Plan, trainer: StepTraine
     steps = trainer.state.global_step
     if trainer.batch_size_found != trainer.args.train_batch_size:
         return
-    is_exact = request.arguments.batch_sampler == "batch_sampler"
-    if steps != plan.train_steps and (is_exact or not 0 < steps < plan.train_steps):
+    if steps != plan.train_steps:
         raise TrainingFailedError(f"the plan announced {plan.train_steps} train steps, and {steps} were made")
 
 

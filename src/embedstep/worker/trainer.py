@@ -1,37 +1,75 @@
 """The library's trainer, doing what its arguments say also where the installed release ignores or breaks on them."""
 
-from collections.abc import Iterator, Mapping
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset
+from accelerate.data_loader import prepare_data_loader
+from datasets import Dataset, DatasetDict
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
-from sentence_transformers.base.sampler import DefaultBatchSampler
 from sentence_transformers.sentence_transformer.modules import Transformer
-from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
+from torch.utils.data import BatchSampler, DataLoader
 from transformers import TrainerCallback
-from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from embedstep.errors import Problem, RefusedError
+from embedstep.position import write_position
+from embedstep.sampling.epochs import Epochs
 from embedstep.worker.safetensors import rewrite_as_bin
 
 
 class StepTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
     """A SentenceTransformerTrainer of which these arguments mean what they say, too.
 
-    `auto_find_batch_size`, `data_seed`, `train_sampling_strategy`, `include_num_input_tokens_seen`,
+    `auto_find_batch_size`, `data_seed`, `batch_sampler`, `train_sampling_strategy`, `include_num_input_tokens_seen`,
     `neftune_noise_alpha`, `bf16_full_eval`, `fp16_full_eval`, `dataloader_multiprocessing_context`,
     `dataloader_in_order`, `save_on_each_node`, and the seed's `save_safetensors`. With their defaults nothing differs.
     """
 
     _is_for_training = False
 
-    def __init__(self, *, save_safetensors: bool, **options: Any) -> None:
+    def __init__(
+        self, *, save_safetensors: bool, epochs: Callable[[int], Epochs] | None = None, **options: Any
+    ) -> None:
+        """Build the library's trainer.
+
+        Args:
+            save_safetensors: write safetensors, and not torch's own files.
+            epochs: from the batch size of a rank to what the ranks train on, where batches are formed by embedstep.
+            options: of the library's trainer.
+        """
         self._save_safetensors = save_safetensors
+        self._epochs = epochs
         super().__init__(**options)
         self.add_callback(DueSteps())
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Return the loader of this rank; what is already its own share is not shared out once more."""
+        if self._epochs is None:
+            return super().get_train_dataloader()
+        arguments = self.args
+        epochs = self._epochs(self._train_batch_size)
+        loader: DataLoader[Any] = DataLoader(
+            ByDataset(self.train_dataset),
+            batch_sampler=RankBatches(epochs, arguments.process_index),
+            collate_fn=self.data_collator,
+            num_workers=arguments.dataloader_num_workers,
+            pin_memory=arguments.dataloader_pin_memory,
+            persistent_workers=arguments.dataloader_persistent_workers,
+            prefetch_factor=arguments.dataloader_prefetch_factor,
+        )
+        self._train_dataloader = prepare_data_loader(
+            self._with_workers(loader),
+            device=self.accelerator.device,
+            num_processes=1,
+            process_index=0,
+            put_on_device=self.accelerator.device_placement,
+            non_blocking=self.accelerator.non_blocking,
+        )
+        return self._train_dataloader
 
     @property
     def batch_size_found(self) -> int:
@@ -53,7 +91,9 @@ class StepTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
         """Build with the batch size that `auto_find_batch_size` is trying, and with the settings of the workers."""
         self._is_for_training = dataset_kind == "train"
         size = self._train_batch_size if self._is_for_training else batch_size
-        loader: DataLoader[Any] = super()._build_dataloader(dataset, size, dataset_kind)
+        return self._with_workers(super()._build_dataloader(dataset, size, dataset_kind))
+
+    def _with_workers(self, loader: DataLoader[Any]) -> DataLoader[Any]:
         if self.args.dataloader_num_workers:
             loader.multiprocessing_context = self.args.dataloader_multiprocessing_context
             loader.in_order = self.args.dataloader_in_order
@@ -62,14 +102,9 @@ class StepTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
     def get_batch_sampler(
         self, dataset: Dataset, batch_size: int, drop_last: bool, **options: Any
     ) -> BatchSampler | None:
-        """Draw with `data_seed`, and in the order of `train_sampling_strategy`; evaluations draw as ever."""
-        if not self._is_for_training:
-            return super().get_batch_sampler(dataset, batch_size, drop_last, **options)
-        options |= self._seeding()
-        sampler = self._sampler(dataset, batch_size, options.get("generator"))
-        if sampler is None:
-            return super().get_batch_sampler(dataset, batch_size, drop_last, **options)
-        return DefaultBatchSampler(sampler, batch_size=batch_size, drop_last=drop_last, **options)
+        """Draw with `data_seed`; evaluations draw as ever."""
+        options |= self._seeding() if self._is_for_training else {}
+        return super().get_batch_sampler(dataset, batch_size, drop_last, **options)
 
     def get_multi_dataset_batch_sampler(self, *arguments: Any, **options: Any) -> BatchSampler:
         """Choose between datasets with `data_seed`."""
@@ -81,14 +116,6 @@ class StepTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
         if self.args.data_seed is None:
             return {}
         return {"seed": self.args.data_seed, "generator": torch.Generator().manual_seed(self.args.data_seed)}
-
-    def _sampler(self, dataset: Dataset, batch_size: int, generator: torch.Generator | None) -> Any:
-        match self.args.train_sampling_strategy:
-            case "sequential":
-                return SequentialSampler(dataset)
-            case "group_by_length":
-                return LengthGroupedSampler(batch_size, lengths=row_lengths(dataset), generator=generator)
-        return None
 
     def _track_num_input_tokens(self, inputs: Mapping[str, Any]) -> None:
         """Count the tokens of every column; the library looks for one column without a prefix and counts none."""
@@ -138,18 +165,59 @@ class DueSteps(TrainerCallback):  # type: ignore[misc]
         return control
 
 
+class KeepsPosition(TrainerCallback):  # type: ignore[misc]
+    """Writes beside each checkpoint what the order of the rows depends on."""
+
+    def __init__(self, position: Mapping[str, Any]) -> None:
+        self._position = position
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Write it down."""
+        checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        if checkpoint.is_dir():
+            write_position(checkpoint, self._position)
+
+
 def _is_due(step: int, interval: int) -> bool:
     return interval > 0 and step % interval == 0
 
 
-def row_lengths(dataset: Dataset) -> list[int]:
-    """Return the length of each row: the characters of all its texts. Memory: one column at a time."""
-    lengths = [0] * len(dataset)
-    for name in dataset.column_names:
-        for number, cell in enumerate(dataset[name]):
-            texts = cell if isinstance(cell, list) else [cell]
-            lengths[number] += sum(len(text) for text in texts if isinstance(text, str))
-    return lengths
+class RankBatches:
+    """The row numbers of each step of one rank, as a loader draws them."""
+
+    def __init__(self, epochs: Epochs, rank: int) -> None:
+        self._epochs = epochs
+        self._rank = rank
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw the batches of this epoch from now on."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return self._epochs.steps
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for rows in self._epochs.share(self._epoch, self._rank):
+            yield rows.tolist()
+
+
+class ByDataset(torch.utils.data.Dataset[Any]):  # type: ignore[misc]
+    """Datasets one behind the other; the rows of a batch are all of one of them, and read at once."""
+
+    def __init__(self, rows: Dataset | DatasetDict) -> None:
+        self._parts = list(rows.values()) if isinstance(rows, DatasetDict) else [rows]
+        self._ends = list(accumulate(len(part) for part in self._parts))
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def __getitems__(self, rows: list[int]) -> list[dict[str, Any]]:
+        """Return the rows of a batch."""
+        number = bisect_right(self._ends, rows[0])
+        start = self._ends[number] - len(self._parts[number])
+        found: list[dict[str, Any]] = self._parts[number].__getitems__([row - start for row in rows])
+        return found
 
 
 def _tokens(name: str, inputs: Mapping[str, Any], counted: str) -> int:

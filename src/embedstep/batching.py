@@ -1,0 +1,190 @@
+"""The batches of a run: from the arguments and the prepared rows to what each rank trains on in each step.
+
+The default (`batch_sampler` with rows in random order) is sentence-transformers' own and is not touched. Everything
+else is worked out here, from numbers that are made of the prepared rows once and kept beside them for all ranks of a
+node.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from embedstep.arguments.schema import Arguments
+from embedstep.data.ids import labels_in, text_at, text_ids, text_lengths
+
+if TYPE_CHECKING:
+    from embedstep.sampling.epochs import Epochs
+    from embedstep.sampling.labels import Labels
+    from embedstep.sampling.texts import Texts
+
+_SHOWN_TEXTS = 3
+_LONGEST_SHOWN = 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """What batches are formed by, of one dataset.
+
+    Attributes:
+        rows: number of rows.
+        path: Arrow file of the prepared rows.
+        inputs: columns of texts.
+        texts: the texts that repeat, for no_duplicates.
+        labels: the labels, for group_by_label.
+        lengths: size of each row's texts, for group_by_length, shape (rows,).
+    """
+
+    rows: int
+    path: Path
+    inputs: tuple[str, ...]
+    texts: "Texts | None" = None
+    labels: "Labels | None" = None
+    lengths: Any = None
+
+
+def forms_batches(arguments: Arguments) -> bool:
+    """Whether batches are formed here, and not by sentence-transformers' default."""
+    return arguments.batch_sampler != "batch_sampler" or arguments.train_sampling_strategy != "random"
+
+
+def material_of(arguments: Arguments, rows: int, inputs: Sequence[str], path: Path) -> Material:
+    """Return what the batches of a dataset are formed by; what is worked out from texts is kept beside the rows.
+
+    Args:
+        arguments: the arguments in force.
+        rows: number of rows.
+        inputs: columns of texts.
+        path: Arrow file of the prepared rows.
+    """
+    from embedstep.sampling.labels import labels_of
+    from embedstep.sampling.texts import Texts, texts_of
+
+    texts = labels = lengths = None
+    if arguments.batch_sampler.startswith("no_duplicates"):
+        texts = Texts(_kept(path, "texts", lambda: texts_of(text_ids(path, inputs)).ids))
+    if arguments.batch_sampler == "group_by_label":
+        labels = labels_of(labels_in(path))
+    if arguments.train_sampling_strategy == "group_by_length":
+        lengths = _kept(path, "lengths", lambda: text_lengths(path, inputs))
+    return Material(rows=rows, path=path, inputs=tuple(inputs), texts=texts, labels=labels, lengths=lengths)
+
+
+def _kept(path: Path, name: str, make: Any) -> Any:
+    """Return the array that was kept, mapped into memory, or make and keep it."""
+    import numpy as np
+
+    file = path.with_suffix(f".{name}.npy")
+    if not file.exists():
+        np.save(file, make())
+    return np.load(file, mmap_mode="r")
+
+
+def epochs_of(arguments: Arguments, materials: Sequence[Material], world_size: int) -> "Epochs":
+    """Return what each rank trains on.
+
+    Args:
+        arguments: the arguments in force.
+        materials: of each train dataset, in their order.
+        world_size: ranks.
+    """
+    from embedstep.sampling.epochs import Epochs, Sampler
+
+    seed = arguments.seed if arguments.data_seed is None else arguments.data_seed
+    samplers = tuple(
+        Sampler(
+            rows=material.rows,
+            size=arguments.per_device_train_batch_size * (1 if material.labels else world_size),
+            drop_last=arguments.dataloader_drop_last,
+            seed=seed + number,
+            texts=material.texts,
+            labels=material.labels,
+            lengths=material.lengths,
+            in_order=arguments.train_sampling_strategy == "sequential",
+        )
+        for number, material in enumerate(materials)
+    )
+    mixing = arguments.multi_dataset_batch_sampler
+    return Epochs(samplers=samplers, world_size=world_size, mixing=mixing, seed=seed)
+
+
+def rows_of_an_epoch(epochs: "Epochs", number: int) -> int:
+    """Return how many rows of a dataset one epoch trains on."""
+    batches = epochs.samplers[number].batches(0)
+    taken = epochs.steps_of[number] * (epochs.world_size if epochs.samplers[number].labels else 1)
+    return int(batches.starts[min(taken, len(batches))])
+
+
+def largest_size(material: Material, world_size: int) -> int:
+    """Return the largest batch of a rank with which there is one step, or 0."""
+    if material.labels is not None:
+        size = material.labels.usable // 2 * 2
+        while size >= 4 and material.labels.full_batches(size) < world_size:
+            size -= 2
+        return size if size >= 4 else 0
+    size = material.rows
+    if material.texts is not None and material.texts.lines:
+        size = min(len(line.starts) + len(line.free) for line in material.texts.lines)
+    return size // world_size
+
+
+def notes_of(name: str, material: Material, epochs: "Epochs", number: int) -> Iterator[str]:
+    """Yield what the batches of a dataset leave out and why, a sentence each."""
+    import numpy as np
+
+    sampler = epochs.samplers[number]
+    if material.labels is not None:
+        alone = material.rows - material.labels.usable
+        if alone:
+            yield f"data.train.{name}: {alone:,} rows are never trained on, because no other row has their label"
+    if material.texts is not None and material.texts.lines:
+        full = int((np.diff(sampler.batches(0).starts) == sampler.size).sum())
+        line = material.texts.lines[material.texts.scarcest(sampler.size)]
+        often = line.lengths > full
+        waiting = int((line.lengths[often] - full).sum())
+        if waiting:
+            yield (
+                f"data.train.{name}: {waiting:,} rows wait for a later epoch in each, because their text stands in "
+                f"more rows than there are full batches ({full:,}): {_most_frequent(material, line)}"
+            )
+        small = sampler.count - full
+        if small > 1:
+            yield (
+                f"data.train.{name}: {small:,} of {sampler.count:,} batches are smaller than {sampler.size}; "
+                "write dataloader_drop_last: true to leave them out"
+            )
+
+
+def _most_frequent(material: Material, line: Any) -> str:
+    import numpy as np
+
+    shown = []
+    for group in np.argsort(-line.lengths, kind="stable")[:_SHOWN_TEXTS]:
+        text = text_at(material.path, material.inputs, line.rows[line.starts[group]], line.rows[line.starts[group] + 1])
+        text = text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"
+        shown.append(f"{text!r} in {line.lengths[group]:,}")
+    return ", ".join(shown)
+
+
+def position_of(arguments: Arguments, fingerprints: Mapping[str, str], world_size: int) -> dict[str, Any]:
+    """Return what the order of rows depends on; a checkpoint with another one cannot be gone on from exactly.
+
+    Args:
+        arguments: the arguments in force.
+        fingerprints: digest of the rows of each train dataset.
+        world_size: ranks.
+    """
+    size = arguments.per_device_train_batch_size
+    # With labels each rank has batches of its own; else only the rows of a whole step count.
+    batch = {"per_device_train_batch_size": size, "world_size": world_size}
+    is_shared = forms_batches(arguments) and arguments.batch_sampler != "group_by_label"
+    return {
+        "data": dict(fingerprints),
+        "seed": arguments.seed if arguments.data_seed is None else arguments.data_seed,
+        "batch_sampler": arguments.batch_sampler.removesuffix("_hashed"),
+        "multi_dataset_batch_sampler": arguments.multi_dataset_batch_sampler if len(fingerprints) > 1 else None,
+        "train_sampling_strategy": arguments.train_sampling_strategy,
+        "dataloader_drop_last": arguments.dataloader_drop_last,
+        "gradient_accumulation_steps": arguments.gradient_accumulation_steps,
+        **({"rows of a batch of all ranks": size * world_size} if is_shared else batch),
+    }

@@ -1,0 +1,90 @@
+"""What a run needs of the machine: packages, variables, room on the disk. Looked at before a process is started."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+from embedstep.errors import CannotStartError, Problem, RefusedError
+from embedstep.plan import Plan
+from embedstep.request.rules import TRACKERS
+from embedstep.request.schema import TrainRequest
+from embedstep.secrets import redact
+
+
+def check_machine(request: TrainRequest, plan: Plan, output: Path) -> None:
+    """Check what a run needs of the machine, before a process is started for it.
+
+    Raises:
+        CannotStartError: an extra is not installed, or the disk has no room for the model and its checkpoints.
+        RefusedError: the environment's tracking address holds a password.
+    """
+    for package, extra in (("sentence_transformers", "train"), ("mlflow", "mlflow")):
+        if find_spec(package) is None and (extra == "train" or request.tracking.kind == extra):
+            raise CannotStartError(f"{package} is not installed; pip install 'embedstep[{extra}]'")
+    for argument, name, package in _packages_of(request):
+        if not any(map(find_spec, _ALSO.get(package, (package,)))):
+            raise CannotStartError(f"arguments.{argument}: {name} needs the package {package}, which is not installed")
+    token = request.arguments.hub_token
+    if token is not None and not os.environ.get(token.from_env):
+        raise CannotStartError(f"arguments.hub_token: the environment variable {token.from_env} is not set")
+    address = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if request.tracking.kind == "mlflow" and not request.tracking.uri and redact(address, {}) != address:
+        # The address of the run is written to result.json and shown, so a password in it would be too.
+        raise RefusedError(
+            [Problem("MLFLOW_TRACKING_URI", "holds a password; give it by MLFLOW_TRACKING_USERNAME and _PASSWORD")]
+        )
+    needed, free = disk_space_needed(request, plan), shutil.disk_usage(output).free
+    if needed > free:
+        raise CannotStartError(
+            f"{output} has {_gigabytes(free)} free, and the model with its checkpoints needs about "
+            f"{_gigabytes(needed)}; choose another --output, or write save_total_limit or save_strategy: no"
+        )
+
+
+def _packages_of(request: TrainRequest) -> Iterator[tuple[str, str, str]]:
+    """Yield argument, value and the package that the value needs."""
+    for tracker in request.arguments.report_to or []:
+        if (package := TRACKERS.get(tracker)) and tracker not in ("mlflow", "azure_ml"):
+            yield "report_to", tracker, package
+    optimizer = request.arguments.optim
+    for words, package in _OPTIMIZER_PACKAGES.items():
+        if optimizer in words:
+            yield "optim", optimizer, package
+
+
+_ALSO = {"tensorboard": ("tensorboard", "tensorboardX")}
+_OPTIMIZER_PACKAGES = {
+    ("adamw_torch_4bit", "adamw_torch_8bit"): "torchao",
+    ("adamw_torch_xla",): "torch_xla",
+    ("adamw_torch_npu_fused",): "torch_npu",
+    ("adamw_anyprecision",): "torchdistx",
+    ("ademamix", "adamw_bnb_8bit", "adamw_8bit", "ademamix_8bit", "lion_8bit", "lion_32bit", "paged_adamw_32bit",
+     "paged_adamw_8bit", "paged_ademamix_32bit", "paged_ademamix_8bit", "paged_lion_32bit", "paged_lion_8bit",
+     "rmsprop_bnb", "rmsprop_bnb_8bit", "rmsprop_bnb_32bit"): "bitsandbytes",
+    ("galore_adamw", "galore_adamw_8bit", "galore_adafactor", "galore_adamw_layerwise", "galore_adamw_8bit_layerwise",
+     "galore_adafactor_layerwise"): "galore_torch",
+    ("lomo", "adalomo"): "lomo_optim",
+    ("grokadamw",): "grokadamw",
+    ("schedule_free_radam", "schedule_free_adamw", "schedule_free_sgd"): "schedulefree",
+    ("apollo_adamw", "apollo_adamw_layerwise"): "apollo_torch",
+    ("stable_adamw",): "optimi",
+}  # fmt: skip
+"""The packages that the installed release asks for (transformers 5.24, trainer_optimizer.py)."""
+
+
+def disk_space_needed(request: TrainRequest, plan: Plan) -> int:
+    """Estimate the bytes that a run writes: the model once, and three times its size for each checkpoint that is kept.
+
+    A checkpoint holds the weights and, unless `save_only_model`, AdamW's two moments of each. The size is that of the
+    weights on disk where the model is a folder; an id on the hub, or a model made anew, counts as 0.
+    """
+    source = Path(plan.fetched_model or request.model.path or request.model.static or "").expanduser()
+    size = sum(file.stat().st_size for file in source.rglob("*.safetensors")) if source.is_dir() else 0
+    kept = min(len(plan.checkpoints), request.arguments.save_total_limit or len(plan.checkpoints))
+    return size * (1 + kept * (1 if request.arguments.save_only_model else 3))
+
+
+def _gigabytes(amount: int) -> str:
+    return f"{amount / 1e9:.1f} GB"

@@ -1,0 +1,41 @@
+"""Where a training stands in the order of its rows: what is kept with each checkpoint, and compared before going on."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from embedstep.errors import Problem
+from embedstep.result import read_json, write_json
+
+POSITION_FILE = "embedstep_position.json"
+POSITION_FORMAT = "embedstep.position/1"
+
+
+def write_position(checkpoint: Path, position: Mapping[str, Any]) -> None:
+    """Keep with a checkpoint what the order of the rows depends on."""
+    write_json(checkpoint / POSITION_FILE, {"format": POSITION_FORMAT, **position})
+
+
+def position_problems(checkpoint: Path, position: Mapping[str, Any]) -> Iterator[Problem]:
+    """Refuse to go on from a checkpoint whose rows came in another order: some would come twice, and some never.
+
+    Args:
+        checkpoint: folder of the checkpoint; one that another program wrote says nothing of its order.
+        position: what the order depends on in this run.
+    """
+    if not (checkpoint / POSITION_FILE).exists():
+        return
+    before = read_json(checkpoint / POSITION_FILE)
+    for name, value in position.items():
+        if name in before and before[name] != value:
+            told = f"went by {name} {_shown(before[name])}, and this run goes by {_shown(value)}"
+            yield Problem("arguments.resume_from_checkpoint", f"{checkpoint} {told}; the rows would not go on exactly")
+    for name in sorted(position.keys() ^ (before.keys() - {"format"})):
+        told = f"{name} is {_shown(before.get(name))} there and {_shown(position.get(name))} here"
+        yield Problem("arguments.resume_from_checkpoint", f"{checkpoint} took its rows otherwise: {told}")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {str(inner)[:12]}" for name, inner in value.items())
+    return "nothing" if value is None else str(value)

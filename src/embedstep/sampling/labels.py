@@ -1,0 +1,223 @@
+"""Batches for losses that learn from rows with the same label: at least two labels, and at least two rows of each.
+
+The rows of a label are cut into pairs; where an odd row would be left over, it may make a pair a group of three. The
+groups are mixed at random, so that a label has the share in the batches that it has in the data. A batch that would
+have one label only exchanges a pair with one that can spare it.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedstep.sampling.batches import Batches, Rows
+
+SMALLEST_SIZE = 4
+WINDOW = 50
+"""Batches within which rows of similar length are put together."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The labels that batches can be made of.
+
+    Attributes:
+        numbers: label of each row as a number from 0; -1 where no other row has the label. Shape (rows,).
+        counts: rows of each label, shape (labels,).
+    """
+
+    numbers: NDArray[np.int32]
+    counts: NDArray[np.int64]
+
+    @property
+    def usable(self) -> int:
+        """Number of rows whose label another row has, too."""
+        return int(self.counts.sum())
+
+    @property
+    def pairs(self) -> int:
+        """Number of pairs of rows with the same label."""
+        return int((self.counts // 2).sum())
+
+    @property
+    def others(self) -> int:
+        """Number of pairs that are not of the most frequent label."""
+        return self.pairs - int((self.counts // 2).max(initial=0))
+
+    def full_batches(self, size: int) -> int:
+        """Return the greatest number of full batches.
+
+        M batches need M * size rows, and in each a pair that is not of the most frequent label. With P pairs that is
+        2P + T >= M * size for T groups of three. Those stand in a batch by twos, at most size // 6 times, and take a
+        pair of another label with them where one would have been enough.
+
+        Args:
+            size: rows of a batch, even and at least 4.
+        """
+        odd = int((self.counts % 2).sum())
+        batches = min(self.others, (2 * self.pairs + odd) // size)
+        while batches and not self._suffice(batches, odd // 2 * 2, size):
+            batches -= 1
+        return batches
+
+    def threes(self, batches: int, size: int) -> int:
+        """Return how many groups of three so many batches need."""
+        return max(batches * size - 2 * self.pairs, 0)
+
+    def _suffice(self, batches: int, most_threes: int, size: int) -> bool:
+        threes = self.threes(batches, size)
+        fits = threes <= min(most_threes, 2 * (size // 6) * batches)
+        return fits and (threes >= 2 * batches or self.others >= batches + threes // 2)
+
+
+def labels_of(values: NDArray[np.int64]) -> Labels:
+    """Return the labels of a dataset.
+
+    Args:
+        values: label of each row, shape (rows,).
+    """
+    _, numbers, counts = np.unique(values, return_inverse=True, return_counts=True)
+    kept = np.flatnonzero(counts > 1)
+    renumbered = np.full(len(counts), -1, np.int32)
+    renumbered[kept] = np.arange(len(kept), dtype=np.int32)
+    return Labels(renumbered[numbers], counts[kept])
+
+
+def arrange(
+    labels: Labels,
+    size: int,
+    *,
+    drop_last: bool,
+    random: np.random.RandomState,
+    lengths: NDArray[np.int32] | None = None,
+) -> Batches:
+    """Return batches of `size` rows with at least two labels, and at least two rows of each.
+
+    Args:
+        labels: the labels.
+        size: rows of a batch, even and at least 4.
+        drop_last: leave out the rows that fill no batch; otherwise a smaller batch follows, if it has two labels.
+        random: source of the order.
+        lengths: tokens of each row, to put rows of similar length together; None to mix them.
+    """
+    batches = labels.full_batches(size)
+    if not batches:
+        return Batches(rows=np.empty(0, np.int32), starts=np.zeros(1, np.int64))
+    rows, starts = _by_label(labels, random, lengths)
+    threes = labels.threes(batches, size)
+    three_of = random.permutation(np.flatnonzero(labels.counts % 2))[:threes]
+    first, label = _pairs(labels, starts)
+    # The last pair of a label takes its odd row in.
+    is_three = np.zeros(len(first), bool)
+    is_three[np.cumsum(labels.counts // 2)[three_of] - 1] = True
+    blocks = np.bincount(np.arange(threes // 2) % batches, minlength=batches)
+    slots = (size - 6 * blocks) // 2
+    spare = int((~is_three).sum() - slots.sum())
+    last = 0 if drop_last else min(spare, size // 2)
+    if last >= 2 and labels.others > batches + threes // 2:
+        slots, blocks = np.append(slots, last), np.append(blocks, 0)
+    pairs = _chosen(np.flatnonzero(~is_three), label, int(slots.sum()), int((blocks == 0).sum()), random)
+    if lengths is not None:
+        pairs = _by_length(pairs, lengths[rows[first[pairs]]], size // 2 * WINDOW)
+    pairs = _with_two_labels(pairs, label, slots, blocks > 0, random)
+    return _joined(rows, first, pairs, random.permutation(np.flatnonzero(is_three)), slots, blocks, batches, random)
+
+
+def _by_label(
+    labels: Labels, random: np.random.RandomState, lengths: NDArray[np.int32] | None
+) -> tuple[Rows, NDArray[np.int64]]:
+    """Return the rows label by label in a random order, or by length, and where each label begins."""
+    rows = random.permutation(np.flatnonzero(labels.numbers >= 0).astype(np.int32))
+    if lengths is not None:
+        # Lengths that are a little off, so that a row does not meet the same other one in every epoch.
+        rows = rows[np.argsort(lengths[rows] * (1 + random.random_sample(len(rows)) / 10), kind="stable")]
+    rows = rows[np.argsort(labels.numbers[rows], kind="stable")]
+    return rows, np.concatenate([[0], np.cumsum(labels.counts)[:-1]])
+
+
+def _pairs(labels: Labels, starts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return where each pair begins and its label."""
+    count = labels.counts // 2
+    label = np.repeat(np.arange(len(count)), count)
+    within = np.arange(len(label)) - np.repeat(np.cumsum(count) - count, count)
+    return starts[label] + 2 * within, label
+
+
+def _chosen(
+    pairs: NDArray[np.int64], label: NDArray[np.int64], count: int, others: int, random: np.random.RandomState
+) -> NDArray[np.int64]:
+    """Return `count` random pairs, of which at least `others` are not of the most frequent label."""
+    frequent = np.bincount(label, minlength=1).argmax()
+    pairs = random.permutation(pairs)
+    is_other = label[pairs] != frequent
+    # Those that must be there first, and then whoever comes.
+    needed = np.flatnonzero(is_other)[:others]
+    order = np.concatenate([needed, np.delete(np.arange(len(pairs)), needed)])[:count]
+    return random.permutation(pairs[order])
+
+
+def _by_length(pairs: NDArray[np.int64], lengths: NDArray[np.int32], window: int) -> NDArray[np.int64]:
+    return pairs[np.lexsort((lengths, np.arange(len(pairs)) // window))]
+
+
+def _with_two_labels(
+    pairs: NDArray[np.int64],
+    label: NDArray[np.int64],
+    slots: NDArray[np.int64],
+    has_block: NDArray[np.bool_],
+    random: np.random.RandomState,
+) -> NDArray[np.int64]:
+    """Exchange pairs until each batch has two labels; batches with two groups of three have them anyway."""
+    starts = np.cumsum(slots) - slots
+    batch = np.repeat(np.arange(len(slots)), slots)
+    for _ in range(2 if len(pairs) else 0):
+        labels = label[pairs]
+        low = np.minimum.reduceat(labels, np.minimum(starts, len(pairs) - 1))
+        high = np.maximum.reduceat(labels, np.minimum(starts, len(pairs) - 1))
+        lacking = np.flatnonzero((low == high) & ~has_block)
+        if not len(lacking):
+            return pairs
+        lacking = lacking[np.argsort(low[lacking], kind="stable")]
+        half = len(lacking) // 2
+        one, other = lacking[:half], lacking[len(lacking) - half :]
+        differ = low[one] != low[other]
+        _swap(pairs, starts[one[differ]], starts[other[differ]])
+        left = np.setdiff1d(lacking, np.concatenate([one[differ], other[differ]]))
+        # What is left lacks any label but one: pairs of others come from batches that keep another one.
+        labels = label[pairs]
+        is_other = np.flatnonzero(labels != low[left[0]]) if len(left) else left
+        kept = np.unique(batch[is_other], return_index=True)[1]
+        kept = kept[~has_block[batch[is_other[kept]]]]
+        spare = random.permutation(np.delete(is_other, kept))[: len(left)]
+        _swap(pairs, starts[left[: len(spare)]], spare)
+    return pairs
+
+
+def _swap(values: NDArray[np.int64], one: NDArray[np.int64], other: NDArray[np.int64]) -> None:
+    values[one], values[other] = values[other], values[one]
+
+
+def _joined(
+    rows: Rows,
+    first: NDArray[np.int64],
+    pairs: NDArray[np.int64],
+    threes: NDArray[np.int64],
+    slots: NDArray[np.int64],
+    blocks: NDArray[np.int64],
+    full: int,
+    random: np.random.RandomState,
+) -> Batches:
+    """Return the batches, the full ones in a random order."""
+    batch = np.repeat(np.arange(len(slots)), slots)
+    twice, thrice = first[pairs], first[threes]
+    places = np.concatenate([twice, twice + 1, thrice, thrice + 1, thrice + 2])
+    of_threes = np.arange(len(threes)) // 2 % full
+    owner = np.concatenate([batch, batch, of_threes, of_threes, of_threes])
+    order = np.append(random.permutation(full), np.arange(full, len(slots)))
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    sizes = (2 * slots + 6 * blocks)[order]
+    return Batches(
+        rows=rows[places[np.argsort(rank[owner], kind="stable")]],
+        starts=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+    )

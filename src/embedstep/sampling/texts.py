@@ -1,0 +1,149 @@
+"""The texts that stand in several rows of a dataset, and how many batches they allow."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedstep.sampling.batches import Rows
+
+Ids = NDArray[np.int32]
+NOTHING = np.int32(-1)
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The texts of a dataset that stand in several rows, and the lines in which they are dealt out.
+
+    Attributes:
+        ids: number of the text in each column and row, shape (columns, rows), NOTHING where a text is in no other row.
+            Columns without a text that repeats are left out.
+    """
+
+    ids: Ids
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return int(self.ids.shape[1])
+
+    @cached_property
+    def size(self) -> int:
+        """One more than the largest number of a text."""
+        return int(self.ids.max(initial=NOTHING)) + 1
+
+    @cached_property
+    def lines(self) -> tuple["Line", ...]:
+        """The line of each column."""
+        return tuple(line_of(column) for column in self.ids)
+
+    def of(self, rows: Rows) -> "Texts":
+        """Return the texts of some rows, which are numbered anew from 0."""
+        return texts_of(self.ids[:, rows])
+
+    def most_batches(self, size: int) -> int:
+        """Return a number of full batches that no arrangement exceeds: the optimum of the scarcest column."""
+        return min([line.full_batches(size) for line in self.lines], default=self.rows // size)
+
+    def scarcest(self, size: int) -> int:
+        """Return the column that allows the fewest full batches."""
+        return int(np.argmin([line.full_batches(size) for line in self.lines]))
+
+    def fewest_batches(self, size: int) -> int:
+        """Return a number of full batches that `arrange` always reaches.
+
+        It is the optimum over the rows that share no text with an earlier row, unless in the scarcest column.
+        """
+        return self.most_batches(size) if len(self.ids) < 2 else self.apart(size)[0].most_batches(size)
+
+    def apart(self, size: int) -> tuple["Texts", Rows]:
+        """Return the rows that share no text with an earlier one, unless in the scarcest column, and their numbers."""
+        scarcest = self.scarcest(size)
+        stands_elsewhere = np.zeros(self.size + 1, bool)
+        stands_elsewhere[np.delete(self.ids, scarcest, axis=0)] = True
+        stands_elsewhere[NOTHING] = False
+        first = np.full(self.size, self.rows, np.int32)
+        for column in self.ids:
+            np.minimum.at(first, column[column != NOTHING], np.flatnonzero(column != NOTHING).astype(np.int32))
+        keep = np.ones(self.rows, bool)
+        for column in self.ids:
+            number = np.flatnonzero(stands_elsewhere[column])
+            keep[number[first[column[number]] < number]] = False
+        kept = np.flatnonzero(keep).astype(np.int32)
+        return texts_of(self.ids[scarcest : scarcest + 1, kept]), kept
+
+
+@dataclass(frozen=True)
+class Line:
+    """The rows of one column, those with the same text side by side.
+
+    Attributes:
+        rows: the rows whose text repeats.
+        starts: where each text begins in `rows`, shape (texts,).
+        lengths: rows of each text, shape (texts,).
+        free: the rows whose text is in no other row.
+    """
+
+    rows: Rows
+    starts: NDArray[np.int32]
+    lengths: NDArray[np.int32]
+    free: Rows
+
+    def full_batches(self, size: int) -> int:
+        """Return the largest M with sum(min(multiplicity, M)) >= M * size."""
+        lengths, times = np.unique(self.lengths, return_counts=True)
+        low, high = 0, (len(self.free) + len(self.rows)) // size
+        while low < high:
+            middle = (low + high + 1) // 2
+            if len(self.free) + int(np.minimum(lengths, middle) @ times) >= middle * size:
+                low = middle
+            else:
+                high = middle - 1
+        return low
+
+    def dealt(self, batches: int, random: np.random.RandomState, turn: int) -> Rows:
+        """Return all rows in a random order of texts, at most `batches` of each, and then those that are free.
+
+        Args:
+            batches: rows of one text that are taken.
+            random: source of the order.
+            turn: how many times rows were taken before: of a text with more rows, the next ones are.
+        """
+        order = random.permutation(len(self.starts))
+        lengths = self.lengths[order]
+        taken = np.minimum(lengths, batches)
+        # For each place: how far it is into its text, moved on by what earlier turns have taken.
+        ends = np.cumsum(taken, dtype=np.int64)
+        place = np.arange(len(self.rows) if batches >= lengths.max(initial=0) else int(taken.sum()), dtype=np.int64)
+        moved = turn * taken.astype(np.int64) - (ends - taken)
+        place = (place + np.repeat(moved, taken)) % np.repeat(lengths, taken) + np.repeat(self.starts[order], taken)
+        return np.concatenate([self.rows[place], random.permutation(self.free)])
+
+
+def texts_of(ids: Ids) -> Texts:
+    """Return the texts of a dataset.
+
+    Args:
+        ids: number of the text in each column and row, shape (columns, rows), 0 or more; the same text has the same
+            number in all columns. NOTHING where there is none.
+    """
+    rows_with = np.zeros(int(ids.max(initial=NOTHING)) + 1, np.int32)
+    for number, column in enumerate(ids):
+        is_new = column != NOTHING
+        for earlier in ids[:number]:
+            is_new &= column != earlier
+        np.add.at(rows_with, column[is_new], np.int32(1))
+    repeats = np.append(rows_with > 1, False)
+    kept = [np.where(repeats[column], column, NOTHING) for column in ids if repeats[column].any()]
+    return Texts(np.array(kept, np.int32).reshape(len(kept), ids.shape[1]))
+
+
+def line_of(ids: Ids) -> Line:
+    """Return the line of one column."""
+    rows = np.flatnonzero(ids != NOTHING).astype(np.int32)
+    rows = rows[np.argsort(ids[rows], kind="stable")]
+    texts = ids[rows]
+    starts = np.flatnonzero(np.diff(texts, prepend=NOTHING)).astype(np.int32)
+    lengths = np.diff(starts, append=np.int32(len(rows)))
+    return Line(rows=rows, starts=starts, lengths=lengths, free=np.flatnonzero(ids == NOTHING).astype(np.int32))
