@@ -242,11 +242,11 @@ def _no_batch(request: TrainRequest, plan: Plan, item: DatasetPlan) -> str:
     size = request.arguments.per_device_train_batch_size
     if item.largest_batch is None:
         return f"has {item.rows} rows, fewer than one batch of {size}; write a smaller per_device_train_batch_size"
-    needed = f"{size} for each of {plan.world_size} processes" if plan.world_size > 1 else f"{size}"
+    needed = f"{size} rows for each of {plan.world_size} processes" if plan.world_size > 1 else f"{size} rows"
     kind = "with two labels" if request.arguments.batch_sampler == "group_by_label" else "without a text twice"
     if not item.largest_batch:
         return f"has {item.rows} rows, and no batch of any size {kind} can be made of them"
-    return f"gives no batch of {needed} rows {kind}; write per_device_train_batch_size: {item.largest_batch} or less"
+    return f"gives no batch of {needed} {kind}; write per_device_train_batch_size: {item.largest_batch} or less"
 
 
 def evaluation_is_possible(request: TrainRequest, plan: Plan) -> Iterator[Problem]:

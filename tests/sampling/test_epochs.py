@@ -81,7 +81,7 @@ def test_with_the_same_rows_in_a_step_the_number_of_ranks_does_not_matter(kind: 
         steps = [
             [
                 sorted(np.concatenate(rows).tolist())
-                for rows in zip(*(epochs.share(epoch, rank) for rank in range(ranks)))
+                for rows in zip(*(epochs.share(epoch, rank) for rank in range(ranks)), strict=True)
             ]
             for epochs, ranks in ((two, 2), (four, 4))
         ]

@@ -29,7 +29,7 @@ def test_the_network_sorts(numbers: list[int]) -> None:
 @given(datasets(), st.integers(2, 6))
 def test_grouping_keeps_the_rows_and_the_guarantee(ids: NDArray[np.int32], size: int) -> None:
     texts = texts_of(ids)
-    lengths = np.random.RandomState(3).randint(1, 50, ids.shape[1]).astype(np.int32)
+    lengths = np.asarray(np.random.RandomState(3).randint(1, 50, ids.shape[1]), np.int32)
     found = arrange(texts, size, drop_last=True, random=random_of(0)).rows.reshape(-1, size)
     table = grouped(texts, found, lengths)
     assert sorted(table.reshape(-1).tolist()) == sorted(found.reshape(-1).tolist())

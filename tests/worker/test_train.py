@@ -268,9 +268,7 @@ def test_a_combination_that_the_installed_class_refuses_is_exit_2(train_here: Tr
     assert result.failure.problems[0].startswith("arguments: ")
 
 
-def test_a_sampler_that_delivers_less_than_it_announced_is_no_failure(
-    train_here: Train, request_of: Build, data_folder: Path
-) -> None:
+def test_group_by_label_makes_the_announced_steps(train_here: Train, request_of: Build, data_folder: Path) -> None:
     columns = {"anchor": "anchor", "label": "class"}
     result = train_here(
         request_of(

@@ -1,5 +1,6 @@
 """The library's trainer, doing what its arguments say also where the installed release ignores or breaks on them."""
 
+import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -97,6 +98,7 @@ class StepTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
         if self.args.dataloader_num_workers:
             loader.multiprocessing_context = self.args.dataloader_multiprocessing_context
             loader.in_order = self.args.dataloader_in_order
+            loader.worker_init_fn = tokenize_alone
         return loader
 
     def get_batch_sampler(
@@ -180,6 +182,11 @@ class KeepsPosition(TrainerCallback):  # type: ignore[misc]
 
 def _is_due(step: int, interval: int) -> bool:
     return interval > 0 and step % interval == 0
+
+
+def tokenize_alone(number: int) -> None:
+    """Let a worker of a loader tokenize in its one thread: the pool of threads does not survive the fork, and hangs."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 
 class RankBatches:
