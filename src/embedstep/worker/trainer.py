@@ -19,6 +19,7 @@ from transformers import TrainerCallback
 from embedstep.errors import Problem, RefusedError
 from embedstep.position import write_position
 from embedstep.sampling.epochs import Epochs
+from embedstep.worker.guarantees import require_guarantee
 from embedstep.worker.safetensors import rewrite_as_bin
 
 
@@ -54,7 +55,7 @@ class StepTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
         arguments = self.args
         epochs = self._epochs(self._train_batch_size)
         loader: DataLoader[Any] = DataLoader(
-            ByDataset(self.train_dataset),
+            ByDataset(self.train_dataset, arguments.batch_sampler.value),
             batch_sampler=RankBatches(epochs, arguments.process_index),
             collate_fn=self.data_collator,
             num_workers=arguments.dataloader_num_workers,
@@ -212,7 +213,8 @@ class RankBatches:
 class ByDataset(torch.utils.data.Dataset[Any]):  # type: ignore[misc]
     """Datasets one behind the other; the rows of a batch are all of one of them, and read at once."""
 
-    def __init__(self, rows: Dataset | DatasetDict) -> None:
+    def __init__(self, rows: Dataset | DatasetDict, sampler: str) -> None:
+        self._sampler = sampler
         self._parts = list(rows.values()) if isinstance(rows, DatasetDict) else [rows]
         self._ends = list(accumulate(len(part) for part in self._parts))
 
@@ -220,10 +222,15 @@ class ByDataset(torch.utils.data.Dataset[Any]):  # type: ignore[misc]
         return self._ends[-1]
 
     def __getitems__(self, rows: list[int]) -> list[dict[str, Any]]:
-        """Return the rows of a batch."""
+        """Return the rows of a batch, which is what it was formed to be.
+
+        Raises:
+            TrainingFailedError: it is not.
+        """
         number = bisect_right(self._ends, rows[0])
         start = self._ends[number] - len(self._parts[number])
         found: list[dict[str, Any]] = self._parts[number].__getitems__([row - start for row in rows])
+        require_guarantee(self._sampler, rows, found)
         return found
 
 
