@@ -125,7 +125,9 @@ def test_the_parts_of_both_sides_are_medians() -> None:
 
 
 def test_every_benchmark_is_there() -> None:
-    assert set(BENCHMARKS) == {"plan", "check", "run_overhead_1", "run_overhead_2"}
+    assert set(BENCHMARKS) == {
+        "plan", "check", "run_overhead_1", "run_overhead_2", "sampler_repeats", "sampler_few", "sampler_frequent",
+    }  # fmt: skip
 
 
 def test_check_is_measured_for_real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

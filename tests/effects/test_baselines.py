@@ -84,6 +84,16 @@ def test_data_seed(alone: Alone) -> None:
     assert batches_of(alone(data_seed=7, **given)) == batches_of(alone(**given))
 
 
+def test_batch_sampler() -> None:
+    """With few answers an epoch of no_duplicates trains on rows twice, and leaves others out."""
+    from sentence_transformers.base.sampler import NoDuplicatesBatchSampler
+
+    rows = Dataset.from_list([{"anchor": f"q {row}", "positive": f"a {row * row % 13}"} for row in range(200)])
+    sampler = NoDuplicatesBatchSampler(rows, batch_size=6, drop_last=True, generator=torch.Generator(), seed=0)
+    seen = [row for batch in sampler for row in batch]
+    assert len(set(seen)) < len(seen)
+
+
 def test_train_sampling_strategy(alone: Alone) -> None:
     assert batches_of(alone(train_sampling_strategy="sequential")) == batches_of(alone())
 

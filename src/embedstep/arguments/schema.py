@@ -104,8 +104,10 @@ class Data(Group):
     dataloader_pin_memory: Flag = used(True, "Pin host memory in the loader.")
     dataloader_persistent_workers: Flag = used(False, "Keep loader workers alive.")
     full_determinism: Flag = used(False, "Deterministic algorithms and seed.")
-    batch_sampler: BatchSamplerName = used(
-        "batch_sampler", "How rows form batches: batch_sampler/no_duplicates/group_by_label."
+    batch_sampler: BatchSamplerName = implemented(
+        "batch_sampler",
+        "How rows form batches: batch_sampler/no_duplicates/group_by_label.",
+        by="the samplers; the default is sentence-transformers' own",
     )
     multi_dataset_batch_sampler: MultiDatasetBatchSamplerName = used(
         "proportional", "How batches are drawn from several datasets."

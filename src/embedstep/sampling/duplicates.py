@@ -35,7 +35,7 @@ def arrange(texts: Texts, size: int, *, drop_last: bool, random: np.random.Rando
         turn: epoch; rows of a text that is in more rows than there are batches take turns by it.
     """
     table = _full(texts, size, random, turn)
-    if len(texts.ids) > 1 and len(table) < texts.fewest_batches(size):
+    if len(table) < texts.most_batches(size) and len(table) < texts.fewest_batches(size):
         apart, rows = texts.apart(size)
         table = rows[_full(apart, size, random, turn)]
     full = even(table[random.permutation(len(table))][:, random.permutation(size)])

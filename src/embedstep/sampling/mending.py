@@ -27,10 +27,8 @@ class Table:
         self._random = random
         self._size = table.shape[1]
         self._places = table.reshape(-1).copy()
-        self._take_out_meetings()
-        filled = np.flatnonzero(self._places != NOTHING)
-        self._taken = np.sort(self._keys(self._places[filled], filled // self._size)[0])
-        self._pool = without(texts.rows, self._places[filled])
+        self._taken = self._take_out_meetings()
+        self._pool = without(texts.rows, self._places[self._places != NOTHING])
 
     def filled(self) -> NDArray[np.int32]:
         """Return the batches, with NOTHING at each place for which no row was found that fits."""
@@ -68,13 +66,16 @@ class Table:
             owners.append(owner)
         return np.concatenate(keys), np.concatenate(owners)
 
-    def _take_out_meetings(self) -> None:
+    def _take_out_meetings(self) -> NDArray[np.int64]:
+        """Take out the rows that meet one before them, and return the keys of the others, in order."""
         filled = np.flatnonzero(self._places != NOTHING)
-        keys, owners = self._keys(self._places[filled], filled // self._size)
         # By the row as well, so that of two rows that meet twice one stays.
-        order = np.lexsort((owners, keys))
-        again = order[1:][keys[order[1:]] == keys[order[:-1]]]
-        self._places[filled[owners[again]]] = NOTHING
+        keys, owners = _in_order(*self._keys(self._places[filled], filled // self._size), len(filled))
+        is_out = np.zeros(len(filled), bool)
+        is_out[owners[1:][keys[1:] == keys[:-1]]] = True
+        self._places[filled[is_out]] = NOTHING
+        kept: NDArray[np.int64] = keys[~is_out[owners]]
+        return kept
 
     def _is_taken(self, keys: NDArray[np.int64]) -> NDArray[np.bool_]:
         if not len(self._taken):
@@ -138,6 +139,18 @@ class Table:
     def _owners_of_taken(self, rows: Rows, batches: NDArray[np.int64]) -> NDArray[np.int64]:
         keys, owners = self._keys(rows, batches)
         return owners[self._is_taken(keys)]
+
+
+def _in_order(
+    keys: NDArray[np.int64], owners: NDArray[np.int64], count: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Sort by the key and then by the owner, of which there are `count`; in one number where it is large enough."""
+    if len(keys) and int(keys.max()) < 2**62 // count:
+        both = np.sort(keys * count + owners)
+        keys = both // count
+        return keys, both - keys * count
+    order = np.lexsort((owners, keys))
+    return keys[order], owners[order]
 
 
 def one_by_one(ids: Ids, rows: Rows, size: int, random: np.random.RandomState) -> NDArray[np.int32]:

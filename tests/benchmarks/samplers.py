@@ -1,0 +1,158 @@
+"""Batches without a text twice: ours from the prepared file to the last batch, beside the library's hashed sampler.
+
+That one is stopped after a while where it would take very long; its seconds are then those for all rows at the speed
+that it had until then, which favours it, because it gets slower towards the end.
+"""
+
+import tempfile
+import time
+import tracemalloc
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from embedstep.data.ids import text_ids
+from embedstep.sampling.epochs import Epochs, Sampler
+from embedstep.sampling.texts import Texts, texts_of
+from tests.benchmarks.harness import Record, measure
+
+LIMIT = 60.0
+REPEATS = 3
+_MANY = 1_000_000
+_INPUTS = ("anchor", "positive")
+
+
+def repeats(quick: bool) -> Record:
+    """200,000 pairs of which 30 % repeat a text, in batches of 64."""
+    rows = 2_000 if quick else 200_000
+    record = _beside_hashed("sampler_repeats", _uniform(rows), 64, 0.1, quick)
+    return record if quick else replace(record, parts=_at_a_million())
+
+
+def few_answers(quick: bool) -> Record:
+    """20,000 questions with 1,000 answers, of which few are most frequent, in batches of 64."""
+    rows = 1_000 if quick else 20_000
+    return _beside_hashed("sampler_few", _zipf(rows, 1_000), 64 if not quick else 8, 0.005, quick)
+
+
+def frequent_answers(quick: bool) -> Record:
+    """100,000 questions with 2,000 answers, of which few are most frequent, in batches of 128."""
+    rows = 1_000 if quick else 100_000
+    return _beside_hashed("sampler_frequent", _zipf(rows, 2_000), 128 if not quick else 8, 0.001, quick)
+
+
+def _uniform(rows: int) -> pa.Table:
+    random = np.random.RandomState(0)
+    texts = int(rows * 0.7)
+    return _table(random.randint(0, texts, rows), random.randint(0, texts, rows))
+
+
+def _zipf(rows: int, answers: int) -> pa.Table:
+    return _table(np.arange(rows), np.random.RandomState(0).zipf(1.2, rows) % answers)
+
+
+def _table(questions: NDArray[np.int64], answers: NDArray[np.int64]) -> pa.Table:
+    return pa.table({
+        "anchor": [f"what does the documentation say about topic number {number}" for number in questions],
+        "positive": [f"this is the paragraph that answers questions about topic {number}" for number in answers],
+    })  # fmt: skip
+
+
+def _beside_hashed(name: str, table: pa.Table, size: int, bound: float, quick: bool) -> Record:
+    from datasets import Dataset
+    from sentence_transformers.base.sampler import NoDuplicatesBatchSampler
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = _written(table, Path(folder))
+
+        def ours() -> float:
+            started = time.perf_counter()
+            sampler = _sampler(texts_of(text_ids(file, _INPUTS)), size)
+            batches = sum(
+                1 for _ in Epochs(samplers=(sampler,), world_size=1, mixing="proportional", seed=0).share(0, 0)
+            )
+            assert batches == sampler.count
+            return time.perf_counter() - started
+
+        def hashed() -> float:
+            import torch
+
+            started = time.perf_counter()
+            sampler = NoDuplicatesBatchSampler(
+                Dataset(table), size, True, generator=torch.Generator(), precompute_hashes=True, precompute_num_proc=1
+            )
+            done = 0
+            for batch in sampler:
+                done += len(batch)
+                if time.perf_counter() - started > LIMIT:
+                    break
+            seconds = time.perf_counter() - started
+            return seconds if seconds < LIMIT else seconds * table.num_rows / done
+
+        compares = f"{table.num_rows:,} rows, batches of {size} / hashed sampler"
+        return measure(name, compares, ours, hashed, bound, 1 if quick or name == "sampler_frequent" else REPEATS)
+
+
+def _written(table: pa.Table, folder: Path) -> Path:
+    file = folder / "rows.arrow"
+    with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table, max_chunksize=10_000)
+    return file
+
+
+def _sampler(texts: Texts, size: int) -> Sampler:
+    return Sampler(rows=texts.rows, size=size, drop_last=True, seed=0, texts=texts)
+
+
+def _at_a_million() -> Mapping[str, float]:
+    """What a million pairs take, in the ways that the other side is too slow for."""
+    parts: dict[str, float] = {}
+    for name, table in (("uniform", _uniform(_MANY)), ("zipf", _zipf(_MANY, 2_000))):
+        with tempfile.TemporaryDirectory() as folder:
+            file = _written(table, Path(folder))
+            parts[f"million rows/s, text to batches, {name}"] = 1 / _seconds(partial(_from_text, file))
+            sampler = _sampler(texts_of(text_ids(file, _INPUTS)), 64)
+            assert sampler.count
+            parts[f"million rows/s, later epochs, {name}"] = 1 / _seconds(partial(sampler.batches, 1))
+    texts = sampler.texts
+    assert texts is not None
+    one = _seconds(partial(_whole_share, texts, 1, 1024 * 8))
+    for ranks in (64, 1024):
+        parts[f"share of a rank, {ranks} ranks / 1"] = (
+            _seconds(partial(_whole_share, texts, ranks, 1024 * 8 // ranks)) / one
+        )
+    epochs = Epochs(samplers=(_sampler(texts, 64),), world_size=1, mixing="proportional", seed=0)
+    first = _seconds(lambda: next(epochs.share(1, 0)))
+    parts["first batch at 90 % / at 0 %"] = _seconds(lambda: next(epochs.share(1, 0, int(epochs.steps * 0.9)))) / first
+    tracemalloc.start()
+    sampler.batches(2)
+    parts["bytes a row over the ids"] = tracemalloc.get_traced_memory()[1] / _MANY
+    tracemalloc.stop()
+    return parts
+
+
+def _from_text(file: Path) -> None:
+    """Form all batches of the first epoch."""
+    assert _sampler(texts_of(text_ids(file, _INPUTS)), 64).count
+
+
+def _whole_share(texts: Texts, ranks: int, size: int) -> None:
+    """Go through all steps of an epoch of one rank."""
+    sampler = _sampler(texts, size * ranks)
+    epochs = Epochs(samplers=(sampler,), world_size=ranks, mixing="proportional", seed=0)
+    assert sum(1 for _ in epochs.share(0, 0)) == epochs.steps
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    """The least of three times: what is measured here is our own, beside nothing else."""
+    times = []
+    for _ in range(3):
+        started = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - started)
+    return min(times)
