@@ -219,3 +219,28 @@ def test_the_program_ends_with_the_code_and_the_whole_output(request_file: Calla
     assert len(json.loads(program("plan", request_file(), "--json").stdout)["ledger"]) == 151
     assert program("check", "none.yaml").returncode == 2
     assert program("bogus").returncode == 2
+
+
+def test_a_preview_shows_the_texts_of_the_first_steps(
+    request_of: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    """Four rows with three answers: no two rows with the same answer are in one batch of two."""
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("\n".join(json.dumps({"q": f"q{row}", "a": f"a{row % 3}"}) for row in range(4)))
+    data = {"train": {"docs": {"path": str(rows), "columns": {"anchor": "q", "positive": "a"}}}}
+    given = {"batch_sampler": "no_duplicates", "per_device_train_batch_size": 2}
+    file = tmp_path / "request.json"
+    file.write_text(json.dumps(request_of(data=data, launch={"processes_per_node": 1}, arguments=given)))
+    code, out, _ = embedstep("plan", str(file), "--preview", "2")
+    assert code == 0
+    shown = [line.split() for line in out.partition("step 1, data.train.docs, process 0")[2].splitlines()]
+    assert shown[1] == shown[5] == ["anchor", "positive"]
+    batches = [shown[2:4], shown[6:8]]
+    assert sorted(anchor for batch in batches for anchor, _ in batch) == ["q0", "q1", "q2", "q3"]
+    for (_, one), (_, other) in batches:
+        assert one != other
+    code, out, _ = embedstep("plan", str(file), "--preview", "1", "--json")
+    assert [len(item["ranks"][0]) for item in json.loads(out)["preview"]] == [2]
+    code, _, err = embedstep("plan", str(file), "--preview", "1", "--set", "arguments.batch_sampler=batch_sampler")
+    assert code == 2
+    assert "there is no preview" in err

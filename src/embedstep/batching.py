@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedstep.arguments.schema import Arguments
-from embedstep.data.ids import labels_in, text_at, text_ids, text_lengths
+from embedstep.data.ids import labels_in, rows_at, text_at, text_ids, text_lengths
 
 if TYPE_CHECKING:
     from embedstep.sampling.epochs import Epochs
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from embedstep.sampling.texts import Texts
 
 _SHOWN_TEXTS = 3
+_SHOWN_LABELS = 5
 _LONGEST_SHOWN = 40
 
 
@@ -135,6 +136,7 @@ def notes_of(name: str, material: Material, epochs: "Epochs", number: int) -> It
     sampler = epochs.samplers[number]
     if material.labels is not None:
         alone = material.rows - material.labels.usable
+        yield f"data.train.{name}: labels in the batches (in the data): {_label_mix(material, sampler.batches(0))}"
         if alone:
             yield f"data.train.{name}: {alone:,} rows are never trained on, because no other row has their label"
     if material.texts is not None and material.texts.lines:
@@ -155,6 +157,20 @@ def notes_of(name: str, material: Material, epochs: "Epochs", number: int) -> It
             )
 
 
+def _label_mix(material: Material, batches: Any) -> str:
+    import numpy as np
+
+    labels = labels_in(material.path)
+    values, counts = np.unique(labels, return_counts=True)
+    taken = labels[batches.rows]
+    shown = []
+    for place in np.argsort(-counts, kind="stable")[:_SHOWN_LABELS]:
+        share = (taken == values[place]).mean() if len(taken) else 0.0
+        shown.append(f"{values[place]} {share:.1%} ({counts[place] / len(labels):.1%})")
+    more = len(values) - len(shown)
+    return ", ".join(shown) + (f" and {more:,} more" if more else "")
+
+
 def _most_frequent(material: Material, line: Any) -> str:
     import numpy as np
 
@@ -164,6 +180,31 @@ def _most_frequent(material: Material, line: Any) -> str:
         text = text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"
         shown.append(f"{text!r} in {line.lengths[group]:,}")
     return ", ".join(shown)
+
+
+def previewed(
+    arguments: Arguments, names: Sequence[str], materials: Sequence[Material], world_size: int, steps: int
+) -> tuple[dict[str, Any], ...]:
+    """Return the first steps of the first epoch as plain data: dataset and texts, rank by rank.
+
+    Args:
+        arguments: the arguments in force.
+        names: of the train datasets.
+        materials: of the train datasets.
+        world_size: ranks.
+        steps: how many steps.
+    """
+    import numpy as np
+
+    epochs = epochs_of(arguments, materials, world_size)
+    offsets = np.cumsum([0, *(material.rows for material in materials)])
+    shares = [epochs.share(0, rank) for rank in range(world_size)]
+    found = []
+    for step, number in enumerate(epochs.datasets(0)[:steps].tolist()):
+        material = materials[number]
+        ranks = [rows_at(material.path, (next(share) - offsets[number]).tolist()) for share in shares]
+        found.append({"step": step + 1, "dataset": names[number], "ranks": ranks})
+    return tuple(found)
 
 
 def position_of(arguments: Arguments, fingerprints: Mapping[str, str], world_size: int) -> dict[str, Any]:

@@ -78,7 +78,8 @@ def check(request: str, overrides: tuple[str, ...]) -> None:
 @main.command()
 @_request_options
 @click.option("--json", "as_json", is_flag=True, help="Print the whole plan as JSON.")
-def plan(request: str, overrides: tuple[str, ...], as_json: bool) -> None:
+@click.option("--preview", type=click.IntRange(1), metavar="N", help="Show the texts of the first N steps, too.")
+def plan(request: str, overrides: tuple[str, ...], as_json: bool, preview: int | None) -> None:
     """Show what a run would do: rows, batches, steps, evaluations, metrics. Needs no torch and no GPU.
 
     \b
@@ -86,11 +87,12 @@ def plan(request: str, overrides: tuple[str, ...], as_json: bool) -> None:
       embedstep plan request.yaml
       embedstep plan request.yaml --json | jq .train_steps
       embedstep plan request.yaml --set launch.processes_per_node=4
+      embedstep plan request.yaml --set arguments.batch_sampler=no_duplicates --preview 2
     """
     from embedstep import console, step
 
     with _errors_shown(request):
-        planned = step.plan_step(_read(request, overrides))
+        planned = step.plan_step(_read(request, overrides), preview=preview or 0)
         if as_json:
             click.echo(json.dumps(planned.to_json(), indent=2))
         else:

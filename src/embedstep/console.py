@@ -16,6 +16,7 @@ from embedstep.result import StepResult
 from embedstep.secrets import redact
 
 _MOST_STEPS_SHOWN = 6
+_LONGEST_CELL = 48
 
 
 def aligned(rows: Sequence[Sequence[str]], right: frozenset[int] = frozenset()) -> list[str]:
@@ -50,6 +51,18 @@ def show_plan(plan: Plan) -> None:
     _show("metrics", plan.metrics or ["none: there is nothing under data.eval"])
     if plan.notes:
         _show("notes", plan.notes)
+    for item in plan.preview:
+        for rank, rows in enumerate(item["ranks"]):
+            title = f"step {item['step']}, data.train.{item['dataset']}, process {rank}"
+            names = list(rows[0])
+            _show(title, aligned([names, *([_shortened(row[name]) for name in names] for row in rows)]), header=True)
+
+
+def _shortened(cell: Any) -> str:
+    """Return a cell in a few words, on one line."""
+    text = " | ".join(cell) if isinstance(cell, list) and cell and isinstance(cell[0], str) else str(cell)
+    text = " ".join(text.split())
+    return text if len(text) <= _LONGEST_CELL else text[: _LONGEST_CELL - 1] + "…"
 
 
 def _show(title: str, lines: Sequence[str], *, header: bool = False) -> None:

@@ -20,6 +20,7 @@ from embedstep.batching import (
     material_of,
     notes_of,
     position_of,
+    previewed,
     rows_of_an_epoch,
 )
 from embedstep.data.facts import DatasetFacts
@@ -95,6 +96,7 @@ class Plan:
         notes: what is allowed and may surprise, a sentence each.
         position: what the order of the rows depends on, to be kept with each checkpoint.
         fetched_model: folder of a model that was fetched from the hub, or None.
+        preview: the first steps with their texts, where they were asked for.
     """
 
     request_fingerprint: str
@@ -113,6 +115,7 @@ class Plan:
     notes: tuple[str, ...]
     position: Mapping[str, Any]
     fetched_model: str | None = None
+    preview: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def on_cpu(self) -> bool:
@@ -133,7 +136,7 @@ def plan_from_json(data: Mapping[str, Any]) -> Plan:
     if data.get("format") != PLAN_FORMAT:
         raise ValueError(f"this plan has the format {data.get('format')!r}, not {PLAN_FORMAT!r}")
     fields = {name: data[name] for name in Plan.__slots__}
-    for name in ("evaluations", "checkpoints", "metrics", "notes"):
+    for name in ("evaluations", "checkpoints", "metrics", "notes", "preview"):
         fields[name] = tuple(fields[name])
     fields["datasets"] = tuple(_dataset_plan_from_json(item) for item in fields["datasets"])
     fields["ledger"] = tuple(LedgerEntry(**item) for item in fields["ledger"])
@@ -241,6 +244,15 @@ def _with_formed_batches(
         )
         notes += notes_of(item.name, material, epochs, number)
     return [counted[item.name] if item.split == "train" else item for item in datasets], notes
+
+
+def with_preview(request: TrainRequest, plan: Plan, steps: int) -> Plan:
+    """Return the plan with its first steps, batch by batch; the prepared rows must still lie in their files."""
+    arguments = in_force(request.arguments, plan.ledger)
+    train = [item for item in plan.datasets if item.split == "train"]
+    materials = [material_of_plan(arguments, item) for item in train]
+    found = previewed(arguments, [item.name for item in train], materials, plan.world_size, steps)
+    return replace(plan, preview=found)
 
 
 def material_of_plan(arguments: Arguments, item: DatasetPlan) -> Material:

@@ -34,7 +34,7 @@ from embedstep.launch.plan import Devices, LaunchPlan, plan_launch, processes_pe
 from embedstep.launch.process import ProcessEnd, on_signal, run_process
 from embedstep.machine import check_machine
 from embedstep.output import OutputFolder, claimed
-from embedstep.plan import Plan, build_plan
+from embedstep.plan import Plan, build_plan, with_preview
 from embedstep.request.fingerprint import request_fingerprint
 from embedstep.request.rules import LAST_CHECKPOINT
 from embedstep.request.schema import TrainRequest
@@ -44,15 +44,23 @@ from embedstep.tracking.run import RunAddress, Status, end_run
 REQUEST_FORMAT = "embedstep.request/1"
 
 
-def plan_step(request: TrainRequest) -> Plan:
+def plan_step(request: TrainRequest, *, preview: int = 0) -> Plan:
     """Check a request against its data and work out what a run of it will do. Needs no torch.
+
+    Args:
+        request: the request.
+        preview: steps of the first epoch whose batches are shown with their texts.
 
     Raises:
         RefusedError: with every problem of the request and of its data.
         CannotStartError: the request names data on the hub, which did not answer.
     """
     with tempfile.TemporaryDirectory(prefix="embedstep-") as folder:
+        if preview and not forms_batches(request.arguments):
+            told = "is batch_sampler, whose batches sentence-transformers draws while it trains; there is no preview"
+            raise RefusedError([Problem("arguments.batch_sampler", told)])
         plan = _plan(request, Path(folder), for_a_run=False)
+        plan = with_preview(request, plan, preview) if preview else plan
         return replace(plan, datasets=tuple(replace(item, path=None) for item in plan.datasets))
 
 

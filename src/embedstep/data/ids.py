@@ -92,6 +92,20 @@ def text_lengths(path: Path, inputs: Sequence[str]) -> "NDArray[np.int32]":
     return lengths.astype(np.int32)
 
 
+def rows_at(path: Path, rows: Sequence[int]) -> list[dict[str, Any]]:
+    """Return rows by their numbers, in that order.
+
+    Args:
+        path: Arrow IPC stream file of the prepared rows.
+        rows: numbers of rows.
+    """
+    import pyarrow as pa
+
+    with pa.memory_map(str(path)) as source:
+        found: list[dict[str, Any]] = pa.ipc.open_stream(source).read_all().take(list(rows)).to_pylist()
+    return found
+
+
 def text_at(path: Path, inputs: Sequence[str], row: int, other: int) -> str:
     """Return the text that two rows share, or that of the first row's last column.
 
