@@ -6,12 +6,14 @@ node.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedstep.arguments.schema import Arguments
-from embedstep.data.ids import labels_in, rows_at, text_at, text_ids, text_lengths
+from embedstep.data.ids import labels_in, rows_at, text_at, text_ids, text_lengths, token_counts
+from embedstep.result import read_json
 
 if TYPE_CHECKING:
     from embedstep.sampling.epochs import Epochs
@@ -49,7 +51,38 @@ def forms_batches(arguments: Arguments) -> bool:
     return arguments.batch_sampler != "batch_sampler" or arguments.train_sampling_strategy != "random"
 
 
-def material_of(arguments: Arguments, rows: int, inputs: Sequence[str], path: Path) -> Material:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tokens:
+    """How the tokens of a text are counted.
+
+    Attributes:
+        file: `tokenizer.json` of the model.
+        limit: most tokens of a text, or None.
+    """
+
+    file: Path
+    limit: int | None
+
+
+def tokens_of(model: Path | None, limit: int | None) -> Tokens | None:
+    """Return how the tokens of a model on this machine are counted, or None where that cannot be known.
+
+    Args:
+        model: folder of the model, or its tokenizer file.
+        limit: most tokens of a text that the request asks for, or None.
+    """
+    if find_spec("tokenizers") is None or model is None or not model.exists():
+        return None
+    files = [model] if model.is_file() else sorted(model.rglob("tokenizer.json"))
+    settings = model / "sentence_bert_config.json"
+    if limit is None and settings.is_file():
+        limit = read_json(settings).get("max_seq_length")
+    return Tokens(file=files[0], limit=limit) if files else None
+
+
+def material_of(
+    arguments: Arguments, rows: int, inputs: Sequence[str], path: Path, tokens: Tokens | None = None
+) -> Material:
     """Return what the batches of a dataset are formed by; what is worked out from texts is kept beside the rows.
 
     Args:
@@ -57,6 +90,7 @@ def material_of(arguments: Arguments, rows: int, inputs: Sequence[str], path: Pa
         rows: number of rows.
         inputs: columns of texts.
         path: Arrow file of the prepared rows.
+        tokens: how tokens are counted; without it characters are.
     """
     from embedstep.sampling.labels import labels_of
     from embedstep.sampling.texts import Texts, texts_of
@@ -67,8 +101,12 @@ def material_of(arguments: Arguments, rows: int, inputs: Sequence[str], path: Pa
     if arguments.batch_sampler == "group_by_label":
         labels = labels_of(labels_in(path))
     if arguments.train_sampling_strategy == "group_by_length":
-        lengths = _kept(path, "lengths", lambda: text_lengths(path, inputs))
+        lengths = _kept(path, "lengths", lambda: _lengths(path, inputs, tokens))
     return Material(rows=rows, path=path, inputs=tuple(inputs), texts=texts, labels=labels, lengths=lengths)
+
+
+def _lengths(path: Path, inputs: Sequence[str], tokens: Tokens | None) -> Any:
+    return text_lengths(path, inputs) if tokens is None else token_counts(path, inputs, tokens.file, tokens.limit)
 
 
 def _kept(path: Path, name: str, make: Any) -> Any:
@@ -138,7 +176,12 @@ def notes_of(name: str, material: Material, epochs: "Epochs", number: int) -> It
         alone = material.rows - material.labels.usable
         yield f"data.train.{name}: labels in the batches (in the data): {_label_mix(material, sampler.batches(0))}"
         if alone:
-            yield f"data.train.{name}: {alone:,} rows are never trained on, because no other row has their label"
+            rows = f"{alone:,} rows are" if alone > 1 else "1 row is"
+            yield f"data.train.{name}: {rows} never trained on, because no other row has the same label"
+    if material.lengths is not None:
+        grouped = _padding(sampler.batches(0), material.lengths)
+        mixed = _padding(replace(sampler, lengths=None).batches(0), material.lengths)
+        yield f"data.train.{name}: padding is {grouped:.0%} of a batch; without group_by_length it would be {mixed:.0%}"
     if material.texts is not None and material.texts.lines:
         full = int((np.diff(sampler.batches(0).starts) == sampler.size).sum())
         line = material.texts.lines[material.texts.scarcest(sampler.size)]
@@ -147,7 +190,7 @@ def notes_of(name: str, material: Material, epochs: "Epochs", number: int) -> It
         if waiting:
             yield (
                 f"data.train.{name}: {waiting:,} rows wait for a later epoch in each, because their text stands in "
-                f"more rows than there are full batches ({full:,}): {_most_frequent(material, line)}"
+                f"more rows than there are full batches ({full:,}): {_most_frequent(material, line, full)}"
             )
         small = sampler.count - full
         if small > 1:
@@ -155,6 +198,18 @@ def notes_of(name: str, material: Material, epochs: "Epochs", number: int) -> It
                 f"data.train.{name}: {small:,} of {sampler.count:,} batches are smaller than {sampler.size}; "
                 "write dataloader_drop_last: true to leave them out"
             )
+
+
+def _padding(batches: Any, lengths: Any) -> float:
+    """Return the share of padding, as if each row were one text of all its tokens."""
+    import numpy as np
+
+    if not len(batches):
+        return 0.0
+    tokens = lengths[batches.rows]
+    sizes = np.diff(batches.starts)
+    padded = int((np.maximum.reduceat(tokens, batches.starts[:-1]) * sizes).sum())
+    return 1 - int(tokens.sum()) / padded if padded else 0.0
 
 
 def _label_mix(material: Material, batches: Any) -> str:
@@ -171,11 +226,13 @@ def _label_mix(material: Material, batches: Any) -> str:
     return ", ".join(shown) + (f" and {more:,} more" if more else "")
 
 
-def _most_frequent(material: Material, line: Any) -> str:
+def _most_frequent(material: Material, line: Any, full: int) -> str:
     import numpy as np
 
     shown = []
     for group in np.argsort(-line.lengths, kind="stable")[:_SHOWN_TEXTS]:
+        if line.lengths[group] <= full:
+            break
         text = text_at(material.path, material.inputs, line.rows[line.starts[group]], line.rows[line.starts[group] + 1])
         text = text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"
         shown.append(f"{text!r} in {line.lengths[group]:,}")

@@ -14,6 +14,7 @@ from embedstep.arguments.ledger import LedgerEntry, in_force, ledger, with_warmu
 from embedstep.arguments.schema import Arguments
 from embedstep.batching import (
     Material,
+    Tokens,
     epochs_of,
     forms_batches,
     largest_size,
@@ -155,6 +156,7 @@ def build_plan(
     processes: int,
     similarity: str = "cosine",
     is_prepared: bool = False,
+    tokens: Tokens | None = None,
 ) -> Plan:
     """Work out what the run will do.
 
@@ -165,6 +167,7 @@ def build_plan(
         processes: processes that train together.
         similarity: the model's own similarity function, by which evaluators name their metrics.
         is_prepared: the rows of `facts` lie in files, so that batches can be counted that depend on texts and labels.
+        tokens: how the tokens of a text are counted, for rows of similar length.
     """
     entries = ledger(request.arguments, gpus=gpus, world_size=processes, has_evaluation=bool(request.data.eval))
     arguments = in_force(request.arguments, entries)
@@ -172,7 +175,7 @@ def build_plan(
     datasets = _cut_to_steps(_cut_to_shortest(arguments, datasets), arguments, processes)
     notes = [*planned_notes(request, processes)]
     if is_prepared and forms_batches(arguments):
-        datasets, more = _with_formed_batches(arguments, datasets, processes)
+        datasets, more = _with_formed_batches(arguments, datasets, processes, tokens)
         notes += more
     train = [item for item in datasets if item.split == "train"]
     shared = batches_of_a_step(arguments, processes)
@@ -226,14 +229,16 @@ def _dataset_plan(request: TrainRequest, arguments: Arguments, facts: DatasetFac
 
 
 def _with_formed_batches(
-    arguments: Arguments, datasets: Sequence[DatasetPlan], processes: int
+    arguments: Arguments, datasets: Sequence[DatasetPlan], processes: int, tokens: Tokens | None
 ) -> tuple[list[DatasetPlan], list[str]]:
     """Count the batches that are formed here, exactly, and tell what they leave out."""
     train = [item for item in datasets if item.split == "train"]
-    materials = [material_of_plan(arguments, item) for item in train]
+    materials = [material_of_plan(arguments, item, tokens) for item in train]
     epochs = epochs_of(arguments, materials, processes)
     counted: dict[str, DatasetPlan] = {}
     notes: list[str] = []
+    if arguments.train_sampling_strategy == "group_by_length" and tokens is None:
+        notes.append("lengths are counted in characters: the model's tokenizer.json is not on this machine")
     for number, (item, material) in enumerate(zip(train, materials, strict=True)):
         batches, seen = epochs.steps_of[number] * processes, rows_of_an_epoch(epochs, number)
         counted[item.name] = replace(
@@ -255,10 +260,10 @@ def with_preview(request: TrainRequest, plan: Plan, steps: int) -> Plan:
     return replace(plan, preview=found)
 
 
-def material_of_plan(arguments: Arguments, item: DatasetPlan) -> Material:
+def material_of_plan(arguments: Arguments, item: DatasetPlan, tokens: Tokens | None = None) -> Material:
     """Return what the batches of a planned dataset are formed by."""
     inputs = [role for role in item.columns if role != "label"]
-    return material_of(arguments, item.rows, inputs, Path(str(item.path)))
+    return material_of(arguments, item.rows, inputs, Path(str(item.path)), tokens)
 
 
 def _cut_to_shortest(arguments: Arguments, datasets: Sequence[DatasetPlan]) -> list[DatasetPlan]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from embedstep.arguments.dumps import to_lossless
-from embedstep.batching import forms_batches
+from embedstep.batching import Tokens, forms_batches, tokens_of
 from embedstep.checks import check_plan, check_request, check_with_data, similarity_of
 from embedstep.data.facts import DatasetFacts
 from embedstep.data.reading import scan
@@ -135,13 +135,15 @@ def _plan(request: TrainRequest, folder: Path, *, for_a_run: bool) -> Plan:
         raise RefusedError([*problems, *_data_problems(request)])
     local, fetched_model = with_local_data(request, folder / "hub", with_model=for_a_run)
     is_read_twice = for_a_run or forms_batches(request.arguments)
-    plan, problems = _planned(request, local, folder if is_read_twice else None)
+    plan, problems = _planned(request, local, fetched_model, folder if is_read_twice else None)
     if plan is None or problems:
         raise RefusedError(problems)
     return replace(plan, fetched_model=fetched_model)
 
 
-def _planned(request: TrainRequest, local: TrainRequest, write_to: Path | None) -> tuple[Plan | None, list[Problem]]:
+def _planned(
+    request: TrainRequest, local: TrainRequest, fetched_model: str | None, write_to: Path | None
+) -> tuple[Plan | None, list[Problem]]:
     """Return the plan, if all data could be read, and every problem of the data and of the plan."""
     facts, problems = _scan(local, write_to)
     problems += check_with_data(request, facts)
@@ -160,8 +162,14 @@ def _planned(request: TrainRequest, local: TrainRequest, write_to: Path | None) 
         processes=processes,
         similarity=similarity,
         is_prepared=write_to is not None,
+        tokens=_tokens(request, fetched_model),
     )
     return plan, [*problems, *check_plan(request, plan)]
+
+
+def _tokens(request: TrainRequest, fetched_model: str | None) -> Tokens | None:
+    source = fetched_model or request.model.path or request.model.static
+    return tokens_of(Path(source).expanduser() if source else None, request.model.max_seq_length)
 
 
 def further_problems(refused: RefusedError) -> list[Problem]:

@@ -1,0 +1,76 @@
+"""Texts as numbers: exact, the same in all columns, lists laid side by side."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embedstep.data.ids import labels_in, rows_at, text_at, text_ids, text_lengths, token_counts
+
+
+def written(folder: Path, columns: Mapping[str, Any], chunk: int = 2) -> Path:
+    """An Arrow stream file in several batches, as the preparation writes it."""
+    table = pa.table(dict(columns))
+    file = folder / "rows.arrow"
+    with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table, max_chunksize=chunk)
+    return file
+
+
+def test_equal_texts_have_equal_numbers_in_all_columns(tmp_path: Path) -> None:
+    file = written(tmp_path, {"anchor": ["a", "b", "a", "c", "d"], "positive": ["x", "a", "y", "x", "d"]})
+    one, other = text_ids(file, ["anchor", "positive"])
+    assert one[0] == one[2] == other[1]
+    assert other[0] == other[3]
+    assert one[4] == other[4]
+    assert len({*one.tolist(), *other.tolist()}) == 6
+
+
+def test_texts_of_lists_stand_side_by_side(tmp_path: Path) -> None:
+    file = written(tmp_path, {"anchor": ["a", "b", "c"], "negatives": [["x", "a"], [], ["y"]]})
+    ids = text_ids(file, ["anchor", "negatives"])
+    assert ids.shape == (3, 3)
+    assert ids[2].tolist()[1:] == [-1, -1]
+    assert ids[1, 1] == -1
+    assert ids[2, 0] == ids[0, 0]
+
+
+@given(st.lists(st.tuples(st.text(max_size=3), st.text(max_size=3)), min_size=1, max_size=30), st.integers(1, 9))
+def test_numbers_are_equal_exactly_where_texts_are(rows: list[tuple[str, str]], chunk: int) -> None:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        columns = {"anchor": [one for one, _ in rows], "positive": [other for _, other in rows]}
+        file = written(Path(folder), columns, chunk)
+        ids = text_ids(file, ["anchor", "positive"]).T.reshape(-1).tolist()
+        texts = [text for row in rows for text in row]
+        pairs = zip(texts, ids, strict=True)
+        assert len(set(pairs)) == len(set(texts)) == len(set(ids))
+        assert text_lengths(file, ["anchor", "positive"]).tolist() == [len(one) + len(other) for one, other in rows]
+
+
+def test_labels_rows_and_the_text_that_two_rows_share(tmp_path: Path) -> None:
+    file = written(tmp_path, {"anchor": ["q0", "q1", "q2"], "positive": ["a", "b", "a"], "label": [5, -3, 5]})
+    assert labels_in(file).tolist() == [5, -3, 5]
+    assert rows_at(file, [2, 0])[0] == {"anchor": "q2", "positive": "a", "label": 5}
+    assert text_at(file, ["anchor", "positive"], 0, 2) == "a"
+
+
+@pytest.mark.parametrize("limit", [None, 6])
+def test_tokens_are_those_of_the_model(tmp_path: Path, minilm: Path, limit: int | None) -> None:
+    from transformers import AutoTokenizer
+
+    texts = ["a", "how to open a file", "naïve café, 東京 and much more text than six tokens", ""]
+    file = written(tmp_path, {"anchor": texts, "negatives": [["x y"], [], texts[:2], ["z"]]})
+    tokenizer = AutoTokenizer.from_pretrained(minilm)
+
+    def count(text: str) -> int:
+        return min(len(tokenizer(text)["input_ids"]), limit or 10_000)
+
+    negatives = [["x y"], [], texts[:2], ["z"]]
+    expected = [count(text) + sum(map(count, more)) for text, more in zip(texts, negatives, strict=True)]
+    assert token_counts(file, ["anchor", "negatives"], minilm / "tokenizer.json", limit).tolist() == expected

@@ -1,0 +1,105 @@
+"""What a plan says of the batches that are formed here."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from embedstep.errors import RefusedError
+from embedstep.plan import Plan
+from embedstep.request.loading import load_request
+from embedstep.step import plan_step
+
+PlanOf = Callable[..., Plan]
+
+
+@pytest.fixture
+def plan_of(request_of: Callable[..., dict[str, Any]], tmp_path: Path) -> PlanOf:
+    """Plan a run on one process over rows with the columns q, a and l."""
+
+    def plan(rows: list[dict[str, Any]], *, processes: int = 1, loss: str = "", **arguments: Any) -> Plan:
+        file = tmp_path / "rows.jsonl"
+        file.write_text("\n".join(json.dumps(row) for row in rows))
+        by_label = arguments.get("batch_sampler") == "group_by_label"
+        columns = {"anchor": "q", "label": "l"} if by_label else {"anchor": "q", "positive": "a"}
+        document = request_of(
+            data={"train": {"docs": {"path": str(file), "columns": columns}}},
+            loss="batch_all_triplet" if by_label else "multiple_negatives_ranking",
+            launch={"processes_per_node": processes},
+            arguments={"max_steps": -1, "num_train_epochs": 1, "per_device_train_batch_size": 4, **arguments},
+        )
+        return plan_step(load_request(json.dumps(document)))
+
+    return plan
+
+
+def answers(*counts: int) -> list[dict[str, Any]]:
+    """Rows with distinct questions, and as many of each answer."""
+    found = [f"answer {number}" for number, count in enumerate(counts) for _ in range(count)]
+    return [{"q": f"question {row}", "a": answer, "l": int(answer[7:])} for row, answer in enumerate(found)]
+
+
+def test_batches_without_a_text_twice_are_counted_exactly(plan_of: PlanOf) -> None:
+    """Answer 0 is in 10 of 22 rows: four batches have it and three of the twelve others, and six rows of it wait."""
+    plan = plan_of(answers(10, 3, 3, 3, 3), batch_sampler="no_duplicates", dataloader_drop_last=True)
+    (docs,) = plan.datasets
+    assert (docs.batches, docs.rows_unseen, plan.train_steps) == (4, 6, 4)
+    assert plan.notes == (
+        "data.train.docs: 6 rows wait for a later epoch in each, because their text stands in more rows than there are "
+        "full batches (4): 'answer 0' in 10",
+    )
+
+
+def test_smaller_batches_are_told(plan_of: PlanOf) -> None:
+    plan = plan_of(answers(10, 3, 3, 3, 3), batch_sampler="no_duplicates")
+    (docs,) = plan.datasets
+    assert (docs.batches, docs.rows_unseen) == (10, 0)
+    assert plan.notes[-1] == (
+        "data.train.docs: 6 of 10 batches are smaller than 4; write dataloader_drop_last: true to leave them out"
+    )
+
+
+@pytest.mark.parametrize(
+    ("rows", "given", "told"),
+    [
+        (answers(9, 9), {"batch_sampler": "no_duplicates", "dataloader_drop_last": True},
+         "data.train.docs: gives no batch of 4 rows without a text twice; "
+         "write per_device_train_batch_size: 2 or less"),
+        (answers(9, 9, 9, 9), {"batch_sampler": "no_duplicates", "processes": 2},
+         "data.train.docs: gives no batch of 4 rows for each of 2 processes without a text twice; "
+         "write per_device_train_batch_size: 2 or less"),
+        (answers(9), {"batch_sampler": "group_by_label"},
+         "data.train.docs: has one label only, from which batch_all_triplet can learn nothing"),
+        (answers(1, 1, 1, 1, 1), {"batch_sampler": "group_by_label"},
+         "data.train.docs: has 5 rows, and no batch of any size with two labels can be made of them"),
+        (answers(4, 4), {"batch_sampler": "group_by_label", "per_device_train_batch_size": 16},
+         "data.train.docs: gives no batch of 16 rows with two labels; write per_device_train_batch_size: 8 or less"),
+    ],
+)  # fmt: skip
+def test_data_that_gives_no_batch_is_refused_with_what_would(
+    plan_of: PlanOf, rows: list[dict[str, Any]], given: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(RefusedError) as refused:
+        plan_of(rows, **given)
+    assert told in map(str, refused.value.problems)
+
+
+def test_labels_and_rows_that_are_never_used_are_told(plan_of: PlanOf) -> None:
+    plan = plan_of(answers(6, 6, 1), batch_sampler="group_by_label")
+    (docs,) = plan.datasets
+    assert (docs.batches, docs.rows_unseen) == (3, 1)
+    assert plan.notes == (
+        "data.train.docs: labels in the batches (in the data): 0 50.0% (46.2%), 1 50.0% (46.2%), 2 0.0% (7.7%)",
+        "data.train.docs: 1 row is never trained on, because no other row has the same label",
+    )
+
+
+def test_the_padding_is_told_with_and_without_grouping(plan_of: PlanOf) -> None:
+    rows = [{"q": "word " * (1 + row % 16), "a": f"answer {row}"} for row in range(256)]
+    plan = plan_of(rows, group_by_length=True)
+    (note,) = plan.notes
+    assert note.startswith("data.train.docs: padding is ")
+    grouped, mixed = (int(part.partition("%")[0].rpartition(" ")[2]) for part in (note, note.partition(";")[2]))
+    assert grouped < 10 < 20 < mixed
