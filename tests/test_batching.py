@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from embedstep.errors import RefusedError
+from embedstep.errors import CannotStartError, RefusedError
 from embedstep.plan import Plan
 from embedstep.request.loading import load_request
 from embedstep.step import plan_step
@@ -103,3 +103,15 @@ def test_the_padding_is_told_with_and_without_grouping(plan_of: PlanOf) -> None:
     assert note.startswith("data.train.docs: padding is ")
     grouped, mixed = (int(part.partition("%")[0].rpartition(" ")[2]) for part in (note, note.partition(";")[2]))
     assert grouped < 10 < 20 < mixed
+
+
+def test_a_full_disk_is_told(plan_of: PlanOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    import numpy as np
+
+    def full(file: Path, array: object) -> None:
+        file.write_bytes(b"part")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "save", full)
+    with pytest.raises(CannotStartError, match=r"the texts cannot be kept in .*: .*No space left"):
+        plan_of(answers(3, 3), batch_sampler="no_duplicates")

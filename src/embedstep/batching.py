@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from embedstep.arguments.schema import Arguments
 from embedstep.data.ids import labels_in, rows_at, text_at, text_ids, text_lengths, token_counts
+from embedstep.errors import CannotStartError
 from embedstep.result import read_json
 
 if TYPE_CHECKING:
@@ -110,12 +111,21 @@ def _lengths(path: Path, inputs: Sequence[str], tokens: Tokens | None) -> Any:
 
 
 def _kept(path: Path, name: str, make: Any) -> Any:
-    """Return the array that was kept, mapped into memory, or make and keep it."""
+    """Return the array that was kept, mapped into memory, or make and keep it.
+
+    Raises:
+        CannotStartError: the disk takes nothing more.
+    """
     import numpy as np
 
     file = path.with_suffix(f".{name}.npy")
     if not file.exists():
-        np.save(file, make())
+        made = make()
+        try:
+            np.save(file, made)
+        except OSError as error:
+            file.unlink(missing_ok=True)
+            raise CannotStartError(f"the {name} cannot be kept in {file}: {error}") from error
     return np.load(file, mmap_mode="r")
 
 
