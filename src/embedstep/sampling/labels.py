@@ -45,11 +45,14 @@ class Labels:
         return self.pairs - int((self.counts // 2).max(initial=0))
 
     def full_batches(self, size: int) -> int:
-        """Return the greatest number of full batches.
+        """Return the number of full batches: the greatest one with pairs and at most one group of three for each label.
+
+        A search over all batches finds one more in rare small cases, such as 3, 3 and 6 rows in batches of 6.
 
         M batches need M * size rows, and in each a pair that is not of the most frequent label. With P pairs that is
         2P + T >= M * size for T groups of three. Those stand in a batch by twos, at most size // 6 times, and take a
-        pair of another label with them where one would have been enough.
+        pair of another label with them where one would have been enough; less often by one where the most frequent
+        label has a group of three itself.
 
         Args:
             size: rows of a batch, even and at least 4.
@@ -67,7 +70,16 @@ class Labels:
     def _suffice(self, batches: int, most_threes: int, size: int) -> bool:
         threes = self.threes(batches, size)
         fits = threes <= min(most_threes, 2 * (size // 6) * batches)
-        return fits and (threes >= 2 * batches or self.others >= batches + threes // 2)
+        return fits and (threes >= 2 * batches or self.others >= self.needed_others(batches, threes))
+
+    def needed_others(self, batches: int, threes: int) -> int:
+        """Return the pairs that must not be of the most frequent label, for each batch to have two labels."""
+        return batches + threes // 2 - int(threes > 0 and self.counts[self.most_frequent] % 2)
+
+    @property
+    def most_frequent(self) -> int:
+        """Number of the label with the most pairs; of several, one with an odd row."""
+        return int(np.argmax(self.counts // 2 * 2 + self.counts % 2))
 
 
 def labels_of(values: NDArray[np.int64]) -> Labels:
@@ -105,7 +117,8 @@ def arrange(
         return Batches(rows=np.empty(0, np.int32), starts=np.zeros(1, np.int64))
     rows, starts = _by_label(labels, random, lengths)
     threes = labels.threes(batches, size)
-    three_of = random.permutation(np.flatnonzero(labels.counts % 2))[:threes]
+    odd = random.permutation(np.flatnonzero(labels.counts % 2))
+    three_of = odd[np.argsort(odd != labels.most_frequent, kind="stable")][:threes]
     first, label = _pairs(labels, starts)
     # The last pair of a label takes its odd row in.
     is_three = np.zeros(len(first), bool)
@@ -114,9 +127,10 @@ def arrange(
     slots = (size - 6 * blocks) // 2
     spare = int((~is_three).sum() - slots.sum())
     last = 0 if drop_last else min(spare, size // 2)
-    if last >= 2 and labels.others > batches + threes // 2:
+    if last >= 2 and labels.others > labels.needed_others(batches, threes):
         slots, blocks = np.append(slots, last), np.append(blocks, 0)
-    pairs = _chosen(np.flatnonzero(~is_three), label, int(slots.sum()), int((blocks == 0).sum()), random)
+    is_other = label != labels.most_frequent
+    pairs = _chosen(np.flatnonzero(~is_three), is_other, int(slots.sum()), int((blocks == 0).sum()), random)
     if lengths is not None:
         pairs = _by_length(pairs, lengths[rows[first[pairs]]], size // 2 * WINDOW)
     pairs = _with_two_labels(pairs, label, slots, blocks > 0, random)
@@ -144,14 +158,12 @@ def _pairs(labels: Labels, starts: NDArray[np.int64]) -> tuple[NDArray[np.int64]
 
 
 def _chosen(
-    pairs: NDArray[np.int64], label: NDArray[np.int64], count: int, others: int, random: np.random.RandomState
+    pairs: NDArray[np.int64], is_other: NDArray[np.bool_], count: int, others: int, random: np.random.RandomState
 ) -> NDArray[np.int64]:
     """Return `count` random pairs, of which at least `others` are not of the most frequent label."""
-    frequent = np.bincount(label, minlength=1).argmax()
     pairs = random.permutation(pairs)
-    is_other = label[pairs] != frequent
     # Those that must be there first, and then whoever comes.
-    needed = np.flatnonzero(is_other)[:others]
+    needed = np.flatnonzero(is_other[pairs])[:others]
     order = np.concatenate([needed, np.delete(np.arange(len(pairs)), needed)])[:count]
     return random.permutation(pairs[order])
 
