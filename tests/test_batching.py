@@ -115,3 +115,14 @@ def test_a_full_disk_is_told(plan_of: PlanOf, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(np, "save", full)
     with pytest.raises(CannotStartError, match=r"the texts cannot be kept in .*: .*No space left"):
         plan_of(answers(3, 3), batch_sampler="no_duplicates")
+
+
+def test_texts_that_repeat_only_across_columns_are_no_reason_to_wait(plan_of: PlanOf) -> None:
+    rows = [{"q": "x", "a": "y"}, {"q": "y", "a": "x"}, {"q": "x", "a": "z"}, {"q": "z", "a": "x"}]
+    with pytest.raises(RefusedError, match="gives no batch of 2 rows without a text twice"):
+        plan_of(rows, batch_sampler="no_duplicates", dataloader_drop_last=True, per_device_train_batch_size=2)
+
+
+def test_without_texts_or_labels_the_rows_are_too_few(plan_of: PlanOf) -> None:
+    with pytest.raises(RefusedError, match="has 3 rows, fewer than one batch of 4"):
+        plan_of(answers(1, 1, 1), train_sampling_strategy="sequential", dataloader_drop_last=True)

@@ -167,10 +167,13 @@ def rows_of_an_epoch(epochs: "Epochs", number: int) -> int:
 def largest_size(material: Material, world_size: int) -> int:
     """Return the largest batch of a rank with which there is one step, or 0."""
     if material.labels is not None:
-        size = material.labels.usable // 2 * 2
-        while size >= 4 and material.labels.full_batches(size) < world_size:
-            size -= 2
-        return size if size >= 4 else 0
+        # Between a half-size that gives enough batches and one that does not.
+        low, high = 1, material.labels.usable // 2 + 1
+        while high - low > 1:
+            middle = (low + high) // 2
+            enough = material.labels.full_batches(2 * middle) >= world_size
+            low, high = (middle, high) if enough else (low, middle)
+        return 2 * low if low > 1 else 0
     size = material.rows
     if material.texts is not None and material.texts.lines:
         size = min(len(line.starts) + len(line.free) for line in material.texts.lines)
@@ -197,7 +200,7 @@ def notes_of(name: str, material: Material, epochs: "Epochs", number: int) -> It
         line = material.texts.lines[material.texts.scarcest(sampler.size)]
         often = line.lengths > full
         waiting = int((line.lengths[often] - full).sum())
-        if waiting:
+        if waiting and sampler.drop_last:
             yield (
                 f"data.train.{name}: {waiting:,} rows wait for a later epoch in each, because their text stands in "
                 f"more rows than there are full batches ({full:,}): {_most_frequent(material, line, full)}"
@@ -241,7 +244,7 @@ def _most_frequent(material: Material, line: Any, full: int) -> str:
 
     shown = []
     for group in np.argsort(-line.lengths, kind="stable")[:_SHOWN_TEXTS]:
-        if line.lengths[group] <= full:
+        if line.lengths[group] <= max(full, 1):
             break
         text = text_at(material.path, material.inputs, line.rows[line.starts[group]], line.rows[line.starts[group] + 1])
         text = text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"
@@ -287,7 +290,7 @@ def position_of(arguments: Arguments, fingerprints: Mapping[str, str], world_siz
     batch = {"per_device_train_batch_size": size, "world_size": world_size}
     is_shared = forms_batches(arguments) and arguments.batch_sampler != "group_by_label"
     return {
-        "data": dict(fingerprints),
+        "data": [[name, digest] for name, digest in fingerprints.items()],
         "seed": arguments.seed if arguments.data_seed is None else arguments.data_seed,
         "batch_sampler": arguments.batch_sampler.removesuffix("_hashed"),
         "multi_dataset_batch_sampler": arguments.multi_dataset_batch_sampler if len(fingerprints) > 1 else None,

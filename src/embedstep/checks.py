@@ -33,7 +33,12 @@ def check_request(request: TrainRequest) -> list[Problem]:
 
 def check_with_data(request: TrainRequest, facts: Sequence[DatasetFacts]) -> list[Problem]:
     """Return every problem between the request and its data, each once."""
-    problems = [*losses_fit(request, facts), *evaluators_fit(request, facts), *samplers_fit(request, facts)]
+    problems = [
+        *losses_fit(request, facts),
+        *evaluators_fit(request, facts),
+        *samplers_fit(request, facts),
+        *evaluations_fit_the_sampler(request, facts),
+    ]
     return list(dict.fromkeys(problems))
 
 
@@ -203,6 +208,23 @@ def samplers_fit(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterat
             )
 
 
+def evaluations_fit_the_sampler(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[Problem]:
+    """The library forms the batches of an evaluation by the same sampler, and fails late on labels without pairs."""
+    if request.arguments.batch_sampler != "group_by_label":
+        return
+    for item in facts:
+        if item.split == "train" or not evaluates_loss(request, item.name) or item.label != "integer":
+            continue
+        paired = sum(count > 1 for count in item.label_values.values())
+        if item.label_values and paired < 2:
+            told = "needs two labels with two rows each for its loss with group_by_label"
+            yield Problem(f"data.{item.split}.{item.name}", f"{told}; it has {paired}")
+        size = request.arguments.per_device_eval_batch_size
+        if size < 4 or size % 2:
+            told = f"is {size}; group_by_label takes an even number of 4 or more for the loss of data.{item.split}"
+            yield Problem("arguments.per_device_eval_batch_size", told)
+
+
 def prompts_name_something(request: TrainRequest) -> Iterator[Problem]:
     """Prompts go by role or, with several train datasets, by dataset; any other key adds no prompt, in silence."""
     prompts = request.arguments.prompts
@@ -224,7 +246,7 @@ def there_are_steps(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
     """A dataset smaller than one batch of every process trains nothing."""
     size = request.arguments.per_device_train_batch_size
     for item in plan.datasets:
-        if item.split == "train" and not item.batches and request.trains:
+        if item.split == "train" and not item.batches and request.trains and _is_at_fault(plan, item):
             yield Problem(f"data.train.{item.name}", _no_batch(request, plan, item))
     batches = sum(item.batches or 0 for item in plan.datasets if item.split == "train")
     if batches and not plan.steps_per_epoch and request.trains:
@@ -235,6 +257,11 @@ def there_are_steps(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
             f"gives 0 steps an epoch: {rows} rows are {counted} of {size} for {plan.world_size} processes; "
             "write a smaller per_device_train_batch_size, or fewer processes",
         )
+
+
+def _is_at_fault(plan: Plan, item: DatasetPlan) -> bool:
+    """In turns of several datasets the one that gives no batch leaves the others without a step, too."""
+    return item.largest_batch is not None or all(other.largest_batch is None for other in plan.datasets)
 
 
 def _no_batch(request: TrainRequest, plan: Plan, item: DatasetPlan) -> str:

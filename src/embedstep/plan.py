@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from embedstep.arguments.ledger import LedgerEntry, in_force, ledger, with_warmup_steps
 from embedstep.arguments.schema import Arguments
@@ -36,6 +36,9 @@ from embedstep.schedule import (
     count_warmup_steps,
     evaluation_steps,
 )
+
+if TYPE_CHECKING:
+    from embedstep.sampling.epochs import Epochs
 
 PLAN_FORMAT = "embedstep.plan/1"
 _ALWAYS_THERE = ("runtime", "samples_per_second", "steps_per_second")
@@ -245,10 +248,17 @@ def _with_formed_batches(
             item,
             batches=batches,
             rows_unseen=item.rows - seen,
-            largest_batch=largest_size(material, processes),
+            largest_batch=_largest_batch(material, epochs, number, processes),
         )
         notes += notes_of(item.name, material, epochs, number)
     return [counted[item.name] if item.split == "train" else item for item in datasets], notes
+
+
+def _largest_batch(material: Material, epochs: "Epochs", number: int, processes: int) -> int | None:
+    """Return the largest batch that would do, for a dataset that gives none by its texts or labels."""
+    if epochs.steps_by_itself(number) or (material.texts is None and material.labels is None):
+        return None
+    return largest_size(material, processes)
 
 
 def with_preview(request: TrainRequest, plan: Plan, steps: int) -> Plan:

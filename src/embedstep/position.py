@@ -25,7 +25,12 @@ def position_problems(checkpoint: Path, position: Mapping[str, Any]) -> Iterator
     """
     if not (checkpoint / POSITION_FILE).exists():
         return
-    before = read_json(checkpoint / POSITION_FILE)
+    try:
+        before = read_json(checkpoint / POSITION_FILE)
+    except ValueError:
+        told = f"{checkpoint / POSITION_FILE} cannot be read; remove it to go on without knowing the order"
+        yield Problem("arguments.resume_from_checkpoint", told)
+        return
     for name, value in position.items():
         if name in before and before[name] != value:
             told = f"went by {name} {_shown(before[name])}, and this run goes by {_shown(value)}"
@@ -36,6 +41,6 @@ def position_problems(checkpoint: Path, position: Mapping[str, Any]) -> Iterator
 
 
 def _shown(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name} {str(inner)[:12]}" for name, inner in value.items())
+    if isinstance(value, list):
+        return ", ".join(f"{name} {digest[:12]}" for name, digest in value)
     return "nothing" if value is None else str(value)

@@ -119,8 +119,12 @@ class Epochs:
     @cached_property
     def steps_of(self) -> tuple[int, ...]:
         """Steps of an epoch that each dataset fills."""
-        steps = tuple(sampler.count // self._batches_of_a_step(sampler) for sampler in self.samplers)
+        steps = tuple(map(self.steps_by_itself, range(len(self.samplers))))
         return (min(steps),) * len(steps) if self.mixing == "round_robin" else steps
+
+    def steps_by_itself(self, number: int) -> int:
+        """Return the steps of an epoch that a dataset could fill, whatever the others have."""
+        return self.samplers[number].count // self._batches_of_a_step(self.samplers[number])
 
     @property
     def steps(self) -> int:

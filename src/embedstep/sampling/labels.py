@@ -6,6 +6,7 @@ have one label only exchanges a pair with one that can spare it.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,12 +35,12 @@ class Labels:
         """Number of rows whose label another row has, too."""
         return int(self.counts.sum())
 
-    @property
+    @cached_property
     def pairs(self) -> int:
         """Number of pairs of rows with the same label."""
         return int((self.counts // 2).sum())
 
-    @property
+    @cached_property
     def others(self) -> int:
         """Number of pairs that are not of the most frequent label."""
         return self.pairs - int((self.counts // 2).max(initial=0))
@@ -76,7 +77,7 @@ class Labels:
         """Return the pairs that must not be of the most frequent label, for each batch to have two labels."""
         return batches + threes // 2 - int(threes > 0 and self.counts[self.most_frequent] % 2)
 
-    @property
+    @cached_property
     def most_frequent(self) -> int:
         """Number of the label with the most pairs; of several, one with an odd row."""
         return int(np.argmax(self.counts // 2 * 2 + self.counts % 2))
@@ -108,7 +109,8 @@ def arrange(
     Args:
         labels: the labels.
         size: rows of a batch, even and at least 4.
-        drop_last: leave out the rows that fill no batch; otherwise a smaller batch follows, if it has two labels.
+        drop_last: leave out the rows that fill no batch; otherwise a smaller batch follows the full ones, if it has two
+            labels.
         random: source of the order.
         lengths: tokens of each row, to put rows of similar length together; None to mix them.
     """
