@@ -139,7 +139,7 @@ def epochs_of(arguments: Arguments, materials: Sequence[Material], world_size: i
     """
     from embedstep.sampling.epochs import Epochs, Sampler
 
-    seed = arguments.seed if arguments.data_seed is None else arguments.data_seed
+    seed = _seed(arguments)
     samplers = tuple(
         Sampler(
             rows=material.rows,
@@ -157,10 +157,15 @@ def epochs_of(arguments: Arguments, materials: Sequence[Material], world_size: i
     return Epochs(samplers=samplers, world_size=world_size, mixing=mixing, seed=seed)
 
 
+def _seed(arguments: Arguments) -> int:
+    """Return the seed of the order of rows."""
+    return arguments.seed if arguments.data_seed is None else arguments.data_seed
+
+
 def rows_of_an_epoch(epochs: "Epochs", number: int) -> int:
     """Return how many rows of a dataset one epoch trains on."""
     batches = epochs.samplers[number].batches(0)
-    taken = epochs.steps_of[number] * (epochs.world_size if epochs.samplers[number].labels else 1)
+    taken = epochs.steps_of[number] * epochs.batches_of_a_step(epochs.samplers[number])
     return int(batches.starts[min(taken, len(batches))])
 
 
@@ -291,7 +296,7 @@ def position_of(arguments: Arguments, fingerprints: Mapping[str, str], world_siz
     is_shared = forms_batches(arguments) and arguments.batch_sampler != "group_by_label"
     return {
         "data": [[name, digest] for name, digest in fingerprints.items()],
-        "seed": arguments.seed if arguments.data_seed is None else arguments.data_seed,
+        "seed": _seed(arguments),
         "batch_sampler": arguments.batch_sampler.removesuffix("_hashed"),
         "multi_dataset_batch_sampler": arguments.multi_dataset_batch_sampler if len(fingerprints) > 1 else None,
         "train_sampling_strategy": arguments.train_sampling_strategy,

@@ -124,7 +124,7 @@ class Epochs:
 
     def steps_by_itself(self, number: int) -> int:
         """Return the steps of an epoch that a dataset could fill, whatever the others have."""
-        return self.samplers[number].count // self._batches_of_a_step(self.samplers[number])
+        return self.samplers[number].count // self.batches_of_a_step(self.samplers[number])
 
     @property
     def steps(self) -> int:
@@ -155,12 +155,12 @@ class Epochs:
             done[dataset] += 1
 
     def _of_rank(self, batches: Batches, sampler: Sampler, step: int, rank: int) -> Rows:
-        if self._batches_of_a_step(sampler) > 1:
+        if self.batches_of_a_step(sampler) > 1:
             return batches[step * self.world_size + rank]
         batch = batches[step]
         share = len(batch) // self.world_size
         return batch[rank * share : (rank + 1) * share]
 
-    def _batches_of_a_step(self, sampler: Sampler) -> int:
+    def batches_of_a_step(self, sampler: Sampler) -> int:
         """With labels each rank has a batch of its own; else one batch is shared out."""
         return self.world_size if sampler.labels is not None else 1

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedstep.sampling.batches import Batches, cut, even, joined
-from embedstep.sampling.texts import NOTHING, Texts
+from embedstep.sampling.texts import Texts
 
 WINDOW = 32
 """Batches that are sorted together; a power of two."""
@@ -99,16 +99,7 @@ def _meetings(
     texts: Texts, rows: NDArray[np.int32], pair: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the positions of each two rows of a pair of batches that share a text, the first one before the second."""
-    keys, owners = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-    for number, column in enumerate(texts.ids):
-        ids = column[rows]
-        is_new = ids != NOTHING
-        for earlier in texts.ids[:number]:
-            is_new &= ids != earlier[rows]
-        owner = np.flatnonzero(is_new)
-        keys.append(pair[owner] * texts.size + ids[owner])
-        owners.append(owner)
-    key, owner = np.concatenate(keys), np.concatenate(owners)
+    key, owner = texts.keys(rows, pair)
     order = np.lexsort((owner, key))
     key, owner = key[order], owner[order]
     meets = np.flatnonzero(key[1:] == key[:-1])

@@ -53,24 +53,11 @@ class Table:
             step(self._random.permutation(holes))
         return self._places.reshape(-1, self._size)
 
-    def _keys(self, rows: Rows, batches: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return a number for each text in each batch, and whose it is: a position in `rows`."""
-        keys, owners = [], []
-        for number, column in enumerate(self._texts.ids):
-            ids = column[rows]
-            is_new = ids != NOTHING
-            for earlier in self._texts.ids[:number]:
-                is_new &= ids != earlier[rows]
-            owner = np.flatnonzero(is_new)
-            keys.append(batches[owner] * self._texts.size + ids[owner])
-            owners.append(owner)
-        return np.concatenate(keys), np.concatenate(owners)
-
     def _take_out_meetings(self) -> NDArray[np.int64]:
         """Take out the rows that meet one before them, and return the keys of the others, in order."""
         filled = np.flatnonzero(self._places != NOTHING)
         # By the row as well, so that of two rows that meet twice one stays.
-        keys, owners = _in_order(*self._keys(self._places[filled], filled // self._size), len(filled))
+        keys, owners = _in_order(*self._texts.keys(self._places[filled], filled // self._size), len(filled))
         is_out = np.zeros(len(filled), bool)
         is_out[owners[1:][keys[1:] == keys[:-1]]] = True
         self._places[filled[is_out]] = NOTHING
@@ -86,7 +73,7 @@ class Table:
         return found
 
     def _add(self, rows: Rows, batches: NDArray[np.int64]) -> None:
-        keys = np.sort(self._keys(rows, batches)[0])
+        keys = np.sort(self._texts.keys(rows, batches)[0])
         self._taken = np.insert(self._taken, np.searchsorted(self._taken, keys), keys)
 
     def _fill(self, holes: NDArray[np.int64]) -> None:
@@ -95,13 +82,13 @@ class Table:
         candidates = (self._random.randint(len(self._pool)) + np.arange(tries)) % len(self._pool)
         holes = holes[np.arange(tries) % len(holes)]
         rows, batches = self._pool[candidates], holes // self._size
-        keys, owners = self._keys(rows, batches)
+        keys, owners = self._texts.keys(rows, batches)
         fits = np.ones(tries, bool)
         fits[owners[self._is_taken(keys)]] = False
         chosen = np.flatnonzero(fits)
         chosen = chosen[np.unique(holes[chosen], return_index=True)[1]]
         # Of rows that would meet each other in one batch, one is let in.
-        keys, owners = self._keys(rows[chosen], batches[chosen])
+        keys, owners = self._texts.keys(rows[chosen], batches[chosen])
         first = np.unique(keys, return_index=True)[1]
         meets = np.ones(len(keys), bool)
         meets[first] = False
@@ -119,7 +106,7 @@ class Table:
         incoming, moving = self._pool[candidates], self._places[places]
         fits = (moving != NOTHING) & (places // self._size != holes // self._size)
         fits[self._owners_of_taken(moving, holes // self._size)] = False
-        keys, owners = self._keys(incoming, places // self._size)
+        keys, owners = self._texts.keys(incoming, places // self._size)
         # What only the row that moves away would meet is no obstacle.
         text = keys % self._texts.size
         leaves = (self._texts.ids[:, moving[owners]] == text).any(axis=0)
@@ -129,7 +116,7 @@ class Table:
             chosen = chosen[np.unique(field[chosen], return_index=True)[1]]
         chosen = chosen[~np.isin(places[chosen] // self._size, holes[chosen] // self._size)]
         holes, places, candidates = holes[chosen], places[chosen], candidates[chosen]
-        gone = np.sort(self._keys(moving[chosen], places // self._size)[0])
+        gone = np.sort(self._texts.keys(moving[chosen], places // self._size)[0])
         self._taken = np.delete(self._taken, np.searchsorted(self._taken, gone))
         self._places[holes], self._places[places] = moving[chosen], incoming[chosen]
         self._add(moving[chosen], holes // self._size)
@@ -137,7 +124,7 @@ class Table:
         self._pool = np.delete(self._pool, candidates)
 
     def _owners_of_taken(self, rows: Rows, batches: NDArray[np.int64]) -> NDArray[np.int64]:
-        keys, owners = self._keys(rows, batches)
+        keys, owners = self._texts.keys(rows, batches)
         return owners[self._is_taken(keys)]
 
 

@@ -42,6 +42,27 @@ class Texts:
         """Return the texts of some rows, which are numbered anew from 0."""
         return texts_of(self.ids[:, rows])
 
+    def keys(self, rows: Rows, groups: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return a number for each text in each group of rows, and whose it is; a text counts once in its own row.
+
+        Args:
+            rows: row numbers.
+            groups: number of the group of each row, same shape as `rows`.
+
+        Returns:
+            The numbers, equal where a group has a text in several rows, and the positions in `rows` that they are of.
+        """
+        keys, owners = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+        for number, column in enumerate(self.ids):
+            ids = column[rows]
+            is_new = ids != NOTHING
+            for earlier in self.ids[:number]:
+                is_new &= ids != earlier[rows]
+            owner = np.flatnonzero(is_new)
+            keys.append(groups[owner] * self.size + ids[owner])
+            owners.append(owner)
+        return np.concatenate(keys), np.concatenate(owners)
+
     def most_batches(self, size: int) -> int:
         """Return a number of full batches that no arrangement exceeds: the optimum of the scarcest column."""
         return min([line.full_batches(size) for line in self.lines], default=self.rows // size)
