@@ -15,7 +15,7 @@ from embedstep.request.schema import TrainRequest
 from embedstep.sampling.epochs import Epochs
 
 pytestmark = pytest.mark.torchrun
-ROWS = str(Path(__file__).parent / "rows")
+ROWS = str(Path(__file__).parent / "faults")
 Run = Callable[..., Any]
 Build = Callable[..., dict[str, Any]]
 

@@ -3,15 +3,19 @@
 FAULT_AT is `plan` (when the rank reads its plan, before there is a process group), `step` (in the middle of the
 training, after a gradient exchange) or `save` (while the first rank saves its model, and the others are gone).
 
+With ROWS_TO, each rank writes the rows of its steps into that folder, as its datasets give them to the loader.
+
 The product has no hook for this; Python imports `sitecustomize` by itself at every start.
 """
 
 import importlib.abc
 import importlib.util
+import json
 import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +59,8 @@ def at_plan() -> None:
 class AtImport(importlib.abc.MetaPathFinder):
     """Waits for a module to be imported, and wraps one of its functions."""
 
-    def __init__(self, module: str, owner: str, function: str, when: int) -> None:
-        self.module, self.owner, self.function, self.when = module, owner, function, when
+    def __init__(self, module: str, owner: str, function: str, wrap: Callable[[Any], Any]) -> None:
+        self.module, self.owner, self.function, self.wrap = module, owner, function, wrap
 
     def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
         """Let the others find the module, and change what they load."""
@@ -71,25 +75,47 @@ class AtImport(importlib.abc.MetaPathFinder):
         def exec_module(module: Any) -> None:
             run(module)
             owner = getattr(module, self.owner)
-            original, calls = getattr(owner, self.function), iter(range(1, 1000))
-
-            def wrapped(*arguments: Any, **options: Any) -> Any:
-                if next(calls) == self.when:
-                    come_to_grief()
-                return original(*arguments, **options)
-
-            setattr(owner, self.function, wrapped)
+            setattr(owner, self.function, self.wrap(getattr(owner, self.function)))
 
         spec.loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec
 
 
+def fails_at(when: int) -> Callable[[Any], Any]:
+    """Return what lets a function come to grief at a call."""
+
+    def wrap(original: Any) -> Any:
+        calls = iter(range(1, 1000))
+
+        def wrapped(*arguments: Any, **options: Any) -> Any:
+            if next(calls) == when:
+                come_to_grief()
+            return original(*arguments, **options)
+
+        return wrapped
+
+    return wrap
+
+
+def tells_rows(read: Any) -> Any:
+    """Return a dataset's reading of rows that writes their numbers down."""
+
+    def told(dataset: Any, rows: list[int]) -> Any:
+        with Path(os.environ["ROWS_TO"], f"rank-{os.environ.get('RANK', 0)}.jsonl").open("a") as file:
+            file.write(json.dumps(rows) + "\n")
+        return read(dataset, rows)
+
+    return told
+
+
+if os.environ.get("ROWS_TO"):
+    sys.meta_path.insert(0, AtImport("embedstep.worker.trainer", "ByDataset", "__getitems__", tells_rows))
 if os.environ.get("FAULT") and os.environ.get("RANK") == os.environ.get("FAULT_RANK"):
     match os.environ.get("FAULT_AT", "plan"):
         case "plan":
             at_plan()
         case "step":
-            sys.meta_path.insert(0, AtImport("transformers.trainer", "Trainer", "training_step", 3))
+            sys.meta_path.insert(0, AtImport("transformers.trainer", "Trainer", "training_step", fails_at(3)))
         case "save":
             module = "sentence_transformers.base.model"
-            sys.meta_path.insert(0, AtImport(module, "BaseModel", "save_pretrained", 1))
+            sys.meta_path.insert(0, AtImport(module, "BaseModel", "save_pretrained", fails_at(1)))
