@@ -11,7 +11,8 @@ from embedstep.checks import check_plan, check_request, check_with_data, similar
 from embedstep.data.facts import ColumnKind, DatasetFacts, Split
 from embedstep.errors import CANNOT_START, CannotStartError, RefusedError
 from embedstep.machine import check_machine, disk_space_needed
-from embedstep.plan import Plan, build_plan
+from embedstep.plan import Plan
+from embedstep.planning import build_plan
 from embedstep.request.loading import load_request
 from embedstep.request.schema import TrainRequest
 

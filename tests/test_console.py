@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from embedstep.console import aligned, in_one_line, is_score, show_plan, show_problems, show_result
 from embedstep.data.facts import DatasetFacts
 from embedstep.errors import Problem
-from embedstep.plan import Plan, build_plan
+from embedstep.plan import Plan
+from embedstep.planning import build_plan
 from embedstep.request.loading import load_request
 from embedstep.result import Failure, StepResult
 

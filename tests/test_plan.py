@@ -10,12 +10,8 @@ from hypothesis import strategies as st
 from embedstep.arguments.schema import Arguments
 from embedstep.arguments.types import Interval, SaveInterval
 from embedstep.data.facts import ColumnKind, DatasetFacts, Split
-from embedstep.plan import (
-    DatasetPlan,
-    Plan,
-    build_plan,
-    plan_from_json,
-)
+from embedstep.plan import DatasetPlan, Plan, plan_from_json
+from embedstep.planning import build_plan
 from embedstep.request.fingerprint import request_fingerprint
 from embedstep.request.loading import load_request
 from embedstep.request.schema import TrainRequest

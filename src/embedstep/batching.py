@@ -5,16 +5,14 @@ else is worked out here, from numbers that are made of the prepared rows once an
 node.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedstep.arguments.schema import Arguments
-from embedstep.data.ids import labels_in, rows_at, text_at, text_ids, text_lengths, token_counts
+from embedstep.data.ids import labels_in, rows_at, text_at, text_ids, text_lengths
 from embedstep.errors import CannotStartError
-from embedstep.result import read_json
 
 if TYPE_CHECKING:
     from embedstep.sampling.epochs import Epochs
@@ -52,37 +50,8 @@ def forms_batches(arguments: Arguments) -> bool:
     return arguments.batch_sampler != "batch_sampler" or arguments.train_sampling_strategy != "random"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Tokens:
-    """How the tokens of a text are counted.
-
-    Attributes:
-        file: `tokenizer.json` of the model.
-        limit: most tokens of a text, or None.
-    """
-
-    file: Path
-    limit: int | None
-
-
-def tokens_of(model: Path | None, limit: int | None) -> Tokens | None:
-    """Return how the tokens of a model on this machine are counted, or None where that cannot be known.
-
-    Args:
-        model: folder of the model, or its tokenizer file.
-        limit: most tokens of a text that the request asks for, or None.
-    """
-    if find_spec("tokenizers") is None or model is None or not model.exists():
-        return None
-    files = [model] if model.is_file() else sorted(model.rglob("tokenizer.json"))
-    settings = model / "sentence_bert_config.json"
-    if limit is None and settings.is_file():
-        limit = read_json(settings).get("max_seq_length")
-    return Tokens(file=files[0], limit=limit) if files else None
-
-
 def material_of(
-    arguments: Arguments, rows: int, inputs: Sequence[str], path: Path, tokens: Tokens | None = None
+    arguments: Arguments, rows: int, inputs: Sequence[str], path: Path, count: Callable[[], Any] | None = None
 ) -> Material:
     """Return what the batches of a dataset are formed by; what is worked out from texts is kept beside the rows.
 
@@ -91,7 +60,7 @@ def material_of(
         rows: number of rows.
         inputs: columns of texts.
         path: Arrow file of the prepared rows.
-        tokens: how tokens are counted; without it characters are.
+        count: returns the tokens of each row, shape (rows,); without it characters are counted.
     """
     from embedstep.sampling.labels import labels_of
     from embedstep.sampling.texts import Texts, texts_of
@@ -102,12 +71,8 @@ def material_of(
     if arguments.batch_sampler == "group_by_label":
         labels = labels_of(labels_in(path))
     if arguments.train_sampling_strategy == "group_by_length":
-        lengths = _kept(path, "lengths", lambda: _lengths(path, inputs, tokens))
+        lengths = _kept(path, "lengths", count or (lambda: text_lengths(path, inputs)))
     return Material(rows=rows, path=path, inputs=tuple(inputs), texts=texts, labels=labels, lengths=lengths)
-
-
-def _lengths(path: Path, inputs: Sequence[str], tokens: Tokens | None) -> Any:
-    return text_lengths(path, inputs) if tokens is None else token_counts(path, inputs, tokens.file, tokens.limit)
 
 
 def _kept(path: Path, name: str, make: Any) -> Any:

@@ -10,7 +10,8 @@ from embedstep.errors import Problem
 from embedstep.evaluators import check_evaluator
 from embedstep.hub import is_on_hub
 from embedstep.losses import LOSSES, check_loss, check_processes, innermost
-from embedstep.plan import DatasetPlan, Plan, evaluates_loss
+from embedstep.plan import DatasetPlan, Plan
+from embedstep.planning import evaluates_loss
 from embedstep.position import position_problems
 from embedstep.request.rules import LAST_CHECKPOINT, check_rules
 from embedstep.request.schema import TrainRequest

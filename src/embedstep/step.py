@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from embedstep.arguments.dumps import to_lossless
-from embedstep.batching import Tokens, forms_batches, tokens_of
+from embedstep.batching import forms_batches
 from embedstep.checks import check_plan, check_request, check_with_data, similarity_of
 from embedstep.data.facts import DatasetFacts
 from embedstep.data.reading import scan
@@ -34,11 +34,13 @@ from embedstep.launch.plan import Devices, LaunchPlan, plan_launch, processes_pe
 from embedstep.launch.process import ProcessEnd, on_signal, run_process
 from embedstep.machine import check_machine
 from embedstep.output import OutputFolder, claimed
-from embedstep.plan import Plan, build_plan, with_preview
+from embedstep.plan import Plan
+from embedstep.planning import build_plan, token_ids_of, with_preview
 from embedstep.request.fingerprint import request_fingerprint
 from embedstep.request.rules import LAST_CHECKPOINT
 from embedstep.request.schema import TrainRequest
 from embedstep.result import Failure, StepResult, read_json, result_from_json, write_json
+from embedstep.tokenizing import TokenMaker, tokenizer_of
 from embedstep.tracking.run import RunAddress, Status, end_run
 
 REQUEST_FORMAT = "embedstep.request/1"
@@ -135,14 +137,17 @@ def _plan(request: TrainRequest, folder: Path, *, for_a_run: bool) -> Plan:
         raise RefusedError([*problems, *_data_problems(request)])
     local, fetched_model = with_local_data(request, folder / "hub", with_model=for_a_run)
     is_read_twice = for_a_run or forms_batches(request.arguments)
-    plan, problems = _planned(request, local, fetched_model, folder if is_read_twice else None)
+    tokens = _tokens(request, fetched_model)
+    plan, problems = _planned(request, local, tokens, folder if is_read_twice else None)
     if plan is None or problems:
         raise RefusedError(problems)
+    if for_a_run and isinstance(tokens, TokenMaker):
+        _tokenize(plan, tokens)
     return replace(plan, fetched_model=fetched_model)
 
 
 def _planned(
-    request: TrainRequest, local: TrainRequest, fetched_model: str | None, write_to: Path | None
+    request: TrainRequest, local: TrainRequest, tokens: TokenMaker | str, write_to: Path | None
 ) -> tuple[Plan | None, list[Problem]]:
     """Return the plan, if all data could be read, and every problem of the data and of the plan."""
     facts, problems = _scan(local, write_to)
@@ -162,14 +167,24 @@ def _planned(
         processes=processes,
         similarity=similarity,
         is_prepared=write_to is not None,
-        tokens=_tokens(request, fetched_model),
+        tokens=tokens,
     )
     return plan, [*problems, *check_plan(request, plan)]
 
 
-def _tokens(request: TrainRequest, fetched_model: str | None) -> Tokens | None:
-    source = fetched_model or request.model.path or request.model.static
-    return tokens_of(Path(source).expanduser() if source else None, request.model.max_seq_length)
+def _tokens(request: TrainRequest, fetched_model: str | None) -> TokenMaker | str:
+    source = fetched_model or str(request.model.path or request.model.static)
+    found = tokenizer_of(request.model, Path(source).expanduser())
+    if isinstance(found, str):
+        return found
+    return TokenMaker(found, request.arguments.prompts, by_dataset=len(request.data.train) > 1)
+
+
+def _tokenize(plan: Plan, tokens: TokenMaker) -> None:
+    """Leave the token ids of all texts that a loss reads at least once beside their rows."""
+    for item in plan.datasets:
+        if plan.passes(item) >= 1:
+            token_ids_of(item, tokens)
 
 
 def further_problems(refused: RefusedError) -> list[Problem]:

@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedstep.data.ids import labels_in, rows_at, text_at, text_ids, text_lengths, token_counts
+from embedstep.data.ids import labels_in, rows_at, text_at, text_ids, text_lengths
 
 
 def written(folder: Path, columns: Mapping[str, Any], chunk: int = 2) -> Path:
@@ -58,19 +57,3 @@ def test_labels_rows_and_the_text_that_two_rows_share(tmp_path: Path) -> None:
     assert labels_in(file).tolist() == [5, -3, 5]
     assert rows_at(file, [2, 0])[0] == {"anchor": "q2", "positive": "a", "label": 5}
     assert text_at(file, ["anchor", "positive"], 0, 2) == "a"
-
-
-@pytest.mark.parametrize("limit", [None, 6])
-def test_tokens_are_those_of_the_model(tmp_path: Path, minilm: Path, limit: int | None) -> None:
-    from transformers import AutoTokenizer
-
-    texts = ["a", "how to open a file", "naïve café, 東京 and much more text than six tokens", ""]
-    file = written(tmp_path, {"anchor": texts, "negatives": [["x y"], [], texts[:2], ["z"]]})
-    tokenizer = AutoTokenizer.from_pretrained(minilm)
-
-    def count(text: str) -> int:
-        return min(len(tokenizer(text)["input_ids"]), limit or 10_000)
-
-    negatives = [["x y"], [], texts[:2], ["z"]]
-    expected = [count(text) + sum(map(count, more)) for text, more in zip(texts, negatives, strict=True)]
-    assert token_counts(file, ["anchor", "negatives"], minilm / "tokenizer.json", limit).tolist() == expected

@@ -10,7 +10,8 @@ import pytest
 
 from embedstep.arguments.ledger import in_force
 from embedstep.batching import epochs_of
-from embedstep.plan import material_of_plan, plan_from_json
+from embedstep.plan import plan_from_json
+from embedstep.planning import material_of_plan
 from embedstep.request.schema import TrainRequest
 from embedstep.sampling.epochs import Epochs
 

@@ -87,11 +87,12 @@ def prove(
 ) -> Callable[..., Proof]:
     """Train the small request with these arguments in this process, and return what can be seen of it."""
     from embedstep.worker import __main__ as worker
+    from embedstep.worker import building
     from embedstep.worker import train as training
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(step, "run_process", lambda plan: ProcessEnd(code=worker.main([_output(plan)])))
-    build = training.build_trainer
+    build = building.build_trainer
     seen: list[tuple[Any, list[int], list[float]]] = []
 
     def build_trainer(*arguments: Any) -> Any:

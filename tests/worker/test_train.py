@@ -133,10 +133,11 @@ def test_columns_reach_the_loss_in_the_order_of_their_roles(
 def test_the_arguments_that_arrive_are_those_of_the_ledger(
     train_here: Train, request_of: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from embedstep.worker import building
     from embedstep.worker import train as module
 
     arrived: dict[str, Any] = {}
-    build = module.build_trainer
+    build = building.build_trainer
 
     def spy(request: Any, plan: Any, model: Any, arguments: Any, recorder: Any) -> Any:
         arrived.update(arguments.to_dict())

@@ -92,35 +92,6 @@ def text_lengths(path: Path, inputs: Sequence[str]) -> "NDArray[np.int32]":
     return lengths.astype(np.int32)
 
 
-def token_counts(path: Path, inputs: Sequence[str], tokenizer: Path, limit: int | None) -> "NDArray[np.int32]":
-    """Return the tokens of all texts of each row, shape (rows,).
-
-    Args:
-        path: Arrow IPC stream file of the prepared rows.
-        inputs: columns of texts.
-        tokenizer: `tokenizer.json` of the model.
-        limit: most tokens of a text, or None; also that of the tokenizer itself counts.
-    """
-    import numpy as np
-    import pyarrow as pa
-    from tokenizers import Tokenizer
-
-    encode = Tokenizer.from_file(str(tokenizer))
-    encode.no_padding()
-    with pa.memory_map(str(path)) as source:
-        table = pa.ipc.open_stream(source).read_all()
-        counts = np.zeros(table.num_rows, np.int64)
-        for name in inputs:
-            texts, row, _ = _texts_of(table.column(name))
-            found = np.concatenate([
-                np.array([len(text.ids) for text in encode.encode_batch_fast(chunk.to_pylist())], np.int64)
-                for chunk in texts.chunks
-            ])  # fmt: skip
-            places = np.arange(table.num_rows) if row is None else row
-            np.add.at(counts, places, found if limit is None else np.minimum(found, limit))
-    return counts.astype(np.int32)
-
-
 def rows_at(path: Path, rows: Sequence[int]) -> list[dict[str, Any]]:
     """Return rows by their numbers, in that order.
 

@@ -1,40 +1,36 @@
 """The training on one rank, from the prepared data to the verified model. Read `train` from top to bottom."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import datasets
 import torch
 from sentence_transformers import (
     SentenceTransformer,
     SentenceTransformerTrainingArguments,
 )
-from sentence_transformers.base.evaluation import BaseEvaluator, SequentialEvaluator
-from transformers import PrinterCallback, set_seed
+from transformers import set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
-from embedstep.arguments.ledger import LedgerEntry, differences, in_force, trainer_arguments
-from embedstep.batching import epochs_of, forms_batches
+from embedstep.arguments.ledger import LedgerEntry, differences, trainer_arguments
 from embedstep.errors import OK, CannotStartError, Problem, RefusedError, TrainingFailedError
 from embedstep.output import OutputFolder
-from embedstep.plan import DatasetPlan, Plan, evaluates_loss, material_of_plan, plan_from_json, test_prefix
+from embedstep.plan import Plan, plan_from_json
+from embedstep.planning import test_prefix
 from embedstep.position import position_problems
 from embedstep.request.rules import LAST_CHECKPOINT
-from embedstep.request.schema import Loss, TrainRequest
+from embedstep.request.schema import TrainRequest
 from embedstep.result import StepResult, read_json, write_json
-from embedstep.sampling.epochs import Epochs
 from embedstep.tracking.names import flattened
 from embedstep.tracking.run import NullRun, Run, open_run
+from embedstep.worker.building import build_trainer, rows_of
 from embedstep.worker.environment import lend_environment, quiet_other_ranks
-from embedstep.worker.evaluators import build_evaluator
-from embedstep.worker.losses import build_loss
 from embedstep.worker.models import build_model
 from embedstep.worker.recording import Recorder
-from embedstep.worker.trainer import KeepsPosition, StepTrainer
+from embedstep.worker.trainer import StepTrainer
 from embedstep.worker.verification import TEXTS, save_verified
 from embedstep.world import World
 
@@ -147,80 +143,6 @@ def require_world(arguments: Any, world: World) -> None:
         )
 
 
-def build_trainer(
-    request: TrainRequest,
-    plan: Plan,
-    model: SentenceTransformer,
-    arguments: SentenceTransformerTrainingArguments,
-    recorder: Recorder | None,
-) -> StepTrainer:
-    """Put model, data, losses and evaluators into sentence-transformers' own trainer.
-
-    Raises:
-        RefusedError: the trainer refuses a combination.
-    """
-    train_sets = {item.name: _rows(item) for item in plan.datasets if item.split == "train"}
-    eval_sets = {item.name: _rows(item) for item in plan.datasets if item.split == "eval"}
-    smoothing = request.arguments.label_smoothing_factor
-    losses = {name: build_loss(_loss_of(request, name), model, label_smoothing=smoothing) for name in train_sets}
-    with_loss = {name: rows for name, rows in eval_sets.items() if evaluates_loss(request, name)}
-    is_single = len(train_sets) == 1
-    try:
-        trainer = StepTrainer(
-            save_safetensors=request.arguments.save_safetensors,
-            epochs=_epochs(request, plan),
-            model=model,
-            args=arguments,
-            train_dataset=_only(train_sets) if is_single else datasets.DatasetDict(train_sets),
-            eval_dataset=_only(with_loss) if is_single else datasets.DatasetDict(with_loss) or None,
-            loss=_only(losses) if is_single else losses,
-            evaluator=_evaluator(request, eval_sets),
-            callbacks=[recorder, KeepsPosition(plan.position)] if recorder else None,
-        )
-    except ValueError as error:
-        raise RefusedError([Problem("arguments", str(error))]) from error
-    trainer.remove_callback(PrinterCallback)
-    return trainer
-
-
-def _epochs(request: TrainRequest, plan: Plan) -> Callable[[int], Epochs] | None:
-    """Return how batches of a given size are formed, or None where that is left to sentence-transformers."""
-    arguments = in_force(request.arguments, plan.ledger)
-    if not forms_batches(arguments):
-        return None
-    materials = [material_of_plan(arguments, item) for item in plan.datasets if item.split == "train"]
-
-    def epochs(size: int) -> Epochs:
-        sized = arguments.model_copy(update={"per_device_train_batch_size": size})
-        return epochs_of(sized, materials, plan.world_size)
-
-    return epochs
-
-
-def _loss_of(request: TrainRequest, name: str) -> Loss:
-    loss = request.loss_of(name)
-    assert loss is not None, f"the rules let the dataset {name} pass without a loss"
-    return loss
-
-
-def _rows(item: DatasetPlan) -> datasets.Dataset:
-    """Map the prepared file into memory: all ranks of a node share its pages, and no cache is asked."""
-    return datasets.Dataset.from_file(str(item.path))
-
-
-def _only(items: dict[str, Any]) -> Any:
-    return next(iter(items.values()), None)
-
-
-def _evaluator(request: TrainRequest, eval_sets: dict[str, datasets.Dataset]) -> BaseEvaluator | None:
-    built = [build_evaluator(item, _columns(eval_sets[item.dataset])) for item in request.evaluators]
-    return SequentialEvaluator(built) if len(built) > 1 else next(iter(built), None)
-
-
-def _columns(rows: datasets.Dataset) -> dict[str, Any]:
-    return {name: rows[name][:] for name in rows.column_names}
-
-
 def checkpoint_of(request: TrainRequest, plan: Plan, output: OutputFolder) -> str | None:
     """Return the checkpoint to go on from: the one that is named, or the newest in the output folder, or None.
 
@@ -269,7 +191,7 @@ def measure_at_the_end(request: TrainRequest, plan: Plan, trainer: StepTrainer) 
     for item in plan.datasets:
         if item.split == "test":
             prefix = test_prefix(request, item.name)
-            trainer.log(trainer.predict(_rows(item), metric_key_prefix=prefix).metrics)
+            trainer.log(trainer.predict(rows_of(item), metric_key_prefix=prefix).metrics)
 
 
 def _is_evaluation(log: Mapping[str, Any]) -> bool:

@@ -1,16 +1,13 @@
 """The library's trainer, doing what its arguments say also where the installed release ignores or breaks on them."""
 
-import os
-from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate.data_loader import prepare_data_loader
-from datasets import Dataset, DatasetDict
+from datasets import Dataset
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
 from sentence_transformers.sentence_transformer.modules import Transformer
 from torch.utils.data import BatchSampler, DataLoader
@@ -19,8 +16,9 @@ from transformers import TrainerCallback
 from embedstep.errors import Problem, RefusedError
 from embedstep.position import write_position
 from embedstep.sampling.epochs import Epochs
-from embedstep.worker.guarantees import require_guarantee
+from embedstep.worker.loading import ByDataset, RankBatches, Tokens, parts_of, tokenize_alone
 from embedstep.worker.safetensors import rewrite_as_bin
+from embedstep.worker.tokens import Padding
 
 
 class StepTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
@@ -34,18 +32,26 @@ class StepTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
     _is_for_training = False
 
     def __init__(
-        self, *, save_safetensors: bool, epochs: Callable[[int], Epochs] | None = None, **options: Any
+        self,
+        *,
+        save_safetensors: bool,
+        epochs: Callable[[int], Epochs] | None = None,
+        tokens: Mapping[str, Sequence[Tokens]] | None = None,
+        **options: Any,
     ) -> None:
         """Build the library's trainer.
 
         Args:
             save_safetensors: write safetensors, and not torch's own files.
             epochs: from the batch size of a rank to what the ranks train on, where batches are formed by embedstep.
+            tokens: of `train` and `eval`, the kept token ids of each dataset.
             options: of the library's trainer.
         """
         self._save_safetensors = save_safetensors
         self._epochs = epochs
+        self._tokens = tokens or {}
         super().__init__(**options)
+        self.data_collator.preprocess_fn = Padding(self.model)
         self.add_callback(DueSteps())
 
     def get_train_dataloader(self) -> DataLoader[Any]:
@@ -54,17 +60,8 @@ class StepTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
             return super().get_train_dataloader()
         arguments = self.args
         epochs = self._epochs(self._train_batch_size)
-        loader: DataLoader[Any] = DataLoader(
-            ByDataset(self.train_dataset, arguments.batch_sampler.value),
-            batch_sampler=RankBatches(epochs, arguments.process_index),
-            collate_fn=self.data_collator,
-            num_workers=arguments.dataloader_num_workers,
-            pin_memory=arguments.dataloader_pin_memory,
-            persistent_workers=arguments.dataloader_persistent_workers,
-            prefetch_factor=arguments.dataloader_prefetch_factor,
-        )
         self._train_dataloader = prepare_data_loader(
-            self._with_workers(loader),
+            self._loader(self.train_dataset, RankBatches(epochs, arguments.process_index)),
             device=self.accelerator.device,
             num_processes=1,
             process_index=0,
@@ -93,14 +90,36 @@ class StepTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
         """Build with the batch size that `auto_find_batch_size` is trying, and with the settings of the workers."""
         self._is_for_training = dataset_kind == "train"
         size = self._train_batch_size if self._is_for_training else batch_size
-        return self._with_workers(super()._build_dataloader(dataset, size, dataset_kind))
+        return self._loader(dataset, super()._build_dataloader(dataset, size, dataset_kind).batch_sampler)
 
-    def _with_workers(self, loader: DataLoader[Any]) -> DataLoader[Any]:
-        if self.args.dataloader_num_workers:
-            loader.multiprocessing_context = self.args.dataloader_multiprocessing_context
-            loader.in_order = self.args.dataloader_in_order
-            loader.worker_init_fn = tokenize_alone
-        return loader
+    def _loader(self, rows: Any, batches: Any) -> DataLoader[Any]:
+        """Return a loader over the given batches of rows, with token ids where they are kept."""
+        arguments = self.args
+        workers = {}
+        if arguments.dataloader_num_workers:
+            workers = {
+                "multiprocessing_context": arguments.dataloader_multiprocessing_context,
+                "in_order": arguments.dataloader_in_order,
+                "worker_init_fn": tokenize_alone,
+            }
+        return DataLoader(
+            ByDataset(rows, [self._tokens_of(part) for part in parts_of(rows)], arguments.batch_sampler.value),
+            batch_sampler=batches,
+            collate_fn=self.data_collator,
+            num_workers=arguments.dataloader_num_workers,
+            pin_memory=arguments.dataloader_pin_memory,
+            persistent_workers=arguments.dataloader_persistent_workers,
+            prefetch_factor=arguments.dataloader_prefetch_factor,
+            **workers,
+        )
+
+    def _tokens_of(self, part: Dataset) -> Tokens:
+        """Return the kept token ids of a dataset that the trainer was given; a test dataset has none."""
+        for split, rows in (("train", self.train_dataset), ("eval", self.eval_dataset)):
+            for known, tokens in zip(parts_of(rows), self._tokens.get(split, ()), strict=False):
+                if known is part:
+                    return tokens
+        return {}
 
     def get_batch_sampler(
         self, dataset: Dataset, batch_size: int, drop_last: bool, **options: Any
@@ -183,55 +202,6 @@ class KeepsPosition(TrainerCallback):  # type: ignore[misc]
 
 def _is_due(step: int, interval: int) -> bool:
     return interval > 0 and step % interval == 0
-
-
-def tokenize_alone(number: int) -> None:
-    """Let a worker of a loader tokenize in its one thread: the pool of threads does not survive the fork, and hangs."""
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
-
-
-class RankBatches:
-    """The row numbers of each step of one rank, as a loader draws them."""
-
-    def __init__(self, epochs: Epochs, rank: int) -> None:
-        self._epochs = epochs
-        self._rank = rank
-        self._epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Draw the batches of this epoch from now on."""
-        self._epoch = epoch
-
-    def __len__(self) -> int:
-        return self._epochs.steps
-
-    def __iter__(self) -> Iterator[list[int]]:
-        for rows in self._epochs.share(self._epoch, self._rank):
-            yield rows.tolist()
-
-
-class ByDataset(torch.utils.data.Dataset[Any]):  # type: ignore[misc]
-    """Datasets one behind the other; the rows of a batch are all of one of them, and read at once."""
-
-    def __init__(self, rows: Dataset | DatasetDict, sampler: str) -> None:
-        self._sampler = sampler
-        self._parts = list(rows.values()) if isinstance(rows, DatasetDict) else [rows]
-        self._ends = list(accumulate(len(part) for part in self._parts))
-
-    def __len__(self) -> int:
-        return self._ends[-1]
-
-    def __getitems__(self, rows: list[int]) -> list[dict[str, Any]]:
-        """Return the rows of a batch, which is what it was formed to be.
-
-        Raises:
-            TrainingFailedError: it is not.
-        """
-        number = bisect_right(self._ends, rows[0])
-        start = self._ends[number] - len(self._parts[number])
-        found: list[dict[str, Any]] = self._parts[number].__getitems__([row - start for row in rows])
-        require_guarantee(self._sampler, rows, found)
-        return found
 
 
 def _tokens(name: str, inputs: Mapping[str, Any], counted: str) -> int:

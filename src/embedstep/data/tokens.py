@@ -1,0 +1,156 @@
+"""The token ids of a column of texts: made once, kept in files beside the rows, mapped into memory by every rank."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from embedstep.errors import CannotStartError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_AT_ONCE = 4096
+"""Texts that are given to the tokenizer together, which shares them out among the cores."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tokenizing:
+    """How a model makes token ids of a text.
+
+    Attributes:
+        tokenizer: a fast tokenizer as JSON, without padding and truncation.
+        truncation: keywords of `tokenizers.Tokenizer.enable_truncation`, or None to cut no text.
+        special_tokens: whether the tokenizer adds its own to each text.
+    """
+
+    tokenizer: str
+    truncation: Mapping[str, Any] | None
+    special_tokens: bool
+
+    def key(self, rows: str, column: str, prompt: str | None) -> str:
+        """Return a digest of all that token ids depend on.
+
+        Args:
+            rows: digest of the rows.
+            column: name of the column.
+            prompt: what stands before each text.
+        """
+        truncation = sorted((self.truncation or {}).items())
+        parts = [self.tokenizer, truncation, self.special_tokens, rows, column, prompt or ""]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class TokenIds:
+    """The token ids of each row of a column; equal texts are kept once.
+
+    Attributes:
+        ids: token ids of all texts one behind the other, shape (tokens,).
+        starts: where each text begins and the last one ends, shape (texts + 1,).
+        text_of: number of each row's text, shape (rows,).
+    """
+
+    ids: "NDArray[np.int32]"
+    starts: "NDArray[np.int64]"
+    text_of: "NDArray[np.int32]"
+
+    def __getitem__(self, row: int) -> "NDArray[np.int32]":
+        text = self.text_of[row]
+        return self.ids[self.starts[text] : self.starts[text + 1]]
+
+    @property
+    def lengths(self) -> "NDArray[np.int64]":
+        """Number of tokens of each row, shape (rows,)."""
+        import numpy as np
+
+        return np.diff(self.starts)[self.text_of]
+
+
+def keep_tokens(path: Path, column: str, key: str, tokenizing: Tokenizing, prompt: str | None) -> TokenIds:
+    """Return the token ids of a column; make them, unless they are kept beside the rows under this key.
+
+    Args:
+        path: Arrow IPC stream file of the prepared rows.
+        column: a column of texts.
+        key: what the token ids depend on, from `Tokenizing.key`.
+        tokenizing: how a text is turned into token ids.
+        prompt: what stands before each text.
+
+    Raises:
+        CannotStartError: the disk takes nothing more.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    if (kept := kept_tokens(path, key)) is not None:
+        return kept
+    ids, starts, text_of = _files(path, key)
+    try:
+        with pa.memory_map(str(path)) as source:
+            texts = pa.ipc.open_stream(source).read_all().column(column).combine_chunks().dictionary_encode()
+            with ids.open("wb") as file:
+                ends = np.cumsum([0, *_written(file, texts.dictionary, tokenizing, prompt)], dtype=np.int64)
+            np.save(starts, ends)
+            # Last, because it tells that the others are whole.
+            np.save(text_of, texts.indices.to_numpy())
+    except OSError as error:
+        for left in (ids, starts, text_of):
+            left.unlink(missing_ok=True)
+        raise CannotStartError(f"the token ids of {column} cannot be kept in {path.parent}: {error}") from error
+    found = kept_tokens(path, key)
+    assert found is not None, "files that were just written are there"
+    return found
+
+
+def kept_tokens(path: Path, key: str) -> TokenIds | None:
+    """Return the token ids that are kept beside the rows under a key, or None.
+
+    Args:
+        path: Arrow IPC stream file of the prepared rows.
+        key: what the token ids depend on, from `Tokenizing.key`.
+    """
+    import numpy as np
+
+    ids, starts, text_of = _files(path, key)
+    if not text_of.exists():
+        return None
+    # An empty file cannot be mapped: a static embedding makes no token of an empty text.
+    found = np.memmap(ids, np.int32, "r") if ids.stat().st_size else np.empty(0, np.int32)
+    return TokenIds(found, np.load(starts, mmap_mode="r"), np.load(text_of, mmap_mode="r"))
+
+
+def has_tokens(path: Path) -> bool:
+    """Whether any token ids are kept beside the rows, whatever they were made with."""
+    return any(path.parent.glob(f"{path.stem}.*.text_of.npy"))
+
+
+def _files(path: Path, key: str) -> tuple[Path, Path, Path]:
+    stem = f"{path.stem}.{key[:16]}"
+    return (
+        path.with_name(f"{stem}.tokens"),
+        path.with_name(f"{stem}.starts.npy"),
+        path.with_name(f"{stem}.text_of.npy"),
+    )
+
+
+def _written(file: BinaryIO, texts: Any, tokenizing: Tokenizing, prompt: str | None) -> Iterator[int]:
+    """Write the token ids of texts to a file and yield the number of tokens of each."""
+    from itertools import chain
+
+    import numpy as np
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_str(tokenizing.tokenizer)
+    if tokenizing.truncation is not None:
+        tokenizer.enable_truncation(**tokenizing.truncation)
+    for start in range(0, len(texts), _AT_ONCE):
+        some = texts[start : start + _AT_ONCE].to_pylist()
+        given = [prompt + text for text in some] if prompt else some
+        encoded = tokenizer.encode_batch_fast(given, add_special_tokens=tokenizing.special_tokens)
+        ids = [text.ids for text in encoded]
+        file.write(np.fromiter(chain.from_iterable(ids), np.int32).tobytes())
+        yield from map(len, ids)

@@ -1,0 +1,109 @@
+"""Model, data, losses, batches and evaluators of a plan, put into the trainer."""
+
+from collections.abc import Callable
+from typing import Any
+
+import datasets
+from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
+from sentence_transformers.base.evaluation import BaseEvaluator, SequentialEvaluator
+from transformers import PrinterCallback
+
+from embedstep.arguments.ledger import in_force
+from embedstep.batching import epochs_of, forms_batches
+from embedstep.errors import Problem, RefusedError
+from embedstep.plan import DatasetPlan, Plan
+from embedstep.planning import evaluates_loss, material_of_plan
+from embedstep.request.schema import Loss, TrainRequest
+from embedstep.sampling.epochs import Epochs
+from embedstep.worker.evaluators import build_evaluator
+from embedstep.worker.loading import Tokens
+from embedstep.worker.losses import build_loss
+from embedstep.worker.recording import Recorder
+from embedstep.worker.tokens import kept_for
+from embedstep.worker.trainer import KeepsPosition, StepTrainer
+
+
+def build_trainer(
+    request: TrainRequest,
+    plan: Plan,
+    model: SentenceTransformer,
+    arguments: SentenceTransformerTrainingArguments,
+    recorder: Recorder | None,
+) -> StepTrainer:
+    """Put model, data, losses and evaluators into sentence-transformers' own trainer.
+
+    Raises:
+        RefusedError: the trainer refuses a combination.
+    """
+    train_sets = {item.name: rows_of(item) for item in plan.datasets if item.split == "train"}
+    eval_sets = {item.name: rows_of(item) for item in plan.datasets if item.split == "eval"}
+    smoothing = request.arguments.label_smoothing_factor
+    losses = {name: build_loss(_loss_of(request, name), model, label_smoothing=smoothing) for name in train_sets}
+    with_loss = {name: rows for name, rows in eval_sets.items() if evaluates_loss(request, name)}
+    is_single = len(train_sets) == 1
+    try:
+        trainer = StepTrainer(
+            save_safetensors=request.arguments.save_safetensors,
+            epochs=_epochs(request, plan),
+            tokens=_tokens(request, plan, model),
+            model=model,
+            args=arguments,
+            train_dataset=_only(train_sets) if is_single else datasets.DatasetDict(train_sets),
+            eval_dataset=_only(with_loss) if is_single else datasets.DatasetDict(with_loss) or None,
+            loss=_only(losses) if is_single else losses,
+            evaluator=_evaluator(request, eval_sets),
+            callbacks=[recorder, KeepsPosition(plan.position)] if recorder else None,
+        )
+    except ValueError as error:
+        raise RefusedError([Problem("arguments", str(error))]) from error
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _epochs(request: TrainRequest, plan: Plan) -> Callable[[int], Epochs] | None:
+    """Return how batches of a given size are formed, or None where that is left to sentence-transformers."""
+    arguments = in_force(request.arguments, plan.ledger)
+    if not forms_batches(arguments):
+        return None
+    materials = [material_of_plan(arguments, item) for item in plan.datasets if item.split == "train"]
+
+    def epochs(size: int) -> Epochs:
+        sized = arguments.model_copy(update={"per_device_train_batch_size": size})
+        return epochs_of(sized, materials, plan.world_size)
+
+    return epochs
+
+
+def _tokens(request: TrainRequest, plan: Plan, model: SentenceTransformer) -> dict[str, list[Tokens]]:
+    """Return the kept token ids of the datasets that the trainer is given, in their order."""
+    by_dataset = len(request.data.train) > 1
+    found: dict[str, list[Tokens]] = {"train": [], "eval": []}
+    for item in plan.datasets:
+        if item.split in found and (item.split == "train" or evaluates_loss(request, item.name)):
+            kept = kept_for(item, model, request.arguments.prompts, by_dataset=by_dataset)
+            found[item.split].append(kept)
+    return found
+
+
+def _loss_of(request: TrainRequest, name: str) -> Loss:
+    loss = request.loss_of(name)
+    assert loss is not None, f"the rules let the dataset {name} pass without a loss"
+    return loss
+
+
+def rows_of(item: DatasetPlan) -> datasets.Dataset:
+    """Map the prepared file into memory: all ranks of a node share its pages, and no cache is asked."""
+    return datasets.Dataset.from_file(str(item.path))
+
+
+def _only(items: dict[str, Any]) -> Any:
+    return next(iter(items.values()), None)
+
+
+def _evaluator(request: TrainRequest, eval_sets: dict[str, datasets.Dataset]) -> BaseEvaluator | None:
+    built = [build_evaluator(item, _columns(eval_sets[item.dataset])) for item in request.evaluators]
+    return SequentialEvaluator(built) if len(built) > 1 else next(iter(built), None)
+
+
+def _columns(rows: datasets.Dataset) -> dict[str, Any]:
+    return {name: rows[name][:] for name in rows.column_names}
