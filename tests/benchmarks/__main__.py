@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Mapping
 
-from tests.benchmarks import front_door, overhead, samplers
+from tests.benchmarks import front_door, overhead, samplers, tokenizing
 from tests.benchmarks.harness import Benchmark, main
 
 BENCHMARKS: Mapping[str, Benchmark] = {
@@ -11,6 +11,9 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "plan": front_door.plan,
     "run_overhead_1": overhead.run_overhead_1,
     "run_overhead_2": overhead.run_overhead_2,
+    "tokenize_once_3": tokenizing.tokenize_once_3,
+    "tokenize_once_10": tokenizing.tokenize_once_10,
+    "tokenize_once_minilm": tokenizing.tokenize_once_minilm,
     "sampler_repeats": samplers.repeats,
     "sampler_few": samplers.few_answers,
     "sampler_frequent": samplers.frequent_answers,
