@@ -42,7 +42,7 @@ class Texts:
         """Return the texts of some rows, which are numbered anew from 0."""
         return texts_of(self.ids[:, rows])
 
-    def keys(self, rows: Rows, groups: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def keys(self, rows: Rows, groups: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return a number for each text in each group of rows, and whose it is; a text counts once in its own row.
 
         Args:
@@ -59,7 +59,7 @@ class Texts:
             for earlier in self.ids[:number]:
                 is_new &= ids != earlier[rows]
             owner = np.flatnonzero(is_new)
-            keys.append(groups[owner] * self.size + ids[owner])
+            keys.append(groups[owner].astype(np.int64) * self.size + ids[owner])
             owners.append(owner)
         return np.concatenate(keys), np.concatenate(owners)
 
@@ -140,6 +140,53 @@ class Line:
         moved = turn * taken.astype(np.int64) - (ends - taken)
         place = (place + np.repeat(moved, taken)) % np.repeat(lengths, taken) + np.repeat(self.starts[order], taken)
         return np.concatenate([self.rows[place], random.permutation(self.free)])
+
+    def most_left(self, batches: int, size: int) -> int:
+        """Return the smallest t for which full batches can leave at most t rows of each text.
+
+        They take at least m - t of the m rows of a text, and a text at most once each.
+
+        Args:
+            batches: number of full batches, at most `full_batches`.
+            size: rows of a batch.
+        """
+        if len(self.rows) + len(self.free) == batches * size:
+            return 0
+        lengths, times = np.unique(self.lengths, return_counts=True)
+        # A row that is free may be left from here on.
+        low = max(int(self.lengths.max(initial=0)) - batches, 1)
+        high = max(int(self.lengths.max(initial=0)), low)
+        while low < high:
+            middle = (low + high) // 2
+            if int(np.maximum(lengths - middle, 0) @ times) <= batches * size:
+                high = middle
+            else:
+                low = middle + 1
+        return low
+
+    def divided(self, batches: int, size: int, random: np.random.RandomState) -> tuple[Rows, Rows]:
+        """Return the rows for full batches and those left over, at most `most_left` of each text.
+
+        Both in a random order of texts, the rows of a text side by side.
+
+        Args:
+            batches: number of full batches, at most `full_batches`.
+            size: rows of a batch.
+            random: source of the order, and of the rows that are left over.
+        """
+        rows = np.concatenate([self.rows, self.free])
+        order = random.permutation(len(self.starts) + len(self.free))
+        lengths = np.append(self.lengths, np.ones(len(self.free), np.int32))[order]
+        starts = np.append(self.starts, np.arange(len(self.rows), len(rows), dtype=np.int32))[order]
+        left = np.maximum(lengths - batches, 0)
+        more = np.repeat(np.arange(len(order)), np.minimum(lengths, self.most_left(batches, size)) - left)
+        chosen = random.permutation(more)[: len(rows) - batches * size - left.sum()]
+        left += np.bincount(chosen, minlength=len(order))
+        place = np.arange(len(rows)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        is_left = place < np.repeat(left, lengths)
+        moved = (place + np.repeat(random.randint(lengths), lengths)) % np.repeat(lengths, lengths)
+        found = rows[moved + np.repeat(starts, lengths)]
+        return found[~is_left], found[is_left]
 
 
 def texts_of(ids: Ids) -> Texts:
