@@ -146,7 +146,7 @@ def largest_size(material: Material, world_size: int) -> int:
         return 2 * low if low > 1 else 0
     size = material.rows
     if material.texts is not None and material.texts.lines:
-        size = min(len(line.starts) + len(line.free) for line in material.texts.lines)
+        size = min(len(line.lengths) + len(line.free) for line in material.texts.lines)
     return size // world_size
 
 

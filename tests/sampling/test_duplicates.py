@@ -1,7 +1,8 @@
 """No text twice in a batch, and as many batches as there can be."""
 
 from collections import Counter
-from itertools import pairwise
+from itertools import combinations, pairwise
+from math import inf
 
 import numpy as np
 import pytest
@@ -59,6 +60,86 @@ def test_what_fills_no_batch_follows_in_smaller_ones() -> None:
     assert sorted(found.rows.tolist()) == [0, 1, 2, 3, 4, 5]
     assert np.diff(found.starts).tolist() == [2, 2, 1, 1]
     assert meetings(ids, found) == []
+
+
+@pytest.mark.parametrize(
+    ("texts", "size", "sizes"),
+    [
+        # One row of each text is left over, and not two of one: a single smaller batch.
+        ([0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3], 3, [3, 3, 3, 2]),
+        # Three full batches take text 0 three times; of its five rows two are left, and go into two batches.
+        ([0, 0, 0, 0, 0, 1, 2, 3], 2, [2, 2, 2, 1, 1]),
+        # No full batch: three batches of the two texts.
+        ([0, 0, 0, 1, 1, 1], 3, [2, 2, 2]),
+        ([0, 1, 2, 3, 4], 2, [2, 2, 1]),
+        ([0, 0, 1, 1], 2, [2, 2]),
+        # Nine rows are left over beside one full batch, in as even batches as there can be.
+        ([0] * 5 + [1] * 5 + [2], 3, [3, 2, 2, 2, 2]),
+    ],
+)
+def test_the_smaller_batches_by_hand(texts: list[int], size: int, sizes: list[int]) -> None:
+    ids = ids_of(texts)
+    for epoch in range(10):
+        found = arrange(texts_of(ids), size, drop_last=False, random=random_of(0, epoch), turn=epoch)
+        assert np.diff(found.starts).tolist() == sizes
+        assert sorted(found.rows.tolist()) == list(range(len(texts)))
+        assert meetings(ids, found) == []
+
+
+@given(st.lists(st.integers(-1, 3), min_size=1, max_size=9), st.integers(1, 4), st.integers(0, 3))
+def test_for_one_column_no_fewer_batches_take_all_rows(texts: list[int], size: int, epoch: int) -> None:
+    """Beside a search over all batches, of which as many are full as there can be."""
+    ids = ids_of(texts)
+    found = arrange(texts_of(ids), size, drop_last=False, random=random_of(5, epoch), turn=epoch)
+    full = texts_of(ids).most_batches(size)
+    assert int((np.diff(found.starts) == size).sum()) == full
+    counts = [*Counter(text for text in texts if text >= 0).values(), *(1 for text in texts if text < 0)]
+    assert len(found) == full + fewest(tuple(sorted(counts)), size, full, {})
+
+
+def fewest(counts: tuple[int, ...], size: int, full: int, known: dict[tuple[tuple[int, ...], int], float]) -> float:
+    """The least number of batches that take what so many full ones leave of texts in so many rows, by trying all."""
+    if not counts and not full:
+        return 0
+    if (counts, full) not in known:
+        known[counts, full] = min(
+            (
+                fewest(after(counts, taken), size, max(full - 1, 0), known) + (full == 0)
+                for rows in ([size] if full else range(1, size + 1))
+                for taken in combinations(range(len(counts)), rows)
+            ),
+            default=inf,
+        )
+    return known[counts, full]
+
+
+def after(counts: tuple[int, ...], taken: tuple[int, ...]) -> tuple[int, ...]:
+    """What is left of each text after a batch."""
+    left = (count - (number in taken) for number, count in enumerate(counts))
+    return tuple(sorted(count for count in left if count))
+
+
+def test_a_text_in_most_rows_needs_no_large_table_for_its_batches() -> None:
+    import tracemalloc
+
+    rows = 100_000
+    known = Texts(texts_of(ids_of([0] * rows)).ids)
+    tracemalloc.start()
+    found = arrange(known, 1024, drop_last=False, random=random_of(0))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(found) == rows
+    assert peak / rows <= 200
+
+
+def test_with_two_columns_a_row_that_fits_nowhere_changes_places_with_one_of_a_full_batch() -> None:
+    """Of 200 rows of 140 texts twelve batches of 16 leave 8, which now and then meet."""
+    random = np.random.RandomState(0)
+    ids = ids_of(random.randint(0, 140, 200).tolist(), random.randint(140, 280, 200).tolist())
+    for epoch in range(50):
+        found = arrange(texts_of(ids), 16, drop_last=False, random=random_of(0, epoch), turn=epoch)
+        assert np.diff(found.starts).tolist() == [16] * 12 + [8]
+        assert meetings(ids, found) == []
 
 
 def test_the_order_is_pinned() -> None:

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from embedstep.sampling.batches import Batches, split
 from embedstep.sampling.epochs import Epochs, Mixing, Sampler
 from embedstep.sampling.labels import labels_of
 from embedstep.sampling.texts import texts_of
@@ -111,7 +112,7 @@ def test_an_epoch_that_falls_short_is_tried_again_and_at_last_repeated(monkeypat
     """Announced is delivered, whatever a later arrangement gives."""
     from embedstep.sampling import duplicates
 
-    made = sampler("no_duplicates", 100, 4, 1)
+    made = sampler("no_duplicates", 100, 2, 2)
     announced = made.count
     arrange = duplicates.arrange
 
@@ -124,6 +125,44 @@ def test_an_epoch_that_falls_short_is_tried_again_and_at_last_repeated(monkeypat
     assert len(later) == announced
     assert sorted(later.rows.tolist()) == sorted(made.batches(0).rows.tolist())
     assert later.rows.tolist() != made.batches(0).rows.tolist()
+
+
+@pytest.mark.parametrize(("change", "again"), [(-1, False), (1, True)])
+def test_without_drop_last_every_row_comes_once_in_as_many_batches_as_announced(
+    monkeypatch: pytest.MonkeyPatch, change: int, again: bool
+) -> None:
+    """An epoch with fewer batches gets one more by halving; only one with more of them is not used."""
+    from embedstep.sampling import duplicates
+
+    made = sampler("no_duplicates", 101, 4, 1)
+    announced, first = made.count, [batch.tolist() for batch in map(made.batches(0).__getitem__, range(made.count))]
+    arrange = duplicates.arrange
+
+    def changed(*arguments: object, **options: object) -> Batches:
+        found = arrange(*arguments, **options)  # type: ignore[arg-type]
+        if change > 0:
+            return split(found, len(found) + 1)
+        starts = found.starts
+        return Batches(rows=found.rows, starts=np.delete(starts, -2))
+
+    monkeypatch.setattr(duplicates, "arrange", changed)
+    later = made.batches(3)
+    assert len(later) == announced
+    assert sorted(later.rows.tolist()) == list(range(101))
+    assert (sorted(first) == sorted(later[number].tolist() for number in range(announced))) == again
+
+
+def test_the_largest_of_the_smaller_batches_is_halved_first() -> None:
+    found = Batches(rows=np.arange(16, dtype=np.int32), starts=np.array([0, 4, 8, 11, 13, 15, 16]))
+    sizes = [np.diff(split(found, count).starts).tolist() for count in (6, 7, 9, 10, 12, 16)]
+    assert sizes == [
+        [4, 4, 3, 2, 2, 1],
+        [4, 4, 2, 1, 2, 2, 1],
+        [4, 4, 1, 1, 1, 1, 1, 2, 1],
+        [4, 4, 1, 1, 1, 1, 1, 1, 1, 1],
+        [4, 1, 1, 2, 1, 1, 1, 1, 1, 1, 1, 1],
+        [1] * 16,
+    ]
 
 
 def test_a_thousand_ranks_cost_what_one_does() -> None:

@@ -37,10 +37,7 @@ def even(table: NDArray[np.int32]) -> Batches:
 def joined(parts: Sequence[Batches]) -> Batches:
     """Return the batches of all parts, one behind the other."""
     sizes = np.concatenate([np.diff(part.starts) for part in parts])
-    return Batches(
-        rows=np.concatenate([part.rows for part in parts]),
-        starts=np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)]),
-    )
+    return Batches(rows=np.concatenate([part.rows for part in parts]), starts=_ends(sizes))
 
 
 def cut(rows: Rows, size: int, *, drop_last: bool) -> Batches:
@@ -50,6 +47,43 @@ def cut(rows: Rows, size: int, *, drop_last: bool) -> Batches:
     if drop_last or whole == len(rows):
         return Batches(rows=rows[:whole], starts=starts)
     return Batches(rows=rows, starts=np.append(starts, len(rows)))
+
+
+def dealt(rows: Rows, count: int) -> Batches:
+    """Return `rows` in `count` batches of almost the same size, row k in batch k mod `count`."""
+    return gathered(rows, np.arange(len(rows)) % count)
+
+
+def gathered(rows: Rows, numbers: NDArray[np.integer]) -> Batches:
+    """Return the batches of rows for each of which the number of its batch is given, the larger ones first."""
+    sizes = np.bincount(numbers)
+    order = np.argsort(-sizes, kind="stable")
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    kept = sizes[order][sizes[order] > 0]
+    return Batches(rows=rows[np.argsort(rank[numbers], kind="stable")], starts=_ends(kept))
+
+
+def split(batches: Batches, count: int) -> Batches:
+    """Return the rows in `count` batches, for which the largest that are not full are halved, and full ones at last.
+
+    Args:
+        batches: batches, of which the full ones stand in front.
+        count: at least as many as there are, and at most the rows.
+    """
+    sizes = np.diff(batches.starts)
+    for _ in range(count - len(sizes)):
+        smaller = np.where(sizes < sizes[0], sizes, 0)
+        number = int(smaller.argmax() if smaller.max() > 1 else np.flatnonzero(sizes > 1)[-1])
+        half = sizes[number] // 2
+        sizes[number] -= half
+        sizes = np.insert(sizes, number + 1, half)
+    return Batches(rows=batches.rows, starts=_ends(sizes))
+
+
+def _ends(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return where batches of these sizes begin, and the last one ends."""
+    return np.append(0, np.cumsum(sizes))
 
 
 def without(count: int, rows: Rows) -> Rows:

@@ -9,14 +9,16 @@ Where several columns repeat, the line is that of the scarcest one. Rows that me
 put where they fit: at random first, then in exchange for a row of another batch. Where so many meet that this leaves
 holes, batches are filled one after the other instead, and whatever gives more full batches is taken. Their number lies
 between `fewest_batches` and `most_batches`.
-"""
 
-from collections.abc import Iterator
+Rows that fill no batch may follow in smaller ones. Those are never fewer than the rows that are left over of one text,
+so full batches are dealt such that little is left of each. For one column of texts the number of all batches is then
+the least that there can be beside so many full ones, and the same in each epoch.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embedstep.sampling.batches import Batches, Rows, cut, even, joined, without
+from embedstep.sampling.batches import Batches, Rows, dealt, even, gathered, joined, without
 from embedstep.sampling.mending import Table, one_by_one
 from embedstep.sampling.texts import NOTHING, Texts
 
@@ -34,27 +36,29 @@ def arrange(texts: Texts, size: int, *, drop_last: bool, random: np.random.Rando
         random: source of the order.
         turn: epoch; rows of a text that is in more rows than there are batches take turns by it.
     """
-    table = _full(texts, size, random, turn)
+    table = _full(texts, size, random, turn if drop_last else None)
     if len(table) < texts.most_batches(size) and len(table) < texts.fewest_batches(size):
         apart, rows = texts.apart(size)
         table = rows[_full(apart, size, random, turn)]
-    full = even(table[random.permutation(len(table))][:, random.permutation(size)])
-    if drop_last or full.rows.size == texts.rows:
-        return full
-    return joined([full, *_smaller(texts, without(texts.rows, table), size, random)])
+    table, smaller = (table, []) if drop_last else _with_smaller(texts, table, random)
+    return joined([even(table[random.permutation(len(table))][:, random.permutation(size)]), *smaller])
 
 
-def _full(texts: Texts, size: int, random: np.random.RandomState, turn: int) -> NDArray[np.int32]:
-    """Return full batches, shape (batches, size)."""
+def _full(texts: Texts, size: int, random: np.random.RandomState, turn: int | None) -> NDArray[np.int32]:
+    """Return full batches, shape (batches, size); without a turn, what they leave over is easy to put together."""
     batches = texts.most_batches(size)
     if not len(texts.ids):
         line = random.permutation(np.arange(texts.rows, dtype=np.int32))
+    elif turn is None:
+        line, _ = texts.lines[texts.scarcest(size)].divided(batches, size, random)
     else:
         line = texts.lines[texts.scarcest(size)].dealt(batches, random, turn)
     table: NDArray[np.int32] = line[: batches * size].reshape(size, batches).T
     if len(texts.ids) < 2 or not batches:
         return table
-    mended = Table(texts, table, random).mended()
+    under_way = Table(texts, table.reshape(-1), np.repeat(np.arange(batches, dtype=np.int32), size), random)
+    under_way.mend()
+    mended = under_way.places.reshape(table.shape)
     table = mended[(mended != NOTHING).all(axis=1)]
     if len(table) == batches:
         return table
@@ -65,24 +69,42 @@ def _full(texts: Texts, size: int, random: np.random.RandomState, turn: int) -> 
     return table if len(table) >= len(other) else other
 
 
-def _smaller(texts: Texts, left: Rows, size: int, random: np.random.RandomState) -> Iterator[Batches]:
-    """Yield batches of at most `size` rows that take all of `left`, the larger ones first."""
+def _with_smaller(
+    texts: Texts, table: NDArray[np.int32], random: np.random.RandomState
+) -> tuple[NDArray[np.int32], list[Batches]]:
+    """Return full batches, and the rows that they leave over in smaller batches, the larger ones first.
+
+    Where several columns repeat, a row that fits into none of the smaller batches may change places with one of a full
+    batch that does. What is left then goes into further batches.
+
+    Args:
+        texts: the texts.
+        table: full batches, shape (batches, size).
+        random: source of the order.
+    """
+    full, size = table.shape
+    left = without(texts.rows, table)
+    count = max([-(-len(left) // size), *(line.most_left(full, size) for line in texts.lines)])
+    if len(texts.ids) < 2 or not count:
+        return table, [dealt(_side_by_side(texts, left, random), count)] if count else []
+    places, batch_of = table.reshape(-1), np.repeat(np.arange(full, dtype=np.int32), size)
     while len(left):
-        part = texts.of(left)
-        if not len(part.ids):
-            yield cut(random.permutation(left), size, drop_last=False)
-            return
-        longest = [line.lengths.max() for line in part.lines]
-        batches = max(-(-len(left) // size), int(max(longest)))
-        line = part.lines[int(np.argmax(longest))].dealt(batches, random, 0)
-        places = np.full(batches * size, NOTHING)
-        places[: len(line)] = line
-        table = places.reshape(size, batches).T
-        if len(part.ids) > 1:
-            table = Table(part, table, random).filled()
-        sizes = (table != NOTHING).sum(axis=1)
-        table = table[np.argsort(-sizes, kind="stable")]
-        yield joined(
-            [Batches(rows=left[row[row != NOTHING]], starts=np.array([0, (row != NOTHING).sum()])) for row in table]
-        )
-        left = left[without(len(left), table[table != NOTHING])]
+        more = np.full(count * min(size, 2 * -(-len(left) // count)), NOTHING)
+        more[: len(left)] = _side_by_side(texts, left, random)
+        places = np.append(places, more)
+        first = batch_of.max(initial=-1) + 1
+        batch_of = np.append(batch_of, first + np.arange(len(more), dtype=np.int32) % count)
+        under_way = Table(texts, places, batch_of, random)
+        under_way.mend()
+        places, left = under_way.places, under_way.pool
+        count = -(-len(left) // size)
+    is_smaller = (places != NOTHING) & (batch_of >= full)
+    return places[: full * size].reshape(full, size), [gathered(places[is_smaller], batch_of[is_smaller] - full)]
+
+
+def _side_by_side(texts: Texts, rows: Rows, random: np.random.RandomState) -> Rows:
+    """Return rows in a random order, those that share a text side by side: of the column with the most frequent one."""
+    lines = texts.of(rows).lines
+    if not lines:
+        return random.permutation(rows)
+    return rows[max(lines, key=lambda line: int(line.lengths.max())).dealt(len(rows), random, 0)]

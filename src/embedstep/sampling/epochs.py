@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from embedstep.sampling import duplicates
 from embedstep.sampling import labels as by_label
 from embedstep.sampling import lengths as by_length
-from embedstep.sampling.batches import Batches, Rows, cut, even, joined, random_of
+from embedstep.sampling.batches import Batches, Rows, cut, even, joined, random_of, split
 from embedstep.sampling.labels import Labels
 from embedstep.sampling.texts import Texts
 
@@ -60,8 +60,9 @@ class Sampler:
     def batches(self, epoch: int) -> Batches:
         """Return the batches of one epoch.
 
-        With texts in several columns an arrangement may come out with fewer batches than the first one; then another
-        is tried, and at last the batches of the first epoch come again in another order.
+        With texts in several columns an arrangement may come out with another number of batches than the first one.
+        What is too many is left out with `drop_last`; what is too few is made up without it, by halving batches. Else
+        another arrangement is tried, and at last the batches of the first epoch come again in another order.
         """
         if epoch == 0:
             return self._first
@@ -69,6 +70,8 @@ class Sampler:
             found = self._arranged(epoch, attempt)
             if len(found) == self.count or (self.drop_last and len(found) > self.count):
                 return Batches(rows=found.rows[: found.starts[self.count]], starts=found.starts[: self.count + 1])
+            if self.texts is not None and not self.drop_last and len(found) < self.count:
+                return split(found, self.count)
         order = random_of(self.seed, epoch).permutation(self.count)
         return joined([_one(self._first[number]) for number in order])
 

@@ -13,6 +13,7 @@ _TRIES_OF_A_HOLE = 8
 _EXCHANGES = 40
 _IDLE_ROUNDS = 6
 _TRIES_OF_AN_EXCHANGE = 64
+_MOST_EXCHANGED = 4096
 _MOST_HOLES = 0.02
 """Share of places that exchanges are tried for; with more of them they take long and do not help."""
 _LOOKED_AT = 4
@@ -20,47 +21,58 @@ _TIDIED_AFTER = 8
 
 
 class Table:
-    """Batches under way: places with rows, and the text that each batch holds."""
+    """Batches under way: places with rows, and the text that each batch holds.
 
-    def __init__(self, texts: Texts, table: NDArray[np.int32], random: np.random.RandomState) -> None:
+    Attributes:
+        places: the row at each place, NOTHING for a hole, shape (places,).
+        pool: the rows that have no place.
+    """
+
+    def __init__(self, texts: Texts, places: Rows, batches: NDArray[np.int32], random: np.random.RandomState) -> None:
+        """Take out the rows that meet one before them.
+
+        Args:
+            texts: the texts.
+            places: the row at each place, NOTHING for a hole, shape (places,).
+            batches: the batch that each place belongs to, shape (places,).
+            random: source of what is tried.
+        """
         self._texts = texts
         self._random = random
-        self._size = table.shape[1]
-        self._places = table.reshape(-1).copy()
+        self._batches = batches
+        self.places = places.copy()
         self._taken = self._take_out_meetings()
-        self._pool = without(texts.rows, self._places[self._places != NOTHING])
+        self.pool = without(texts.rows, self.places[self.places != NOTHING])
 
-    def filled(self) -> NDArray[np.int32]:
-        """Return the batches, with NOTHING at each place for which no row was found that fits."""
-        return self._in_rounds(self._fill, _ROUNDS)
+    def mend(self) -> None:
+        """Put rows of the pool into holes where they fit, at last in exchange for others that fit there."""
+        self._in_rounds(self._fill, _ROUNDS)
+        if self._wanted() <= _MOST_HOLES * len(self.places):
+            self._in_rounds(self._exchange, _EXCHANGES)
 
-    def mended(self) -> NDArray[np.int32]:
-        """Return the batches as `filled` does, after exchanges that let more rows fit."""
-        table = self.filled()
-        if (table == NOTHING).mean() > _MOST_HOLES:
-            return table
-        return self._in_rounds(self._exchange, _EXCHANGES)
+    def _wanted(self) -> int:
+        """Return how many rows could find a place."""
+        return min(int((self.places == NOTHING).sum()), len(self.pool))
 
-    def _in_rounds(self, step: Callable[[NDArray[np.int64]], None], rounds: int) -> NDArray[np.int32]:
+    def _in_rounds(self, step: Callable[[NDArray[np.int64]], None], rounds: int) -> None:
         """Let `step` put rows into holes, until there is nothing to do or the last rounds have brought nothing."""
         idle, before = 0, -1
         for _ in range(rounds):
-            holes = np.flatnonzero(self._places == NOTHING)
+            holes = np.flatnonzero(self.places == NOTHING)
             idle = idle + 1 if len(holes) == before else 0
-            if not len(holes) or not len(self._pool) or idle == _IDLE_ROUNDS:
+            if not len(holes) or not len(self.pool) or idle == _IDLE_ROUNDS:
                 break
             before = len(holes)
             step(self._random.permutation(holes))
-        return self._places.reshape(-1, self._size)
 
     def _take_out_meetings(self) -> NDArray[np.int64]:
         """Take out the rows that meet one before them, and return the keys of the others, in order."""
-        filled = np.flatnonzero(self._places != NOTHING)
+        filled = np.flatnonzero(self.places != NOTHING)
         # By the row as well, so that of two rows that meet twice one stays.
-        keys, owners = _in_order(*self._texts.keys(self._places[filled], filled // self._size), len(filled))
+        keys, owners = _in_order(*self._texts.keys(self.places[filled], self._batches[filled]), len(filled))
         is_out = np.zeros(len(filled), bool)
         is_out[owners[1:][keys[1:] == keys[:-1]]] = True
-        self._places[filled[is_out]] = NOTHING
+        self.places[filled[is_out]] = NOTHING
         kept: NDArray[np.int64] = keys[~is_out[owners]]
         return kept
 
@@ -72,16 +84,16 @@ class Table:
         )
         return found
 
-    def _add(self, rows: Rows, batches: NDArray[np.int64]) -> None:
+    def _add(self, rows: Rows, batches: NDArray[np.int32]) -> None:
         keys = np.sort(self._texts.keys(rows, batches)[0])
         self._taken = np.insert(self._taken, np.searchsorted(self._taken, keys), keys)
 
     def _fill(self, holes: NDArray[np.int64]) -> None:
         """Put rows of the pool into holes where they meet none of their texts."""
-        tries = min(len(self._pool), _TRIES_OF_A_HOLE * len(holes))
-        candidates = (self._random.randint(len(self._pool)) + np.arange(tries)) % len(self._pool)
+        tries = min(len(self.pool), _TRIES_OF_A_HOLE * len(holes))
+        candidates = (self._random.randint(len(self.pool)) + np.arange(tries)) % len(self.pool)
         holes = holes[np.arange(tries) % len(holes)]
-        rows, batches = self._pool[candidates], holes // self._size
+        rows, batches = self.pool[candidates], self._batches[holes]
         keys, owners = self._texts.keys(rows, batches)
         fits = np.ones(tries, bool)
         fits[owners[self._is_taken(keys)]] = False
@@ -93,37 +105,37 @@ class Table:
         meets = np.ones(len(keys), bool)
         meets[first] = False
         chosen = np.delete(chosen, owners[meets])
-        self._places[holes[chosen]] = rows[chosen]
+        self.places[holes[chosen]] = rows[chosen]
         self._add(rows[chosen], batches[chosen])
-        self._pool = np.delete(self._pool, candidates[chosen])
+        self.pool = np.delete(self.pool, candidates[chosen])
 
     def _exchange(self, holes: NDArray[np.int64]) -> None:
         """Put a row of another batch into a hole, and a row of the pool into its place."""
-        tries = _TRIES_OF_AN_EXCHANGE * min(len(holes), 4096)
+        tries = _TRIES_OF_AN_EXCHANGE * min(self._wanted(), _MOST_EXCHANGED)
         holes = holes[np.arange(tries) % len(holes)]
-        candidates = self._random.randint(len(self._pool), size=tries)
-        places = self._random.randint(len(self._places), size=tries)
-        incoming, moving = self._pool[candidates], self._places[places]
-        fits = (moving != NOTHING) & (places // self._size != holes // self._size)
-        fits[self._owners_of_taken(moving, holes // self._size)] = False
-        keys, owners = self._texts.keys(incoming, places // self._size)
+        candidates = self._random.randint(len(self.pool), size=tries)
+        places = self._random.randint(len(self.places), size=tries)
+        incoming, moving = self.pool[candidates], self.places[places]
+        fits = (moving != NOTHING) & (self._batches[places] != self._batches[holes])
+        fits[self._owners_of_taken(moving, self._batches[holes])] = False
+        keys, owners = self._texts.keys(incoming, self._batches[places])
         # What only the row that moves away would meet is no obstacle.
         text = keys % self._texts.size
         leaves = (self._texts.ids[:, moving[owners]] == text).any(axis=0)
         fits[owners[self._is_taken(keys) & ~leaves]] = False
         chosen = np.flatnonzero(fits)
-        for field in (holes // self._size, places // self._size, candidates):
+        for field in (self._batches[holes], self._batches[places], candidates):
             chosen = chosen[np.unique(field[chosen], return_index=True)[1]]
-        chosen = chosen[~np.isin(places[chosen] // self._size, holes[chosen] // self._size)]
+        chosen = chosen[~np.isin(self._batches[places[chosen]], self._batches[holes[chosen]])]
         holes, places, candidates = holes[chosen], places[chosen], candidates[chosen]
-        gone = np.sort(self._texts.keys(moving[chosen], places // self._size)[0])
+        gone = np.sort(self._texts.keys(moving[chosen], self._batches[places])[0])
         self._taken = np.delete(self._taken, np.searchsorted(self._taken, gone))
-        self._places[holes], self._places[places] = moving[chosen], incoming[chosen]
-        self._add(moving[chosen], holes // self._size)
-        self._add(incoming[chosen], places // self._size)
-        self._pool = np.delete(self._pool, candidates)
+        self.places[holes], self.places[places] = moving[chosen], incoming[chosen]
+        self._add(moving[chosen], self._batches[holes])
+        self._add(incoming[chosen], self._batches[places])
+        self.pool = np.delete(self.pool, candidates)
 
-    def _owners_of_taken(self, rows: Rows, batches: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _owners_of_taken(self, rows: Rows, batches: NDArray[np.int32]) -> NDArray[np.int64]:
         keys, owners = self._texts.keys(rows, batches)
         return owners[self._is_taken(keys)]
 
