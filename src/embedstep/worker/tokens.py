@@ -141,5 +141,5 @@ def _is_equal(one: Any, other: Any) -> bool:
     if type(one) is not type(other):
         return False
     if isinstance(one, torch.Tensor):
-        return one.dtype == other.dtype and torch.equal(one, other)
-    return not one != other
+        return bool(one.dtype == other.dtype and torch.equal(one, other))
+    return bool(one == other)
