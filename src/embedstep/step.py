@@ -40,7 +40,7 @@ from embedstep.request.fingerprint import request_fingerprint
 from embedstep.request.rules import LAST_CHECKPOINT
 from embedstep.request.schema import TrainRequest
 from embedstep.result import Failure, StepResult, read_json, result_from_json, write_json
-from embedstep.tokenizing import TokenMaker, tokenizer_of
+from embedstep.tokenizing import TokenMaker, token_maker, tokenizer_of
 from embedstep.tracking.run import RunAddress, Status, end_run
 
 REQUEST_FORMAT = "embedstep.request/1"
@@ -175,9 +175,7 @@ def _planned(
 def _tokens(request: TrainRequest, fetched_model: str | None) -> TokenMaker | str:
     source = fetched_model or str(request.model.path or request.model.static)
     found = tokenizer_of(request.model, Path(source).expanduser())
-    if isinstance(found, str):
-        return found
-    return TokenMaker(found, request.arguments.prompts, by_dataset=len(request.data.train) > 1)
+    return found if isinstance(found, str) else token_maker(request, found.read)
 
 
 def _tokenize(plan: Plan, tokens: TokenMaker) -> None:

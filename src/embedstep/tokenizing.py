@@ -4,15 +4,15 @@ A run that sees its texts more than once tokenizes them once, before the trainin
 that it has loaded what the token ids depend on, and takes only ids that were kept for exactly that.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from embedstep.data.tokens import TokenIds, Tokenizing, keep_tokens
-from embedstep.request.schema import Model
+from embedstep.data.tokens import TokenIds, Tokenizing, keep_tokens, kept_tokens
+from embedstep.request.schema import Model, TrainRequest
 from embedstep.result import read_json
 
 Prompts = str | Mapping[str, Any] | None
@@ -140,22 +140,25 @@ def prompt_of(prompts: Prompts, dataset: str | None, column: str) -> str | None:
 
 @dataclass(frozen=True)
 class TokenMaker:
-    """Makes the token ids of prepared rows, and keeps them beside the rows.
+    """Makes the token ids of prepared rows, and finds those that are kept beside the rows.
 
     Attributes:
-        tokenizer: of the model.
+        read: returns how texts are tokenized, or None where that is more than a fast tokenizer; called at most once.
         prompts: argument `prompts`.
         by_dataset: whether prompts may go by dataset, because there are several to train on.
     """
 
-    tokenizer: TokenizerFile
+    read: Callable[[], Tokenizing | None]
     prompts: Prompts
     by_dataset: bool
 
     @cached_property
-    def tokenizing(self) -> Tokenizing:
-        """How texts are tokenized; the file is read when the first is."""
-        return self.tokenizer.read()
+    def _tokenizing(self) -> Tokenizing | None:
+        return self.read()
+
+    def prompt(self, dataset: str, column: str) -> str | None:
+        """Return what stands before the texts of a column."""
+        return prompt_of(self.prompts, dataset if self.by_dataset else None, column)
 
     def ids(self, dataset: str, path: Path, rows: str, column: str) -> TokenIds:
         """Return the token ids of a column, kept or made now.
@@ -169,5 +172,21 @@ class TokenMaker:
         Raises:
             CannotStartError: the disk takes nothing more.
         """
-        prompt = prompt_of(self.prompts, dataset if self.by_dataset else None, column)
-        return keep_tokens(path, column, self.tokenizing.key(rows, column, prompt), self.tokenizing, prompt)
+        how, prompt = self._tokenizing, self.prompt(dataset, column)
+        assert how is not None, "token ids are made where a tokenizer was found"
+        return keep_tokens(path, column, how.key(rows, column, prompt), how, prompt)
+
+    def kept(self, dataset: str, path: Path, rows: str, column: str) -> TokenIds | None:
+        """Return the token ids of a column that were kept for just this, or None; takes what `ids` takes."""
+        how = self._tokenizing
+        return None if how is None else kept_tokens(path, how.key(rows, column, self.prompt(dataset, column)))
+
+
+def token_maker(request: TrainRequest, read: Callable[[], Tokenizing | None]) -> TokenMaker:
+    """Return what makes and finds the token ids of a request, with its prompts.
+
+    Args:
+        request: the request.
+        read: returns how texts are tokenized, or None where that is more than a fast tokenizer.
+    """
+    return TokenMaker(read, request.arguments.prompts, by_dataset=len(request.data.train) > 1)

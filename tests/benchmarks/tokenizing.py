@@ -12,13 +12,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from datasets import Dataset
 from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 
+from embedstep.data.writing import arrow_file
 from embedstep.request.schema import Model
 from embedstep.tokenizing import TokenizerFile, TokenMaker, tokenizer_of
 from embedstep.worker.models import build_model
@@ -64,8 +64,9 @@ def _compared(
     with tempfile.TemporaryDirectory(prefix="embedstep-bench-") as folder:
         path = Path(folder) / "pairs.arrow"
         table = pq.read_table(material(rows == _FEW_ROWS).train, columns=list(COLUMNS)).slice(0, rows)
-        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
-            writer.write_table(table)
+        with arrow_file(path, table.schema) as write:
+            for batch in table.to_batches():
+                write(batch)
         tokenizer = tokenizer_of(model, Path(str(model.path or model.static)))
         assert isinstance(tokenizer, TokenizerFile), tokenizer
         making: list[float] = []
@@ -86,7 +87,7 @@ def _compared(
             for file in path.parent.glob("pairs.*.*"):
                 file.unlink()
             started = time.perf_counter()
-            maker = TokenMaker(tokenizer, None, by_dataset=False)
+            maker = TokenMaker(tokenizer.read, None, by_dataset=False)
             ids = {column: maker.ids("docs", path, "", column) for column in COLUMNS}
             making.append(time.perf_counter() - started)
             return making[-1] + trained("ours", build(StepTrainer, save_safetensors=True, tokens={"train": [ids]}))

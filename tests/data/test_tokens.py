@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,17 +10,9 @@ from tokenizers import Tokenizer
 
 from embedstep.data.tokens import Tokenizing, has_tokens, keep_tokens, kept_tokens
 from embedstep.errors import CannotStartError
+from tests.data.test_ids import written
 
 TEXTS = ["how to open a file", "a", "naïve café, 東京 and much more text than six tokens", "", "a"]
-
-
-def written(folder: Path, texts: list[str]) -> Path:
-    """Write rows with one column, as the reader leaves them."""
-    file = folder / "train-docs.arrow"
-    table = pa.table({"anchor": pa.array(texts, pa.string())})
-    with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table, max_chunksize=2)
-    return file
 
 
 def tokenizing(minilm: Path, **changes: Any) -> Tokenizing:
@@ -41,7 +32,7 @@ def test_token_ids_are_those_of_the_tokenizer(
 ) -> None:
     truncation = {"max_length": limit} if limit else None
     how = tokenizing(minilm, truncation=truncation, special_tokens=special_tokens)
-    found = keep_tokens(written(tmp_path, TEXTS), "anchor", "a key", how, prompt)
+    found = keep_tokens(written(tmp_path, {"anchor": TEXTS}), "anchor", "a key", how, prompt)
     alone = Tokenizer.from_str(how.tokenizer)
     if limit:
         alone.enable_truncation(limit)
@@ -51,14 +42,16 @@ def test_token_ids_are_those_of_the_tokenizer(
 
 
 def test_equal_texts_are_kept_once(tmp_path: Path, minilm: Path) -> None:
-    found = keep_tokens(written(tmp_path, ["a b", "c", "a b", "a b"]), "anchor", "a key", tokenizing(minilm), None)
+    found = keep_tokens(
+        written(tmp_path, {"anchor": ["a b", "c", "a b", "a b"]}), "anchor", "a key", tokenizing(minilm), None
+    )
     assert found.text_of.tolist() == [0, 1, 0, 0]
     assert found.lengths.tolist() == [4, 3, 4, 4]
     assert len(found.ids) == 7
 
 
 def test_what_is_kept_is_not_made_again(tmp_path: Path, minilm: Path) -> None:
-    file = written(tmp_path, TEXTS)
+    file = written(tmp_path, {"anchor": TEXTS})
     assert not has_tokens(file)
     assert kept_tokens(file, "a key") is None
     made = keep_tokens(file, "anchor", "a key", tokenizing(minilm), None)
@@ -69,13 +62,13 @@ def test_what_is_kept_is_not_made_again(tmp_path: Path, minilm: Path) -> None:
 
 def test_texts_without_a_token_are_kept(tmp_path: Path, minilm: Path) -> None:
     how = tokenizing(minilm, special_tokens=False)
-    found = keep_tokens(written(tmp_path, ["", ""]), "anchor", "a key", how, None)
+    found = keep_tokens(written(tmp_path, {"anchor": ["", ""]}), "anchor", "a key", how, None)
     assert found[1].tolist() == []
     assert found.lengths.tolist() == [0, 0]
 
 
 def test_a_full_disk_is_no_fault_of_the_request(tmp_path: Path, minilm: Path, limit_files: Any) -> None:
-    file = written(tmp_path, [f"text {number}" for number in range(3000)])
+    file = written(tmp_path, {"anchor": [f"text {number}" for number in range(3000)]})
     limit_files(4096)
     with pytest.raises(CannotStartError, match="the token ids of anchor cannot be kept in"):
         keep_tokens(file, "anchor", "a key", tokenizing(minilm), None)

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -139,8 +140,6 @@ def _files(path: Path, key: str) -> tuple[Path, Path, Path]:
 
 def _written(file: BinaryIO, texts: Any, tokenizing: Tokenizing, prompt: str | None) -> Iterator[int]:
     """Write the token ids of texts to a file and yield the number of tokens of each."""
-    from itertools import chain
-
     import numpy as np
     from tokenizers import Tokenizer
 

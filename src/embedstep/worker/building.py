@@ -1,6 +1,6 @@
 """Model, data, losses, batches and evaluators of a plan, put into the trainer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import datasets
@@ -15,11 +15,12 @@ from embedstep.plan import DatasetPlan, Plan
 from embedstep.planning import evaluates_loss, material_of_plan
 from embedstep.request.schema import Loss, TrainRequest
 from embedstep.sampling.epochs import Epochs
+from embedstep.tokenizing import token_maker
 from embedstep.worker.evaluators import build_evaluator
 from embedstep.worker.loading import Tokens
 from embedstep.worker.losses import build_loss
 from embedstep.worker.recording import Recorder
-from embedstep.worker.tokens import kept_for
+from embedstep.worker.tokens import kept_for, tokenizing_of
 from embedstep.worker.trainer import KeepsPosition, StepTrainer
 
 
@@ -45,7 +46,7 @@ def build_trainer(
         trainer = StepTrainer(
             save_safetensors=request.arguments.save_safetensors,
             epochs=_epochs(request, plan),
-            tokens=_tokens(request, plan, model),
+            tokens=_tokens(request, plan, model, {"train": train_sets, "eval": with_loss}),
             model=model,
             args=arguments,
             train_dataset=_only(train_sets) if is_single else datasets.DatasetDict(train_sets),
@@ -74,15 +75,16 @@ def _epochs(request: TrainRequest, plan: Plan) -> Callable[[int], Epochs] | None
     return epochs
 
 
-def _tokens(request: TrainRequest, plan: Plan, model: SentenceTransformer) -> dict[str, list[Tokens]]:
-    """Return the kept token ids of the datasets that the trainer is given, in their order."""
-    by_dataset = len(request.data.train) > 1
-    found: dict[str, list[Tokens]] = {"train": [], "eval": []}
-    for item in plan.datasets:
-        if item.split in found and (item.split == "train" or evaluates_loss(request, item.name)):
-            kept = kept_for(item, model, request.arguments.prompts, by_dataset=by_dataset)
-            found[item.split].append(kept)
-    return found
+def _tokens(
+    request: TrainRequest, plan: Plan, model: SentenceTransformer, sets: Mapping[str, Mapping[str, datasets.Dataset]]
+) -> dict[str, list[Tokens]]:
+    """Return the kept token ids of the datasets that the trainer is given, by split and in their order."""
+    tokens = token_maker(request, lambda: tokenizing_of(model))
+    items = {(item.split, item.name): item for item in plan.datasets}
+    return {
+        split: [kept_for(items[split, name], rows, model, tokens) for name, rows in named.items()]
+        for split, named in sets.items()
+    }
 
 
 def _loss_of(request: TrainRequest, name: str) -> Loss:

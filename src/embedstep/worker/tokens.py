@@ -13,9 +13,9 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding, Transformer
 from tokenizers import Tokenizer
 
-from embedstep.data.tokens import TokenIds, Tokenizing, has_tokens, kept_tokens
+from embedstep.data.tokens import TokenIds, Tokenizing, has_tokens
 from embedstep.plan import DatasetPlan
-from embedstep.tokenizing import Prompts, prompt_of, truncation_of
+from embedstep.tokenizing import TokenMaker, truncation_of
 
 _COMPARED_ROWS = 32
 _log = logging.getLogger(__name__)
@@ -106,29 +106,23 @@ def pads_as_the_model(model: SentenceTransformer, ids: TokenIds, texts: Sequence
     return list(found) == list(expected) and all(_is_equal(found[name], expected[name]) for name in expected)
 
 
-def kept_for(
-    item: DatasetPlan, model: SentenceTransformer, prompts: Prompts, *, by_dataset: bool
-) -> dict[str, TokenIds]:
+def kept_for(item: DatasetPlan, rows: Dataset, model: SentenceTransformer, tokens: TokenMaker) -> dict[str, TokenIds]:
     """Return the token ids that are kept for the columns of a dataset, where they are those of the loaded model.
 
     Args:
         item: the planned dataset.
+        rows: its rows.
         model: the loaded model.
-        prompts: argument `prompts`.
-        by_dataset: whether prompts may go by dataset, because there are several to train on.
+        tokens: finds what was kept for this model.
     """
     path = Path(str(item.path))
     if not has_tokens(path):
         return {}
-    first_rows = Dataset.from_file(str(path))[:_COMPARED_ROWS]
-    tokenizing = tokenizing_of(model)
-    found: dict[str, TokenIds] = {}
+    first_rows = rows[:_COMPARED_ROWS]
+    found = {}
     for column in item.inputs:
-        if tokenizing is None:
-            break
-        prompt = prompt_of(prompts, item.name if by_dataset else None, column)
-        ids = kept_tokens(path, tokenizing.key(item.fingerprint, column, prompt))
-        if ids is not None and pads_as_the_model(model, ids, first_rows[column], prompt):
+        ids = tokens.kept(item.name, path, item.fingerprint, column)
+        if ids is not None and pads_as_the_model(model, ids, first_rows[column], tokens.prompt(item.name, column)):
             found[column] = ids
     if len(found) < len(item.inputs):
         _log.warning(
