@@ -57,11 +57,21 @@ def dealt(rows: Rows, count: int) -> Batches:
 def gathered(rows: Rows, numbers: NDArray[np.integer]) -> Batches:
     """Return the batches of rows for each of which the number of its batch is given, the larger ones first."""
     sizes = np.bincount(numbers)
-    order = np.argsort(-sizes, kind="stable")
-    rank = np.empty_like(order)
+    return in_order(rows, numbers, np.argsort(-sizes, kind="stable")[: np.count_nonzero(sizes)])
+
+
+def in_order(rows: Rows, numbers: NDArray[np.integer], order: NDArray[np.int64]) -> Batches:
+    """Return the batches of rows for each of which the number of its batch is given.
+
+    Args:
+        rows: row numbers, shape (rows,).
+        numbers: number of each row's batch, shape (rows,).
+        order: the numbers of all batches that have rows, in the order of the batches.
+    """
+    sizes = np.bincount(numbers)
+    rank = np.zeros(len(sizes), np.int64)
     rank[order] = np.arange(len(order))
-    kept = sizes[order][sizes[order] > 0]
-    return Batches(rows=rows[np.argsort(rank[numbers], kind="stable")], starts=_ends(kept))
+    return Batches(rows=rows[np.argsort(rank[numbers], kind="stable")], starts=_ends(sizes[order]))
 
 
 def split(batches: Batches, count: int) -> Batches:

@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from embedstep.sampling.batches import Batches, Rows
+from embedstep.sampling.batches import Batches, Rows, in_order
 
 SMALLEST_SIZE = 4
 WINDOW = 50
@@ -136,7 +136,7 @@ def arrange(
     if lengths is not None:
         pairs = _by_length(pairs, lengths[rows[first[pairs]]], size // 2 * WINDOW)
     pairs = _with_two_labels(pairs, label, slots, blocks > 0, random)
-    return _joined(rows, first, pairs, random.permutation(np.flatnonzero(is_three)), slots, blocks, batches, random)
+    return _joined(rows, first, pairs, random.permutation(np.flatnonzero(is_three)), slots, batches, random)
 
 
 def _by_label(
@@ -217,7 +217,6 @@ def _joined(
     pairs: NDArray[np.int64],
     threes: NDArray[np.int64],
     slots: NDArray[np.int64],
-    blocks: NDArray[np.int64],
     full: int,
     random: np.random.RandomState,
 ) -> Batches:
@@ -228,10 +227,4 @@ def _joined(
     of_threes = np.arange(len(threes)) // 2 % full
     owner = np.concatenate([batch, batch, of_threes, of_threes, of_threes])
     order = np.append(random.permutation(full), np.arange(full, len(slots)))
-    rank = np.empty(len(order), np.int64)
-    rank[order] = np.arange(len(order))
-    sizes = (2 * slots + 6 * blocks)[order]
-    return Batches(
-        rows=rows[places[np.argsort(rank[owner], kind="stable")]],
-        starts=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
-    )
+    return in_order(rows[places], owner, order)
