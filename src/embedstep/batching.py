@@ -7,6 +7,7 @@ node.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,13 +95,14 @@ def _kept(path: Path, name: str, make: Any) -> Any:
     return np.load(file, mmap_mode="r")
 
 
-def epochs_of(arguments: Arguments, materials: Sequence[Material], world_size: int) -> "Epochs":
-    """Return what each rank trains on.
+def epochs_of(arguments: Arguments, materials: Sequence[Material], world_size: int, size: int) -> "Epochs":
+    """Return what each rank takes in each step.
 
     Args:
         arguments: the arguments in force.
-        materials: of each train dataset, in their order.
+        materials: of each train dataset in their order, or of one that is evaluated.
         world_size: ranks.
+        size: rows of a rank in a step.
     """
     from embedstep.sampling.epochs import Epochs, Sampler
 
@@ -108,7 +110,7 @@ def epochs_of(arguments: Arguments, materials: Sequence[Material], world_size: i
     samplers = tuple(
         Sampler(
             rows=material.rows,
-            size=arguments.per_device_train_batch_size * (1 if material.labels else world_size),
+            size=size * (1 if material.labels else world_size),
             drop_last=arguments.dataloader_drop_last,
             seed=seed + number,
             texts=material.texts,
@@ -151,7 +153,14 @@ def largest_size(material: Material, world_size: int) -> int:
 
 
 def notes_of(name: str, material: Material, epochs: "Epochs", number: int) -> Iterator[str]:
-    """Yield what the batches of a dataset leave out and why, a sentence each."""
+    """Yield what the batches of a dataset leave out and why, a sentence each.
+
+    Args:
+        name: of the train dataset.
+        material: what its batches are formed by.
+        epochs: the batches.
+        number: number of the dataset in them.
+    """
     import numpy as np
 
     sampler = epochs.samplers[number]
@@ -234,16 +243,12 @@ def previewed(
         world_size: ranks.
         steps: how many steps.
     """
-    import numpy as np
-
-    epochs = epochs_of(arguments, materials, world_size)
-    offsets = np.cumsum([0, *(material.rows for material in materials)])
-    shares = [epochs.share(0, rank) for rank in range(world_size)]
+    epochs = epochs_of(arguments, materials, world_size, arguments.per_device_train_batch_size)
     found = []
-    for step, number in enumerate(epochs.datasets(0)[:steps].tolist()):
-        material = materials[number]
-        ranks = [rows_at(material.path, (next(share) - offsets[number]).tolist()) for share in shares]
-        found.append({"step": step + 1, "dataset": names[number], "ranks": ranks})
+    for number, step in enumerate(islice(epochs.walk(0), steps)):
+        path = materials[step.dataset].path
+        ranks = [rows_at(path, (step.share(rank) - step.offset).tolist()) for rank in range(world_size)]
+        found.append({"step": number + 1, "dataset": names[step.dataset], "ranks": ranks})
     return tuple(found)
 
 

@@ -104,7 +104,7 @@ def build_plan(
 def _dataset_plan(request: TrainRequest, arguments: Arguments, facts: DatasetFacts, processes: int) -> DatasetPlan:
     loss = request.loss_of(facts.name) if facts.split == "train" or facts.name in request.data.train else None
     train = facts.split == "train"
-    batch = arguments.per_device_train_batch_size if train else arguments.per_device_eval_batch_size
+    batch = batch_size_of(arguments, facts.split)
     batches = count_batches(facts.rows, batch, drop_last=arguments.dataloader_drop_last) if loss else None
     rows_of_a_process = batch * batches_of_a_step(arguments, processes) // processes
     seen = facts.rows if batches is None else min(facts.rows, batches * batch)
@@ -131,23 +131,45 @@ def _with_formed_batches(
     arguments: Arguments, datasets: Sequence[DatasetPlan], processes: int, tokens: TokenMaker | str
 ) -> tuple[list[DatasetPlan], list[str]]:
     """Count the batches that are formed here, exactly, and tell what they leave out."""
-    train = [item for item in datasets if item.split == "train"]
-    materials = [material_of_plan(arguments, item, tokens) for item in train]
-    epochs = epochs_of(arguments, materials, processes)
-    counted: dict[str, DatasetPlan] = {}
+    formed = formed_datasets(arguments, datasets)
+    train = [item for item in formed if item.split == "train"]
+    counted: dict[tuple[str, str], DatasetPlan] = {}
     notes: list[str] = []
     if arguments.train_sampling_strategy == "group_by_length" and isinstance(tokens, str):
         notes.append(f"lengths are counted in characters: {tokens}")
-    for number, (item, material) in enumerate(zip(train, materials, strict=True)):
-        batches, seen = epochs.steps_of[number] * processes, rows_of_an_epoch(epochs, number)
-        counted[item.name] = replace(
-            item,
-            batches=batches,
-            rows_unseen=item.rows - seen,
-            largest_batch=_largest_batch(material, epochs, number, processes),
-        )
-        notes += notes_of(item.name, material, epochs, number)
-    return [counted[item.name] if item.split == "train" else item for item in datasets], notes
+    # The train datasets are mixed; each of the others is evaluated by itself.
+    for together in [train, *([item] for item in formed if item.split != "train")]:
+        materials = [material_of_plan(arguments, item, tokens) for item in together]
+        epochs = epochs_of(arguments, materials, processes, batch_size_of(arguments, together[0].split))
+        for number, (item, material) in enumerate(zip(together, materials, strict=True)):
+            counted[item.split, item.name] = replace(
+                item,
+                batches=epochs.steps_of[number] * processes,
+                rows_unseen=item.rows - rows_of_an_epoch(epochs, number),
+                largest_batch=_largest_batch(material, epochs, number, processes),
+            )
+            if item.split == "train":
+                notes += notes_of(item.name, material, epochs, number)
+            elif left := item.rows - rows_of_an_epoch(epochs, number):
+                rows = f"{left:,} of {item.rows:,} rows go into no batch of {arguments.batch_sampler}"
+                notes.append(f"data.{item.split}.{item.name}: {rows} and are not evaluated")
+    return [counted.get((item.split, item.name), item) for item in datasets], notes
+
+
+def formed_datasets(arguments: Arguments, datasets: Sequence[DatasetPlan]) -> list[DatasetPlan]:
+    """Return the datasets whose batches are formed by embedstep, and not by sentence-transformers.
+
+    A strategy is for the training; what `batch_sampler` promises, evaluations have too.
+    """
+    if not forms_batches(arguments):
+        return []
+    is_evaluated_so = arguments.batch_sampler != "batch_sampler"
+    return [item for item in datasets if item.split == "train" or (item.loss is not None and is_evaluated_so)]
+
+
+def batch_size_of(arguments: Arguments, split: str) -> int:
+    """Return the rows of a process in one step."""
+    return arguments.per_device_train_batch_size if split == "train" else arguments.per_device_eval_batch_size
 
 
 def _largest_batch(material: Material, epochs: "Epochs", number: int, processes: int) -> int | None:
@@ -168,6 +190,8 @@ def with_preview(request: TrainRequest, plan: Plan, steps: int) -> Plan:
 
 def material_of_plan(arguments: Arguments, item: DatasetPlan, tokens: TokenMaker | str = NOT_HERE) -> Material:
     """Return what the batches of a planned dataset are formed by."""
+    if item.split != "train":
+        arguments = arguments.model_copy(update={"train_sampling_strategy": "random"})
     path = Path(str(item.path))
     count = None if isinstance(tokens, str) else lambda: sum(ids.lengths for ids in token_ids_of(item, tokens))
     return material_of(arguments, item.rows, item.inputs, path, count)

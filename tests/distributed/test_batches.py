@@ -31,7 +31,7 @@ def epochs_planned(output: Path) -> Epochs:
     request = TrainRequest.model_validate(json.loads((output / "request.json").read_text())["request"])
     arguments = in_force(request.arguments, plan.ledger)
     materials = [material_of_plan(arguments, item) for item in plan.datasets if item.split == "train"]
-    return epochs_of(arguments, materials, plan.world_size)
+    return epochs_of(arguments, materials, plan.world_size, arguments.per_device_train_batch_size)
 
 
 @pytest.fixture

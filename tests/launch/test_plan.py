@@ -37,7 +37,19 @@ def test_what_other_launchers_left_is_cleaned_away() -> None:
         "SLURM_PROCID": "1", "ACCELERATE_MIXED_PRECISION": "fp16", "FSDP_VERSION": "2", "HF_TOKEN": "x",
     }  # fmt: skip
     plan = plan_launch(("w",), report_to="out", processes=1, devices=CPU, python="python", environ=environ)
-    assert set(plan.env) == {"PATH", "HF_TOKEN", "OMP_NUM_THREADS", "TOKENIZERS_PARALLELISM", "TQDM_DISABLE"}
+    ours = {"OMP_NUM_THREADS", "TOKENIZERS_PARALLELISM", "TQDM_DISABLE", "MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_"}
+    assert set(plan.env) == {"PATH", "HF_TOKEN"} | ours
+
+
+@pytest.mark.parametrize(
+    ("gpus", "environ", "value"), [(0, {}, "0"), (0, {"MALLOC_MMAP_MAX_": "9"}, "9"), (1, {}, None)]
+)
+def test_memory_that_was_freed_is_kept_where_there_is_no_gpu(
+    gpus: int, environ: dict[str, str], value: str | None
+) -> None:
+    devices = Devices(gpus=gpus, cores=2)
+    plan = plan_launch(("w",), report_to="out", processes=1, devices=devices, python="python", environ=environ)
+    assert plan.env.get("MALLOC_MMAP_MAX_") == value
 
 
 @pytest.mark.parametrize(

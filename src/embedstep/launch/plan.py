@@ -90,7 +90,8 @@ def plan_launch(
         worker: module and arguments of the worker, what follows `-m`.
         report_to: output folder, where the codes and signals of failed ranks are written.
         processes: workers to start.
-        devices: for the share of cores that each worker gets (OMP_NUM_THREADS), unless the caller set one.
+        devices: for the share of cores that each worker gets (OMP_NUM_THREADS), and whether the C library keeps the
+            memory that was freed (MALLOC_MMAP_MAX_, MALLOC_TRIM_THRESHOLD_), unless the caller set them.
         python: the interpreter.
         environ: the environment to inherit, less what other launchers left in it.
     """
@@ -100,6 +101,11 @@ def plan_launch(
     env.setdefault("TOKENIZERS_PARALLELISM", "true")
     # The libraries' own bars (model card, loading) would break through the one that shows the training.
     env.setdefault("TQDM_DISABLE", "1")
+    if not devices.gpus:
+        # glibc gives blocks of some size back to the kernel when they are freed, and gradients come again in every
+        # step: without this half of the time of a static embedding goes into pages that are handed out and zeroed.
+        env.setdefault("MALLOC_MMAP_MAX_", "0")
+        env.setdefault("MALLOC_TRIM_THRESHOLD_", "-1")
     torchrun = ("--standalone", f"--nproc-per-node={processes}", "-m", *worker)
     if 0 < processes < devices.gpus:
         # One process that sees several GPUs would split each batch over them and be slower than on one.

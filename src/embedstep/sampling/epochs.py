@@ -103,6 +103,30 @@ def _one(rows: Rows) -> Batches:
     return Batches(rows=rows, starts=np.array([0, len(rows)]))
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """What all ranks train on in one step.
+
+    Attributes:
+        dataset: number of the dataset.
+        offset: rows of the datasets before it.
+        batches: one that the ranks share, or one of each rank.
+        world_size: ranks.
+    """
+
+    dataset: int
+    offset: int
+    batches: tuple[Rows, ...]
+    world_size: int
+
+    def share(self, rank: int) -> Rows:
+        """Return the rows of one rank, numbered behind those of the datasets before."""
+        if len(self.batches) > 1:
+            return self.batches[rank] + self.offset
+        share = len(self.batches[0]) // self.world_size
+        return self.batches[0][rank * share : (rank + 1) * share] + self.offset
+
+
 @dataclass(frozen=True, kw_only=True)
 class Epochs:
     """What each rank trains on.
@@ -149,20 +173,20 @@ class Epochs:
             rank: rank, from 0.
             start: step to begin with; what comes is what would have come after the steps before it.
         """
+        return (step.share(rank) for step in self.walk(epoch, start))
+
+    def walk(self, epoch: int, start: int = 0) -> Iterator["Step"]:
+        """Yield the steps of an epoch, from step `start`."""
         found = [sampler.batches(epoch) for sampler in self.samplers]
         offsets = np.cumsum([0, *(sampler.rows for sampler in self.samplers)])
         order = self.datasets(epoch)
         done = np.bincount(order[:start], minlength=len(found))
         for dataset in order[start:].tolist():
-            yield self._of_rank(found[dataset], self.samplers[dataset], int(done[dataset]), rank) + offsets[dataset]
+            taken = self.batches_of_a_step(self.samplers[dataset])
+            first = int(done[dataset]) * taken
+            batches = tuple(found[dataset][number] for number in range(first, first + taken))
+            yield Step(dataset=dataset, offset=int(offsets[dataset]), batches=batches, world_size=self.world_size)
             done[dataset] += 1
-
-    def _of_rank(self, batches: Batches, sampler: Sampler, step: int, rank: int) -> Rows:
-        if self.batches_of_a_step(sampler) > 1:
-            return batches[step * self.world_size + rank]
-        batch = batches[step]
-        share = len(batch) // self.world_size
-        return batch[rank * share : (rank + 1) * share]
 
     def batches_of_a_step(self, sampler: Sampler) -> int:
         """With labels each rank has a batch of its own; else one batch is shared out."""

@@ -1,6 +1,6 @@
 """Model, data, losses, batches and evaluators of a plan, put into the trainer."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import datasets
@@ -9,10 +9,10 @@ from sentence_transformers.base.evaluation import BaseEvaluator, SequentialEvalu
 from transformers import PrinterCallback
 
 from embedstep.arguments.ledger import in_force
-from embedstep.batching import epochs_of, forms_batches
+from embedstep.batching import epochs_of
 from embedstep.errors import Problem, RefusedError
 from embedstep.plan import DatasetPlan, Plan
-from embedstep.planning import evaluates_loss, material_of_plan
+from embedstep.planning import evaluates_loss, formed_datasets, material_of_plan
 from embedstep.request.schema import Loss, TrainRequest
 from embedstep.sampling.epochs import Epochs
 from embedstep.tokenizing import token_maker
@@ -46,7 +46,7 @@ def build_trainer(
         trainer = StepTrainer(
             save_safetensors=request.arguments.save_safetensors,
             epochs=_epochs(request, plan),
-            tokens=_tokens(request, plan, model, {"train": train_sets, "eval": with_loss}),
+            tokens=_tokens(request, plan, model),
             model=model,
             args=arguments,
             train_dataset=_only(train_sets) if is_single else datasets.DatasetDict(train_sets),
@@ -61,30 +61,25 @@ def build_trainer(
     return trainer
 
 
-def _epochs(request: TrainRequest, plan: Plan) -> Callable[[int], Epochs] | None:
-    """Return how batches of a given size are formed, or None where that is left to sentence-transformers."""
+def _epochs(request: TrainRequest, plan: Plan) -> Callable[[Sequence[str], int], Epochs | None]:
+    """Return how batches of given files and a given size are formed; None where sentence-transformers does that."""
     arguments = in_force(request.arguments, plan.ledger)
-    if not forms_batches(arguments):
-        return None
-    materials = [material_of_plan(arguments, item) for item in plan.datasets if item.split == "train"]
+    materials = {
+        str(item.path): material_of_plan(arguments, item) for item in formed_datasets(arguments, plan.datasets)
+    }
 
-    def epochs(size: int) -> Epochs:
-        sized = arguments.model_copy(update={"per_device_train_batch_size": size})
-        return epochs_of(sized, materials, plan.world_size)
+    def epochs(files: Sequence[str], size: int) -> Epochs | None:
+        if not materials.keys() >= set(files):
+            return None
+        return epochs_of(arguments, [materials[file] for file in files], plan.world_size, size)
 
     return epochs
 
 
-def _tokens(
-    request: TrainRequest, plan: Plan, model: SentenceTransformer, sets: Mapping[str, Mapping[str, datasets.Dataset]]
-) -> dict[str, list[Tokens]]:
-    """Return the kept token ids of the datasets that the trainer is given, by split and in their order."""
+def _tokens(request: TrainRequest, plan: Plan, model: SentenceTransformer) -> dict[str, Tokens]:
+    """Return the kept token ids of the datasets that the trainer reads, by their files."""
     tokens = token_maker(request, lambda: tokenizing_of(model))
-    items = {(item.split, item.name): item for item in plan.datasets}
-    return {
-        split: [kept_for(items[split, name], rows, model, tokens) for name, rows in named.items()]
-        for split, named in sets.items()
-    }
+    return {str(item.path): kept_for(item, rows_of(item), model, tokens) for item in plan.datasets if item.loss}
 
 
 def _loss_of(request: TrainRequest, name: str) -> Loss:

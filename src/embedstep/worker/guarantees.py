@@ -4,32 +4,35 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from datasets import Dataset
+
 from embedstep.errors import TrainingFailedError
 
 _SHOWN = 60
 
 
-def require_guarantee(sampler: str, rows: Sequence[int], features: Sequence[Mapping[str, Any]]) -> None:
-    """Check one batch of one rank.
+def require_guarantee(sampler: str, rows: Sequence[int], dataset: Dataset) -> None:
+    """Read the rows of a batch and check what they were put together for.
 
     Args:
         sampler: value of `batch_sampler`.
-        rows: numbers of the rows.
-        features: the rows, by column.
+        rows: numbers of the rows: of all ranks for no_duplicates, of one for group_by_label.
+        dataset: what they are the rows of.
 
     Raises:
         TrainingFailedError: a text stands in two rows, or a label is alone; the batch is told.
     """
     if sampler.startswith("no_duplicates"):
-        _require_distinct(rows, features)
+        _require_distinct(rows, dataset[rows])
     if sampler == "group_by_label":
-        _require_partners(rows, features)
+        _require_partners(rows, dataset[rows]["label"])
 
 
-def _require_distinct(rows: Sequence[int], features: Sequence[Mapping[str, Any]]) -> None:
+def _require_distinct(rows: Sequence[int], columns: Mapping[str, Sequence[Any]]) -> None:
     first: dict[str, int] = {}
-    for row, feature in zip(rows, features, strict=True):
-        for text in _texts(feature):
+    cells = [cells for name, cells in columns.items() if name != "label"]
+    for row, *of_row in zip(rows, *cells, strict=True):
+        for text in _texts(of_row):
             if (other := first.setdefault(text, row)) != row:
                 raise TrainingFailedError(
                     f"a batch of no_duplicates holds a text in two rows, {other} and {row}: {text[:_SHOWN]!r}; "
@@ -37,8 +40,8 @@ def _require_distinct(rows: Sequence[int], features: Sequence[Mapping[str, Any]]
                 )
 
 
-def _require_partners(rows: Sequence[int], features: Sequence[Mapping[str, Any]]) -> None:
-    counts = Counter(feature["label"] for feature in features)
+def _require_partners(rows: Sequence[int], labels: Sequence[Any]) -> None:
+    counts = Counter(labels)
     if len(counts) < 2 or min(counts.values()) < 2:
         told = ", ".join(f"{label} {count}" for label, count in sorted(counts.items()))
         raise TrainingFailedError(
@@ -47,8 +50,7 @@ def _require_partners(rows: Sequence[int], features: Sequence[Mapping[str, Any]]
         )
 
 
-def _texts(feature: Mapping[str, Any]) -> set[str]:
+def _texts(cells: Sequence[Any]) -> set[str]:
     """The texts of a row; one that stands in two of its own columns is one."""
-    cells = [cell for name, cell in feature.items() if name not in ("label", "dataset_name")]
     lists = [cell if isinstance(cell, list) else [cell] for cell in cells]
     return {text for texts in lists for text in texts if isinstance(text, str)}

@@ -2,7 +2,7 @@
 
 import os
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -15,6 +15,8 @@ from embedstep.worker.guarantees import require_guarantee
 
 Tokens = Mapping[str, TokenIds]
 """Token ids of the columns of one dataset."""
+_CHECKED_STEPS = 2
+"""Steps of each epoch whose batches are read in whole to see that they are what they were formed to be."""
 
 
 def tokenize_alone(number: int) -> None:
@@ -27,12 +29,27 @@ def parts_of(rows: Dataset | DatasetDict) -> list[Dataset]:
     return list(rows.values()) if isinstance(rows, DatasetDict) else [rows]
 
 
+def file_of(rows: Dataset) -> str:
+    """Return the Arrow file of prepared rows, which tells a dataset from the others."""
+    return str(rows.cache_files[0]["filename"])
+
+
 class RankBatches:
     """The row numbers of each step of one rank, as a loader draws them."""
 
-    def __init__(self, epochs: Epochs, rank: int) -> None:
+    def __init__(self, epochs: Epochs, rank: int, parts: Sequence[Dataset], sampler: str) -> None:
+        """Take what the ranks train on.
+
+        Args:
+            epochs: the batches.
+            rank: this rank.
+            parts: the datasets, in the order of their batches.
+            sampler: value of `batch_sampler`.
+        """
         self._epochs = epochs
         self._rank = rank
+        self._parts = parts
+        self._sampler = sampler
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -43,41 +60,48 @@ class RankBatches:
         return self._epochs.steps
 
     def __iter__(self) -> Iterator[list[int]]:
-        for rows in self._epochs.share(self._epoch, self._rank):
-            yield rows.tolist()
+        """Yield the rows of this rank.
+
+        Raises:
+            TrainingFailedError: one of the first batches is not what it was formed to be.
+        """
+        for number, step in enumerate(self._epochs.walk(self._epoch)):
+            if number < _CHECKED_STEPS:
+                batch = step.batches[self._rank if len(step.batches) > 1 else 0]
+                require_guarantee(self._sampler, batch.tolist(), self._parts[step.dataset])
+            yield step.share(self._rank).tolist()
 
 
 class ByDataset(torch.utils.data.Dataset[Any]):  # type: ignore[misc]
     """Datasets one behind the other; the rows of a batch are all of one of them, and read at once."""
 
-    def __init__(self, rows: Dataset | DatasetDict, tokens: Sequence[Tokens], sampler: str) -> None:
+    def __init__(self, parts: Sequence[Dataset], tokens: Sequence[Tokens]) -> None:
         """Take the rows.
 
         Args:
-            rows: the datasets.
-            tokens: kept token ids of each dataset.
-            sampler: value of `batch_sampler`.
+            parts: the datasets.
+            tokens: kept token ids of each dataset; their texts are not read.
         """
-        self._sampler = sampler
+        self._columns = [part.column_names for part in parts]
         self._tokens = tokens
-        self._parts = parts_of(rows)
-        self._ends = list(accumulate(len(part) for part in self._parts))
+        self._read = [_without(part, kept) for part, kept in zip(parts, tokens, strict=True)]
+        self._lengths = [len(part) for part in parts]
+        self._ends = list(accumulate(self._lengths))
 
     def __len__(self) -> int:
         return self._ends[-1]
 
     def __getitems__(self, rows: list[int]) -> list[dict[str, Any]]:
-        """Return the rows of a batch, which is what it was formed to be.
-
-        Raises:
-            TrainingFailedError: it is not.
-        """
+        """Return the rows of a batch, their columns in the order of the dataset."""
         number = bisect_right(self._ends, rows[0])
-        start = self._ends[number] - len(self._parts[number])
+        start = self._ends[number] - self._lengths[number]
         places = [row - start for row in rows]
-        found: list[dict[str, Any]] = self._parts[number].__getitems__(places)
-        require_guarantee(self._sampler, rows, found)
-        for column, ids in self._tokens[number].items():
-            for row, place in zip(found, places, strict=True):
-                row[column] = ids[place]
-        return found
+        read = self._read[number]
+        tokens = {name: [ids[place] for place in places] for name, ids in self._tokens[number].items()}
+        cells = dict.fromkeys(self._columns[number]) | (read[places] if read.column_names else {}) | tokens
+        return [dict(zip(cells, row, strict=True)) for row in zip(*cells.values(), strict=True)]
+
+
+def _without(part: Dataset, columns: Iterable[str]) -> Dataset:
+    """Return a dataset that does not read some columns; one that the trainer gave a transform reads what that asks."""
+    return part if part.format["type"] == "custom" else part.remove_columns(list(columns))

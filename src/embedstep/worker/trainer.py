@@ -16,7 +16,7 @@ from transformers import TrainerCallback
 from embedstep.errors import Problem, RefusedError
 from embedstep.position import write_position
 from embedstep.sampling.epochs import Epochs
-from embedstep.worker.loading import ByDataset, RankBatches, Tokens, parts_of, tokenize_alone
+from embedstep.worker.loading import ByDataset, RankBatches, Tokens, file_of, parts_of, tokenize_alone
 from embedstep.worker.safetensors import rewrite_as_bin
 from embedstep.worker.tokens import Padding
 
@@ -35,16 +35,17 @@ class StepTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
         self,
         *,
         save_safetensors: bool,
-        epochs: Callable[[int], Epochs] | None = None,
-        tokens: Mapping[str, Sequence[Tokens]] | None = None,
+        epochs: Callable[[Sequence[str], int], Epochs | None] = lambda files, size: None,
+        tokens: Mapping[str, Tokens] | None = None,
         **options: Any,
     ) -> None:
         """Build the library's trainer.
 
         Args:
             save_safetensors: write safetensors, and not torch's own files.
-            epochs: from the batch size of a rank to what the ranks train on, where batches are formed by embedstep.
-            tokens: of `train` and `eval`, the kept token ids of each dataset.
+            epochs: from files of prepared rows and the batch size of a rank to what the ranks take in each step, or
+                None where the library forms the batches.
+            tokens: the kept token ids of the datasets, by their files.
             options: of the library's trainer.
         """
         self._save_safetensors = save_safetensors
@@ -53,22 +54,6 @@ class StepTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
         super().__init__(**options)
         self.data_collator.preprocess_fn = Padding(self.model)
         self.add_callback(DueSteps())
-
-    def get_train_dataloader(self) -> DataLoader[Any]:
-        """Return the loader of this rank; what is already its own share is not shared out once more."""
-        if self._epochs is None:
-            return super().get_train_dataloader()
-        arguments = self.args
-        epochs = self._epochs(self._train_batch_size)
-        self._train_dataloader = prepare_data_loader(
-            self._loader(self.train_dataset, RankBatches(epochs, arguments.process_index)),
-            device=self.accelerator.device,
-            num_processes=1,
-            process_index=0,
-            put_on_device=self.accelerator.device_placement,
-            non_blocking=self.accelerator.non_blocking,
-        )
-        return self._train_dataloader
 
     @property
     def batch_size_found(self) -> int:
@@ -90,9 +75,28 @@ class StepTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
         """Build with the batch size that `auto_find_batch_size` is trying, and with the settings of the workers."""
         self._is_for_training = dataset_kind == "train"
         size = self._train_batch_size if self._is_for_training else batch_size
-        return self._loader(dataset, super()._build_dataloader(dataset, size, dataset_kind).batch_sampler)
+        parts = parts_of(dataset)
+        epochs = self._epochs([file_of(part) for part in parts], size)
+        if epochs is None:
+            return self._loader(parts, super()._build_dataloader(dataset, size, dataset_kind).batch_sampler)
+        sampler = self.args.batch_sampler.value
+        return self._prepared(self._loader(parts, RankBatches(epochs, self.args.process_index, parts, sampler)))
 
-    def _loader(self, rows: Any, batches: Any) -> DataLoader[Any]:
+    def _prepared(self, loader: DataLoader[Any]) -> DataLoader[Any]:
+        """Return a loader that puts batches on the device; what is a rank's own share is not shared out once more."""
+        found = prepare_data_loader(
+            loader,
+            device=self.accelerator.device,
+            num_processes=1,
+            process_index=0,
+            put_on_device=self.accelerator.device_placement,
+            non_blocking=self.accelerator.non_blocking,
+        )
+        # By this mark the accelerator, which is given every loader, leaves one as it is.
+        found._is_accelerate_prepared = True
+        return found
+
+    def _loader(self, parts: Sequence[Dataset], batches: Any) -> DataLoader[Any]:
         """Return a loader over the given batches of rows, with token ids where they are kept."""
         arguments = self.args
         workers = {}
@@ -103,7 +107,7 @@ class StepTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
                 "worker_init_fn": tokenize_alone,
             }
         return DataLoader(
-            ByDataset(rows, [self._tokens_of(part) for part in parts_of(rows)], arguments.batch_sampler.value),
+            ByDataset(parts, [self._tokens.get(file_of(part), {}) for part in parts]),
             batch_sampler=batches,
             collate_fn=self.data_collator,
             num_workers=arguments.dataloader_num_workers,
@@ -112,14 +116,6 @@ class StepTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
             prefetch_factor=arguments.dataloader_prefetch_factor,
             **workers,
         )
-
-    def _tokens_of(self, part: Dataset) -> Tokens:
-        """Return the kept token ids of a dataset that the trainer was given; a test dataset has none."""
-        for split, rows in (("train", self.train_dataset), ("eval", self.eval_dataset)):
-            for known, tokens in zip(parts_of(rows), self._tokens.get(split, ()), strict=False):
-                if known is part:
-                    return tokens
-        return {}
 
     def get_batch_sampler(
         self, dataset: Dataset, batch_size: int, drop_last: bool, **options: Any
