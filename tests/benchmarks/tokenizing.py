@@ -1,37 +1,52 @@
 """Training from token ids that are kept, beside sentence-transformers' own trainer, which tokenizes in each epoch.
 
-Both sides train the same model on the same pairs with the same arguments in this process. Ours begins with making the
-token ids; what both do alike before (reading the pairs, loading the model) and after (saving) is left out.
+Both sides train the same model on the same pairs with the same arguments, each in a process of its own: ours with the
+variables that the launcher gives to a worker, the other with those of a script. Ours begins with making the token ids;
+what both do alike before (reading the pairs, loading the model) and after (saving) is left out.
 """
 
+import hashlib
+import json
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import pyarrow.parquet as pq
-import torch
-from datasets import Dataset
-from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
-from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+import yaml
 
-from embedstep.data.writing import arrow_file
+from embedstep.launch.plan import plan_launch
 from embedstep.request.schema import Model
-from embedstep.tokenizing import TokenizerFile, TokenMaker, tokenizer_of
-from embedstep.worker.models import build_model
-from embedstep.worker.trainer import StepTrainer
-from tests.benchmarks.harness import Record, measure
+from embedstep.step import this_machine
+from tests.benchmarks.commands import environment, timed
+from tests.benchmarks.harness import Record, measure, medians
 from tests.benchmarks.material import material
 
 COLUMNS = ("query", "docstring")
 BOUNDS = {3: 0.6, 10: 0.35}
-STATIC = {"per_device_train_batch_size": 128, "learning_rate": 2e-2}
-TRANSFORMER = {"per_device_train_batch_size": 32, "learning_rate": 2e-5}
-_ROWS = 1_024
+OF_THE_DEMO = ("per_device_train_batch_size", "learning_rate", "optim")
+STATIC_REQUEST = Path("pipelines/requests/docstrings_static.yaml")
+TRANSFORMER = {"per_device_train_batch_size": 32, "learning_rate": 2e-5, "optim": "adamw_torch"}
+_ROWS = 512
 _FEW_ROWS = 64
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Work:
+    """What both sides do.
+
+    Attributes:
+        model: fields of the request's section `model`.
+        pairs: Arrow file of the pairs.
+        arguments: of the trainer.
+    """
+
+    model: Mapping[str, Any]
+    pairs: str
+    arguments: Mapping[str, Any]
 
 
 def tokenize_once_3(quick: bool) -> Record:
@@ -46,65 +61,100 @@ def tokenize_once_10(quick: bool) -> Record:
 
 def tokenize_once_minilm(quick: bool) -> Record:
     """Compare MiniLM with 128 tokens over one epoch."""
-    model = Model(path=str(material(quick).model), max_seq_length=128)
-    return _compared(
-        "tokenize_once_minilm", model, TRANSFORMER, 1, 1.03, 1 if quick else 3, _FEW_ROWS if quick else _ROWS
-    )
+    model = {"path": str(material(quick).model), "max_seq_length": 128}
+    arguments = {**TRANSFORMER, "num_train_epochs": 1}
+    return _compared("tokenize_once_minilm", model, arguments, 1.03, quick, _FEW_ROWS if quick else _ROWS)
 
 
 def _static(epochs: int, quick: bool) -> Record:
-    model = Model(static=str(material(quick).model), initial_vectors="word_embeddings")
+    model = {"static": str(material(quick).model), "initial_vectors": "word_embeddings"}
+    of_the_demo = yaml.safe_load(STATIC_REQUEST.read_text())["arguments"]
+    arguments = {name: of_the_demo[name] for name in OF_THE_DEMO} | {"num_train_epochs": epochs}
+    arguments["learning_rate"] = float(arguments["learning_rate"])
     rows = _FEW_ROWS if quick else None
-    return _compared(f"tokenize_once_{epochs}", model, STATIC, epochs, BOUNDS[epochs], 1 if quick else 3, rows)
+    return _compared(f"tokenize_once_{epochs}", model, arguments, BOUNDS[epochs], quick, rows)
 
 
 def _compared(
-    name: str, model: Model, arguments: Mapping[str, Any], epochs: int, bound: float, repeats: int, rows: int | None
+    name: str, model: Mapping[str, Any], arguments: Mapping[str, Any], bound: float, quick: bool, rows: int | None
 ) -> Record:
+    from embedstep.data.writing import arrow_file
+
     with tempfile.TemporaryDirectory(prefix="embedstep-bench-") as folder:
         path = Path(folder) / "pairs.arrow"
-        table = pq.read_table(material(rows == _FEW_ROWS).train, columns=list(COLUMNS)).slice(0, rows)
+        table = pq.read_table(material(quick).train, columns=list(COLUMNS)).slice(0, rows)
         with arrow_file(path, table.schema) as write:
             for batch in table.to_batches():
                 write(batch)
-        tokenizer = tokenizer_of(model, Path(str(model.path or model.static)))
-        assert isinstance(tokenizer, TokenizerFile), tokenizer
-        making: list[float] = []
-        weights: dict[str, list[torch.Tensor]] = {}
+        work = Path(folder) / "work.json"
+        work.write_text(json.dumps(asdict(Work(model=model, pairs=str(path), arguments=arguments))))
+        found: dict[str, list[dict[str, Any]]] = {"ours": [], "plain": []}
 
-        def build(kind: Callable[..., Any], **more: Any) -> Any:
-            torch.manual_seed(7)
-            built = build_model(model, fetched=None, device="cpu")
-            given = SentenceTransformerTrainingArguments(
-                output_dir=folder, num_train_epochs=epochs, save_strategy="no", report_to=[], disable_tqdm=True,
-                use_cpu=True, dataloader_pin_memory=False, optim="adamw_torch", warmup_steps=0.1, logging_strategy="no",
-                **arguments,
-            )  # fmt: skip
-            loss = MultipleNegativesRankingLoss(built)
-            return kind(model=built, args=given, train_dataset=Dataset.from_file(str(path)), loss=loss, **more)
-
-        def ours() -> float:
+        def run(side: str, env: Mapping[str, str]) -> float:
             for file in path.parent.glob("pairs.*.*"):
                 file.unlink()
-            started = time.perf_counter()
-            maker = TokenMaker(tokenizer.read, None, by_dataset=False)
-            ids = {column: maker.ids("docs", path, "", column) for column in COLUMNS}
-            making.append(time.perf_counter() - started)
-            return making[-1] + trained("ours", build(StepTrainer, save_safetensors=True, tokens={"train": [ids]}))
+            timed((sys.executable, "-m", __name__, side, str(work)), env=env, folder=Path(folder))
+            found[side].append(json.loads(work.with_suffix(f".{side}").read_text()))
+            return float(found[side][-1]["tokenizing"] + found[side][-1]["training"])
 
-        def plain() -> float:
-            return trained("plain", build(SentenceTransformerTrainer))
-
-        def trained(side: str, trainer: Any) -> float:
-            started = time.perf_counter()
-            trainer.train()
-            seconds = time.perf_counter() - started
-            weights[side] = [parameter.detach().clone() for parameter in trainer.model.parameters()]
-            return seconds
-
-        words = (
-            f"training from kept token ids / sentence-transformers' trainer, {epochs} epochs of {table.num_rows} pairs"
+        as_script = environment(PYTHONPATH=str(Path.cwd()), TQDM_DISABLE="1")
+        as_worker = plan_launch(
+            (), report_to=folder, processes=1, devices=this_machine(), python=sys.executable, environ=as_script
+        ).env
+        epochs = arguments["num_train_epochs"]
+        record = measure(
+            name,
+            f"training from kept token ids / sentence-transformers' trainer, {epochs} epochs of {table.num_rows} pairs",
+            lambda: run("ours", as_worker),
+            lambda: run("plain", as_script),
+            bound,
+            1 if quick else 3,
         )
-        record = measure(name, words, ours, plain, bound, repeats)
-        same = all(map(torch.equal, weights["ours"], weights["plain"]))
-        return replace(record, parts={"ours: tokenizing": median(making), "same weights": float(same)})
+        weights = {repeat.pop("weights") for repeats in found.values() for repeat in repeats}
+        parts = {f"{side}: {part}": took for side in found for part, took in medians(found[side]).items()}
+        return replace(record, parts={**parts, "same weights": float(len(weights) == 1)})
+
+
+def main(side: str, given: Path) -> None:
+    """Train as one side does, and write down what took how many seconds and a digest of the weights."""
+    import torch
+    from datasets import Dataset
+    from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+    from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+
+    from embedstep.tokenizing import TokenizerFile, TokenMaker, tokenizer_of
+    from embedstep.worker.models import build_model
+    from embedstep.worker.trainer import StepTrainer
+
+    work = Work(**json.loads(given.read_text()))
+    model = Model.model_validate(work.model)
+    torch.manual_seed(7)
+    built = build_model(model, fetched=None, device="cpu")
+    arguments = SentenceTransformerTrainingArguments(
+        output_dir=str(given.parent), save_strategy="no", report_to=[], disable_tqdm=True, use_cpu=True,
+        dataloader_pin_memory=False, warmup_steps=0.1, logging_strategy="no", **work.arguments,
+    )  # fmt: skip
+    options = {
+        "model": built, "args": arguments, "train_dataset": Dataset.from_file(work.pairs),
+        "loss": MultipleNegativesRankingLoss(built),
+    }  # fmt: skip
+    tokenizing = 0.0
+    if side == "ours":
+        tokenizer = tokenizer_of(model, Path(str(model.path or model.static)))
+        assert isinstance(tokenizer, TokenizerFile), tokenizer
+        started = time.perf_counter()
+        maker = TokenMaker(tokenizer.read, None, by_dataset=False)
+        ids = {column: maker.ids("docs", Path(work.pairs), "", column) for column in COLUMNS}
+        tokenizing = time.perf_counter() - started
+        trainer = StepTrainer(save_safetensors=True, tokens={work.pairs: ids}, **options)
+    else:
+        trainer = SentenceTransformerTrainer(**options)
+    started = time.perf_counter()
+    trainer.train()
+    seconds = {"tokenizing": tokenizing, "training": time.perf_counter() - started}
+    digest = hashlib.sha256(b"".join(weight.detach().numpy().tobytes() for weight in built.parameters())).hexdigest()
+    given.with_suffix(f".{side}").write_text(json.dumps({**seconds, "weights": digest}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))

@@ -1,8 +1,12 @@
+import numpy as np
 import pytest
 from datasets import Dataset
 
 from embedstep.errors import TrainingFailedError
+from embedstep.sampling.epochs import Epochs, Sampler
+from embedstep.sampling.texts import texts_of
 from embedstep.worker.guarantees import require_guarantee
+from embedstep.worker.loading import RankBatches
 
 
 def pairs(*texts: tuple[str, str]) -> Dataset:
@@ -37,3 +41,14 @@ def test_a_label_that_is_alone_stops_the_run(labels: list[int]) -> None:
 
 def test_the_default_sampler_promises_nothing() -> None:
     require_guarantee("batch_sampler", [0, 1], pairs(("a", "b"), ("a", "b")))
+
+
+def test_the_first_steps_of_an_epoch_are_read_in_whole() -> None:
+    """A sampler that was told nothing of a text brings it twice: to two ranks, of which neither has both rows."""
+    rows = pairs(("a", "x"), ("b", "y"), ("c", "x"), ("d", "z"))
+    texts = texts_of(np.array([[0, 1, 2, 3], [4, 5, 6, 7]], np.int32))
+    sampler = Sampler(rows=4, size=4, drop_last=True, seed=0, texts=texts)
+    epochs = Epochs(samplers=(sampler,), world_size=2, mixing="proportional", seed=0)
+    with pytest.raises(TrainingFailedError, match=r"holds a text in two rows, \d and \d: 'x'; the batch has the rows"):
+        next(iter(RankBatches(epochs, 0, [rows], "no_duplicates")))
+    assert len(next(iter(RankBatches(epochs, 0, [rows], "batch_sampler")))) == 2

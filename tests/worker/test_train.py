@@ -12,6 +12,7 @@ from embedstep.errors import REFUSED
 from embedstep.request.loading import load_request
 from embedstep.result import StepResult
 from embedstep.step import plan_step
+from embedstep.worker.loading import ByDataset
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -109,6 +110,42 @@ def test_several_datasets_with_a_loss_each(
     )
     logged = {key for log in read_metrics(Path(result.output) / "metrics.jsonl") for key in log if "eval_" in key}
     assert logged == set(plan.metrics)
+
+
+@pytest.mark.parametrize(("drop_last", "batches"), [(False, 5), (True, 4)])
+def test_evaluations_keep_what_the_sampler_promises_and_deliver_what_was_announced(
+    train_here: Train, evaluated: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drop_last: bool, batches: int
+) -> None:
+    """Ten answers stand in two rows each: four batches of five different ones, and one of the two rows left over."""
+    rows = [{"q": f"question {row}", "a": f"answer {row % 10}"} for row in range(20)]
+    rows += [{"q": f"question {row}", "a": f"another answer {row}"} for row in (20, 21)]
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text("\n".join(map(json.dumps, rows)))
+    read: list[list[int]] = []
+    whole = ByDataset.__getitems__
+
+    def told(dataset: ByDataset, places: list[int]) -> list[dict[str, Any]]:
+        read.append(places)
+        return whole(dataset, places)
+
+    monkeypatch.setattr(ByDataset, "__getitems__", told)
+    document = evaluated(
+        arguments={
+            "batch_sampler": "no_duplicates", "max_steps": 1, "eval_strategy": "steps", "eval_steps": 1,
+            "per_device_eval_batch_size": 5, "dataloader_drop_last": drop_last,
+        },
+        evaluators=[],
+    )  # fmt: skip
+    document["data"]["eval"]["docs"] = {"path": str(pairs), "columns": {"anchor": "q", "positive": "a"}}
+    plan = plan_step(load_request(json.dumps(document)))
+    assert {item.split: item.batches for item in plan.datasets}["eval"] == batches
+    result = train_here(document)
+    assert "eval_loss" in result.metrics
+    evaluated_rows = read[-batches:]
+    assert [len(places) for places in evaluated_rows] == [5, 5, 5, 5, 2][:batches]
+    assert len({row for places in evaluated_rows for row in places}) == (20 if drop_last else 22)
+    for places in evaluated_rows:
+        assert len({rows[row]["a"] for row in places}) == len(places)
 
 
 def test_columns_reach_the_loss_in_the_order_of_their_roles(
