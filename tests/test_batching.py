@@ -126,3 +126,55 @@ def test_texts_that_repeat_only_across_columns_are_no_reason_to_wait(plan_of: Pl
 def test_without_texts_or_labels_the_rows_are_too_few(plan_of: PlanOf) -> None:
     with pytest.raises(RefusedError, match="has 3 rows, fewer than one batch of 4"):
         plan_of(answers(1, 1, 1), train_sampling_strategy="sequential", dataloader_drop_last=True)
+
+
+def padding_told(plan: Plan) -> list[str]:
+    return [note for note in plan.notes if "padding" in note]
+
+
+def test_a_column_of_lengths_is_taken_in_place_of_counting(plan_of: PlanOf) -> None:
+    """All texts are equally long, and the column says otherwise: batches of four with 10 or 20 each pad nothing."""
+    rows = [{"q": f"q{row:03}", "a": f"a{row:03}", "length": 10 + row % 2 * 10, "n": 7} for row in range(128)]
+    grouped = "padding is 0% of a batch; without group_by_length it would be {}%"
+    assert padding_told(plan_of(rows, group_by_length=True)) == ["data.train.docs: " + grouped.format(21)]
+    assert padding_told(plan_of(rows, train_sampling_strategy="group_by_length", length_column_name="n")) == [
+        "data.train.docs: " + grouped.format(0)
+    ]
+    # The loss gets no lengths, and they are no column that was dropped.
+    (docs,) = plan_of(rows, group_by_length=True, length_column_name="n").datasets
+    assert (docs.columns, docs.dropped_columns, docs.has_lengths) == (("anchor", "positive"), ("length",), True)
+    (docs,) = plan_of(rows).datasets
+    assert (docs.dropped_columns, docs.has_lengths) == (("length", "n"), False)
+
+
+def test_other_lengths_are_other_data(plan_of: PlanOf) -> None:
+    """They decide on the order of the rows, so a run is not resumed with them."""
+    one, two = (
+        plan_of([{"q": f"q{row}", "a": f"a{row}", "length": row * factor} for row in range(16)], group_by_length=True)
+        for factor in (1, 2)
+    )
+    assert one.position["data"] != two.position["data"]
+
+
+@pytest.mark.parametrize(
+    ("cell", "arguments", "path", "told"),
+    [
+        (7, {"length_column_name": "tokens", "group_by_length": True}, "arguments.length_column_name",
+         "rows.jsonl has no column 'tokens'; its columns are q, a, n"),
+        ("x", {"length_column_name": "n", "group_by_length": True}, "arguments.length_column_name",
+         "column 'n' holds text; a length is a whole number of tokens"),
+        (None, {"length_column_name": "n", "group_by_length": True}, "arguments.length_column_name",
+         "column 'n' has no value in any row; a length is a whole number of tokens"),
+        (7, {"length_column_name": "a", "group_by_length": True}, "arguments.length_column_name",
+         "column 'a' is named 2 times; one column plays one role"),
+        (7, {"length_column_name": "n"}, "arguments.length_column_name",
+         "needs group_by_length: true; remove it, or add that"),
+    ],
+)  # fmt: skip
+def test_a_column_of_lengths_that_cannot_be_taken_is_refused(
+    plan_of: PlanOf, tmp_path: Path, cell: Any, arguments: dict[str, Any], path: str, told: str
+) -> None:
+    with pytest.raises(RefusedError) as refused:
+        plan_of([{"q": f"q{row}", "a": f"a{row}", "n": cell} for row in range(16)], **arguments)
+    (problem,) = refused.value.problems
+    assert (problem.path, problem.message.removeprefix(f"{tmp_path}/")) == (path, told)

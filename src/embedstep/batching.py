@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedstep.arguments.schema import Arguments
-from embedstep.data.ids import labels_in, rows_at, text_at, text_ids, text_lengths
+from embedstep.data.ids import integers_in, rows_at, text_at, text_ids, text_lengths
 from embedstep.errors import CannotStartError
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def material_of(
         rows: number of rows.
         inputs: columns of texts.
         path: Arrow file of the prepared rows.
-        count: returns the tokens of each row, shape (rows,); without it characters are counted.
+        count: returns the length of each row, shape (rows,); without it characters are counted.
     """
     from embedstep.sampling.labels import labels_of
     from embedstep.sampling.texts import Texts, texts_of
@@ -70,7 +70,7 @@ def material_of(
     if arguments.batch_sampler.startswith("no_duplicates"):
         texts = Texts(_kept(path, "texts", lambda: texts_of(text_ids(path, inputs)).ids))
     if arguments.batch_sampler == "group_by_label":
-        labels = labels_of(labels_in(path))
+        labels = labels_of(integers_in(path, "label"))
     if arguments.train_sampling_strategy == "group_by_length":
         lengths = _kept(path, "lengths", count or (lambda: text_lengths(path, inputs)))
     return Material(rows=rows, path=path, inputs=tuple(inputs), texts=texts, labels=labels, lengths=lengths)
@@ -207,7 +207,7 @@ def _padding(batches: Any, lengths: Any) -> float:
 def _label_mix(material: Material, batches: Any) -> str:
     import numpy as np
 
-    labels = labels_in(material.path)
+    labels = integers_in(material.path, "label")
     values, counts = np.unique(labels, return_counts=True)
     taken = labels[batches.rows]
     shown = []

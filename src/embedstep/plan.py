@@ -19,6 +19,7 @@ class DatasetPlan:
         rows: complete rows.
         dropped_rows: rows left out because a cell was empty.
         columns: roles in the order in which the loss gets them.
+        has_lengths: the prepared rows hold the length of each in a column that no loss gets.
         dropped_columns: columns of the source that no role names.
         loss: kind of its loss, or None when only evaluators use it.
         batches: batches of an epoch over all processes; None for a dataset that has no loss.
@@ -34,6 +35,7 @@ class DatasetPlan:
     rows: int
     dropped_rows: int
     columns: tuple[str, ...]
+    has_lengths: bool = False
     dropped_columns: tuple[str, ...]
     loss: str | None
     batches: int | None

@@ -24,6 +24,8 @@ from embedstep.batching import (
     rows_of_an_epoch,
 )
 from embedstep.data.facts import DatasetFacts
+from embedstep.data.ids import integers_in
+from embedstep.data.roles import LENGTH
 from embedstep.data.tokens import TokenIds
 from embedstep.evaluators import metric_names
 from embedstep.losses import has_own_layers, negatives_per_anchor
@@ -114,6 +116,7 @@ def _dataset_plan(request: TrainRequest, arguments: Arguments, facts: DatasetFac
         rows=facts.rows,
         dropped_rows=facts.dropped_rows,
         columns=tuple(facts.columns),
+        has_lengths=facts.has_lengths,
         dropped_columns=facts.dropped_columns,
         loss=loss.kind if loss else None,
         batches=batches,
@@ -135,7 +138,8 @@ def _with_formed_batches(
     train = [item for item in formed if item.split == "train"]
     counted: dict[tuple[str, str], DatasetPlan] = {}
     notes: list[str] = []
-    if arguments.train_sampling_strategy == "group_by_length" and isinstance(tokens, str):
+    is_counted = arguments.train_sampling_strategy == "group_by_length" and not all(item.has_lengths for item in train)
+    if is_counted and isinstance(tokens, str):
         notes.append(f"lengths are counted in characters: {tokens}")
     # The train datasets are mixed; each of the others is evaluated by itself.
     for together in [train, *([item] for item in formed if item.split != "train")]:
@@ -193,6 +197,8 @@ def material_of_plan(arguments: Arguments, item: DatasetPlan, tokens: TokenMaker
     if item.split != "train":
         arguments = arguments.model_copy(update={"train_sampling_strategy": "random"})
     path = Path(str(item.path))
+    if item.has_lengths:
+        return material_of(arguments, item.rows, item.inputs, path, lambda: integers_in(path, LENGTH))
     count = None if isinstance(tokens, str) else lambda: sum(ids.lengths for ids in token_ids_of(item, tokens))
     return material_of(arguments, item.rows, item.inputs, path, count)
 

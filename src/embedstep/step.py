@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from embedstep.arguments.dumps import to_lossless
+from embedstep.arguments.rules import names_lengths
+from embedstep.arguments.today import groups_by_length
 from embedstep.batching import forms_batches
 from embedstep.checks import check_plan, check_request, check_with_data, similarity_of
 from embedstep.data.facts import DatasetFacts
@@ -212,11 +214,20 @@ def _scan(request: TrainRequest, write_to: Path | None) -> tuple[list[DatasetFac
     problems: list[Problem] = []
     if write_to is not None:
         write_to.mkdir(parents=True, exist_ok=True)
+    lengths = request.arguments.length_column_name if groups_by_length(request.arguments) else None
     for split, name, dataset in named_datasets(request):
         file = write_to / f"{split}-{name}.arrow" if write_to else None
         try:
             facts.append(
-                scan(split, name, dataset, drop_incomplete_rows=request.data.drop_incomplete_rows, write_to=file)
+                scan(
+                    split,
+                    name,
+                    dataset,
+                    drop_incomplete_rows=request.data.drop_incomplete_rows,
+                    write_to=file,
+                    lengths=lengths if split == "train" else None,
+                    needs_lengths=split == "train" and names_lengths(request.arguments),
+                )
             )
         except RefusedError as error:
             problems += error.problems

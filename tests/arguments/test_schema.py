@@ -39,7 +39,6 @@ REFUSED: dict[str, Any] = {
     "include_inputs_for_metrics": True,
     "jit_mode_eval": True,
     "label_names": ["label"],
-    "length_column_name": "size",
     "liger_kernel_config": {"rope": True},
     "mp_parameters": "x=1",
     "optim_target_modules": "all-linear",

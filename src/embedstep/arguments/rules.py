@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from embedstep.arguments.schema import CONTRACT, Arguments
-from embedstep.arguments.today import names_agree
+from embedstep.arguments.today import groups_by_length, names_agree
 from embedstep.errors import Problem
 
 Rule = Callable[[Arguments], Iterator[Problem]]
@@ -73,6 +73,11 @@ def apex_is_gone(arguments: Arguments) -> Iterator[Problem]:
         yield Problem("arguments.optim", "is adamw_apex_fused, which is gone; write adamw_torch_fused")
 
 
+def names_lengths(arguments: Arguments) -> bool:
+    """Whether a column of lengths is asked for; the default's column is taken where there is one."""
+    return bool(arguments.length_column_name != CONTRACT["length_column_name"].default)
+
+
 def options_have_a_reader(arguments: Arguments) -> Iterator[Problem]:
     """Options beside something that does not read them change nothing, in silence."""
     if arguments.optim_args and arguments.optim in _OPTIMIZERS_WITHOUT_OPTIONS:
@@ -83,6 +88,8 @@ def options_have_a_reader(arguments: Arguments) -> Iterator[Problem]:
         yield Problem("arguments.gradient_checkpointing_kwargs", "needs gradient_checkpointing: true")
     if arguments.fsdp_config and not arguments.fsdp and not arguments.is_dump:
         yield Problem("arguments.fsdp_config", "needs fsdp")
+    if names_lengths(arguments) and not groups_by_length(arguments):
+        yield Problem("arguments.length_column_name", "needs group_by_length: true; remove it, or add that")
     if arguments.ddp_broadcast_buffers:
         yield Problem("arguments.ddp_broadcast_buffers", "is true, and the trainer always uses false; remove it")
     if arguments.eval_accumulation_steps == 0:

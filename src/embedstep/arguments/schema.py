@@ -98,8 +98,10 @@ class Data(Group):
         instead="labels are chosen by role; name the column as data.*.columns.label",
     )
     ignore_data_skip: Flag = used(False, "When resuming, do not skip batches already seen.")
-    length_column_name: Text = refused(
-        "length", "Name of a dataset column with lengths.", instead="lengths are counted from the texts; remove it"
+    length_column_name: Text = implemented(
+        "length",
+        "Column with the length of each row, for group_by_length; by default counted where there is none.",
+        by="the samplers",
     )
     dataloader_pin_memory: Flag = used(True, "Pin host memory in the loader.")
     dataloader_persistent_workers: Flag = used(False, "Keep loader workers alive.")

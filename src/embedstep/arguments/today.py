@@ -49,6 +49,11 @@ def _torchdynamo(given: "Arguments") -> Mapping[str, Any]:
     return {"torch_compile_backend": given.torchdynamo} if given.torchdynamo else {}
 
 
+def groups_by_length(given: "Arguments") -> bool:
+    """Whether rows of similar length go together, in either spelling."""
+    return given.group_by_length or given.train_sampling_strategy == "group_by_length"
+
+
 def _group_by_length(given: "Arguments") -> Mapping[str, Any]:
     return {"train_sampling_strategy": "group_by_length"} if given.group_by_length else {}
 

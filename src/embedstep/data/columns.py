@@ -24,12 +24,14 @@ _ALLOWED: dict[str, tuple[ColumnKind, ...]] = {
     "positive": ("text", "texts"),
     "negative": ("text", "texts"),
     "label": ("integer", "number", "numbers"),
+    "length": ("integer",),
 }
 _NEEDED = {
     "anchor": "an anchor is text",
     "positive": "a positive is text or a list of texts",
     "negative": "a negative is text or a list of texts",
     "label": "a label is a number or a list of numbers",
+    "length": "a length is a whole number of tokens",
 }
 _SHOWN_VALUES = 3
 
@@ -65,7 +67,7 @@ def column_kinds(where: str, sources: Sequence[Source], roles: Sequence[Role]) -
             if kind is not None:
                 kinds[role.column] = "number" if role.key == "label" and several_labels else kind
         if fault:
-            problems.append(Problem(f"{where}.columns.{role.key}", fault))
+            problems.append(Problem(role.path(where), fault))
     if problems:
         raise RefusedError(problems)
     return kinds

@@ -19,6 +19,7 @@ class DatasetFacts:
         rows: complete rows that are kept.
         columns: kind of each kept column by its role name (`anchor`, `positive`, `negative` or `negative_1`...,
             `label`), in the order in which a loss gets them.
+        has_lengths: a column with the length of each row is kept besides, as `length`.
         dropped_columns: columns of the source that no role names.
         dropped_rows: rows left out because a cell was empty (only with `drop_incomplete_rows`).
         label_values: for integer labels, rows by label value, up to 1,000 values; else empty.
@@ -31,6 +32,7 @@ class DatasetFacts:
     name: str
     rows: int
     columns: Mapping[str, ColumnKind]
+    has_lengths: bool = False
     dropped_columns: tuple[str, ...] = ()
     dropped_rows: int = 0
     label_values: Mapping[int, int] = field(default_factory=dict)

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from embedstep.data.jsonlines import jsonl_batches, jsonl_schema
-from embedstep.data.roles import Role
+from embedstep.data.roles import LENGTH, Role
 from embedstep.data.sources import DataFile
 from embedstep.data.stores import first_line, reaching
 from embedstep.data.table import NotIntegersError, TableSchema
@@ -119,7 +119,9 @@ def _csv_reader(file: DataFile, types: Mapping[str, pa.DataType] | None) -> Iter
 def _csv_schema(file: DataFile, roles: Sequence[Role]) -> TableSchema:
     with _csv_reader(file, None) as reader:
         schema = _table_schema(reader.schema)
-    texts = {role.column: pa.string() for role in roles if role.key != "label" and role.column in schema.types}
+    texts = {
+        role.column: pa.string() for role in roles if role.key not in ("label", LENGTH) and role.column in schema.types
+    }
     return TableSchema(names=schema.names, types={**schema.types, **texts})
 
 

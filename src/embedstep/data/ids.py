@@ -59,18 +59,19 @@ def _texts_of(column: Any) -> tuple[Any, Any, Any]:
     return pa.chunked_array([chunk.flatten() for chunk in column.chunks]), row, place
 
 
-def labels_in(path: Path) -> "NDArray[np.int64]":
-    """Return the label of each row, shape (rows,).
+def integers_in(path: Path, column: str) -> "NDArray[np.int64]":
+    """Return the whole number of each row, shape (rows,).
 
     Args:
-        path: Arrow IPC stream file of the prepared rows, with whole numbers in the column `label`.
+        path: Arrow IPC stream file of the prepared rows.
+        column: a column of whole numbers, such as `label`.
     """
     import numpy as np
     import pyarrow as pa
 
     with pa.memory_map(str(path)) as source:
-        labels = pa.ipc.open_stream(source).read_all().column("label").combine_chunks()
-        return np.array(labels.to_numpy(zero_copy_only=False), np.int64)
+        numbers = pa.ipc.open_stream(source).read_all().column(column).combine_chunks()
+        return np.array(numbers.to_numpy(zero_copy_only=False), np.int64)
 
 
 def text_lengths(path: Path, inputs: Sequence[str]) -> "NDArray[np.int32]":

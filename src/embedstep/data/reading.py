@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embedstep.data.facts import DatasetFacts, Split
-from embedstep.data.roles import Role, repeated_columns, roles_of
+from embedstep.data.roles import LENGTH, Role, repeated_columns, roles_of
 from embedstep.data.sources import DataFile, find_files
 from embedstep.errors import Problem, RefusedError
 
@@ -19,7 +19,14 @@ if TYPE_CHECKING:
 
 
 def scan(
-    split: Split, name: str, dataset: "Dataset", *, drop_incomplete_rows: bool, write_to: Path | None = None
+    split: Split,
+    name: str,
+    dataset: "Dataset",
+    *,
+    drop_incomplete_rows: bool,
+    write_to: Path | None = None,
+    lengths: str | None = None,
+    needs_lengths: bool = False,
 ) -> DatasetFacts:
     """Read a dataset once, batch by batch, and return what is known of its rows.
 
@@ -29,6 +36,8 @@ def scan(
         dataset: where the rows come from and which columns play which role; its source is a path.
         drop_incomplete_rows: leave out rows with an empty cell and count them; without it they are refused.
         write_to: Arrow IPC stream file to write the kept rows to, columns named by role.
+        lengths: column with the length of each row, which is kept as `length` beside those of the roles.
+        needs_lengths: refuse files without it; otherwise it is left out where a file lacks it or a role takes it.
 
     Raises:
         RefusedError: with every problem that was found in the files, their columns and their rows.
@@ -39,6 +48,8 @@ def scan(
         raise ValueError("a dataset of the hub is downloaded first; scan reads files")
     where = f"data.{split}.{name}"
     roles = roles_of(dataset.columns)
+    if lengths is not None and (needs_lengths or lengths not in {role.column for role in roles}):
+        roles = (*roles, Role(name=LENGTH, key=LENGTH, column=lengths))
     problems = repeated_columns(where, roles)
     files: tuple[DataFile, ...] = ()
     try:
@@ -47,17 +58,25 @@ def scan(
         problems.extend(error.problems)
     if problems:
         raise RefusedError(problems)
-    plan = _planned(where, files, roles, limit=dataset.limit, drop=drop_incomplete_rows)
+    sources, problems = _sources(where, files, roles)
+    if not needs_lengths and not all(lengths in source.schema.names for source in sources):
+        roles = tuple(role for role in roles if role.key != LENGTH)
+    plan = _planned(where, sources, problems, roles, limit=dataset.limit, drop=drop_incomplete_rows)
     return _read(split, name, plan, write_to)
 
 
 def _planned(
-    where: str, files: tuple[DataFile, ...], roles: tuple[Role, ...], *, limit: int | None, drop: bool
+    where: str,
+    sources: list["Source"],
+    problems: list[Problem],
+    roles: tuple[Role, ...],
+    *,
+    limit: int | None,
+    drop: bool,
 ) -> "Plan":
     from embedstep.data.columns import column_kinds
     from embedstep.data.rows import Plan
 
-    sources, problems = _sources(where, files, roles)
     try:
         kinds = column_kinds(where, sources, roles) if sources else {}
     except RefusedError as error:
@@ -113,7 +132,8 @@ def _pass(split: Split, name: str, plan: "Plan", write_to: Path | None) -> Datas
         split=split,
         name=name,
         rows=tally.kept,
-        columns=plan.output,
+        columns={name: kind for name, kind in plan.output.items() if name != LENGTH},
+        has_lengths=LENGTH in plan.output,
         dropped_columns=unnamed_columns(plan.sources, plan.roles),
         dropped_rows=tally.dropped,
         label_values=labels.values,

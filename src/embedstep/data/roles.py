@@ -13,20 +13,28 @@ if TYPE_CHECKING:
     from embedstep.request.schema import Columns
 
 
+LENGTH = "length"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Role:
     """One column of the source and the part that it plays.
 
     Attributes:
-        name: name of the column after reading: `anchor`, `positive`, `negative` or `negative_1`..., `label`.
+        name: name of the column after reading: `anchor`, `positive`, `negative` or `negative_1`..., `label`, `length`.
             Several label columns share the name, as they become one column.
-        key: key under `columns` in the request: `anchor`, `positive`, `negative` or `label`.
+        key: key under `columns` in the request: `anchor`, `positive`, `negative` or `label`; or `length`, which no loss
+            gets and the arguments name.
         column: name of the column in the source.
     """
 
     name: str
     key: str
     column: str
+
+    def path(self, where: str) -> str:
+        """Return the place in the request that names the column, for the dataset at `where`."""
+        return "arguments.length_column_name" if self.key == LENGTH else f"{where}.columns.{self.key}"
 
 
 def roles_of(columns: "Columns") -> tuple[Role, ...]:
@@ -53,7 +61,7 @@ def repeated_columns(where: str, roles: tuple[Role, ...]) -> list[Problem]:
     counts = Counter(role.column for role in roles)
     return [
         Problem(
-            f"{where}.columns.{[role.key for role in roles if role.column == column][1]}",
+            [role for role in roles if role.column == column][1].path(where),
             f"column {column!r} is named {count} times; one column plays one role",
         )
         for column, count in counts.items()

@@ -176,7 +176,7 @@ def _by_role(plan: Plan, cells: Mapping[str, pa.Array[Any]]) -> pa.RecordBatch:
 def _incomplete_rows(plan: Plan, source: Source, gaps: Mapping[str, _Gaps]) -> list[Problem]:
     return [
         Problem(
-            f"{plan.where}.columns.{role.key}",
+            role.path(plan.where),
             f"column {role.column!r} of {source.file.name} is empty in {_rows(gaps[role.column])}; "
             "fill the cells, or leave such rows out with data.drop_incomplete_rows: true",
         )

@@ -90,7 +90,7 @@ def _loss_of(request: TrainRequest, name: str) -> Loss:
 
 def rows_of(item: DatasetPlan) -> datasets.Dataset:
     """Map the prepared file into memory: all ranks of a node share its pages, and no cache is asked."""
-    return datasets.Dataset.from_file(str(item.path))
+    return datasets.Dataset.from_file(str(item.path)).select_columns(list(item.columns))
 
 
 def _only(items: dict[str, Any]) -> Any:
