@@ -6,9 +6,11 @@ is the largest with sum(min(multiplicity, M)) >= M * size, because M batches tak
 text beyond M wait, and take turns from epoch to epoch.
 
 Where several columns repeat, the line is that of the scarcest one. Rows that meet in another column are taken out and
-put where they fit: at random first, then in exchange for a row of another batch. Where so many meet that this leaves
-holes, batches are filled one after the other instead, and whatever gives more full batches is taken. Their number lies
-between `fewest_batches` and `most_batches`.
+put where they fit: at random first, then in exchange for a row of another batch. That is fast, and does where texts are
+many. Where it leaves holes, the batches of two columns are made by halving, which gives as many as there can be unless
+a text stands in both or a third column repeats as much. Then they are mended, or filled one after the other. Their
+number lies between `fewest_batches` and `most_batches`. Rows of two texts that are both too frequent cost the place of
+two others, and so may wait in every epoch.
 
 Rows that fill no batch may follow in smaller ones. Those are never fewer than the rows that are left over of one text,
 so full batches are dealt such that little is left of each. For one column of texts the number of all batches is then
@@ -19,11 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedstep.sampling.batches import Batches, Rows, dealt, even, gathered, joined, without
+from embedstep.sampling.choosing import Nodes
+from embedstep.sampling.halving import in_batches, rows_for
 from embedstep.sampling.mending import Table, one_by_one
 from embedstep.sampling.texts import NOTHING, Texts
 
 _ALMOST_ALL = 0.95
-"""Share of the most batches from which no other way is tried."""
+"""Share of the batches that two columns allow, from which those that are found are kept and others added."""
 
 
 def arrange(texts: Texts, size: int, *, drop_last: bool, random: np.random.RandomState, turn: int = 0) -> Batches:
@@ -56,17 +60,41 @@ def _full(texts: Texts, size: int, random: np.random.RandomState, turn: int | No
     table: NDArray[np.int32] = line[: batches * size].reshape(size, batches).T
     if len(texts.ids) < 2 or not batches:
         return table
+    table = _mended(texts, table, random)
+    return table if len(table) == batches else _by_other_ways(texts, table, random, turn)
+
+
+def _by_other_ways(
+    texts: Texts, table: NDArray[np.int32], random: np.random.RandomState, turn: int | None
+) -> NDArray[np.int32]:
+    """Return more full batches, if more are found, than those that were dealt and mended, shape (batches, size)."""
+    size = table.shape[1]
+    nodes, rows = _scarcest_pair(texts, size, random, random.randint(texts.rows) if turn is None else turn)
+    table = max(table, _mended(texts, in_batches(nodes, rows, size, random), random), key=len)
+    most = len(rows) // size
+    if len(table) == most:
+        return table
+    kept = table if len(table) >= _ALMOST_ALL * most else table[:0]
+    more = one_by_one(texts.ids, without(texts.rows, kept), size, random)
+    return max(table, np.concatenate([kept, more]), key=len)
+
+
+def _scarcest_pair(texts: Texts, size: int, random: np.random.RandomState, turn: int) -> tuple[Nodes, Rows]:
+    """Return the texts of the scarcest column and of the one that leaves it the fewest batches, and rows for those."""
+    most, scarcest = texts.most_batches(size), texts.scarcest(size)
+    pairs = [texts.ids[[scarcest, other]] + 1 for other in range(len(texts.ids)) if other != scarcest]
+    found = ((nodes, rows_for(nodes, most, size, random, turn)) for nodes in pairs)
+    return min(found, key=lambda pair: len(pair[1]))
+
+
+def _mended(texts: Texts, table: NDArray[np.int32], random: np.random.RandomState) -> NDArray[np.int32]:
+    """Return the full batches that are left of the table's after rows that meet were taken out and others put in."""
+    batches, size = table.shape
     under_way = Table(texts, table.reshape(-1), np.repeat(np.arange(batches, dtype=np.int32), size), random)
     under_way.mend()
     mended = under_way.places.reshape(table.shape)
-    table = mended[(mended != NOTHING).all(axis=1)]
-    if len(table) == batches:
-        return table
-    table = np.concatenate([table, one_by_one(texts.ids, without(texts.rows, table), size, random)])
-    if len(table) >= _ALMOST_ALL * batches:
-        return table
-    other = one_by_one(texts.ids, np.arange(texts.rows, dtype=np.int32), size, random)
-    return table if len(table) >= len(other) else other
+    full: NDArray[np.int32] = mended[(mended != NOTHING).all(axis=1)]
+    return full
 
 
 def _with_smaller(
