@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from embedstep.console import show_plan
 from embedstep.errors import CannotStartError, RefusedError
 from embedstep.plan import Plan
 from embedstep.request.loading import load_request
@@ -178,3 +180,12 @@ def test_a_column_of_lengths_that_cannot_be_taken_is_refused(
         plan_of([{"q": f"q{row}", "a": f"a{row}", "n": cell} for row in range(16)], **arguments)
     (problem,) = refused.value.problems
     assert (problem.path, problem.message.removeprefix(f"{tmp_path}/")) == (path, told)
+
+
+def test_the_time_that_forming_batches_takes_is_told(plan_of: PlanOf, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = plan_of(answers(3, 3, 3, 3), batch_sampler="no_duplicates")
+    assert plan.sampling_seconds is not None
+    assert 0 < plan.sampling_seconds < 60
+    show_plan(replace(plan, sampling_seconds=12.34))
+    assert "  forming batches   about 12 s an epoch, in each process\n" in capsys.readouterr().out
+    assert plan_of(answers(3, 3, 3, 3)).sampling_seconds is None

@@ -95,12 +95,15 @@ def _dataset_rows(plan: Plan) -> list[tuple[str, ...]]:
 
 def _training_facts(plan: Plan) -> Mapping[str, str]:
     dropped = {name for item in plan.datasets for name in item.dropped_columns}
+    seconds = plan.sampling_seconds
+    forming = {} if seconds is None else {"forming batches": f"about {seconds:.2g} s an epoch, in each process"}
     return {
         "processes": f"{plan.world_size} on {_devices(plan)}",
         "global batch": f"{plan.global_batch_size:,} rows",
         "train steps": f"{plan.train_steps:,} ({plan.epochs:g} epochs of {plan.steps_per_epoch:,})"
         if plan.train_steps
         else "none: do_train is false",
+        **forming,
         "warm-up": f"{plan.warmup_steps:,} train steps",
         "evaluations": _steps(plan.evaluations),
         "checkpoints": _steps(plan.checkpoints),

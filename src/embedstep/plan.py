@@ -1,7 +1,7 @@
 """The training plan: what a run will do, as plain values that are printed, kept in a file and held to."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from embedstep.arguments.ledger import LedgerEntry
@@ -70,6 +70,8 @@ class Plan:
         datasets: what each dataset contributes.
         ledger: each training argument, its value and where it came from.
         notes: what is allowed and may surprise, a sentence each.
+        sampling_seconds: how long forming the batches of one epoch took here, as it will on each process; None where
+            sentence-transformers forms them. Plans are equal whatever it is.
         position: what the order of the rows depends on, to be kept with each checkpoint.
         fetched_model: folder of a model that was fetched from the hub, or None.
         preview: the first steps with their texts, where they were asked for.
@@ -90,6 +92,7 @@ class Plan:
     ledger: tuple[LedgerEntry, ...]
     notes: tuple[str, ...]
     position: Mapping[str, Any]
+    sampling_seconds: float | None = field(default=None, compare=False)
     fetched_model: str | None = None
     preview: tuple[Mapping[str, Any], ...] = ()
 

@@ -5,6 +5,7 @@ checkpoints and metric names that came with the ones that were planned.
 """
 
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -73,8 +74,9 @@ def build_plan(
     datasets = [_dataset_plan(request, arguments, item, processes) for item in facts]
     datasets = _cut_to_steps(_cut_to_shortest(arguments, datasets), arguments, processes)
     notes = [*planned_notes(request, processes)]
+    sampling_seconds = None
     if is_prepared and forms_batches(arguments):
-        datasets, more = _with_formed_batches(arguments, datasets, processes, tokens)
+        datasets, more, sampling_seconds = _with_formed_batches(arguments, datasets, processes, tokens)
         notes += more
     train = [item for item in datasets if item.split == "train"]
     shared = batches_of_a_step(arguments, processes)
@@ -99,6 +101,7 @@ def build_plan(
         datasets=tuple(datasets),
         ledger=with_warmup_steps(entries, warmup_steps),
         notes=tuple(notes),
+        sampling_seconds=sampling_seconds,
         position=position_of(arguments, {item.name: item.fingerprint for item in train}, processes),
     )
 
@@ -132,23 +135,27 @@ def _dataset_plan(request: TrainRequest, arguments: Arguments, facts: DatasetFac
 
 def _with_formed_batches(
     arguments: Arguments, datasets: Sequence[DatasetPlan], processes: int, tokens: TokenMaker | str
-) -> tuple[list[DatasetPlan], list[str]]:
-    """Count the batches that are formed here, exactly, and tell what they leave out."""
+) -> tuple[list[DatasetPlan], list[str], float]:
+    """Count the batches that are formed here, exactly; tell what they leave out and how long an epoch's take."""
     formed = formed_datasets(arguments, datasets)
     train = [item for item in formed if item.split == "train"]
     counted: dict[tuple[str, str], DatasetPlan] = {}
     notes: list[str] = []
+    seconds = 0.0
     is_counted = arguments.train_sampling_strategy == "group_by_length" and not all(item.has_lengths for item in train)
     if is_counted and isinstance(tokens, str):
         notes.append(f"lengths are counted in characters: {tokens}")
     # The train datasets are mixed; each of the others is evaluated by itself.
     for together in [train, *([item] for item in formed if item.split != "train")]:
         materials = [material_of_plan(arguments, item, tokens) for item in together]
+        started = time.perf_counter()
         epochs = epochs_of(arguments, materials, processes, batch_size_of(arguments, together[0].split))
+        taken = [epochs.steps_of[number] * processes for number in range(len(together))]
+        seconds += time.perf_counter() - started if together is train else 0
         for number, (item, material) in enumerate(zip(together, materials, strict=True)):
             counted[item.split, item.name] = replace(
                 item,
-                batches=epochs.steps_of[number] * processes,
+                batches=taken[number],
                 rows_unseen=item.rows - rows_of_an_epoch(epochs, number),
                 largest_batch=_largest_batch(material, epochs, number, processes),
             )
@@ -157,7 +164,7 @@ def _with_formed_batches(
             elif left := item.rows - rows_of_an_epoch(epochs, number):
                 rows = f"{left:,} of {item.rows:,} rows go into no batch of {arguments.batch_sampler}"
                 notes.append(f"data.{item.split}.{item.name}: {rows} and are not evaluated")
-    return [counted.get((item.split, item.name), item) for item in datasets], notes
+    return [counted.get((item.split, item.name), item) for item in datasets], notes, seconds
 
 
 def formed_datasets(arguments: Arguments, datasets: Sequence[DatasetPlan]) -> list[DatasetPlan]:

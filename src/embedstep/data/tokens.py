@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -16,6 +16,15 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 4096
 """Texts that are given to the tokenizer together, which shares them out among the cores."""
+
+
+Watch = Callable[[str, Sequence[int]], Iterable[int]]
+"""Gives out the parts of a work that is named, and shows how many of them are done."""
+
+
+def unwatched(what: str, parts: Sequence[int]) -> Iterable[int]:
+    """Give out the parts of a work and show nothing."""
+    return parts
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,7 +80,9 @@ class TokenIds:
         return np.diff(self.starts)[self.text_of]
 
 
-def keep_tokens(path: Path, column: str, key: str, tokenizing: Tokenizing, prompt: str | None) -> TokenIds:
+def keep_tokens(
+    path: Path, column: str, key: str, tokenizing: Tokenizing, prompt: str | None, watch: Watch = unwatched
+) -> TokenIds:
     """Return the token ids of a column; make them, unless they are kept beside the rows under this key.
 
     Args:
@@ -80,6 +91,7 @@ def keep_tokens(path: Path, column: str, key: str, tokenizing: Tokenizing, promp
         key: what the token ids depend on, from `Tokenizing.key`.
         tokenizing: how a text is turned into token ids.
         prompt: what stands before each text.
+        watch: shows how far it is.
 
     Raises:
         CannotStartError: the disk takes nothing more.
@@ -94,7 +106,7 @@ def keep_tokens(path: Path, column: str, key: str, tokenizing: Tokenizing, promp
         with pa.memory_map(str(path)) as source:
             texts = pa.ipc.open_stream(source).read_all().column(column).combine_chunks().dictionary_encode()
             with ids.open("wb") as file:
-                ends = np.cumsum([0, *_written(file, texts.dictionary, tokenizing, prompt)], dtype=np.int64)
+                ends = np.cumsum([0, *_written(file, texts.dictionary, tokenizing, prompt, watch)], dtype=np.int64)
             np.save(starts, ends)
             # Last, because it tells that the others are whole.
             np.save(text_of, texts.indices.to_numpy())
@@ -139,7 +151,7 @@ def _files(path: Path, key: str) -> tuple[Path, Path, Path]:
     )
 
 
-def _written(file: BinaryIO, texts: Any, tokenizing: Tokenizing, prompt: str | None) -> Iterator[int]:
+def _written(file: BinaryIO, texts: Any, tokenizing: Tokenizing, prompt: str | None, watch: Watch) -> Iterator[int]:
     """Write the token ids of texts to a file and yield the number of tokens of each."""
     import numpy as np
     from tokenizers import Tokenizer
@@ -147,7 +159,7 @@ def _written(file: BinaryIO, texts: Any, tokenizing: Tokenizing, prompt: str | N
     tokenizer = Tokenizer.from_str(tokenizing.tokenizer)
     if tokenizing.truncation is not None:
         tokenizer.enable_truncation(**tokenizing.truncation)
-    for start in range(0, len(texts), _AT_ONCE):
+    for start in watch(f"tokenizing {len(texts):,} texts", range(0, len(texts), _AT_ONCE)):
         some = texts[start : start + _AT_ONCE].to_pylist()
         given = [prompt + text for text in some] if prompt else some
         encoded = tokenizer.encode_batch_fast(given, add_special_tokens=tokenizing.special_tokens)
