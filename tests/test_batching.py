@@ -11,6 +11,7 @@ import pytest
 from embedstep.console import show_plan
 from embedstep.errors import CannotStartError, RefusedError
 from embedstep.plan import Plan
+from embedstep.position import position_problems, write_position
 from embedstep.request.loading import load_request
 from embedstep.step import plan_step
 
@@ -189,3 +190,66 @@ def test_the_time_that_forming_batches_takes_is_told(plan_of: PlanOf, capsys: py
     show_plan(replace(plan, sampling_seconds=12.34))
     assert "  forming batches   about 12 s an epoch, in each process\n" in capsys.readouterr().out
     assert plan_of(answers(3, 3, 3, 3)).sampling_seconds is None
+
+
+def test_the_largest_batch_that_is_named_is_one_that_works(plan_of: PlanOf) -> None:
+    """Four questions and four answers; a0 goes with one of two questions, q2 with one of two answers: three rows."""
+    rows = [{"q": f"q{one}", "a": f"a{other}"} for one, other in [(0, 0), (1, 0), (2, 1), (2, 2), (3, 3)]]
+    options = {"batch_sampler": "no_duplicates", "dataloader_drop_last": True}
+    with pytest.raises(RefusedError) as refused:
+        plan_of(rows, per_device_train_batch_size=9, **options)
+    (problem,) = refused.value.problems
+    told = "gives no batch of 9 rows without a text twice; write per_device_train_batch_size: 3 or less"
+    assert problem.message == told
+    assert plan_of(rows, per_device_train_batch_size=3, **options).train_steps == 1
+
+
+@pytest.mark.parametrize(
+    ("drop_last", "message"),
+    [(True, "gives no batch of 8 rows without a text twice; write per_device_eval_batch_size: 2 or less"), (False, "")],
+)
+def test_an_evaluation_without_a_batch_is_refused_with_one_that_works(
+    request_of: Callable[..., dict[str, Any]], tmp_path: Path, drop_last: bool, message: str
+) -> None:
+    for name, rows in (("train", answers(*[1] * 20)), ("eval", answers(5, 5))):
+        (tmp_path / name).with_suffix(".jsonl").write_text("\n".join(map(json.dumps, rows)))
+    columns = {"anchor": "q", "positive": "a"}
+    data = {name: {"docs": {"path": str(tmp_path / f"{name}.jsonl"), "columns": columns}} for name in ("train", "eval")}
+    arguments = {"batch_sampler": "no_duplicates", "eval_strategy": "epoch", "dataloader_drop_last": drop_last}
+    request = load_request(json.dumps(request_of(data=data, arguments=arguments)))
+    if drop_last:
+        with pytest.raises(RefusedError) as refused:
+            plan_step(request)
+        assert [str(problem) for problem in refused.value.problems] == [f"data.eval.docs: {message}"]
+    else:
+        assert {item.split: item.batches for item in plan_step(request).datasets} == {"train": 3, "eval": 5}
+
+
+def position_with(plan_of: PlanOf, **arguments: Any) -> dict[str, Any]:
+    rows = [{"q": f"q{row}", "a": f"a{row}"} for row in range(64)]
+    return dict(plan_of(rows, **arguments).position)
+
+
+def test_only_what_decides_on_the_order_is_compared(plan_of: PlanOf) -> None:
+    """Rows as they stand have no seed; with split_batches a batch is that of all ranks, and another one."""
+    in_order = {"train_sampling_strategy": "sequential"}
+    assert position_with(plan_of, seed=1, **in_order) == position_with(plan_of, seed=2, **in_order)
+    assert position_with(plan_of, seed=1) != position_with(plan_of, seed=2)
+    split = {"accelerator_config": {"split_batches": True}}
+    assert position_with(plan_of, **split) == position_with(plan_of) | {"split_batches": True}
+
+
+def test_another_sampler_is_one_problem(plan_of: PlanOf, tmp_path: Path) -> None:
+    write_position(tmp_path, position_with(plan_of, batch_sampler="no_duplicates"))
+    (problem,) = position_problems(tmp_path, position_with(plan_of))
+    assert problem.message == (
+        f"{tmp_path} went by batch_sampler no_duplicates, and this run goes by batch_sampler; the rows would not go on "
+        "exactly"
+    )
+
+
+def test_lengths_of_another_tokenizer_are_another_order(plan_of: PlanOf) -> None:
+    """The model that counts is not the data, and the rows are put together by what it says."""
+    by_length = position_with(plan_of, group_by_length=True)
+    assert len(dict(by_length["lengths"])["docs"]) == 64
+    assert "lengths" not in position_with(plan_of)

@@ -7,6 +7,7 @@ node.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from embedstep.data.ids import integers_in, rows_at, text_at, text_ids, text_len
 from embedstep.errors import CannotStartError
 
 if TYPE_CHECKING:
-    from embedstep.sampling.epochs import Epochs
+    from embedstep.sampling.epochs import Epochs, Sampler
     from embedstep.sampling.labels import Labels
     from embedstep.sampling.texts import Texts
 
@@ -136,8 +137,14 @@ def rows_of_an_epoch(epochs: "Epochs", number: int) -> int:
     return int(batches.starts[min(taken, len(batches))])
 
 
-def largest_size(material: Material, world_size: int) -> int:
-    """Return the largest batch of a rank with which there is one step, or 0."""
+def largest_size(material: Material, sampler: "Sampler", world_size: int) -> int:
+    """Return a batch size of a rank with which there is a step, or 0: the largest one, as far as halving finds it.
+
+    Args:
+        material: what batches of the dataset are formed by.
+        sampler: forms them, of a size that gives none.
+        world_size: ranks.
+    """
     if material.labels is not None:
         # Between a half-size that gives enough batches and one that does not.
         low, high = 1, material.labels.usable // 2 + 1
@@ -146,10 +153,13 @@ def largest_size(material: Material, world_size: int) -> int:
             enough = material.labels.full_batches(2 * middle) >= world_size
             low, high = (middle, high) if enough else (low, middle)
         return 2 * low if low > 1 else 0
-    size = material.rows
-    if material.texts is not None and material.texts.lines:
-        size = min(len(line.lengths) + len(line.free) for line in material.texts.lines)
-    return size // world_size
+    # Between a size that gives a batch and one that does not; of no column can a batch have more different texts.
+    texts = material.texts.lines if material.texts is not None else ()
+    low, high = 0, min([material.rows, *(len(line.lengths) + len(line.free) for line in texts)]) // world_size + 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if replace(sampler, size=middle * world_size).count else (low, middle)
+    return low
 
 
 def notes_of(name: str, material: Material, epochs: "Epochs", number: int) -> Iterator[str]:
@@ -252,21 +262,39 @@ def previewed(
     return tuple(found)
 
 
-def position_of(arguments: Arguments, fingerprints: Mapping[str, str], world_size: int) -> dict[str, Any]:
+def lengths_of(materials: Mapping[str, Material]) -> dict[str, str]:
+    """Return a digest of the lengths that the rows of each dataset are grouped by: other tokenizers count otherwise."""
+    return {
+        name: sha256(material.lengths.tobytes()).hexdigest()
+        for name, material in materials.items()
+        if material.lengths is not None
+    }
+
+
+def position_of(
+    arguments: Arguments, fingerprints: Mapping[str, str], lengths: Mapping[str, str], world_size: int
+) -> dict[str, Any]:
     """Return what the order of rows depends on; a checkpoint with another one cannot be gone on from exactly.
 
     Args:
         arguments: the arguments in force.
         fingerprints: digest of the rows of each train dataset.
+        lengths: digest of the lengths of rows, of the datasets whose rows are grouped by them.
         world_size: ranks.
     """
     size = arguments.per_device_train_batch_size
     # With labels each rank has batches of its own; else only the rows of a whole step count.
     batch = {"per_device_train_batch_size": size, "world_size": world_size}
+    if (arguments.accelerator_config or {}).get("split_batches"):
+        batch["split_batches"] = True
     is_shared = forms_batches(arguments) and arguments.batch_sampler != "group_by_label"
+    # Rows as they stand, of one dataset, are not drawn.
+    in_order = arguments.train_sampling_strategy == "sequential" and arguments.batch_sampler == "batch_sampler"
+    is_fixed = in_order and len(fingerprints) == 1
     return {
         "data": [[name, digest] for name, digest in fingerprints.items()],
-        "seed": _seed(arguments),
+        **({"lengths": [[name, digest] for name, digest in lengths.items()]} if lengths else {}),
+        **({} if is_fixed else {"seed": _seed(arguments)}),
         "batch_sampler": arguments.batch_sampler.removesuffix("_hashed"),
         "multi_dataset_batch_sampler": arguments.multi_dataset_batch_sampler if len(fingerprints) > 1 else None,
         "train_sampling_strategy": arguments.train_sampling_strategy,

@@ -248,7 +248,8 @@ def there_are_steps(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
     size = request.arguments.per_device_train_batch_size
     for item in plan.datasets:
         if item.split == "train" and not item.batches and request.trains and _is_at_fault(plan, item):
-            yield Problem(f"data.train.{item.name}", _no_batch(request, plan, item))
+            told = _no_batch(request, plan, item, "per_device_train_batch_size", size)
+            yield Problem(f"data.train.{item.name}", told)
     batches = sum(item.batches or 0 for item in plan.datasets if item.split == "train")
     if batches and not plan.steps_per_epoch and request.trains:
         rows = sum(item.rows for item in plan.datasets if item.split == "train")
@@ -265,16 +266,15 @@ def _is_at_fault(plan: Plan, item: DatasetPlan) -> bool:
     return item.largest_batch is not None or all(other.largest_batch is None for other in plan.datasets)
 
 
-def _no_batch(request: TrainRequest, plan: Plan, item: DatasetPlan) -> str:
-    """Say why there is no batch, and how small it would have to be."""
-    size = request.arguments.per_device_train_batch_size
+def _no_batch(request: TrainRequest, plan: Plan, item: DatasetPlan, argument: str, size: int) -> str:
+    """Say why there is no batch of the size that an argument gives, and how small it would have to be."""
     if item.largest_batch is None:
-        return f"has {item.rows} rows, fewer than one batch of {size}; write a smaller per_device_train_batch_size"
+        return f"has {item.rows} rows, fewer than one batch of {size}; write a smaller {argument}"
     needed = f"{size} rows for each of {plan.world_size} processes" if plan.world_size > 1 else f"{size} rows"
     kind = "with two labels" if request.arguments.batch_sampler == "group_by_label" else "without a text twice"
     if not item.largest_batch:
         return f"has {item.rows} rows, and no batch of any size {kind} can be made of them"
-    return f"gives no batch of {needed} {kind}; write per_device_train_batch_size: {item.largest_batch} or less"
+    return f"gives no batch of {needed} {kind}; write {argument}: {item.largest_batch} or less"
 
 
 def evaluation_is_possible(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
@@ -284,10 +284,8 @@ def evaluation_is_possible(request: TrainRequest, plan: Plan) -> Iterator[Proble
         if item.split != "train" and item.rows < plan.world_size:
             yield Problem(f"data.{item.split}.{item.name}", f"has {item.rows} rows for {plan.world_size} processes")
         elif item.split != "train" and item.batches == 0:
-            yield Problem(
-                f"data.{item.split}.{item.name}",
-                f"has {item.rows} rows, fewer than one batch of {size}; write a smaller per_device_eval_batch_size",
-            )
+            told = _no_batch(request, plan, item, "per_device_eval_batch_size", size)
+            yield Problem(f"data.{item.split}.{item.name}", told)
 
 
 def the_order_goes_on(request: TrainRequest, plan: Plan) -> Iterator[Problem]:

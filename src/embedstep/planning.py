@@ -7,7 +7,7 @@ checkpoints and metric names that came with the ones that were planned.
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from embedstep.batching import (
     epochs_of,
     forms_batches,
     largest_size,
+    lengths_of,
     material_of,
     notes_of,
     position_of,
@@ -74,10 +75,11 @@ def build_plan(
     datasets = [_dataset_plan(request, arguments, item, processes) for item in facts]
     datasets = _cut_to_steps(_cut_to_shortest(arguments, datasets), arguments, processes)
     notes = [*planned_notes(request, processes)]
-    sampling_seconds = None
+    formed = _Formed()
     if is_prepared and forms_batches(arguments):
-        datasets, more, sampling_seconds = _with_formed_batches(arguments, datasets, processes, tokens)
-        notes += more
+        formed = _with_formed_batches(arguments, datasets, processes, tokens)
+        datasets = [formed.datasets.get((item.split, item.name), item) for item in datasets]
+        notes += formed.notes
     train = [item for item in datasets if item.split == "train"]
     shared = batches_of_a_step(arguments, processes)
     batches = sum(item.batches or 0 for item in train) // shared
@@ -101,8 +103,8 @@ def build_plan(
         datasets=tuple(datasets),
         ledger=with_warmup_steps(entries, warmup_steps),
         notes=tuple(notes),
-        sampling_seconds=sampling_seconds,
-        position=position_of(arguments, {item.name: item.fingerprint for item in train}, processes),
+        sampling_seconds=formed.seconds,
+        position=position_of(arguments, {item.name: item.fingerprint for item in train}, formed.lengths, processes),
     )
 
 
@@ -133,38 +135,55 @@ def _dataset_plan(request: TrainRequest, arguments: Arguments, facts: DatasetFac
     )
 
 
+@dataclass(kw_only=True)
+class _Formed:
+    """What was found out by forming the batches of the first epoch.
+
+    Attributes:
+        datasets: the plans of the datasets whose batches were formed, by split and name, with what came of it.
+        notes: what the batches leave out and why, a sentence each.
+        seconds: how long those of the train datasets took.
+        lengths: digest of the lengths of rows that they were grouped by, by train dataset.
+    """
+
+    datasets: dict[tuple[str, str], DatasetPlan] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    seconds: float | None = None
+    lengths: dict[str, str] = field(default_factory=dict)
+
+
 def _with_formed_batches(
     arguments: Arguments, datasets: Sequence[DatasetPlan], processes: int, tokens: TokenMaker | str
-) -> tuple[list[DatasetPlan], list[str], float]:
+) -> "_Formed":
     """Count the batches that are formed here, exactly; tell what they leave out and how long an epoch's take."""
     formed = formed_datasets(arguments, datasets)
     train = [item for item in formed if item.split == "train"]
-    counted: dict[tuple[str, str], DatasetPlan] = {}
-    notes: list[str] = []
-    seconds = 0.0
+    found = _Formed(seconds=0.0)
     is_counted = arguments.train_sampling_strategy == "group_by_length" and not all(item.has_lengths for item in train)
     if is_counted and isinstance(tokens, str):
-        notes.append(f"lengths are counted in characters: {tokens}")
+        found.notes.append(f"lengths are counted in characters: {tokens}")
     # The train datasets are mixed; each of the others is evaluated by itself.
     for together in [train, *([item] for item in formed if item.split != "train")]:
         materials = [material_of_plan(arguments, item, tokens) for item in together]
         started = time.perf_counter()
         epochs = epochs_of(arguments, materials, processes, batch_size_of(arguments, together[0].split))
         taken = [epochs.steps_of[number] * processes for number in range(len(together))]
-        seconds += time.perf_counter() - started if together is train else 0
+        if together is train:
+            found.seconds = time.perf_counter() - started
+            found.lengths |= lengths_of(dict(zip((item.name for item in train), materials, strict=True)))
         for number, (item, material) in enumerate(zip(together, materials, strict=True)):
-            counted[item.split, item.name] = replace(
+            found.datasets[item.split, item.name] = replace(
                 item,
                 batches=taken[number],
                 rows_unseen=item.rows - rows_of_an_epoch(epochs, number),
                 largest_batch=_largest_batch(material, epochs, number, processes),
             )
             if item.split == "train":
-                notes += notes_of(item.name, material, epochs, number)
+                found.notes += notes_of(item.name, material, epochs, number)
             elif left := item.rows - rows_of_an_epoch(epochs, number):
                 rows = f"{left:,} of {item.rows:,} rows go into no batch of {arguments.batch_sampler}"
-                notes.append(f"data.{item.split}.{item.name}: {rows} and are not evaluated")
-    return [counted.get((item.split, item.name), item) for item in datasets], notes, seconds
+                found.notes.append(f"data.{item.split}.{item.name}: {rows} and are not evaluated")
+    return found
 
 
 def formed_datasets(arguments: Arguments, datasets: Sequence[DatasetPlan]) -> list[DatasetPlan]:
@@ -187,7 +206,7 @@ def _largest_batch(material: Material, epochs: "Epochs", number: int, processes:
     """Return the largest batch that would do, for a dataset that gives none by its texts or labels."""
     if epochs.steps_by_itself(number) or (material.texts is None and material.labels is None):
         return None
-    return largest_size(material, processes)
+    return largest_size(material, epochs.samplers[number], processes)
 
 
 def with_preview(request: TrainRequest, plan: Plan, steps: int) -> Plan:
