@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Mapping
 
-from tests.benchmarks import front_door, overhead, samplers, tokenizing
+from tests.benchmarks import front_door, grouping, overhead, samplers, tokenizing
 from tests.benchmarks.harness import Benchmark, main
 
 BENCHMARKS: Mapping[str, Benchmark] = {
@@ -14,6 +14,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "tokenize_once_3": tokenizing.tokenize_once_3,
     "tokenize_once_10": tokenizing.tokenize_once_10,
     "tokenize_once_minilm": tokenizing.tokenize_once_minilm,
+    "group_by_length": grouping.group_by_length,
     "sampler_repeats": samplers.repeats,
     "sampler_few": samplers.few_answers,
     "sampler_frequent": samplers.frequent_answers,
