@@ -289,3 +289,15 @@ def test_line_positions_are_contiguous() -> None:
     line = texts.lines[0].dealt(2, random_of(1), 0)[:4]
     held = texts.ids[0][line]
     assert sum(one != other for one, other in pairwise(held)) == 1
+
+
+def test_a_question_fifty_times_in_batches_of_thousands() -> None:
+    """Case 1.3: 200,000 triplets, 4,000 questions 50 times each; no batch of 4,096, and fifty with every question."""
+    rows = np.arange(200_000, dtype=np.int32)
+    texts = texts_of(np.stack([rows % 4_000, 4_000 + rows, 204_000 + rows]))
+    assert len(arrange(texts, 4_096, drop_last=True, random=random_of(0))) == 0
+    for size in (4_096, 4_000):
+        found = arrange(texts, size, drop_last=False, random=random_of(0))
+        assert np.diff(found.starts).tolist() == [4_000] * 50
+        questions = np.sort(found.rows.reshape(50, 4_000) % 4_000, axis=1)
+        assert (questions == np.arange(4_000)).all()

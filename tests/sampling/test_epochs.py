@@ -173,3 +173,11 @@ def test_a_thousand_ranks_cost_what_one_does() -> None:
     epochs = Epochs(samplers=(made,), world_size=1024, mixing="proportional", seed=0)
     assert epochs.steps == 14
     assert [len(rows) for rows in epochs.share(0, 1023)] == [4] * 14
+
+
+@pytest.mark.parametrize("kind", ["random", "no_duplicates", "group_by_label", "group_by_length", "sequential"])
+def test_two_ranks_make_the_same_steps_with_an_odd_number_of_rows(kind: str) -> None:
+    """Case 7.9: 101 rows are 12 steps of 4 for each of two ranks, and the five rows left over are nobody's."""
+    epochs = Epochs(samplers=(sampler(kind, 101, 4, 2),), world_size=2, mixing="proportional", seed=0)
+    shares = [[len(rows) for rows in epochs.share(0, rank)] for rank in range(2)]
+    assert shares == [[4] * 12, [4] * 12]
