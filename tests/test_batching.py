@@ -6,8 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from embedstep.batching import Material, lengths_of
 from embedstep.console import show_plan
 from embedstep.errors import CannotStartError, RefusedError
 from embedstep.plan import Plan
@@ -137,26 +139,41 @@ def padding_told(plan: Plan) -> list[str]:
 
 def test_a_column_of_lengths_is_taken_in_place_of_counting(plan_of: PlanOf) -> None:
     """All texts are equally long, and the column says otherwise: batches of four with 10 or 20 each pad nothing."""
-    rows = [{"q": f"q{row:03}", "a": f"a{row:03}", "length": 10 + row % 2 * 10, "n": 7} for row in range(128)]
-    grouped = "padding is 0% of a batch; without group_by_length it would be {}%"
-    assert padding_told(plan_of(rows, group_by_length=True)) == ["data.train.docs: " + grouped.format(21)]
-    assert padding_told(plan_of(rows, train_sampling_strategy="group_by_length", length_column_name="n")) == [
-        "data.train.docs: " + grouped.format(0)
-    ]
+    rows = [{"q": f"q{row:03}", "a": f"a{row:03}", "length": 10 + row % 2 * 10} for row in range(128)]
+    plan = plan_of(rows, group_by_length=True, length_column_name="length")
+    assert plan.notes == (
+        "rows are grouped by the column length",
+        "data.train.docs: padding is 0% of a batch; without group_by_length it would be 21%",
+    )
     # The loss gets no lengths, and they are no column that was dropped.
-    (docs,) = plan_of(rows, group_by_length=True, length_column_name="n").datasets
-    assert (docs.columns, docs.dropped_columns, docs.has_lengths) == (("anchor", "positive"), ("length",), True)
-    (docs,) = plan_of(rows).datasets
-    assert (docs.dropped_columns, docs.has_lengths) == (("length", "n"), False)
+    (docs,) = plan.datasets
+    assert (docs.columns, docs.dropped_columns, docs.has_lengths) == (("anchor", "positive"), (), True)
+    # A column that happens to have this name is not taken unasked.
+    (docs,) = plan_of(rows, group_by_length=True).datasets
+    assert (docs.dropped_columns, docs.has_lengths) == (("length",), False)
 
 
 def test_other_lengths_are_other_data(plan_of: PlanOf) -> None:
     """They decide on the order of the rows, so a run is not resumed with them."""
     one, two = (
-        plan_of([{"q": f"q{row}", "a": f"a{row}", "length": row * factor} for row in range(16)], group_by_length=True)
+        plan_of(
+            [{"q": f"q{row}", "a": f"a{row}", "n": row * factor} for row in range(16)],
+            group_by_length=True,
+            length_column_name="n",
+        )
         for factor in (1, 2)
     )
     assert one.position["data"] != two.position["data"]
+
+
+def test_lengths_that_go_on_as_fractions_are_refused_and_no_label_is_blamed(plan_of: PlanOf) -> None:
+    rows = [{"q": f"q{row}", "l": row % 4, "n": row + (0.9 if row > 150 else 0)} for row in range(160)]
+    with pytest.raises(RefusedError) as refused:
+        plan_of(rows, batch_sampler="group_by_label", group_by_length=True, length_column_name="n")
+    assert [str(problem) for problem in refused.value.problems] == [
+        "arguments.length_column_name: data.train.docs: 151.9 is no length; a length is a whole number of tokens, "
+        "0 or more"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -172,6 +189,10 @@ def test_other_lengths_are_other_data(plan_of: PlanOf) -> None:
          "column 'a' is named 2 times; one column plays one role"),
         (7, {"length_column_name": "n"}, "arguments.length_column_name",
          "needs group_by_length: true; remove it, or add that"),
+        (7, {"length_column_name": "length"}, "arguments.length_column_name",
+         "needs group_by_length: true; remove it, or add that"),
+        (-2, {"length_column_name": "n", "group_by_length": True}, "arguments.length_column_name",
+         "data.train.docs: -2 is no length; a length is a whole number of tokens, 0 or more"),
     ],
 )  # fmt: skip
 def test_a_column_of_lengths_that_cannot_be_taken_is_refused(
@@ -250,6 +271,11 @@ def test_another_sampler_is_one_problem(plan_of: PlanOf, tmp_path: Path) -> None
 
 def test_lengths_of_another_tokenizer_are_another_order(plan_of: PlanOf) -> None:
     """The model that counts is not the data, and the rows are put together by what it says."""
+    one, two = (
+        lengths_of({"docs": Material(rows=2, path=Path(), inputs=("anchor",), lengths=np.array(lengths, np.int32))})
+        for lengths in ([3, 4], [4, 3])
+    )
+    assert one != two
     by_length = position_with(plan_of, group_by_length=True)
-    assert len(dict(by_length["lengths"])["docs"]) == 64
+    assert [name for name, _ in by_length["lengths"]] == ["docs"]
     assert "lengths" not in position_with(plan_of)

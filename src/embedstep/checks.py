@@ -210,11 +210,15 @@ def samplers_fit(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterat
 
 
 def evaluations_fit_the_sampler(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[Problem]:
-    """The library forms the batches of an evaluation by the same sampler, and fails late on labels without pairs."""
+    """The batches of an evaluation are formed by the same sampler, which needs labels with two rows each."""
     if request.arguments.batch_sampler != "group_by_label":
         return
     for item in facts:
-        if item.split == "train" or not evaluates_loss(request, item.name) or item.label != "integer":
+        if item.split == "train" or not evaluates_loss(request, item.name):
+            continue
+        if item.label != "integer":
+            told = "needs whole numbers as labels for its loss with group_by_label"
+            yield Problem(f"data.{item.split}.{item.name}", told)
             continue
         paired = sum(count > 1 for count in item.label_values.values())
         if item.label_values and paired < 2:

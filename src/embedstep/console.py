@@ -96,7 +96,9 @@ def _dataset_rows(plan: Plan) -> list[tuple[str, ...]]:
 def _training_facts(plan: Plan) -> Mapping[str, str]:
     dropped = {name for item in plan.datasets for name in item.dropped_columns}
     seconds = plan.sampling_seconds
-    forming = {} if seconds is None else {"forming batches": f"about {seconds:.2g} s an epoch, in each process"}
+    forming = (
+        {} if seconds is None else {"forming batches": f"about {max(seconds, 0.01):.2g} s an epoch, in each process"}
+    )
     return {
         "processes": f"{plan.world_size} on {_devices(plan)}",
         "global batch": f"{plan.global_batch_size:,} rows",

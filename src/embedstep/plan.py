@@ -108,8 +108,10 @@ class Plan:
         return {"train": self.epochs, "eval": len(self.evaluations), "test": 1}[item.split]
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain data for `plan.json`; `plan_from_json` reads it back equal."""
-        return {"format": PLAN_FORMAT, **asdict(self)}
+        """Return plain data for `plan.json`; `plan_from_json` reads it back equal, and equal plans are equal text."""
+        data = {"format": PLAN_FORMAT, **asdict(self)}
+        del data["sampling_seconds"]
+        return data
 
 
 def plan_from_json(data: Mapping[str, Any]) -> Plan:
@@ -120,7 +122,7 @@ def plan_from_json(data: Mapping[str, Any]) -> Plan:
     """
     if data.get("format") != PLAN_FORMAT:
         raise ValueError(f"this plan has the format {data.get('format')!r}, not {PLAN_FORMAT!r}")
-    fields = {name: data[name] for name in Plan.__slots__}
+    fields = {name: data[name] for name in Plan.__slots__ if name in data}
     for name in ("evaluations", "checkpoints", "metrics", "notes", "preview"):
         fields[name] = tuple(fields[name])
     fields["datasets"] = tuple(_dataset_plan_from_json(item) for item in fields["datasets"])

@@ -6,7 +6,7 @@ checkpoints and metric names that came with the ones that were planned.
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,7 +77,7 @@ def build_plan(
     notes = [*planned_notes(request, processes)]
     formed = _Formed()
     if is_prepared and forms_batches(arguments):
-        formed = _with_formed_batches(arguments, datasets, processes, tokens)
+        formed = _formed(arguments, datasets, processes, tokens)
         datasets = [formed.datasets.get((item.split, item.name), item) for item in datasets]
         notes += formed.notes
     train = [item for item in datasets if item.split == "train"]
@@ -152,38 +152,55 @@ class _Formed:
     lengths: dict[str, str] = field(default_factory=dict)
 
 
-def _with_formed_batches(
-    arguments: Arguments, datasets: Sequence[DatasetPlan], processes: int, tokens: TokenMaker | str
-) -> "_Formed":
+def _formed(arguments: Arguments, datasets: Sequence[DatasetPlan], processes: int, tokens: TokenMaker | str) -> _Formed:
     """Count the batches that are formed here, exactly; tell what they leave out and how long an epoch's take."""
-    formed = formed_datasets(arguments, datasets)
-    train = [item for item in formed if item.split == "train"]
-    found = _Formed(seconds=0.0)
-    is_counted = arguments.train_sampling_strategy == "group_by_length" and not all(item.has_lengths for item in train)
-    if is_counted and isinstance(tokens, str):
-        found.notes.append(f"lengths are counted in characters: {tokens}")
-    # The train datasets are mixed; each of the others is evaluated by itself.
-    for together in [train, *([item] for item in formed if item.split != "train")]:
-        materials = [material_of_plan(arguments, item, tokens) for item in together]
-        started = time.perf_counter()
-        epochs = epochs_of(arguments, materials, processes, batch_size_of(arguments, together[0].split))
-        taken = [epochs.steps_of[number] * processes for number in range(len(together))]
-        if together is train:
-            found.seconds = time.perf_counter() - started
-            found.lengths |= lengths_of(dict(zip((item.name for item in train), materials, strict=True)))
-        for number, (item, material) in enumerate(zip(together, materials, strict=True)):
-            found.datasets[item.split, item.name] = replace(
-                item,
-                batches=taken[number],
-                rows_unseen=item.rows - rows_of_an_epoch(epochs, number),
-                largest_batch=_largest_batch(material, epochs, number, processes),
-            )
-            if item.split == "train":
-                found.notes += notes_of(item.name, material, epochs, number)
-            elif left := item.rows - rows_of_an_epoch(epochs, number):
-                rows = f"{left:,} of {item.rows:,} rows go into no batch of {arguments.batch_sampler}"
-                found.notes.append(f"data.{item.split}.{item.name}: {rows} and are not evaluated")
+    items = formed_datasets(arguments, datasets)
+    train = [item for item in items if item.split == "train"]
+    materials = [material_of_plan(arguments, item, tokens) for item in train]
+    started = time.perf_counter()
+    epochs = epochs_of(arguments, materials, processes, batch_size_of(arguments, "train"))
+    found = _Formed(datasets=_counted(train, materials, epochs), seconds=time.perf_counter() - started)
+    found.lengths = lengths_of(dict(zip((item.name for item in train), materials, strict=True)))
+    if found.lengths:
+        found.notes += _where_lengths_are_from(arguments, train, tokens)
+    for number, (item, material) in enumerate(zip(train, materials, strict=True)):
+        found.notes += notes_of(item.name, material, epochs, number)
+    for item in items:
+        if item.split == "train":
+            continue
+        # Each is evaluated by itself.
+        material = material_of_plan(arguments, item)
+        epochs = epochs_of(arguments, [material], processes, batch_size_of(arguments, item.split))
+        found.datasets |= (counted := _counted([item], [material], epochs))
+        if left := counted[item.split, item.name].rows_unseen:
+            rows = f"{left:,} of {item.rows:,} rows go into no batch of {arguments.batch_sampler}"
+            found.notes.append(f"data.{item.split}.{item.name}: {rows} and are not evaluated")
     return found
+
+
+def _counted(
+    items: Sequence[DatasetPlan], materials: Sequence[Material], epochs: "Epochs"
+) -> dict[tuple[str, str], DatasetPlan]:
+    """Return the datasets with the batches that they give together, by split and name."""
+    return {
+        (item.split, item.name): replace(
+            item,
+            batches=epochs.steps_of[number] * epochs.world_size,
+            rows_unseen=item.rows - rows_of_an_epoch(epochs, number),
+            largest_batch=_largest_batch(material, epochs, number, epochs.world_size),
+        )
+        for number, (item, material) in enumerate(zip(items, materials, strict=True))
+    }
+
+
+def _where_lengths_are_from(
+    arguments: Arguments, train: Sequence[DatasetPlan], tokens: TokenMaker | str
+) -> Iterator[str]:
+    """Say what rows are grouped by where that is not the tokens of their texts."""
+    if any(item.has_lengths for item in train):
+        yield f"rows are grouped by the column {arguments.length_column_name}"
+    elif isinstance(tokens, str):
+        yield f"lengths are counted in characters: {tokens}"
 
 
 def formed_datasets(arguments: Arguments, datasets: Sequence[DatasetPlan]) -> list[DatasetPlan]:

@@ -31,11 +31,11 @@ def position_problems(checkpoint: Path, position: Mapping[str, Any]) -> Iterator
         told = f"{checkpoint / POSITION_FILE} cannot be read; remove it to go on without knowing the order"
         yield Problem("arguments.resume_from_checkpoint", told)
         return
-    changed = [name for name in position.keys() & before.keys() if before[name] != position[name]]
-    for name in sorted(changed, key=list(position).index):
+    changed = [name for name in position if name in before and before[name] != position[name]]
+    for name in changed:
         told = f"went by {name} {_shown(before[name])}, and this run goes by {_shown(position[name])}"
         yield Problem("arguments.resume_from_checkpoint", f"{checkpoint} {told}; the rows would not go on exactly")
-    if changed:
+    if {"batch_sampler", "train_sampling_strategy"} & set(changed):
         return  # another sampler also goes by other things, which are no mistakes of their own
     for name in sorted(position.keys() ^ (before.keys() - {"format"})):
         told = f"{name} is {_shown(before.get(name))} there and {_shown(position.get(name))} here"

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from embedstep.arguments.dumps import to_lossless
-from embedstep.arguments.rules import names_lengths
-from embedstep.arguments.today import groups_by_length
+from embedstep.arguments.rules import reads_lengths
 from embedstep.batching import forms_batches
 from embedstep.checks import check_plan, check_request, check_with_data, similarity_of
 from embedstep.data.facts import DatasetFacts
@@ -214,7 +213,7 @@ def _scan(request: TrainRequest, write_to: Path | None) -> tuple[list[DatasetFac
     problems: list[Problem] = []
     if write_to is not None:
         write_to.mkdir(parents=True, exist_ok=True)
-    lengths = request.arguments.length_column_name if groups_by_length(request.arguments) else None
+    lengths = request.arguments.length_column_name if reads_lengths(request.arguments) else None
     for split, name, dataset in named_datasets(request):
         file = write_to / f"{split}-{name}.arrow" if write_to else None
         try:
@@ -226,7 +225,6 @@ def _scan(request: TrainRequest, write_to: Path | None) -> tuple[list[DatasetFac
                     drop_incomplete_rows=request.data.drop_incomplete_rows,
                     write_to=file,
                     lengths=lengths if split == "train" else None,
-                    needs_lengths=split == "train" and names_lengths(request.arguments),
                 )
             )
         except RefusedError as error:
@@ -245,6 +243,7 @@ def launch_of(plan: Plan, folder: OutputFolder) -> LaunchPlan:
         ("embedstep.worker", str(folder.path)),
         report_to=str(folder.path),
         processes=plan.world_size,
+        on_cpu=plan.on_cpu,
         devices=this_machine(),
         python=sys.executable,
         environ=os.environ,

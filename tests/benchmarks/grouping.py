@@ -20,7 +20,7 @@ from tests.benchmarks.harness import Record, measure
 from tests.benchmarks.material import Material, material
 
 BOUND = 0.6
-ROWS = 2_048
+ROWS = 1_024
 EVALUATION_ROWS = 300
 _FEW_ROWS = 64
 _SCORE = "eval_docs_cosine_ndcg@10"

@@ -30,7 +30,7 @@ BOUNDS = {3: 0.6, 10: 0.35}
 OF_THE_DEMO = ("per_device_train_batch_size", "learning_rate", "optim")
 STATIC_REQUEST = Path("pipelines/requests/docstrings_static.yaml")
 TRANSFORMER = {"per_device_train_batch_size": 32, "learning_rate": 2e-5, "optim": "adamw_torch"}
-_ROWS = 512
+_ROWS = 256
 _FEW_ROWS = 64
 
 
@@ -99,7 +99,13 @@ def _compared(
 
         as_script = environment(PYTHONPATH=str(Path.cwd()), TQDM_DISABLE="1")
         as_worker = plan_launch(
-            (), report_to=folder, processes=1, devices=this_machine(), python=sys.executable, environ=as_script
+            (),
+            report_to=folder,
+            processes=1,
+            on_cpu=True,
+            devices=this_machine(),
+            python=sys.executable,
+            environ=as_script,
         ).env
         epochs = arguments["num_train_epochs"]
         record = measure(

@@ -10,14 +10,26 @@ CPU = Devices(gpus=0, cores=8)
 
 def launch(environ: dict[str, str], processes: int = 2) -> dict[str, str]:
     plan = plan_launch(
-        ("embedstep.worker", "out"), report_to="out", processes=processes, devices=CPU, python="python", environ=environ
+        ("embedstep.worker", "out"),
+        report_to="out",
+        processes=processes,
+        on_cpu=True,
+        devices=CPU,
+        python="python",
+        environ=environ,
     )
     return dict(plan.env)
 
 
 def test_the_command_is_torchrun_on_a_free_port() -> None:
     plan = plan_launch(
-        ("embedstep.worker", "out"), report_to="out", processes=2, devices=CPU, python="/bin/python", environ={}
+        ("embedstep.worker", "out"),
+        report_to="out",
+        processes=2,
+        on_cpu=True,
+        devices=CPU,
+        python="/bin/python",
+        environ={},
     )
     assert plan.argv == (
         "/bin/python", "-m", "embedstep.worker.torchrun", "out",
@@ -36,19 +48,18 @@ def test_what_other_launchers_left_is_cleaned_away() -> None:
         "PATH": "/bin", "NODE_RANK": "1", "MASTER_PORT": "29500", "PET_NNODES": "2", "RANK": "3", "WORLD_SIZE": "4",
         "SLURM_PROCID": "1", "ACCELERATE_MIXED_PRECISION": "fp16", "FSDP_VERSION": "2", "HF_TOKEN": "x",
     }  # fmt: skip
-    plan = plan_launch(("w",), report_to="out", processes=1, devices=CPU, python="python", environ=environ)
+    plan = plan_launch(("w",), report_to="out", processes=1, on_cpu=True, devices=CPU, python="python", environ=environ)
     ours = {"OMP_NUM_THREADS", "TOKENIZERS_PARALLELISM", "TQDM_DISABLE", "MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_"}
     assert set(plan.env) == {"PATH", "HF_TOKEN"} | ours
 
 
 @pytest.mark.parametrize(
-    ("gpus", "environ", "value"), [(0, {}, "0"), (0, {"MALLOC_MMAP_MAX_": "9"}, "9"), (1, {}, None)]
+    ("on_cpu", "environ", "value"), [(True, {}, "0"), (True, {"MALLOC_MMAP_MAX_": "9"}, "9"), (False, {}, None)]
 )
-def test_memory_that_was_freed_is_kept_where_there_is_no_gpu(
-    gpus: int, environ: dict[str, str], value: str | None
-) -> None:
-    devices = Devices(gpus=gpus, cores=2)
-    plan = plan_launch(("w",), report_to="out", processes=1, devices=devices, python="python", environ=environ)
+def test_memory_that_was_freed_is_kept_on_the_cpu(on_cpu: bool, environ: dict[str, str], value: str | None) -> None:
+    plan = plan_launch(
+        ("w",), report_to="out", processes=1, on_cpu=on_cpu, devices=CPU, python="python", environ=environ
+    )
     assert plan.env.get("MALLOC_MMAP_MAX_") == value
 
 
@@ -87,6 +98,12 @@ def test_a_process_sees_no_gpu_that_it_does_not_train_on(
     environ: dict[str, str], processes: int, visible: str | None
 ) -> None:
     plan = plan_launch(
-        ("w",), report_to="out", processes=processes, devices=Devices(gpus=4, cores=8), python="python", environ=environ
+        ("w",),
+        report_to="out",
+        processes=processes,
+        on_cpu=True,
+        devices=Devices(gpus=4, cores=8),
+        python="python",
+        environ=environ,
     )
     assert plan.env.get("CUDA_VISIBLE_DEVICES") == visible

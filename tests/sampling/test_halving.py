@@ -174,3 +174,16 @@ def test_other_epochs_have_other_batches() -> None:
     ]
     assert batches[0] == batches[2]
     assert len(batches[0] & batches[1]) < 5
+
+
+def test_rows_of_two_frequent_texts_take_turns_too() -> None:
+    """Zipf in both columns: 289 of 1,500 rows cost the place of two others, and come nevertheless."""
+    share = 1 / np.arange(1, 301)
+    columns = [np.random.RandomState(seed).choice(300, 1_500, p=share / share.sum()) for seed in (0, 1)]
+    texts = texts_of(np.stack([columns[0], 300 + columns[1]]).astype(np.int32))
+    is_seen = np.zeros(1_500, bool)
+    for turn in range(60):
+        found = arrange(texts, 32, drop_last=True, random=random_of(0, turn), turn=turn)
+        assert len(found) == 27
+        is_seen[found.rows] = True
+    assert is_seen.all()

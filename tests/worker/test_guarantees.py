@@ -50,5 +50,23 @@ def test_the_first_steps_of_an_epoch_are_read_in_whole() -> None:
     sampler = Sampler(rows=4, size=4, drop_last=True, seed=0, texts=texts)
     epochs = Epochs(samplers=(sampler,), world_size=2, mixing="proportional", seed=0)
     with pytest.raises(TrainingFailedError, match=r"holds a text in two rows, \d and \d: 'x'; the batch has the rows"):
-        next(iter(RankBatches(epochs, 0, [rows], "no_duplicates")))
-    assert len(next(iter(RankBatches(epochs, 0, [rows], "batch_sampler")))) == 2
+        next(iter(RankBatches(epochs, 0, [rows], "no_duplicates", in_training=True)))
+    assert len(next(iter(RankBatches(epochs, 0, [rows], "batch_sampler", in_training=True)))) == 2
+
+
+def test_an_evaluation_has_the_same_batches_every_time() -> None:
+    """Loaders that stay alive count their rounds as epochs; losses are compared over the same batches."""
+    rows = pairs(*((f"a{row}", f"b{row}") for row in range(32)))
+    sampler = Sampler(rows=32, size=4, drop_last=True, seed=0)
+    epochs = Epochs(samplers=(sampler,), world_size=1, mixing="proportional", seed=0)
+    for in_training in (False, True):
+        batches = RankBatches(epochs, 0, [rows], "no_duplicates", in_training=in_training)
+        first = list(batches)
+        batches.set_epoch(1)
+        assert (list(batches) == first) != in_training
+
+
+def test_the_name_of_a_dataset_is_no_text() -> None:
+    rows = pairs(("a", "b"), ("c", "d"))
+    rows.set_transform(lambda batch: batch | {"dataset_name": ["docs"] * len(batch["anchor"])})
+    require_guarantee("no_duplicates", [0, 1], rows)

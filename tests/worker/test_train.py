@@ -13,6 +13,7 @@ from embedstep.request.loading import load_request
 from embedstep.result import StepResult
 from embedstep.step import plan_step
 from embedstep.worker.loading import ByDataset
+from embedstep.worker.trainer import StepTrainer
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -129,6 +130,15 @@ def test_evaluations_keep_what_the_sampler_promises_and_deliver_what_was_announc
         return whole(dataset, places)
 
     monkeypatch.setattr(ByDataset, "__getitems__", told)
+    losses: list[float] = []
+    step = StepTrainer.prediction_step
+
+    def measured(*arguments: Any, **options: Any) -> Any:
+        found = step(*arguments, **options)
+        losses.append(float(found[0]))
+        return found
+
+    monkeypatch.setattr(StepTrainer, "prediction_step", measured)
     document = evaluated(
         arguments={
             "batch_sampler": "no_duplicates", "max_steps": 1, "eval_strategy": "steps", "eval_steps": 1,
@@ -140,12 +150,39 @@ def test_evaluations_keep_what_the_sampler_promises_and_deliver_what_was_announc
     plan = plan_step(load_request(json.dumps(document)))
     assert {item.split: item.batches for item in plan.datasets}["eval"] == batches
     result = train_here(document)
-    assert "eval_loss" in result.metrics
     evaluated_rows = read[-batches:]
+    # Each row counts once: the library would count the two rows of the last batch as five.
+    weighted = sum(len(places) * loss for places, loss in zip(evaluated_rows, losses, strict=True))
+    assert result.metrics["eval_loss"] == pytest.approx(weighted / sum(map(len, evaluated_rows)), rel=1e-6)
     assert [len(places) for places in evaluated_rows] == [5, 5, 5, 5, 2][:batches]
     assert len({row for places in evaluated_rows for row in places}) == (20 if drop_last else 22)
     for places in evaluated_rows:
         assert len({rows[row]["a"] for row in places}) == len(places)
+
+
+def test_several_datasets_without_a_text_twice(train_here: Train, evaluated: Build, data_folder: Path) -> None:
+    """Rows of several datasets bring the name of theirs along, which is the same in all and no text of them."""
+    document = evaluated(
+        loss={"docs": "multiple_negatives_ranking", "more": "multiple_negatives_ranking"},
+        arguments={
+            "batch_sampler": "no_duplicates", "max_steps": 4, "eval_strategy": "steps", "eval_steps": 4,
+            "do_predict": True,
+        },
+    )  # fmt: skip
+    columns = {"anchor": "anchor", "positive": "positive"}
+    document["data"]["train"]["more"] = {"path": str(data_folder / "more.jsonl"), "columns": columns}
+    document["data"]["eval"]["more"] = {"path": str(data_folder / "more.jsonl"), "columns": columns}
+    document["data"]["test"] = {"more": {"path": str(data_folder / "eval.jsonl"), "columns": columns}}
+    plan = plan_step(load_request(json.dumps(document)))
+    result = train_here(document)
+    assert result.exit_code == 0, result.failure
+    logged = {
+        key
+        for log in read_metrics(Path(result.output) / "metrics.jsonl")
+        for key in log
+        if key.startswith(("eval_", "test_"))
+    }
+    assert logged == set(plan.metrics) >= {"eval_docs_loss", "eval_more_loss", "test_more_loss"}
 
 
 def test_columns_reach_the_loss_in_the_order_of_their_roles(

@@ -74,8 +74,14 @@ def apex_is_gone(arguments: Arguments) -> Iterator[Problem]:
 
 
 def names_lengths(arguments: Arguments) -> bool:
-    """Whether a column of lengths is asked for; the default's column is taken where there is one."""
-    return bool(arguments.length_column_name != CONTRACT["length_column_name"].default)
+    """Whether a column of lengths is asked for; a dump writes the default without anyone having chosen it."""
+    is_written = "length_column_name" in arguments.model_fields_set and not arguments.is_dump
+    return bool(is_written or arguments.length_column_name != CONTRACT["length_column_name"].default)
+
+
+def reads_lengths(arguments: Arguments) -> bool:
+    """Whether a column of lengths is read: it is asked for, and rows are grouped by it."""
+    return names_lengths(arguments) and groups_by_length(arguments)
 
 
 def options_have_a_reader(arguments: Arguments) -> Iterator[Problem]:

@@ -100,7 +100,7 @@ class Data(Group):
     ignore_data_skip: Flag = used(False, "When resuming, do not skip batches already seen.")
     length_column_name: Text = implemented(
         "length",
-        "Column with the length of each row, for group_by_length; by default counted where there is none.",
+        "Column with the length of each row, for group_by_length; where none is named, tokens are counted.",
         by="the samplers",
     )
     dataloader_pin_memory: Flag = used(True, "Pin host memory in the loader.")

@@ -5,10 +5,10 @@ Commands that never read data import this module too, so pyarrow is imported onl
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from embedstep.data.facts import DatasetFacts, Split
-from embedstep.data.roles import LENGTH, Role, repeated_columns, roles_of
+from embedstep.data.roles import LENGTH, LENGTH_PATH, Role, repeated_columns, roles_of
 from embedstep.data.sources import DataFile, find_files
 from embedstep.errors import Problem, RefusedError
 
@@ -26,7 +26,6 @@ def scan(
     drop_incomplete_rows: bool,
     write_to: Path | None = None,
     lengths: str | None = None,
-    needs_lengths: bool = False,
 ) -> DatasetFacts:
     """Read a dataset once, batch by batch, and return what is known of its rows.
 
@@ -37,7 +36,6 @@ def scan(
         drop_incomplete_rows: leave out rows with an empty cell and count them; without it they are refused.
         write_to: Arrow IPC stream file to write the kept rows to, columns named by role.
         lengths: column with the length of each row, which is kept as `length` beside those of the roles.
-        needs_lengths: refuse files without it; otherwise it is left out where a file lacks it or a role takes it.
 
     Raises:
         RefusedError: with every problem that was found in the files, their columns and their rows.
@@ -48,7 +46,7 @@ def scan(
         raise ValueError("a dataset of the hub is downloaded first; scan reads files")
     where = f"data.{split}.{name}"
     roles = roles_of(dataset.columns)
-    if lengths is not None and (needs_lengths or lengths not in {role.column for role in roles}):
+    if lengths is not None:
         roles = (*roles, Role(name=LENGTH, key=LENGTH, column=lengths))
     problems = repeated_columns(where, roles)
     files: tuple[DataFile, ...] = ()
@@ -59,8 +57,6 @@ def scan(
     if problems:
         raise RefusedError(problems)
     sources, problems = _sources(where, files, roles)
-    if not needs_lengths and not all(lengths in source.schema.names for source in sources):
-        roles = tuple(role for role in roles if role.key != LENGTH)
     plan = _planned(where, sources, problems, roles, limit=dataset.limit, drop=drop_incomplete_rows)
     return _read(split, name, plan, write_to)
 
@@ -107,6 +103,7 @@ def _read(split: Split, name: str, plan: "Plan", write_to: Path | None) -> Datas
     try:
         return _pass(split, name, plan, write_to)
     except NotIntegersError:
+        # One of the columns that began with whole numbers goes on with others; which one shows when all are read so.
         return _pass(split, name, plan.with_numbers(), write_to)
 
 
@@ -123,6 +120,9 @@ def _pass(split: Split, name: str, plan: "Plan", write_to: Path | None) -> Datas
             digest.update(batch)
             if "label" in plan.output:
                 labels.update(batch.column("label"))
+            if LENGTH in plan.output and (fault := _no_length(batch.column(LENGTH))):
+                tally.problems.append(Problem(LENGTH_PATH, f"{plan.where}: {fault}"))
+                break
             write(batch)
         if not tally.kept and not tally.problems:
             tally.problems.append(_no_rows(plan, tally.dropped))
@@ -141,6 +141,15 @@ def _pass(split: Split, name: str, plan: "Plan", write_to: Path | None) -> Datas
         fingerprint=digest.hexdigest(),
         path=str(write_to) if write_to else None,
     )
+
+
+def _no_length(lengths: Any) -> str:
+    """Say what is wrong with the first number that is no length."""
+    import numpy as np
+
+    numbers = lengths.to_numpy(zero_copy_only=False)
+    wrong = numbers[(numbers < 0) | (numbers != np.floor(numbers))]
+    return f"{wrong[0]:g} is no length; a length is a whole number of tokens, 0 or more" if len(wrong) else ""
 
 
 def _no_rows(plan: "Plan", dropped: int) -> Problem:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 
 LENGTH = "length"
+LENGTH_PATH = "arguments.length_column_name"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,7 +35,7 @@ class Role:
 
     def path(self, where: str) -> str:
         """Return the place in the request that names the column, for the dataset at `where`."""
-        return "arguments.length_column_name" if self.key == LENGTH else f"{where}.columns.{self.key}"
+        return LENGTH_PATH if self.key == LENGTH else f"{where}.columns.{self.key}"
 
 
 def roles_of(columns: "Columns") -> tuple[Role, ...]:

@@ -51,7 +51,7 @@ class Plan:
         return {**kinds, "label": "numbers"} if labels > 1 else kinds
 
     def with_numbers(self) -> Plan:
-        """Return the plan with its integer label read as a number."""
+        """Return the plan with its integer columns read as numbers."""
         kinds: dict[str, ColumnKind] = {
             column: "number" if kind == "integer" else kind for column, kind in self.kinds.items()
         }

@@ -82,7 +82,14 @@ def processes_per_node(launch: Launch, devices: Devices, *, use_cpu: bool) -> in
 
 
 def plan_launch(
-    worker: Sequence[str], *, report_to: str, processes: int, devices: Devices, python: str, environ: Mapping[str, str]
+    worker: Sequence[str],
+    *,
+    report_to: str,
+    processes: int,
+    on_cpu: bool,
+    devices: Devices,
+    python: str,
+    environ: Mapping[str, str],
 ) -> LaunchPlan:
     """Plan torchrun on one node, with a free port that it picks itself.
 
@@ -90,8 +97,9 @@ def plan_launch(
         worker: module and arguments of the worker, what follows `-m`.
         report_to: output folder, where the codes and signals of failed ranks are written.
         processes: workers to start.
-        devices: for the share of cores that each worker gets (OMP_NUM_THREADS), and whether the C library keeps the
-            memory that was freed (MALLOC_MMAP_MAX_, MALLOC_TRIM_THRESHOLD_), unless the caller set them.
+        on_cpu: train on the CPU. The C library then keeps memory that was freed (MALLOC_MMAP_MAX_,
+            MALLOC_TRIM_THRESHOLD_), unless the caller set them.
+        devices: for the share of cores that each worker gets (OMP_NUM_THREADS), unless the caller set one.
         python: the interpreter.
         environ: the environment to inherit, less what other launchers left in it.
     """
@@ -101,7 +109,7 @@ def plan_launch(
     env.setdefault("TOKENIZERS_PARALLELISM", "true")
     # The libraries' own bars (model card, loading) would break through the one that shows the training.
     env.setdefault("TQDM_DISABLE", "1")
-    if not devices.gpus:
+    if on_cpu:
         # glibc gives blocks of some size back to the kernel when they are freed, and gradients come again in every
         # step: without this half of the time of a static embedding goes into pages that are handed out and zeroed.
         env.setdefault("MALLOC_MMAP_MAX_", "0")

@@ -10,28 +10,35 @@ Nodes = NDArray[np.int32]
 Counts = NDArray[np.int64]
 
 
-def chosen(nodes: Nodes, batches: int, random: np.random.RandomState, turn: int) -> Rows:
-    """Return as many rows as there can be of which no text stands in more than `batches`.
+def chosen(nodes: Nodes, batches: int, random: np.random.RandomState, turn: int, spare: int = 0) -> Rows:
+    """Return as many rows as there can be of which no text stands in more than `batches`, less at most `spare`.
 
     Only texts in more rows than that are in the way, and most of their rows have another text that is in nobody's way.
-    Those are taken first: a row of two frequent texts would take the place of one of them, if not of two.
+    Those are taken first: a row of two frequent texts would take the place of one of them, if not of two. That there is
+    more of them than is needed lets some of these rows in nevertheless, other ones each time.
 
     Args:
         nodes: the texts, shape (2, rows).
         batches: rows of one text that may be taken.
         random: source of the choice among rows of two frequent texts.
         turn: how many times rows were taken before: of a text's rows, the next ones are.
+        spare: rows of two frequent texts to take in any case. Each takes the place of two others at most, so that there
+            is at most one row less for it.
     """
     is_frequent = np.stack([(np.bincount(side) > batches)[side] & (side > 0) for side in nodes])
     is_chosen = ~(is_frequent[0] | is_frequent[1])
-    room = []
+    room = [np.full(int(side.max(initial=0)) + 1, batches) for side in nodes]
+    both = np.flatnonzero(is_frequent[0] & is_frequent[1])
+    first = both[(turn * spare + np.arange(min(spare, len(both)))) % max(len(both), 1)]
+    is_chosen[first[_where_there_is_room(nodes[:, first], room)]] = True
     for side, other in ((0, 1), (1, 0)):
         rows = np.flatnonzero(is_frequent[side] & ~is_frequent[other])
         order, place, length = in_groups(nodes[side, rows].reshape(1, -1))
-        rows = rows[order[(place - turn * batches) % length < batches]]
+        rows = rows[order]
+        rows = rows[(place - turn * batches) % length < room[side][nodes[side, rows]]]
         is_chosen[rows] = True
-        room.append(batches - np.bincount(nodes[side, rows], minlength=int(nodes[side].max(initial=0)) + 1))
-    rows = random.permutation(np.flatnonzero(is_frequent[0] & is_frequent[1]))
+        room[side] -= np.bincount(nodes[side, rows], minlength=len(room[side]))
+    rows = random.permutation(both[~is_chosen[both]])
     is_chosen[rows[_where_there_is_room(nodes[:, rows], room)]] = True
     return np.flatnonzero(is_chosen).astype(np.int32)
 

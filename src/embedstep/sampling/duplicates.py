@@ -10,7 +10,7 @@ put where they fit: at random first, then in exchange for a row of another batch
 many. Where it leaves holes, the batches of two columns are made by halving, which gives as many as there can be unless
 a text stands in both or a third column repeats as much. Then they are mended, or filled one after the other. Their
 number lies between `fewest_batches` and `most_batches`. Rows of two texts that are both too frequent cost the place of
-two others, and so may wait in every epoch.
+two others; those take turns that the last rows, which fill no batch, leave room for.
 
 Rows that fill no batch may follow in smaller ones. Those are never fewer than the rows that are left over of one text,
 so full batches are dealt such that little is left of each. For one column of texts the number of all batches is then

@@ -34,6 +34,8 @@ def rows_for(nodes: Nodes, most: int, size: int, random: np.random.RandomState, 
     # The fewer batches, the fewer rows can be chosen for them: so there are no more than those that these rows fill.
     while len(rows := chosen(nodes, batches, random, turn)) < batches * size:
         batches = len(rows) // size
+    if spare := len(rows) - batches * size:
+        rows = chosen(nodes, batches, random, turn, spare)
     return random.permutation(rows)[: batches * size]
 
 

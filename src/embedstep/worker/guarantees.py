@@ -1,7 +1,7 @@
-"""What a batch was formed for, looked at once more in the rows that were really read, whatever formed it."""
+"""What a batch was formed for, looked at once more in the rows themselves: texts are read, not their numbers."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from datasets import Dataset
@@ -23,15 +23,16 @@ def require_guarantee(sampler: str, rows: Sequence[int], dataset: Dataset) -> No
         TrainingFailedError: a text stands in two rows, or a label is alone; the batch is told.
     """
     if sampler.startswith("no_duplicates"):
-        _require_distinct(rows, dataset[rows])
+        # The trainer lets rows of several datasets bring the dataset's name along, which is no text of theirs.
+        columns = dataset[rows]
+        _require_distinct(rows, [columns[name] for name in dataset.column_names if name != "label"])
     if sampler == "group_by_label":
         _require_partners(rows, dataset[rows]["label"])
 
 
-def _require_distinct(rows: Sequence[int], columns: Mapping[str, Sequence[Any]]) -> None:
+def _require_distinct(rows: Sequence[int], columns: Sequence[Sequence[Any]]) -> None:
     first: dict[str, int] = {}
-    cells = [cells for name, cells in columns.items() if name != "label"]
-    for row, *of_row in zip(rows, *cells, strict=True):
+    for row, *of_row in zip(rows, *columns, strict=True):
         for text in _texts(of_row):
             if (other := first.setdefault(text, row)) != row:
                 raise TrainingFailedError(

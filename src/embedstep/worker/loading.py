@@ -37,27 +37,35 @@ def file_of(rows: Dataset) -> str:
 class RankBatches:
     """The row numbers of each step of one rank, as a loader draws them."""
 
-    def __init__(self, epochs: Epochs, rank: int, parts: Sequence[Dataset], sampler: str) -> None:
-        """Take what the ranks train on.
+    def __init__(self, epochs: Epochs, rank: int, parts: Sequence[Dataset], sampler: str, *, in_training: bool) -> None:
+        """Take what the ranks take in each step.
 
         Args:
             epochs: the batches.
             rank: this rank.
             parts: the datasets, in the order of their batches.
             sampler: value of `batch_sampler`.
+            in_training: draw other batches in each epoch; evaluations have the same ones every time.
         """
         self._epochs = epochs
         self._rank = rank
         self._parts = parts
         self._sampler = sampler
+        self._in_training = in_training
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Draw the batches of this epoch from now on."""
-        self._epoch = epoch
+        """Draw the batches of this epoch from now on, unless they are those of an evaluation."""
+        if self._in_training:
+            self._epoch = epoch
 
     def __len__(self) -> int:
         return self._epochs.steps
+
+    @property
+    def sizes(self) -> list[int]:
+        """Rows of this rank in each step of the first epoch."""
+        return [len(rows) for rows in self._epochs.share(0, self._rank)]
 
     def __iter__(self) -> Iterator[list[int]]:
         """Yield the rows of this rank.
@@ -80,7 +88,7 @@ class ByDataset(torch.utils.data.Dataset[Any]):  # type: ignore[misc]
 
         Args:
             parts: the datasets.
-            tokens: kept token ids of each dataset; their texts are not read.
+            tokens: kept token ids of each dataset; of a single dataset the texts are not read.
         """
         self._columns = [part.column_names for part in parts]
         self._tokens = tokens

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import datasets
 import torch
 from sentence_transformers import (
     SentenceTransformer,
@@ -188,10 +189,17 @@ def measure_at_the_end(request: TrainRequest, plan: Plan, trainer: StepTrainer) 
     last = next((log["step"] for log in reversed(trainer.state.log_history) if _is_evaluation(log)), None)
     if plan.train_steps in plan.evaluations and last != trainer.state.global_step:
         trainer.evaluate()
+    # Evaluators have rows of their own, held out for them, and their scores would go by the name of the test data.
+    evaluator, trainer.evaluator = trainer.evaluator, None
     for item in plan.datasets:
         if item.split == "test":
             prefix = test_prefix(request, item.name)
-            trainer.log(trainer.predict(rows_of(item), metric_key_prefix=prefix).metrics)
+            rows = rows_of(item)
+            if len(request.data.train) > 1:
+                # Rows bring the name of their dataset along, by which the trainer finds their loss.
+                rows = trainer.preprocess_dataset(datasets.DatasetDict({item.name: rows}))[item.name]
+            trainer.log(trainer.predict(rows, metric_key_prefix=prefix).metrics)
+    trainer.evaluator = evaluator
 
 
 def _is_evaluation(log: Mapping[str, Any]) -> bool:

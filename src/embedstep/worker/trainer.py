@@ -1,7 +1,7 @@
 """The library's trainer, doing what its arguments say also where the installed release ignores or breaks on them."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +79,14 @@ class StepTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
         epochs = self._epochs([file_of(part) for part in parts], size)
         if epochs is None:
             return self._loader(parts, super()._build_dataloader(dataset, size, dataset_kind).batch_sampler)
-        sampler = self.args.batch_sampler.value
-        return self._prepared(self._loader(parts, RankBatches(epochs, self.args.process_index, parts, sampler)))
+        batches = RankBatches(
+            epochs,
+            self.args.process_index,
+            parts,
+            self.args.batch_sampler.value,
+            in_training=self._is_for_training,
+        )
+        return self._prepared(self._loader(parts, batches))
 
     def _prepared(self, loader: DataLoader[Any]) -> DataLoader[Any]:
         """Return a loader that puts batches on the device; what is a rank's own share is not shared out once more."""
@@ -120,7 +126,7 @@ class StepTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
     def get_batch_sampler(
         self, dataset: Dataset, batch_size: int, drop_last: bool, **options: Any
     ) -> BatchSampler | None:
-        """Draw with `data_seed`; evaluations draw as ever."""
+        """Draw with `data_seed`; an evaluation whose batches the library forms draws as ever."""
         options |= self._seeding() if self._is_for_training else {}
         return super().get_batch_sampler(dataset, batch_size, drop_last, **options)
 
@@ -144,12 +150,28 @@ class StepTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
         total = torch.tensor(tokens, device=self.args.device, dtype=torch.int64)
         self.state.num_input_tokens_seen += int(self.accelerator.gather(total).sum().item())
 
-    def evaluation_loop(self, *arguments: Any, **options: Any) -> Any:
-        """Evaluate in the asked precision, also while training, and give the weights back as they were."""
-        if not (self.args.bf16_full_eval or self.args.fp16_full_eval):
-            return super().evaluation_loop(*arguments, **options)
-        with cast_to(self.model, torch.bfloat16 if self.args.bf16_full_eval else torch.float16):
-            return super().evaluation_loop(*arguments, **options)
+    def prediction_step(self, *arguments: Any, **options: Any) -> Any:
+        """Keep the loss of each batch."""
+        found = super().prediction_step(*arguments, **options)
+        self._losses.append(found[0])
+        return found
+
+    def evaluation_loop(self, dataloader: DataLoader[Any], *arguments: Any, **options: Any) -> Any:
+        """Evaluate in the asked precision, also while training, and give the weights back as they were.
+
+        A batch counts by its rows in the loss: the library counts each for as many rows as `per_device_eval_batch_size`
+        says, which is wrong for smaller ones. Several processes have none of those.
+        """
+        self._losses: list[Any] = []
+        half = torch.bfloat16 if self.args.bf16_full_eval else torch.float16
+        with cast_to(self.model, half) if self.args.bf16_full_eval or self.args.fp16_full_eval else nullcontext():
+            output = super().evaluation_loop(dataloader, *arguments, **options)
+        batches, name = dataloader.batch_sampler, f"{options.get('metric_key_prefix', 'eval')}_loss"
+        if isinstance(batches, RankBatches) and name in output.metrics and len(set(batches.sizes)) > 1:
+            sizes = torch.tensor(batches.sizes, dtype=torch.float64)
+            losses = torch.stack([loss.double().cpu() for loss in self._losses])
+            output.metrics[name] = float((losses * sizes).sum() / sizes.sum())
+        return output
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """Save on the ranks that are to; the library lets every rank write the same files at once."""
