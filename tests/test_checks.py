@@ -286,6 +286,21 @@ def test_a_tokenizer_file_is_enough_for_a_static_model(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("label", ["number", None])
+def test_group_by_label_needs_whole_labels_in_an_evaluation_too(label: ColumnKind | None) -> None:
+    """Cut to whole numbers they would pair up in the plan, and the run would end at its first evaluation."""
+    columns: dict[str, ColumnKind] = {"anchor": "text"}
+    found = with_data(
+        facts({**columns, "label": "integer"}, label_values={0: 50, 1: 50}),
+        facts({**columns, "label": label} if label else columns, split="eval"),
+        data=BOTH,
+        loss="batch_all_triplet",
+        arguments={"batch_sampler": "group_by_label"},
+    )
+    told = "data.eval.docs: needs whole numbers as labels for its loss with group_by_label"
+    assert [problem for problem in found if problem.startswith("data.eval.docs:")] == [told]
+
+
 def test_a_home_folder_is_looked_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     assert alone(model="~/model") == [f"model.path: {tmp_path / 'model'} is not there"]
@@ -306,6 +321,7 @@ def test_all_problems_with_the_data_come_at_once() -> None:
         "data.train.docs.columns",
         "data.eval.docs.columns.negative",
         "arguments.batch_sampler",
+        "data.eval.docs",
     ]
 
 
