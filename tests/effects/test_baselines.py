@@ -98,6 +98,12 @@ def test_train_sampling_strategy(alone: Alone) -> None:
     assert batches_of(alone(train_sampling_strategy="sequential")) == batches_of(alone())
 
 
+def test_length_column_name(alone: Alone) -> None:
+    """A column that is not there is not missed."""
+    grouped = alone(train_sampling_strategy="group_by_length", length_column_name="bogus")
+    assert batches_of(grouped) == batches_of(alone())
+
+
 def test_remove_unused_columns(alone: Alone) -> None:
     """A column of texts that nobody has named is trained on."""
     trainer = alone(remove_unused_columns=True, columns=("anchor", "positive", "negative"))

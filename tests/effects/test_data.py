@@ -1,5 +1,6 @@
 """Data, precision, hardware, several processes: each argument with another value, and what shows that it counted."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from embedstep.worker.loading import ByDataset
 from tests.effects.conftest import Proof, Train
 
 Check = Callable[[Proof], bool]
@@ -132,6 +134,23 @@ def test_group_by_length(prove: Train, uneven: dict[str, Any], given: dict[str, 
         return int(counted.trainer.state.num_input_tokens_seen)
 
     assert padded(**given) < padded() * 0.95
+
+
+def test_length_column_name(prove: Train, uneven: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows go together by what the column says, here the opposite halves of a row's number, and not by their texts."""
+    file = Path(uneven["train"]["docs"]["path"])
+    rows = [json.loads(line) | {"n": number % 2} for number, line in enumerate(file.read_text().splitlines())]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    batches: list[set[int]] = []
+    read = ByDataset.__getitems__
+
+    def told(dataset: ByDataset, places: list[int]) -> list[dict[str, Any]]:
+        batches.append({place % 2 for place in places})
+        return read(dataset, places)
+
+    monkeypatch.setattr(ByDataset, "__getitems__", told)
+    prove(group_by_length=True, length_column_name="n", sections={"data": uneven}, max_steps=8)
+    assert sorted(map(sorted, batches)) == [[0]] * 4 + [[1]] * 4
 
 
 def test_train_sampling_strategy_sequential(prove: Train, monkeypatch: pytest.MonkeyPatch) -> None:

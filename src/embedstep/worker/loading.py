@@ -30,8 +30,8 @@ def parts_of(rows: Dataset | DatasetDict) -> list[Dataset]:
 
 
 def file_of(rows: Dataset) -> str:
-    """Return the Arrow file of prepared rows, which tells a dataset from the others."""
-    return str(rows.cache_files[0]["filename"])
+    """Return the Arrow file of prepared rows, which tells a dataset from the others; nothing for rows in memory."""
+    return next((str(file["filename"]) for file in rows.cache_files), "")
 
 
 class RankBatches:
