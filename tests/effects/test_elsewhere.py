@@ -237,7 +237,8 @@ _OF_MEASURING = """do_train do_predict prediction_loss_only eval_accumulation_st
 _OF_TRAINING = """label_smoothing_factor max_grad_norm gradient_checkpointing_kwargs activation_checkpointing_kwargs
     auto_find_batch_size neftune_noise_alpha"""
 _OF_DATA = """seed data_seed group_by_length length_column_name train_sampling_strategy remove_unused_columns
-    batch_sampler multi_dataset_batch_sampler prompts router_mapping full_determinism bf16 torch_empty_cache_steps run_name"""
+    batch_sampler multi_dataset_batch_sampler prompts router_mapping full_determinism bf16 torch_empty_cache_steps
+    run_name"""
 _ON_THE_PLAN = """fsdp fsdp_config fsdp_min_num_params fsdp_transformer_layer_cls_to_wrap torch_compile
     torch_compile_mode dataloader_pin_memory use_cpu no_cuda"""
 PROVED_BY_NAME = {
