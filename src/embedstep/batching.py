@@ -145,20 +145,21 @@ def largest_size(material: Material, sampler: "Sampler", world_size: int) -> int
         sampler: forms them, of a size that gives none.
         world_size: ranks.
     """
-    if material.labels is not None:
-        # Between a half-size that gives enough batches and one that does not.
-        low, high = 1, material.labels.usable // 2 + 1
-        while high - low > 1:
-            middle = (low + high) // 2
-            enough = material.labels.full_batches(2 * middle) >= world_size
-            low, high = (middle, high) if enough else (low, middle)
-        return 2 * low if low > 1 else 0
-    # Between a size that gives a batch and one that does not; of no column can a batch have more different texts.
+    if (labels := material.labels) is not None:
+        half = _halving(1, labels.usable // 2, lambda half: labels.full_batches(2 * half) >= world_size)
+        return 2 * half if half > 1 else 0
+    # Of no column can a batch have more different texts.
     texts = material.texts.lines if material.texts is not None else ()
-    low, high = 0, min([material.rows, *(len(line.lengths) + len(line.free) for line in texts)]) // world_size + 1
+    most = min([material.rows, *(len(line.lengths) + len(line.free) for line in texts)]) // world_size
+    return _halving(0, most, lambda size: replace(sampler, size=size * world_size).count > 0)
+
+
+def _halving(low: int, most: int, does: Callable[[int], bool]) -> int:
+    """Return a number up to `most` that does beside one that does not, or `low` where none is found."""
+    high = most + 1
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if replace(sampler, size=middle * world_size).count else (low, middle)
+        low, high = (middle, high) if does(middle) else (low, middle)
     return low
 
 

@@ -7,6 +7,8 @@ from typing import Any
 from embedstep.arguments.ledger import LedgerEntry
 
 PLAN_FORMAT = "embedstep.plan/1"
+_NOT_KEPT = "sampling_seconds"
+"""The field that is not written: it is another in each run of the same plan."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,7 +112,7 @@ class Plan:
     def to_json(self) -> dict[str, Any]:
         """Return plain data for `plan.json`; `plan_from_json` reads it back equal, and equal plans are equal text."""
         data = {"format": PLAN_FORMAT, **asdict(self)}
-        del data["sampling_seconds"]
+        del data[_NOT_KEPT]
         return data
 
 
@@ -122,7 +124,7 @@ def plan_from_json(data: Mapping[str, Any]) -> Plan:
     """
     if data.get("format") != PLAN_FORMAT:
         raise ValueError(f"this plan has the format {data.get('format')!r}, not {PLAN_FORMAT!r}")
-    fields = {name: data[name] for name in Plan.__slots__ if name in data}
+    fields = {name: data[name] for name in Plan.__slots__ if name != _NOT_KEPT}
     for name in ("evaluations", "checkpoints", "metrics", "notes", "preview"):
         fields[name] = tuple(fields[name])
     fields["datasets"] = tuple(_dataset_plan_from_json(item) for item in fields["datasets"])

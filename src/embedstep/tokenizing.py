@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from embedstep.data.tokens import TokenIds, Tokenizing, keep_tokens, kept_tokens
-from embedstep.progress import watched
 from embedstep.request.schema import Model, TrainRequest
 from embedstep.result import read_json
 
@@ -175,7 +174,7 @@ class TokenMaker:
         """
         how, prompt = self._tokenizing, self.prompt(dataset, column)
         assert how is not None, "token ids are made where a tokenizer was found"
-        return keep_tokens(path, column, how.key(rows, column, prompt), how, prompt, watched)
+        return keep_tokens(path, column, how.key(rows, column, prompt), how, prompt)
 
     def kept(self, dataset: str, path: Path, rows: str, column: str) -> TokenIds | None:
         """Return the token ids of a column that were kept for just this, or None; takes what `ids` takes."""

@@ -56,23 +56,17 @@ def scan(
         problems.extend(error.problems)
     if problems:
         raise RefusedError(problems)
-    sources, problems = _sources(where, files, roles)
-    plan = _planned(where, sources, problems, roles, limit=dataset.limit, drop=drop_incomplete_rows)
+    plan = _planned(where, files, roles, limit=dataset.limit, drop=drop_incomplete_rows)
     return _read(split, name, plan, write_to)
 
 
 def _planned(
-    where: str,
-    sources: list["Source"],
-    problems: list[Problem],
-    roles: tuple[Role, ...],
-    *,
-    limit: int | None,
-    drop: bool,
+    where: str, files: tuple[DataFile, ...], roles: tuple[Role, ...], *, limit: int | None, drop: bool
 ) -> "Plan":
     from embedstep.data.columns import column_kinds
     from embedstep.data.rows import Plan
 
+    sources, problems = _sources(where, files, roles)
     try:
         kinds = column_kinds(where, sources, roles) if sources else {}
     except RefusedError as error:

@@ -2,13 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from embedstep.errors import CannotStartError
+from embedstep.progress import watched
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,15 +17,6 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 4096
 """Texts that are given to the tokenizer together, which shares them out among the cores."""
-
-
-Watch = Callable[[str, Sequence[int]], Iterable[int]]
-"""Gives out the parts of a work that is named, and shows how many of them are done."""
-
-
-def unwatched(what: str, parts: Sequence[int]) -> Iterable[int]:
-    """Give out the parts of a work and show nothing."""
-    return parts
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,9 +72,7 @@ class TokenIds:
         return np.diff(self.starts)[self.text_of]
 
 
-def keep_tokens(
-    path: Path, column: str, key: str, tokenizing: Tokenizing, prompt: str | None, watch: Watch = unwatched
-) -> TokenIds:
+def keep_tokens(path: Path, column: str, key: str, tokenizing: Tokenizing, prompt: str | None) -> TokenIds:
     """Return the token ids of a column; make them, unless they are kept beside the rows under this key.
 
     Args:
@@ -91,7 +81,6 @@ def keep_tokens(
         key: what the token ids depend on, from `Tokenizing.key`.
         tokenizing: how a text is turned into token ids.
         prompt: what stands before each text.
-        watch: shows how far it is.
 
     Raises:
         CannotStartError: the disk takes nothing more.
@@ -106,7 +95,7 @@ def keep_tokens(
         with pa.memory_map(str(path)) as source:
             texts = pa.ipc.open_stream(source).read_all().column(column).combine_chunks().dictionary_encode()
             with ids.open("wb") as file:
-                ends = np.cumsum([0, *_written(file, texts.dictionary, tokenizing, prompt, watch)], dtype=np.int64)
+                ends = np.cumsum([0, *_written(file, texts.dictionary, tokenizing, prompt)], dtype=np.int64)
             np.save(starts, ends)
             # Last, because it tells that the others are whole.
             np.save(text_of, texts.indices.to_numpy())
@@ -151,7 +140,7 @@ def _files(path: Path, key: str) -> tuple[Path, Path, Path]:
     )
 
 
-def _written(file: BinaryIO, texts: Any, tokenizing: Tokenizing, prompt: str | None, watch: Watch) -> Iterator[int]:
+def _written(file: BinaryIO, texts: Any, tokenizing: Tokenizing, prompt: str | None) -> Iterator[int]:
     """Write the token ids of texts to a file and yield the number of tokens of each."""
     import numpy as np
     from tokenizers import Tokenizer
@@ -159,7 +148,7 @@ def _written(file: BinaryIO, texts: Any, tokenizing: Tokenizing, prompt: str | N
     tokenizer = Tokenizer.from_str(tokenizing.tokenizer)
     if tokenizing.truncation is not None:
         tokenizer.enable_truncation(**tokenizing.truncation)
-    for start in watch(f"tokenizing {len(texts):,} texts", range(0, len(texts), _AT_ONCE)):
+    for start in watched(f"tokenizing {len(texts):,} texts", range(0, len(texts), _AT_ONCE)):
         some = texts[start : start + _AT_ONCE].to_pylist()
         given = [prompt + text for text in some] if prompt else some
         encoded = tokenizer.encode_batch_fast(given, add_special_tokens=tokenizing.special_tokens)

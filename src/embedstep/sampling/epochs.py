@@ -119,12 +119,17 @@ class Step:
     batches: tuple[Rows, ...]
     world_size: int
 
+    def batch(self, rank: int) -> Rows:
+        """Return the batch that a rank takes part in, as rows of the dataset."""
+        return self.batches[rank if len(self.batches) > 1 else 0]
+
     def share(self, rank: int) -> Rows:
         """Return the rows of one rank, numbered behind those of the datasets before."""
+        batch = self.batch(rank)
         if len(self.batches) > 1:
-            return self.batches[rank] + self.offset
-        share = len(self.batches[0]) // self.world_size
-        return self.batches[0][rank * share : (rank + 1) * share] + self.offset
+            return batch + self.offset
+        share = len(batch) // self.world_size
+        return batch[rank * share : (rank + 1) * share] + self.offset
 
 
 @dataclass(frozen=True, kw_only=True)

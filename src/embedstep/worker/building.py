@@ -1,6 +1,7 @@
 """Model, data, losses, batches and evaluators of a plan, put into the trainer."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import datasets
@@ -61,14 +62,15 @@ def build_trainer(
     return trainer
 
 
-def _epochs(request: TrainRequest, plan: Plan) -> Callable[[Sequence[str], int], Epochs | None]:
+def _epochs(request: TrainRequest, plan: Plan) -> Callable[[tuple[str, ...], int], Epochs | None]:
     """Return how batches of given files and a given size are formed; None where sentence-transformers does that."""
     arguments = in_force(request.arguments, plan.ledger)
     materials = {
         str(item.path): material_of_plan(arguments, item) for item in formed_datasets(arguments, plan.datasets)
     }
 
-    def epochs(files: Sequence[str], size: int) -> Epochs | None:
+    @cache  # every evaluation asks again, and has the same batches
+    def epochs(files: tuple[str, ...], size: int) -> Epochs | None:
         if not materials.keys() >= set(files):
             return None
         return epochs_of(arguments, [materials[file] for file in files], plan.world_size, size)

@@ -75,8 +75,7 @@ class RankBatches:
         """
         for number, step in enumerate(self._epochs.walk(self._epoch)):
             if number < _CHECKED_STEPS:
-                batch = step.batches[self._rank if len(step.batches) > 1 else 0]
-                require_guarantee(self._sampler, batch.tolist(), self._parts[step.dataset])
+                require_guarantee(self._sampler, step.batch(self._rank).tolist(), self._parts[step.dataset])
             yield step.share(self._rank).tolist()
 
 

@@ -35,7 +35,7 @@ class StepTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
         self,
         *,
         save_safetensors: bool,
-        epochs: Callable[[Sequence[str], int], Epochs | None] = lambda files, size: None,
+        epochs: Callable[[tuple[str, ...], int], Epochs | None] = lambda files, size: None,
         tokens: Mapping[str, Tokens] | None = None,
         **options: Any,
     ) -> None:
@@ -76,7 +76,7 @@ class StepTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
         self._is_for_training = dataset_kind == "train"
         size = self._train_batch_size if self._is_for_training else batch_size
         parts = parts_of(dataset)
-        epochs = self._epochs([file_of(part) for part in parts], size)
+        epochs = self._epochs(tuple(map(file_of, parts)), size)
         if epochs is None:
             return self._loader(parts, super()._build_dataloader(dataset, size, dataset_kind).batch_sampler)
         batches = RankBatches(
@@ -167,10 +167,10 @@ class StepTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
         with cast_to(self.model, half) if self.args.bf16_full_eval or self.args.fp16_full_eval else nullcontext():
             output = super().evaluation_loop(dataloader, *arguments, **options)
         batches, name = dataloader.batch_sampler, f"{options.get('metric_key_prefix', 'eval')}_loss"
-        if isinstance(batches, RankBatches) and name in output.metrics and len(set(batches.sizes)) > 1:
-            sizes = torch.tensor(batches.sizes, dtype=torch.float64)
+        if isinstance(batches, RankBatches) and name in output.metrics and len(set(sizes := batches.sizes)) > 1:
+            rows = torch.tensor(sizes, dtype=torch.float64)
             losses = torch.stack([loss.double().cpu() for loss in self._losses])
-            output.metrics[name] = float((losses * sizes).sum() / sizes.sum())
+            output.metrics[name] = float((losses * rows).sum() / rows.sum())
         return output
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
