@@ -18,6 +18,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "sampler_repeats": samplers.repeats,
     "sampler_few": samplers.few_answers,
     "sampler_frequent": samplers.frequent_answers,
+    "resuming": samplers.resuming,
 }
 
 if __name__ == "__main__":

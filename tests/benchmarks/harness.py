@@ -17,7 +17,7 @@ import click
 OUTPUT = Path("build/bench.json")
 QUICK = "--quick"
 UNKNOWN = 2
-_DECIMALS = 4
+_DIGITS = 4
 
 Side = Callable[[], float | None]
 """Does the thing once. Returns its own seconds, or None to have the call timed from outside."""
@@ -141,15 +141,20 @@ def _run(name: str, benchmarks: Mapping[str, Benchmark], quick: bool, output: Pa
 
 def _row(*cells: str) -> str:
     name, compares, *numbers = cells
-    return f"{name:<16}{compares:<58}" + "".join(f"{number:>9}" for number in numbers)
+    return f"{name:<21}{compares:<62}" + "".join(f"{number:>9}" for number in numbers)
 
 
 _HEADER = _row("name", "compares", "ours", "other", "ratio", "bound", "within", "repeats")
 
 
+def _told(ratio: float) -> str:
+    """A ratio of one in ten thousand is to be read as one, not as none."""
+    return f"{ratio:.3f}" if ratio >= 0.01 else f"{ratio:.2g}"
+
+
 def table_lines(record: Record) -> list[str]:
     """Return the line of a record, and one for each of its parts."""
-    numbers = (f"{record.ours:.3f}", f"{record.other:.3f}", f"{record.ratio:.3f}", f"{record.bound:g}")
+    numbers = (f"{record.ours:.3f}", f"{record.other:.3f}", _told(record.ratio), f"{record.bound:g}")
     within = "yes" if record.is_within else "no"
     parts = [f"    {name:<40}{value:>9.3f}" for name, value in record.parts.items()]
     return [_row(record.name, record.compares, *numbers, within, str(record.repeats)), *parts]
@@ -174,4 +179,4 @@ def _rounded(value: object) -> object:
     """Round every number of nested data: more digits than a clock gives would only look exact."""
     if isinstance(value, dict):
         return {key: _rounded(inner) for key, inner in value.items()}
-    return round(value, _DECIMALS) if isinstance(value, float) else value
+    return float(f"{value:.{_DIGITS}g}") if isinstance(value, float) else value

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from embedstep.sampling.epochs import Epochs
 from tests.effects.conftest import Proof, Train
 
 Check = Callable[[Proof], bool]
@@ -219,6 +220,32 @@ def test_resume_from_checkpoint_and_ignore_data_skip(prove: Train) -> None:
     again = prove(**given, resume_from_checkpoint=checkpoint, ignore_data_skip=True)
     assert len(again.batches) == 2
     assert again.weights() != whole.weights()
+
+
+def test_an_epoch_is_gone_on_with_without_forming_its_steps_before(
+    prove: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The 17 batches of an epoch make 9 updates; after 10 updates 2 batches of the second epoch are done."""
+    starts: list[tuple[int, int]] = []
+    walk = Epochs.walk
+
+    def told(epochs: Epochs, epoch: int, start: int = 0) -> Any:
+        starts.append((epoch, start))
+        return walk(epochs, epoch, start)
+
+    given = {
+        "batch_sampler": "no_duplicates", "max_steps": 12, "gradient_accumulation_steps": 2,
+        "save_strategy": "steps", "save_steps": 10,
+    }  # fmt: skip
+    whole = prove(**given)
+    monkeypatch.setattr(Epochs, "walk", told)
+    checkpoint = str(whole.output / "checkpoints/checkpoint-10")
+    resumed = prove(**given, resume_from_checkpoint=checkpoint)
+    assert starts == [(1, 2)]
+    assert len(resumed.batches) == 4
+    assert resumed.weights() == whole.weights()
+    prove(**given, resume_from_checkpoint=checkpoint, ignore_data_skip=True)
+    assert starts == [(1, 2), (1, 0)]
 
 
 def test_a_checkpoint_in_the_output_folder_itself_is_kept_to_go_on_from(

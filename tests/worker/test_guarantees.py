@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
+from accelerate.data_loader import SkipBatchSampler
 from datasets import Dataset
 
 from embedstep.errors import TrainingFailedError
 from embedstep.sampling.epochs import Epochs, Sampler
 from embedstep.sampling.texts import texts_of
 from embedstep.worker.guarantees import require_guarantee
-from embedstep.worker.loading import RankBatches
+from embedstep.worker.loading import ByDataset, RankBatches
 
 
 def pairs(*texts: tuple[str, str]) -> Dataset:
@@ -52,6 +53,21 @@ def test_the_first_steps_of_an_epoch_are_read_in_whole() -> None:
     with pytest.raises(TrainingFailedError, match=r"holds a text in two rows, \d and \d: 'x'; the batch has the rows"):
         next(iter(RankBatches(epochs, 0, [rows], "no_duplicates", in_training=True)))
     assert len(next(iter(RankBatches(epochs, 0, [rows], "batch_sampler", in_training=True)))) == 2
+
+
+def test_the_steps_before_the_one_to_begin_at_are_empty() -> None:
+    """accelerate draws them and passes over them; a loader that did not would stop at the first, and train on none."""
+    rows = pairs(*((f"a{row}", f"b{row}") for row in range(32)))
+    sampler = Sampler(rows=32, size=4, drop_last=True, seed=0)
+    batches = RankBatches(
+        Epochs(samplers=(sampler,), world_size=1, mixing="proportional", seed=0), 0, [rows], "x", in_training=True
+    )
+    whole = list(batches)
+    batches.begin_at(5)
+    assert list(batches) == [[]] * 5 + whole[5:]
+    assert list(SkipBatchSampler(batches, skip_batches=5)) == whole[5:]
+    with pytest.raises(IndexError):
+        ByDataset([rows], [{}]).__getitems__([])
 
 
 def test_an_evaluation_has_the_same_batches_every_time() -> None:

@@ -3,7 +3,7 @@
 import os
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import accumulate
+from itertools import accumulate, repeat
 from typing import Any
 
 import torch
@@ -53,11 +53,16 @@ class RankBatches:
         self._sampler = sampler
         self._in_training = in_training
         self._epoch = 0
+        self._start = 0
 
     def set_epoch(self, epoch: int) -> None:
         """Draw the batches of this epoch from now on, unless they are those of an evaluation."""
         if self._in_training:
             self._epoch = epoch
+
+    def begin_at(self, step: int) -> None:
+        """Form nothing for the steps before this one: whoever draws them passes over them."""
+        self._start = step
 
     def __len__(self) -> int:
         return self._epochs.steps
@@ -68,12 +73,13 @@ class RankBatches:
         return [len(rows) for rows in self._epochs.share(0, self._rank)]
 
     def __iter__(self) -> Iterator[list[int]]:
-        """Yield the rows of this rank.
+        """Yield the rows of this rank; of the steps before the one that it begins at, none.
 
         Raises:
             TrainingFailedError: one of the first batches is not what it was formed to be.
         """
-        for number, step in enumerate(self._epochs.walk(self._epoch)):
+        yield from repeat([], self._start)
+        for number, step in enumerate(self._epochs.walk(self._epoch, self._start)):
             if number < _CHECKED_STEPS:
                 require_guarantee(self._sampler, step.batch(self._rank).tolist(), self._parts[step.dataset])
             yield step.share(self._rank).tolist()
