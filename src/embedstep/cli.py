@@ -44,6 +44,7 @@ def main() -> None:
       embedstep schema > request.schema.json
       embedstep arguments warmup_ratio
       embedstep migrate training_args.json -o request.yaml
+      embedstep sync outputs/docs
 
     \b
     Exit codes:
@@ -199,6 +200,28 @@ def migrate(old: str, target: Path | None) -> None:
         click.echo("\n".join(console.aligned([("argument", "becomes", ""), *migrated.table])), err=target is None)
         if migrated.problems:
             raise RefusedError(migrated.problems)
+
+
+@main.command()
+@click.argument("output", type=click.Path(path_type=Path))
+@click.option("--uri", metavar="URI", help="Tracking URI in place of the one that the run had.")
+def sync(output: Path, uri: str | None) -> None:
+    """Send to MLflow what a run could not send because the server was away.
+
+    OUTPUT is the output folder of the run. What has arrived already is not changed; a run whose processes are gone
+    without a word is ended as FAILED.
+
+    \b
+    Examples:
+      embedstep sync outputs/docs
+      embedstep sync outputs/docs --uri http://localhost:5000
+    """
+    from embedstep import console
+    from embedstep.output import unclaimed
+    from embedstep.tracking.sender import sync as send
+
+    with _errors_shown(str(output)), unclaimed(output):
+        console.show_sent(output, send(output, uri))
 
 
 def _read(request: str, overrides: tuple[str, ...]) -> Any:

@@ -14,6 +14,7 @@ import click
 from embedstep.plan import Plan
 from embedstep.result import StepResult
 from embedstep.secrets import redact
+from embedstep.tracking.spool import Sent
 
 _MOST_STEPS_SHOWN = 6
 _LONGEST_CELL = 48
@@ -152,6 +153,16 @@ def show_result(result: StepResult, request: str) -> None:
     _show("result", aligned(list(facts.items())))
     for complaint in result.incomplete_tracking:
         click.echo(click.style(f"not recorded: {complaint}", fg="yellow"))
+
+
+def show_sent(output: Path, sent: Sequence[Sent]) -> None:
+    """Print what `embedstep sync` has sent, a line for each attempt."""
+    if not sent:
+        click.echo(f"{output}: everything has arrived")
+    for one in sent:
+        click.echo(f"{output}: sent to the run {one.run_id} at {one.uri}")
+        for complaint in one.complaints:
+            click.echo(click.style(f"not recorded: {complaint}", fg="yellow"))
 
 
 def is_score(name: str) -> bool:

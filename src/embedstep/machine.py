@@ -11,6 +11,7 @@ from embedstep.plan import Plan
 from embedstep.request.rules import TRACKERS
 from embedstep.request.schema import TrainRequest
 from embedstep.secrets import redact
+from embedstep.tracking.sender import RUN_ID
 
 
 def check_machine(request: TrainRequest, plan: Plan, output: Path) -> None:
@@ -35,6 +36,9 @@ def check_machine(request: TrainRequest, plan: Plan, output: Path) -> None:
         raise RefusedError(
             [Problem("MLFLOW_TRACKING_URI", "holds a password; give it by MLFLOW_TRACKING_USERNAME and _PASSWORD")]
         )
+    if request.tracking.mode in ("attach", "nest") and not os.environ.get(RUN_ID):
+        told = f"is {request.tracking.mode}, and the environment has no {RUN_ID}, which names the run that is open"
+        raise RefusedError([Problem("tracking.mode", told)])
     needed, free = disk_space_needed(request, plan), shutil.disk_usage(output).free
     if needed > free:
         raise CannotStartError(

@@ -85,11 +85,6 @@ class OutputFolder:
         return self.attempt / "ledger.json"
 
     @property
-    def tracking(self) -> Path:
-        """Which MLflow run this attempt opened."""
-        return self.attempt / "tracking.json"
-
-    @property
     def verified_model(self) -> Path:
         """Folder of the model that the workers have saved and verified, until the step gives it its name."""
         return self.attempt / "model"
@@ -135,6 +130,22 @@ def claimed(path: Path, *, overwrite: bool) -> Iterator[OutputFolder]:
         if error.errno in NO_PLACE:
             raise _as_ours(path, error) from error
         raise
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def unclaimed(path: Path) -> Iterator[None]:
+    """Keep attempts out of an output folder for a while.
+
+    Raises:
+        RefusedError: it is no output folder, or an attempt holds it.
+    """
+    if not (path / LOCK).exists():
+        raise _refused(f"{path} is not an output folder of a run")
+    descriptor = _lock(path / LOCK)
+    try:
+        yield
     finally:
         os.close(descriptor)
 

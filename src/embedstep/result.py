@@ -49,6 +49,7 @@ class StepResult:
         seconds: wall time of the parts of the step.
         versions: versions of the libraries that trained.
         verification: smallest cosine between the fixed texts' embeddings before saving and after loading again.
+        dimension: numbers of an embedding of the model; None without a model.
         ledger: for each training argument its name, value, source, fate and what it did, after a training.
         failure: the first thing that went wrong, or None.
     """
@@ -64,6 +65,7 @@ class StepResult:
     seconds: Mapping[str, float] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     verification: float | None = None
+    dimension: int | None = None
     ledger: tuple[Mapping[str, Any], ...] = ()
     failure: Failure | None = None
 
@@ -85,7 +87,8 @@ def result_from_json(data: Mapping[str, Any]) -> StepResult:
     """
     if data.get("format") != RESULT_FORMAT:
         raise ValueError(f"this result has the format {data.get('format')!r}, not {RESULT_FORMAT!r}")
-    values = {name: data[name] for name in StepResult.__slots__}
+    # What an earlier version wrote has fewer fields.
+    values = {name: data[name] for name in StepResult.__slots__ if name in data}
     values["incomplete_tracking"] = tuple(values["incomplete_tracking"])
     values["ledger"] = tuple(values["ledger"])
     values["failure"] = failure_from_json(values["failure"]) if values["failure"] else None

@@ -21,7 +21,6 @@ from embedstep.checks import check_plan, check_request, check_with_data, similar
 from embedstep.data.facts import DatasetFacts
 from embedstep.data.reading import scan
 from embedstep.errors import (
-    INTERRUPTED,
     OK,
     CannotStartError,
     EmbedstepError,
@@ -42,7 +41,7 @@ from embedstep.request.rules import LAST_CHECKPOINT
 from embedstep.request.schema import TrainRequest
 from embedstep.result import Failure, StepResult, read_json, result_from_json, write_json
 from embedstep.tokenizing import TokenMaker, token_maker, tokenizer_of
-from embedstep.tracking.run import RunAddress, Status, end_run
+from embedstep.tracking.recording import start_recording
 
 REQUEST_FORMAT = "embedstep.request/1"
 
@@ -105,6 +104,14 @@ def _run(request: TrainRequest, folder: OutputFolder) -> StepResult:
     # A refused request is never written down: it may be refused for a secret in it.
     write_json(folder.request, _as_json(request))
     write_json(folder.plan, plan.to_json())
+    try:
+        recording = start_recording(request, plan, folder, goes_on=goes_on)
+    except EmbedstepError as error:
+        return _failed(folder, failure_of(error))
+    return recording.close(_trained(plan, folder))
+
+
+def _trained(plan: Plan, folder: OutputFolder) -> StepResult:
     try:
         end = run_process(launch_of(plan, folder))
     except CannotStartError as error:
@@ -261,29 +268,5 @@ def _outcome(folder: OutputFolder, end: ProcessEnd) -> StepResult:
 
 
 def _failed(folder: OutputFolder, failure: Failure) -> StepResult:
-    complaints = _end_run(folder, "KILLED" if failure.exit_code == INTERRUPTED else "FAILED")
     write_json(folder.error, asdict(failure))
-    address = _run_address(folder)
-    return StepResult(
-        exit_code=failure.exit_code,
-        output=str(folder.path),
-        run_id=address.run_id if address else None,
-        tracking_uri=address.uri if address else None,
-        incomplete_tracking=complaints,
-        failure=failure,
-    )
-
-
-def _run_address(folder: OutputFolder) -> RunAddress | None:
-    return RunAddress(**read_json(folder.tracking)) if folder.tracking.exists() else None
-
-
-def _end_run(folder: OutputFolder, status: Status) -> tuple[str, ...]:
-    """Give the MLflow run its last status when the rank that opened it could not; return what went wrong."""
-    address = _run_address(folder)
-    try:
-        if address is not None:
-            end_run(address, status)
-    except CannotStartError as error:
-        return (str(error),)
-    return ()
+    return StepResult(exit_code=failure.exit_code, output=str(folder.path), failure=failure)

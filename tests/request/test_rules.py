@@ -109,6 +109,8 @@ MEANINGLESS = [
      "remove it"),
     ({"model": {"static": "org/x", "dimension": 8}, **arguments(neftune_noise_alpha=5)},
      "arguments.neftune_noise_alpha: needs a transformer, and model.static is a static embedding"),
+    ({"tracking": {"aliases": ["ok", "latest"]}},
+     "tracking.aliases.1: is latest, which MLflow keeps for itself; name another, such as challenger"),
     ({"tracking": {"run_name": "a"}, **arguments(run_name="b")},
      "arguments.run_name: is 'b', and tracking.run_name is 'a'; keep one"),
     (arguments(do_predict=True), "arguments.do_predict: is true, but there is nothing under data.test"),

@@ -277,7 +277,7 @@ def test_a_static_model_starts_from_the_word_vectors(minilm: Path) -> None:
 
 def test_values_that_are_not_finite_are_kept_as_text(tmp_path: Path) -> None:
     from embedstep.output import OutputFolder
-    from embedstep.tracking.run import NullRun
+    from embedstep.tracking.spool import Spool
     from embedstep.worker.recording import Recorder
 
     class Plan:
@@ -287,7 +287,7 @@ def test_values_that_are_not_finite_are_kept_as_text(tmp_path: Path) -> None:
     class State:
         global_step = 2
 
-    recorder = Recorder(OutputFolder(tmp_path), Plan(), NullRun())  # type: ignore[arg-type]
+    recorder = Recorder(OutputFolder(tmp_path), Plan(), Spool(folder=None))  # type: ignore[arg-type]
     recorder.on_log(None, State(), None, {"loss": math.nan, "grad_norm": math.inf, "learning_rate": 0.1})
     assert read_metrics(tmp_path / "metrics.jsonl") == [
         {"train_step": 2, "loss": "nan", "grad_norm": "inf", "learning_rate": 0.1}

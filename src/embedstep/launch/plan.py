@@ -23,6 +23,8 @@ _LEFT_OVERS = {
     "ROLE_WORLD_SIZE",
     "WORLD_SIZE",
 }
+_OPEN_RUN = "MLFLOW_RUN_ID"
+"""Names the run that an orchestrator has opened; the launcher records in it, and nothing in the workers is to."""
 _CHANGES_A_RUN = ("ACCELERATE_", "FSDP_")
 """Prefixes by which accelerate changes precision, device or wrapping behind the request's back."""
 
@@ -123,4 +125,4 @@ def plan_launch(
 
 
 def _is_foreign(name: str) -> bool:
-    return name in _LEFT_OVERS or name.startswith(_OTHER_LAUNCHERS + _CHANGES_A_RUN)
+    return name in _LEFT_OVERS or name == _OPEN_RUN or name.startswith(_OTHER_LAUNCHERS + _CHANGES_A_RUN)

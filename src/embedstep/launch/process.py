@@ -3,7 +3,7 @@
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -76,3 +76,26 @@ def run_process(plan: LaunchPlan) -> ProcessEnd:
             child.send_signal(signal.SIGTERM)
         code = child.wait()
     return ProcessEnd(code=code, signalled=received[0] if received else None)
+
+
+def start_beside(
+    argv: tuple[str, ...], env: Mapping[str, str], *, keep_open: tuple[int, ...]
+) -> "subprocess.Popen[bytes]":
+    """Start a command that runs beside what follows and learns by its closed input when we have gone.
+
+    It leads a process group of its own: Ctrl-C at a terminal does not reach it.
+
+    Args:
+        argv: program and arguments.
+        env: the whole environment of the child.
+        keep_open: descriptors that the child holds too.
+
+    Raises:
+        CannotStartError: the program could not be started.
+    """
+    try:
+        return subprocess.Popen(
+            argv, env=dict(env), process_group=0, pass_fds=keep_open, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+        )
+    except OSError as error:
+        raise CannotStartError(f"{argv[0]} could not be started: {error.strerror}") from error

@@ -77,6 +77,14 @@ def a_run_has_one_name(request: TrainRequest) -> Iterator[Problem]:
         yield Problem("arguments.run_name", f"is {one!r}, and tracking.run_name is {other!r}; keep one")
 
 
+def aliases_are_free(request: TrainRequest) -> Iterator[Problem]:
+    """MLflow gives some names to versions itself."""
+    for index, alias in enumerate(request.tracking.aliases):
+        if alias == "latest" or (alias.startswith("v") and alias[1:].isdecimal()):
+            told = f"is {alias}, which MLflow keeps for itself; name another, such as challenger"
+            yield Problem(f"tracking.aliases.{index}", told)
+
+
 def batches_can_be_formed(request: TrainRequest) -> Iterator[Problem]:
     """What goes with batches that are formed by texts, labels or lengths."""
     arguments = request.arguments
@@ -238,6 +246,7 @@ def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
 RULES: Sequence[Rule] = (
     test_data_is_for_prediction,
     a_run_has_one_name,
+    aliases_are_free,
     batches_can_be_formed,
     noise_has_a_place,
     a_checkpoint_is_there,

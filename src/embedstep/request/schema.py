@@ -186,6 +186,11 @@ class Launch(Section):
     )
 
 
+Alias = Annotated[Text, Field(pattern=r"^[\w-]+$")]
+"""Name that a version has in the model registry."""
+RunKey = Annotated[Text, Field(pattern=r"^[\w./:@=-]{1,200}$")]
+
+
 class Tracking(Section):
     """Where the run is recorded."""
 
@@ -201,7 +206,24 @@ class Tracking(Section):
     register_as: Text | None = described(
         None, "Name in the model registry under which the trained model becomes a new version."
     )
+    aliases: list[Alias] = described(["challenger"], "Aliases in the model registry that the new version takes over.")
     tags: dict[str, Text] = described({}, "Tags of the run.")
+    mode: Literal["auto", "own", "attach", "nest"] = described(
+        "auto",
+        "`own` opens a run and ends it; `attach` records in the run that the environment's MLFLOW_RUN_ID names and "
+        "leaves its end to whoever opened it; `nest` opens one below that. `auto` is `attach` where the variable is "
+        "set, else `own`.",
+    )
+    key: RunKey | None = described(
+        None,
+        "What attempts of one step have in common, such as the pipeline run and the step: a retry then goes on in the "
+        "run of the attempt before. Null: it does so only in the same output folder.",
+    )
+    required: Flag = described(
+        False,
+        "Start nothing while the tracking server does not answer (exit code 3) or refuses (2). Otherwise the training "
+        "goes on, and what is to be recorded waits in the output folder for `embedstep sync`.",
+    )
 
 
 def _losses(raw: Any) -> Any:

@@ -1,1 +1,1 @@
-"""Where a run is recorded. A tracker is as wide as its caller needs: `Run` in `run`, one module for each kind."""
+"""Where a run is recorded: everything goes to a spool on disk first, and a process beside the training sends it."""

@@ -1,22 +1,22 @@
-"""Runs in MLflow: the one file that imports it. Only the first rank gets here.
+"""Runs in MLflow: this file and `mlflow_model` alone import it. Only a sender gets here, in a process beside the training.
 
 The client is used rather than the fluent interface, because that one keeps the active run in a global that any other
 library in the process may change.
 """
 
+import fcntl
+import json
 import logging
-import math
 import os
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 try:
-    import mlflow
-    from mlflow.entities import Metric, Param, RunTag
+    from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
     from mlflow.exceptions import MlflowException
-    from mlflow.models import infer_signature
     from mlflow.tracking import MlflowClient
 except ModuleNotFoundError as missing:
     if missing.name != "mlflow":
@@ -28,170 +28,263 @@ except ModuleNotFoundError as missing:
     ) from None
 
 from embedstep.errors import CannotStartError, EmbedstepError, Problem, RefusedError
-from embedstep.request.schema import Tracking
 from embedstep.secrets import redact
-from embedstep.tracking.names import entry_name, metric_name, shortened
-from embedstep.tracking.run import Run, RunAddress, Status
+from embedstep.tracking.mlflow_model import log_model
+from embedstep.tracking.names import PARAMETER_LIMITS, entry_name, metric_name, shortened
+from embedstep.tracking.spool import Entry, SpoolFolder
 
-_logger = logging.getLogger(__name__)
 # Making a database and resolving paths is told at the INFO level, in the middle of the progress.
 logging.getLogger("mlflow").setLevel(logging.WARNING)
-_PARAMETERS_AT_ONCE = 100
+_KEY_TAG = "embedstep.run_key"
+_ATTEMPTS_TAG = "embedstep.attempt_ids"
+_OF_A_VALUE = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS"}
+"""Codes by which a server says that one entry is wrong; the others stand between it and all entries."""
+_REFUSING = {
+    "PERMISSION_DENIED",
+    "UNAUTHENTICATED",
+    "CUSTOMER_UNAUTHORIZED",
+    "RESOURCE_DOES_NOT_EXIST",
+    "INVALID_STATE",
+}
+_AT_ONCE = 100
 
 
-def tracking_uri(tracking: Tracking, environ: Mapping[str, str]) -> str:
-    """Return where to record: the request's URI, else the environment's, else a database in the current folder."""
-    given = tracking.uri or environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
-    head, slashes, path = given.partition(":///")
-    if head == "sqlite" and slashes and path and not path.startswith("/"):
-        # The workers may be started elsewhere; and MLflow would place artifacts by the folder of each process.
-        return f"sqlite:///{Path(path).absolute()}"
-    return given
+class Tracker:
+    """One run, as a sender fills it.
 
-
-def new_run(tracking: Tracking) -> Run:
-    """Open a run, and its experiment when there is none yet.
-
-    Raises:
-        CannotStartError: the tracking server does not answer.
-        RefusedError: the server refused the experiment or the run.
+    Every method raises `CannotStartError` where the server, its database or its files do not answer, and `RefusedError`
+    where they answer that only a person can help: a permission, a deleted experiment, a deleted run.
     """
-    uri = tracking_uri(tracking, os.environ)
-    # An unreachable server is noticed in seconds here; MLflow's own default keeps trying for minutes.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-    try:
-        client = MlflowClient(tracking_uri=uri)
-        experiment = _experiment(client, tracking.experiment, uri)
-        run = client.create_run(
-            experiment,
-            run_name=tracking.run_name,
-            tags={entry_name(name): text for name, text in tracking.tags.items()},
-        )
-    except EmbedstepError:
-        raise
-    except MlflowException as error:
-        raise _as_ours(error, uri) from error
-    except Exception as error:  # a database driver or a file system raises its own kinds
-        raise CannotStartError(f"tracking: {_shown(uri)} does not answer: {_shown(str(error))}") from error
-    return MlflowRun(client, RunAddress(kind="mlflow", uri=uri, run_id=run.info.run_id), tracking.register_as)
 
+    def __init__(self, uri: str, spool: SpoolFolder) -> None:
+        """Make a client; nothing is asked yet.
 
-def _experiment(client: MlflowClient, name: str, uri: str) -> str:
-    """Return the id of the experiment; a new one in a local database keeps its artifacts beside the database."""
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        is_local = uri.startswith("sqlite:////")
-        beside = (Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts").as_uri() if is_local else None
-        return str(client.create_experiment(name, artifact_location=beside))
-    if found.lifecycle_stage != "active":
-        raise RefusedError(
-            [Problem("tracking.experiment", f"{name!r} was deleted in MLflow; restore it or name another")]
-        )
-    return str(found.experiment_id)
+        Args:
+            uri: tracking URI.
+            spool: what is to be sent.
+        """
+        self._uri = uri
+        self._spool = spool
+        with self._as_ours(), _alone_in(uri):
+            self._client = MlflowClient(tracking_uri=uri)
+        sent = spool.sent
+        self.run_id, self.attempt = sent.run_id or "", sent.attempt
 
+    def open(self, start: Entry) -> None:
+        """Find the run, by its key where an earlier attempt has opened it, or open one.
 
-def _as_ours(error: MlflowException, uri: str) -> Exception:
-    message = _shown(str(error).splitlines()[0])
-    if error.error_code in ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "PERMISSION_DENIED"):
-        return RefusedError([Problem("tracking", f"MLflow at {_shown(uri)} refused: {message}")])
-    return CannotStartError(f"tracking: MLflow at {_shown(uri)} does not answer: {message}")
+        Args:
+            start: the entry that says which run.
+        """
+        with self._as_ours():
+            run = self._active(start["run_id"]) if start["mode"] == "attach" else self._own(start)
+            self.run_id = str(run.info.run_id)
+            attempts = run.data.tags.get(_ATTEMPTS_TAG, "").split()
+            attempts += [] if start["attempt"] in attempts else [start["attempt"]]
+            self.attempt = attempts.index(start["attempt"]) + 1
+            tags = {entry_name(name): text for name, text in start["tags"].items()}
+            tags |= {_ATTEMPTS_TAG: " ".join(attempts), "embedstep.attempts": str(len(attempts))}
+            self._client.log_batch(self.run_id, tags=[RunTag(name, text) for name, text in tags.items()])
 
+    def _active(self, run_id: str) -> Run:
+        run = self._client.get_run(run_id)
+        if run.info.lifecycle_stage != "active":
+            raise RefusedError([Problem("tracking", f"the run {run_id} was deleted in MLflow; restore it first")])
+        return run
 
-def _shown(text: str) -> str:
-    return redact(text, os.environ)
+    def _own(self, start: Entry) -> Run:
+        experiment = self._experiment(start["experiment"])
+        found = self._client.search_runs([experiment], f"tags.`{_KEY_TAG}` = '{start['key']}'", max_results=1)
+        if found:
+            # A run that has ended stays so unless it is told.
+            self._client.update_run(found[0].info.run_id, status="RUNNING")
+            return found[0]
+        parent = {"mlflow.parentRunId": start["run_id"]} if start["mode"] == "nest" else {}
+        tags = {_KEY_TAG: start["key"], **parent}
+        return self._client.create_run(experiment, start_time=start["at"], run_name=start["run_name"], tags=tags)
 
+    def _experiment(self, name: str) -> str:
+        """Return the id of the experiment; a new one in a local database keeps its artifacts beside the database."""
+        found = self._client.get_experiment_by_name(name)
+        if found is None:
+            is_local = self._uri.startswith("sqlite:////")
+            beside = (Path(self._uri.removeprefix("sqlite:///")).parent / "mlartifacts").as_uri() if is_local else None
+            return str(self._client.create_experiment(name, artifact_location=beside))
+        if found.lifecycle_stage != "active":
+            told = f"{name!r} was deleted in MLflow; restore it or name another"
+            raise RefusedError([Problem("tracking.experiment", told)])
+        return str(found.experiment_id)
 
-def end_run(address: RunAddress, status: Status) -> None:
-    """Set the last status of a run whose process is gone.
+    def deliver(self, entries: Sequence[Entry]) -> list[str]:
+        """Send entries of one kind, and return what the server will never take, one sentence each."""
+        deliver = {
+            "metrics": self._metrics,
+            "parameters": self._parameters,
+            "tags": self._tags,
+            "datasets": self._datasets,
+            "file": self._files,
+            "model": self._models,
+            "end": self._end,
+        }[entries[0]["kind"]]
+        with self._as_ours():
+            return list(deliver(entries))
 
-    Raises:
-        CannotStartError: the tracking server does not answer.
-    """
-    try:
-        client = MlflowClient(tracking_uri=address.uri)
-        if client.get_run(address.run_id).info.status != status:
-            client.set_terminated(address.run_id, status)
-    except Exception as error:
-        raise CannotStartError(
-            f"tracking: the run {address.run_id} could not be ended: {_shown(str(error))}"
-        ) from error
+    def _metrics(self, entries: Sequence[Entry]) -> Iterator[str]:
+        metrics = [
+            Metric(metric_name(name), value, entry["at"], entry["step"])
+            for entry in entries
+            for name, value in entry["values"].items()
+        ]
+        yield from self._try("metrics", lambda: self._client.log_batch(self.run_id, metrics=metrics))
 
+    def _tags(self, entries: Sequence[Entry]) -> Iterator[str]:
+        tags = [RunTag(entry_name(k), shortened(v)) for entry in entries for k, v in entry["values"].items()]
+        yield from self._try("tags", lambda: self._client.log_batch(self.run_id, tags=tags))
 
-class MlflowRun:
-    """One open run."""
+    def _datasets(self, entries: Sequence[Entry]) -> Iterator[str]:
+        inputs = [_dataset(item) for entry in entries for item in entry["values"]]
+        yield from self._try("datasets", lambda: self._client.log_inputs(self.run_id, inputs))
 
-    def __init__(self, client: MlflowClient, address: RunAddress, register_as: str | None) -> None:
-        self.address = address
-        self.complaints: list[str] = []
-        self._client = client
-        self._register_as = register_as
+    def _files(self, entries: Sequence[Entry]) -> Iterator[str]:
+        for name in dict.fromkeys(entry["name"] for entry in entries):
+            yield from self._file(self._spool.files / name)
 
-    def _try(self, what: str, call: Callable[[], Any]) -> None:
-        """Do one thing with the server. A training outlives its tracker: a failure is noted and shown, not raised."""
+    def _models(self, entries: Sequence[Entry]) -> Iterator[str]:
+        for entry in entries:
+            if Path(entry["path"]).is_dir():
+                yield from self._try("the model", partial(self._model, entry))
+            else:
+                yield f"the model: {entry['path']} is not there any more"
+
+    def _model(self, entry: Entry) -> None:
+        log_model(self._client, self.run_id, self.attempt, entry, self._spool.path)
+
+    def _try(self, what: str, call: Any) -> Iterator[str]:
         try:
             call()
-        except Exception as error:  # the server, the database and the artifact store each raise their own kinds
-            first_line = next(iter(str(error).splitlines()), type(error).__name__)
-            self.complaints.append(f"{what}: {_shown(first_line)}")
-            _logger.warning("MLflow did not take %s: %s", what, _shown(first_line))
+        except MlflowException as error:
+            if error.error_code not in _OF_A_VALUE:
+                raise
+            # By the same code a server says that the run was deleted.
+            self._active(self.run_id)
+            yield f"{what}: {_first_line(error)}"
 
-    def log_parameters(self, parameters: Mapping[str, Any]) -> None:
-        """Record parameters in batches; a value beyond MLflow's limit is cut and marked."""
-        items = [Param(key, shortened(str(value))) for key, value in parameters.items()]
-        for start in range(0, len(items), _PARAMETERS_AT_ONCE):
-            batch = items[start : start + _PARAMETERS_AT_ONCE]
-            self._try("parameters", lambda batch=batch: self._client.log_batch(self.address.run_id, params=batch))  # type: ignore[misc]
+    def _parameters(self, entries: Sequence[Entry]) -> Iterator[str]:
+        """Record parameters, cut to what this server keeps; those that an earlier attempt had otherwise are told."""
+        values: dict[str, str] = {name: value for entry in entries for name, value in entry["values"].items()}
+        for limit in PARAMETER_LIMITS:
+            items = [Param(name, shortened(value, limit)) for name, value in values.items()]
+            complaints = list(self._try("parameters", lambda items=items: self._log_parameters(items)))
+            if not complaints:
+                return
+        before = self._client.get_run(self.run_id).data.params
+        changed = {name: value for name, value in values.items() if not _is_kept(value, before.get(name))}
+        if not changed:
+            yield from complaints
+            return
+        yield from self._try("parameters", lambda: self._log_parameters([p for p in items if p.key not in changed]))
+        told = json.dumps(changed, ensure_ascii=False)
+        tag = RunTag(f"embedstep.attempt.{self.attempt}.changed_parameters", shortened(told))
+        self._client.log_batch(self.run_id, tags=[tag])
+        file = self._spool.files / "parameters.json"
+        file.write_text(json.dumps(dict(values), indent=2, ensure_ascii=False))
+        yield from self._file(file, f"attempts/{self.attempt}")
 
-    def log_metrics(self, metrics: Mapping[str, float], *, train_step: int) -> None:
-        """Record the finite ones; MLflow would keep NaN as 0 and infinity as the largest number."""
-        now = int(time.time() * 1000)
-        items = [
-            Metric(metric_name(key), float(value), now, train_step)
-            for key, value in metrics.items()
-            if math.isfinite(value)
-        ]
-        self._try("metrics", lambda: self._client.log_batch(self.address.run_id, metrics=items))
+    def _log_parameters(self, items: Sequence[Param]) -> None:
+        for start in range(0, len(items), _AT_ONCE):
+            self._client.log_batch(self.run_id, params=items[start : start + _AT_ONCE])
 
-    def log_files(self, files: Sequence[Path]) -> None:
-        """Record files at the top of the run's artifacts."""
-        for file in files:
-            self._try(file.name, lambda file=file: self._client.log_artifact(self.address.run_id, str(file)))  # type: ignore[misc]
+    def _file(self, file: Path, folder: str | None = None) -> Iterator[str]:
+        if file.exists():
+            yield from self._try(file.name, lambda: self._client.log_artifact(self.run_id, str(file), folder))
+        else:
+            yield f"{file.name}: it is not there any more"
 
-    def log_model(self, model: Any, *, example: Sequence[str], embeddings: Any) -> None:
-        """Record the model in MLflow's sentence-transformers flavor.
+    def _end(self, ends: Sequence[Entry]) -> Iterator[str]:
+        """Read back what has arrived, then end the run, unless it is another's."""
+        entries = [entry for entry, _ in self._spool.read()]
+        names = {name for entry in entries if entry["kind"] == "metrics" for name in entry["values"]}
+        if renamed := {metric_name(name): name for name in sorted(names) if metric_name(name) != name}:
+            file = self._spool.files / "metric_names.json"
+            file.write_text(json.dumps(renamed, indent=2))
+            yield from self._file(file)
+        there = self._client.get_run(self.run_id).data.metrics
+        if missing := sorted(name for name in names if metric_name(name) not in there):
+            yield f"metrics: {', '.join(missing)} did not arrive"
+        if next(entry["mode"] for entry in entries if entry["kind"] == "start") != "attach":
+            self._client.set_terminated(self.run_id, ends[-1]["status"], end_time=ends[-1]["at"])
 
-        The requirements are given rather than inferred, which would load the model in another process, and exact, so
-        that the model can be served later with what trained it.
-        """
-        self._try("the model", lambda: self._log_model(model, list(example), embeddings))
-
-    def _log_model(self, model: Any, example: list[str], embeddings: Any) -> None:
-        from mlflow import sentence_transformers as flavor
-
-        mlflow.set_tracking_uri(self.address.uri)
-        with mlflow.start_run(run_id=self.address.run_id):
-            flavor.log_model(
-                model,
-                name="model",
-                signature=infer_signature(example, embeddings),
-                input_example=example,
-                pip_requirements=_requirements(),
-                registered_model_name=self._register_as,
-            )
-        # Leaving the block has ended the run; what comes after the model still belongs to it.
-        self._client.update_run(self.address.run_id, status="RUNNING")
-
-    def finish(self, status: Status) -> None:
-        """End the run."""
-        if self.complaints:
-            tag = RunTag("embedstep.incomplete", shortened("; ".join(self.complaints)))
-            self._try("a tag", lambda: self._client.log_batch(self.address.run_id, tags=[tag]))
-        self._try("the end of the run", lambda: self._client.set_terminated(self.address.run_id, status))
+    def _as_ours(self) -> "_Ours":
+        return _Ours(self._uri)
 
 
-def _requirements() -> list[str]:
-    from importlib.metadata import version
+@contextmanager
+def _alone_in(uri: str) -> Iterator[None]:
+    """Let one process at once make a local database: two that both do leave one that cannot be opened ever after."""
+    if not uri.startswith("sqlite:////"):
+        yield
+        return
+    folder = Path(uri.removeprefix("sqlite:///")).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
-    names = ("sentence-transformers", "transformers", "torch", "numpy")
-    return [f"{name}=={version(name).partition('+')[0]}" for name in names]
+
+class _Ours:
+    """Turns what MLflow, a database driver and a store of files raise into our two kinds."""
+
+    def __init__(self, uri: str) -> None:
+        self._uri = redact(uri, os.environ)
+
+    def __enter__(self) -> None:
+        """Nothing to prepare."""
+
+    def __exit__(self, kind: Any, error: BaseException | None, frames: Any) -> None:
+        """Raise it as ours."""
+        if not isinstance(error, Exception) or isinstance(error, EmbedstepError):
+            return
+        code = error.error_code if isinstance(error, MlflowException) else ""
+        if code in _REFUSING or code in _OF_A_VALUE:
+            told = f"MLflow at {self._uri} refused: {_first_line(error)}"
+            raise RefusedError([Problem("tracking", told)]) from error
+        raise CannotStartError(f"tracking: MLflow at {self._uri} does not answer: {_first_line(error)}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return redact(next(iter(str(error).splitlines()), type(error).__name__), os.environ)
+
+
+def _is_kept(value: str, before: str | None) -> bool:
+    return before is None or before in {shortened(value, limit) for limit in PARAMETER_LIMITS}
+
+
+def _dataset(item: Mapping[str, Any]) -> DatasetInput:
+    dataset = Dataset(
+        name=item["name"],
+        digest=item["fingerprint"][:36],
+        source_type=item["source_type"],
+        source=json.dumps(item["source"]),
+        profile=json.dumps(item["profile"]),
+    )
+    return DatasetInput(dataset=dataset, tags=[InputTag("mlflow.data.context", item["context"])])
+
+
+class SystemMetrics:
+    """What MLflow's own monitor reads of the machine, without its thread, which ends when a server does not answer."""
+
+    def __init__(self) -> None:
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+        self._monitor = SystemMetricsMonitor("")
+
+    def read(self) -> dict[str, float]:
+        """Return CPU, memory, disk, network and, with MLflow's own libraries for it, GPU, as `system/<name>`."""
+        self._monitor.collect_metrics()
+        found = {f"system/{name}": float(value) for name, value in self._monitor.aggregate_metrics().items()}
+        for monitor in self._monitor.monitors:
+            monitor.clear_metrics()
+        return found

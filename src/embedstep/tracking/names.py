@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-_LONGEST_VALUE = 6000
-"""Characters of a parameter value that MLflow's servers keep since 2.8; the whole value is in the artifacts."""
+PARAMETER_LIMITS = (6000, 500, 250)
+"""Characters of a parameter value that servers keep, today's first; the whole value is in the artifacts."""
 _LONGEST_NAME = 250
 _FORBIDDEN = re.compile(r"[^\w\-. :/@]")
 _AT = "_at_"
@@ -21,10 +21,10 @@ def entry_name(name: str) -> str:
     return _FORBIDDEN.sub("_", name)[:_LONGEST_NAME]
 
 
-def shortened(value: str) -> str:
-    """Return `value`, cut to MLflow's limit with a mark that says so."""
+def shortened(value: str, limit: int = PARAMETER_LIMITS[0]) -> str:
+    """Return `value`, cut to a limit of characters with a mark that says so."""
     mark = f"… ({len(value)} characters)"
-    return value if len(value) <= _LONGEST_VALUE else value[: _LONGEST_VALUE - len(mark)] + mark
+    return value if len(value) <= limit else value[: limit - len(mark)] + mark
 
 
 def flattened(sections: Mapping[str, Any]) -> dict[str, Any]:

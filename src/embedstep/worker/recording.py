@@ -15,20 +15,20 @@ from embedstep.console import in_one_line, is_score
 from embedstep.output import OutputFolder
 from embedstep.plan import Plan
 from embedstep.result import write_json
-from embedstep.tracking.run import Run
+from embedstep.tracking.spool import Spool
 
 PROGRESS_FORMAT = "embedstep.progress/1"
 _SHOWN_METRICS = 3
 
 
 class Recorder(TrainerCallback):  # type: ignore[misc]
-    """Writes `metrics.jsonl` and `progress.json`, hands metrics to the tracker, and shows the progress."""
+    """Writes `metrics.jsonl` and `progress.json`, leaves metrics for the tracker, and shows the progress."""
 
-    def __init__(self, output: OutputFolder, plan: Plan, run: Run) -> None:
+    def __init__(self, output: OutputFolder, plan: Plan, spool: Spool) -> None:
         self.metrics: dict[str, float] = {}
         self._output = output
         self._plan = plan
-        self._run = run
+        self._spool = spool
         self._display = _display(plan.train_steps)
         self._loss: float | None = None
         self._started = time.monotonic()
@@ -51,7 +51,7 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         numbers = {key: float(value) for key, value in logs.items() if isinstance(value, int | float)}
         self._loss = numbers.get("loss", self._loss)
         self._append({"train_step": step, **{key: _as_json(value) for key, value in numbers.items()}})
-        self._run.log_metrics({key: value for key, value in numbers.items() if key != "epoch"}, train_step=step)
+        self._spool.metrics({key: value for key, value in numbers.items() if key != "epoch"}, train_step=step)
         self.metrics |= {key: value for key, value in numbers.items() if math.isfinite(value) and key != "epoch"}
         self._write_progress(step)
         if text := summary_of(step, self._plan.train_steps, numbers, self._rows_per_second(step)):

@@ -10,7 +10,6 @@ from typing import Any
 import datasets
 import torch
 from sentence_transformers import (
-    SentenceTransformer,
     SentenceTransformerTrainingArguments,
 )
 from transformers import set_seed
@@ -26,13 +25,13 @@ from embedstep.request.rules import LAST_CHECKPOINT
 from embedstep.request.schema import TrainRequest
 from embedstep.result import StepResult, read_json, write_json
 from embedstep.tracking.names import flattened
-from embedstep.tracking.run import NullRun, Run, open_run
+from embedstep.tracking.spool import Spool, spools
 from embedstep.worker.building import build_trainer, rows_of
 from embedstep.worker.environment import lend_environment, quiet_other_ranks
 from embedstep.worker.models import build_model
 from embedstep.worker.recording import Recorder
 from embedstep.worker.trainer import StepTrainer
-from embedstep.worker.verification import TEXTS, save_verified
+from embedstep.worker.verification import Verified, save_verified
 from embedstep.world import World
 
 _LIBRARIES = ("sentence-transformers", "transformers", "accelerate", "datasets", "torch", "numpy", "embedstep")
@@ -58,12 +57,13 @@ def train(output: OutputFolder, world: World) -> None:
     require_world(arguments, world)
     set_seed(arguments.seed)
     model = build_model(request.model, fetched=plan.fetched_model, device=str(arguments.device))
-    run = open_run(request.recorded_as) if world.is_first else NullRun()
-    recorder = Recorder(output, plan, run)
+    # The launcher has opened the spool, and sends it while we train.
+    is_recorded = world.is_first and request.tracking.kind != "none"
+    spool = Spool(folder=spools(output.path)[-1] if is_recorded else None)
+    recorder = Recorder(output, plan, spool)
     try:
-        _announce(output, run)
         trainer = build_trainer(request, plan, model, arguments, recorder if world.is_first else None)
-        _record_start(run, arguments, request, plan, output)
+        spool.parameters({**flattened(_sections(request)), **arguments.to_sanitized_dict()})
         clock.lap("start")
         if plan.train_steps:
             trainer.train(resume_from_checkpoint=checkpoint_of(request, plan, output))
@@ -74,22 +74,17 @@ def train(output: OutputFolder, world: World) -> None:
         # What follows is the first rank's alone, and may take longer than the others' patience in a collective.
         _leave_together()
         if world.is_first:
-            cosine = save_verified(trainer.model, request, output)
+            verified = save_verified(trainer.model, request, output)
             if request.arguments.push_to_hub:
                 # Whatever was pushed on the way: the model that the step ends with, once it is verified.
                 trainer.push_to_hub(blocking=True)
             clock.lap("save")
             entries = [asdict(entry) for entry in final_ledger(plan, trainer)]
             write_json(output.ledger, entries)
-            _record_end(run, trainer.model, output)
-            clock.lap("record")
-            result = replace(_result(output, plan, run, recorder, cosine, clock), ledger=tuple(entries))
+            result = replace(_result(output, plan, spool, recorder, verified, clock), ledger=tuple(entries))
             write_json(output.worker_result, result.to_json())
-            run.log_files([output.worker_result])
-            run.finish("FINISHED")
     except BaseException:
         recorder.close()
-        run.finish("FAILED")
         raise
 
 
@@ -216,27 +211,9 @@ def require_explained(plan: Plan, arguments: SentenceTransformerTrainingArgument
         raise TrainingFailedError(f"arguments changed behind the ledger: {'; '.join(unexplained)}")
 
 
-def _announce(output: OutputFolder, run: Run) -> None:
-    """Tell the launcher which run is open, so that it can end the run if this process cannot."""
-    if run.address is not None:
-        write_json(output.tracking, asdict(run.address))
-
-
-def _record_start(run: Run, arguments: Any, request: TrainRequest, plan: Plan, output: OutputFolder) -> None:
-    if run.address is None:
-        return
-    sections = request.model_dump(mode="json", exclude={"arguments"})
-    run.log_parameters({**arguments.to_sanitized_dict(), **flattened(sections)})
-    write_json(output.ledger, [asdict(entry) for entry in plan.ledger])
-    run.log_files([output.request, output.plan, output.ledger])
-
-
-def _record_end(run: Run, model: SentenceTransformer, output: OutputFolder) -> None:
-    if run.address is None:
-        return
-    run.log_files([output.metrics, output.ledger])
-    example = list(TEXTS[:2])
-    run.log_model(model, example=example, embeddings=model.encode(example, show_progress_bar=False))
+def _sections(request: TrainRequest) -> dict[str, Any]:
+    """Return the sections of a request whose values stand for themselves; the arguments are recorded by their class."""
+    return request.model_dump(mode="json", exclude={"arguments"})
 
 
 def final_ledger(plan: Plan, trainer: StepTrainer) -> Iterator[LedgerEntry]:
@@ -248,19 +225,20 @@ def final_ledger(plan: Plan, trainer: StepTrainer) -> Iterator[LedgerEntry]:
             yield entry
 
 
-def _result(output: OutputFolder, plan: Plan, run: Run, recorder: Recorder, cosine: float, clock: _Clock) -> StepResult:
+def _result(
+    output: OutputFolder, plan: Plan, spool: Spool, recorder: Recorder, verified: Verified, clock: _Clock
+) -> StepResult:
     return StepResult(
         exit_code=OK,
         output=str(output.path),
         model=str(output.model),
         metrics=recorder.metrics,
         request_fingerprint=plan.request_fingerprint,
-        run_id=run.address.run_id if run.address else None,
-        tracking_uri=run.address.uri if run.address else None,
-        incomplete_tracking=tuple(run.complaints),
+        incomplete_tracking=tuple(spool.complaints),
         seconds=clock.seconds,
         versions={name: version(name) for name in _LIBRARIES},
-        verification=round(cosine, 6),
+        verification=round(verified.cosine, 6),
+        dimension=verified.dimension,
     )
 
 

@@ -1,6 +1,7 @@
 """A saved model counts only when its files alone give the same embeddings again."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -63,11 +64,20 @@ def verify(folder: Path, expected: NDArray[np.float64], *, device: str, trust_re
     return cosine
 
 
-def save_verified(model: SentenceTransformer, request: TrainRequest, output: OutputFolder) -> float:
-    """Save the model for the launcher to publish, load it from its files alone, and compare.
+class Verified(NamedTuple):
+    """What a saved model was found to be.
 
-    Returns:
-        The smallest cosine between the embeddings of fixed texts before and after.
+    Attributes:
+        cosine: smallest one between the embeddings of fixed texts before saving and after loading.
+        dimension: numbers of an embedding.
+    """
+
+    cosine: float
+    dimension: int
+
+
+def save_verified(model: SentenceTransformer, request: TrainRequest, output: OutputFolder) -> Verified:
+    """Save the model for the launcher to publish, load it from its files alone, and compare.
 
     Raises:
         TrainingFailedError: the loaded model gives other embeddings.
@@ -78,4 +88,5 @@ def save_verified(model: SentenceTransformer, request: TrainRequest, output: Out
     if not request.arguments.save_safetensors:
         rewrite_as_bin(output.verified_model)
     trust = request.model.trust_remote_code
-    return verify(output.verified_model, expected, device=str(model.device), trust_remote_code=trust)
+    cosine = verify(output.verified_model, expected, device=str(model.device), trust_remote_code=trust)
+    return Verified(cosine=cosine, dimension=expected.shape[1])

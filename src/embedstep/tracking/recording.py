@@ -1,0 +1,227 @@
+"""What a launcher does about tracking: it opens the spool of an attempt, starts the sender, and waits for its end."""
+
+import os
+import platform
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from embedstep.errors import INTERRUPTED, OK, CannotStartError, RefusedError
+from embedstep.launch.process import start_beside
+from embedstep.output import OutputFolder
+from embedstep.plan import DatasetPlan, Plan
+from embedstep.request.schema import TrainRequest
+from embedstep.result import StepResult
+from embedstep.secrets import redact
+from embedstep.tracking.sender import RUN_ID, tracking_uri
+from embedstep.tracking.spool import Spool, SpoolFolder, Status, new_spool, spools
+
+_EXAMPLE = ("how do I open a file", "Open a file and return a stream.")
+_POLL = 0.1
+_SHARE_OF_PATIENCE = 0.01
+_PATIENCE = (1.0, 60.0)
+_REQUIRED = ("sentence-transformers", "transformers", "torch", "numpy")
+
+
+@dataclass(slots=True, kw_only=True)
+class Recording:
+    """An attempt that is being recorded, or one that is not: then nothing happens.
+
+    Attributes:
+        request: the request.
+        plan: its plan.
+        spool: what is recorded.
+        sender: the process that sends it.
+        started: when the attempt was started, on the monotonic clock.
+    """
+
+    request: TrainRequest
+    plan: Plan
+    spool: Spool
+    sender: "subprocess.Popen[bytes] | None"
+    started: float
+
+    def require_open(self) -> None:
+        """Wait until the run is open, where the request says that nothing may start before.
+
+        Raises:
+            CannotStartError: the server does not answer.
+            RefusedError: the server refused the experiment or the run.
+        """
+        if self.sender is None or not self.request.tracking.required:
+            return
+        while not (sent := self._folder.sent).run_id:
+            if sent.trouble:
+                raise RefusedError.from_lines([sent.trouble]) if sent.refused else CannotStartError(sent.trouble)
+            if self.sender.poll() is not None:
+                raise CannotStartError(f"tracking: what sends the records has ended with code {self.sender.returncode}")
+            time.sleep(_POLL)
+
+    def give_up(self) -> None:
+        """End the sender at once."""
+        if self.sender is not None and self.sender.stdin is not None:
+            self.sender.kill()
+            self.sender.wait()
+            self.sender.stdin.close()
+
+    @property
+    def _folder(self) -> SpoolFolder:
+        assert self.spool.folder is not None
+        return self.spool.folder
+
+    def close(self, result: StepResult) -> StepResult:
+        """Record the end, wait until it has arrived, and return the result with the run and what is missing in it."""
+        if self.sender is None:
+            return result
+        self._record_end(result)
+        self.spool.end(_status(result.exit_code), patience=self._patience)
+        assert self.sender.stdin is not None
+        self.sender.stdin.close()
+        self.sender.wait()
+        sent = self._folder.sent
+        missing = [*result.incomplete_tracking, *self.spool.complaints, *sent.complaints]
+        if not self._folder.is_sent:
+            trouble = sent.trouble or f"the sender has ended with code {self.sender.returncode}"
+            missing.append(f"{trouble}; embedstep sync {result.output} sends what is missing")
+        return replace(result, run_id=sent.run_id, tracking_uri=sent.uri, incomplete_tracking=tuple(missing))
+
+    @property
+    def _patience(self) -> float:
+        """A hundredth of what the attempt took, so that a server that is gone costs next to nothing."""
+        least, most = _PATIENCE
+        return min(max(least, _SHARE_OF_PATIENCE * (time.monotonic() - self.started)), most)
+
+    def _record_end(self, result: StepResult) -> None:
+        output = OutputFolder(Path(result.output))
+        for file in (output.metrics, output.ledger, output.worker_result, output.error):
+            if file.exists():
+                self.spool.file(file)
+        if result.model is None or result.dimension is None:
+            return
+        tracking = self.request.tracking
+        self.spool.add(
+            "model",
+            path=result.model,
+            dimension=result.dimension,
+            example=list(_EXAMPLE),
+            requirements=[f"{name}=={result.versions[name].partition('+')[0]}" for name in _REQUIRED],
+            step=self.plan.train_steps,
+            register_as=tracking.register_as,
+            aliases=list(tracking.aliases),
+            tags={"embedstep.request_fingerprint": result.request_fingerprint},
+        )
+
+
+def start_recording(request: TrainRequest, plan: Plan, folder: OutputFolder, *, goes_on: bool) -> Recording:
+    """Open the spool of an attempt and start what sends it.
+
+    Args:
+        request: the request.
+        plan: its plan.
+        folder: the output folder.
+        goes_on: the attempt continues from a checkpoint of the one before in this folder.
+
+    Raises:
+        CannotStartError: the disk does not let us write, or the request requires a server that does not answer.
+        RefusedError: the request requires a server, and that refused the run.
+    """
+    started = time.monotonic()
+    if request.tracking.kind == "none":
+        return Recording(request=request, plan=plan, spool=Spool(folder=None), sender=None, started=started)
+    before = next(reversed(spools(folder.path)), None)
+    spool = Spool(folder=new_spool(folder.path))
+    uri = tracking_uri(request.tracking, os.environ)
+    spool.add("start", **_start(request, plan, uri, _key(request, plan, before, goes_on=goes_on)))
+    spool.datasets([_dataset(request, item) for item in plan.datasets])
+    for file in (folder.request, folder.plan):
+        spool.file(file)
+    command = (sys.executable, "-m", "embedstep.tracking.sender", str(folder.path), uri)
+    environ = {name: value for name, value in os.environ.items() if name != RUN_ID}
+    sender = start_beside(command, environ, keep_open=() if folder.lock is None else (folder.lock,))
+    recording = Recording(request=request, plan=plan, spool=spool, sender=sender, started=started)
+    try:
+        recording.require_open()
+    except BaseException:
+        recording.give_up()
+        raise
+    return recording
+
+
+def _key(request: TrainRequest, plan: Plan, before: SpoolFolder | None, *, goes_on: bool) -> str:
+    """Return what tells the run from others: a retry has that of the attempt before, and any other run a new one."""
+    if request.tracking.key is not None:
+        return request.tracking.key
+    start = next((entry for entry, _ in before.read() if entry["kind"] == "start"), None) if before else None
+    if start is None or before is None or before.status == "FINISHED":
+        return uuid.uuid4().hex
+    is_retry = goes_on or start["tags"]["embedstep.request_fingerprint"] == plan.request_fingerprint
+    return str(start["key"]) if is_retry else uuid.uuid4().hex
+
+
+def _start(request: TrainRequest, plan: Plan, uri: str, key: str) -> dict[str, Any]:
+    tracking = request.recorded_as
+    parent = os.environ.get(RUN_ID)
+    mode = tracking.mode if tracking.mode != "auto" else "attach" if parent else "own"
+    tags = {
+        "mlflow.source.name": "embedstep",
+        "mlflow.source.type": "JOB",
+        **_git_tags(),
+        "embedstep.version": version("embedstep"),
+        "embedstep.request_fingerprint": plan.request_fingerprint,
+        "embedstep.world_size": str(plan.world_size),
+        "embedstep.hardware": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, {plan.gpus} GPUs",
+        "embedstep.python": platform.python_version(),
+        **tracking.tags,
+    }
+    return {
+        "attempt": uuid.uuid4().hex[:8],
+        "uri": redact(uri, os.environ),
+        "mode": mode,
+        "key": key,
+        "run_id": None if mode == "own" else parent,
+        "experiment": tracking.experiment,
+        "run_name": tracking.run_name,
+        "tags": tags,
+    }
+
+
+def _git_tags() -> Mapping[str, str]:
+    """Return the commit of the folder that the step was started in, if it is of a repository."""
+    try:
+        commit = subprocess.run(("git", "rev-parse", "HEAD"), capture_output=True, text=True, timeout=5, check=True)
+        changes = subprocess.run(
+            ("git", "status", "--porcelain", "--untracked-files=no"),
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    tags = {"mlflow.source.git.commit": commit.stdout.strip()}
+    return {**tags, "embedstep.git.changed": "true"} if changes.stdout.strip() else tags
+
+
+def _dataset(request: TrainRequest, item: DatasetPlan) -> dict[str, Any]:
+    """Return a dataset as MLflow's input wants it: `hf` and `local` are its own names for where one comes from."""
+    given = getattr(request.data, item.split)[item.name]
+    if given.hub is not None:
+        source_type = "hf"
+        source = {"path": given.hub, "config_name": given.subset, "split": given.split, "revision": given.revision}
+    else:
+        paths = [given.path] if isinstance(given.path, str) else given.path
+        source_type, source = "local", {"uri": redact(", ".join(paths), os.environ)}
+    return {
+        "name": f"{item.split}.{item.name}", "fingerprint": item.fingerprint, "source_type": source_type,
+        "source": source, "profile": {"num_rows": item.rows}, "context": item.split,
+    }  # fmt: skip
+
+
+def _status(exit_code: int) -> Status:
+    return "FINISHED" if exit_code == OK else "KILLED" if exit_code == INTERRUPTED else "FAILED"

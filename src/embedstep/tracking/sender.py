@@ -1,0 +1,227 @@
+"""Sends what an attempt has spooled, in a process beside the training: `python -m embedstep.tracking.sender OUTPUT`.
+
+The training never waits for a server: it appends to the spool, and this process reads it. It ends when it has sent the
+end of the attempt, or when the server does not answer for as long as that entry allows; the spool then stays. When the
+launcher is gone without an end, which its closed pipe tells, the attempt has failed.
+"""
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from importlib import import_module
+from itertools import groupby, islice
+from pathlib import Path
+from typing import Any
+
+from embedstep.errors import OK, EmbedstepError, RefusedError
+from embedstep.request.schema import Tracking
+from embedstep.secrets import redact
+from embedstep.tracking.spool import Entry, Sent, Spool, SpoolFolder, spools, unsent
+
+RUN_ID = "MLFLOW_RUN_ID"
+"""Variable by which Kubeflow, ZenML or a person names the run that is open around the step."""
+_POLL = 1.0
+_LONGEST_PAUSE = 30.0
+_SECONDS_OF_METRICS = 10.0
+_AT_ONCE = 5000
+_ORPHAN_PATIENCE = 30.0
+
+
+class Sender:
+    """Sends one spool, from where it was left."""
+
+    def __init__(self, spool: SpoolFolder, uri: str) -> None:
+        """Take what is to be sent; nothing is imported and asked yet.
+
+        Args:
+            spool: the spool of an attempt.
+            uri: tracking URI, with its secrets.
+        """
+        self._spool = spool
+        self._uri = uri
+        self._tracker: Any = None
+        self.sent = spool.sent
+
+    def forward(self) -> bool:
+        """Send what is there, and return whether that was all, with the end of the attempt.
+
+        Raises:
+            CannotStartError: the server does not answer; the spool stays as it is.
+            RefusedError: the server lets us not, and only a person can help.
+        """
+        try:
+            for entries, end in _in_groups(self._spool.read(self.sent.bytes)):
+                complaints = self._deliver(entries)
+                self._write(bytes=end, complaints=(*self.sent.complaints, *complaints), trouble="", refused=False)
+                if entries[-1]["kind"] == "end":
+                    return True
+        except EmbedstepError as error:
+            self._write(trouble=str(error), refused=isinstance(error, RefusedError))
+            raise
+        return False
+
+    def _deliver(self, entries: Sequence[Entry]) -> list[str]:
+        if self._tracker is None:
+            self._tracker = import_module("embedstep.tracking.mlflow").Tracker(self._uri, self._spool)
+        if entries[0]["kind"] != "start":
+            found: list[str] = self._tracker.deliver(entries)
+            return found
+        if not self._tracker.run_id:
+            self._tracker.open(entries[0])
+            self._write(run_id=self._tracker.run_id, attempt=self._tracker.attempt, uri=redact(self._uri, os.environ))
+        return []
+
+    def _write(self, **changes: Any) -> None:
+        self.sent = replace(self.sent, **changes)
+        self._spool.write_sent(self.sent)
+
+
+def _in_groups(entries: Sequence[tuple[Entry, int]]) -> Iterator[tuple[list[Entry], int]]:
+    """Yield neighbours of one kind together, with the byte after them."""
+    for _, some in groupby(entries, key=lambda item: item[0]["kind"]):
+        while group := list(islice(some, _AT_ONCE)):
+            yield [entry for entry, _ in group], group[-1][1]
+
+
+def tracking_uri(tracking: Tracking, environ: dict[str, str] | os._Environ[str]) -> str:
+    """Return where to record: the request's URI, else the environment's, else a database in the current folder."""
+    given = tracking.uri or environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+    head, slashes, path = given.partition(":///")
+    if head == "sqlite" and slashes and path and not path.startswith("/"):
+        # MLflow would place a database and artifacts by the folder of each process.
+        return f"sqlite:///{Path(path).absolute()}"
+    return given
+
+
+def sync(output: Path, uri: str | None = None) -> list[Sent]:
+    """Send what attempts in an output folder have left unsent, and return how far each was sent.
+
+    What has arrived is known by its run, its time and its step; sending it once more changes nothing.
+
+    Args:
+        output: the output folder; nobody is writing in it.
+        uri: tracking URI in place of the one that the attempts had.
+
+    Raises:
+        CannotStartError: the server does not answer.
+        RefusedError: the server lets us not, and only a person can help.
+    """
+    _speak_to_mlflow_briefly()
+    return [sync_one(spool, uri) for spool in unsent(output)]
+
+
+def sync_one(spool: SpoolFolder, uri: str | None = None) -> Sent:
+    """Send what is left of one spool; see `sync`."""
+    if spool.status is None:
+        # Whoever would have written the end is gone.
+        Spool(folder=spool).end("FAILED", patience=0)
+    sender = Sender(spool, uri or _uri_of(spool))
+    sender.forward()
+    return sender.sent
+
+
+def _uri_of(spool: SpoolFolder) -> str:
+    """Return where an attempt was to be recorded: its entry has that without secrets."""
+    start = next(entry for entry, _ in spool.read() if entry["kind"] == "start")
+    given = os.environ.get("MLFLOW_TRACKING_URI", "")
+    return given if redact(given, os.environ) == start["uri"] else str(start["uri"])
+
+
+def _speak_to_mlflow_briefly() -> None:
+    """Let MLflow give a request up soon: the pauses between attempts are ours, and longer than its own."""
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Send the spools of an output folder until the last one's end.
+
+    Args:
+        argv: the output folder and the tracking URI.
+    """
+    # Only what the training leaves over is this process's.
+    os.nice(10)
+    _speak_to_mlflow_briefly()
+    output, uri = Path(argv[0]), argv[1]
+    launcher_is_done = threading.Event()
+    threading.Thread(target=_watch, args=(launcher_is_done,), daemon=True).start()
+    return _Live(output, uri, launcher_is_done).run()
+
+
+def _watch(launcher_is_done: threading.Event) -> None:
+    sys.stdin.buffer.read()
+    launcher_is_done.set()
+
+
+class _Live:
+    """Sends while an attempt runs; what earlier attempts in the folder left unsent goes first."""
+
+    def __init__(self, output: Path, uri: str, launcher_is_done: threading.Event) -> None:
+        self._spool = spools(output)[-1]
+        self._output = output
+        self._sender = Sender(self._spool, uri)
+        self._launcher_is_done = launcher_is_done
+        self._machine = _Machine(self._spool)
+        self._has_told = False
+
+    def run(self) -> int:
+        """Return the code to end in, after the end of the attempt was sent or cannot be."""
+        pause = _POLL
+        while True:
+            if self._launcher_is_done.is_set() and self._spool.status is None:
+                Spool(folder=self._spool).end("FAILED", patience=_ORPHAN_PATIENCE)
+            try:
+                if self._forward():
+                    return OK
+                pause = _POLL
+            except EmbedstepError as error:
+                self._tell(error)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+                if self._spool.is_overdue:
+                    return error.exit_code
+            if self._launcher_is_done.is_set():
+                time.sleep(_POLL / 10)
+            else:
+                self._machine.look()
+                self._launcher_is_done.wait(pause)
+
+    def _forward(self) -> bool:
+        for spool in unsent(self._output)[:-1]:
+            with suppress(RefusedError):
+                sync_one(spool)
+        return self._sender.forward()
+
+    def _tell(self, error: EmbedstepError) -> None:
+        if not self._has_told:
+            self._has_told = True
+            sys.stderr.write(f"{error}\n  the training goes on; what is to be recorded waits in {self._spool.path}\n")
+
+
+class _Machine:
+    """Looks at the machine now and then, as MLflow's own monitor does."""
+
+    def __init__(self, spool: SpoolFolder) -> None:
+        self._writer = Spool(folder=spool)
+        self._metrics: Any = None
+        self._looked = -1
+
+    def look(self) -> None:
+        """Record the machine's metrics, unless that was done in the last ten seconds or is switched off."""
+        if os.environ.get("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "true").lower() == "false":
+            return
+        if self._metrics is None:
+            self._metrics = import_module("embedstep.tracking.mlflow").SystemMetrics()
+            self._started = time.monotonic()
+        number = int((time.monotonic() - self._started) / _SECONDS_OF_METRICS)
+        if number > self._looked:
+            self._looked = number
+            self._writer.metrics(self._metrics.read(), train_step=number)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

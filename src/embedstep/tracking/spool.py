@@ -1,0 +1,208 @@
+"""What is to be recorded of an attempt, on disk before anything is sent: a folder that can be sent now or next week.
+
+Each attempt has one, `tracking/<number>` in the output folder: entries in `spool.jsonl`, copies of the recorded files
+in `files`, and in `sent.json` how far a sender has come. Several processes append to it, a line at once.
+"""
+
+import json
+import math
+import os
+import shutil
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import accumulate, islice
+from pathlib import Path
+from typing import Any, Literal
+
+from embedstep.result import read_json, write_json
+
+SPOOL_FORMAT = "embedstep.spool/1"
+Status = Literal["FINISHED", "FAILED", "KILLED"]
+Entry = Mapping[str, Any]
+"""`at` (milliseconds since 1970), `kind`, and what belongs to that kind."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sent:
+    """How far a spool was sent.
+
+    Attributes:
+        run_id: the MLflow run, once it is open.
+        attempt: which attempt of that run this is, from 1.
+        uri: where it is, without secrets.
+        bytes: how much of the spool has arrived.
+        complaints: what did not arrive and never will, one sentence each.
+        trouble: why the next entry has not arrived yet; empty while it goes on.
+        refused: whether only a person can end that trouble.
+    """
+
+    run_id: str | None = None
+    attempt: int = 1
+    uri: str | None = None
+    bytes: int = 0
+    complaints: tuple[str, ...] = ()
+    trouble: str = ""
+    refused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolFolder:
+    """The spool of one attempt.
+
+    Attributes:
+        path: its folder.
+    """
+
+    path: Path
+
+    @property
+    def number(self) -> int:
+        """Number of the attempt, from 1."""
+        return int(self.path.name)
+
+    @property
+    def entries(self) -> Path:
+        """The entries, one in a line."""
+        return self.path / "spool.jsonl"
+
+    @property
+    def files(self) -> Path:
+        """Copies of the files that are to be recorded, as they were at their entry."""
+        return self.path / "files"
+
+    @property
+    def sent(self) -> Sent:
+        """How far it was sent."""
+        file = self.path / "sent.json"
+        if not file.exists():
+            return Sent()
+        data = read_json(file)
+        return Sent(**{**data, "complaints": tuple(data["complaints"])})
+
+    def write_sent(self, sent: Sent) -> None:
+        """Write down how far it was sent."""
+        write_json(self.path / "sent.json", asdict(sent))
+
+    def read(self, start: int = 0) -> list[tuple[Entry, int]]:
+        """Return the entries from byte `start`, each with the byte after it; a line being written is none yet."""
+        if not self.entries.exists():
+            return []
+        with self.entries.open("rb") as file:
+            file.seek(start)
+            lines = file.read().split(b"\n")[:-1]
+        ends = accumulate((len(line) + 1 for line in lines), initial=start)
+        return [(json.loads(line), end) for line, end in zip(lines, islice(ends, 1, None), strict=True)]
+
+    @property
+    def status(self) -> Status | None:
+        """How the attempt has ended, or None before that."""
+        found: Status | None = next((entry["status"] for entry, _ in self.read() if entry["kind"] == "end"), None)
+        return found
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether the attempt has ended, and the time is over that its end allows for a server that does not answer."""
+        ends = [entry for entry, _ in self.read(self.sent.bytes) if entry["kind"] == "end"]
+        return any(time.time() > entry["at"] / 1000 + entry["patience"] for entry in ends)
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether everything has arrived, the end too."""
+        return self.status is not None and self.sent.bytes >= self.entries.stat().st_size
+
+
+def spools(output: Path) -> list[SpoolFolder]:
+    """Return the spools of the attempts in an output folder, the first attempt first."""
+    found = [SpoolFolder(path) for path in (output / "tracking").glob("*") if path.name.isdecimal()]
+    return sorted(found, key=lambda spool: spool.number)
+
+
+def unsent(output: Path) -> list[SpoolFolder]:
+    """Return the spools of an output folder that were not sent to their end."""
+    return [spool for spool in spools(output) if not spool.is_sent]
+
+
+def new_spool(output: Path) -> SpoolFolder:
+    """Make the spool of another attempt; those of earlier ones are removed where they were sent, but for the last."""
+    earlier = spools(output)
+    number = earlier[-1].number + 1 if earlier else 1
+    for spool in earlier[:-1]:
+        if spool.is_sent:
+            shutil.rmtree(spool.path)
+    spool = SpoolFolder(output / "tracking" / str(number))
+    spool.files.mkdir(parents=True)
+    return spool
+
+
+@dataclass(slots=True, kw_only=True)
+class Spool:
+    """Writes entries. Whatever happens to the disk, a training goes on: what cannot be written is noted.
+
+    Attributes:
+        folder: the spool, or None to record nothing.
+        complaints: what could not be written, one sentence each.
+    """
+
+    folder: SpoolFolder | None
+    complaints: list[str] = field(default_factory=list)
+    _not_finite: Counter[str] = field(default_factory=Counter)
+
+    def parameters(self, values: Mapping[str, Any]) -> None:
+        """Record parameters."""
+        self.add("parameters", values={name: str(value) for name, value in values.items()})
+
+    def metrics(self, values: Mapping[str, float], *, train_step: int) -> None:
+        """Record numbers at a train step.
+
+        Only the finite ones: MLflow's databases keep NaN as 0 and infinity as the largest number, so that a search for
+        a small loss finds runs that diverged. Of the others `non_finite/<name>` counts how many there were.
+        """
+        finite = {name: float(value) for name, value in values.items() if math.isfinite(value)}
+        for name in values.keys() - finite.keys():
+            self._not_finite[name] += 1
+            finite[f"non_finite/{name}"] = float(self._not_finite[name])
+        self.add("metrics", step=train_step, values=finite)
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        """Record tags."""
+        self.add("tags", values=dict(values))
+
+    def datasets(self, values: Sequence[Mapping[str, Any]]) -> None:
+        """Record what is trained and evaluated on."""
+        self.add("datasets", values=list(values))
+
+    def file(self, file: Path) -> None:
+        """Record a file as it is now, at the top of the run's artifacts."""
+        if self.folder is None:
+            return
+        try:
+            shutil.copyfile(file, self.folder.files / file.name)
+        except OSError as error:
+            self._complain(file.name, error)
+        else:
+            self.add("file", name=file.name)
+
+    def end(self, status: Status, *, patience: float) -> None:
+        """Record how the attempt has ended.
+
+        Args:
+            status: the last status of the run.
+            patience: seconds to wait for a server that does not answer.
+        """
+        self.add("end", status=status, patience=patience)
+
+    def add(self, kind: str, **content: Any) -> None:
+        """Append one entry."""
+        if self.folder is None:
+            return
+        line = json.dumps({"at": int(time.time() * 1000), "kind": kind, **content}, allow_nan=False) + "\n"
+        try:
+            with self.folder.entries.open("ab", buffering=0) as file:
+                file.write(line.encode())
+        except OSError as error:
+            self._complain(kind, error)
+
+    def _complain(self, what: str, error: OSError) -> None:
+        self.complaints.append(f"{what}: {os.strerror(error.errno or 0)}")

@@ -1,0 +1,121 @@
+"""The sender as a process beside a training, whose launcher may vanish and whose server may be away."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from embedstep.tracking.spool import Spool
+from tests.conftest import wait_for
+from tests.gateway import Gateway
+from tests.tracking.conftest import Started, client_of
+
+
+def sender(output: Path, uri: str) -> "subprocess.Popen[bytes]":
+    """Start one; what it says is in `told` beside the output folder."""
+    with (output.parent / "told").open("wb") as told:
+        return subprocess.Popen(
+            [sys.executable, "-m", "embedstep.tracking.sender", str(output), uri],
+            stdin=subprocess.PIPE, stderr=told, env={**os.environ, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"},
+        )  # fmt: skip
+
+
+def close(process: "subprocess.Popen[bytes]") -> None:
+    assert process.stdin is not None
+    process.stdin.close()
+
+
+def test_what_is_spooled_arrives_while_the_training_goes_on(uri: str, started: Started, tmp_path: Path) -> None:
+    folder, spool = started()
+    process = sender(tmp_path / "output", uri)
+    client = client_of(uri)
+    for step in (1, 2):
+        spool.metrics({"loss": 1 / step}, train_step=step)
+        wait_for(lambda step=step: folder.sent.run_id is not None and _last(client, folder.sent.run_id) == step)  # type: ignore[misc]
+    spool.end("FINISHED", patience=1)
+    close(process)
+    assert process.wait(timeout=60) == 0
+    run = client.get_run(folder.sent.run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["system/cpu_utilization_percentage"] >= 0
+    assert folder.is_sent
+
+
+def _last(client: object, run_id: str) -> int:
+    history = client.get_metric_history(run_id, "loss")  # type: ignore[attr-defined]
+    return max((point.step for point in history), default=0)
+
+
+def test_a_launcher_that_is_gone_without_a_word_has_failed(uri: str, started: Started, tmp_path: Path) -> None:
+    folder, _ = started()
+    process = sender(tmp_path / "output", uri)
+    wait_for(lambda: folder.sent.run_id is not None)
+    close(process)
+    assert process.wait(timeout=60) == 0
+    assert client_of(uri).get_run(folder.sent.run_id).info.status == "FAILED"
+
+
+def test_a_server_that_stays_away_is_waited_for_as_long_as_the_end_allows(
+    nobody: str, started: Started, tmp_path: Path
+) -> None:
+    folder, spool = started()
+    process = sender(tmp_path / "output", nobody)
+    wait_for(lambda: folder.sent.trouble != "")
+    began = time.monotonic()
+    spool.end("FINISHED", patience=2)
+    close(process)
+    assert process.wait(timeout=60) == 3
+    assert 2 <= time.monotonic() - began < 15
+    told = (tmp_path / "told").read_text()
+    assert told.count("does not answer") == 1
+    assert f"what is to be recorded waits in {folder.path}" in told
+    assert not folder.is_sent
+
+
+def test_a_server_that_comes_back_before_the_end_has_everything(server: str, started: Started, tmp_path: Path) -> None:
+    """Case 3.7: down at the start, back later."""
+    folder, spool = started()
+    with Gateway(server, status=503, code="TEMPORARILY_UNAVAILABLE").open() as gateway:
+        process = sender(tmp_path / "output", gateway.url)
+        spool.metrics({"loss": 0.5}, train_step=5)
+        wait_for(lambda: folder.sent.trouble != "")
+        gateway.status = None
+        spool.metrics({"loss": 0.25}, train_step=10)
+        spool.end("FINISHED", patience=60)
+        close(process)
+        assert process.wait(timeout=60) == 0
+    run = client_of(server).get_run(folder.sent.run_id)
+    assert (run.info.status, run.data.metrics["loss"]) == ("FINISHED", 0.25)
+
+
+def test_what_an_earlier_attempt_left_goes_first(uri: str, started: Started, tmp_path: Path) -> None:
+    lost, spool = started(uri=uri)
+    spool.metrics({"loss": 0.5}, train_step=5)
+    folder, spool = started(uri=uri)
+    spool.metrics({"loss": 0.25}, train_step=10)
+    spool.end("FINISHED", patience=1)
+    process = sender(tmp_path / "output", uri)
+    close(process)
+    assert process.wait(timeout=60) == 0
+    assert lost.is_sent
+    assert lost.status == "FAILED"
+    client = client_of(uri)
+    run = client.get_run(folder.sent.run_id)
+    assert (run.info.status, run.info.run_id) == ("FINISHED", lost.sent.run_id)
+    assert [point.step for point in client.get_metric_history(run.info.run_id, "loss")] == [5, 10]
+
+
+def test_a_slow_server_has_all_that_came_before_the_end(server: str, started: Started, tmp_path: Path) -> None:
+    folder, spool = started()
+    for step in range(1, 2001):
+        spool.metrics({"loss": 1 / step}, train_step=step)
+    spool.end("FINISHED", patience=1)
+    with Gateway(server, seconds=0.2).open() as gateway:
+        process = sender(tmp_path / "output", gateway.url)
+        close(process)
+        assert process.wait(timeout=60) == 0
+        # Two thousand points take a few requests, not two thousand.
+        assert len(gateway.paths) < 40
+    assert len(client_of(server).get_metric_history(folder.sent.run_id, "loss")) == 2000
+    assert Spool(folder=folder).complaints == []

@@ -1,0 +1,121 @@
+"""Whole runs beside a tracking server that is away, or a launcher that is killed."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from embedstep.tracking.spool import spools
+from tests.conftest import Outcome, wait_for
+from tests.distributed.test_runs import faulty
+from tests.tracking.conftest import client_of
+
+Run = Callable[..., Outcome]
+Build = Callable[..., dict[str, Any]]
+
+pytestmark = pytest.mark.torchrun
+
+
+def embedstep(*words: str, folder: Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "embedstep", *words],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_a_server_that_is_away_costs_no_training_and_gets_it_later(
+    embedstep_run: Run, evaluated: Build, nobody: str, server: str, tmp_path: Path
+) -> None:
+    """Case 3.7: never back while the run lasts; one report lost 15 hours of eight GPUs."""
+    document = evaluated(tracking={"kind": "mlflow", "uri": nobody, "experiment": "later", "register_as": "later"})
+    outcome = embedstep_run(document)
+    assert outcome.code == 0, outcome.err
+    assert outcome.err.count("does not answer") == 1
+    result = outcome.json("result.json")
+    (missing,) = result["incomplete_tracking"]
+    assert missing.startswith(f"tracking: MLflow at {nobody} does not answer: ")
+    assert missing.endswith(f"; embedstep sync {outcome.output} sends what is missing")
+    assert f"not recorded: {missing}" in outcome.out
+    still_away = embedstep("sync", str(outcome.output), folder=tmp_path)
+    assert still_away.returncode == 3
+    assert "does not answer" in still_away.stderr
+    later = embedstep("sync", str(outcome.output), "--uri", server, folder=tmp_path)
+    assert later.returncode == 0, later.stderr
+    client = client_of(server)
+    (run,) = client.search_runs([client.get_experiment_by_name("later").experiment_id])
+    assert later.stdout == f"{outcome.output}: sent to the run {run.info.run_id} at {server}\n"
+    assert run.info.status == "FINISHED"
+    assert run.info.end_time - run.info.start_time < 1000 * (result["seconds"]["total"] + 1)
+    assert run.data.metrics["eval_docs_cosine_ndcg_at_10"] == result["metrics"]["eval_docs_cosine_ndcg@10"]
+    assert client.get_model_version_by_alias("later", "challenger").run_id == run.info.run_id
+    again = embedstep("sync", str(outcome.output), folder=tmp_path)
+    assert (again.returncode, again.stdout) == (0, f"{outcome.output}: everything has arrived\n")
+
+
+def test_a_run_that_requires_its_server_does_not_begin_without(
+    embedstep_run: Run, request_of: Build, nobody: str
+) -> None:
+    outcome = embedstep_run(request_of(tracking={"kind": "mlflow", "uri": nobody, "required": True}))
+    assert outcome.code == 3
+    assert "does not answer" in outcome.err
+    assert not (outcome.output / "progress.json").exists()
+    assert outcome.json("result.json")["failure"]["kind"] == "CannotStartError"
+
+
+def test_a_retry_in_the_same_folder_is_the_same_run(embedstep_run: Run, request_of: Build, tmp_path: Path) -> None:
+    document = request_of(tracking={"kind": "mlflow"})
+    failed = embedstep_run(document, environ=faulty("raise", "step", rank=0)).json("result.json")
+    outcome = embedstep_run(document)
+    assert outcome.code == 0, outcome.err
+    result = outcome.json("result.json")
+    assert result["run_id"] == failed["run_id"]
+    run = client_of(result["tracking_uri"]).get_run(result["run_id"])
+    assert (run.info.status, run.data.tags["embedstep.attempts"]) == ("FINISHED", "2")
+    another = embedstep_run(document, "--overwrite").json("result.json")
+    assert another["run_id"] != result["run_id"]
+    keyed = {**document, "tracking": {"kind": "mlflow", "key": "weekly/train"}}
+    runs = [embedstep_run(keyed, "--overwrite").json("result.json")["run_id"] for _ in range(2)]
+    assert runs[0] == runs[1]
+
+
+def test_a_loss_that_leaves_python_has_failed(embedstep_run: Run, request_of: Build) -> None:
+    outcome = embedstep_run(request_of(tracking={"kind": "mlflow"}), environ=faulty("leave python", "step", rank=0))
+    assert outcome.code == 1
+    result = outcome.json("result.json")
+    assert client_of(result["tracking_uri"]).get_run(result["run_id"]).info.status == "FAILED"
+
+
+def test_a_launcher_that_is_killed_leaves_no_run_running(request_of: Build, tmp_path: Path) -> None:
+    document = request_of(tracking={"kind": "mlflow"}, arguments={"max_steps": 100_000})
+    (tmp_path / "request.yaml").write_text(yaml.safe_dump(document))
+    output = tmp_path / "output"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "embedstep", "run", "request.yaml", "--output", str(output)],
+        cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    wait_for(lambda: (output / "progress.json").exists())
+    (spool,) = spools(output)
+    wait_for(lambda: spool.sent.run_id is not None)
+    workers = _children(process.pid)
+    process.kill()
+    process.wait()
+    wait_for(lambda: spool.is_sent)
+    run = client_of(f"sqlite:///{tmp_path / 'mlflow.db'}").get_run(spool.sent.run_id)
+    assert run.info.status == "FAILED"
+    for pid in workers:
+        if Path(f"/proc/{pid}").exists():
+            os.kill(pid, signal.SIGTERM)
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
