@@ -3,10 +3,13 @@
 import json
 import os
 import resource
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -159,16 +162,77 @@ class Outcome:
         return json.loads((self.output / name).read_text())
 
 
+@pytest.fixture(scope="session")
+def mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database of MLflow that has no run yet; making its tables takes seconds."""
+    file = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    _make_database(f"sqlite:///{file}")
+    return file
+
+
+def _make_database(uri: str) -> None:
+    make = "import sys; from mlflow import MlflowClient; MlflowClient(sys.argv[1]).search_experiments()"
+    subprocess.run([sys.executable, "-c", make, uri], check=True, capture_output=True, timeout=120)
+
+
+@pytest.fixture(scope="session")
+def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A database in a folder of its own; making one takes seconds, so the tests share it."""
+    uri = f"sqlite:///{tmp_path_factory.mktemp('tracking')}/mlflow.db"
+    _make_database(uri)
+    return uri
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of an MLflow server that is up."""
+    folder = tmp_path_factory.mktemp("server")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{folder / 'server.db'}",
+         "--artifacts-destination", str(folder / "artifacts"), "--host", "127.0.0.1", "--port", str(port),
+         "--workers", "1"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+    )  # fmt: skip
+    try:
+        wait_for(lambda: _is_up(f"http://127.0.0.1:{port}/health"))
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=30)
+
+
+def _is_up(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
 @pytest.fixture
-def embedstep_run(tmp_path: Path) -> Callable[..., Outcome]:
+def nobody() -> str:
+    """The address of a server that is away."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{taken.getsockname()[1]}"
+
+
+@pytest.fixture
+def embedstep_run(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[..., Outcome]:
     """Run `embedstep run` on a document in a process of its own, in an empty folder."""
 
     def run(document: Mapping[str, Any], *options: str, environ: Mapping[str, str] | None = None) -> Outcome:
-        request = tmp_path / "request.yaml"
-        request.write_text(yaml.safe_dump(dict(document)))
+        file = tmp_path / "request.yaml"
+        file.write_text(yaml.safe_dump(dict(document)))
         output = tmp_path / "output"
+        if document.get("tracking") != {"kind": "none"} and not (tmp_path / "mlflow.db").exists():
+            shutil.copyfile(request.getfixturevalue("mlflow_database"), tmp_path / "mlflow.db")
         process = subprocess.run(
-            [sys.executable, "-m", "embedstep", "run", str(request), "--output", str(output), *options],
+            [sys.executable, "-m", "embedstep", "run", str(file), "--output", str(output), *options],
             cwd=tmp_path,
             env={**os.environ, **(environ or {})},
             capture_output=True,

@@ -21,6 +21,7 @@ class Gateway:
         seconds: how long each request waits.
         status: answer all requests with this status, and forward none.
         code: MLflow's error code that goes with it.
+        only: answer so only what has this in its path.
         closed_after: number of requests after which connections are cut without an answer; None for never.
         paths: what was asked so far.
     """
@@ -29,6 +30,7 @@ class Gateway:
     seconds: float = 0.0
     status: int | None = None
     code: str = "INTERNAL_ERROR"
+    only: str = ""
     closed_after: int | None = None
     paths: list[str] = field(default_factory=list)
     url: str = ""
@@ -58,7 +60,7 @@ class Gateway:
                 if gateway.closed_after is not None and len(gateway.paths) > gateway.closed_after:
                     self.close_connection = True
                     return
-                if gateway.status is not None:
+                if gateway.status is not None and gateway.only in self.path:
                     text = f'{{"error_code": "{gateway.code}", "message": "the gateway says {gateway.status}"}}'
                     self._answer(gateway.status, {"Content-Type": "application/json"}, text.encode())
                     return

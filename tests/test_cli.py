@@ -74,7 +74,16 @@ def test_schema_is_a_json_schema_with_a_description_everywhere() -> None:
     code, out, _ = embedstep("schema")
     assert code == 0
     schema = json.loads(out)
-    assert set(schema["properties"]) == {"model", "data", "loss", "evaluators", "arguments", "launch", "tracking"}
+    assert set(schema["properties"]) == {
+        "model",
+        "data",
+        "loss",
+        "evaluators",
+        "arguments",
+        "launch",
+        "tracking",
+        "promotion",
+    }
     for section in [schema, *schema["$defs"].values()]:
         # A section with a short form is a string or the mapping.
         mapping = section["anyOf"][1] if "anyOf" in section else section

@@ -44,6 +44,8 @@ def main() -> None:
       embedstep schema > request.schema.json
       embedstep arguments warmup_ratio
       embedstep migrate training_args.json -o request.yaml
+      embedstep evaluate request.yaml --model before=outputs/last-week --model after=outputs/docs
+      embedstep promote request.yaml outputs/docs
       embedstep sync outputs/docs
 
     \b
@@ -128,6 +130,74 @@ def run(request: str, overrides: tuple[str, ...], output: Path | None, overwrite
         code = result.exit_code
         console.show_result(result, request)
     sys.exit(code)
+
+
+@main.command()
+@_request_options
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    required=True,
+    metavar="NAME=MODEL",
+    help="A model folder, an output folder, or a model id on the hub. The first is what the others are compared with.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
+def evaluate(request: str, overrides: tuple[str, ...], models: tuple[str, ...], as_json: bool) -> None:
+    """Score models with the evaluators of a request on its eval data, and compare them query by query.
+
+    \b
+    Examples:
+      embedstep evaluate request.yaml --model before=outputs/last-week --model after=outputs/docs
+      embedstep evaluate request.yaml --model base=sentence-transformers/all-MiniLM-L6-v2 --json
+    """
+    from embedstep import console
+    from embedstep.promotion.scoring import named, score_models
+
+    with _errors_shown(request):
+        scored = score_models(_read(request, overrides), named(models))
+        if as_json:
+            click.echo(json.dumps(scored.to_json(), indent=2))
+        else:
+            console.show_scores(scored)
+
+
+@main.command()
+@_request_options
+@click.argument("output", type=click.Path(path_type=Path))
+@click.option("--champion", metavar="MODEL", help="Compare with this model; the registry is left as it is.")
+@click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON.")
+def promote(request: str, overrides: tuple[str, ...], output: Path, champion: str | None, as_json: bool) -> None:
+    """Decide whether the model of a run may serve: promote, hold or reject, with the reasons.
+
+    OUTPUT is the output folder of the run. Its model and the champion are scored on the same queries, and their
+    difference counts when it is no chance. With tracking.register_as the champion is the registry's, and a promoted
+    model takes its alias. A verdict is no failure: the exit code is 0 for each of the three.
+
+    \b
+    Examples:
+      embedstep promote request.yaml outputs/docs
+      embedstep promote request.yaml outputs/docs --champion outputs/last-week --json | jq -r .verdict
+    """
+    from embedstep import console
+    from embedstep.promotion.gate import promote as decide
+
+    with _errors_shown(request):
+        decision = decide(_read(request, overrides), output, champion=champion)
+        if as_json:
+            click.echo(json.dumps(decision.to_json(), indent=2))
+        else:
+            console.show_decision(decision)
+
+
+@main.command()
+@_request_options
+def rollback(request: str, overrides: tuple[str, ...]) -> None:
+    """Make the former champion the champion again."""
+    from embedstep.promotion.gate import roll_back
+
+    with _errors_shown(request):
+        click.echo(roll_back(_read(request, overrides)))
 
 
 @main.command()

@@ -7,7 +7,7 @@ library would take a sixth of it. click leaves the colours out where nobody sees
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +15,10 @@ from embedstep.plan import Plan
 from embedstep.result import StepResult
 from embedstep.secrets import redact
 from embedstep.tracking.spool import Sent
+
+if TYPE_CHECKING:
+    from embedstep.promotion.gate import Decision
+    from embedstep.promotion.scoring import Scored
 
 _MOST_STEPS_SHOWN = 6
 _LONGEST_CELL = 48
@@ -155,13 +159,49 @@ def show_result(result: StepResult, request: str) -> None:
         click.echo(click.style(f"not recorded: {complaint}", fg="yellow"))
 
 
+def show_scores(scored: "Scored") -> None:
+    """Print the metrics of models side by side, and what each gains over the first, with its 95 % interval."""
+    first, *others = scored.models
+    rows = [("metric", *(part for name in scored.models for part in ((name,) if name == first else (name, "gain"))))]
+    for metric, value in scored.models[first].metrics.items():
+        cells = [metric, f"{value:.4f}"]
+        for name in others:
+            gain = scored.gain(metric, name, first)
+            cells.append(f"{scored.models[name].metrics[metric]:.4f}")
+            cells.append("" if gain is None else f"{gain.gain:+.4f} ({gain.low:+.4f} to {gain.high:+.4f})")
+        rows.append(tuple(cells))
+    sizes = [("dimension", *(str(scores.dimension) for scores in scored.models.values()))]
+    sizes += [("megabytes", *(f"{scores.bytes / 1e6:.1f}" for scores in scored.models.values()))]
+    sizes += [("seconds", *(f"{scores.seconds:.1f}" for scores in scored.models.values()))]
+    _show("scores", aligned(rows))
+    _show("models", aligned([("", *scored.models), *sizes]))
+
+
+def show_decision(decision: "Decision") -> None:
+    """Print a verdict, its reasons, and what was gained where."""
+    colour = {"promote": "green", "hold": "yellow", "reject": "red"}[decision.word]
+    click.echo(click.style(decision.word, fg=colour, bold=True))
+    for reason in decision.verdict.reasons:
+        click.echo(f"  {reason}")
+    gains = {f"slice {name}": gain for name, gain in decision.verdict.slices.items()}
+    gains |= {f"{size} dimensions": gain for size, gain in decision.dimensions.items()}
+    if gains:
+        rows = [("", "queries", "champion", "challenger", "gain", "interval")]
+        rows += [
+            (name, f"{gain.queries:,}", f"{gain.champion:.4f}", f"{gain.challenger:.4f}", f"{gain.gain:+.4f}",
+             f"{gain.low:+.4f} to {gain.high:+.4f}")
+            for name, gain in gains.items()
+        ]  # fmt: skip
+        _show(decision.metric, aligned(rows))
+
+
 def show_sent(output: Path, sent: Sequence[Sent]) -> None:
     """Print what `embedstep sync` has sent, a line for each attempt."""
     if not sent:
         click.echo(f"{output}: everything has arrived")
     for one in sent:
         click.echo(f"{output}: sent to the run {one.run_id} at {one.uri}")
-        for complaint in one.complaints:
+        for complaint in (*one.complaints, *(why for _, _, why in one.later)):
             click.echo(click.style(f"not recorded: {complaint}", fg="yellow"))
 
 

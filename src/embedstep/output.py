@@ -12,7 +12,7 @@ from pathlib import Path
 from embedstep.errors import CannotStartError, Problem, RefusedError
 
 LOCK = ".embedstep.lock"
-_FILES = ("request.json", "plan.json", "progress.json", "metrics.jsonl", "result.json", "error.json")
+_FILES = ("request.json", "plan.json", "progress.json", "metrics.jsonl", "result.json", "error.json", "verdict.json")
 NO_PLACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
 """Errors of a disk that takes nothing more: outside the request, and gone when somebody has made room."""
 
@@ -68,6 +68,11 @@ class OutputFolder:
     def error(self) -> Path:
         """The first thing that went wrong; absent after a success."""
         return self.path / "error.json"
+
+    @property
+    def verdict(self) -> Path:
+        """What a gate has decided about the model."""
+        return self.path / "verdict.json"
 
     @property
     def attempt(self) -> Path:

@@ -48,7 +48,8 @@ def main(work: dict[str, Any], output: Path) -> dict[str, float]:
     if trainer.is_world_process_zero():
         trainer.model.save_pretrained(str(output / "model"))
         marks.append(time.perf_counter())
-        log_model(trainer.model, work["example"])
+        if work["arguments"]["report_to"] == "mlflow":
+            log_model(trainer.model, work["example"])
         marks.append(time.perf_counter())
     names = ("imports", "start", "train", "save", "log model")
     # Another process than the first has fewer marks.

@@ -57,12 +57,19 @@ def test_the_files_are_those_of_mlflow_s_own_flavor(tiny_model: Path, loaded: An
         assert (tmp_path / "ours" / name).read_text().split() == (tmp_path / "theirs" / name).read_text().split()
 
 
+@pytest.mark.parametrize("where", ["uri", "server"])
 def test_the_model_is_registered_once_and_both_flavors_load_it(
-    server: str, started: Started, tiny_model: Path, loaded: Any, monkeypatch: pytest.MonkeyPatch
+    where: str,
+    request: pytest.FixtureRequest,
+    started: Started,
+    tiny_model: Path,
+    loaded: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Case 3.17: log, load by its address, encode two texts."""
     import mlflow
 
+    server: str = request.getfixturevalue(where)
     folder, spool = started()
     expected = loaded.encode(TEXTS)
     given = entry(tiny_model, dimension=expected.shape[1], register_as="tiny", aliases=["challenger", "weekly"])
@@ -71,7 +78,7 @@ def test_the_model_is_registered_once_and_both_flavors_load_it(
     for _ in range(2):
         Sender(folder, server).forward()
         run_id = folder.sent.run_id
-        assert folder.sent.complaints == ()
+        assert (folder.sent.complaints, folder.sent.later) == ((), ())
         (folder.path / "sent.json").unlink()
     client = client_of(server)
     (found,) = client.search_model_versions("name = 'tiny'")

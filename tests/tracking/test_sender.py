@@ -241,6 +241,31 @@ def test_what_a_server_says_decides_who_can_help(
         assert sent(folder, gateway.url).data.metrics == {"loss": 0.5}
 
 
+@pytest.mark.parametrize(("status", "code"), [(507, "INTERNAL_ERROR"), (403, "PERMISSION_DENIED")])
+def test_a_store_that_takes_no_files_keeps_nothing_else_from_arriving(
+    server: str, started: Started, tmp_path: Path, status: int, code: str
+) -> None:
+    """Case 3.15: the artifacts' store is another machine than the server's, and its disk is full."""
+    (tmp_path / "plan.json").write_text("{}")
+    with Gateway(server, status=status, code=code, only="/mlflow-artifacts/").open() as gateway:
+        folder, spool = started(uri=gateway.url)
+        spool.file(tmp_path / "plan.json")
+        spool.metrics({"loss": 0.5}, train_step=1)
+        spool.end("FINISHED", patience=1)
+        run = sent(folder, gateway.url)
+        assert (run.info.status, run.data.metrics) == ("FINISHED", {"loss": 0.5})
+        ((_, _, why),) = folder.sent.later
+        assert str(status) in why
+        assert not folder.is_sent
+        (still,) = sync(tmp_path / "output")
+        assert len(still.later) == 1
+        gateway.status = None
+        (now,) = sync(tmp_path / "output")
+        assert (now.later, now.complaints) == ((), ())
+    assert artifacts(server, run) == {"plan.json"}
+    assert folder.is_sent
+
+
 def test_sync_ends_runs_whose_processes_are_gone(uri: str, started: Started, tmp_path: Path) -> None:
     _, spool = started(uri=uri)
     spool.metrics({"loss": 0.5}, train_step=1)

@@ -32,6 +32,14 @@ def test_a_line_that_is_being_written_is_no_entry_yet(started: Started) -> None:
     assert folder.status is None
 
 
+def test_a_line_that_a_full_disk_has_cut_off_takes_nothing_else_with_it(started: Started) -> None:
+    folder, spool = started()
+    with folder.entries.open("a") as file:
+        file.write('{"at": 1, "kind": "met\n')
+    spool.metrics({"loss": 0.5}, train_step=1)
+    assert [entry["kind"] for entry, _ in folder.read()] == ["start", "lost", "metrics"]
+
+
 @given(st.lists(st.dictionaries(st.text(min_size=1), st.floats(allow_nan=False, allow_infinity=False), max_size=3)))
 def test_every_number_comes_back_as_it_was(
     tmp_path_factory: pytest.TempPathFactory, logs: list[dict[str, float]]

@@ -25,6 +25,7 @@ _ALLOWED: dict[str, tuple[ColumnKind, ...]] = {
     "negative": ("text", "texts"),
     "label": ("integer", "number", "numbers"),
     "length": ("integer",),
+    "slice": ("text", "integer"),
 }
 _NEEDED = {
     "anchor": "an anchor is text",
@@ -32,6 +33,7 @@ _NEEDED = {
     "negative": "a negative is text or a list of texts",
     "label": "a label is a number or a list of numbers",
     "length": "a length is a whole number of tokens",
+    "slice": "a slice is a name or a whole number",
 }
 _SHOWN_VALUES = 3
 

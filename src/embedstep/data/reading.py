@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedstep.data.facts import DatasetFacts, Split
-from embedstep.data.roles import LENGTH, LENGTH_PATH, Role, repeated_columns, roles_of
+from embedstep.data.roles import LENGTH, LENGTH_PATH, SLICE, Role, repeated_columns, roles_of
 from embedstep.data.sources import DataFile, find_files
 from embedstep.errors import Problem, RefusedError
 
@@ -26,6 +26,7 @@ def scan(
     drop_incomplete_rows: bool,
     write_to: Path | None = None,
     lengths: str | None = None,
+    slices: str | None = None,
 ) -> DatasetFacts:
     """Read a dataset once, batch by batch, and return what is known of its rows.
 
@@ -36,6 +37,7 @@ def scan(
         drop_incomplete_rows: leave out rows with an empty cell and count them; without it they are refused.
         write_to: Arrow IPC stream file to write the kept rows to, columns named by role.
         lengths: column with the length of each row, which is kept as `length` beside those of the roles.
+        slices: column with the slice of each row, kept as `slice`.
 
     Raises:
         RefusedError: with every problem that was found in the files, their columns and their rows.
@@ -48,6 +50,8 @@ def scan(
     roles = roles_of(dataset.columns)
     if lengths is not None:
         roles = (*roles, Role(name=LENGTH, key=LENGTH, column=lengths))
+    if slices is not None:
+        roles = (*roles, Role(name=SLICE, key=SLICE, column=slices))
     problems = repeated_columns(where, roles)
     files: tuple[DataFile, ...] = ()
     try:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 
 LENGTH = "length"
+SLICE = "slice"
 LENGTH_PATH = "arguments.length_column_name"
 
 
@@ -25,7 +26,7 @@ class Role:
         name: name of the column after reading: `anchor`, `positive`, `negative` or `negative_1`..., `label`, `length`.
             Several label columns share the name, as they become one column.
         key: key under `columns` in the request: `anchor`, `positive`, `negative` or `label`; or `length`, which no loss
-            gets and the arguments name.
+            gets and the arguments name; or `slice`, which a gate reads and `promotion` names.
         column: name of the column in the source.
     """
 
@@ -35,7 +36,8 @@ class Role:
 
     def path(self, where: str) -> str:
         """Return the place in the request that names the column, for the dataset at `where`."""
-        return LENGTH_PATH if self.key == LENGTH else f"{where}.columns.{self.key}"
+        named_elsewhere = {LENGTH: LENGTH_PATH, SLICE: "promotion.slices"}
+        return named_elsewhere.get(self.key, f"{where}.columns.{self.key}")
 
 
 def roles_of(columns: "Columns") -> tuple[Role, ...]:

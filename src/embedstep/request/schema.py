@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from embedstep.arguments.schema import Arguments
-from embedstep.request.scalars import Flag, Integer, PlainData, Text
+from embedstep.request.scalars import Flag, Integer, Number, PlainData, Text
 
 Name = Annotated[Text, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=64)]
 Role = Literal["anchor", "positive", "negative", "label"]
@@ -226,6 +226,24 @@ class Tracking(Section):
     )
 
 
+class Promotion(Section):
+    """What the trained model has to be to take the place of the one that serves."""
+
+    metric: Text | None = described(
+        None, "Metric that decides, such as `docs_cosine_ndcg@10`. Null: the first nDCG at 10 of the evaluators."
+    )
+    minimum_gain: Annotated[Number, Field(ge=0)] = described(0.0, "Least gain over the champion, in its own units.")
+    confidence: Annotated[Number, Field(gt=0, lt=1)] = described(
+        0.95, "Confidence of the interval of the gain, which has to be above zero."
+    )
+    slices: Text | None = described(
+        None, "Column of the metric's eval data by whose values queries are told apart, such as language or tenant."
+    )
+    slice_loss: Annotated[Number, Field(ge=0)] = described(
+        0.02, "How much a slice may lose while the whole gains; a slice of fewer than 20 queries decides nothing."
+    )
+
+
 def _losses(raw: Any) -> Any:
     """Tell one loss for all datasets from a mapping of dataset names to losses, by the reserved key `kind`."""
     if isinstance(raw, str) or (isinstance(raw, dict) and "kind" in raw):
@@ -250,6 +268,7 @@ class TrainRequest(Section):
     )
     launch: Launch = described(Launch(), "How many processes train together.")
     tracking: Tracking = described(Tracking(), "Where the run is recorded.")
+    promotion: Promotion = described(Promotion(), "What the model has to be to serve, for `embedstep promote`.")
 
     @property
     def recorded_as(self) -> Tracking:

@@ -1,4 +1,4 @@
-"""Runs in MLflow: this file and `mlflow_model` alone import it. Only a sender gets here, in a process beside the training.
+"""Runs in MLflow: this file and `mlflow_model` alone import it. Only a sender gets here, beside the training.
 
 The client is used rather than the fluent interface, because that one keeps the active run in a global that any other
 library in the process may change.
@@ -29,7 +29,7 @@ except ModuleNotFoundError as missing:
 
 from embedstep.errors import CannotStartError, EmbedstepError, Problem, RefusedError
 from embedstep.secrets import redact
-from embedstep.tracking.mlflow_model import log_model
+from embedstep.tracking.mlflow_model import beside_each_other, log_model
 from embedstep.tracking.names import PARAMETER_LIMITS, entry_name, metric_name, shortened
 from embedstep.tracking.spool import Entry, SpoolFolder
 
@@ -65,10 +65,12 @@ class Tracker:
         """
         self._uri = uri
         self._spool = spool
-        with self._as_ours(), _alone_in(uri):
+        with as_ours(self._uri), _alone_in(uri):
             self._client = MlflowClient(tracking_uri=uri)
         sent = spool.sent
         self.run_id, self.attempt = sent.run_id or "", sent.attempt
+        self._run: Run | None = None
+        self._is_new = False
 
     def open(self, start: Entry) -> None:
         """Find the run, by its key where an earlier attempt has opened it, or open one.
@@ -76,8 +78,8 @@ class Tracker:
         Args:
             start: the entry that says which run.
         """
-        with self._as_ours():
-            run = self._active(start["run_id"]) if start["mode"] == "attach" else self._own(start)
+        with as_ours(self._uri):
+            self._run = run = self._active(start["run_id"]) if start["mode"] == "attach" else self._own(start)
             self.run_id = str(run.info.run_id)
             attempts = run.data.tags.get(_ATTEMPTS_TAG, "").split()
             attempts += [] if start["attempt"] in attempts else [start["attempt"]]
@@ -101,6 +103,7 @@ class Tracker:
             return found[0]
         parent = {"mlflow.parentRunId": start["run_id"]} if start["mode"] == "nest" else {}
         tags = {_KEY_TAG: start["key"], **parent}
+        self._is_new = True
         return self._client.create_run(experiment, start_time=start["at"], run_name=start["run_name"], tags=tags)
 
     def _experiment(self, name: str) -> str:
@@ -115,6 +118,15 @@ class Tracker:
             raise RefusedError([Problem("tracking.experiment", told)])
         return str(found.experiment_id)
 
+    def answers(self) -> bool:
+        """Whether the server itself does, and knows the run."""
+        try:
+            with as_ours(self._uri):
+                self._client.get_run(self.run_id)
+        except EmbedstepError:
+            return False
+        return True
+
     def deliver(self, entries: Sequence[Entry]) -> list[str]:
         """Send entries of one kind, and return what the server will never take, one sentence each."""
         deliver = {
@@ -126,7 +138,7 @@ class Tracker:
             "model": self._models,
             "end": self._end,
         }[entries[0]["kind"]]
-        with self._as_ours():
+        with as_ours(self._uri):
             return list(deliver(entries))
 
     def _metrics(self, entries: Sequence[Entry]) -> Iterator[str]:
@@ -146,8 +158,9 @@ class Tracker:
         yield from self._try("datasets", lambda: self._client.log_inputs(self.run_id, inputs))
 
     def _files(self, entries: Sequence[Entry]) -> Iterator[str]:
-        for name in dict.fromkeys(entry["name"] for entry in entries):
-            yield from self._file(self._spool.files / name)
+        files = [self._spool.files / name for name in dict.fromkeys(entry["name"] for entry in entries)]
+        for complaints in beside_each_other(lambda file: list(self._file(file)), files):
+            yield from complaints
 
     def _models(self, entries: Sequence[Entry]) -> Iterator[str]:
         for entry in entries:
@@ -157,7 +170,9 @@ class Tracker:
                 yield f"the model: {entry['path']} is not there any more"
 
     def _model(self, entry: Entry) -> None:
-        log_model(self._client, self.run_id, self.attempt, entry, self._spool.path)
+        run = self._run or self._client.get_run(self.run_id)
+        may_be_there, self._is_new = not self._is_new, False
+        log_model(self._client, run, self.attempt, entry, self._spool.path, may_be_there=may_be_there)
 
     def _try(self, what: str, call: Any) -> Iterator[str]:
         try:
@@ -214,9 +229,6 @@ class Tracker:
         if next(entry["mode"] for entry in entries if entry["kind"] == "start") != "attach":
             self._client.set_terminated(self.run_id, ends[-1]["status"], end_time=ends[-1]["at"])
 
-    def _as_ours(self) -> "_Ours":
-        return _Ours(self._uri)
-
 
 @contextmanager
 def _alone_in(uri: str) -> Iterator[None]:
@@ -234,24 +246,28 @@ def _alone_in(uri: str) -> Iterator[None]:
         os.close(descriptor)
 
 
-class _Ours:
-    """Turns what MLflow, a database driver and a store of files raise into our two kinds."""
+@contextmanager
+def as_ours(uri: str) -> Iterator[None]:
+    """Turn what MLflow, a database driver and a store of files raise into our two kinds.
 
-    def __init__(self, uri: str) -> None:
-        self._uri = redact(uri, os.environ)
+    Args:
+        uri: tracking URI.
 
-    def __enter__(self) -> None:
-        """Nothing to prepare."""
-
-    def __exit__(self, kind: Any, error: BaseException | None, frames: Any) -> None:
-        """Raise it as ours."""
-        if not isinstance(error, Exception) or isinstance(error, EmbedstepError):
-            return
+    Raises:
+        CannotStartError: something did not answer.
+        RefusedError: it answered that only a person can help.
+    """
+    try:
+        yield
+    except EmbedstepError:
+        raise
+    except Exception as error:
+        shown = redact(uri, os.environ)
         code = error.error_code if isinstance(error, MlflowException) else ""
         if code in _REFUSING or code in _OF_A_VALUE:
-            told = f"MLflow at {self._uri} refused: {_first_line(error)}"
+            told = f"MLflow at {shown} refused: {_first_line(error)}"
             raise RefusedError([Problem("tracking", told)]) from error
-        raise CannotStartError(f"tracking: MLflow at {self._uri} does not answer: {_first_line(error)}") from error
+        raise CannotStartError(f"tracking: MLflow at {shown} does not answer: {_first_line(error)}") from error
 
 
 def _first_line(error: BaseException) -> str:

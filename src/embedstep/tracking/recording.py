@@ -79,6 +79,7 @@ class Recording:
         """Record the end, wait until it has arrived, and return the result with the run and what is missing in it."""
         if self.sender is None:
             return result
+        ended = time.monotonic()
         self._record_end(result)
         self.spool.end(_status(result.exit_code), patience=self._patience)
         assert self.sender.stdin is not None
@@ -87,9 +88,13 @@ class Recording:
         sent = self._folder.sent
         missing = [*result.incomplete_tracking, *self.spool.complaints, *sent.complaints]
         if not self._folder.is_sent:
-            trouble = sent.trouble or f"the sender has ended with code {self.sender.returncode}"
+            of_files = next((why for _, _, why in sent.later), "")
+            trouble = sent.trouble or of_files or f"the sender has ended with code {self.sender.returncode}"
             missing.append(f"{trouble}; embedstep sync {result.output} sends what is missing")
-        return replace(result, run_id=sent.run_id, tracking_uri=sent.uri, incomplete_tracking=tuple(missing))
+        seconds = {**result.seconds, "record": round(time.monotonic() - ended, 3)}
+        return replace(
+            result, run_id=sent.run_id, tracking_uri=sent.uri, incomplete_tracking=tuple(missing), seconds=seconds
+        )
 
     @property
     def _patience(self) -> float:

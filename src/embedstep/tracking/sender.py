@@ -20,7 +20,7 @@ from typing import Any
 from embedstep.errors import OK, EmbedstepError, RefusedError
 from embedstep.request.schema import Tracking
 from embedstep.secrets import redact
-from embedstep.tracking.spool import Entry, Sent, Spool, SpoolFolder, spools, unsent
+from embedstep.tracking.spool import Entry, Sent, Spool, SpoolFolder, unsent
 
 RUN_ID = "MLFLOW_RUN_ID"
 """Variable by which Kubeflow, ZenML or a person names the run that is open around the step."""
@@ -29,6 +29,7 @@ _LONGEST_PAUSE = 30.0
 _SECONDS_OF_METRICS = 10.0
 _AT_ONCE = 5000
 _ORPHAN_PATIENCE = 30.0
+_OF_FILES = ("file", "model")
 
 
 class Sender:
@@ -55,7 +56,7 @@ class Sender:
         """
         try:
             for entries, end in _in_groups(self._spool.read(self.sent.bytes)):
-                complaints = self._deliver(entries)
+                complaints = self._delivered(entries, end)
                 self._write(bytes=end, complaints=(*self.sent.complaints, *complaints), trouble="", refused=False)
                 if entries[-1]["kind"] == "end":
                     return True
@@ -64,9 +65,30 @@ class Sender:
             raise
         return False
 
+    def again(self) -> None:
+        """Send the files that their store did not take; what it does not take now stays."""
+        later, self.sent = self.sent.later, replace(self.sent, later=())
+        for start, end, _ in later:
+            entries = [entry for entry, after in self._spool.read(start) if after <= end]
+            complaints = self._delivered(entries, end, start)
+            self._write(complaints=(*self.sent.complaints, *complaints))
+
+    def _delivered(self, entries: Sequence[Entry], end: int, start: int | None = None) -> list[str]:
+        """Send entries. Files may have a store of their own, whose trouble keeps nothing else from arriving."""
+        try:
+            return self._deliver(entries)
+        except EmbedstepError as error:
+            if entries[0]["kind"] not in _OF_FILES or self._tracker is None or not self._tracker.answers():
+                raise
+            part = (self.sent.bytes if start is None else start, end, str(error))
+            self.sent = replace(self.sent, later=(*self.sent.later, part))
+            return []
+
     def _deliver(self, entries: Sequence[Entry]) -> list[str]:
         if self._tracker is None:
             self._tracker = import_module("embedstep.tracking.mlflow").Tracker(self._uri, self._spool)
+        if entries[0]["kind"] == "lost":
+            return [f"{len(entries)} entries were cut off by a full disk"]
         if entries[0]["kind"] != "start":
             found: list[str] = self._tracker.deliver(entries)
             return found
@@ -120,6 +142,7 @@ def sync_one(spool: SpoolFolder, uri: str | None = None) -> Sent:
         # Whoever would have written the end is gone.
         Spool(folder=spool).end("FAILED", patience=0)
     sender = Sender(spool, uri or _uri_of(spool))
+    sender.again()
     sender.forward()
     return sender.sent
 
@@ -162,8 +185,7 @@ class _Live:
     """Sends while an attempt runs; what earlier attempts in the folder left unsent goes first."""
 
     def __init__(self, output: Path, uri: str, launcher_is_done: threading.Event) -> None:
-        self._spool = spools(output)[-1]
-        self._output = output
+        *self._earlier, self._spool = unsent(output)
         self._sender = Sender(self._spool, uri)
         self._launcher_is_done = launcher_is_done
         self._machine = _Machine(self._spool)
@@ -191,9 +213,10 @@ class _Live:
                 self._launcher_is_done.wait(pause)
 
     def _forward(self) -> bool:
-        for spool in unsent(self._output)[:-1]:
+        while self._earlier:
             with suppress(RefusedError):
-                sync_one(spool)
+                sync_one(self._earlier[0])
+            del self._earlier[0]
         return self._sender.forward()
 
     def _tell(self, error: EmbedstepError) -> None:

@@ -4,6 +4,7 @@ Each attempt has one, `tracking/<number>` in the output folder: entries in `spoo
 in `files`, and in `sent.json` how far a sender has come. Several processes append to it, a line at once.
 """
 
+import errno
 import json
 import math
 import os
@@ -34,6 +35,7 @@ class Sent:
         uri: where it is, without secrets.
         bytes: how much of the spool has arrived.
         complaints: what did not arrive and never will, one sentence each.
+        later: parts of the spool with files that their store did not take, as first byte, byte after them, and why.
         trouble: why the next entry has not arrived yet; empty while it goes on.
         refused: whether only a person can end that trouble.
     """
@@ -43,6 +45,7 @@ class Sent:
     uri: str | None = None
     bytes: int = 0
     complaints: tuple[str, ...] = ()
+    later: tuple[tuple[int, int, str], ...] = ()
     trouble: str = ""
     refused: bool = False
 
@@ -79,7 +82,8 @@ class SpoolFolder:
         if not file.exists():
             return Sent()
         data = read_json(file)
-        return Sent(**{**data, "complaints": tuple(data["complaints"])})
+        later = tuple((start, end, why) for start, end, why in data["later"])
+        return Sent(**{**data, "complaints": tuple(data["complaints"]), "later": later})
 
     def write_sent(self, sent: Sent) -> None:
         """Write down how far it was sent."""
@@ -93,7 +97,7 @@ class SpoolFolder:
             file.seek(start)
             lines = file.read().split(b"\n")[:-1]
         ends = accumulate((len(line) + 1 for line in lines), initial=start)
-        return [(json.loads(line), end) for line, end in zip(lines, islice(ends, 1, None), strict=True)]
+        return [(_entry(line), end) for line, end in zip(lines, islice(ends, 1, None), strict=True)]
 
     @property
     def status(self) -> Status | None:
@@ -110,7 +114,17 @@ class SpoolFolder:
     @property
     def is_sent(self) -> bool:
         """Whether everything has arrived, the end too."""
-        return self.status is not None and self.sent.bytes >= self.entries.stat().st_size
+        sent = self.sent
+        return self.status is not None and not sent.later and sent.bytes >= self.entries.stat().st_size
+
+
+def _entry(line: bytes) -> Entry:
+    """Read a line; one that a full disk has cut off is an entry of the kind `lost`."""
+    try:
+        entry: Entry = json.loads(line)
+    except ValueError:
+        return {"at": 0, "kind": "lost"}
+    return entry
 
 
 def spools(output: Path) -> list[SpoolFolder]:
@@ -199,8 +213,10 @@ class Spool:
             return
         line = json.dumps({"at": int(time.time() * 1000), "kind": kind, **content}, allow_nan=False) + "\n"
         try:
+            # One write for a line, because others append, too; a disk that is full takes a part of it.
             with self.folder.entries.open("ab", buffering=0) as file:
-                file.write(line.encode())
+                if file.write(line.encode()) < len(line.encode()):
+                    raise OSError(errno.ENOSPC, "")
         except OSError as error:
             self._complain(kind, error)
 

@@ -1,0 +1,207 @@
+"""Any models on the same held-out data: what is read once, scored in a process for each model, and compared here."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedstep.checks import evaluators_are_known, evaluators_fit
+from embedstep.data.facts import DatasetFacts
+from embedstep.data.reading import scan
+from embedstep.errors import OK, Problem, RefusedError, TrainingFailedError
+from embedstep.hub import with_local_data
+from embedstep.launch.plan import LaunchPlan
+from embedstep.launch.process import run_process
+from embedstep.output import OutputFolder
+from embedstep.promotion.comparison import Gain, Gate, gain_of
+from embedstep.request.schema import Loss, TrainRequest
+from embedstep.result import read_json, write_json
+
+_FILES_OF_A_MODEL = ("modules.json", "config.json", "config_sentence_transformers.json")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scores:
+    """What a model got.
+
+    Attributes:
+        metrics: the averages, as the evaluators name them; `128:` stands before those of 128 dimensions.
+        of_queries: each query's scores by the same names, shape (queries,), of evaluators that have queries.
+        dimension: numbers of an embedding.
+        bytes: size of the model's weights in memory.
+        seconds: wall time of the evaluators.
+        slices: the slice of each query by the names of those evaluators, where the request names slices.
+    """
+
+    metrics: Mapping[str, float]
+    of_queries: Mapping[str, NDArray[np.float64]]
+    dimension: int
+    bytes: int
+    seconds: float
+    slices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scored:
+    """Several models on the same data.
+
+    Attributes:
+        models: what each got, by its name, in the order in which they were named.
+        data: fingerprint of each eval dataset by its name.
+    """
+
+    models: Mapping[str, Scores]
+    data: Mapping[str, str]
+
+    def gain(self, metric: str, challenger: str, champion: str) -> Gain | None:
+        """Return what one model gains over another, or None for a metric that is no mean over queries."""
+        one, other = (self.models[name].of_queries.get(metric) for name in (challenger, champion))
+        return None if one is None or other is None else gain_of(Gate(metric=metric), one, other)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data, without the scores of single queries."""
+        models = {name: {**asdict(scores), "of_queries": None} for name, scores in self.models.items()}
+        for scores in models.values():
+            del scores["of_queries"], scores["slices"]
+        return {"format": "embedstep.scores/1", "data": dict(self.data), "models": models}
+
+
+def named(models: Sequence[str]) -> dict[str, str]:
+    """Read `NAME=MODEL` texts.
+
+    Raises:
+        RefusedError: one is something else, or two have one name.
+    """
+    found = dict(text.partition("=")[::2] for text in models)
+    if wrong := [text for text in models if not all(text.partition("="))]:
+        raise RefusedError([Problem("--model", f"needs NAME=MODEL; {text} was given") for text in wrong])
+    if len(found) < len(models):
+        raise RefusedError([Problem("--model", "names two models alike; give each its own name")])
+    return found
+
+
+def score_models(request: TrainRequest, models: Mapping[str, str | None]) -> Scored:
+    """Score models with the evaluators of a request on its eval data.
+
+    Args:
+        request: names the data and the evaluators; nothing else of it counts.
+        models: folder of each model, output folder of the run that trained it, or its id on the hub, by a name; None
+            for the model that the request starts from.
+
+    Raises:
+        RefusedError: data, evaluators or models cannot be used.
+        CannotStartError: the hub did not answer.
+        TrainingFailedError: a model could not be loaded or scored.
+    """
+    if not request.evaluators:
+        raise RefusedError([Problem("evaluators", "is empty; name what to score by, such as information_retrieval")])
+    if problems := list(evaluators_are_known(request)):
+        raise RefusedError(problems)
+    with tempfile.TemporaryDirectory(prefix="embedstep-") as name:
+        folder = Path(name)
+        held_out = request.model_copy(update={"data": request.data.model_copy(update={"train": {}, "test": {}})})
+        local, _ = with_local_data(held_out, folder / "data", with_model=False)
+        facts = _read(local, folder)
+        if problems := list(evaluators_fit(request, facts)):
+            raise RefusedError(problems)
+        files = {item.name: str(folder / f"{item.name}.arrow") for item in facts}
+        places = {name: _place(held_out, name, given, folder / "hub" / name) for name, given in models.items()}
+        scored = {name: _score(request, place, files, folder / name) for name, place in places.items()}
+    return Scored(models=scored, data={item.name: item.fingerprint for item in facts})
+
+
+def _read(request: TrainRequest, folder: Path) -> list[DatasetFacts]:
+    facts: list[DatasetFacts] = []
+    problems: list[Problem] = []
+    sliced = _sliced_dataset(request)
+    drop = request.data.drop_incomplete_rows
+    for name, dataset in request.data.eval.items():
+        try:
+            facts.append(
+                scan(
+                    "eval",
+                    name,
+                    dataset,
+                    drop_incomplete_rows=drop,
+                    write_to=folder / f"{name}.arrow",
+                    slices=request.promotion.slices if name == sliced else None,
+                )
+            )
+        except RefusedError as error:
+            problems += error.problems
+    if problems:
+        raise RefusedError(problems)
+    return facts
+
+
+def _sliced_dataset(request: TrainRequest) -> str | None:
+    """Return the eval dataset whose queries are told apart: that of the metric, or of the first evaluator."""
+    metric = request.promotion.metric or ""
+    named = [item.dataset for item in request.evaluators if metric.startswith(f"{item.name}_")]
+    return (named or [request.evaluators[0].dataset])[0]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Place:
+    """Where a model is: in a folder, or to be made of the request's section with what was fetched for it."""
+
+    model: str | None = None
+    fetched: str | None = None
+
+
+def _place(request: TrainRequest, name: str, given: str | None, folder: Path) -> _Place:
+    """Return where a model is; one of the hub is fetched."""
+    if given is None:
+        return _Place(fetched=with_local_data(_without_data(request), folder, with_model=True)[1])
+    path = Path(given).expanduser()
+    if path.is_dir():
+        path = OutputFolder(path).model if OutputFolder(path).model.is_dir() else path
+        if not any((path / file).is_file() for file in _FILES_OF_A_MODEL):
+            raise RefusedError([Problem(f"--model {name}", f"{path} holds no model")])
+        return _Place(model=str(path))
+    if path.is_absolute() or given.startswith((".", "~")) or given.count("/") > 1:
+        raise RefusedError([Problem(f"--model {name}", f"{given} is not there")])
+    on_hub = request.model.model_copy(update={"path": given, "static": None, "revision": None})
+    wanted = _without_data(request).model_copy(update={"model": on_hub})
+    return _Place(model=with_local_data(wanted, folder, with_model=True)[1] or given)
+
+
+def _without_data(request: TrainRequest) -> TrainRequest:
+    return request.model_copy(update={"data": request.data.model_copy(update={"eval": {}})})
+
+
+def _score(request: TrainRequest, place: _Place, files: Mapping[str, str], to: Path) -> Scores:
+    job = {
+        **asdict(place), "section": request.model.model_dump(mode="json"),
+        "evaluators": [item.model_dump(mode="json") for item in request.evaluators],
+        "data": dict(files), "dimensions": dimensions_of(list(request.loss.values())),
+        "trust_remote_code": request.model.trust_remote_code, "to": str(to),
+    }  # fmt: skip
+    write_json(to.with_suffix(".job"), job)
+    argv = (sys.executable, "-m", "embedstep.worker.scoring", str(to.with_suffix(".job")))
+    end = run_process(LaunchPlan(argv=argv, env={**os.environ, "TQDM_DISABLE": "1"}))
+    if end.code != OK:
+        raise TrainingFailedError(
+            f"{place.model or 'the model of the request'}: the model could not be scored; what stands above says why"
+        )
+    about = read_json(Path(f"{to}.json"))
+    with np.load(f"{to}.npz") as arrays:
+        slices = {name: tuple(some) for name, some in about.pop("slices").items()}
+        return Scores(of_queries={name: arrays[name] for name in arrays.files}, slices=slices, **about)
+
+
+def dimensions_of(losses: Sequence[Loss]) -> list[int]:
+    """Return the shorter embeddings that losses train for, the longest first."""
+    found: set[int] = set()
+    for loss in losses:
+        inner: Loss | None = loss
+        while inner is not None:
+            found.update(inner.options.get("matryoshka_dims", ()))
+            inner = inner.loss
+    return sorted(found, reverse=True)

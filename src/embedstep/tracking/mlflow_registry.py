@@ -1,0 +1,150 @@
+"""The model registry of MLflow, as a gate needs it: who serves, and one hand at a time that changes it."""
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlflow.artifacts import download_artifacts
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from embedstep.errors import CannotStartError
+from embedstep.tracking.mlflow import as_ours
+from embedstep.tracking.mlflow_model import default_uri
+
+CHAMPION = "champion"
+_HISTORY_TAG = "embedstep.former_champions"
+_LONGEST_HOLD = 60.0
+_PAUSE = 0.2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Version:
+    """A version of a registered model.
+
+    Attributes:
+        number: its number, as MLflow writes it.
+        run_id: the run that trained it.
+    """
+
+    number: str
+    run_id: str | None
+
+
+class Registry:
+    """The versions of one registered model.
+
+    Every method raises `CannotStartError` where the server does not answer, and `RefusedError` where it refuses.
+    """
+
+    def __init__(self, uri: str, name: str) -> None:
+        """Make a client; nothing is asked yet.
+
+        Args:
+            uri: tracking URI.
+            name: name of the registered model.
+        """
+        self.name = name
+        self._uri = uri
+        self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+    def champion(self) -> Version | None:
+        """Return the version that serves, or None where there is none yet."""
+        with as_ours(self._uri):
+            try:
+                return _version(self._client.get_model_version_by_alias(self.name, CHAMPION))
+            except MlflowException as error:
+                if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                    return None
+                raise
+
+    def of_run(self, run_id: str) -> Version | None:
+        """Return the newest version that a run has registered."""
+        with as_ours(self._uri):
+            found = self._client.search_model_versions(f"name = '{self.name}' and run_id = '{run_id}'")
+        return max(map(_version, found), key=lambda version: int(version.number), default=None)
+
+    def download(self, version: Version, folder: Path) -> Path:
+        """Fetch the files of a version, and return the folder of its sentence-transformers model."""
+        folder.mkdir(parents=True, exist_ok=True)
+        with as_ours(self._uri), default_uri(self._uri):
+            place = download_artifacts(
+                artifact_uri=f"models:/{self.name}/{version.number}", dst_path=str(folder), tracking_uri=self._uri
+            )
+        return Path(place) / "model.sentence_transformer"
+
+    def tag(self, version: Version, tags: Mapping[str, str]) -> None:
+        """Write tags to a version."""
+        with as_ours(self._uri):
+            for key, text in tags.items():
+                self._client.set_model_version_tag(self.name, version.number, key, text)
+
+    def promote(self, version: Version, instead_of: Version | None) -> bool:
+        """Make a version the champion if the champion is still the expected one, and return whether it was.
+
+        MLflow has no such operation: an alias goes to whoever sets it last. What it has is that one of two clients
+        gets a new name, so that a name is held while the alias is looked at and set.
+        """
+        with as_ours(self._uri), self._held():
+            if self.champion() != instead_of:
+                return False
+            before = [instead_of.number] if instead_of else []
+            history = [*self._history(), *before]
+            self._client.set_registered_model_tag(self.name, _HISTORY_TAG, json.dumps(history))
+            self._client.set_registered_model_alias(self.name, CHAMPION, version.number)
+            return True
+
+    def roll_back(self) -> Version | None:
+        """Make the former champion the champion again, and return it, or None where there is none."""
+        with as_ours(self._uri), self._held():
+            history = self._history()
+            if not history:
+                return None
+            former = _version(self._client.get_model_version(self.name, history[-1]))
+            self._client.set_registered_model_alias(self.name, CHAMPION, former.number)
+            self._client.set_registered_model_tag(self.name, _HISTORY_TAG, json.dumps(history[:-1]))
+            return former
+
+    def _history(self) -> list[str]:
+        tags = self._client.get_registered_model(self.name).tags
+        found: list[str] = json.loads(tags.get(_HISTORY_TAG, "[]"))
+        return found
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """Hold the name beside that of the model; one that is held for a minute has lost its holder."""
+        lock = f"{self.name}.promoting"
+        deadline = time.monotonic() + 2 * _LONGEST_HOLD
+        while not self._took(lock):
+            if time.monotonic() > deadline:
+                raise CannotStartError(f"{self.name}: other gates are at work since two minutes; try again")
+            time.sleep(_PAUSE)
+        try:
+            yield
+        finally:
+            self._client.delete_registered_model(lock)
+
+    def _took(self, lock: str) -> bool:
+        try:
+            self._client.create_registered_model(lock, description="A gate decides; this goes away by itself.")
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        else:
+            return True
+        try:
+            since = self._client.get_registered_model(lock).creation_timestamp / 1000
+            if time.time() - since > _LONGEST_HOLD:
+                self._client.delete_registered_model(lock)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+        return False
+
+
+def _version(found: Any) -> Version:
+    return Version(number=str(found.version), run_id=found.run_id or None)

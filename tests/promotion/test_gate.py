@@ -1,0 +1,186 @@
+"""Gates over real models and a real registry. What a run leaves is put there by hand: its training is not at stake."""
+
+import json
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from embedstep.result import StepResult, write_json
+from embedstep.tracking.mlflow_registry import Registry, Version
+from embedstep.tracking.sender import Sender
+from embedstep.tracking.spool import Spool, new_spool
+from tests.tracking.conftest import client_of
+
+Build = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def blind(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model without its word embeddings: it sees where words stand and not which."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(str(tiny_model), device="cpu")
+    with torch.no_grad():
+        model[0].model.get_input_embeddings().weight.zero_()
+    folder = tmp_path_factory.mktemp("blind") / "model"
+    model.save_pretrained(str(folder))
+    return folder
+
+
+def finished(output: Path, model: Path, *, uri: str | None = None, register_as: str | None = None) -> Path:
+    """Make the output folder of a run that has trained `model`, and register it."""
+    shutil.copytree(model, output / "model")
+    run_id = None
+    if uri is not None:
+        spool = Spool(folder=(folder := new_spool(output)))
+        spool.add(
+            "start", attempt="a", uri=uri, mode="own", key=str(output), run_id=None, experiment="gates", run_name=None,
+            tags={},
+        )  # fmt: skip
+        spool.add(
+            "model", path=str(output / "model"), dimension=32, example=["a"], step=1, register_as=register_as,
+            aliases=["challenger"], tags={}, requirements=["sentence-transformers==6.2.0"],
+        )  # fmt: skip
+        spool.end("FINISHED", patience=1)
+        assert Sender(folder, uri).forward()
+        assert (folder.sent.complaints, folder.sent.later) == ((), ())
+        run_id = folder.sent.run_id
+    write_json(output / "result.json", StepResult(
+        exit_code=0, output=str(output), model=str(output / "model"), run_id=run_id,
+    ).to_json())  # fmt: skip
+    return output
+
+
+def embedstep(verb: str, document: dict[str, Any], folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    (folder / "request.yaml").write_text(yaml.safe_dump(document))
+    return subprocess.run(
+        [sys.executable, "-m", "embedstep", verb, "request.yaml", *words],
+        cwd=folder, capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+
+
+def test_a_model_s_way_through_the_registry(
+    evaluated: Build, blind: Path, minilm: Path, uri: str, tmp_path: Path
+) -> None:
+    """The first one has to beat the model that it started from; then each has to beat the one that serves."""
+    tracking = {"kind": "mlflow", "uri": uri, "experiment": "gates", "register_as": "way"}
+    document = evaluated(model=str(blind), tracking=tracking)
+    good = finished(tmp_path / "good", minilm, uri=uri, register_as="way")
+    process = embedstep("promote", document, tmp_path, str(good), "--json")
+    assert process.returncode == 0, process.stderr
+    found = json.loads(process.stdout)
+    assert found == json.loads((good / "verdict.json").read_text())
+    assert (found["verdict"], found["champion"]["is_base"]) == ("promote", True)
+    assert found["metric"] == "docs_cosine_ndcg@10"
+    assert found["gain"]["low"] > 0
+    assert found["gain"]["queries"] == 40
+    client = client_of(uri)
+    first = client.get_model_version_by_alias("way", "champion")
+    assert (str(first.version), first.tags["embedstep.verdict"]) == (found["challenger"]["version"], "promote")
+
+    again = embedstep("promote", document, tmp_path, str(good))
+    assert again.returncode == 0
+    assert again.stdout.splitlines() == ["hold", "  the challenger is the champion already"]
+
+    bad = finished(tmp_path / "bad", blind, uri=uri, register_as="way")
+    process = embedstep("promote", document, tmp_path, str(bad))
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.splitlines()[0] == "reject"
+    assert process.stdout.splitlines()[1].endswith("; the challenger is worse")
+    assert client.get_model_version_by_alias("way", "champion").version == first.version
+
+    process = embedstep("rollback", document, tmp_path)
+    assert process.returncode == 2
+    assert "way has no former champion to go back to" in process.stderr
+    registry = Registry(uri, "way")
+    serving = registry.champion()
+    assert serving is not None
+    second = registry.of_run(json.loads((bad / "result.json").read_text())["run_id"])
+    assert second is not None
+    assert registry.promote(second, serving)
+    process = embedstep("rollback", document, tmp_path)
+    assert process.stdout == f"way: version {serving.number} is the champion again\n"
+    assert registry.champion() == serving
+
+
+def test_slices_decide_too(evaluated: Build, tiny_model: Path, minilm: Path, tmp_path: Path) -> None:
+    document = evaluated(promotion={"slices": "class", "slice_loss": 0.0, "metric": "docs_cosine_mrr@10"})
+    output = finished(tmp_path / "good", minilm)
+    process = embedstep("promote", document, tmp_path, str(output), "--champion", str(tiny_model), "--json")
+    assert process.returncode == 0, process.stderr
+    found = json.loads(process.stdout)
+    assert found["metric"] == "docs_cosine_mrr@10"
+    assert {name: gain["queries"] for name, gain in found["slices"].items()} == {"0": 20, "1": 20}
+    assert (tmp_path / "good/verdict.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("sections", "told"),
+    [
+        ({"promotion": {"metric": "docs_cosine_ndcg@11"}},
+         "promotion.metric: is docs_cosine_ndcg@11, which is no mean over queries; a gate decides by a metric of "
+         "information_retrieval: docs_cosine_accuracy@1, "),
+        ({"promotion": {"slices": "nothing"}}, "promotion.slices: "),
+    ],
+)  # fmt: skip
+def test_what_cannot_decide_is_refused(
+    evaluated: Build, tiny_model: Path, tmp_path: Path, sections: dict[str, Any], told: str
+) -> None:
+    output = finished(tmp_path / "one", tiny_model)
+    process = embedstep("promote", evaluated(**sections), tmp_path, str(output))
+    assert process.returncode == 2
+    assert told in process.stderr
+    assert "Traceback" not in process.stderr
+
+
+def test_a_gate_needs_a_finished_run(evaluated: Build, tmp_path: Path) -> None:
+    process = embedstep("promote", evaluated(), tmp_path, "nowhere")
+    assert process.returncode == 2
+    assert "nowhere: holds no finished model; a gate needs a run that ended well" in process.stderr
+
+
+def versions(uri: str, name: str, count: int) -> list[Version]:
+    client = client_of(uri)
+    client.create_registered_model(name)
+    made = [client.create_model_version(name, f"s3://models/{number}") for number in range(count)]
+    return [Version(number=str(one.version), run_id=None) for one in made]
+
+
+def test_of_two_gates_at_once_one_wins(server: str) -> None:
+    """Case 8.9: MLflow gives an alias to whoever sets it last; here the champion must still be the expected one."""
+    some = versions(server, "race", 6)
+    begin = threading.Barrier(len(some))
+    won: dict[str, bool] = {}
+
+    def gate(version: Version) -> None:
+        registry = Registry(server, "race")
+        begin.wait()
+        won[version.number] = registry.promote(version, None)
+
+    threads = [threading.Thread(target=gate, args=(version,)) for version in some]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(won.values()) == [False] * 5 + [True]
+    (winner,) = (number for number, has_won in won.items() if has_won)
+    champion = Registry(server, "race").champion()
+    assert champion is not None
+    assert champion.number == winner
+    assert [model.name for model in client_of(server).search_registered_models("name LIKE 'race%'")] == ["race"]
+
+
+def test_a_gate_that_vanished_holds_nobody_up_for_long(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, _ = versions(uri, "held", 2)
+    client_of(uri).create_registered_model("held.promoting")
+    monkeypatch.setattr("embedstep.tracking.mlflow_registry._LONGEST_HOLD", 0.5)
+    assert Registry(uri, "held").promote(one, None)
+    assert Registry(uri, "held").champion() == one
