@@ -9,10 +9,10 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export HF_HUB_DISABLE_TELEMETRY := 1
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test check fix bench golden clean
+.PHONY: help setup demo test test-slow check fix bench golden clean
 
 help: ## show the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(STAMP): pyproject.toml constraints.txt .ci/setup
 	@.ci/setup $(PYTHON) $(VENV)
@@ -23,8 +23,11 @@ setup: $(STAMP) ## make .venv with everything the other targets need
 demo: $(STAMP) ## train on real text and show what it brought (DEMO="--small" for a quick look)
 	@$(BIN)/python -m pipelines.docstrings.demo $(DEMO)
 
-test: $(STAMP) ## run the tests
-	@$(BIN)/pytest --numprocesses=auto --maxprocesses=4 $(TESTS)
+test: $(STAMP) ## run the tests, all but the slow ones
+	@$(BIN)/pytest --numprocesses=auto --maxprocesses=4 -m "not slow" $(TESTS)
+
+test-slow: $(STAMP) ## run the slow tests: whole runs and gates beside real servers
+	@$(BIN)/pytest --numprocesses=auto --maxprocesses=4 -m slow $(TESTS)
 
 check: $(STAMP) ## lint, format and types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

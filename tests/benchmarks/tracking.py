@@ -33,7 +33,7 @@ BOUND = 1.02
 REPEATS = 3
 LATENCIES = {"0 ms away": 0.0, "50 ms away": 0.05, "200 ms away": 0.2}
 _SCRIPT = Path(__file__).with_name("plain_torchrun.py")
-_STEPS, _FEW_STEPS = 90, 2
+_STEPS, _FEW_STEPS = 60, 2
 _ROWS, _FEW_ROWS = 200, 20
 _LOGGING_STEPS = 2
 

@@ -20,6 +20,8 @@ from tests.tracking.conftest import client_of
 
 Build = Callable[..., dict[str, Any]]
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def blind(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -17,6 +17,8 @@ from embedstep.request.schema import Loss
 
 Build = Callable[..., dict[str, Any]]
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def another(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -6,10 +6,14 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from embedstep.tracking.spool import Spool
 from tests.conftest import wait_for
 from tests.gateway import Gateway
 from tests.tracking.conftest import Started, client_of
+
+pytestmark = pytest.mark.slow
 
 
 def sender(output: Path, uri: str) -> "subprocess.Popen[bytes]":

@@ -1,6 +1,7 @@
 """Whole runs beside a tracking server that is away, or a launcher that is killed."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from tests.tracking.conftest import client_of
 Run = Callable[..., Outcome]
 Build = Callable[..., dict[str, Any]]
 
-pytestmark = pytest.mark.torchrun
+pytestmark = [pytest.mark.torchrun, pytest.mark.slow]
 
 
 def embedstep(*words: str, folder: Path) -> "subprocess.CompletedProcess[str]":
@@ -92,27 +93,38 @@ def test_a_loss_that_leaves_python_has_failed(embedstep_run: Run, request_of: Bu
     assert client_of(result["tracking_uri"]).get_run(result["run_id"]).info.status == "FAILED"
 
 
-def test_a_launcher_that_is_killed_leaves_no_run_running(request_of: Build, tmp_path: Path) -> None:
+def test_a_launcher_that_is_killed_leaves_no_run_running(
+    request_of: Build, mlflow_database: Path, tmp_path: Path
+) -> None:
     document = request_of(tracking={"kind": "mlflow"}, arguments={"max_steps": 100_000})
     (tmp_path / "request.yaml").write_text(yaml.safe_dump(document))
+    shutil.copyfile(mlflow_database, tmp_path / "mlflow.db")
     output = tmp_path / "output"
     process = subprocess.Popen(
         [sys.executable, "-m", "embedstep", "run", "request.yaml", "--output", str(output)],
-        cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    wait_for(lambda: (output / "progress.json").exists())
+    try:
+        wait_for(lambda: bool(spools(output)) and spools(output)[0].sent.run_id is not None)
+        (torchrun,) = wait_for_one(lambda: torchruns(process.pid))
+    finally:
+        process.kill()
+        process.wait()
+    # Nobody is left to end the training; it would go on for hours.
+    os.killpg(torchrun, signal.SIGKILL)
     (spool,) = spools(output)
-    wait_for(lambda: spool.sent.run_id is not None)
-    workers = _children(process.pid)
-    process.kill()
-    process.wait()
     wait_for(lambda: spool.is_sent)
     run = client_of(f"sqlite:///{tmp_path / 'mlflow.db'}").get_run(spool.sent.run_id)
     assert run.info.status == "FAILED"
-    for pid in workers:
-        if Path(f"/proc/{pid}").exists():
-            os.kill(pid, signal.SIGTERM)
 
 
-def _children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+def wait_for_one(find: Callable[[], list[int]]) -> list[int]:
+    """Wait until something is found, and return it."""
+    wait_for(lambda: bool(find()))
+    return find()
+
+
+def torchruns(pid: int) -> list[int]:
+    """The process groups of torchrun that a launcher has started."""
+    children = map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+    return [child for child in children if b"torchrun" in Path(f"/proc/{child}/cmdline").read_bytes()]

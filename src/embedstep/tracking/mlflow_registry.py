@@ -126,7 +126,7 @@ class Registry:
         try:
             yield
         finally:
-            self._client.delete_registered_model(lock)
+            self._let_go(lock)
 
     def _took(self, lock: str) -> bool:
         try:
@@ -138,12 +138,21 @@ class Registry:
             return True
         try:
             since = self._client.get_registered_model(lock).creation_timestamp / 1000
-            if time.time() - since > _LONGEST_HOLD:
-                self._client.delete_registered_model(lock)
         except MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
+        else:
+            if time.time() - since > _LONGEST_HOLD:
+                self._let_go(lock)
         return False
+
+    def _let_go(self, lock: str) -> None:
+        """Delete the held name; a request that was sent twice has found it gone."""
+        try:
+            self._client.delete_registered_model(lock)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
 
 
 def _version(found: Any) -> Version:
