@@ -167,8 +167,8 @@ def main(argv: Sequence[str]) -> int:
     Args:
         argv: the output folder and the tracking URI.
     """
-    # Only what the training leaves over is this process's.
-    os.nice(10)
+    # The training goes first; at its end this process is waited for, so that it may not starve either.
+    os.nice(5)
     _speak_to_mlflow_briefly()
     output, uri = Path(argv[0]), argv[1]
     launcher_is_done = threading.Event()
