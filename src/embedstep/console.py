@@ -155,8 +155,7 @@ def show_result(result: StepResult, request: str) -> None:
         facts["MLflow page"] = f"mlflow ui --backend-store-uri {redact(str(result.tracking_uri), os.environ)}"
     facts["seconds"] = f"{result.seconds.get('total', 0):.1f}"
     _show("result", aligned(list(facts.items())))
-    for complaint in result.incomplete_tracking:
-        click.echo(click.style(f"not recorded: {complaint}", fg="yellow"))
+    _show_missing(result.incomplete_tracking)
 
 
 def show_scores(scored: "Scored") -> None:
@@ -201,8 +200,12 @@ def show_sent(output: Path, sent: Sequence[Sent]) -> None:
         click.echo(f"{output}: everything has arrived")
     for one in sent:
         click.echo(f"{output}: sent to the run {one.run_id} at {one.uri}")
-        for complaint in (*one.complaints, *(why for _, _, why in one.later)):
-            click.echo(click.style(f"not recorded: {complaint}", fg="yellow"))
+        _show_missing((*one.complaints, *(why for _, _, why in one.later)))
+
+
+def _show_missing(complaints: Sequence[str]) -> None:
+    for complaint in complaints:
+        click.echo(click.style(f"not recorded: {complaint}", fg="yellow"))
 
 
 def is_score(name: str) -> bool:

@@ -155,10 +155,10 @@ def _decided(
     scored = score_models(request, {_CHALLENGER: str(result.model), _CHAMPION: against["model"]})
     gate = _gate(request, scored.models[_CHALLENGER])
     slices = next(iter(scored.models[_CHALLENGER].slices.values()), None)
-    both = [_scores(scored, name, gate.metric) for name in (_CHALLENGER, _CHAMPION)]
+    challenging, serving = (scored.models[name].of_queries[gate.metric] for name in (_CHALLENGER, _CHAMPION))
     dimensions = _dimensions(gate.metric, scored)
     return Decision(
-        verdict=_at_all_dimensions(decide(gate, both[0], both[1], slices), gate.metric, dimensions),
+        verdict=_at_all_dimensions(decide(gate, challenging, serving, slices), gate.metric, dimensions),
         metric=gate.metric,
         challenger=challenger,
         champion=against,
@@ -180,10 +180,6 @@ def _gate(request: TrainRequest, scores: Scores) -> Gate:
     return Gate(
         metric=metric, minimum_gain=asked.minimum_gain, confidence=asked.confidence, slice_floor=-asked.slice_loss
     )
-
-
-def _scores(scored: Scored, name: str, metric: str) -> Any:
-    return scored.models[name].of_queries[metric]
 
 
 def _dimensions(metric: str, scored: Scored) -> dict[int, Gain]:

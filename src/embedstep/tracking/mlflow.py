@@ -1,4 +1,4 @@
-"""Runs in MLflow: this file and `mlflow_model` alone import it. Only a sender gets here, beside the training.
+"""Runs in MLflow, as a sender fills them beside a training. Only this file and its two neighbours import MLflow.
 
 The client is used rather than the fluent interface, because that one keeps the active run in a global that any other
 library in the process may change.
@@ -65,8 +65,7 @@ class Tracker:
         """
         self._uri = uri
         self._spool = spool
-        with as_ours(self._uri), _alone_in(uri):
-            self._client = MlflowClient(tracking_uri=uri)
+        self._client = client_of(uri)
         sent = spool.sent
         self.run_id, self.attempt = sent.run_id or "", sent.attempt
         self._run: Run | None = None
@@ -132,7 +131,6 @@ class Tracker:
         deliver = {
             "metrics": self._metrics,
             "parameters": self._parameters,
-            "tags": self._tags,
             "datasets": self._datasets,
             "file": self._files,
             "model": self._models,
@@ -148,10 +146,6 @@ class Tracker:
             for name, value in entry["values"].items()
         ]
         yield from self._try("metrics", lambda: self._client.log_batch(self.run_id, metrics=metrics))
-
-    def _tags(self, entries: Sequence[Entry]) -> Iterator[str]:
-        tags = [RunTag(entry_name(k), shortened(v)) for entry in entries for k, v in entry["values"].items()]
-        yield from self._try("tags", lambda: self._client.log_batch(self.run_id, tags=tags))
 
     def _datasets(self, entries: Sequence[Entry]) -> Iterator[str]:
         inputs = [_dataset(item) for entry in entries for item in entry["values"]]
@@ -228,6 +222,16 @@ class Tracker:
             yield f"metrics: {', '.join(missing)} did not arrive"
         if next(entry["mode"] for entry in entries if entry["kind"] == "start") != "attach":
             self._client.set_terminated(self.run_id, ends[-1]["status"], end_time=ends[-1]["at"])
+
+
+def client_of(uri: str) -> MlflowClient:
+    """Return a client, after making a local database that is not there yet.
+
+    Raises:
+        CannotStartError: a local database cannot be opened.
+    """
+    with as_ours(uri), _alone_in(uri):
+        return MlflowClient(tracking_uri=uri)
 
 
 @contextmanager

@@ -29,7 +29,8 @@ from embedstep.tracking.spool import Entry
 _T = TypeVar("_T")
 _NAME = "model"
 _UPLOADS = 8
-_DATA = "model.sentence_transformer"
+FOLDER = "model.sentence_transformer"
+"""Where the flavor keeps the sentence-transformers model among its own files."""
 _PYTHON = ".".join(map(str, sys.version_info[:3]))
 _ATTEMPT_TAG = "embedstep.attempt"
 
@@ -118,7 +119,7 @@ def write_model(folder: Path, of_mlflow: Model, entry: Entry) -> None:
         of_mlflow: what MLflow knows of it so far.
         entry: `path`, `dimension`, `example` and `requirements`.
     """
-    shutil.copytree(entry["path"], folder / _DATA, copy_function=_link)
+    shutil.copytree(entry["path"], folder / FOLDER, copy_function=_link)
     _save_example(of_mlflow, entry["example"], str(folder))
     of_mlflow.signature = ModelSignature(
         inputs=Schema([ColSpec(DataType.string)]),
@@ -128,7 +129,7 @@ def write_model(folder: Path, of_mlflow: Model, entry: Entry) -> None:
         "python_function",
         loader_module="mlflow.sentence_transformers",
         python_version=_PYTHON,
-        data=_DATA,
+        data=FOLDER,
         env={"conda": "conda.yaml", "virtualenv": "python_env.yaml"},
     )
     of_mlflow.add_flavor("sentence_transformers", sentence_transformers_version=_version(entry), code=None)

@@ -10,11 +10,10 @@ from typing import Any
 
 from mlflow.artifacts import download_artifacts
 from mlflow.exceptions import MlflowException
-from mlflow.tracking import MlflowClient
 
 from embedstep.errors import CannotStartError
-from embedstep.tracking.mlflow import as_ours
-from embedstep.tracking.mlflow_model import default_uri
+from embedstep.tracking.mlflow import as_ours, client_of
+from embedstep.tracking.mlflow_model import FOLDER, default_uri
 
 CHAMPION = "champion"
 _HISTORY_TAG = "embedstep.former_champions"
@@ -50,7 +49,7 @@ class Registry:
         """
         self.name = name
         self._uri = uri
-        self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        self._client = client_of(uri)
 
     def champion(self) -> Version | None:
         """Return the version that serves, or None where there is none yet."""
@@ -75,7 +74,7 @@ class Registry:
             place = download_artifacts(
                 artifact_uri=f"models:/{self.name}/{version.number}", dst_path=str(folder), tracking_uri=self._uri
             )
-        return Path(place) / "model.sentence_transformer"
+        return Path(place) / FOLDER
 
     def tag(self, version: Version, tags: Mapping[str, str]) -> None:
         """Write tags to a version."""

@@ -19,7 +19,6 @@ from typing import Any, Literal
 
 from embedstep.result import read_json, write_json
 
-SPOOL_FORMAT = "embedstep.spool/1"
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 Entry = Mapping[str, Any]
 """`at` (milliseconds since 1970), `kind`, and what belongs to that kind."""
@@ -178,10 +177,6 @@ class Spool:
             self._not_finite[name] += 1
             finite[f"non_finite/{name}"] = float(self._not_finite[name])
         self.add("metrics", step=train_step, values=finite)
-
-    def tags(self, values: Mapping[str, str]) -> None:
-        """Record tags."""
-        self.add("tags", values=dict(values))
 
     def datasets(self, values: Sequence[Mapping[str, Any]]) -> None:
         """Record what is trained and evaluated on."""

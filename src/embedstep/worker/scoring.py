@@ -64,7 +64,7 @@ def score(job: ScoringJob) -> None:
     for raw in job.evaluators:
         evaluator = Evaluator.model_validate(raw)
         rows = Dataset.from_file(job.data[evaluator.dataset])
-        columns = {name: rows[:][name] for name in rows.column_names}
+        columns = rows[:]
         if SLICE in columns:
             # A query is the first row's with that anchor, as the evaluator numbers them.
             of_rows = zip(reversed(columns["anchor"]), reversed(columns[SLICE]), strict=True)
