@@ -78,7 +78,7 @@ def test_an_interruption_while_the_data_is_read_is_75(
 ) -> None:
     slow = (
         "import sys, time; from embedstep import step; from embedstep.cli import main;"
-        "step._scan = lambda *arguments: (print('reading', flush=True), time.sleep(60)); main()"
+        "step.scan_all = lambda *arguments: (print('reading', flush=True), time.sleep(60)); main()"
     )
     (tmp_path / "request.yaml").write_text(yaml.safe_dump(request_of()))
     process = subprocess.Popen(

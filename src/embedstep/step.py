@@ -15,11 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from embedstep.arguments.dumps import to_lossless
-from embedstep.arguments.rules import reads_lengths
 from embedstep.batching import forms_batches
 from embedstep.checks import check_plan, check_request, check_with_data, similarity_of
-from embedstep.data.facts import DatasetFacts
-from embedstep.data.reading import scan
 from embedstep.errors import (
     OK,
     CannotStartError,
@@ -40,6 +37,7 @@ from embedstep.request.fingerprint import request_fingerprint
 from embedstep.request.rules import LAST_CHECKPOINT
 from embedstep.request.schema import TrainRequest
 from embedstep.result import Failure, StepResult, read_json, result_from_json, write_json
+from embedstep.scanning import scan_all
 from embedstep.tokenizing import TokenMaker, token_maker, tokenizer_of
 from embedstep.tracking.recording import start_recording
 
@@ -158,7 +156,7 @@ def _planned(
     request: TrainRequest, local: TrainRequest, tokens: TokenMaker | str, write_to: Path | None
 ) -> tuple[Plan | None, list[Problem]]:
     """Return the plan, if all data could be read, and every problem of the data and of the plan."""
-    facts, problems = _scan(local, write_to)
+    facts, problems = scan_all(local, write_to)
     problems += check_with_data(request, facts)
     if len(facts) < len(list(named_datasets(local))):
         return None, problems
@@ -210,33 +208,9 @@ def further_problems(refused: RefusedError) -> list[Problem]:
 def _data_problems(request: TrainRequest) -> Iterator[Problem]:
     """What the data on this machine would be refused for; data on the hub is not fetched for that."""
     on_disk = without_hub_data(request)
-    facts, problems = _scan(on_disk, None)
+    facts, problems = scan_all(on_disk, None)
     yield from problems
     yield from check_with_data(on_disk, facts)
-
-
-def _scan(request: TrainRequest, write_to: Path | None) -> tuple[list[DatasetFacts], list[Problem]]:
-    facts: list[DatasetFacts] = []
-    problems: list[Problem] = []
-    if write_to is not None:
-        write_to.mkdir(parents=True, exist_ok=True)
-    lengths = request.arguments.length_column_name if reads_lengths(request.arguments) else None
-    for split, name, dataset in named_datasets(request):
-        file = write_to / f"{split}-{name}.arrow" if write_to else None
-        try:
-            facts.append(
-                scan(
-                    split,
-                    name,
-                    dataset,
-                    drop_incomplete_rows=request.data.drop_incomplete_rows,
-                    write_to=file,
-                    lengths=lengths if split == "train" else None,
-                )
-            )
-        except RefusedError as error:
-            problems += error.problems
-    return facts, problems
 
 
 def this_machine() -> Devices:

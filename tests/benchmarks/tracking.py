@@ -7,15 +7,10 @@ has no such measure: the callback's script does not begin without one.
 import json
 import os
 import shutil
-import signal
-import socket
-import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -28,6 +23,7 @@ from tests.benchmarks.harness import Record
 from tests.benchmarks.material import material
 from tests.benchmarks.overhead import Work
 from tests.gateway import Gateway
+from tests.mlflow_server import mlflow_server, nobody_at
 
 BOUND = 1.02
 REPEATS = 3
@@ -49,11 +45,11 @@ def tracking(quick: bool) -> Record:
     repeats = 1 if quick else REPEATS
     with tempfile.TemporaryDirectory(prefix="embedstep-bench-") as name, ExitStack() as open_here:
         folder = Path(name)
-        server = open_here.enter_context(_server(folder / "server"))
+        server = open_here.enter_context(mlflow_server(folder))
         ways: dict[str, str | None] = {"without": None}
         for latency, seconds in LATENCIES.items():
             ways[latency] = open_here.enter_context(Gateway(server, seconds=seconds).open()).url
-        ways["dead"] = f"http://127.0.0.1:{_free_port()}"
+        ways["dead"] = nobody_at()
         if not quick:
             _ours(folder, replace(work, steps=_FEW_STEPS, evaluation_rows=_FEW_ROWS), server)
         ours = [{way: _ours(folder, work, uri) for way, uri in ways.items()} for _ in range(repeats)]
@@ -104,38 +100,3 @@ def _timed(folder: Path, command: list[str], variables: Mapping[str, str]) -> fl
         **variables,
     )
     return timed([sys.executable, *command], env=env, folder=folder)
-
-
-@contextmanager
-def _server(folder: Path) -> Iterator[str]:
-    """Run an MLflow server with a database of its own."""
-    folder.mkdir()
-    port = _free_port()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{folder / 'server.db'}",
-         "--artifacts-destination", str(folder / "artifacts"), "--host", "127.0.0.1", "--port", str(port),
-         "--workers", "1"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-        env=environment(MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false"),
-    )  # fmt: skip
-    try:
-        _wait(lambda: urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close())
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait()
-
-
-def _wait(call: Callable[[], None]) -> None:
-    for _ in range(600):
-        try:
-            return call()
-        except OSError:
-            time.sleep(0.1)
-    raise TimeoutError("the server did not come up in a minute")
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])

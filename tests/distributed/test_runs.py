@@ -4,10 +4,8 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -243,11 +241,11 @@ def interrupted(
 
 
 def test_on_a_terminal_there_is_a_bar_and_a_server_is_told_by_one_rank(
-    request_of: Build, tmp_path: Path, tracking_server: str
+    request_of: Build, tmp_path: Path, server: str
 ) -> None:
     """The person's terminal is a real one, the tracking server a real one over HTTP."""
     document = request_of(
-        tracking={"kind": "mlflow", "uri": tracking_server, "experiment": "over http"},
+        tracking={"kind": "mlflow", "uri": server, "experiment": "over http"},
         launch={"processes_per_node": 2}, arguments={"max_steps": 8},
     )  # fmt: skip
     (tmp_path / "request.yaml").write_text(yaml.safe_dump(document))
@@ -264,11 +262,11 @@ def test_on_a_terminal_there_is_a_bar_and_a_server_is_told_by_one_rank(
     assert process.returncode == 0, shown
     assert re.search(r"training.*8/8.*loss \d\.\d{4}.*\d rows/s", shown)
     assert shown.count("loss ") > 4
-    assert f"--backend-store-uri {tracking_server}" in out
+    assert f"--backend-store-uri {server}" in out
 
     from mlflow import MlflowClient
 
-    client = MlflowClient(tracking_server)
+    client = MlflowClient(server)
     (run,) = client.search_runs([client.get_experiment_by_name("over http").experiment_id])
     assert run.info.status == "FINISHED"
     assert [point.step for point in client.get_metric_history(run.info.run_id, "loss")] == [2, 4, 6, 8]
@@ -284,36 +282,6 @@ def parts_of(terminal: int) -> Iterator[str]:
         except OSError:  # how Linux tells that the other end is closed
             return
         yield part.decode(errors="replace")
-
-
-@pytest.fixture
-def tracking_server(tmp_path: Path) -> Iterator[str]:
-    """The address of an MLflow server that is up."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = subprocess.Popen(
-        [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{tmp_path / 'server.db'}",
-         "--artifacts-destination", str(tmp_path / "server-artifacts"), "--host", "127.0.0.1", "--port", str(port),
-         "--workers", "1"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-        env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-    )  # fmt: skip
-    try:
-        wait_for(lambda: is_up(f"http://127.0.0.1:{port}/health"))
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(timeout=30)
-
-
-def is_up(url: str) -> bool:
-    """Whether a page is there."""
-    try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
 
 
 def read(path: Path) -> str:

@@ -12,8 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedstep.checks import evaluators_are_known, evaluators_fit
-from embedstep.data.facts import DatasetFacts
-from embedstep.data.reading import scan
 from embedstep.errors import OK, Problem, RefusedError, TrainingFailedError
 from embedstep.hub import with_local_data
 from embedstep.launch.plan import LaunchPlan
@@ -22,6 +20,7 @@ from embedstep.output import OutputFolder
 from embedstep.promotion.comparison import Gain, Gate, gain_of
 from embedstep.request.schema import Loss, TrainRequest
 from embedstep.result import read_json, write_json
+from embedstep.scanning import scan_all
 
 _FILES_OF_A_MODEL = ("modules.json", "config.json", "config_sentence_transformers.json")
 
@@ -107,44 +106,22 @@ def score_models(request: TrainRequest, models: Mapping[str, str | None]) -> Sco
         folder = Path(name)
         held_out = request.model_copy(update={"data": request.data.model_copy(update={"train": {}, "test": {}})})
         local, _ = with_local_data(held_out, folder / "data", with_model=False)
-        facts = _read(local, folder)
-        if problems := list(evaluators_fit(request, facts)):
+        facts, problems = scan_all(local, folder, slices=_slices(request))
+        if problems := problems or list(evaluators_fit(request, facts)):
             raise RefusedError(problems)
-        files = {item.name: str(folder / f"{item.name}.arrow") for item in facts}
+        files = {item.name: str(folder / f"eval-{item.name}.arrow") for item in facts}
         places = {name: _place(held_out, name, given, folder / "hub" / name) for name, given in models.items()}
         scored = {name: _score(request, place, files, folder / name) for name, place in places.items()}
     return Scored(models=scored, data={item.name: item.fingerprint for item in facts})
 
 
-def _read(request: TrainRequest, folder: Path) -> list[DatasetFacts]:
-    facts: list[DatasetFacts] = []
-    problems: list[Problem] = []
-    sliced = _sliced_dataset(request)
-    drop = request.data.drop_incomplete_rows
-    for name, dataset in request.data.eval.items():
-        try:
-            facts.append(
-                scan(
-                    "eval",
-                    name,
-                    dataset,
-                    drop_incomplete_rows=drop,
-                    write_to=folder / f"{name}.arrow",
-                    slices=request.promotion.slices if name == sliced else None,
-                )
-            )
-        except RefusedError as error:
-            problems += error.problems
-    if problems:
-        raise RefusedError(problems)
-    return facts
-
-
-def _sliced_dataset(request: TrainRequest) -> str | None:
-    """Return the eval dataset whose queries are told apart: that of the metric, or of the first evaluator."""
+def _slices(request: TrainRequest) -> dict[str, str]:
+    """Return the column of slices by the eval dataset that has it: that of the metric, or of the first evaluator."""
+    if request.promotion.slices is None:
+        return {}
     metric = request.promotion.metric or ""
     named = [item.dataset for item in request.evaluators if metric.startswith(f"{item.name}_")]
-    return (named or [request.evaluators[0].dataset])[0]
+    return {(named or [request.evaluators[0].dataset])[0]: request.promotion.slices}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,0 +1,45 @@
+"""All datasets of a request, each read once: what is known of their rows, and every problem of all of them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from embedstep.arguments.rules import reads_lengths
+from embedstep.data.facts import DatasetFacts
+from embedstep.data.reading import scan
+from embedstep.errors import Problem, RefusedError
+from embedstep.hub import named_datasets
+from embedstep.request.schema import TrainRequest
+
+
+def scan_all(
+    request: TrainRequest, write_to: Path | None, *, slices: Mapping[str, str] | None = None
+) -> tuple[list[DatasetFacts], list[Problem]]:
+    """Return the facts of the datasets that can be read, and the problems of the others.
+
+    Args:
+        request: its datasets lie on this machine.
+        write_to: folder for the rows, as `<split>-<name>.arrow`, or None to look only.
+        slices: column with the slices of an eval dataset, by its name.
+    """
+    facts: list[DatasetFacts] = []
+    problems: list[Problem] = []
+    if write_to is not None:
+        write_to.mkdir(parents=True, exist_ok=True)
+    lengths = request.arguments.length_column_name if reads_lengths(request.arguments) else None
+    for split, name, dataset in named_datasets(request):
+        file = write_to / f"{split}-{name}.arrow" if write_to else None
+        try:
+            facts.append(
+                scan(
+                    split,
+                    name,
+                    dataset,
+                    drop_incomplete_rows=request.data.drop_incomplete_rows,
+                    write_to=file,
+                    lengths=lengths if split == "train" else None,
+                    slices=(slices or {}).get(name) if split == "eval" else None,
+                )
+            )
+        except RefusedError as error:
+            problems += error.problems
+    return facts, problems
