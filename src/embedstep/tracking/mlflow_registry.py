@@ -131,7 +131,8 @@ class Registry:
         try:
             self._client.create_registered_model(lock, description="A gate decides; this goes away by itself.")
         except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            # A name that goes while the server looks who has it is told as one that is not there.
+            if error.error_code not in ("RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST"):
                 raise
         else:
             return True
