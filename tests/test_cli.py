@@ -83,6 +83,7 @@ def test_schema_is_a_json_schema_with_a_description_everywhere() -> None:
         "launch",
         "tracking",
         "promotion",
+        "skip_if_unchanged",
     }
     for section in [schema, *schema["$defs"].values()]:
         # A section with a short form is a string or the mapping.

@@ -39,6 +39,8 @@ def check_with_data(request: TrainRequest, facts: Sequence[DatasetFacts]) -> lis
         *evaluators_fit(request, facts),
         *samplers_fit(request, facts),
         *evaluations_fit_the_sampler(request, facts),
+        *rows_are_distinct(request, facts),
+        *held_out_rows_are_held_out(request, facts),
     ]
     return list(dict.fromkeys(problems))
 
@@ -84,6 +86,31 @@ def similarity_of(request: TrainRequest) -> str:
         return str(read_json(settings).get("similarity_fn_name") or "cosine")
     except (OSError, ValueError):
         return "cosine"
+
+
+def rows_are_distinct(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[Problem]:
+    """No dataset repeats more of its rows than the request allows."""
+    limit = request.data.max_duplicates
+    for item in facts:
+        if limit is not None and item.duplicate_rows > limit * item.rows:
+            told = f"repeats {_of(item.duplicate_rows, item.rows)}, and data.max_duplicates is {limit:g}"
+            yield Problem(f"data.{item.split}.{item.name}", f"{told}; take them out, or raise the limit")
+
+
+def held_out_rows_are_held_out(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[Problem]:
+    """No held-out dataset has more of its rows from the training data than the request allows."""
+    limit = request.data.max_overlap
+    for item in facts:
+        if limit is not None and item.overlapping_rows > limit * item.rows:
+            told = f"shares {_of(item.overlapping_rows, item.rows)} with the training data"
+            yield Problem(
+                f"data.{item.split}.{item.name}",
+                f"{told}, and data.max_overlap is {limit:g}; take them out of the training data, or raise the limit",
+            )
+
+
+def _of(rows: int, total: int) -> str:
+    return f"{rows:,} of its {total:,} rows ({rows / total:.1%})"
 
 
 def processes_fit(plan: Plan) -> Iterator[Problem]:

@@ -4,29 +4,14 @@ import gc
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
-from embedstep import __version__
-from embedstep.errors import FAILED, OK, EmbedstepError, Problem, RefusedError
-
-_Command = Callable[..., None]
-
-
-def _request_options(command: _Command) -> _Command:
-    """Add what every verb that reads a request takes."""
-    command = click.option(
-        "--set",
-        "overrides",
-        multiple=True,
-        metavar="SECTION.KEY=VALUE",
-        help="Set one value over the document, such as --set arguments.learning_rate=2e-5. Can be repeated.",
-    )(command)
-    return click.argument("request", metavar="REQUEST")(command)
+from embedstep import __version__, cli_after
+from embedstep.errors import FAILED, OK, Problem, RefusedError
+from embedstep.verbs import errors_shown, read, request_options
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -47,6 +32,7 @@ def main() -> None:
       embedstep evaluate request.yaml --model before=outputs/last-week --model after=outputs/docs
       embedstep promote request.yaml outputs/docs
       embedstep sync outputs/docs
+      embedstep replay outputs/docs
 
     \b
     Exit codes:
@@ -60,7 +46,7 @@ def main() -> None:
 
 
 @main.command()
-@_request_options
+@request_options
 def check(request: str, overrides: tuple[str, ...]) -> None:
     """Check a request and its data. Needs no torch and no GPU.
 
@@ -71,15 +57,15 @@ def check(request: str, overrides: tuple[str, ...]) -> None:
     """
     from embedstep import console, step
 
-    with _errors_shown(request):
-        plan = step.plan_step(_read(request, overrides))
+    with errors_shown(request):
+        plan = step.plan_step(read(request, overrides))
         click.echo(f"{request}: good, {console.in_one_line(plan)}")
         for note in plan.notes:
             click.echo(f"  {note}")
 
 
 @main.command()
-@_request_options
+@request_options
 @click.option("--json", "as_json", is_flag=True, help="Print the whole plan as JSON.")
 @click.option("--preview", type=click.IntRange(1), metavar="N", help="Show the texts of the first N steps, too.")
 def plan(request: str, overrides: tuple[str, ...], as_json: bool, preview: int | None) -> None:
@@ -94,8 +80,8 @@ def plan(request: str, overrides: tuple[str, ...], as_json: bool, preview: int |
     """
     from embedstep import console, step
 
-    with _errors_shown(request):
-        planned = step.plan_step(_read(request, overrides), preview=preview or 0)
+    with errors_shown(request):
+        planned = step.plan_step(read(request, overrides), preview=preview or 0)
         if as_json:
             click.echo(json.dumps(planned.to_json(), indent=2))
         else:
@@ -103,7 +89,7 @@ def plan(request: str, overrides: tuple[str, ...], as_json: bool, preview: int |
 
 
 @main.command()
-@_request_options
+@request_options
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
@@ -122,82 +108,14 @@ def run(request: str, overrides: tuple[str, ...], output: Path | None, overwrite
     from embedstep import console, step
 
     code = FAILED
-    with _errors_shown(request):
+    with errors_shown(request):
         gc.enable()
-        loaded = _read(request, overrides)
+        loaded = read(request, overrides)
         folder = output or _default_output(request, loaded.arguments.output_dir)
         result = step.run_step(loaded, folder, overwrite=overwrite)
         code = result.exit_code
         console.show_result(result, request)
     sys.exit(code)
-
-
-@main.command()
-@_request_options
-@click.option(
-    "--model",
-    "models",
-    multiple=True,
-    required=True,
-    metavar="NAME=MODEL",
-    help="A model folder, an output folder, or a model id on the hub. The first is what the others are compared with.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
-def evaluate(request: str, overrides: tuple[str, ...], models: tuple[str, ...], as_json: bool) -> None:
-    """Score models with the evaluators of a request on its eval data, and compare them query by query.
-
-    \b
-    Examples:
-      embedstep evaluate request.yaml --model before=outputs/last-week --model after=outputs/docs
-      embedstep evaluate request.yaml --model base=sentence-transformers/all-MiniLM-L6-v2 --json
-    """
-    from embedstep import console
-    from embedstep.promotion.scoring import named, score_models
-
-    with _errors_shown(request):
-        scored = score_models(_read(request, overrides), named(models))
-        if as_json:
-            click.echo(json.dumps(scored.to_json(), indent=2))
-        else:
-            console.show_scores(scored)
-
-
-@main.command()
-@_request_options
-@click.argument("output", type=click.Path(path_type=Path))
-@click.option("--champion", metavar="MODEL", help="Compare with this model; the registry is left as it is.")
-@click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON.")
-def promote(request: str, overrides: tuple[str, ...], output: Path, champion: str | None, as_json: bool) -> None:
-    """Decide whether the model of a run may serve: promote, hold or reject, with the reasons.
-
-    OUTPUT is the output folder of the run. Its model and the champion are scored on the same queries, and their
-    difference counts when it is no chance. With tracking.register_as the champion is the registry's, and a promoted
-    model takes its alias. A verdict is no failure: the exit code is 0 for each of the three.
-
-    \b
-    Examples:
-      embedstep promote request.yaml outputs/docs
-      embedstep promote request.yaml outputs/docs --champion outputs/last-week --json | jq -r .verdict
-    """
-    from embedstep import console
-    from embedstep.promotion.gate import promote as decide
-
-    with _errors_shown(request):
-        decision = decide(_read(request, overrides), output, champion=champion)
-        if as_json:
-            click.echo(json.dumps(decision.to_json(), indent=2))
-        else:
-            console.show_decision(decision)
-
-
-@main.command()
-@_request_options
-def rollback(request: str, overrides: tuple[str, ...]) -> None:
-    """Make the former champion the champion again."""
-    from embedstep.promotion.gate import roll_back
-
-    with _errors_shown(request):
-        click.echo(roll_back(_read(request, overrides)))
 
 
 @main.command()
@@ -228,7 +146,7 @@ def arguments(name: str | None, as_json: bool) -> None:
     from embedstep import console
     from embedstep.arguments.listing import argument_record, argument_records, in_lines
 
-    with _errors_shown("arguments"):
+    with errors_shown("arguments"):
         found = argument_records() if name is None else argument_record(name)
         if as_json:
             click.echo(json.dumps(found, indent=2))
@@ -257,7 +175,7 @@ def migrate(old: str, target: Path | None) -> None:
     from embedstep import console
     from embedstep.migration import migrate_file
 
-    with _errors_shown(old):
+    with errors_shown(old):
         migrated = migrate_file(old)
         if target is None:
             click.echo(migrated.request)
@@ -272,60 +190,14 @@ def migrate(old: str, target: Path | None) -> None:
             raise RefusedError(migrated.problems)
 
 
-@main.command()
-@click.argument("output", type=click.Path(path_type=Path))
-@click.option("--uri", metavar="URI", help="Tracking URI in place of the one that the run had.")
-def sync(output: Path, uri: str | None) -> None:
-    """Send to MLflow what a run could not send because the server was away.
-
-    OUTPUT is the output folder of the run. What has arrived already is not changed; a run whose processes are gone
-    without a word is ended as FAILED.
-
-    \b
-    Examples:
-      embedstep sync outputs/docs
-      embedstep sync outputs/docs --uri http://localhost:5000
-    """
-    from embedstep import console
-    from embedstep.output import unclaimed
-    from embedstep.tracking.sender import sync as send
-
-    with _errors_shown(str(output)), unclaimed(output):
-        console.show_sent(output, send(output, uri))
-
-
-def _read(request: str, overrides: tuple[str, ...]) -> Any:
-    """Read a request; of one that is refused, look at the rest too."""
-    from embedstep import step
-    from embedstep.request.loading import read_request
-
-    try:
-        return read_request(request, overrides)
-    except RefusedError as error:
-        raise RefusedError([*error.problems, *step.further_problems(error)]) from None
+for _command in (cli_after.evaluate, cli_after.promote, cli_after.rollback, cli_after.sync, cli_after.replay):
+    main.add_command(_command)
 
 
 def _default_output(request: str, output_dir: str | None) -> Path:
     if output_dir is not None:
         return Path(output_dir).expanduser()
     return Path("outputs") / ("request" if request == "-" else Path(request).stem)
-
-
-@contextmanager
-def _errors_shown(request: str) -> Iterator[None]:
-    """End in the code of an error that embedstep raised on purpose, with its sentences and no traceback."""
-    try:
-        yield
-    except EmbedstepError as error:
-        from embedstep import console
-
-        problems: list[Any] = list(error.problems) if isinstance(error, RefusedError) else [error]
-        with suppress(BrokenPipeError):
-            console.show_problems(request, problems)
-        sys.exit(error.exit_code)
-    except BrokenPipeError:
-        # The reader of our output has left, as `head` does; that is no failure, and hides none.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def program() -> NoReturn:

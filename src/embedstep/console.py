@@ -19,9 +19,11 @@ from embedstep.tracking.spool import Sent
 if TYPE_CHECKING:
     from embedstep.promotion.gate import Decision
     from embedstep.promotion.scoring import Scored
+    from embedstep.replay import Replay
 
 _MOST_STEPS_SHOWN = 6
 _LONGEST_CELL = 48
+_SHOWN_DIGEST = 12
 
 
 def aligned(rows: Sequence[Sequence[str]], right: frozenset[int] = frozenset()) -> list[str]:
@@ -148,14 +150,26 @@ def show_result(result: StepResult, request: str) -> None:
         outcome = f"{result.outcome.replace('_', ' ')}, exit code {result.exit_code}"
         click.echo(f"{outcome}; more in {Path(result.output) / 'error.json'}", err=True)
         return
+    if result.verdict == "unchanged":
+        click.echo(f"unchanged: {result.champion} is of the same request and the same rows; nothing was trained")
+        return
     facts = {name: f"{value:.4f}" for name, value in result.metrics.items() if is_score(name)}
     facts["model"] = str(result.model)
     if result.run_id:
         facts["MLflow run"] = result.run_id
         facts["MLflow page"] = f"mlflow ui --backend-store-uri {redact(str(result.tracking_uri), os.environ)}"
     facts["seconds"] = f"{result.seconds.get('total', 0):.1f}"
+    if result.cost:
+        facts[result.cost["unit"]] = f"{result.cost['hours']:.4f}" + _lost(result.cost)
     _show("result", aligned(list(facts.items())))
+    if result.stopped:
+        click.echo(click.style(result.stopped, fg="yellow"))
     _show_missing(result.incomplete_tracking)
+
+
+def _lost(cost: Mapping[str, Any]) -> str:
+    """Say how much of the cost went into attempts that ended without a model."""
+    return f" in {len(cost['attempts'])} attempts, {cost['lost_hours']:.4f} lost" if cost["lost_hours"] else ""
 
 
 def show_scores(scored: "Scored") -> None:
@@ -192,6 +206,20 @@ def show_decision(decision: "Decision") -> None:
             for name, gain in gains.items()
         ]  # fmt: skip
         _show(decision.metric, aligned(rows))
+
+
+def show_replay(found: "Replay") -> None:
+    """Print whether a training could be repeated, and what may have kept it from that."""
+    then, now = (digest[:_SHOWN_DIGEST] for digest in found.weights)
+    if found.is_equal:
+        click.echo(click.style(f"equal: all weights are those of {found.run} to the bit ({now})", fg="green"))
+    else:
+        click.echo(click.style(f"not equal: the weights of {found.run} were {then}, and are {now} now", fg="yellow"))
+    rows = [(name, *both) for name, both in found.versions.items()]
+    if rows:
+        _show("versions", aligned([("library", "then", "now"), *rows]), header=True)
+    elif not found.is_equal:
+        click.echo("  the libraries are the same; another kind of processor or GPU rounds in another way")
 
 
 def show_sent(output: Path, sent: Sequence[Sent]) -> None:

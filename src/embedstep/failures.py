@@ -35,6 +35,14 @@ def failure_of(error: EmbedstepError) -> Failure:
     )
 
 
+class AttemptFailedError(EmbedstepError):
+    """An attempt that was made for something else has failed; it ends in the same code."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__("; ".join(failure.problems) or failure.message)
+        self.exit_code = failure.exit_code  # type: ignore[misc]
+
+
 def problems_told(error: BaseException) -> tuple[str, ...]:
     """Return the problems of a refusal as they may be written down, without secrets; other errors have none."""
     problems = error.problems if isinstance(error, RefusedError) else ()

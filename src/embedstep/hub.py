@@ -16,7 +16,8 @@ from embedstep.data.facts import SPLITS, Split
 from embedstep.errors import OK, CannotStartError, EmbedstepError, RefusedError, StepInterruptedError
 from embedstep.launch.plan import LaunchPlan
 from embedstep.launch.process import run_process
-from embedstep.request.schema import Dataset, Model, TrainRequest
+from embedstep.request.datasets import Dataset
+from embedstep.request.schema import Model, TrainRequest
 from embedstep.result import read_json, write_json
 
 _HUB_ID = re.compile(r"(?!.*\.(json|safetensors|bin)$)(\w[\w.-]*/)?\w[\w.-]*")

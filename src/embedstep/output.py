@@ -12,7 +12,16 @@ from pathlib import Path
 from embedstep.errors import CannotStartError, Problem, RefusedError
 
 LOCK = ".embedstep.lock"
-_FILES = ("request.json", "plan.json", "progress.json", "metrics.jsonl", "result.json", "error.json", "verdict.json")
+_FILES = (
+    "request.json",
+    "plan.json",
+    "progress.json",
+    "metrics.jsonl",
+    "result.json",
+    "error.json",
+    "verdict.json",
+    "report.html",
+)
 NO_PLACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
 """Errors of a disk that takes nothing more: outside the request, and gone when somebody has made room."""
 
@@ -68,6 +77,16 @@ class OutputFolder:
     def error(self) -> Path:
         """The first thing that went wrong; absent after a success."""
         return self.path / "error.json"
+
+    @property
+    def attempts(self) -> Path:
+        """What each attempt at the step has cost; kept until one has ended well and another begins."""
+        return self.path / "attempts.json"
+
+    @property
+    def report(self) -> Path:
+        """The run for a person to look at."""
+        return self.path / "report.html"
 
     @property
     def verdict(self) -> Path:

@@ -20,6 +20,8 @@ class DatasetPlan:
         name: name in the request.
         rows: complete rows.
         dropped_rows: rows left out because a cell was empty.
+        duplicate_rows: rows all of whose texts an earlier row has too, whatever their case and spacing.
+        overlapping_rows: rows of a held-out dataset that the training data has too.
         columns: roles in the order in which the loss gets them.
         has_lengths: the prepared rows hold the length of each in a column that no loss gets.
         dropped_columns: columns of the source that no role names.
@@ -36,6 +38,8 @@ class DatasetPlan:
     name: str
     rows: int
     dropped_rows: int
+    duplicate_rows: int = 0
+    overlapping_rows: int = 0
     columns: tuple[str, ...]
     has_lengths: bool = False
     dropped_columns: tuple[str, ...]
@@ -59,6 +63,7 @@ class Plan:
 
     Attributes:
         request_fingerprint: digest of the request that this plan belongs to.
+        training_fingerprint: digest of what is trained on which rows, wherever they lie and whatever is done after.
         world_size: processes that train together.
         gpus: visible GPUs.
         global_batch_size: rows of one train step over all processes.
@@ -80,6 +85,7 @@ class Plan:
     """
 
     request_fingerprint: str
+    training_fingerprint: str
     world_size: int
     gpus: int
     global_batch_size: int

@@ -32,7 +32,7 @@ from embedstep.data.tokens import TokenIds
 from embedstep.evaluators import metric_names
 from embedstep.losses import has_own_layers, negatives_per_anchor
 from embedstep.plan import DatasetPlan, Plan
-from embedstep.request.fingerprint import request_fingerprint
+from embedstep.request.fingerprint import request_fingerprint, training_fingerprint
 from embedstep.request.schema import TrainRequest
 from embedstep.schedule import (
     checkpoint_steps,
@@ -74,7 +74,7 @@ def build_plan(
     arguments = in_force(request.arguments, entries)
     datasets = [_dataset_plan(request, arguments, item, processes) for item in facts]
     datasets = _cut_to_steps(_cut_to_shortest(arguments, datasets), arguments, processes)
-    notes = [*planned_notes(request, processes)]
+    notes = [*planned_notes(request, processes), *_repeated(facts)]
     formed = _Formed()
     if is_prepared and forms_batches(arguments):
         formed = _formed(arguments, datasets, processes, tokens)
@@ -90,6 +90,9 @@ def build_plan(
     warmup_steps = count_warmup_steps(arguments, train_steps)
     return Plan(
         request_fingerprint=request_fingerprint(request),
+        training_fingerprint=training_fingerprint(
+            request, {f"{item.split}.{item.name}": item.fingerprint for item in facts}, processes
+        ),
         world_size=processes,
         gpus=gpus,
         global_batch_size=shared * arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps,
@@ -120,6 +123,8 @@ def _dataset_plan(request: TrainRequest, arguments: Arguments, facts: DatasetFac
         name=facts.name,
         rows=facts.rows,
         dropped_rows=facts.dropped_rows,
+        duplicate_rows=facts.duplicate_rows,
+        overlapping_rows=facts.overlapping_rows,
         columns=tuple(facts.columns),
         has_lengths=facts.has_lengths,
         dropped_columns=facts.dropped_columns,
@@ -133,6 +138,17 @@ def _dataset_plan(request: TrainRequest, arguments: Arguments, facts: DatasetFac
         fingerprint=facts.fingerprint,
         path=facts.path,
     )
+
+
+def _repeated(facts: Sequence[DatasetFacts]) -> Iterator[str]:
+    """Tell which rows stand twice: in a dataset, and where it hurts, in the training data and in what is held out."""
+    for item in facts:
+        where = f"data.{item.split}.{item.name}"
+        if item.duplicate_rows:
+            yield f"{where}: {item.duplicate_rows:,} of {item.rows:,} rows repeat an earlier one"
+        if item.overlapping_rows:
+            shared = f"{item.overlapping_rows:,} of {item.rows:,} rows are in the training data too"
+            yield f"{where}: {shared}, and flatter the model; data.max_overlap refuses that"
 
 
 @dataclass(kw_only=True)

@@ -43,6 +43,8 @@ class StepResult:
         model: folder of the verified model; None unless the exit code is 0.
         metrics: evaluation metrics of the last evaluation and the trainer's summary, finite numbers only.
         request_fingerprint: digest of the request.
+        verdict: `unchanged` where nothing was trained because what serves is of the same request and rows.
+        champion: URI of the registered model that serves, where nothing was trained.
         run_id: MLflow run, if one was opened.
         tracking_uri: where that run is.
         incomplete_tracking: what could not be recorded, one sentence each.
@@ -50,6 +52,10 @@ class StepResult:
         versions: versions of the libraries that trained.
         verification: smallest cosine between the fixed texts' embeddings before saving and after loading again.
         dimension: numbers of an embedding of the model; None without a model.
+        weights: SHA-256 of the model's files with weights.
+        space: fingerprint of the model's embedding space.
+        stopped: why the training has ended before its last step; None where it went to the end.
+        cost: hours of all attempts: `unit`, `hours`, `lost_hours` and `attempts`.
         ledger: for each training argument its name, value, source, fate and what it did, after a training.
         failure: the first thing that went wrong, or None.
     """
@@ -59,6 +65,8 @@ class StepResult:
     model: str | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     request_fingerprint: str = ""
+    verdict: str | None = None
+    champion: str | None = None
     run_id: str | None = None
     tracking_uri: str | None = None
     incomplete_tracking: tuple[str, ...] = ()
@@ -66,6 +74,10 @@ class StepResult:
     versions: Mapping[str, str] = field(default_factory=dict)
     verification: float | None = None
     dimension: int | None = None
+    weights: str | None = None
+    space: str | None = None
+    stopped: str | None = None
+    cost: Mapping[str, Any] = field(default_factory=dict)
     ledger: tuple[Mapping[str, Any], ...] = ()
     failure: Failure | None = None
 

@@ -1,6 +1,7 @@
 """All datasets of a request, each read once: what is known of their rows, and every problem of all of them."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from embedstep.arguments.rules import reads_lengths
@@ -42,4 +43,17 @@ def scan_all(
             )
         except RefusedError as error:
             problems += error.problems
-    return facts, problems
+    return _with_overlap(facts), problems
+
+
+def _with_overlap(facts: list[DatasetFacts]) -> list[DatasetFacts]:
+    """Count the rows of held-out datasets that the training data has too."""
+    training = [item.text_numbers for item in facts if item.split == "train"]
+    if not training or len(training) == len(facts):
+        return facts
+    from embedstep.data.likeness import count_overlap
+
+    return [
+        item if item.split == "train" else replace(item, overlapping_rows=count_overlap(item.text_numbers, training))
+        for item in facts
+    ]

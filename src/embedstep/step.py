@@ -17,6 +17,7 @@ from typing import Any
 from embedstep.arguments.dumps import to_lossless
 from embedstep.batching import forms_batches
 from embedstep.checks import check_plan, check_request, check_with_data, similarity_of
+from embedstep.cost import Attempts
 from embedstep.errors import (
     OK,
     CannotStartError,
@@ -33,6 +34,7 @@ from embedstep.machine import check_machine
 from embedstep.output import OutputFolder, claimed
 from embedstep.plan import Plan
 from embedstep.planning import build_plan, token_ids_of, with_preview
+from embedstep.promotion.unchanged import champion_of_same
 from embedstep.request.fingerprint import request_fingerprint
 from embedstep.request.rules import LAST_CHECKPOINT
 from embedstep.request.schema import TrainRequest
@@ -88,16 +90,22 @@ def run_step(request: TrainRequest, output: Path, *, overwrite: bool = False) ->
 
 
 def _run(request: TrainRequest, folder: OutputFolder) -> StepResult:
+    started = time.monotonic()
     goes_on = _goes_on_from(request.arguments.resume_from_checkpoint, folder)
     try:
         with on_signal(_interrupt):
             plan = _plan(request, folder.data, for_a_run=True)
+            champion, unknown = champion_of_same(request, plan)
+            if champion is not None:
+                return _unchanged(folder, champion)
             check_machine(request, plan, folder.path)
     except EmbedstepError as error:
         if folder.model.exists():
             raise  # the finished step that this one was to replace stays as it is
         folder.clear(with_checkpoints=not goes_on)
         return _failed(folder, failure_of(error))
+    attempts = Attempts(folder.attempts, folder.progress)
+    attempts.begin(processes=plan.world_size, on_cpu=plan.on_cpu)
     folder.clear(with_checkpoints=not goes_on)
     # A refused request is never written down: it may be refused for a secret in it.
     write_json(folder.request, _as_json(request))
@@ -106,7 +114,19 @@ def _run(request: TrainRequest, folder: OutputFolder) -> StepResult:
         recording = start_recording(request, plan, folder, goes_on=goes_on)
     except EmbedstepError as error:
         return _failed(folder, failure_of(error))
-    return recording.close(_trained(plan, folder))
+    result = _trained(plan, folder)
+    cost = attempts.end(seconds=time.monotonic() - started, exit_code=result.exit_code)
+    result = replace(result, cost=cost)
+    if unknown is not None:
+        result = replace(result, incomplete_tracking=(*result.incomplete_tracking, unknown))
+    return recording.close(result)
+
+
+def _unchanged(folder: OutputFolder, champion: str) -> StepResult:
+    """Leave all as it is: a finished model that lies there, too."""
+    folder.error.unlink(missing_ok=True)
+    model = str(folder.model) if folder.model.exists() else None
+    return StepResult(exit_code=OK, output=str(folder.path), verdict="unchanged", champion=champion, model=model)
 
 
 def _trained(plan: Plan, folder: OutputFolder) -> StepResult:

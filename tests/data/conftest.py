@@ -9,7 +9,7 @@ import pytest
 from embedstep.data.facts import DatasetFacts
 from embedstep.data.reading import scan
 from embedstep.errors import RefusedError
-from embedstep.request.schema import Dataset
+from embedstep.request.datasets import Dataset
 
 
 @pytest.fixture(autouse=True)

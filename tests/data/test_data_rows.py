@@ -12,7 +12,7 @@ import pytest
 import embedstep
 from embedstep.data.facts import DatasetFacts
 from embedstep.data.reading import scan
-from embedstep.request.schema import Dataset
+from embedstep.request.datasets import Dataset
 
 Read = Callable[..., DatasetFacts]
 Refusal = Callable[..., list[str]]

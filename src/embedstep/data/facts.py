@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 Split = Literal["train", "eval", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -21,11 +21,14 @@ class DatasetFacts:
             `label`), in the order in which a loss gets them.
         has_lengths: a column with the length of each row is kept besides, as `length`.
         dropped_columns: columns of the source that no role names.
+        duplicate_rows: rows all of whose texts an earlier row has too.
+        overlapping_rows: rows of a held-out dataset that the training data has too.
         dropped_rows: rows left out because a cell was empty (only with `drop_incomplete_rows`).
         label_values: for integer labels, rows by label value, up to 1,000 values; else empty.
         label_range: smallest and largest label of an integer or number column.
         fingerprint: SHA-256 of the kept rows and their columns, independent of the files' format and cutting.
         path: Arrow IPC stream file with the kept columns, when it was written.
+        text_numbers: a number for each text by column, which compare datasets that were read by one process.
     """
 
     split: Split
@@ -35,10 +38,13 @@ class DatasetFacts:
     has_lengths: bool = False
     dropped_columns: tuple[str, ...] = ()
     dropped_rows: int = 0
+    duplicate_rows: int = 0
+    overlapping_rows: int = 0
     label_values: Mapping[int, int] = field(default_factory=dict)
     label_range: tuple[float, float] | None = None
     fingerprint: str = ""
     path: str | None = None
+    text_numbers: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def inputs(self) -> tuple[str, ...]:

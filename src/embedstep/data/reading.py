@@ -15,7 +15,7 @@ from embedstep.errors import Problem, RefusedError
 if TYPE_CHECKING:
     from embedstep.data.columns import Source
     from embedstep.data.rows import Plan
-    from embedstep.request.schema import Dataset
+    from embedstep.request.datasets import Dataset
 
 
 def scan(
@@ -109,13 +109,16 @@ def _pass(split: Split, name: str, plan: "Plan", write_to: Path | None) -> Datas
     from embedstep.data.columns import unnamed_columns
     from embedstep.data.fingerprint import RowsDigest
     from embedstep.data.labels import LabelSummary
+    from embedstep.data.likeness import TextNumbers, count_duplicates
     from embedstep.data.rows import Tally, kept_batches
     from embedstep.data.writing import arrow_file
 
     tally, digest, labels = Tally(), RowsDigest(plan.output), LabelSummary()
+    numbers = TextNumbers(plan.output)
     with arrow_file(write_to, plan.schema) if write_to else nullcontext(lambda batch: None) as write:
         for batch in kept_batches(plan, tally):
             digest.update(batch)
+            numbers.update(batch)
             if "label" in plan.output:
                 labels.update(batch.column("label"))
             if LENGTH in plan.output and (fault := _no_length(batch.column(LENGTH))):
@@ -126,6 +129,7 @@ def _pass(split: Split, name: str, plan: "Plan", write_to: Path | None) -> Datas
             tally.problems.append(_no_rows(plan, tally.dropped))
         if tally.problems:
             raise RefusedError(tally.problems)
+    text_numbers = numbers.by_column()
     return DatasetFacts(
         split=split,
         name=name,
@@ -134,10 +138,12 @@ def _pass(split: Split, name: str, plan: "Plan", write_to: Path | None) -> Datas
         has_lengths=LENGTH in plan.output,
         dropped_columns=unnamed_columns(plan.sources, plan.roles),
         dropped_rows=tally.dropped,
+        duplicate_rows=count_duplicates(text_numbers),
         label_values=labels.values,
         label_range=labels.range,
         fingerprint=digest.hexdigest(),
         path=str(write_to) if write_to else None,
+        text_numbers=text_numbers,
     )
 
 

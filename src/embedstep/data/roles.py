@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from embedstep.errors import Problem
 
 if TYPE_CHECKING:
-    from embedstep.request.schema import Columns
+    from embedstep.request.datasets import Columns
 
 
 LENGTH = "length"

@@ -88,6 +88,8 @@ def promote(request: TrainRequest, output: Path, *, champion: str | None = None)
         TrainingFailedError: a model could not be scored.
     """
     result = _finished(output)
+    if result.verdict == "unchanged":
+        return _nothing_new(request, result)
     if champion is not None or request.tracking.kind == "none" or request.tracking.register_as is None:
         decision = _decided(request, result, {"model": champion, "is_base": champion is None}, {})
     else:
@@ -99,6 +101,8 @@ def promote(request: TrainRequest, output: Path, *, champion: str | None = None)
 def _finished(output: Path) -> StepResult:
     folder = OutputFolder(output.absolute())
     result = result_from_json(read_json(folder.result)) if folder.result.exists() else None
+    if result is not None and result.verdict == "unchanged":
+        return result
     if result is None or result.exit_code != OK or not folder.model.is_dir():
         raise RefusedError([Problem(str(output), "holds no finished model; a gate needs a run that ended well")])
     return result
@@ -124,6 +128,12 @@ def _in_registry(request: TrainRequest, result: StepResult, name: str) -> Decisi
         raise RefusedError([Problem(name, f"has got another champion {_ATTEMPTS} times meanwhile; decide again")])
     registry.tag(ours, {"embedstep.verdict": decision.word, "embedstep.reasons": " / ".join(decision.verdict.reasons)})
     return decision
+
+
+def _nothing_new(request: TrainRequest, result: StepResult) -> Decision:
+    serving = {"model": result.champion, "is_base": False}
+    reason = f"nothing was trained: {result.champion} is of the same request and the same rows"
+    return replace(_already(request, result, {}), verdict=Verdict(word="hold", reasons=(reason,)), champion=serving)
 
 
 def _already(request: TrainRequest, result: StepResult, about: Mapping[str, Any]) -> Decision:

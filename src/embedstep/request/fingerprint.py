@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from embedstep.request.schema import TrainRequest
 
@@ -11,5 +13,30 @@ def request_fingerprint(request: TrainRequest) -> str:
 
     Key order, comments, short forms and spelled-out defaults do not change it.
     """
-    canonical = json.dumps(request.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return _digest(request.model_dump(mode="json"))
+
+
+def training_fingerprint(request: TrainRequest, rows: Mapping[str, str], processes: int) -> str:
+    """Return the SHA-256 of what is trained on what: the same next week where neither request nor rows have changed.
+
+    Where rows lie and up to when they count is left out, because the rows themselves are in; so is where the run is
+    recorded, and what decides about the model afterwards.
+
+    Args:
+        request: the request.
+        rows: fingerprint of the rows of each dataset by `<split>.<name>`.
+        processes: processes that train together.
+    """
+    sections = request.model_dump(mode="json", exclude={"data", "launch", "tracking", "promotion", "skip_if_unchanged"})
+    for name in _OF_A_RUN:
+        del sections["arguments"][name]
+    return _digest({**sections, "data": dict(rows), "processes": processes})
+
+
+_OF_A_RUN = ("output_dir", "overwrite_output_dir", "run_name", "logging_dir", "resume_from_checkpoint")
+"""Arguments that say where a run goes and what it goes on from."""
+
+
+def _digest(value: Any) -> str:
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(canonical.encode()).hexdigest()

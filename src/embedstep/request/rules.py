@@ -9,6 +9,7 @@ from typing import Any
 from embedstep.arguments.rules import check_arguments
 from embedstep.arguments.today import as_written
 from embedstep.batching import forms_batches
+from embedstep.data.facts import SPLITS
 from embedstep.errors import Problem
 from embedstep.request.schema import TrainRequest
 from embedstep.secrets import holds_secret
@@ -68,6 +69,21 @@ def test_data_is_for_prediction(request: TrainRequest) -> Iterator[Problem]:
     for name in sorted(request.data.test.keys() - request.data.train.keys()):
         known = ", ".join(request.data.train)
         yield Problem(f"data.test.{name}", f"has no loss; give it the name of a train dataset ({known})")
+
+
+def moments_are_named(request: TrainRequest) -> Iterator[Problem]:
+    """A path that leaves the moment open needs one."""
+    for split in SPLITS:
+        for name, dataset in getattr(request.data, split).items():
+            if any("{as_of}" in path for path in dataset.path or ()):
+                yield Problem(f"data.{split}.{name}.path", "leaves {as_of} open; write data.as_of: 2026-11-02")
+
+
+def a_champion_is_kept(request: TrainRequest) -> Iterator[Problem]:
+    """Whether something has changed is told by the registry's champion."""
+    tracking = request.tracking
+    if request.skip_if_unchanged and (tracking.kind == "none" or tracking.register_as is None):
+        yield Problem("skip_if_unchanged", "compares with the champion in the registry; name tracking.register_as")
 
 
 def a_run_has_one_name(request: TrainRequest) -> Iterator[Problem]:
@@ -244,6 +260,8 @@ def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
 
 
 RULES: Sequence[Rule] = (
+    moments_are_named,
+    a_champion_is_kept,
     test_data_is_for_prediction,
     a_run_has_one_name,
     aliases_are_free,

@@ -6,27 +6,12 @@ Every section forbids unknown keys and is strict about types; what YAML spoils i
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from embedstep.arguments.schema import Arguments
+from embedstep.request.datasets import Data
 from embedstep.request.scalars import Flag, Integer, Number, PlainData, Text
-
-Name = Annotated[Text, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=64)]
-Role = Literal["anchor", "positive", "negative", "label"]
-
-
-def described(default: Any, description: str) -> Any:
-    """Give a field its default (`...` for none) and the sentence that the JSON Schema shows for it."""
-    return Field(default, description=description)
-
-
-Source = Annotated[Text, Field(min_length=1)]
-
-
-class Section(BaseModel):
-    """A part of the request: frozen, strict, no unknown keys."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+from embedstep.request.section import Name, Section, Source, described
 
 
 def _or_text(schema: dict[str, Any]) -> None:
@@ -80,75 +65,6 @@ class Model(Section):
         return self
 
 
-def _listed(raw: Any) -> Any:
-    """Allow one name where several are allowed: `negative: hard` beside `negative: [hard_1, hard_2]`."""
-    return [raw] if isinstance(raw, str) else raw
-
-
-OneOrMore = Annotated[list[Text], Field(min_length=1), BeforeValidator(_listed, json_schema_input_type=str | list[str])]
-
-
-class Columns(Section):
-    """Which column plays which role. Columns that are not named here are left out of training."""
-
-    anchor: Text | None = described(None, "The query side: question, title, first sentence.")
-    positive: Text | None = described(None, "The text that belongs to the anchor: answer, document, second sentence.")
-    negative: OneOrMore | None = described(
-        None, "One column, or a list of columns, with texts that do not belong to the anchor."
-    )
-    label: OneOrMore | None = described(
-        None, "A class, a similarity score, or the teacher's value (several columns: one value for each text)."
-    )
-
-    @model_validator(mode="after")
-    def _something(self) -> "Columns":
-        if not self.model_fields_set:
-            raise ValueError("name at least one column: anchor, positive, negative, label")
-        return self
-
-
-class Dataset(Section):
-    """Where rows come from. Files are named by `path`, a dataset of the hub by `hub`."""
-
-    path: OneOrMore | None = described(
-        None,
-        "File, folder, glob or fsspec URL (or a list of them): Parquet, JSON lines, CSV, or a saved Arrow dataset.",
-    )
-    hub: Source | None = described(None, "Dataset id on the Hugging Face hub.")
-    subset: Text | None = described(None, "Configuration name of a hub dataset.")
-    split: Text | None = described(None, "Split of a hub dataset or of a saved dataset with several splits.")
-    revision: Text | None = described(None, "Branch, tag or commit of a hub dataset. A commit makes a run repeatable.")
-    columns: Columns = described(..., "Which column plays which role.")
-    limit: Annotated[Integer, Field(gt=0)] | None = described(None, "Take only this many rows, from the top.")
-
-    @model_validator(mode="after")
-    def _one_source(self) -> "Dataset":
-        if (self.path is None) == (self.hub is None):
-            raise ValueError("give exactly one of path and hub")
-        if self.path is not None and (self.subset or self.revision):
-            raise ValueError("subset and revision belong to a hub dataset")
-        if self.hub is not None and self.split is None:
-            raise ValueError("name the split of the hub dataset, such as split: train")
-        return self
-
-
-class Data(Section):
-    """The datasets, by name."""
-
-    train: Annotated[dict[Name, Dataset], Field(min_length=1)] = described(
-        ..., "Datasets to train on. The name ties a dataset to its loss and to its evaluation dataset."
-    )
-    eval: dict[Name, Dataset] = described(
-        {}, "Held-out datasets: for the evaluation loss (same name as in train) and for the evaluators."
-    )
-    test: dict[Name, Dataset] = described(
-        {}, "Held-out datasets for the loss after the training (same name as in train), with arguments.do_predict."
-    )
-    drop_incomplete_rows: Flag = described(
-        False, "Leave out rows with an empty or null cell and count them. Without it such rows are refused."
-    )
-
-
 class Loss(Section):
     """A loss function by its standard name. A plain string is short for `{kind: ...}`."""
 
@@ -183,6 +99,11 @@ class Launch(Section):
     nodes: Annotated[Integer, Field(gt=0)] = described(1, "Number of machines.")
     processes_per_node: Literal["auto"] | Annotated[Integer, Field(gt=0)] = described(
         "auto", "Processes on each machine. `auto` takes one for each visible GPU, and one on a machine without a GPU."
+    )
+    max_hours: Annotated[Number, Field(gt=0)] | None = described(
+        None,
+        "Hours of wall time after which the training stops, at the end of a train step. The step then ends well, with "
+        "its best checkpoint where one is kept and the newest weights else, and says so.",
     )
 
 
@@ -242,6 +163,13 @@ class Promotion(Section):
     slice_loss: Annotated[Number, Field(ge=0)] = described(
         0.02, "How much a slice may lose while the whole gains; a slice of fewer than 20 queries decides nothing."
     )
+    max_milliseconds: Annotated[Number, Field(gt=0)] | None = described(
+        None, "Longest time to embed one query, as the median over queries one by one on the machine that decides."
+    )
+    max_megabytes: Annotated[Number, Field(gt=0)] | None = described(None, "Largest size of the weights in memory.")
+    documents: Annotated[Integer, Field(gt=0)] | None = described(
+        None, "Documents in the index that serves, by which the time of embedding it again is told."
+    )
 
 
 def _losses(raw: Any) -> Any:
@@ -269,6 +197,11 @@ class TrainRequest(Section):
     launch: Launch = described(Launch(), "How many processes train together.")
     tracking: Tracking = described(Tracking(), "Where the run is recorded.")
     promotion: Promotion = described(Promotion(), "What the model has to be to serve, for `embedstep promote`.")
+    skip_if_unchanged: Flag = described(
+        False,
+        "Train nothing, and end well with the verdict `unchanged`, where the champion of the model registry was "
+        "trained by the same request on the same rows.",
+    )
 
     @property
     def recorded_as(self) -> Tracking:

@@ -2,9 +2,9 @@
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,12 @@ class Version:
     Attributes:
         number: its number, as MLflow writes it.
         run_id: the run that trained it.
+        tags: its tags.
     """
 
     number: str
     run_id: str | None
+    tags: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 class Registry:
@@ -155,5 +157,20 @@ class Registry:
                 raise
 
 
+def fetch_files(uri: str, run_id: str, names: Sequence[str], folder: Path) -> None:
+    """Fetch files that a run has recorded at the top of its artifacts; those that it has not are left out.
+
+    Raises:
+        CannotStartError: the server does not answer.
+        RefusedError: there is no such run, or it may not be read.
+    """
+    with as_ours(uri), default_uri(uri):
+        client = client_of(uri)
+        there = {item.path for item in client.list_artifacts(run_id)}
+        for name in names:
+            if name in there:
+                client.download_artifacts(run_id, name, str(folder))
+
+
 def _version(found: Any) -> Version:
-    return Version(number=str(found.version), run_id=found.run_id or None)
+    return Version(number=str(found.version), run_id=found.run_id or None, tags=dict(found.tags or {}))

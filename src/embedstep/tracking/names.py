@@ -4,6 +4,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+TRAINING_TAG = "embedstep.training_fingerprint"
+"""Tag of runs and versions with what was trained on which rows."""
+SPACE_TAG = "embedstep.space_fingerprint"
+"""Tag of versions with their embedding space: the vectors of two versions with one value can stand in one index."""
 PARAMETER_LIMITS = (6000, 500, 250)
 """Characters of a parameter value that servers keep, today's first; the whole value is in the artifacts."""
 _LONGEST_NAME = 250

@@ -19,6 +19,7 @@ from embedstep.plan import DatasetPlan, Plan
 from embedstep.request.schema import TrainRequest
 from embedstep.result import StepResult
 from embedstep.secrets import redact
+from embedstep.tracking.names import SPACE_TAG, TRAINING_TAG
 from embedstep.tracking.sender import RUN_ID, tracking_uri
 from embedstep.tracking.spool import Spool, SpoolFolder, Status, new_spool, spools
 
@@ -103,6 +104,10 @@ class Recording:
         return min(max(least, _SHARE_OF_PATIENCE * (time.monotonic() - self.started)), most)
 
     def _record_end(self, result: StepResult) -> None:
+        if result.cost:
+            unit = result.cost["unit"].lower().replace("-", "_")
+            hours = {f"cost/{unit}": result.cost["hours"], f"cost/lost_{unit}": result.cost["lost_hours"]}
+            self.spool.metrics(hours, train_step=self.plan.train_steps)
         output = OutputFolder(Path(result.output))
         for file in (output.metrics, output.ledger, output.worker_result, output.error):
             if file.exists():
@@ -119,7 +124,11 @@ class Recording:
             step=self.plan.train_steps,
             register_as=tracking.register_as,
             aliases=list(tracking.aliases),
-            tags={"embedstep.request_fingerprint": result.request_fingerprint},
+            tags={
+                "embedstep.request_fingerprint": result.request_fingerprint,
+                TRAINING_TAG: self.plan.training_fingerprint,
+                SPACE_TAG: str(result.space),
+            },
         )
 
 
@@ -179,6 +188,7 @@ def _start(request: TrainRequest, plan: Plan, uri: str, key: str) -> dict[str, A
         **_git_tags(),
         "embedstep.version": version("embedstep"),
         "embedstep.request_fingerprint": plan.request_fingerprint,
+        TRAINING_TAG: plan.training_fingerprint,
         "embedstep.world_size": str(plan.world_size),
         "embedstep.hardware": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, {plan.gpus} GPUs",
         "embedstep.python": platform.python_version(),

@@ -20,7 +20,8 @@ from huggingface_hub.errors import (
 
 from embedstep.errors import CannotStartError, EmbedstepError, Problem, RefusedError
 from embedstep.hub import hub_datasets, is_on_hub
-from embedstep.request.schema import Dataset, Model, TrainRequest
+from embedstep.request.datasets import Dataset
+from embedstep.request.schema import Model, TrainRequest
 from embedstep.result import read_json, write_json
 from embedstep.secrets import redact
 from embedstep.worker.failures import describe

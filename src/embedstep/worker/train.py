@@ -30,6 +30,7 @@ from embedstep.worker.building import build_trainer, rows_of
 from embedstep.worker.environment import lend_environment, quiet_other_ranks
 from embedstep.worker.models import build_model
 from embedstep.worker.recording import Recorder
+from embedstep.worker.stopping import StopsInTime
 from embedstep.worker.trainer import StepTrainer
 from embedstep.worker.verification import Verified, save_verified
 from embedstep.world import World
@@ -61,13 +62,17 @@ def train(output: OutputFolder, world: World) -> None:
     is_recorded = world.is_first and request.tracking.kind != "none"
     spool = Spool(folder=spools(output.path)[-1] if is_recorded else None)
     recorder = Recorder(output, plan, spool)
+    limit = StopsInTime(request.launch.max_hours) if request.launch.max_hours else None
     try:
         trainer = build_trainer(request, plan, model, arguments, recorder if world.is_first else None)
         spool.parameters({**flattened(_sections(request)), **arguments.to_sanitized_dict()})
+        if limit:
+            trainer.add_callback(limit)
         clock.lap("start")
         if plan.train_steps:
             trainer.train(resume_from_checkpoint=checkpoint_of(request, plan, output))
-            require_planned_steps(plan, trainer)
+            if limit is None or limit.stopped_after is None:
+                require_planned_steps(plan, trainer)
         measure_at_the_end(request, plan, trainer)
         require_explained(plan, arguments)
         clock.lap("train")
@@ -81,7 +86,9 @@ def train(output: OutputFolder, world: World) -> None:
             clock.lap("save")
             entries = [asdict(entry) for entry in final_ledger(plan, trainer)]
             write_json(output.ledger, entries)
-            result = replace(_result(output, plan, spool, recorder, verified, clock), ledger=tuple(entries))
+            stopped = limit.told(plan.train_steps) if limit else None
+            result = _result(output, plan, spool, recorder, verified, clock)
+            result = replace(result, ledger=tuple(entries), stopped=stopped)
             write_json(output.worker_result, result.to_json())
     except BaseException:
         recorder.close()
@@ -238,7 +245,9 @@ def _result(
         seconds=clock.seconds,
         versions={name: version(name) for name in _LIBRARIES},
         verification=round(verified.cosine, 6),
-        dimension=verified.dimension,
+        dimension=verified.space.dimension,
+        weights=verified.space.weights,
+        space=verified.space.fingerprint,
     )
 
 

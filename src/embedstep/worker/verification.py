@@ -11,6 +11,7 @@ from sentence_transformers import SentenceTransformer
 from embedstep.errors import TrainingFailedError
 from embedstep.output import OutputFolder
 from embedstep.request.schema import TrainRequest
+from embedstep.space import Space, space_of
 from embedstep.worker.safetensors import rewrite_as_bin
 
 TEXTS = (
@@ -69,11 +70,11 @@ class Verified(NamedTuple):
 
     Attributes:
         cosine: smallest one between the embeddings of fixed texts before saving and after loading.
-        dimension: numbers of an embedding.
+        space: its embedding space.
     """
 
     cosine: float
-    dimension: int
+    space: Space
 
 
 def save_verified(model: SentenceTransformer, request: TrainRequest, output: OutputFolder) -> Verified:
@@ -89,4 +90,4 @@ def save_verified(model: SentenceTransformer, request: TrainRequest, output: Out
         rewrite_as_bin(output.verified_model)
     trust = request.model.trust_remote_code
     cosine = verify(output.verified_model, expected, device=str(model.device), trust_remote_code=trust)
-    return Verified(cosine=cosine, dimension=expected.shape[1])
+    return Verified(cosine=cosine, space=space_of(output.verified_model, expected.shape[1]))

@@ -1,0 +1,128 @@
+"""The same training once more, from what a run has recorded."""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from os import environ
+from pathlib import Path
+from typing import Any
+
+from embedstep.errors import OK, Problem, RefusedError
+from embedstep.failures import AttemptFailedError
+from embedstep.output import OutputFolder
+from embedstep.plan import Plan
+from embedstep.request.schema import Tracking, TrainRequest
+from embedstep.result import read_json, write_json
+from embedstep.step import plan_step, run_step
+from embedstep.tracking.sender import tracking_uri
+
+REPLAY_FORMAT = "embedstep.replay/1"
+_FILES = ("request.json", "plan.json", "result.json")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Replay:
+    """A run, and the same training once more.
+
+    Attributes:
+        run: the output folder or the id of the run.
+        output: output folder of the new training.
+        weights: digest of the model's weights then and now.
+        versions: libraries with another version now, as `(then, now)`.
+    """
+
+    run: str
+    output: str
+    weights: tuple[str, str]
+    versions: Mapping[str, tuple[str, str]]
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether all weights are equal to the bit."""
+        then, now = self.weights
+        return then == now
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data for `replay.json`."""
+        return {
+            "format": REPLAY_FORMAT,
+            "run": self.run,
+            "output": self.output,
+            "equal": self.is_equal,
+            "weights": list(self.weights),
+            "versions": {name: list(both) for name, both in self.versions.items()},
+        }
+
+
+def replay(run: str, output: Path, *, uri: str | None = None) -> Replay:
+    """Train a run again in another folder, and compare the weights.
+
+    Args:
+        run: an output folder, or the id of an MLflow run.
+        output: the output folder of the new training.
+        uri: tracking URI of the run; the environment's without it.
+
+    Raises:
+        RefusedError: the run has recorded too little, or its data has changed.
+        CannotStartError: the tracking server does not answer.
+        AttemptFailedError: the training has failed, in the way that its exit code tells.
+    """
+    if Path(run).is_dir():
+        return _replayed(run, Path(run), output)
+    with tempfile.TemporaryDirectory(prefix="embedstep-") as folder:
+        fetched = import_module("embedstep.tracking.mlflow_registry").fetch_files
+        fetched(tracking_uri(Tracking(uri=uri), environ), run, _FILES, Path(folder))
+        return _replayed(run, Path(folder), output)
+
+
+def _replayed(run: str, recorded: Path, output: Path) -> Replay:
+    if missing := [name for name in _FILES if not (recorded / name).exists()]:
+        told = f"has recorded no {' and no '.join(missing)}; only a run that ended well can be trained again"
+        raise RefusedError([Problem(run, told)])
+    before, was = read_json(recorded / "result.json"), read_json(recorded / "plan.json")
+    if not before.get("weights"):
+        raise RefusedError([Problem(run, "has no model, or was made before weights were recorded")])
+    request = _request(read_json(recorded / "request.json")["request"], was["world_size"])
+    if problems := list(_changed_data(plan_step(request), was)):
+        raise RefusedError(problems)
+    result = run_step(request, output)
+    if result.exit_code != OK or result.weights is None:
+        assert result.failure is not None
+        raise AttemptFailedError(result.failure)
+    found = Replay(
+        run=run,
+        output=str(output),
+        weights=(before["weights"], result.weights),
+        versions=_differing(before["versions"], result.versions),
+    )
+    write_json(OutputFolder(output).path / "replay.json", found.to_json())
+    return found
+
+
+def _request(raw: Mapping[str, Any], processes: int) -> TrainRequest:
+    """Return the request of a run for as many processes as it had, recorded nowhere and from the first step."""
+    request = TrainRequest.model_validate(raw)
+    launch = request.launch.model_copy(update={"processes_per_node": processes // request.launch.nodes})
+    arguments = request.arguments.model_copy(update={"resume_from_checkpoint": None, "push_to_hub": False})
+    return request.model_copy(
+        update={
+            "launch": launch,
+            "arguments": arguments,
+            "tracking": Tracking(kind="none"),
+            "skip_if_unchanged": False,
+        }
+    )
+
+
+def _changed_data(plan: Plan, was: Mapping[str, Any]) -> Iterator[Problem]:
+    before = {(item["split"], item["name"]): item for item in was["datasets"]}
+    for item in plan.datasets:
+        then = before[item.split, item.name]
+        if then["fingerprint"] != item.fingerprint:
+            told = f"has other rows than the run had: {then['rows']:,} then, {item.rows:,} now"
+            yield Problem(f"data.{item.split}.{item.name}", f"{told}; bring those back to train it again")
+
+
+def _differing(then: Mapping[str, str], now: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    return {name: (version, now[name]) for name, version in then.items() if now.get(name, version) != version}

@@ -1,0 +1,37 @@
+"""A training that ends when its hours are over, on all ranks after the same step."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.conftest import Outcome
+
+Build = Callable[..., dict[str, Any]]
+Run = Callable[..., Outcome]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_training_ends_when_its_hours_are_over(evaluated: Build, embedstep_run: Run, processes: int) -> None:
+    document = evaluated(
+        launch={"max_hours": 1e-6, "processes_per_node": processes},
+        arguments={"max_steps": 40, "eval_strategy": "steps", "eval_steps": 20, "logging_steps": 1},
+    )
+    outcome = embedstep_run(document)
+    assert outcome.code == 0, outcome.err
+    result = outcome.json("result.json")
+    assert result["stopped"] == "launch.max_hours 1e-06: stopped after 1 of 40 train steps"
+    assert result["stopped"] in outcome.out
+    assert (outcome.output / "model/modules.json").exists()
+    assert result["metrics"]["eval_docs_cosine_ndcg@10"] > 0
+    assert (result["cost"]["unit"], len(result["cost"]["attempts"])) == ("process-hours", 1)
+    assert result["cost"]["attempts"][0]["processes"] == processes
+    seconds = result["cost"]["attempts"][0]["seconds"]
+    assert result["cost"]["hours"] == pytest.approx(seconds * processes / 3600, abs=1e-6)
+
+
+def test_a_training_within_its_hours_goes_to_the_end(request_of: Build, embedstep_run: Run) -> None:
+    outcome = embedstep_run(request_of(launch={"max_hours": 1}))
+    assert outcome.code == 0, outcome.err
+    assert outcome.json("result.json")["stopped"] is None
+    assert outcome.json("progress.json")["train_step"] == 4
