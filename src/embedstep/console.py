@@ -17,7 +17,8 @@ from embedstep.secrets import redact
 from embedstep.tracking.spool import Sent
 
 if TYPE_CHECKING:
-    from embedstep.promotion.gate import Decision
+    from embedstep.promotion.decision import Decision
+    from embedstep.promotion.reindex import Reindex
     from embedstep.promotion.scoring import Scored
     from embedstep.replay import Replay
 
@@ -206,6 +207,17 @@ def show_decision(decision: "Decision") -> None:
             for name, gain in gains.items()
         ]  # fmt: skip
         _show(decision.metric, aligned(rows))
+    if decision.reindex is not None:
+        _show("index", _reindex_lines(decision.reindex))
+
+
+def _reindex_lines(reindex: "Reindex") -> list[str]:
+    if not reindex.needed:
+        return [f"stays: {reindex.reasons[0]}"]
+    lines = [f"to be made anew: {reason}" for reason in reindex.reasons]
+    if reindex.neighbours is not None:
+        lines.append(f"{reindex.neighbours:.0%} of the nearest 10 documents are the same")
+    return [*lines, f"{reindex.documents:,} documents, about {reindex.seconds / 60:,.1f} minutes on this machine"]
 
 
 def show_replay(found: "Replay") -> None:

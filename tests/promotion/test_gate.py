@@ -84,9 +84,15 @@ def test_a_model_s_way_through_the_registry(
     assert found["metric"] == "docs_cosine_ndcg@10"
     assert found["gain"]["low"] > 0
     assert found["gain"]["queries"] == 40
+    assert found["gains"]["docs_cosine_ndcg@10"]["gain"] == found["gain"]["gain"]
+    assert found["reindex"] is None
+    won = found["examples"]["won"]
+    assert [one["challenger"] > one["champion"] for one in won] == [True] * 10
+    assert {"query", "relevant", "champion_found", "challenger_found"} < set(won[0])
     client = client_of(uri)
     first = client.get_model_version_by_alias("way", "champion")
     assert (str(first.version), first.tags["embedstep.verdict"]) == (found["challenger"]["version"], "promote")
+    assert client.get_run(first.run_id).data.tags["embedstep.verdict"] == "promote"
 
     again = embedstep("promote", document, tmp_path, str(good))
     assert again.returncode == 0
@@ -122,6 +128,32 @@ def test_slices_decide_too(evaluated: Build, tiny_model: Path, minilm: Path, tmp
     assert found["metric"] == "docs_cosine_mrr@10"
     assert {name: gain["queries"] for name, gain in found["slices"].items()} == {"0": 20, "1": 20}
     assert (tmp_path / "good/verdict.json").exists()
+    index = found["reindex"]
+    assert index["needed"]
+    assert index["reasons"][0] == "vectors have 384 numbers in place of 32: the index is made anew"
+    assert 0 < index["neighbours"] < 1
+    assert index["documents"] == 40
+
+
+def test_limits_and_changed_data_are_told(evaluated: Build, tiny_model: Path, minilm: Path, tmp_path: Path) -> None:
+    document = evaluated(promotion={"max_megabytes": 10, "max_milliseconds": 0.001, "documents": 9000})
+    output = finished(tmp_path / "good", minilm)
+    write_json(output / "plan.json", {"datasets": [{"split": "eval", "name": "docs", "fingerprint": "other"}]})
+    process = embedstep("promote", document, tmp_path, str(output), "--champion", str(tiny_model))
+    assert process.returncode == 0, process.stderr
+    lines = process.stdout.splitlines()
+    assert lines[0] == "reject"
+    assert lines[1] == "  its weights take 90.9 MB, and promotion.max_megabytes is 10"
+    assert lines[2].endswith(" ms, and promotion.max_milliseconds is 0.001")
+    assert lines[4] == "  data.eval.docs has changed since the run; both models were scored on what it is now"
+    assert lines[-1].startswith("  9,000 documents, about ")
+
+
+def test_the_same_model_twice_keeps_champion_and_index(evaluated: Build, tiny_model: Path, tmp_path: Path) -> None:
+    output = finished(tmp_path / "one", tiny_model)
+    process = embedstep("promote", evaluated(), tmp_path, str(output), "--champion", str(tiny_model))
+    assert process.stdout.splitlines()[0] == "hold"
+    assert process.stdout.splitlines()[-1] == "  stays: both models have the same embedding space"
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import yaml
 from embedstep.promotion.scoring import dimensions_of, score_models
 from embedstep.request.loading import load_request
 from embedstep.request.schema import Loss
+from embedstep.space import space_of
 
 Build = Callable[..., dict[str, Any]]
 
@@ -76,6 +77,17 @@ def test_the_mean_over_the_queries_is_the_library_s_metric_at_every_dimension(
     np.testing.assert_array_equal(scores.of_queries["docs_cosine_ndcg@10"], scores.of_queries["32:docs_cosine_ndcg@10"])
     assert scored.gain("docs_cosine_ndcg@10", "tiny", "tiny").low == 0  # type: ignore[union-attr]
     assert scores.bytes > 10_000
+    assert scores.documents == 40
+    assert scores.sample.shape == scores.queries.shape == (40, 32)
+    assert scores.milliseconds is not None
+    assert scores.milliseconds > 0
+    assert scores.documents_per_second > 0
+    assert scores.space is not None
+    assert scores.space["fingerprint"] == space_of(tiny_model, 32).fingerprint
+    texts = scores.texts["docs"]
+    assert texts[0]["query"].startswith("open file")
+    perfect = scores.of_queries["docs_cosine_accuracy@1"] == 1
+    assert [text["found"] == text["relevant"] for text in texts] == perfect.tolist()
     assert list(scored.data) == ["docs"]
     assert len(scored.data["docs"]) == 64
 
@@ -88,7 +100,9 @@ def test_the_scores_as_json(evaluated: Build, tiny_model: Path, tmp_path: Path) 
     assert process.returncode == 0, process.stderr
     found = json.loads(process.stdout)
     assert found["format"] == "embedstep.scores/1"
-    assert set(found["models"]["tiny"]) == {"metrics", "dimension", "bytes", "seconds"}
+    assert set(found["models"]["tiny"]) == {
+        "metrics", "dimension", "bytes", "seconds", "milliseconds", "documents_per_second", "space"
+    }  # fmt: skip
     assert 0 <= found["models"]["tiny"]["metrics"]["near_cosine_accuracy"] <= 1
 
 

@@ -113,7 +113,11 @@ def _pass(split: Split, name: str, plan: "Plan", write_to: Path | None) -> Datas
     from embedstep.data.rows import Tally, kept_batches
     from embedstep.data.writing import arrow_file
 
-    tally, digest, labels = Tally(), RowsDigest(plan.output), LabelSummary()
+    tally, digest, labels = (
+        Tally(),
+        RowsDigest({name: kind for name, kind in plan.output.items() if name != SLICE}),
+        LabelSummary(),
+    )
     numbers = TextNumbers(plan.output)
     with arrow_file(write_to, plan.schema) if write_to else nullcontext(lambda batch: None) as write:
         for batch in kept_batches(plan, tally):

@@ -4,71 +4,25 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from embedstep.errors import OK, Problem, RefusedError
 from embedstep.output import OutputFolder
-from embedstep.promotion.comparison import Gain, Gate, Verdict, Word, decide
+from embedstep.promotion.comparison import Gain, Gate, Verdict, decide
+from embedstep.promotion.decision import Decision
+from embedstep.promotion.reindex import reindex_of
 from embedstep.promotion.scoring import Scored, Scores, score_models
-from embedstep.request.schema import TrainRequest
+from embedstep.request.schema import Promotion, TrainRequest
 from embedstep.result import StepResult, read_json, result_from_json, write_json
 from embedstep.tracking.sender import tracking_uri
 
-VERDICT_FORMAT = "embedstep.verdict/1"
 _CHALLENGER, _CHAMPION = "challenger", "champion"
 _ATTEMPTS = 3
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Decision:
-    """What a gate has decided, and by what.
-
-    Attributes:
-        verdict: the word and its reasons.
-        metric: the score that decided.
-        challenger: what the challenger is: `model`, and `version` and `run_id` where it is registered.
-        champion: the same of the model that it was compared with; `is_base` tells that nothing has served yet.
-        metrics: averages of both, by `challenger` and `champion`.
-        data: fingerprint of each eval dataset.
-        dimensions: gain by shorter dimension.
-    """
-
-    verdict: Verdict
-    metric: str
-    challenger: Mapping[str, Any]
-    champion: Mapping[str, Any]
-    metrics: Mapping[str, Mapping[str, float]]
-    data: Mapping[str, str]
-    dimensions: Mapping[int, Gain] = field(default_factory=dict)
-
-    @property
-    def word(self) -> Word:
-        """`promote`, `hold` or `reject`."""
-        return self.verdict.word
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain data for `verdict.json`."""
-        gain = self.verdict.gain
-        return {
-            "format": VERDICT_FORMAT,
-            "verdict": self.word,
-            "reasons": list(self.verdict.reasons),
-            "metric": self.metric,
-            "challenger": dict(self.challenger),
-            "champion": dict(self.champion),
-            "gain": None if gain is None else _gain_json(gain),
-            "slices": {name: _gain_json(one) for name, one in self.verdict.slices.items()},
-            "dimensions": {str(size): _gain_json(one) for size, one in self.dimensions.items()},
-            "metrics": {name: dict(metrics) for name, metrics in self.metrics.items()},
-            "data": dict(self.data),
-        }
-
-
-def _gain_json(gain: Gain) -> dict[str, Any]:
-    return {**asdict(gain), "gain": gain.gain}
+_EXAMPLES = 10
+_MEGABYTE = 1e6
 
 
 def promote(request: TrainRequest, output: Path, *, champion: str | None = None) -> Decision:
@@ -163,19 +117,87 @@ def _decided(
 ) -> Decision:
     challenger = {"model": str(result.model), **about}
     scored = score_models(request, {_CHALLENGER: str(result.model), _CHAMPION: against["model"]})
-    gate = _gate(request, scored.models[_CHALLENGER])
-    slices = next(iter(scored.models[_CHALLENGER].slices.values()), None)
-    challenging, serving = (scored.models[name].of_queries[gate.metric] for name in (_CHALLENGER, _CHAMPION))
-    dimensions = _dimensions(gate.metric, scored)
+    new, old = scored.models[_CHALLENGER], scored.models[_CHAMPION]
+    gate = _gate(request, new)
+    slices = next(iter(new.slices.values()), None)
+    verdict = decide(gate, new.of_queries[gate.metric], old.of_queries[gate.metric], slices)
+    dimensions = _dimensions(gate, scored)
+    faults = (*_at_dimensions(gate.metric, dimensions), *_beyond_limits(request.promotion, new))
+    won, lost = _examples(gate.metric, new, old)
+    verdict = replace(verdict, reasons=(*verdict.reasons, *_changed_data(OutputFolder(Path(result.output)), scored)))
     return Decision(
-        verdict=_at_all_dimensions(decide(gate, challenging, serving, slices), gate.metric, dimensions),
+        verdict=replace(verdict, word="reject", reasons=(*faults, *verdict.reasons)) if faults else verdict,
         metric=gate.metric,
         challenger=challenger,
         champion=against,
         metrics={name: scores.metrics for name, scores in scored.models.items()},
         data=scored.data,
         dimensions=dimensions,
+        of_metrics=_gains(gate, scored),
+        won=won,
+        lost=lost,
+        reindex=reindex_of(old, new, request.promotion.documents) if old.space and new.space else None,
+        measured={name: _measured(scores) for name, scores in scored.models.items()},
     )
+
+
+def _changed_data(folder: OutputFolder, scored: Scored) -> Iterator[str]:
+    """Tell which eval data is another than the run had: the run's own scores are no longer those of the verdict."""
+    for item in read_json(folder.plan)["datasets"] if folder.plan.exists() else ():
+        now = scored.data.get(item["name"], item["fingerprint"])
+        if item["split"] == "eval" and now != item["fingerprint"]:
+            told = "has changed since the run; both models were scored on what it is now"
+            yield f"data.eval.{item['name']} {told}"
+
+
+def _measured(scores: Scores) -> dict[str, float | None]:
+    return {
+        "megabytes": round(scores.bytes / _MEGABYTE, 2),
+        "milliseconds": scores.milliseconds,
+        "documents_per_second": scores.documents_per_second,
+    }
+
+
+def _beyond_limits(asked: Promotion, scores: Scores) -> Iterator[str]:
+    megabytes, milliseconds = scores.bytes / _MEGABYTE, scores.milliseconds or 0.0
+    if asked.max_megabytes is not None and megabytes > asked.max_megabytes:
+        yield f"its weights take {megabytes:.1f} MB, and promotion.max_megabytes is {asked.max_megabytes:g}"
+    if asked.max_milliseconds is not None and milliseconds > asked.max_milliseconds:
+        yield f"a query takes {milliseconds:.1f} ms, and promotion.max_milliseconds is {asked.max_milliseconds:g}"
+
+
+def _gains(gate: Gate, scored: Scored) -> dict[str, Gain]:
+    """Return the gain in each metric of the evaluator that decides, at the whole dimension."""
+    prefix = gate.metric.rpartition("_")[0]
+    names = [name for name in scored.models[_CHALLENGER].of_queries if name.rpartition("_")[0] == prefix]
+    return {name: gain for name in names if (gain := _gain(gate, scored, name)) is not None}
+
+
+def _gain(gate: Gate, scored: Scored, metric: str) -> Gain | None:
+    return scored.gain(metric, _CHALLENGER, _CHAMPION, confidence=gate.confidence)
+
+
+def _examples(metric: str, new: Scores, old: Scores) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the queries that were won and lost by most, with what each model has found for them."""
+    name = next((name for name in new.texts if metric.startswith(f"{name}_")), None)
+    if name is None:
+        return [], []
+    gains = new.of_queries[metric] - old.of_queries[metric]
+    order = [int(row) for row in gains.argsort(kind="stable")]
+
+    def told(row: int) -> dict[str, Any]:
+        text = new.texts[name][row]
+        return {
+            "query": text["query"],
+            "relevant": text["relevant"],
+            "champion": float(old.of_queries[metric][row]),
+            "challenger": float(new.of_queries[metric][row]),
+            "champion_found": old.texts[name][row]["found"],
+            "challenger_found": text["found"],
+        }
+
+    lost = [told(row) for row in order[:_EXAMPLES] if gains[row] < 0]
+    return [told(row) for row in order[::-1][:_EXAMPLES] if gains[row] > 0], lost
 
 
 def _gate(request: TrainRequest, scores: Scores) -> Gate:
@@ -192,22 +214,18 @@ def _gate(request: TrainRequest, scores: Scores) -> Gate:
     )
 
 
-def _dimensions(metric: str, scored: Scored) -> dict[int, Gain]:
-    sizes = [
-        int(name.partition(":")[0]) for name in scored.models[_CHALLENGER].of_queries if name.endswith(f":{metric}")
-    ]
-    found = {size: scored.gain(f"{size}:{metric}", _CHALLENGER, _CHAMPION) for size in sizes}
+def _dimensions(gate: Gate, scored: Scored) -> dict[int, Gain]:
+    names = [name for name in scored.models[_CHALLENGER].of_queries if name.endswith(f":{gate.metric}")]
+    found = {int(name.partition(":")[0]): _gain(gate, scored, name) for name in names}
     return {size: gain for size, gain in found.items() if gain is not None}
 
 
-def _at_all_dimensions(verdict: Verdict, metric: str, dimensions: Mapping[int, Gain]) -> Verdict:
-    """Reject what is worse at a dimension that the model was trained for: somebody may be serving it."""
-    worse = tuple(
-        f"at {size} dimensions: {metric} {gain.challenger:.4f} against {gain.champion:.4f}; the challenger is worse"
-        for size, gain in dimensions.items()
-        if gain.high < 0
-    )
-    return replace(verdict, word="reject", reasons=(*worse, *verdict.reasons)) if worse else verdict
+def _at_dimensions(metric: str, dimensions: Mapping[int, Gain]) -> Iterator[str]:
+    """Tell where a model is worse at a dimension that it was trained for: somebody may be serving it."""
+    for size, gain in dimensions.items():
+        if gain.high < 0:
+            told = f"{metric} {gain.challenger:.4f} against {gain.champion:.4f}; the challenger is worse"
+            yield f"at {size} dimensions: {told}"
 
 
 def roll_back(request: TrainRequest) -> str:

@@ -22,6 +22,7 @@ from embedstep.request.schema import Loss, TrainRequest
 from embedstep.result import read_json, write_json
 from embedstep.scanning import scan_all
 
+_TOLD = ("metrics", "dimension", "bytes", "seconds", "milliseconds", "documents_per_second", "space")
 _FILES_OF_A_MODEL = ("modules.json", "config.json", "config_sentence_transformers.json")
 
 
@@ -36,6 +37,13 @@ class Scores:
         bytes: size of the model's weights in memory.
         seconds: wall time of the evaluators.
         slices: the slice of each query by the names of those evaluators, where the request names slices.
+        texts: `query`, `relevant` and `found` of each query by the names of those evaluators, shortened.
+        space: the embedding space with its `fingerprint`; None for a model that lies in no folder.
+        documents: documents of the first of those evaluators.
+        documents_per_second: how fast a sample of them was embedded.
+        milliseconds: median time to embed one query by itself; None without queries.
+        sample: vectors of that sample, shape (up to 1000, dimension).
+        queries: vectors of the queries, shape (up to 1000, dimension).
     """
 
     metrics: Mapping[str, float]
@@ -44,6 +52,13 @@ class Scores:
     bytes: int
     seconds: float
     slices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    texts: Mapping[str, Sequence[Mapping[str, str]]] = field(default_factory=dict)
+    space: Mapping[str, Any] | None = None
+    documents: int = 0
+    documents_per_second: float = 0.0
+    milliseconds: float | None = None
+    sample: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
+    queries: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,16 +73,14 @@ class Scored:
     models: Mapping[str, Scores]
     data: Mapping[str, str]
 
-    def gain(self, metric: str, challenger: str, champion: str) -> Gain | None:
+    def gain(self, metric: str, challenger: str, champion: str, *, confidence: float = 0.95) -> Gain | None:
         """Return what one model gains over another, or None for a metric that is no mean over queries."""
         one, other = (self.models[name].of_queries.get(metric) for name in (challenger, champion))
-        return None if one is None or other is None else gain_of(Gate(metric=metric), one, other)
+        return None if one is None or other is None else gain_of(Gate(metric=metric, confidence=confidence), one, other)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data, without the scores of single queries."""
-        models = {name: {**asdict(scores), "of_queries": None} for name, scores in self.models.items()}
-        for scores in models.values():
-            del scores["of_queries"], scores["slices"]
+        models = {name: {key: getattr(scores, key) for key in _TOLD} for name, scores in self.models.items()}
         return {"format": "embedstep.scores/1", "data": dict(self.data), "models": models}
 
 
@@ -170,7 +183,9 @@ def _score(request: TrainRequest, place: _Place, files: Mapping[str, str], to: P
     about = read_json(Path(f"{to}.json"))
     with np.load(f"{to}.npz") as arrays:
         slices = {name: tuple(some) for name, some in about.pop("slices").items()}
-        return Scores(of_queries={name: arrays[name] for name in arrays.files}, slices=slices, **about)
+        of_queries = {name: arrays[name] for name in arrays.files if not name.startswith("@")}
+        vectors = {name[1:]: arrays[name] for name in arrays.files if name.startswith("@")}
+        return Scores(of_queries=of_queries, slices=slices, **about, **vectors)
 
 
 def dimensions_of(losses: Sequence[Loss]) -> list[int]:

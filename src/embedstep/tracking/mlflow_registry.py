@@ -79,10 +79,12 @@ class Registry:
         return Path(place) / FOLDER
 
     def tag(self, version: Version, tags: Mapping[str, str]) -> None:
-        """Write tags to a version."""
+        """Write tags to a version and to the run that trained it."""
         with as_ours(self._uri):
             for key, text in tags.items():
                 self._client.set_model_version_tag(self.name, version.number, key, text)
+                if version.run_id:
+                    self._client.set_tag(version.run_id, key, text)
 
     def promote(self, version: Version, instead_of: Version | None) -> bool:
         """Make a version the champion if the champion is still the expected one, and return whether it was.

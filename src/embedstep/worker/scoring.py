@@ -5,10 +5,11 @@ query by query.
 """
 
 import json
+import statistics
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,16 @@ from embedstep.data.roles import SLICE
 from embedstep.evaluators import evaluator_kind
 from embedstep.promotion.retrieval import scores_of
 from embedstep.request.schema import Evaluator, Model
+from embedstep.space import space_of
 from embedstep.worker.evaluators import build_evaluator
 from embedstep.worker.models import build_model
 
 RETRIEVAL = "information_retrieval"
+_SAMPLE = 1000
+"""Documents and queries that two models are compared by."""
+_ALONE = 30
+"""Queries that are embedded one by one, after a third as many that are not counted."""
+_SHOWN = 300
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,6 +67,9 @@ def score(job: ScoringJob) -> None:
     metrics: dict[str, float] = {}
     of_queries: dict[str, NDArray[np.float64]] = {}
     slices: dict[str, list[str]] = {}
+    texts: dict[str, list[dict[str, str]]] = {}
+    looked_at: dict[str, Any] = {"documents": 0, "documents_per_second": 0.0, "milliseconds": None}
+    vectors: dict[str, NDArray[np.float32]] = {}
     began = time.perf_counter()
     for raw in job.evaluators:
         evaluator = Evaluator.model_validate(raw)
@@ -70,27 +80,64 @@ def score(job: ScoringJob) -> None:
             of_rows = zip(reversed(columns["anchor"]), reversed(columns[SLICE]), strict=True)
             of_anchors = dict(of_rows)
             slices[evaluator.name] = [str(of_anchors[anchor]) for anchor in dict.fromkeys(columns["anchor"])]
+        embedded: dict[Any, torch.Tensor] = {}
         for dimension in (None, *job.dimensions):
             prefix = "" if dimension is None else f"{dimension}:"
             built = build_evaluator(evaluator, columns)
             if evaluator_kind(evaluator.kind).name == RETRIEVAL:
                 built.__class__ = _Kept
-                built.truncate_dim = dimension
+                built.shorter = dimension
+                built.embedded = embedded if job.dimensions else None
             elif dimension is not None:
                 continue
             found = built(model)
             metrics |= {f"{prefix}{name}": float(value) for name, value in found.items()}
             if isinstance(built, _Kept):
                 of_queries |= {f"{prefix}{name}": scores for name, scores in built.scores().items()}
+                if dimension is None:
+                    texts[evaluator.name] = built.texts()
+                if not vectors:
+                    looked_at, vectors = _looked_at(model, built)
     about = {
         "metrics": metrics,
         "slices": slices,
+        "texts": texts,
+        "space": _space(job, model),
+        **looked_at,
         "dimension": model.get_embedding_dimension(),
         "bytes": sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers())),
         "seconds": round(time.perf_counter() - began, 3),
     }
-    np.savez(f"{job.to}.npz", **of_queries)  # type: ignore[arg-type]
+    np.savez(f"{job.to}.npz", **of_queries, **vectors)  # type: ignore[arg-type]
     Path(f"{job.to}.json").write_text(json.dumps(about))
+
+
+def _looked_at(model: SentenceTransformer, evaluator: "_Kept") -> tuple[dict[str, Any], dict[str, Any]]:
+    """Embed a sample of the documents and the queries: how fast, and the vectors as `@sample` and `@queries`."""
+    documents = evaluator.corpus[:: max(1, len(evaluator.corpus) // _SAMPLE)][:_SAMPLE]
+    queries = evaluator.queries[:_SAMPLE]
+    started = time.perf_counter()
+    sample = model.encode_document(documents, batch_size=evaluator.batch_size)
+    speed = len(documents) / (time.perf_counter() - started)
+    alone = []
+    for query in queries[: _ALONE + _ALONE // 3]:
+        started = time.perf_counter()
+        model.encode_query(query)
+        alone.append(time.perf_counter() - started)
+    facts = {
+        "documents": len(evaluator.corpus),
+        "documents_per_second": round(speed, 2),
+        "milliseconds": round(1000 * statistics.median(alone[_ALONE // 3 :] or alone), 3),
+    }
+    return facts, {"@sample": sample, "@queries": model.encode_query(queries, batch_size=evaluator.batch_size)}
+
+
+def _space(job: ScoringJob, model: SentenceTransformer) -> dict[str, Any] | None:
+    """Return the embedding space of a model that lies in a folder; one that is yet to be trained serves nobody."""
+    if job.model is None or not Path(job.model).is_dir():
+        return None
+    space = space_of(Path(job.model), int(model.get_embedding_dimension() or 0))
+    return {**asdict(space), "fingerprint": space.fingerprint}
 
 
 def _model(job: ScoringJob) -> SentenceTransformer:
@@ -101,7 +148,37 @@ def _model(job: ScoringJob) -> SentenceTransformer:
 
 
 class _Kept(InformationRetrievalEvaluator):  # type: ignore[misc]
-    """The library's evaluator that keeps what each query has found."""
+    """The library's evaluator that keeps what each query has found, and embeds a text once for all dimensions.
+
+    Attributes:
+        shorter: numbers that are taken of each vector, or None for all.
+        embedded: vectors by the texts, for the other dimensions; None where there are none.
+    """
+
+    shorter: int | None
+    embedded: dict[Any, torch.Tensor] | None
+
+    def embed_inputs(self, model: Any, sentences: Any, **options: Any) -> Any:
+        """Cut what the library would embed anew."""
+        if self.embedded is None:
+            return super().embed_inputs(model, sentences, **options)
+        key = (options.get("encode_fn_name"), hash(tuple(sentences)), len(sentences))
+        if key not in self.embedded:
+            self.embedded[key] = super().embed_inputs(model, sentences, **options)
+        return self.embedded[key][:, : self.shorter]
+
+    def texts(self) -> list[dict[str, str]]:
+        """Return each query with a relevant document and the one that was found first, shortened."""
+        documents = dict(zip(self.corpus_ids, self.corpus, strict=True))
+        first = [max(found, key=lambda one: one["score"])["corpus_id"] for found in self._found[0]]
+        return [
+            {
+                "query": query[:_SHOWN],
+                "relevant": documents[min(self.relevant_docs[number])][:_SHOWN],
+                "found": documents[best][:_SHOWN],
+            }
+            for number, query, best in zip(self.queries_ids, self.queries, first, strict=True)
+        ]
 
     def compute_metrics(self, queries_result_list: list[Any]) -> Any:
         """Keep what was found by one score function, in the order of `score_functions`."""
