@@ -33,6 +33,7 @@ def main() -> None:
       embedstep promote request.yaml outputs/docs
       embedstep sync outputs/docs
       embedstep replay outputs/docs
+      embedstep report outputs/docs
 
     \b
     Exit codes:
@@ -190,7 +191,14 @@ def migrate(old: str, target: Path | None) -> None:
             raise RefusedError(migrated.problems)
 
 
-for _command in (cli_after.evaluate, cli_after.promote, cli_after.rollback, cli_after.sync, cli_after.replay):
+for _command in (
+    cli_after.evaluate,
+    cli_after.promote,
+    cli_after.rollback,
+    cli_after.sync,
+    cli_after.report,
+    cli_after.replay,
+):
     main.add_command(_command)
 
 

@@ -99,6 +99,21 @@ def sync(output: Path, uri: str | None) -> None:
 
 
 @click.command()
+@click.argument("output", type=click.Path(path_type=Path))
+def report(output: Path) -> None:
+    """Write the report of a run again, such as after a gate has decided.
+
+    \b
+    Example:
+      embedstep report outputs/docs
+    """
+    from embedstep.report.page import write_report
+
+    with errors_shown(str(output)):
+        click.echo(write_report(output))
+
+
+@click.command()
 @click.argument("run", metavar="RUN")
 @click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Output folder of the new training.")
 @click.option("--uri", metavar="URI", help="Tracking URI of the run. Without it: MLFLOW_TRACKING_URI.")

@@ -22,6 +22,7 @@ class DatasetPlan:
         dropped_rows: rows left out because a cell was empty.
         duplicate_rows: rows all of whose texts an earlier row has too, whatever their case and spacing.
         overlapping_rows: rows of a held-out dataset that the training data has too.
+        labels: rows by label value, the most frequent first, where labels are whole numbers.
         columns: roles in the order in which the loss gets them.
         has_lengths: the prepared rows hold the length of each in a column that no loss gets.
         dropped_columns: columns of the source that no role names.
@@ -38,6 +39,7 @@ class DatasetPlan:
     name: str
     rows: int
     dropped_rows: int
+    labels: Mapping[str, int] = field(default_factory=dict)
     duplicate_rows: int = 0
     overlapping_rows: int = 0
     columns: tuple[str, ...]

@@ -6,7 +6,7 @@ checkpoints and metric names that came with the ones that were planned.
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,6 +46,7 @@ from embedstep.tokenizing import NOT_HERE, TokenMaker
 if TYPE_CHECKING:
     from embedstep.sampling.epochs import Epochs
 
+_SHOWN_LABELS = 20
 _ALWAYS_THERE = ("runtime", "samples_per_second", "steps_per_second")
 
 
@@ -123,6 +124,7 @@ def _dataset_plan(request: TrainRequest, arguments: Arguments, facts: DatasetFac
         name=facts.name,
         rows=facts.rows,
         dropped_rows=facts.dropped_rows,
+        labels=_most_frequent(facts.label_values),
         duplicate_rows=facts.duplicate_rows,
         overlapping_rows=facts.overlapping_rows,
         columns=tuple(facts.columns),
@@ -138,6 +140,14 @@ def _dataset_plan(request: TrainRequest, arguments: Arguments, facts: DatasetFac
         fingerprint=facts.fingerprint,
         path=facts.path,
     )
+
+
+def _most_frequent(labels: Mapping[int, int]) -> dict[str, int]:
+    """Return the rows of the most frequent labels, and those of all others together."""
+    ordered = sorted(labels.items(), key=lambda item: (-item[1], item[0]))
+    found = {str(label): rows for label, rows in ordered[:_SHOWN_LABELS]}
+    others = sum(rows for _, rows in ordered[_SHOWN_LABELS:])
+    return {**found, "others": others} if others else found
 
 
 def _repeated(facts: Sequence[DatasetFacts]) -> Iterator[str]:

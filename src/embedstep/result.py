@@ -55,6 +55,7 @@ class StepResult:
         weights: SHA-256 of the model's files with weights.
         space: fingerprint of the model's embedding space.
         stopped: why the training has ended before its last step; None where it went to the end.
+        padding: share of the places in the first rank's batches that were padding; None where nothing was padded there.
         cost: hours of all attempts: `unit`, `hours`, `lost_hours` and `attempts`.
         ledger: for each training argument its name, value, source, fate and what it did, after a training.
         failure: the first thing that went wrong, or None.
@@ -77,6 +78,7 @@ class StepResult:
     weights: str | None = None
     space: str | None = None
     stopped: str | None = None
+    padding: float | None = None
     cost: Mapping[str, Any] = field(default_factory=dict)
     ledger: tuple[Mapping[str, Any], ...] = ()
     failure: Failure | None = None

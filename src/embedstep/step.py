@@ -6,6 +6,7 @@
 """
 
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -19,6 +20,7 @@ from embedstep.batching import forms_batches
 from embedstep.checks import check_plan, check_request, check_with_data, similarity_of
 from embedstep.cost import Attempts
 from embedstep.errors import (
+    INTERRUPTED,
     OK,
     CannotStartError,
     EmbedstepError,
@@ -40,6 +42,7 @@ from embedstep.request.rules import LAST_CHECKPOINT
 from embedstep.request.schema import TrainRequest
 from embedstep.result import Failure, StepResult, read_json, result_from_json, write_json
 from embedstep.scanning import scan_all
+from embedstep.secrets import redact
 from embedstep.tokenizing import TokenMaker, token_maker, tokenizer_of
 from embedstep.tracking.recording import start_recording
 
@@ -117,9 +120,23 @@ def _run(request: TrainRequest, folder: OutputFolder) -> StepResult:
     result = _trained(plan, folder)
     cost = attempts.end(seconds=time.monotonic() - started, exit_code=result.exit_code)
     result = replace(result, cost=cost)
-    if unknown is not None:
-        result = replace(result, incomplete_tracking=(*result.incomplete_tracking, unknown))
-    return recording.close(result)
+    recording.record(result)
+    missing = [*([unknown] if unknown else []), *_reported(folder, result)]
+    return recording.close(replace(result, incomplete_tracking=(*result.incomplete_tracking, *missing)))
+
+
+def _reported(folder: OutputFolder, result: StepResult) -> Iterator[str]:
+    """Write the report, unless somebody wants the step to end now, and say what kept it from that.
+
+    It is written by a process of its own: whatever is wrong with a picture, the training has ended as it has.
+    """
+    if result.exit_code == INTERRUPTED:
+        return
+    argv = (sys.executable, "-m", "embedstep.report", str(folder.path))
+    process = subprocess.run(argv, capture_output=True, text=True, check=False)
+    if process.returncode != OK:
+        last = redact(next(reversed(process.stderr.splitlines()), ""), os.environ)
+        yield f"the report could not be written ({last}); embedstep report {folder.path} tries again"
 
 
 def _unchanged(folder: OutputFolder, champion: str) -> StepResult:

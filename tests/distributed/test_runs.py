@@ -16,7 +16,7 @@ import yaml
 from tests.conftest import Outcome, wait_for
 from tests.distributed.hub_server import Hub, serving
 
-pytestmark = pytest.mark.torchrun
+pytestmark = [pytest.mark.torchrun, pytest.mark.slow]
 Build = Callable[..., dict[str, Any]]
 Run = Callable[..., Outcome]
 FAULTS = str(Path(__file__).parent / "faults")
@@ -86,14 +86,17 @@ def test_a_run_in_mlflow_is_whole(embedstep_run: Run, evaluated: Build, tmp_path
     assert (run.info.status, run.info.run_name, run.data.tags["a"]) == ("FINISHED", "two", "b")
     artifacts = {item.path for item in client.list_artifacts(run.info.run_id)}
     assert artifacts == {
-        "request.json", "plan.json", "ledger.json", "metrics.jsonl", "result.json", "metric_names.json",
+        "request.json", "plan.json", "ledger.json", "metrics.jsonl", "result.json", "metric_names.json", "report.html",
     }  # fmt: skip
     assert (tmp_path / "mlartifacts").is_dir()
     check_parameters(run.data.params)
     history = client.get_metric_history(run.info.run_id, "eval_docs_cosine_ndcg_at_10")
     assert [point.step for point in history] == [2, 4]
     assert [point.step for point in client.get_metric_history(run.info.run_id, "loss")] == [2, 4]
+    assert client.get_metric_history(run.info.run_id, "cost/process_hours")[-1].value == result["cost"]["hours"]
     version = client.get_model_version("tiny", "1")
+    assert version.tags["embedstep.space_fingerprint"] == result["space"]
+    assert version.tags["embedstep.training_fingerprint"] == run.data.tags["embedstep.training_fingerprint"]
     model = client.get_logged_model(version.source.removeprefix("models:/"))
     check_logged_model(Path(model.artifact_location.removeprefix("file://")), outcome.output / "model")
 
@@ -104,7 +107,8 @@ def check_parameters(found: dict[str, str]) -> None:
 
     from embedstep.tracking.names import shortened
 
-    own = {name: value for name, value in found.items() if "." not in name and name != "evaluators"}
+    of_request = {"evaluators", "skip_if_unchanged"}
+    own = {name: value for name, value in found.items() if "." not in name and name not in of_request}
     real = SentenceTransformerTrainingArguments(
         output_dir="x", use_cpu=True, max_steps=4, logging_steps=2, save_strategy="no", learning_rate=1e-3,
         eval_strategy="steps", eval_steps=2, prompts={"anchor": "query: " + "x" * 7000}, dataloader_drop_last=True,

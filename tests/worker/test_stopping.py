@@ -10,6 +10,8 @@ from tests.conftest import Outcome
 Build = Callable[..., dict[str, Any]]
 Run = Callable[..., Outcome]
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_training_ends_when_its_hours_are_over(evaluated: Build, embedstep_run: Run, processes: int) -> None:

@@ -40,8 +40,8 @@ def test_a_run_leaves_what_the_design_says(train_here: Train, evaluated: Build) 
     output = Path(result.output)
     names = {path.name for path in output.iterdir()}
     assert names == {
-        ".embedstep.lock", "attempt", "checkpoints", "metrics.jsonl", "model", "plan.json", "progress.json",
-        "request.json", "result.json",
+        ".embedstep.lock", "attempt", "attempts.json", "checkpoints", "metrics.jsonl", "model", "plan.json",
+        "progress.json", "request.json", "result.json",
     }  # fmt: skip
     assert json.loads((output / "result.json").read_text()) == json.loads(json.dumps(result.to_json()))
     progress = json.loads((output / "progress.json").read_text())

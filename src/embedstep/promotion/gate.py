@@ -48,7 +48,15 @@ def promote(request: TrainRequest, output: Path, *, champion: str | None = None)
         decision = _decided(request, result, {"model": champion, "is_base": champion is None}, {})
     else:
         decision = _in_registry(request, result, request.tracking.register_as)
-    write_json(OutputFolder(output).verdict, decision.to_json())
+    folder = OutputFolder(output)
+    write_json(folder.verdict, decision.to_json())
+    if folder.plan.exists():
+        # The drawing library takes half a second to import, and nothing else here needs it.
+        import_module("embedstep.report.page").write_report(output)
+    if result.run_id and request.tracking.kind == "mlflow":
+        record = import_module("embedstep.tracking.mlflow_registry").record_files
+        files = [file for file in (folder.verdict, folder.report) if file.exists()]
+        record(tracking_uri(request.tracking, os.environ), result.run_id, files)
     return decision
 
 

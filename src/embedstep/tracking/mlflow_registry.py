@@ -174,5 +174,17 @@ def fetch_files(uri: str, run_id: str, names: Sequence[str], folder: Path) -> No
                 client.download_artifacts(run_id, name, str(folder))
 
 
+def record_files(uri: str, run_id: str, files: Sequence[Path]) -> None:
+    """Record files at the top of the artifacts of a run, in place of those of the same names.
+
+    Raises:
+        CannotStartError: the server does not answer.
+        RefusedError: there is no such run, or it may not be written.
+    """
+    with as_ours(uri), default_uri(uri):
+        for file in files:
+            client_of(uri).log_artifact(run_id, str(file))
+
+
 def _version(found: Any) -> Version:
     return Version(number=str(found.version), run_id=found.run_id or None, tags=dict(found.tags or {}))

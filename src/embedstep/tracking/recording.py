@@ -76,12 +76,18 @@ class Recording:
         assert self.spool.folder is not None
         return self.spool.folder
 
+    def record(self, result: StepResult) -> None:
+        """Record what came of the attempt, which is being sent while the rest of the step goes on."""
+        if self.sender is not None:
+            self._record(result)
+
     def close(self, result: StepResult) -> StepResult:
         """Record the end, wait until it has arrived, and return the result with the run and what is missing in it."""
         if self.sender is None:
             return result
         ended = time.monotonic()
-        self._record_end(result)
+        if (report := OutputFolder(Path(result.output)).report).exists():
+            self.spool.file(report)
         self.spool.end(_status(result.exit_code), patience=self._patience)
         assert self.sender.stdin is not None
         self.sender.stdin.close()
@@ -103,7 +109,7 @@ class Recording:
         least, most = _PATIENCE
         return min(max(least, _SHARE_OF_PATIENCE * (time.monotonic() - self.started)), most)
 
-    def _record_end(self, result: StepResult) -> None:
+    def _record(self, result: StepResult) -> None:
         if result.cost:
             unit = result.cost["unit"].lower().replace("-", "_")
             hours = {f"cost/{unit}": result.cost["hours"], f"cost/lost_{unit}": result.cost["lost_hours"]}

@@ -44,6 +44,8 @@ class Padding:
 
     def __init__(self, model: SentenceTransformer) -> None:
         self._model = model
+        self.tokens = 0
+        self.places = 0
         self._examples: dict[str | None, Mapping[str, Any]] = {}
 
     def __call__(self, inputs: Sequence[Any], prompt: str | None = None, **options: Any) -> dict[str, Any]:
@@ -54,6 +56,19 @@ class Padding:
             prompt: what stands before each text; the token ids begin with it.
             options: for the model.
         """
+        features = self._features(inputs, prompt, options)
+        mask = features.get("attention_mask")
+        if isinstance(mask, torch.Tensor):
+            self.tokens += int(mask.sum())
+            self.places += mask.numel()
+        return features
+
+    @property
+    def share(self) -> float | None:
+        """Share of the places in all batches that were padding; None where this process has padded nothing."""
+        return round(1 - self.tokens / self.places, 4) if self.places else None
+
+    def _features(self, inputs: Sequence[Any], prompt: str | None, options: Mapping[str, Any]) -> dict[str, Any]:
         if not isinstance(inputs[0], np.ndarray):
             features: dict[str, Any] = self._model.preprocess(inputs, prompt=prompt, **options)
             return features

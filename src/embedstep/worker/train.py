@@ -88,7 +88,7 @@ def train(output: OutputFolder, world: World) -> None:
             write_json(output.ledger, entries)
             stopped = limit.told(plan.train_steps) if limit else None
             result = _result(output, plan, spool, recorder, verified, clock)
-            result = replace(result, ledger=tuple(entries), stopped=stopped)
+            result = replace(result, ledger=tuple(entries), stopped=stopped, padding=trainer.padding.share)
             write_json(output.worker_result, result.to_json())
     except BaseException:
         recorder.close()

@@ -53,7 +53,8 @@ class StepTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
         self._epochs = epochs
         self._tokens = tokens or {}
         super().__init__(**options)
-        self.data_collator.preprocess_fn = Padding(self.model)
+        self.padding = Padding(self.model)
+        self.data_collator.preprocess_fn = self.padding
         self.add_callback(DueSteps())
         self.add_callback(BeginsInside())
 

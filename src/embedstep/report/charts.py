@@ -1,0 +1,130 @@
+"""Pictures of a run as SVG texts, which a page takes in as they are.
+
+Matplotlib draws them without a display and without a script, so that they are there on paper, in a mail and where a
+dashboard lets no script run. Its colours are fixed; the ones used here are marks, which become the page's own variables
+afterwards, so that a picture follows the page into the dark.
+"""
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from embedstep.report.series import Series
+
+_INK, _FAINT, _PAPER = "#010203", "#020304", "#030405"
+_LINES = ("#100001", "#100002", "#100003", "#100004", "#100005")
+_VARIABLES = {
+    _INK: "var(--ink)", _FAINT: "var(--faint)", _PAPER: "var(--paper)",
+    **{colour: f"var(--line-{number})" for number, colour in enumerate(_LINES, 1)},
+}  # fmt: skip
+_STYLE: Any = {
+    "svg.fonttype": "none", "font.size": 9, "axes.edgecolor": _FAINT, "axes.labelcolor": _INK, "text.color": _INK,
+    "xtick.color": _INK, "ytick.color": _INK, "grid.color": _FAINT, "axes.spines.top": False,
+    "axes.spines.right": False, "legend.frameon": False, "font.family": "sans-serif", "path.simplify": True,
+}  # fmt: skip
+_ROW = 0.3
+_SIZE = (4.6, 2.6)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bar:
+    """A difference with its interval, as a row of a picture.
+
+    Attributes:
+        name: what it is of.
+        gain: the difference.
+        low: lower end of its interval.
+        high: upper end of it.
+    """
+
+    name: str
+    gain: float
+    low: float
+    high: float
+
+
+def curves(
+    key: str, lines: Mapping[str, Series], *, champion: Mapping[str, float] | None = None, unit: str = ""
+) -> str:
+    """Draw metrics over the train steps, each with the champion's value as a dashed line where there is one.
+
+    Args:
+        key: what the picture is called in the page.
+        lines: the metrics by the names in the legend.
+        champion: the champion's values by the same names.
+        unit: what the vertical axis counts.
+    """
+    with mpl.rc_context(_STYLE):
+        figure, axes = _figure(_SIZE)
+        for number, (name, series) in enumerate(lines.items()):
+            colour = _LINES[number % len(_LINES)]
+            single = len(series.values) == 1
+            axes.plot(
+                series.steps, series.values, color=colour, label=name, linewidth=1.4, marker="o" if single else ""
+            )
+            if champion and name in champion:
+                axes.axhline(champion[name], color=colour, linestyle="--", linewidth=1)
+        axes.set_xlabel("train step")
+        axes.set_ylabel(unit)
+        axes.grid(linewidth=0.4)
+        if len(lines) > 1:
+            axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1), borderaxespad=0, handlelength=1)
+        return _svg(key, figure)
+
+
+def intervals(key: str, rows: Sequence[Bar]) -> str:
+    """Draw differences with their intervals around zero, the first row on top."""
+    with mpl.rc_context(_STYLE):
+        figure, axes = _figure((_SIZE[0] * 1.6, 0.7 + _ROW * len(rows)))
+        places = range(len(rows), 0, -1)
+        for place, row in zip(places, rows, strict=True):
+            colour = _LINES[2] if row.low > 0 else _LINES[3] if row.high < 0 else _INK
+            axes.plot([row.low, row.high], [place, place], color=colour, linewidth=2.4, solid_capstyle="butt")
+            axes.plot([row.gain], [place], color=colour, marker="o", markersize=5)
+        axes.axvline(0, color=_INK, linewidth=0.8)
+        axes.set_yticks(list(places), [row.name for row in rows])
+        axes.set_ylim(0.4, len(rows) + 0.6)
+        axes.grid(axis="x", linewidth=0.4)
+        axes.set_xlabel("challenger minus champion")
+        return _svg(key, figure)
+
+
+def amounts(key: str, parts: Mapping[str, float], *, unit: str) -> str:
+    """Draw amounts as bars with their numbers, the first on top."""
+    with mpl.rc_context(_STYLE):
+        figure, axes = _figure((_SIZE[0], 0.7 + _ROW * len(parts)))
+        places = list(range(len(parts), 0, -1))
+        bars = axes.barh(places, list(parts.values()), color=_LINES[0], height=0.6)
+        axes.bar_label(bars, [f" {value:,.4g}" for value in parts.values()], fontsize=8)
+        axes.set_yticks(places, list(parts))
+        axes.set_xlabel(unit)
+        axes.margins(x=0.18)
+        return _svg(key, figure)
+
+
+def _figure(size: tuple[float, float]) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=size, layout="constrained")
+    return figure, figure.subplots()
+
+
+def _svg(key: str, figure: Figure) -> str:
+    """Return the picture with the page's colours, and names that no other picture in the page has."""
+    stream = io.StringIO()
+    mpl.rcParams["svg.hashsalt"] = key
+    nothing: dict[str, Any] = {"Date": None, "Creator": None, "Format": None, "Type": None}
+    figure.savefig(stream, format="svg", metadata=nothing)
+    text = stream.getvalue()
+    text = text[text.index("<svg") :]
+    for mark, variable in _VARIABLES.items():
+        text = text.replace(mark, variable)
+    text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{key}-", text)
+    # The page's style gives pictures their width, and the background is the page's.
+    text = re.sub(r'<svg([^>]*?) width="[^"]*"', r"<svg\1", text, count=1)
+    text = re.sub(r'<svg([^>]*?) height="[^"]*"', r'<svg\1 role="img"', text, count=1)
+    return text.replace("fill: #ffffff", "fill: none")

@@ -1,0 +1,282 @@
+"""The page: what is on it, from top to bottom, and the file that it is written to."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import shorten
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from embedstep.console import is_score
+from embedstep.errors import OUTCOMES
+from embedstep.output import OutputFolder
+from embedstep.report.charts import Bar, amounts, curves, intervals
+from embedstep.report.run import Run, read_run, sources
+from embedstep.report.series import Series, families
+
+_TONES = {"promote": "good", "hold": "even", "reject": "bad"}
+_TRAINING = {"loss": "loss", "learning_rate": "learning rate", "grad_norm": "norm of the gradients"}
+_MOST_LINES = 5
+_LONGEST_TEXT = 140
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A chart with its title.
+
+    Attributes:
+        title: what it shows.
+        svg: the chart.
+        note: what the eye cannot see in it.
+        is_wide: it takes a whole row of the page.
+    """
+
+    title: str
+    svg: Markup
+    note: str = ""
+    is_wide: bool = False
+
+
+def write_report(output: Path) -> Path:
+    """Write the report of the run in an output folder, and return its file.
+
+    Raises:
+        RefusedError: there is no run.
+    """
+    run = read_run(output)
+    environment = Environment(
+        loader=PackageLoader("embedstep.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    text = environment.get_template("page.html").render(**content(run))
+    file = OutputFolder(output).report
+    aside = file.with_name(f".{file.name}")
+    aside.write_text(text, encoding="utf-8")
+    aside.replace(file)
+    return file
+
+
+def content(run: Run) -> dict[str, Any]:
+    """Return what the template asks for."""
+    ledger = run.result.get("ledger") or run.plan["ledger"]
+    return {
+        "title": run.name,
+        "subtitle": f"{_base(run)}, {run.plan['world_size']} process{'es' if run.plan['world_size'] > 1 else ''}",
+        "outcome": _outcome(run),
+        "verdict": _verdict(run) if run.verdict else None,
+        "tiles": list(_tiles(run)),
+        "remarks": [*([run.result["stopped"]] if run.result.get("stopped") else []), *_not_finite(run)],
+        "error": run.error,
+        "training": list(_training(run)),
+        "evaluation": list(_evaluation(run)),
+        "has_champion": bool(run.champion),
+        "datasets": [_dataset_row(item) for item in run.plan["datasets"]],
+        "batches": [*_padding(run), *run.plan["notes"]],
+        "labels": list(_labels(run)),
+        "cost": list(_cost(run)),
+        "attempts": [_attempt_row(number, item) for number, item in enumerate(run.attempts, 1)],
+        "unit": _unit(run),
+        "chosen": [_ledger_row(entry) for entry in ledger if entry["source"] != "default"],
+        "defaults": [_ledger_row(entry) for entry in ledger if entry["source"] == "default"],
+        "lineage": list(_lineage(run)),
+        "environment": list(_environment(run)),
+        "replay": _replay(run),
+    }
+
+
+def _base(run: Run) -> str:
+    model = run.request.get("model", {})
+    return Path(str(model.get("path") or model.get("static") or "")).name
+
+
+def _outcome(run: Run) -> dict[str, str]:
+    code = run.error.get("exit_code", run.result.get("exit_code"))
+    if code is None:
+        return {"word": "running", "tone": "even"}
+    return {"word": OUTCOMES[code].replace("_", " "), "tone": "bad" if code else "good"}
+
+
+def _tiles(run: Run) -> Iterator[tuple[str, str]]:
+    scores = {name: series for name, series in run.series.items() if is_score(name) and series.last is not None}
+    asked = f"eval_{run.verdict.get('metric', '')}"
+    best = asked if asked in scores else next((name for name in scores if "ndcg" in name or "spearman" in name), None)
+    if best is not None:
+        yield best.removeprefix("eval_"), f"{scores[best].last:.4f}"
+    if best in run.champion:
+        yield "of the champion", f"{run.champion[str(best)]:.4f}"
+    yield "train steps", f"{run.plan['train_steps']:,}"
+    yield "training rows", f"{sum(item['rows'] for item in run.plan['datasets'] if item['split'] == 'train'):,}"
+    if speed := run.result.get("metrics", {}).get("train_samples_per_second"):
+        yield "rows a second", f"{speed:,.0f}"
+    if run.attempts:
+        yield _unit(run), f"{sum(_hours(item) for item in run.attempts):.3f}"
+
+
+def _not_finite(run: Run) -> Iterator[str]:
+    for name, series in run.series.items():
+        if series.not_finite:
+            yield f"{name} was no finite number {series.not_finite:,} times"
+
+
+def _verdict(run: Run) -> dict[str, Any]:
+    found = run.verdict
+    return {
+        "word": found["verdict"],
+        "tone": _TONES[found["verdict"]],
+        "reasons": found["reasons"],
+        "charts": list(_gain_charts(found)),
+        "gains": [_gain_row(name, gain) for name, gain in {**found["gains"], **_others(found)}.items()],
+        "index": _index(found["reindex"]),
+        "examples": [
+            ("Queries won", [_example_row(one) for one in found["examples"]["won"]]),
+            ("Queries lost", [_example_row(one) for one in found["examples"]["lost"]]),
+        ],
+    }
+
+
+def _others(verdict: Mapping[str, Any]) -> dict[str, Any]:
+    slices = {f"slice {name}": gain for name, gain in verdict["slices"].items()}
+    return slices | {f"{size} dimensions": gain for size, gain in verdict["dimensions"].items()}
+
+
+def _gain_charts(verdict: Mapping[str, Any]) -> Iterator[Picture]:
+    for key, title, gains in (
+        ("gains", "Gain by metric", verdict["gains"]),
+        ("slices", f"{verdict['metric']} by slice", verdict["slices"]),
+        ("dimensions", f"{verdict['metric']} by dimension", verdict["dimensions"]),
+    ):
+        bars = [Bar(name=name, gain=one["gain"], low=one["low"], high=one["high"]) for name, one in gains.items()]
+        if bars:
+            yield Picture(title, Markup(intervals(key, bars)), is_wide=True)
+
+
+def _gain_row(name: str, gain: Mapping[str, float]) -> tuple[str, ...]:
+    interval = f"{gain['low']:+.4f} to {gain['high']:+.4f}"
+    return (name, f"{gain['champion']:.4f}", f"{gain['challenger']:.4f}", f"{gain['gain']:+.4f}", interval)
+
+
+def _index(reindex: Mapping[str, Any] | None) -> list[str]:
+    if reindex is None:
+        return []
+    lines = list(reindex["reasons"])
+    if reindex["needed"]:
+        minutes = reindex["seconds"] / 60
+        lines.append(f"{reindex['documents']:,} documents to embed again, about {minutes:,.1f} minutes on one machine")
+        if reindex["neighbours"] is not None:
+            lines.append(f"{reindex['neighbours']:.0%} of the nearest 10 documents of a query stay the same")
+    return lines
+
+
+def _example_row(one: Mapping[str, Any]) -> tuple[str, ...]:
+    query, relevant, before, now = (
+        shorten(one[key], _LONGEST_TEXT, placeholder=" …")
+        for key in ("query", "relevant", "champion_found", "challenger_found")
+    )
+    return (query, relevant, before, f"{one['champion']:.2f}", now, f"{one['challenger']:.2f}")
+
+
+def _training(run: Run) -> Iterator[Picture]:
+    for name, title in _TRAINING.items():
+        lines = {name: run.series[name]} if name in run.series else {}
+        if name == "loss":
+            lines |= {
+                key: series for key, series in run.series.items() if key.endswith("_loss") and key != "train_loss"
+            }
+        if shown := _with_values(lines):
+            left = len(shown) - _MOST_LINES
+            note = f"{left} more are in metrics.jsonl" if left > 0 else ""
+            yield Picture(title, Markup(curves(f"training-{name}", dict(list(shown.items())[:_MOST_LINES]))), note)
+
+
+def _evaluation(run: Run) -> Iterator[Picture]:
+    scores = {
+        name: series for name, series in run.series.items()
+        if is_score(name) and not name.endswith("_loss") and name != "eval_sequential_score"
+    }  # fmt: skip
+    for number, (family, names) in enumerate(families(_with_values(scores)).items()):
+        # In the legend of a picture of several, what they have in common is its title.
+        left = len(family) if len(names) > 1 else 0
+        lines = {name[left:]: scores[name] for name in names[:_MOST_LINES]}
+        champion = {name[left:]: run.champion[name] for name in names if name in run.champion}
+        title = (family if left else names[0]).removeprefix("eval_")
+        yield Picture(title, Markup(curves(f"evaluation-{number}", lines, champion=champion)))
+
+
+def _with_values(lines: Mapping[str, Series]) -> dict[str, Series]:
+    return {name: series for name, series in lines.items() if len(series.values)}
+
+
+def _dataset_row(item: Mapping[str, Any]) -> tuple[str, ...]:
+    def number(value: int | None) -> str:
+        return "" if value is None else f"{value:,}"
+
+    keys = ("rows", "dropped_rows", "duplicate_rows", "overlapping_rows", "batches", "rows_unseen")
+    numbers = [number(item[key]) for key in keys]
+    return (f"{item['split']}.{item['name']}", *numbers, number(item["negatives_per_anchor"]), item["loss"] or "")
+
+
+def _padding(run: Run) -> Iterator[str]:
+    if (share := run.result.get("padding")) is not None:
+        yield f"{share:.1%} of the places in the batches were padding"
+
+
+def _labels(run: Run) -> Iterator[Picture]:
+    for number, item in enumerate(run.plan["datasets"]):
+        if item["labels"]:
+            title = f"labels of {item['split']}.{item['name']}"
+            yield Picture(title, Markup(amounts(f"labels-{number}", item["labels"], unit="rows")))
+
+
+def _cost(run: Run) -> Iterator[Picture]:
+    seconds = {name: value for name, value in run.result.get("seconds", {}).items() if name != "total"}
+    if seconds:
+        yield Picture("Where the time went", Markup(amounts("seconds", seconds, unit="seconds")))
+
+
+def _unit(run: Run) -> str:
+    return "GPU-hours" if run.attempts and run.attempts[-1]["device"] == "GPU" else "process-hours"
+
+
+def _hours(attempt: Mapping[str, Any]) -> float:
+    return float(attempt["seconds"] * attempt["processes"] / 3600)
+
+
+def _attempt_row(number: int, item: Mapping[str, Any]) -> tuple[str, ...]:
+    code = item["exit_code"]
+    end = "killed" if code is None else OUTCOMES[code].replace("_", " ")
+    started = item["started"].replace("T", " ").removesuffix("+00:00")
+    return (str(number), started, str(item["processes"]), f"{item['seconds']:,.1f}", f"{_hours(item):.4f}", end)
+
+
+def _ledger_row(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    return (entry["name"], str(entry["value"]), entry["source"], entry["fate"], entry["effect"])
+
+
+def _lineage(run: Run) -> Iterator[tuple[str, ...]]:
+    fingerprints = [item["fingerprint"] for item in run.plan["datasets"]]
+    for (name, source), fingerprint in zip(sources(run), fingerprints, strict=True):
+        yield (name, source, fingerprint)
+    if moment := run.request.get("data", {}).get("as_of"):
+        yield ("as of", moment, "")
+
+
+def _environment(run: Run) -> Iterator[tuple[str, str]]:
+    yield from run.result.get("versions", {}).items()
+    names = {
+        "embedstep.python": "Python",
+        "embedstep.hardware": "machine",
+        "mlflow.source.git.commit": "git commit",
+        "embedstep.git.changed": "changed since that commit",
+    }
+    yield from ((told, run.tags[name]) for name, told in names.items() if name in run.tags)
+    yield ("visible GPUs", str(run.plan["gpus"]))
+    yield ("request", run.plan["request_fingerprint"])
+    for key, told in (("weights", "weights"), ("space", "embedding space")):
+        if run.result.get(key):
+            yield (told, run.result[key])
+
+
+def _replay(run: Run) -> Sequence[str]:
+    by_folder = f"embedstep replay {run.result.get('output') or run.name}"
+    return (by_folder, f"embedstep replay {run.run_id}") if run.run_id else (by_folder,)

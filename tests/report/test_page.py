@@ -1,0 +1,114 @@
+"""What stands on the page."""
+
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from embedstep.errors import RefusedError
+from embedstep.report.page import write_report
+from tests.report.conftest import VERDICT
+
+Make = Callable[..., Path]
+
+
+class Page(HTMLParser):
+    """The texts, the tags and the names of a page."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self.source = file.read_text()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(self.source)
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += f"{data} "
+
+    @property
+    def sections(self) -> list[str | None]:
+        return [attributes["id"] for tag, attributes in self.tags if tag == "section"]
+
+    def has(self, *texts: str) -> None:
+        flat = " ".join(self.text.split())
+        for text in texts:
+            assert text in flat, text
+
+
+def test_a_run_with_its_verdict(output_of: Make) -> None:
+    page = Page(write_report(output_of(verdict=VERDICT)))
+    assert page.sections == [
+        "verdict", "training", "evaluation", "batches", "cost", "arguments", "lineage", "environment", "replay",
+    ]  # fmt: skip
+    page.has(
+        "succeeded promote",
+        "0.5000 docs_cosine_ndcg@10 0.4000 of the champion 100 train steps 130 training rows 1,808 rows a second "
+        "0.150 process-hours",
+        "loss was no finite number 1 times",
+        "docs_cosine_mrr@10 0.3000 0.2900 -0.0100 -0.0300 to +0.0100",
+        "slice de 0.4000 0.4500",
+        "128 dimensions 0.4000 0.4800",
+        "9,000 documents to embed again, about 2.0 minutes on one machine",
+        "70% of the nearest 10 documents of a query stay the same",
+        "open <script>alert(1)</script>",
+        "The dashed lines are the champion's.",
+        "docs_cosine_accuracy",
+        "12.5% of the places in the batches were padding",
+        "labels of train.docs",
+        "1 2026-11-02 03:00:00 2 90.0 0.0500 interrupted",
+        "2 2026-11-02 04:00:00 2 180.0 0.1000 succeeded",
+        "train.docs",
+        "torch 2.13.0",
+        "embedstep replay ",
+    )
+    assert page.source.count("<svg") == 3 + 3 + 2 + 2 + 1
+
+
+def test_the_page_needs_nothing_else_and_no_script(output_of: Make) -> None:
+    page = Page(write_report(output_of(verdict=VERDICT)))
+    tags = {tag for tag, _ in page.tags}
+    assert not tags & {"script", "link", "img", "iframe", "object", "embed", "b"} - {"b"}
+    assert "<script>alert" not in page.source
+    assert "<b>en" not in page.source
+    outside = [value for _, attributes in page.tags for name, value in attributes.items() if name in ("src", "href")]
+    assert outside == []
+    assert not re.search(r"url\((?!#)", page.source)
+    names = [attributes["id"] for _, attributes in page.tags if attributes.get("id")]
+    assert len(names) == len(set(names))
+    used = set(re.findall(r'(?:url\(#|href="#)([^")]+)', page.source))
+    assert used <= set(names)
+
+
+def test_what_differs_from_the_defaults_stands_first(output_of: Make) -> None:
+    text = " ".join(Page(write_report(output_of())).text.split())
+    arguments = text[text.index("Arguments") :]
+    assert arguments.index("max_steps 100 request") < arguments.index("more with their defaults")
+    assert arguments.index("more with their defaults") < arguments.index("weight_decay 0.0 default")
+
+
+def test_a_failed_run_says_what_went_wrong_first(output_of: Make) -> None:
+    error = {
+        "kind": "ValueError", "message": "loss is <nan>", "exit_code": 1, "rank": 1, "problems": [],
+        "traceback": ["train.py line 3"],
+    }  # fmt: skip
+    page = Page(write_report(output_of(error=error)))
+    assert page.sections[0] == "failure"
+    page.has("failed", "Rank 1: loss is <nan>", "train.py line 3", "2 2026-11-02 04:00:00 2 180.0 0.1000 killed")
+    assert "<nan>" not in page.source
+
+
+def test_the_same_run_gives_the_same_page(output_of: Make) -> None:
+    output = output_of(verdict=VERDICT)
+    first = write_report(output).read_bytes()
+    assert write_report(output).read_bytes() == first
+
+
+def test_an_empty_folder_has_no_report(tmp_path: Path) -> None:
+    with pytest.raises(RefusedError, match="holds no run; a report needs one that has got as far as its plan"):
+        write_report(tmp_path)
