@@ -9,7 +9,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export HF_HUB_DISABLE_TELEMETRY := 1
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-slow check fix bench golden clean
+.PHONY: help setup demo test test-slow test-postgres check fix bench golden clean
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ test: $(STAMP) ## run the tests, all but the slow ones
 
 test-slow: $(STAMP) ## run the slow tests: whole runs and gates beside real servers
 	@$(BIN)/pytest --numprocesses=auto --maxprocesses=4 -m slow $(TESTS)
+
+test-postgres: $(STAMP) ## run the tests of tracking and promotion beside MLflow on PostgreSQL
+	@.ci/postgres $(BIN)/pytest --numprocesses=2 tests/tracking tests/promotion
 
 check: $(STAMP) ## lint, format and types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

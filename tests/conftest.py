@@ -176,8 +176,13 @@ def _make_database(uri: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A database in a folder of its own; making one takes seconds, so the tests share it."""
+def uri(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> str:
+    """A database in a folder of its own; making one takes seconds, so the tests share it.
+
+    Under `make test-postgres` it is the server over PostgreSQL, so that all tests of tracking meet that.
+    """
+    if "EMBEDSTEP_TEST_POSTGRES" in os.environ:
+        return str(request.getfixturevalue("server"))
     uri = f"sqlite:///{tmp_path_factory.mktemp('tracking')}/mlflow.db"
     _make_database(uri)
     return uri

@@ -1,4 +1,7 @@
-"""A real MLflow server at a free port, with a database and a folder for artifacts of its own."""
+"""A real MLflow server at a free port, with a database and a folder for artifacts of its own.
+
+The database is one of sqlite, or under `make test-postgres` one of PostgreSQL, as teams run it.
+"""
 
 import os
 import signal
@@ -7,6 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +23,7 @@ def mlflow_server(folder: Path) -> Iterator[str]:
     """Run a server that keeps what it gets in `folder`, and give its address when it is up."""
     url = nobody_at()
     server = subprocess.Popen(
-        [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{folder / 'server.db'}",
+        [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", _database(folder),
          "--artifacts-destination", str(folder / "artifacts"), "--host", "127.0.0.1", "--port", url.rpartition(":")[2],
          "--workers", "1"],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
@@ -34,6 +38,22 @@ def mlflow_server(folder: Path) -> Iterator[str]:
     finally:
         os.killpg(server.pid, signal.SIGTERM)
         server.wait(timeout=30)
+
+
+def _database(folder: Path) -> str:
+    """Return the URI of a database that is empty."""
+    server = os.environ.get("EMBEDSTEP_TEST_POSTGRES")
+    if server is None:
+        return f"sqlite:///{folder / 'server.db'}"
+    import psycopg2
+
+    name = f"mlflow_{uuid.uuid4().hex}"
+    connection = psycopg2.connect(server.replace("+psycopg2", "") + "/postgres")
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE {name}")
+    connection.close()
+    return f"{server}/{name}"
 
 
 def nobody_at() -> str:

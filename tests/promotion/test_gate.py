@@ -6,13 +6,16 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from embedstep.request.loading import load_request
 from embedstep.result import StepResult, write_json
+from embedstep.step import plan_step
 from embedstep.tracking.mlflow_registry import Registry, Version
 from embedstep.tracking.sender import Sender
 from embedstep.tracking.spool import Spool, new_spool
@@ -138,7 +141,9 @@ def test_slices_decide_too(evaluated: Build, tiny_model: Path, minilm: Path, tmp
 def test_limits_and_changed_data_are_told(evaluated: Build, tiny_model: Path, minilm: Path, tmp_path: Path) -> None:
     document = evaluated(promotion={"max_megabytes": 10, "max_milliseconds": 0.001, "documents": 9000})
     output = finished(tmp_path / "good", minilm)
-    write_json(output / "plan.json", {"datasets": [{"split": "eval", "name": "docs", "fingerprint": "other"}]})
+    plan = plan_step(load_request(yaml.safe_dump(document)))
+    before = [replace(item, fingerprint="other") if item.split == "eval" else item for item in plan.datasets]
+    write_json(output / "plan.json", replace(plan, datasets=tuple(before)).to_json())
     process = embedstep("promote", document, tmp_path, str(output), "--champion", str(tiny_model))
     assert process.returncode == 0, process.stderr
     lines = process.stdout.splitlines()
@@ -147,6 +152,9 @@ def test_limits_and_changed_data_are_told(evaluated: Build, tiny_model: Path, mi
     assert lines[2].endswith(" ms, and promotion.max_milliseconds is 0.001")
     assert lines[4] == "  data.eval.docs has changed since the run; both models were scored on what it is now"
     assert lines[-1].startswith("  9,000 documents, about ")
+    report = (output / "report.html").read_text()
+    assert "promotion.max_megabytes is 10" in report
+    assert "Queries won" in report
 
 
 def test_the_same_model_twice_keeps_champion_and_index(evaluated: Build, tiny_model: Path, tmp_path: Path) -> None:

@@ -72,7 +72,8 @@ def test_the_model_is_registered_once_and_both_flavors_load_it(
     server: str = request.getfixturevalue(where)
     folder, spool = started()
     expected = loaded.encode(TEXTS)
-    given = entry(tiny_model, dimension=expected.shape[1], register_as="tiny", aliases=["challenger", "weekly"])
+    name = f"tiny-{where}"
+    given = entry(tiny_model, dimension=expected.shape[1], register_as=name, aliases=["challenger", "weekly"])
     spool.add("model", **given)
     spool.end("FINISHED", patience=1)
     for _ in range(2):
@@ -81,13 +82,13 @@ def test_the_model_is_registered_once_and_both_flavors_load_it(
         assert (folder.sent.complaints, folder.sent.later) == ((), ())
         (folder.path / "sent.json").unlink()
     client = client_of(server)
-    (found,) = client.search_model_versions("name = 'tiny'")
+    (found,) = client.search_model_versions(f"name = '{name}'")
     assert (found.run_id, found.tags["a"]) == (run_id, "b")
-    assert {client.get_model_version_by_alias("tiny", name).version for name in given["aliases"]} == {found.version}
+    assert {client.get_model_version_by_alias(name, one).version for one in given["aliases"]} == {found.version}
     monkeypatch.setattr(mlflow.tracking._tracking_service.utils, "_tracking_uri", server)
-    by_flavor = mlflow.sentence_transformers.load_model("models:/tiny@challenger")
+    by_flavor = mlflow.sentence_transformers.load_model(f"models:/{name}@challenger")
     np.testing.assert_array_equal(by_flavor.encode(TEXTS), expected)
-    by_function = mlflow.pyfunc.load_model("models:/tiny@weekly")
+    by_function = mlflow.pyfunc.load_model(f"models:/{name}@weekly")
     assert by_function.predict(TEXTS).shape == expected.shape
     assert by_function.metadata.signature.outputs.inputs[0].shape == (-1, expected.shape[1])
     assert not (folder.path / "mlflow_model").exists()
