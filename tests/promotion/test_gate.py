@@ -1,6 +1,7 @@
 """Gates over real models and a real registry. What a run leaves is put there by hand: its training is not at stake."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -51,9 +52,10 @@ def finished(output: Path, model: Path, *, uri: str | None = None, register_as: 
             tags={},
         )  # fmt: skip
         spool.add(
-            "model", path=str(output / "model"), dimension=32, example=["a"], step=1, register_as=register_as,
-            aliases=["challenger"], tags={}, requirements=["sentence-transformers==6.2.0"],
+            "model", path=str(output / "model"), published=str(output / "model"), dimension=32, example=["a"], step=1,
+            requirements=["sentence-transformers==6.2.0"],
         )  # fmt: skip
+        spool.add("register", weights="", register_as=register_as, aliases=["challenger"], tags={})
         spool.end("FINISHED", patience=1)
         assert Sender(folder, uri).forward()
         assert (folder.sent.complaints, folder.sent.later) == ((), ())
@@ -226,3 +228,16 @@ def test_a_gate_that_vanished_holds_nobody_up_for_long(uri: str, monkeypatch: py
     monkeypatch.setattr("embedstep.tracking.mlflow_registry._LONGEST_HOLD", 0.5)
     assert Registry(uri, "held").promote(one, None)
     assert Registry(uri, "held").champion() == one
+
+
+def test_a_gate_leaves_the_environment_as_it_was(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow's default, which it keeps in a variable, is another's: of the pipeline step that calls the gate."""
+    from embedstep.tracking.mlflow_model import default_uri
+
+    for before in (None, "http://their.server"):
+        monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        if before:
+            monkeypatch.setenv("MLFLOW_TRACKING_URI", before)
+        with default_uri(uri):
+            assert os.environ["MLFLOW_TRACKING_URI"] == uri
+        assert os.environ.get("MLFLOW_TRACKING_URI") == before

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
+from embedstep.space import weights_digest
 from embedstep.tracking.sender import Sender
 from tests.tracking.conftest import Started, client_of
 
@@ -16,8 +17,8 @@ TEXTS = ["read a file", "write a file"]
 
 def entry(model: Path, **more: Any) -> dict[str, Any]:
     return {
-        "path": str(model), "dimension": 32, "example": TEXTS, "step": 4, "register_as": None, "aliases": [],
-        "tags": {"a": "b"}, "requirements": [f"{name}=={version(name)}" for name in ("sentence-transformers", "numpy")],
+        "path": str(model), "published": str(model), "dimension": 32, "example": TEXTS, "step": 4,
+        "requirements": [f"{name}=={version(name)}" for name in ("sentence-transformers", "numpy")],
         **more,
     }  # fmt: skip
 
@@ -73,8 +74,9 @@ def test_the_model_is_registered_once_and_both_flavors_load_it(
     folder, spool = started()
     expected = loaded.encode(TEXTS)
     name = f"tiny-{where}"
-    given = entry(tiny_model, dimension=expected.shape[1], register_as=name, aliases=["challenger", "weekly"])
-    spool.add("model", **given)
+    aliases = ["challenger", "weekly"]
+    spool.add("model", **entry(tiny_model, dimension=expected.shape[1]))
+    spool.add("register", weights="", register_as=name, aliases=aliases, tags={"a": "b"})
     spool.end("FINISHED", patience=1)
     for _ in range(2):
         Sender(folder, server).forward()
@@ -84,7 +86,7 @@ def test_the_model_is_registered_once_and_both_flavors_load_it(
     client = client_of(server)
     (found,) = client.search_model_versions(f"name = '{name}'")
     assert (found.run_id, found.tags["a"]) == (run_id, "b")
-    assert {client.get_model_version_by_alias(name, one).version for one in given["aliases"]} == {found.version}
+    assert {client.get_model_version_by_alias(name, one).version for one in aliases} == {found.version}
     monkeypatch.setattr(mlflow.tracking._tracking_service.utils, "_tracking_uri", server)
     by_flavor = mlflow.sentence_transformers.load_model(f"models:/{name}@challenger")
     np.testing.assert_array_equal(by_flavor.encode(TEXTS), expected)
@@ -92,3 +94,35 @@ def test_the_model_is_registered_once_and_both_flavors_load_it(
     assert by_function.predict(TEXTS).shape == expected.shape
     assert by_function.metadata.signature.outputs.inputs[0].shape == (-1, expected.shape[1])
     assert not (folder.path / "mlflow_model").exists()
+    assert client.get_logged_model(found.source.removeprefix("models:/")).status == "READY"
+
+
+@pytest.mark.parametrize(("status", "found"), [("FAILED", "FAILED"), ("KILLED", "FAILED"), ("FINISHED", "PENDING")])
+def test_a_model_that_has_not_turned_out_well_is_none(
+    status: Any, found: str, started: Started, tiny_model: Path, uri: str
+) -> None:
+    """Its files may have been sent before that was known; it is not registered, and not ready to be used."""
+    folder, spool = started()
+    spool.add("model", **entry(tiny_model))
+    spool.end(status, patience=1)
+    Sender(folder, uri).forward()
+    client = client_of(uri)
+    run = client.get_run(folder.sent.run_id)
+    (model,) = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
+    assert model.status == found
+
+
+def test_a_model_is_sent_from_where_it_lies_by_now(
+    started: Started, tiny_model: Path, uri: str, tmp_path: Path
+) -> None:
+    """The one that was recorded, though: the folder may hold that of a later attempt."""
+    weights = weights_digest(tiny_model)
+    for known, complaints in ((weights, 0), ("0" * 64, 1)):
+        folder, spool = started(key=known)
+        spool.add("model", **entry(tmp_path / "gone", published=str(tiny_model)))
+        spool.add("register", weights=known, register_as=None, aliases=[], tags={})
+        spool.end("FINISHED", patience=1)
+        Sender(folder, uri).forward()
+        told = folder.sent.complaints
+        assert [line for line in told if "is not there any more, or another by now" in line] == list(told[:complaints])
+        assert len(told) == complaints

@@ -175,14 +175,17 @@ def test_files_and_a_model_that_are_gone_are_told_and_the_rest_arrives(
     (tmp_path / "a.json").write_text("{}")
     spool.file(tmp_path / "a.json")
     (folder.files / "a.json").unlink()
-    spool.add("model", path=str(tmp_path / "model"))
+    spool.model(tmp_path / "attempt", tmp_path / "model", dimension=32, step=1)
+    spool.add("register", weights="0", register_as="gone", aliases=[], tags={})
     spool.metrics({"loss": 0.5}, train_step=1)
     spool.end("FINISHED", patience=1)
     run = sent(folder, uri)
     assert (run.info.status, run.data.metrics) == ("FINISHED", {"loss": 0.5})
     assert folder.sent.complaints == (
-        "a.json: it is not there any more", f"the model: {tmp_path / 'model'} is not there any more",
-    )  # fmt: skip
+        "a.json: it is not there any more",
+        f"the model: {tmp_path / 'model'} is not there any more, or another by now",
+    )
+    assert folder.sent.later == ()
 
 
 def test_a_server_that_is_away_loses_nothing(nobody: str, uri: str, started: Started) -> None:

@@ -10,7 +10,6 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ except ModuleNotFoundError as missing:
 
 from embedstep.errors import CannotStartError, EmbedstepError, Problem, RefusedError
 from embedstep.secrets import redact
-from embedstep.tracking.mlflow_model import beside_each_other, log_model
+from embedstep.tracking.mlflow_model import ModelInRun, beside_each_other, model_place
 from embedstep.tracking.names import PARAMETER_LIMITS, entry_name, metric_name, shortened
 from embedstep.tracking.spool import Entry, SpoolFolder
 
@@ -69,7 +68,7 @@ class Tracker:
         sent = spool.sent
         self.run_id, self.attempt = sent.run_id or "", sent.attempt
         self._run: Run | None = None
-        self._is_new = False
+        self._model = ModelInRun(self._client, may_be_there=True)
 
     def open(self, start: Entry) -> None:
         """Find the run, by its key where an earlier attempt has opened it, or open one.
@@ -102,7 +101,7 @@ class Tracker:
             return found[0]
         parent = {"mlflow.parentRunId": start["run_id"]} if start["mode"] == "nest" else {}
         tags = {_KEY_TAG: start["key"], **parent}
-        self._is_new = True
+        self._model = ModelInRun(self._client, may_be_there=False)
         return self._client.create_run(experiment, start_time=start["at"], run_name=start["run_name"], tags=tags)
 
     def _experiment(self, name: str) -> str:
@@ -134,6 +133,7 @@ class Tracker:
             "datasets": self._datasets,
             "file": self._files,
             "model": self._models,
+            "register": self._register,
             "end": self._end,
         }[entries[0]["kind"]]
         with as_ours(self._uri):
@@ -157,16 +157,17 @@ class Tracker:
             yield from complaints
 
     def _models(self, entries: Sequence[Entry]) -> Iterator[str]:
-        for entry in entries:
-            if Path(entry["path"]).is_dir():
-                yield from self._try("the model", partial(self._model, entry))
-            else:
-                yield f"the model: {entry['path']} is not there any more"
-
-    def _model(self, entry: Entry) -> None:
+        entry = entries[-1]
+        place = model_place(entry, [one for one, _ in self._spool.read() if one["kind"] == "register"])
+        if place is None:
+            yield f"the model: {entry['published']} is not there any more, or another by now"
+            return
         run = self._run or self._client.get_run(self.run_id)
-        may_be_there, self._is_new = not self._is_new, False
-        log_model(self._client, run, self.attempt, entry, self._spool.path, may_be_there=may_be_there)
+        yield from self._try("the model", lambda: self._model.upload(run, self.attempt, entry, place, self._spool.path))
+
+    def _register(self, entries: Sequence[Entry]) -> Iterator[str]:
+        run = self._run or self._client.get_run(self.run_id)
+        yield from self._try("the model", lambda: self._model.register(run, self.attempt, entries[-1]))
 
     def _try(self, what: str, call: Any) -> Iterator[str]:
         try:
@@ -220,6 +221,8 @@ class Tracker:
         there = self._client.get_run(self.run_id).data.metrics
         if missing := sorted(name for name in names if metric_name(name) not in there):
             yield f"metrics: {', '.join(missing)} did not arrive"
+        if ends[-1]["status"] != "FINISHED":
+            self._model.give_up()
         if next(entry["mode"] for entry in entries if entry["kind"] == "start") != "attach":
             self._client.set_terminated(self.run_id, ends[-1]["status"], end_time=ends[-1]["at"])
 

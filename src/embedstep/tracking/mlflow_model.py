@@ -7,7 +7,7 @@ for the history of every metric. The files are the same: a test compares them.
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -24,6 +24,8 @@ from mlflow.models.utils import _save_example
 from mlflow.tracking import MlflowClient
 from mlflow.types.schema import ColSpec, DataType, Schema, TensorSpec
 
+from embedstep.errors import CannotStartError
+from embedstep.space import weights_digest
 from embedstep.tracking.spool import Entry
 
 _T = TypeVar("_T")
@@ -35,34 +37,105 @@ _PYTHON = ".".join(map(str, sys.version_info[:3]))
 _ATTEMPT_TAG = "embedstep.attempt"
 
 
-def log_model(client: MlflowClient, run: Run, attempt: int, entry: Entry, aside: Path, *, may_be_there: bool) -> None:
-    """Upload the model, unless it is there, and register it as the entry says, unless it is.
+class ModelInRun:
+    """The model of one attempt in MLflow: its files first, and when it has turned out well, its place in the registry.
+
+    The first takes as long as a model is large and a server far, and goes on while the model is being verified.
+    """
+
+    def __init__(self, client: MlflowClient, *, may_be_there: bool) -> None:
+        """Take the client; nothing is asked yet.
+
+        Args:
+            client: of the server.
+            may_be_there: somebody may have begun with it before, so that the server is asked.
+        """
+        self._client = client
+        self._may_be_there = may_be_there
+        self._logged: Any = None
+        self._has_failed = False
+
+    def upload(self, run: Run, attempt: int, entry: Entry, place: Path, aside: Path) -> None:
+        """Upload the files of the model, unless they are there.
+
+        Args:
+            run: the run that trained it.
+            attempt: the attempt of that run that trained it.
+            entry: `dimension`, `example`, `requirements` and `step`.
+            place: the folder that the model lies in now.
+            aside: folder for the files of MLflow's own.
+        """
+        self._has_failed = True
+        logged = self._found(run, attempt) or self._client.create_logged_model(
+            run.info.experiment_id, _NAME, run.info.run_id, {_ATTEMPT_TAG: str(attempt)}
+        )
+        if logged.status != LoggedModelStatus.READY:
+            self._client.log_outputs(run.info.run_id, [LoggedModelOutput(logged.model_id, step=entry["step"])])
+            folder = aside / "mlflow_model"
+            shutil.rmtree(folder, ignore_errors=True)
+            of_mlflow = Model(artifact_path=logged.artifact_location, run_id=run.info.run_id, model_id=logged.model_id)
+            try:
+                write_model(folder, of_mlflow, {**entry, "path": place})
+            except OSError:
+                if place.exists():
+                    raise
+                # It has turned out well meanwhile, and got its name.
+                shutil.rmtree(folder, ignore_errors=True)
+                write_model(folder, of_mlflow, {**entry, "path": entry["published"]})
+            _upload(self._client, logged.model_id, folder)
+            shutil.rmtree(folder)
+        self._logged, self._has_failed = logged, False
+
+    def register(self, run: Run, attempt: int, entry: Entry) -> None:
+        """Say that the model is as it should be, and register it as the entry says, unless it is.
+
+        Args:
+            run: the run that trained it.
+            attempt: the attempt of that run that trained it.
+            entry: `register_as`, `aliases` and `tags`.
+
+        Raises:
+            CannotStartError: its files could not be uploaded yet.
+        """
+        logged = self._logged or self._found(run, attempt)
+        if self._has_failed:
+            raise CannotStartError("the files of the model are not there yet")
+        if logged is None:
+            return  # the model was gone before it could be sent, which has been told
+        tags = {**entry["tags"], _ATTEMPT_TAG: str(attempt)}
+        if logged.status != LoggedModelStatus.READY:
+            self._client.set_logged_model_tags(logged.model_id, tags)
+            self._client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
+        if entry["register_as"]:
+            may_be_there = self._may_be_there
+            _register(self._client, run.info.run_id, logged.model_id, entry, tags, may_be_there=may_be_there)
+
+    def give_up(self) -> None:
+        """Say that the model of an attempt that has not ended well is none."""
+        if self._logged is not None and self._logged.status != LoggedModelStatus.READY:
+            self._client.finalize_logged_model(self._logged.model_id, LoggedModelStatus.FAILED)
+
+    def _found(self, run: Run, attempt: int) -> Any:
+        if not self._may_be_there:
+            return None
+        before = self._client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
+        return next((found for found in before if found.tags.get(_ATTEMPT_TAG) == str(attempt)), None)
+
+
+def model_place(entry: Entry, registered: Sequence[Entry]) -> Path | None:
+    """Return the folder that a recorded model lies in now, or None where it is gone.
+
+    It is renamed when it has turned out well, and may be replaced after that by a later attempt's.
 
     Args:
-        client: of the server.
-        run: the run that trained it.
-        attempt: the attempt of that run that trained it.
-        entry: `path`, `dimension`, `example`, `requirements`, `step`, `register_as`, `aliases` and `tags`.
-        aside: folder for the files of MLflow's own.
-        may_be_there: somebody may have begun with it before, so that the server is asked.
+        entry: `path` and `published`.
+        registered: the entries by which an attempt has said what its model is.
     """
-    experiment = run.info.experiment_id
-    run_id = run.info.run_id
-    tags = {**entry["tags"], _ATTEMPT_TAG: str(attempt)}
-    before = client.search_logged_models([experiment], f"source_run_id = '{run_id}'") if may_be_there else []
-    same = [found for found in before if found.tags.get(_ATTEMPT_TAG) == tags[_ATTEMPT_TAG]]
-    logged = same[0] if same else client.create_logged_model(experiment, _NAME, run_id, tags)
-    if logged.status != LoggedModelStatus.READY:
-        client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=entry["step"])])
-        folder = aside / "mlflow_model"
-        shutil.rmtree(folder, ignore_errors=True)
-        of_mlflow = Model(artifact_path=logged.artifact_location, run_id=run_id, model_id=logged.model_id)
-        write_model(folder, of_mlflow, entry)
-        _upload(client, logged.model_id, folder)
-        client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
-        shutil.rmtree(folder)
-    if entry["register_as"]:
-        _register(client, run_id, logged.model_id, entry, tags, may_be_there=may_be_there)
+    if (place := Path(entry["path"])).is_dir():
+        return place
+    place = Path(entry["published"])
+    weights = next((one["weights"] for one in registered), None)
+    return place if place.is_dir() and weights is not None and weights_digest(place) == weights else None
 
 
 def _upload(client: MlflowClient, model_id: str, folder: Path) -> None:
@@ -100,7 +173,8 @@ def _register(
 @contextmanager
 def default_uri(uri: str) -> Iterator[None]:
     """Let MLflow's default be `uri`: where a version's model is, it looks up there, whatever the client's own is."""
-    before = mlflow.get_tracking_uri()
+    # What nobody has set must not be set afterwards: MLflow keeps it in the environment, for other processes too.
+    before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
     mlflow.set_tracking_uri(uri)
     try:
         yield

@@ -23,11 +23,9 @@ from embedstep.tracking.names import SPACE_TAG, TRAINING_TAG
 from embedstep.tracking.sender import RUN_ID, tracking_uri
 from embedstep.tracking.spool import Spool, SpoolFolder, Status, new_spool, spools
 
-_EXAMPLE = ("how do I open a file", "Open a file and return a stream.")
 _POLL = 0.1
 _SHARE_OF_PATIENCE = 0.01
 _PATIENCE = (1.0, 60.0)
-_REQUIRED = ("sentence-transformers", "transformers", "torch", "numpy")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -118,16 +116,12 @@ class Recording:
         for file in (output.metrics, output.ledger, output.worker_result, output.error):
             if file.exists():
                 self.spool.file(file)
-        if result.model is None or result.dimension is None:
+        if result.model is None:
             return
         tracking = self.request.tracking
         self.spool.add(
-            "model",
-            path=result.model,
-            dimension=result.dimension,
-            example=list(_EXAMPLE),
-            requirements=[f"{name}=={result.versions[name].partition('+')[0]}" for name in _REQUIRED],
-            step=self.plan.train_steps,
+            "register",
+            weights=result.weights,
             register_as=tracking.register_as,
             aliases=list(tracking.aliases),
             tags={

@@ -24,12 +24,12 @@ from embedstep.tracking.spool import Entry, Sent, Spool, SpoolFolder, unsent
 
 RUN_ID = "MLFLOW_RUN_ID"
 """Variable by which Kubeflow, ZenML or a person names the run that is open around the step."""
-_POLL = 1.0
+_POLL = 0.5
 _LONGEST_PAUSE = 30.0
 _SECONDS_OF_METRICS = 10.0
 _AT_ONCE = 5000
 _ORPHAN_PATIENCE = 30.0
-_OF_FILES = ("file", "model")
+_OF_FILES = ("file", "model", "register")
 
 
 class Sender:

@@ -13,12 +13,15 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any, Literal
 
 from embedstep.result import read_json, write_json
 
+_EXAMPLE = ("how do I open a file", "Open a file and return a stream.")
+_REQUIRED = ("sentence-transformers", "transformers", "torch", "numpy")
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 Entry = Mapping[str, Any]
 """`at` (milliseconds since 1970), `kind`, and what belongs to that kind."""
@@ -192,6 +195,25 @@ class Spool:
             self._complain(file.name, error)
         else:
             self.add("file", name=file.name)
+
+    def model(self, place: Path, published: Path, *, dimension: int, step: int) -> None:
+        """Record a saved model, whose files may be sent before anybody knows whether it is as it should be.
+
+        Args:
+            place: its folder.
+            published: where it will be when it has turned out well.
+            dimension: numbers of an embedding.
+            step: the last train step.
+        """
+        self.add(
+            "model",
+            path=str(place),
+            published=str(published),
+            dimension=dimension,
+            example=list(_EXAMPLE),
+            requirements=[f"{name}=={version(name).partition('+')[0]}" for name in _REQUIRED],
+            step=step,
+        )
 
     def end(self, status: Status, *, patience: float) -> None:
         """Record how the attempt has ended.

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,8 @@ def train(output: OutputFolder, world: World) -> None:
         # What follows is the first rank's alone, and may take longer than the others' patience in a collective.
         _leave_together()
         if world.is_first:
-            verified = save_verified(trainer.model, request, output)
+            send = partial(spool.model, output.verified_model, output.model, step=plan.train_steps)
+            verified = save_verified(trainer.model, request, output, lambda dimension: send(dimension=dimension))
             if request.arguments.push_to_hub:
                 # Whatever was pushed on the way: the model that the step ends with, once it is verified.
                 trainer.push_to_hub(blocking=True)

@@ -1,5 +1,6 @@
 """A saved model counts only when its files alone give the same embeddings again."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -77,8 +78,19 @@ class Verified(NamedTuple):
     space: Space
 
 
-def save_verified(model: SentenceTransformer, request: TrainRequest, output: OutputFolder) -> Verified:
+def save_verified(
+    model: SentenceTransformer,
+    request: TrainRequest,
+    output: OutputFolder,
+    on_saved: Callable[[int], None] = lambda dimension: None,
+) -> Verified:
     """Save the model for the launcher to publish, load it from its files alone, and compare.
+
+    Args:
+        model: the trained model.
+        request: the request.
+        output: the output folder.
+        on_saved: called with the dimension of the embeddings when the files are there.
 
     Raises:
         TrainingFailedError: the loaded model gives other embeddings.
@@ -88,6 +100,7 @@ def save_verified(model: SentenceTransformer, request: TrainRequest, output: Out
     model.save_pretrained(str(output.verified_model))
     if not request.arguments.save_safetensors:
         rewrite_as_bin(output.verified_model)
+    on_saved(expected.shape[1])
     trust = request.model.trust_remote_code
     cosine = verify(output.verified_model, expected, device=str(model.device), trust_remote_code=trust)
     return Verified(cosine=cosine, space=space_of(output.verified_model, expected.shape[1]))
