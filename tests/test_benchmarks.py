@@ -127,7 +127,7 @@ def test_the_parts_of_both_sides_are_medians() -> None:
 def test_every_benchmark_is_there() -> None:
     assert set(BENCHMARKS) == {
         "plan", "check", "run_overhead_1", "run_overhead_2", "sampler_repeats", "sampler_few", "sampler_frequent",
-        "resuming", "tracking",
+        "resuming", "tracking", "bootstrap", "report",
         "tokenize_once_3", "tokenize_once_10", "tokenize_once_minilm", "group_by_length",
     }  # fmt: skip
 

@@ -4,6 +4,7 @@ import gc
 import json
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -68,8 +69,13 @@ def check(request: str, overrides: tuple[str, ...]) -> None:
 @main.command()
 @request_options
 @click.option("--json", "as_json", is_flag=True, help="Print the whole plan as JSON.")
+@click.option(
+    "--estimate",
+    type=click.Choice(["former", "probe"]),
+    help="Tell the cost, too: by former runs of the model in MLflow, or by a training of 20 steps now.",
+)
 @click.option("--preview", type=click.IntRange(1), metavar="N", help="Show the texts of the first N steps, too.")
-def plan(request: str, overrides: tuple[str, ...], as_json: bool, preview: int | None) -> None:
+def plan(request: str, overrides: tuple[str, ...], as_json: bool, estimate: str | None, preview: int | None) -> None:
     """Show what a run would do: rows, batches, steps, evaluations, metrics. Needs no torch and no GPU.
 
     \b
@@ -77,16 +83,20 @@ def plan(request: str, overrides: tuple[str, ...], as_json: bool, preview: int |
       embedstep plan request.yaml
       embedstep plan request.yaml --json | jq .train_steps
       embedstep plan request.yaml --set launch.processes_per_node=4
+      embedstep plan request.yaml --estimate probe
       embedstep plan request.yaml --set arguments.batch_sampler=no_duplicates --preview 2
     """
     from embedstep import console, step
 
     with errors_shown(request):
-        planned = step.plan_step(read(request, overrides), preview=preview or 0)
+        loaded = read(request, overrides)
+        planned = step.plan_step(loaded, preview=preview or 0)
+        cost = _estimated(estimate, loaded, planned) if estimate else None
         if as_json:
-            click.echo(json.dumps(planned.to_json(), indent=2))
+            told = {"estimate": asdict(cost)} if cost else {}
+            click.echo(json.dumps({**planned.to_json(), **told}, indent=2))
         else:
-            console.show_plan(planned)
+            console.show_plan(planned, cost)
 
 
 @main.command()
@@ -200,6 +210,20 @@ for _command in (
     cli_after.replay,
 ):
     main.add_command(_command)
+
+
+def _estimated(way: str, request: Any, plan: Any) -> Any:
+    from embedstep import estimate
+
+    by = {"former": estimate.estimate_by_former_runs, "probe": estimate.estimate_by_probe}
+    # The processes of a probe tell their progress; standard output is for the plan.
+    stdout = os.dup(sys.stdout.fileno())
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    try:
+        return by[way](request, plan)
+    finally:
+        os.dup2(stdout, sys.stdout.fileno())
+        os.close(stdout)
 
 
 def _default_output(request: str, output_dir: str | None) -> Path:

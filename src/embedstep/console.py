@@ -17,6 +17,7 @@ from embedstep.secrets import redact
 from embedstep.tracking.spool import Sent
 
 if TYPE_CHECKING:
+    from embedstep.estimate import Estimate
     from embedstep.promotion.decision import Decision
     from embedstep.promotion.reindex import Reindex
     from embedstep.promotion.scoring import Scored
@@ -51,10 +52,11 @@ def in_one_line(plan: Plan) -> str:
     return f"{rows:,} rows, {plan.train_steps:,} train steps of {plan.global_batch_size:,} rows on {processes}"
 
 
-def show_plan(plan: Plan) -> None:
-    """Print the plan as tables on standard output."""
+def show_plan(plan: Plan, cost: "Estimate | None" = None) -> None:
+    """Print the plan as tables on standard output, with what it will cost where that was asked for."""
     _show("data", aligned(_dataset_rows(plan), right=frozenset({1, 2, 5, 6, 7, 8})), header=True)
-    _show("training", aligned(list(_training_facts(plan).items())))
+    told = {"cost": f"about {cost.hours:.3g} {cost.unit}, by {cost.by}"} if cost else {}
+    _show("training", aligned(list({**_training_facts(plan), **told}.items())))
     _show("arguments", aligned(_ledger_rows(plan)), header=True)
     _show("metrics", plan.metrics or ["none: there is nothing under data.eval"])
     if plan.notes:

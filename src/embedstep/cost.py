@@ -77,15 +77,34 @@ class Attempts:
         return replace(attempt, seconds=round(max(min(last, time.time()) - began, 0.0), 3))
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FormerRun:
+    """A run that has ended well.
+
+    Attributes:
+        train_steps: steps that it has made.
+        hours: hours of all processes of the attempt that made them.
+        is_of_same_rows: it had the same training rows.
+    """
+
+    train_steps: int
+    hours: float
+    is_of_same_rows: bool
+
+
+def unit_of(*, on_cpu: bool) -> str:
+    """Return what hours of processes are hours of."""
+    return "process-hours" if on_cpu else "GPU-hours"
+
+
 def cost_of(attempts: Sequence[Attempt]) -> dict[str, Any]:
     """Return the hours of attempts: `unit`, `hours`, of them `lost_hours`, and `attempts` one by one.
 
     Lost are the hours of all attempts but the one that ended well; an attempt that goes on from a checkpoint has used
     a part of them.
     """
-    device = attempts[-1].device if attempts else "CPU"
     return {
-        "unit": "GPU-hours" if device == "GPU" else "process-hours",
+        "unit": unit_of(on_cpu=not attempts or attempts[-1].device == "CPU"),
         "hours": round(sum(one.hours for one in attempts), 6),
         "lost_hours": round(sum(one.hours for one in attempts if one.exit_code != OK), 6),
         "attempts": [{**asdict(one), "hours": round(one.hours, 6)} for one in attempts],

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Mapping
 
-from tests.benchmarks import front_door, grouping, overhead, samplers, tokenizing, tracking
+from tests.benchmarks import deciding, front_door, grouping, overhead, samplers, tokenizing, tracking
 from tests.benchmarks.harness import Benchmark, main
 
 BENCHMARKS: Mapping[str, Benchmark] = {
@@ -19,6 +19,8 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "sampler_few": samplers.few_answers,
     "sampler_frequent": samplers.frequent_answers,
     "resuming": samplers.resuming,
+    "bootstrap": deciding.bootstrap,
+    "report": deciding.report,
     "tracking": tracking.tracking,
 }
 

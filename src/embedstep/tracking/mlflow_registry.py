@@ -11,14 +11,20 @@ from typing import Any
 from mlflow.artifacts import download_artifacts
 from mlflow.exceptions import MlflowException
 
+from embedstep.cost import FormerRun, unit_of
 from embedstep.errors import CannotStartError
+from embedstep.plan import Plan
+from embedstep.request.schema import TrainRequest
 from embedstep.tracking.mlflow import as_ours, client_of
 from embedstep.tracking.mlflow_model import FOLDER, default_uri
+from embedstep.tracking.names import MODEL_TAG, ROWS_TAG, STEPS_TAG
+from embedstep.tracking.recording import comparable
 
 CHAMPION = "champion"
 _HISTORY_TAG = "embedstep.former_champions"
 _LONGEST_HOLD = 60.0
 _PAUSE = 0.2
+_MOST_RUNS = 50
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -172,6 +178,35 @@ def fetch_files(uri: str, run_id: str, names: Sequence[str], folder: Path) -> No
         for name in names:
             if name in there:
                 client.download_artifacts(run_id, name, str(folder))
+
+
+def former_runs(uri: str, request: TrainRequest, plan: Plan) -> list[FormerRun]:
+    """Return the runs of the request's experiment that ended well with its model, processes and devices.
+
+    Raises:
+        CannotStartError: the server does not answer.
+        RefusedError: it may not be read.
+    """
+    tags = comparable(request, plan)
+    unit = unit_of(on_cpu=plan.on_cpu).lower().replace("-", "_")
+    with as_ours(uri):
+        client = client_of(uri)
+        experiment = client.get_experiment_by_name(request.tracking.experiment)
+        if experiment is None:
+            return []
+        asked = {MODEL_TAG: tags[MODEL_TAG], "embedstep.world_size": str(plan.world_size)}
+        where = " and ".join(f"tags.`{name}` = '{value}'" for name, value in asked.items())
+        where += " and attributes.status = 'FINISHED'"
+        runs = client.search_runs([experiment.experiment_id], where, max_results=_MOST_RUNS)
+    return [
+        FormerRun(
+            train_steps=int(run.data.tags[STEPS_TAG]),
+            hours=run.data.metrics[f"cost/{unit}"] - run.data.metrics[f"cost/lost_{unit}"],
+            is_of_same_rows=run.data.tags[ROWS_TAG] == tags[ROWS_TAG],
+        )
+        for run in runs
+        if f"cost/{unit}" in run.data.metrics and int(run.data.tags.get(STEPS_TAG, 0))
+    ]
 
 
 def record_files(uri: str, run_id: str, files: Sequence[Path]) -> None:

@@ -1,5 +1,6 @@
 """Names and values within MLflow's limits."""
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -8,6 +9,8 @@ TRAINING_TAG = "embedstep.training_fingerprint"
 """Tag of runs and versions with what was trained on which rows."""
 SPACE_TAG = "embedstep.space_fingerprint"
 """Tag of versions with their embedding space: the vectors of two versions with one value can stand in one index."""
+MODEL_TAG, ROWS_TAG, STEPS_TAG = "embedstep.model", "embedstep.training_rows", "embedstep.train_steps"
+"""Tags by which former runs are found that tell what another will cost."""
 PARAMETER_LIMITS = (6000, 500, 250)
 """Characters of a parameter value that servers keep, today's first; the whole value is in the artifacts."""
 _LONGEST_NAME = 250
@@ -29,6 +32,11 @@ def shortened(value: str, limit: int = PARAMETER_LIMITS[0]) -> str:
     """Return `value`, cut to a limit of characters with a mark that says so."""
     mark = f"… ({len(value)} characters)"
     return value if len(value) <= limit else value[: limit - len(mark)] + mark
+
+
+def training_rows(fingerprints: Sequence[str]) -> str:
+    """Return the digest of all training rows, by those of the datasets."""
+    return hashlib.sha256(" ".join(fingerprints).encode()).hexdigest()
 
 
 def flattened(sections: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from embedstep.plan import DatasetPlan, Plan
 from embedstep.request.schema import TrainRequest
 from embedstep.result import StepResult
 from embedstep.secrets import redact
-from embedstep.tracking.names import SPACE_TAG, TRAINING_TAG
+from embedstep.tracking.names import MODEL_TAG, ROWS_TAG, SPACE_TAG, STEPS_TAG, TRAINING_TAG, training_rows
 from embedstep.tracking.sender import RUN_ID, tracking_uri
 from embedstep.tracking.spool import Spool, SpoolFolder, Status, new_spool, spools
 
@@ -189,6 +189,7 @@ def _start(request: TrainRequest, plan: Plan, uri: str, key: str) -> dict[str, A
         "embedstep.version": version("embedstep"),
         "embedstep.request_fingerprint": plan.request_fingerprint,
         TRAINING_TAG: plan.training_fingerprint,
+        **comparable(request, plan),
         "embedstep.world_size": str(plan.world_size),
         "embedstep.hardware": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, {plan.gpus} GPUs",
         "embedstep.python": platform.python_version(),
@@ -204,6 +205,13 @@ def _start(request: TrainRequest, plan: Plan, uri: str, key: str) -> dict[str, A
         "run_name": tracking.run_name,
         "tags": tags,
     }
+
+
+def comparable(request: TrainRequest, plan: Plan) -> dict[str, str]:
+    """Return the tags by which a run is found when another is to be estimated."""
+    rows = training_rows([item.fingerprint for item in plan.datasets if item.split == "train"])
+    model = str(request.model.path or request.model.static)
+    return {MODEL_TAG: model, ROWS_TAG: rows, STEPS_TAG: str(plan.train_steps)}
 
 
 def _git_tags() -> Mapping[str, str]:
