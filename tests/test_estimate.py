@@ -13,7 +13,7 @@ import yaml
 
 from embedstep.cost import FormerRun
 from embedstep.errors import RefusedError
-from embedstep.estimate import estimate_by_former_runs, extrapolated, scaled
+from embedstep.estimate import estimate_by_former_runs, estimate_by_probe, extrapolated, scaled
 from embedstep.request.loading import load_request
 from embedstep.result import StepResult
 from embedstep.step import plan_step
@@ -50,6 +50,12 @@ def test_nothing_tracked_and_nothing_known_are_told(request_of: Build, uri: str)
         estimate_by_former_runs(request, plan_step(request))
 
 
+def test_what_trains_nothing_cannot_be_probed(request_of: Build) -> None:
+    request = load_request(json.dumps(request_of(arguments={"do_train": False})))
+    with pytest.raises(RefusedError, match=r"arguments\.do_train: is false, so that there is nothing to probe"):
+        estimate_by_probe(request, plan_step(request))
+
+
 @pytest.mark.slow
 def test_a_plan_tells_the_cost(evaluated: Build, embedstep_run: Callable[..., Outcome], tmp_path: Path) -> None:
     tracking = {"kind": "mlflow", "uri": f"sqlite:///{tmp_path}/mlflow.db", "experiment": "cost"}
@@ -76,7 +82,9 @@ def test_a_plan_tells_the_cost(evaluated: Build, embedstep_run: Callable[..., Ou
     assert (other["hours"], other["by"]) == (
         pytest.approx(took, abs=2e-6), "1 former run of the same model and other rows",
     )  # fmt: skip
-    probed = estimated("probe")
+    limited = estimated("former", "--set", "launch.max_hours=1e-6")
+    assert (limited["hours"], limited["by"].rpartition(", ")[2]) == (1e-6, "cut by launch.max_hours")
+    probed = estimated("probe", "--set", "arguments.resume_from_checkpoint=last", "--set", "arguments.report_to=mlflow")
     assert probed["by"] == "a probe of 4 train steps"
     assert probed["hours"] == pytest.approx(took, rel=1.5)
     assert not (tmp_path / "outputs").exists()

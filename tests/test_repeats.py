@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from embedstep.errors import RefusedError
 from embedstep.request.fingerprint import request_fingerprint
@@ -16,7 +17,7 @@ Build = Callable[..., dict[str, Any]]
 
 
 def with_rows(document: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Train on ten rows, of which two repeat one, and evaluate on four, of which three are among them."""
+    """Train on ten rows, of which two repeat one, and evaluate on four whose anchors are among them (case 8.6)."""
     train = [{"anchor": f"question {n}", "positive": f"answer {n}"} for n in range(8)]
     train += [{"anchor": "Question 0", "positive": "answer  0"}] * 2
     held_out = [*train[:3], {"anchor": "question 1", "positive": "another answer"}]
@@ -30,11 +31,11 @@ def with_rows(document: dict[str, Any], folder: Path) -> dict[str, Any]:
 def test_a_plan_counts_rows_that_stand_twice(evaluated: Build, tmp_path: Path) -> None:
     plan = plan_step(load_request(json.dumps(with_rows(evaluated(), tmp_path))))
     counted = {item.split: (item.duplicate_rows, item.overlapping_rows) for item in plan.datasets}
-    assert counted == {"train": (2, 0), "eval": (0, 3)}
+    assert counted == {"train": (2, 0), "eval": (0, 4)}
     assert plan.notes[:2] == (
         "data.train.docs: 2 of 10 rows repeat an earlier one",
-        "data.eval.docs: 3 of 4 rows are in the training data too, and flatter the model; data.max_overlap refuses "
-        "that",
+        "data.eval.docs: 4 of 4 anchors are in the training data too (row 1, 2, 3, 4), and flatter the model; "
+        "data.max_overlap refuses that",
     )
 
 
@@ -45,8 +46,8 @@ def test_a_plan_counts_rows_that_stand_twice(evaluated: Build, tmp_path: Path) -
          ["data.train.docs: repeats 2 of its 10 rows (20.0%), and data.max_duplicates is 0.1; take them out, or raise "
           "the limit"]),
         ({"max_overlap": 0},
-         ["data.eval.docs: shares 3 of its 4 rows (75.0%) with the training data, and data.max_overlap is 0; take them "
-          "out of the training data, or raise the limit"]),
+         ["data.eval.docs: shares the anchors of 4 of its 4 rows (100.0%) with the training data, first those of row "
+          "1, 2, 3, 4, and data.max_overlap is 0; take them out of the training data, or raise the limit"]),
     ],
 )  # fmt: skip
 def test_more_than_a_limit_is_refused(
@@ -57,7 +58,7 @@ def test_more_than_a_limit_is_refused(
     with pytest.raises(RefusedError) as caught:
         plan_step(load_request(json.dumps(document)))
     assert [str(problem) for problem in caught.value.problems] == told
-    document["data"] |= {"max_duplicates": 0.2, "max_overlap": 0.75}
+    document["data"] |= {"max_duplicates": 0.2, "max_overlap": 1}
     assert plan_step(load_request(json.dumps(document))).train_steps == 4
 
 
@@ -73,6 +74,10 @@ def test_a_moment_stands_in_paths(request_of: Build, tmp_path: Path) -> None:
     assert request.data.train["docs"].path == [as_written]
     plan = plan_step(request)
     assert plan.datasets[0].rows == 10
+    # Without quotes 20261102 is a number to YAML.
+    text = yaml.safe_dump({**document, "data": {**document["data"], "as_of": 20261102}})
+    assert "as_of: 20261102" in text
+    assert load_request(text).data.train["docs"].path == [str(tmp_path / "20261102" / "train.jsonl")]
     # Next week the same rows are the same training, though it is another request.
     later = load_request(json.dumps(document), ["data.as_of=2026-11-09", f"data.train.docs.path={as_written}",
                                                 f"data.eval.docs.path={tmp_path}/2026-11-02/eval.jsonl"])  # fmt: skip

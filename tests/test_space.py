@@ -30,6 +30,23 @@ def test_a_model_that_ends_in_normalize_is_normalized(minilm: Path) -> None:
     assert space_of(minilm, 384).is_normalized is True
 
 
+@pytest.mark.parametrize("which", ["tiny_model", "minilm"])
+def test_a_model_that_is_saved_anew_has_the_same_space(
+    which: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """Case 8.8; the files of MiniLM are those of an older release, which today's writes in another way."""
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(str(request.getfixturevalue(which)), device="cpu")
+    for folder in ("one", "two"):
+        model.save_pretrained(str(tmp_path / folder))
+        model = SentenceTransformer(str(tmp_path / folder), device="cpu")
+    spaces = [space_of(tmp_path / folder, 32) for folder in ("one", "two")]
+    before = space_of(request.getfixturevalue(which), 32)
+    assert spaces[0] == spaces[1]
+    assert (spaces[0].modules, spaces[0].prompts) == (before.modules, before.prompts)
+
+
 @pytest.mark.parametrize(
     ("file", "settings"),
     [

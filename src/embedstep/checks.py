@@ -102,7 +102,9 @@ def held_out_rows_are_held_out(request: TrainRequest, facts: Sequence[DatasetFac
     limit = request.data.max_overlap
     for item in facts:
         if limit is not None and item.overlapping_rows > limit * item.rows:
-            told = f"shares {_of(item.overlapping_rows, item.rows)} with the training data"
+            rows = ", ".join(map(str, item.first_overlapping))
+            shared = _of(item.overlapping_rows, item.rows)
+            told = f"shares the anchors of {shared} with the training data, first those of row {rows}"
             yield Problem(
                 f"data.{item.split}.{item.name}",
                 f"{told}, and data.max_overlap is {limit:g}; take them out of the training data, or raise the limit",

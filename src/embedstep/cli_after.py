@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from embedstep.errors import CannotStartError
 from embedstep.verbs import errors_shown, read, request_options
 
 
@@ -107,9 +108,12 @@ def report(output: Path) -> None:
     Example:
       embedstep report outputs/docs
     """
-    from embedstep.report.page import write_report
-
     with errors_shown(str(output)):
+        try:
+            from embedstep.report.page import write_report
+        except ModuleNotFoundError as missing:
+            told = f"the report needs {missing.name}; pip install 'embedstep[train]'"
+            raise CannotStartError(told) from None
         click.echo(write_report(output))
 
 
@@ -117,8 +121,9 @@ def report(output: Path) -> None:
 @click.argument("run", metavar="RUN")
 @click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Output folder of the new training.")
 @click.option("--uri", metavar="URI", help="Tracking URI of the run. Without it: MLFLOW_TRACKING_URI.")
+@click.option("--overwrite", is_flag=True, help="Replace a finished model in the output folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
-def replay(run: str, output: Path | None, uri: str | None, as_json: bool) -> None:
+def replay(run: str, output: Path | None, uri: str | None, overwrite: bool, as_json: bool) -> None:
     """Train a run again from what it has recorded, and tell whether the weights are equal to the bit.
 
     RUN is an output folder or the id of an MLflow run. Rows that have changed since are refused. Nothing is recorded
@@ -133,7 +138,7 @@ def replay(run: str, output: Path | None, uri: str | None, as_json: bool) -> Non
     from embedstep.replay import replay as train_again
 
     with errors_shown(run):
-        found = train_again(run, output or Path("outputs") / f"replay-{Path(run).name}", uri=uri)
+        found = train_again(run, output or Path("outputs") / f"replay-{Path(run).name}", uri=uri, overwrite=overwrite)
         if as_json:
             click.echo(json.dumps(found.to_json(), indent=2))
         else:

@@ -211,6 +211,7 @@ def show_decision(decision: "Decision") -> None:
         _show(decision.metric, aligned(rows))
     if decision.reindex is not None:
         _show("index", _reindex_lines(decision.reindex))
+    _show_missing(decision.missing)
 
 
 def _reindex_lines(reindex: "Reindex") -> list[str]:
@@ -232,6 +233,8 @@ def show_replay(found: "Replay") -> None:
     rows = [(name, *both) for name, both in found.versions.items()]
     if rows:
         _show("versions", aligned([("library", "then", "now"), *rows]), header=True)
+    elif not found.is_equal and not found.is_of_same_base:
+        click.echo("  the model that the training starts from is another by now")
     elif not found.is_equal:
         click.echo("  the libraries are the same; another kind of processor or GPU rounds in another way")
 

@@ -51,7 +51,9 @@ class Attempts:
 
     def begin(self, *, processes: int, on_cpu: bool) -> None:
         """Write an attempt down before it costs anything; after one that ended well, the count begins anew."""
-        before = [self._as_killed(one) if one.exit_code is None else one for one in self.read()]
+        before = self.read()
+        if before and before[-1].exit_code is None:
+            before[-1] = self._as_killed(before[-1])
         if before and before[-1].exit_code == OK:
             before = []
         now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -83,13 +85,18 @@ class FormerRun:
 
     Attributes:
         train_steps: steps that it has made.
-        hours: hours of all processes of the attempt that made them.
+        hours: hours of all processes of the attempt that has made them.
         is_of_same_rows: it had the same training rows.
     """
 
     train_steps: int
     hours: float
     is_of_same_rows: bool
+
+
+def metric_of(unit: str) -> str:
+    """Return what a unit of cost is called as a metric: `gpu_hours` or `process_hours`."""
+    return unit.lower().replace("-", "_")
 
 
 def unit_of(*, on_cpu: bool) -> str:

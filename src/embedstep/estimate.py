@@ -7,6 +7,7 @@ from importlib import import_module
 from os import environ
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from embedstep.cost import FormerRun, unit_of
 from embedstep.errors import OK, Problem, RefusedError
@@ -53,7 +54,15 @@ def estimate_by_former_runs(request: TrainRequest, plan: Plan) -> Estimate:
         raise RefusedError([Problem("tracking.experiment", told)])
     rows = "the same rows" if same[0].is_of_same_rows else "other rows"
     by = f"{len(same)} former run{'s' if len(same) > 1 else ''} of the same model and {rows}"
-    return Estimate(hours=scaled(same, plan.train_steps), unit=unit_of(on_cpu=plan.on_cpu), by=by)
+    return _within_limit(request, plan, scaled(same, plan.train_steps), by)
+
+
+def _within_limit(request: TrainRequest, plan: Plan, hours: float, by: str) -> Estimate:
+    """Return the estimate, which launch.max_hours may cut."""
+    limit = (request.launch.max_hours or float("inf")) * plan.world_size
+    if hours > limit:
+        by = f"{by}, cut by launch.max_hours"
+    return Estimate(hours=round(min(hours, limit), 6), unit=unit_of(on_cpu=plan.on_cpu), by=by)
 
 
 def scaled(runs: Sequence[FormerRun], train_steps: int) -> float:
@@ -66,9 +75,15 @@ def estimate_by_probe(request: TrainRequest, plan: Plan) -> Estimate:
 
     Raises:
         AttemptFailedError: the training has failed, as the whole one would.
+        RefusedError: the request trains nothing.
     """
     steps = min(_PROBED_STEPS, plan.train_steps)
-    arguments = {"max_steps": steps, "save_strategy": "no", "load_best_model_at_end": False, "push_to_hub": False}
+    if not steps:
+        raise RefusedError([Problem("arguments.do_train", "is false, so that there is nothing to probe")])
+    arguments: dict[str, Any] = {
+        "max_steps": steps, "save_strategy": "no", "load_best_model_at_end": False, "push_to_hub": False,
+        "report_to": ["none"], "resume_from_checkpoint": None,
+    }  # fmt: skip
     if plan.evaluations:
         arguments |= {"eval_strategy": "steps", "eval_steps": steps, "eval_on_start": False, "eval_delay": 0}
     probe = request.model_copy(
@@ -83,12 +98,8 @@ def estimate_by_probe(request: TrainRequest, plan: Plan) -> Estimate:
     if result.exit_code != OK:
         assert result.failure is not None
         raise AttemptFailedError(result.failure)
-    seconds = extrapolated(result, steps, plan)
-    return Estimate(
-        hours=round(seconds * plan.world_size / _HOUR, 6),
-        unit=unit_of(on_cpu=plan.on_cpu),
-        by=f"a probe of {steps} train steps",
-    )
+    hours = extrapolated(result, steps, plan) * plan.world_size / _HOUR
+    return _within_limit(request, plan, hours, f"a probe of {steps} train steps")
 
 
 def extrapolated(result: StepResult, steps: int, plan: Plan) -> float:

@@ -21,6 +21,7 @@ _FILES = (
     "error.json",
     "verdict.json",
     "report.html",
+    "replay.json",
 )
 NO_PLACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
 """Errors of a disk that takes nothing more: outside the request, and gone when somebody has made room."""
@@ -87,6 +88,11 @@ class OutputFolder:
     def report(self) -> Path:
         """The run for a person to look at."""
         return self.path / "report.html"
+
+    @property
+    def replay(self) -> Path:
+        """Whether this run has repeated another."""
+        return self.path / "replay.json"
 
     @property
     def verdict(self) -> Path:

@@ -21,7 +21,7 @@ class DatasetPlan:
         rows: complete rows.
         dropped_rows: rows left out because a cell was empty.
         duplicate_rows: rows all of whose texts an earlier row has too, whatever their case and spacing.
-        overlapping_rows: rows of a held-out dataset that the training data has too.
+        overlapping_rows: rows of a held-out dataset whose anchor the training data has too.
         labels: rows by label value, the most frequent first, where labels are whole numbers.
         columns: roles in the order in which the loss gets them.
         has_lengths: the prepared rows hold the length of each in a column that no loss gets.
@@ -82,6 +82,7 @@ class Plan:
         sampling_seconds: how long forming the batches of one epoch took here, as it will on each process; None where
             sentence-transformers forms them. Plans are equal whatever it is.
         position: what the order of the rows depends on, to be kept with each checkpoint.
+        base: digest of the files that the model starts from; None before a run.
         fetched_model: folder of a model that was fetched from the hub, or None.
         preview: the first steps with their texts, where they were asked for.
     """
@@ -103,6 +104,7 @@ class Plan:
     notes: tuple[str, ...]
     position: Mapping[str, Any]
     sampling_seconds: float | None = field(default=None, compare=False)
+    base: str | None = None
     fetched_model: str | None = None
     preview: tuple[Mapping[str, Any], ...] = ()
 

@@ -157,7 +157,8 @@ def _repeated(facts: Sequence[DatasetFacts]) -> Iterator[str]:
         if item.duplicate_rows:
             yield f"{where}: {item.duplicate_rows:,} of {item.rows:,} rows repeat an earlier one"
         if item.overlapping_rows:
-            shared = f"{item.overlapping_rows:,} of {item.rows:,} rows are in the training data too"
+            rows = ", ".join(map(str, item.first_overlapping))
+            shared = f"{item.overlapping_rows:,} of {item.rows:,} anchors are in the training data too (row {rows})"
             yield f"{where}: {shared}, and flatter the model; data.max_overlap refuses that"
 
 

@@ -30,12 +30,14 @@ class Replay:
         output: output folder of the new training.
         weights: digest of the model's weights then and now.
         versions: libraries with another version now, as `(then, now)`.
+        is_of_same_base: both started from the same weights and tokenizer.
     """
 
     run: str
     output: str
     weights: tuple[str, str]
     versions: Mapping[str, tuple[str, str]]
+    is_of_same_base: bool
 
     @property
     def is_equal(self) -> bool:
@@ -51,17 +53,19 @@ class Replay:
             "output": self.output,
             "equal": self.is_equal,
             "weights": list(self.weights),
+            "same_base": self.is_of_same_base,
             "versions": {name: list(both) for name, both in self.versions.items()},
         }
 
 
-def replay(run: str, output: Path, *, uri: str | None = None) -> Replay:
+def replay(run: str, output: Path, *, uri: str | None = None, overwrite: bool = False) -> Replay:
     """Train a run again in another folder, and compare the weights.
 
     Args:
         run: an output folder, or the id of an MLflow run.
         output: the output folder of the new training.
         uri: tracking URI of the run; the environment's without it.
+        overwrite: replace a finished model in that folder.
 
     Raises:
         RefusedError: the run has recorded too little, or its data has changed.
@@ -69,14 +73,16 @@ def replay(run: str, output: Path, *, uri: str | None = None) -> Replay:
         AttemptFailedError: the training has failed, in the way that its exit code tells.
     """
     if Path(run).is_dir():
-        return _replayed(run, Path(run), output)
+        if output.absolute() == Path(run).absolute():
+            raise RefusedError([Problem("--output", "is the run itself; name another folder")])
+        return _replayed(run, Path(run), output, overwrite=overwrite)
     with tempfile.TemporaryDirectory(prefix="embedstep-") as folder:
         fetched = import_module("embedstep.tracking.mlflow_registry").fetch_files
         fetched(tracking_uri(Tracking(uri=uri), environ), run, _FILES, Path(folder))
-        return _replayed(run, Path(folder), output)
+        return _replayed(run, Path(folder), output, overwrite=overwrite)
 
 
-def _replayed(run: str, recorded: Path, output: Path) -> Replay:
+def _replayed(run: str, recorded: Path, output: Path, *, overwrite: bool) -> Replay:
     if missing := [name for name in _FILES if not (recorded / name).exists()]:
         told = f"has recorded no {' and no '.join(missing)}; only a run that ended well can be trained again"
         raise RefusedError([Problem(run, told)])
@@ -84,9 +90,12 @@ def _replayed(run: str, recorded: Path, output: Path) -> Replay:
     if not before.get("weights"):
         raise RefusedError([Problem(run, "has no model, or was made before weights were recorded")])
     request = _request(read_json(recorded / "request.json")["request"], was["world_size"])
+    if before.get("stopped"):
+        told = f"was stopped by the clock ({before['stopped']}), which nobody can do again at the same step"
+        raise RefusedError([Problem(run, told)])
     if problems := list(_changed_data(plan_step(request), was)):
         raise RefusedError(problems)
-    result = run_step(request, output)
+    result = run_step(request, output, overwrite=overwrite)
     if result.exit_code != OK or result.weights is None:
         assert result.failure is not None
         raise AttemptFailedError(result.failure)
@@ -95,8 +104,9 @@ def _replayed(run: str, recorded: Path, output: Path) -> Replay:
         output=str(output),
         weights=(before["weights"], result.weights),
         versions=_differing(before["versions"], result.versions),
+        is_of_same_base=read_json(OutputFolder(output).plan)["base"] == was.get("base"),
     )
-    write_json(OutputFolder(output).path / "replay.json", found.to_json())
+    write_json(OutputFolder(output).replay, found.to_json())
     return found
 
 
@@ -104,7 +114,13 @@ def _request(raw: Mapping[str, Any], processes: int) -> TrainRequest:
     """Return the request of a run for as many processes as it had, recorded nowhere and from the first step."""
     request = TrainRequest.model_validate(raw)
     launch = request.launch.model_copy(update={"processes_per_node": processes // request.launch.nodes})
-    arguments = request.arguments.model_copy(update={"resume_from_checkpoint": None, "push_to_hub": False})
+    otherwise = {
+        "resume_from_checkpoint": None,
+        "push_to_hub": False,
+        "report_to": ["none"],
+        "overwrite_output_dir": False,
+    }
+    arguments = request.arguments.model_copy(update=otherwise)
     return request.model_copy(
         update={
             "launch": launch,

@@ -54,8 +54,10 @@ class StepResult:
         dimension: numbers of an embedding of the model; None without a model.
         weights: SHA-256 of the model's files with weights.
         space: fingerprint of the model's embedding space.
+        train_steps: train steps that the attempt has made.
         stopped: why the training has ended before its last step; None where it went to the end.
-        padding: share of the places in the first rank's batches that were padding; None where nothing was padded there.
+        padding: share of the places in the first rank's batches, of evaluations too, that were padding; None where
+            others than the process of the rank have padded them, or nobody has.
         cost: hours of all attempts: `unit`, `hours`, `lost_hours` and `attempts`.
         ledger: for each training argument its name, value, source, fate and what it did, after a training.
         failure: the first thing that went wrong, or None.
@@ -77,6 +79,7 @@ class StepResult:
     dimension: int | None = None
     weights: str | None = None
     space: str | None = None
+    train_steps: int = 0
     stopped: str | None = None
     padding: float | None = None
     cost: Mapping[str, Any] = field(default_factory=dict)

@@ -11,6 +11,8 @@ from embedstep.errors import Problem, RefusedError
 from embedstep.hub import named_datasets
 from embedstep.request.schema import TrainRequest
 
+_SHOWN_ROWS = 5
+
 
 def scan_all(
     request: TrainRequest, write_to: Path | None, *, slices: Mapping[str, str] | None = None
@@ -51,9 +53,11 @@ def _with_overlap(facts: list[DatasetFacts]) -> list[DatasetFacts]:
     training = [item.text_numbers for item in facts if item.split == "train"]
     if not training or len(training) == len(facts):
         return facts
-    from embedstep.data.likeness import count_overlap
+    from embedstep.data.likeness import overlapping
 
-    return [
-        item if item.split == "train" else replace(item, overlapping_rows=count_overlap(item.text_numbers, training))
-        for item in facts
-    ]
+    def compared(item: DatasetFacts) -> DatasetFacts:
+        rows = overlapping(item.text_numbers, training)
+        first = tuple(int(row) + 1 for row in rows[:_SHOWN_ROWS])
+        return replace(item, overlapping_rows=len(rows), first_overlapping=first)
+
+    return [item if item.split == "train" else compared(item) for item in facts]

@@ -2,13 +2,22 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from embedstep.result import read_json
 
+_NORMALIZE = "Normalize"
+_OLD_MODE = "pooling_mode_"
+_MODES = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+}
+"""Today's names of the ways of pooling by their older flags; the others are the flag's own end."""
 _WEIGHTS = (".safetensors", ".bin", ".pt")
 
 
@@ -44,26 +53,42 @@ def space_of(model: Path, dimension: int) -> Space:
         dimension: numbers of an embedding.
     """
     listed = read_json(model / "modules.json") if (model / "modules.json").exists() else []
-    modules = tuple((_kind(module), _settings(model / module["path"])) for module in listed[1:])
+    # How a normalising module names its input and output, releases write down differently or not at all.
+    modules = tuple(
+        (kind, {} if kind == _NORMALIZE else _settings(model / module["path"]))
+        for module in listed[1:]
+        if (kind := _kind(module))
+    )
     config = model / "config_sentence_transformers.json"
     settings = read_json(config) if config.exists() else {}
     return Space(
         weights=weights_digest(model),
         dimension=dimension,
         modules=modules,
-        is_normalized=any(kind == "Normalize" for kind, _ in modules),
-        prompts={"prompts": settings.get("prompts") or {}, "default": settings.get("default_prompt_name")},
+        is_normalized=any(kind == _NORMALIZE for kind, _ in modules),
+        prompts=_prompts(settings),
     )
 
 
 def weights_digest(model: Path) -> str:
     """Return the SHA-256 of the files with weights of a saved model: equal where all weights are equal to the bit."""
+    return _digest(model, [file for file in sorted(model.rglob("*")) if file.suffix in _WEIGHTS])
+
+
+def base_digest(model: Path) -> str:
+    """Return the SHA-256 of what a training starts from: weights and tokenizer of a folder, or a tokenizer's file."""
+    if model.is_file():
+        return _digest(model.parent, [model])
+    files = [file for file in sorted(model.rglob("*")) if file.suffix in _WEIGHTS or file.name == "tokenizer.json"]
+    return _digest(model, files)
+
+
+def _digest(folder: Path, files: Sequence[Path]) -> str:
     digest = hashlib.sha256()
-    for file in sorted(model.rglob("*")):
-        if file.suffix in _WEIGHTS:
-            digest.update(file.relative_to(model).as_posix().encode())
-            with file.open("rb") as stream:
-                digest.update(hashlib.file_digest(stream, "sha256").digest())
+    for file in files:
+        digest.update(file.relative_to(folder).as_posix().encode())
+        with file.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()
 
 
@@ -73,5 +98,20 @@ def _kind(module: Mapping[str, Any]) -> str:
 
 
 def _settings(folder: Path) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = read_json(folder / "config.json") if (folder / "config.json").exists() else {}
+    """Return a module's settings as today's library writes them: a model that was saved anew has the same space."""
+    found: dict[str, Any] = read_json(folder / "config.json") if (folder / "config.json").exists() else {}
+    if flags := [name for name in found if name.startswith(_OLD_MODE)]:
+        modes = [_MODES.get(name, name.removeprefix(_OLD_MODE)) for name in flags if found[name]]
+        found = {name: value for name, value in found.items() if name not in flags}
+        found["pooling_mode"] = modes[0] if len(modes) == 1 else modes
+    if "word_embedding_dimension" in found:
+        found["embedding_dimension"] = found.pop("word_embedding_dimension")
+    if "pooling_mode" in found:
+        found.setdefault("include_prompt", True)
     return found
+
+
+def _prompts(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is put before texts; a prompt without a text is none."""
+    prompts = {name: text for name, text in (settings.get("prompts") or {}).items() if text}
+    return {"prompts": prompts, "default": settings.get("default_prompt_name")}

@@ -6,7 +6,6 @@
 """
 
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -37,12 +36,13 @@ from embedstep.output import OutputFolder, claimed
 from embedstep.plan import Plan
 from embedstep.planning import build_plan, token_ids_of, with_preview
 from embedstep.promotion.unchanged import champion_of_same
+from embedstep.report.aside import written_aside
 from embedstep.request.fingerprint import request_fingerprint
 from embedstep.request.rules import LAST_CHECKPOINT
 from embedstep.request.schema import TrainRequest
 from embedstep.result import Failure, StepResult, read_json, result_from_json, write_json
 from embedstep.scanning import scan_all
-from embedstep.secrets import redact
+from embedstep.space import base_digest
 from embedstep.tokenizing import TokenMaker, token_maker, tokenizer_of
 from embedstep.tracking.recording import start_recording
 
@@ -88,7 +88,9 @@ def run_step(request: TrainRequest, output: Path, *, overwrite: bool = False) ->
         result = _run(request, folder)
         seconds = {**result.seconds, "total": round(time.monotonic() - started, 3)}
         result = replace(result, request_fingerprint=request_fingerprint(request), seconds=seconds)
-        write_json(folder.result, result.to_json())
+        if result.verdict is None or result.model is not None or not folder.model.exists():
+            # The result of another request's model stays with that.
+            write_json(folder.result, result.to_json())
         return result
 
 
@@ -98,10 +100,10 @@ def _run(request: TrainRequest, folder: OutputFolder) -> StepResult:
     try:
         with on_signal(_interrupt):
             plan = _plan(request, folder.data, for_a_run=True)
+            check_machine(request, plan, folder.path)
             champion, unknown = champion_of_same(request, plan)
             if champion is not None:
-                return _unchanged(folder, champion)
-            check_machine(request, plan, folder.path)
+                return _unchanged(request, folder, champion)
     except EmbedstepError as error:
         if folder.model.exists():
             raise  # the finished step that this one was to replace stays as it is
@@ -116,34 +118,25 @@ def _run(request: TrainRequest, folder: OutputFolder) -> StepResult:
     try:
         recording = start_recording(request, plan, folder, goes_on=goes_on)
     except EmbedstepError as error:
-        return _failed(folder, failure_of(error))
+        failed = _failed(folder, failure_of(error))
+        return replace(failed, cost=attempts.end(seconds=time.monotonic() - started, exit_code=failed.exit_code))
     result = _trained(plan, folder)
     cost = attempts.end(seconds=time.monotonic() - started, exit_code=result.exit_code)
     result = replace(result, cost=cost)
     recording.record(result)
-    missing = [*([unknown] if unknown else []), *_reported(folder, result)]
+    # Whoever has interrupted the step wants it to end now.
+    report = () if result.exit_code == INTERRUPTED else written_aside(folder.path)
+    missing = [*([unknown] if unknown else []), *report]
     return recording.close(replace(result, incomplete_tracking=(*result.incomplete_tracking, *missing)))
 
 
-def _reported(folder: OutputFolder, result: StepResult) -> Iterator[str]:
-    """Write the report, unless somebody wants the step to end now, and say what kept it from that.
-
-    It is written by a process of its own: whatever is wrong with a picture, the training has ended as it has.
-    """
-    if result.exit_code == INTERRUPTED:
-        return
-    argv = (sys.executable, "-m", "embedstep.report", str(folder.path))
-    process = subprocess.run(argv, capture_output=True, text=True, check=False)
-    if process.returncode != OK:
-        last = redact(next(reversed(process.stderr.splitlines()), ""), os.environ)
-        yield f"the report could not be written ({last}); embedstep report {folder.path} tries again"
-
-
-def _unchanged(folder: OutputFolder, champion: str) -> StepResult:
-    """Leave all as it is: a finished model that lies there, too."""
-    folder.error.unlink(missing_ok=True)
-    model = str(folder.model) if folder.model.exists() else None
-    return StepResult(exit_code=OK, output=str(folder.path), verdict="unchanged", champion=champion, model=model)
+def _unchanged(request: TrainRequest, folder: OutputFolder, champion: str) -> StepResult:
+    """Say that nothing was trained; a finished run of the same request that lies there stays as it is."""
+    result = StepResult(exit_code=OK, output=str(folder.path))
+    if folder.result.exists() and folder.model.exists():
+        former = result_from_json(read_json(folder.result))
+        result = former if former.request_fingerprint == request_fingerprint(request) else result
+    return replace(result, verdict="unchanged", champion=champion)
 
 
 def _trained(plan: Plan, folder: OutputFolder) -> StepResult:
@@ -186,7 +179,12 @@ def _plan(request: TrainRequest, folder: Path, *, for_a_run: bool) -> Plan:
         raise RefusedError(problems)
     if for_a_run and isinstance(tokens, TokenMaker):
         _tokenize(plan, tokens)
-    return replace(plan, fetched_model=fetched_model)
+    base = base_digest(_source(request, fetched_model)) if for_a_run else None
+    return replace(plan, fetched_model=fetched_model, base=base)
+
+
+def _source(request: TrainRequest, fetched_model: str | None) -> Path:
+    return Path(fetched_model or str(request.model.path or request.model.static)).expanduser()
 
 
 def _planned(
@@ -216,8 +214,7 @@ def _planned(
 
 
 def _tokens(request: TrainRequest, fetched_model: str | None) -> TokenMaker | str:
-    source = fetched_model or str(request.model.path or request.model.static)
-    found = tokenizer_of(request.model, Path(source).expanduser())
+    found = tokenizer_of(request.model, _source(request, fetched_model))
     return found if isinstance(found, str) else token_maker(request, found.read)
 
 

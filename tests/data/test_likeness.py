@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedstep.data.facts import DatasetFacts
-from embedstep.data.likeness import TextNumbers, count_duplicates, count_overlap
+from embedstep.data.likeness import TextNumbers, count_duplicates, overlapping
 
 Read = Callable[..., DatasetFacts]
 
@@ -60,11 +60,12 @@ def test_a_row_repeats_when_all_its_texts_do(columns: dict[str, list[Any]], coun
     assert count_duplicates(numbers(**columns)) == count
 
 
-def test_overlap_is_by_anchor_and_positive_where_both_have_them() -> None:
-    training = numbers(anchor=["a", "b"], positive=["p", "q"], negative=["n", "m"])
-    assert count_overlap(numbers(anchor=["A", "a", "b", "c"], positive=["P", "q", "q", "p"]), [training]) == 2
-    assert count_overlap(numbers(anchor=["a", "c"]), [training]) == 1
-    assert count_overlap(numbers(anchor=["c", "x"], positive=["p", "y"]), [training, numbers(anchor=["X"])]) == 1
+def test_overlap_is_by_anchors() -> None:
+    training = numbers(anchor=["a", "b"], positive=["p", "q"])
+    held_out = numbers(anchor=["A", "a", "c", "b"], positive=["P", "other", "p", "q"])
+    assert overlapping(held_out, [training]).tolist() == [0, 1, 3]
+    assert overlapping(numbers(anchor=["c", "x"]), [training, numbers(anchor=["X"])]).tolist() == [1]
+    assert overlapping(numbers(positive=["p"]), [training]).tolist() == []
 
 
 @given(st.lists(st.tuples(st.sampled_from("aAbc "), st.sampled_from("xX yZ")), min_size=1))

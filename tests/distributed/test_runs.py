@@ -89,6 +89,9 @@ def test_a_run_in_mlflow_is_whole(embedstep_run: Run, evaluated: Build, tmp_path
         "request.json", "plan.json", "ledger.json", "metrics.jsonl", "result.json", "metric_names.json", "report.html",
     }  # fmt: skip
     assert (tmp_path / "mlartifacts").is_dir()
+    # Case 3.1: the parameter is cut, and the artifact has the whole.
+    recorded = json.loads(Path(client.download_artifacts(run.info.run_id, "request.json")).read_text())
+    assert recorded["request"]["arguments"]["prompts"] == {"anchor": "query: " + "x" * 7000}
     check_parameters(run.data.params)
     history = client.get_metric_history(run.info.run_id, "eval_docs_cosine_ndcg_at_10")
     assert [point.step for point in history] == [2, 4]

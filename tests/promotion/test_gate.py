@@ -11,11 +11,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
+from embedstep.promotion.decision import decision_from_json
+from embedstep.promotion.gate import promote
+from embedstep.promotion.scoring import Scored, Scores
 from embedstep.request.loading import load_request
 from embedstep.result import StepResult, write_json
+from embedstep.space import weights_digest
 from embedstep.step import plan_step
 from embedstep.tracking.mlflow_registry import Registry, Version
 from embedstep.tracking.sender import Sender
@@ -55,7 +60,7 @@ def finished(output: Path, model: Path, *, uri: str | None = None, register_as: 
             "model", path=str(output / "model"), published=str(output / "model"), dimension=32, example=["a"], step=1,
             requirements=["sentence-transformers==6.2.0"],
         )  # fmt: skip
-        spool.add("register", weights="", register_as=register_as, aliases=["challenger"], tags={})
+        spool.add("register", weights=weights_digest(model), register_as=register_as, aliases=["challenger"], tags={})
         spool.end("FINISHED", patience=1)
         assert Sender(folder, uri).forward()
         assert (folder.sent.complaints, folder.sent.later) == ((), ())
@@ -101,6 +106,9 @@ def test_a_model_s_way_through_the_registry(
 
     again = embedstep("promote", document, tmp_path, str(good))
     assert again.returncode == 0
+    assert again.stdout.splitlines()[0] == "promote"
+    (good / "verdict.json").unlink()
+    again = embedstep("promote", document, tmp_path, str(good))
     assert again.stdout.splitlines() == ["hold", "  the challenger is the champion already"]
 
     bad = finished(tmp_path / "bad", blind, uri=uri, register_as="way")
@@ -157,6 +165,92 @@ def test_limits_and_changed_data_are_told(evaluated: Build, tiny_model: Path, mi
     report = (output / "report.html").read_text()
     assert "promotion.max_megabytes is 10" in report
     assert "Queries won" in report
+
+
+def test_a_model_that_loses_what_it_could_before_is_rejected(
+    evaluated: Build, tiny_model: Path, blind: Path, data_folder: Path, minilm: Path, tmp_path: Path
+) -> None:
+    """Case 8.4: the new questions are better answered and the old ones worse; `eval_` before a metric is no other."""
+    request = evaluated(promotion={"metric": "eval_new_cosine_ndcg@10"})
+    columns = {"anchor": "anchor", "positive": "positive"}
+    for name in ("train", "more"):
+        request["data"]["eval"][name] = {"path": str(data_folder / f"{name}.jsonl"), "columns": columns}
+    request["evaluators"] = [
+        {"kind": "information_retrieval", "name": name, "dataset": dataset}
+        for name, dataset in (("new_old", "more"), ("new", "docs"))
+    ]
+    loaded = load_request(yaml.safe_dump(request))
+    rng = np.random.default_rng(0).random(50) / 100
+
+    def scores(new: float, old: float) -> Scores:
+        of_queries = {"new_cosine_ndcg@10": new + rng, "new_old_cosine_ndcg@10": old + rng}
+        texts = [{"query": f"q{n}", "relevant": "r", "found": "f"} for n in range(50)]
+        return Scores(metrics={}, of_queries=of_queries, dimension=2, bytes=1, seconds=1.0, texts={"new": texts})
+
+    scored = Scored(models={"challenger": scores(0.9, 0.3), "champion": scores(0.5, 0.5)}, data={})
+    output = finished(tmp_path / "one", tiny_model)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("embedstep.promotion.gate.score_models", lambda *given: scored)
+        decision = promote(loaded, output, champion="any")
+    assert decision.metric == "new_cosine_ndcg@10"
+    assert decision.word == "reject"
+    assert decision.verdict.reasons[0] == (
+        "new_old_cosine_ndcg@10 0.3053 against 0.5053 on 50 queries, -0.2000; no evaluator may lose more than 0.02"
+    )
+    assert decision.won[0]["query"].startswith("q")
+    assert decision_from_json(json.loads(json.dumps(decision.to_json()))) == decision
+
+
+def test_a_gate_that_was_overtaken_decides_again(
+    evaluated: Build, tiny_model: Path, minilm: Path, uri: str, tmp_path: Path
+) -> None:
+    """Case 8.9: another client moves the alias while the models are scored."""
+    tracking = {"kind": "mlflow", "uri": uri, "experiment": "gates", "register_as": "overtaken"}
+    request = load_request(yaml.safe_dump(evaluated(tracking=tracking)))
+    output = finished(tmp_path / "one", minilm, uri=uri, register_as="overtaken")
+    other = finished(tmp_path / "two", tiny_model, uri=uri, register_as="overtaken")
+    registry = Registry(uri, "overtaken")
+    second = registry.of_run(json.loads((other / "result.json").read_text())["run_id"])
+    assert second is not None
+    times: list[int] = []
+
+    def scored(*given: Any) -> Scored:
+        times.append(1)
+        if len(times) == 1:
+            client_of(uri).set_registered_model_alias("overtaken", "champion", second.number)
+        good = {"docs_cosine_ndcg@10": np.linspace(0.5, 0.9, 40)}
+        models = {
+            name: Scores(metrics={}, of_queries={key: values * share for key, values in good.items()}, dimension=2,
+                         bytes=1, seconds=1.0, texts={"docs": [{"query": "q", "relevant": "r", "found": "f"}] * 40})
+            for name, share in (("challenger", 1.0), ("champion", 0.5))
+        }  # fmt: skip
+        return Scored(models=models, data={})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("embedstep.promotion.gate.score_models", scored)
+        decision = promote(request, output)
+        assert (len(times), decision.word, decision.champion["version"]) == (2, "promote", second.number)
+        # The call that broke off after the alias had moved has not told its verdict; the next one tells that.
+        again = promote(request, output)
+    assert (len(times), again.word, again.to_json()) == (2, "promote", decision.to_json())
+    assert (
+        client_of(uri).get_model_version("overtaken", decision.challenger["version"]).tags["embedstep.verdict"]
+        == "promote"
+    )
+
+
+def test_a_verdict_stands_though_nobody_takes_its_record(
+    evaluated: Build, tiny_model: Path, nobody: str, uri: str, tmp_path: Path
+) -> None:
+    output = finished(tmp_path / "one", tiny_model, uri=uri, register_as="gone")
+    tracking = {"kind": "mlflow", "uri": nobody, "experiment": "gates", "register_as": "gone"}
+    process = embedstep(
+        "promote", evaluated(tracking=tracking), tmp_path, str(output), "--champion", str(tiny_model)
+    )  # fmt: skip
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.splitlines()[0] == "hold"
+    assert "not recorded: the verdict: tracking: MLflow at" in process.stdout
+    assert json.loads((output / "verdict.json").read_text())["verdict"] == "hold"
 
 
 def test_the_same_model_twice_keeps_champion_and_index(evaluated: Build, tiny_model: Path, tmp_path: Path) -> None:

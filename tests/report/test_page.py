@@ -103,6 +103,15 @@ def test_a_failed_run_says_what_went_wrong_first(output_of: Make) -> None:
     assert "<nan>" not in page.source
 
 
+def test_texts_without_spaces_are_cut_and_signs_are_signs(output_of: Make) -> None:
+    example = {**VERDICT["examples"]["won"][0], "query": "字" * 200}
+    slices = {"US$ / CA$": VERDICT["slices"]["de"]}
+    verdict = {**VERDICT, "slices": slices, "examples": {"won": [example], "lost": []}}
+    page = Page(write_report(output_of(verdict=verdict)))
+    page.has("字" * 140 + " …", "slice US$ / CA$")
+    assert page.source.count("US$ / CA$") == 2
+
+
 def test_the_same_run_gives_the_same_page(output_of: Make) -> None:
     output = output_of(verdict=VERDICT)
     first = write_report(output).read_bytes()

@@ -123,3 +123,26 @@ def test_a_slow_server_has_all_that_came_before_the_end(server: str, started: St
         assert len(gateway.paths) < 40
     assert len(client_of(server).get_metric_history(folder.sent.run_id, "loss")) == 2000
     assert Spool(folder=folder).complaints == []
+
+
+def test_a_server_that_goes_for_a_while_loses_nothing(server: str, started: Started, tmp_path: Path) -> None:
+    """Case 3.7: away from the sixth step to the ninth, beside one sender."""
+    folder, spool = started()
+    with Gateway(server).open() as gateway:
+        process = sender(tmp_path / "output", gateway.url)
+        for step in range(1, 6):
+            spool.metrics({"loss": 1 / step}, train_step=step)
+        wait_for(lambda: folder.sent.run_id is not None and _last(client_of(server), folder.sent.run_id) == 5)
+        gateway.status = 503
+        for step in range(6, 10):
+            spool.metrics({"loss": 1 / step}, train_step=step)
+        wait_for(lambda: bool(folder.sent.trouble))
+        gateway.status = None
+        spool.metrics({"loss": 0.1}, train_step=10)
+        spool.end("FINISHED", patience=60)
+        close(process)
+        assert process.wait(timeout=90) == 0
+    client = client_of(server)
+    assert client.get_run(folder.sent.run_id).info.status == "FINISHED"
+    assert [point.step for point in client.get_metric_history(folder.sent.run_id, "loss")] == list(range(1, 11))
+    assert folder.is_sent

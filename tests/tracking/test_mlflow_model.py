@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import yaml
 
+from embedstep.errors import CannotStartError
 from embedstep.space import weights_digest
 from embedstep.tracking.sender import Sender
+from tests.gateway import Gateway
 from tests.tracking.conftest import Started, client_of
 
 TEXTS = ["read a file", "write a file"]
@@ -76,7 +78,7 @@ def test_the_model_is_registered_once_and_both_flavors_load_it(
     name = f"tiny-{where}"
     aliases = ["challenger", "weekly"]
     spool.add("model", **entry(tiny_model, dimension=expected.shape[1]))
-    spool.add("register", weights="", register_as=name, aliases=aliases, tags={"a": "b"})
+    spool.add("register", weights=weights_digest(tiny_model), register_as=name, aliases=aliases, tags={"a": "b"})
     spool.end("FINISHED", patience=1)
     for _ in range(2):
         Sender(folder, server).forward()
@@ -97,19 +99,46 @@ def test_the_model_is_registered_once_and_both_flavors_load_it(
     assert client.get_logged_model(found.source.removeprefix("models:/")).status == "READY"
 
 
-@pytest.mark.parametrize(("status", "found"), [("FAILED", "FAILED"), ("KILLED", "FAILED"), ("FINISHED", "PENDING")])
+@pytest.mark.parametrize("status", ["FAILED", "KILLED"])
+@pytest.mark.parametrize("is_sent_before", [True, False])
 def test_a_model_that_has_not_turned_out_well_is_none(
-    status: Any, found: str, started: Started, tiny_model: Path, uri: str
+    status: Any, is_sent_before: bool, started: Started, tiny_model: Path, uri: str
 ) -> None:
     """Its files may have been sent before that was known; it is not registered, and not ready to be used."""
     folder, spool = started()
     spool.add("model", **entry(tiny_model))
+    if is_sent_before:
+        assert not Sender(folder, uri).forward()
     spool.end(status, patience=1)
-    Sender(folder, uri).forward()
+    assert Sender(folder, uri).forward()
     client = client_of(uri)
     run = client.get_run(folder.sent.run_id)
+    models = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
+    assert [model.status for model in models] == ["FAILED"] * is_sent_before
+    assert (folder.sent.complaints, folder.sent.later) == ((), ())
+
+
+def test_a_model_whose_files_have_not_arrived_is_not_registered(
+    started: Started, tiny_model: Path, server: str
+) -> None:
+    """It is begun anew when the server is back, in the logged model that is there, and registered once."""
+    folder, spool = started()
+    spool.add("model", **entry(tiny_model))
+    spool.add("register", weights=weights_digest(tiny_model), register_as="cut", aliases=[], tags={})
+    spool.end("FINISHED", patience=1)
+    with Gateway(server, closed_after=12).open() as gateway:
+        sender = Sender(folder, gateway.url)
+        with pytest.raises(CannotStartError):
+            sender.forward()
+        assert client_of(server).search_model_versions("name = 'cut'") == []
+        gateway.closed_after = None
+        assert sender.forward()
+    client = client_of(server)
+    (version,) = client.search_model_versions("name = 'cut'")
+    run = client.get_run(folder.sent.run_id)
     (model,) = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
-    assert model.status == found
+    assert (version.source, model.status) == (f"models:/{model.model_id}", "READY")
+    assert (folder.sent.complaints, folder.sent.later) == ((), ())
 
 
 def test_a_model_is_sent_from_where_it_lies_by_now(
@@ -126,3 +155,4 @@ def test_a_model_is_sent_from_where_it_lies_by_now(
         told = folder.sent.complaints
         assert [line for line in told if "is not there any more, or another by now" in line] == list(told[:complaints])
         assert len(told) == complaints
+        assert folder.sent.later == ()

@@ -15,6 +15,7 @@ import yaml
 from embedstep.tracking.spool import spools
 from tests.conftest import Outcome, wait_for
 from tests.distributed.test_runs import faulty
+from tests.gateway import Gateway
 from tests.tracking.conftest import client_of
 
 Run = Callable[..., Outcome]
@@ -86,6 +87,48 @@ def test_a_retry_in_the_same_folder_is_the_same_run(embedstep_run: Run, request_
     assert another["run_id"] != result["run_id"]
 
 
+def test_a_resumed_run_goes_on_in_its_history(embedstep_run: Run, request_of: Build) -> None:
+    """Case 3.4: killed in the third step, gone on from the second one's checkpoint; no step is missing or double."""
+    document = request_of(
+        tracking={"kind": "mlflow"},
+        arguments={"max_steps": 6, "logging_steps": 1, "save_strategy": "steps", "save_steps": 2},
+    )
+    killed = embedstep_run(document, environ=faulty("kill", "step", rank=0))
+    assert killed.code == 1
+    assert killed.json("error.json")["message"].startswith("rank 0 was killed by SIGKILL")
+    result = killed.json("result.json")
+    client = client_of(result["tracking_uri"])
+    # Case 3.9: it was the rank that writes what is recorded.
+    assert client.get_run(result["run_id"]).info.status == "FAILED"
+    outcome = embedstep_run(document, "--set", "arguments.resume_from_checkpoint=last")
+    assert outcome.code == 0, outcome.err
+    assert outcome.json("result.json")["run_id"] == result["run_id"]
+    run = client.get_run(result["run_id"])
+    assert (run.info.status, run.data.tags["embedstep.attempts"]) == ("FINISHED", "2")
+    assert [point.step for point in client.get_metric_history(result["run_id"], "loss")] == [1, 2, 3, 4, 5, 6]
+    found = outcome.json("result.json")
+    assert found["train_steps"] == 4
+    assert [one["exit_code"] for one in found["cost"]["attempts"]] == [1, 0]
+    assert 0 < found["cost"]["lost_hours"] < found["cost"]["hours"]
+    assert run.data.metrics["cost/lost_process_hours"] == found["cost"]["lost_hours"]
+
+
+def test_a_server_two_seconds_away_has_the_run_before_the_gate_asks(
+    embedstep_run: Run, evaluated: Build, server: str, tmp_path: Path
+) -> None:
+    """Case 3.8: what was recorded is there when the step ends, so that the next one finds it."""
+    with Gateway(server, seconds=2).open() as gateway:
+        tracking = {"kind": "mlflow", "uri": gateway.url, "experiment": "far", "register_as": "far"}
+        # A hundredth of so short a training is not patient enough for such a server.
+        outcome = embedstep_run(evaluated(tracking=tracking, arguments={"max_steps": 300}))
+        assert outcome.code == 0, outcome.err
+        assert outcome.json("result.json")["incomplete_tracking"] == []
+        gateway.seconds = 0.2
+        process = embedstep("promote", "request.yaml", str(outcome.output), folder=tmp_path)
+    assert process.returncode == 0, process.stderr
+    assert (outcome.output / "verdict.json").exists()
+
+
 def test_a_loss_that_leaves_python_has_failed(embedstep_run: Run, request_of: Build) -> None:
     outcome = embedstep_run(request_of(tracking={"kind": "mlflow"}), environ=faulty("leave python", "step", rank=0))
     assert outcome.code == 1
@@ -107,11 +150,14 @@ def test_a_launcher_that_is_killed_leaves_no_run_running(
     try:
         wait_for(lambda: bool(spools(output)) and spools(output)[0].sent.run_id is not None)
         (torchrun,) = wait_for_one(lambda: torchruns(process.pid))
+        wait_for((output / "progress.json").exists)
+        (worker,) = children(torchrun)
     finally:
         process.kill()
         process.wait()
     # Nobody is left to end the training; it would go on for hours.
     os.killpg(torchrun, signal.SIGKILL)
+    wait_for(lambda: not Path(f"/proc/{worker}").exists())
     (spool,) = spools(output)
     wait_for(lambda: spool.is_sent)
     run = client_of(f"sqlite:///{tmp_path / 'mlflow.db'}").get_run(spool.sent.run_id)
@@ -126,5 +172,9 @@ def wait_for_one(find: Callable[[], list[int]]) -> list[int]:
 
 def torchruns(pid: int) -> list[int]:
     """The process groups of torchrun that a launcher has started."""
-    children = map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
-    return [child for child in children if b"torchrun" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    return [child for child in children(pid) if b"torchrun" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]

@@ -25,7 +25,7 @@ def train_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Map
 
     monkeypatch.setattr(step, "run_process", run_process)
     # The report takes another process and as long as the training; tests/report and whole runs look at it.
-    monkeypatch.setattr(step, "_reported", lambda folder, result: ())
+    monkeypatch.setattr(step, "written_aside", lambda output: ())
     monkeypatch.chdir(tmp_path)
 
     def train(document: Mapping[str, Any]) -> StepResult:

@@ -13,11 +13,13 @@ Run = Callable[..., Outcome]
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_a_training_ends_when_its_hours_are_over(evaluated: Build, embedstep_run: Run, processes: int) -> None:
+@pytest.mark.parametrize(("processes", "strategy"), [(1, "steps"), (2, "steps"), (1, "epoch")])
+def test_a_training_ends_when_its_hours_are_over(
+    evaluated: Build, embedstep_run: Run, processes: int, strategy: str
+) -> None:
     document = evaluated(
         launch={"max_hours": 1e-6, "processes_per_node": processes},
-        arguments={"max_steps": 40, "eval_strategy": "steps", "eval_steps": 20, "logging_steps": 1},
+        arguments={"max_steps": 40, "eval_strategy": strategy, "eval_steps": 20, "logging_steps": 1},
     )
     outcome = embedstep_run(document)
     assert outcome.code == 0, outcome.err
@@ -26,6 +28,9 @@ def test_a_training_ends_when_its_hours_are_over(evaluated: Build, embedstep_run
     assert result["stopped"] in outcome.out
     assert (outcome.output / "model/modules.json").exists()
     assert result["metrics"]["eval_docs_cosine_ndcg@10"] > 0
+    lines = (outcome.output / "metrics.jsonl").read_text().splitlines()
+    assert sum("eval_docs_cosine_ndcg@10" in line for line in lines) == 1
+    assert result["train_steps"] == 1
     assert (result["cost"]["unit"], len(result["cost"]["attempts"])) == ("process-hours", 1)
     assert result["cost"]["attempts"][0]["processes"] == processes
     seconds = result["cost"]["attempts"][0]["seconds"]

@@ -22,7 +22,8 @@ class DatasetFacts:
         has_lengths: a column with the length of each row is kept besides, as `length`.
         dropped_columns: columns of the source that no role names.
         duplicate_rows: rows all of whose texts an earlier row has too.
-        overlapping_rows: rows of a held-out dataset that the training data has too.
+        overlapping_rows: rows of a held-out dataset whose anchor the training data has too.
+        first_overlapping: the first of them, counted from 1 over the rows that are kept.
         dropped_rows: rows left out because a cell was empty (only with `drop_incomplete_rows`).
         label_values: for integer labels, rows by label value, up to 1,000 values; else empty.
         label_range: smallest and largest label of an integer or number column.
@@ -40,6 +41,7 @@ class DatasetFacts:
     dropped_rows: int = 0
     duplicate_rows: int = 0
     overlapping_rows: int = 0
+    first_overlapping: tuple[int, ...] = ()
     label_values: Mapping[int, int] = field(default_factory=dict)
     label_range: tuple[float, float] | None = None
     fingerprint: str = ""

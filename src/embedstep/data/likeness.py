@@ -20,7 +20,7 @@ from embedstep.data.roles import SLICE
 
 Numbers = NDArray[np.uint64]
 """Numbers of the texts of one column, shape (rows,); they compare within one process only."""
-_PAIR = ("anchor", "positive")
+_KEY = "anchor"
 _BETWEEN = "\x1f"
 _LOWER = bytes(range(256)).lower()
 _SPACES = bytes(code for code in range(128) if chr(code).isspace() and chr(code) != _BETWEEN)
@@ -61,17 +61,15 @@ def count_duplicates(numbers: Mapping[str, Numbers]) -> int:
     return len(rows) - len(np.unique(rows))
 
 
-def count_overlap(held_out: Mapping[str, Numbers], training: Sequence[Mapping[str, Numbers]]) -> int:
-    """Return how many rows of a held-out dataset stand in one of the training datasets, by anchor and positive.
+def overlapping(held_out: Mapping[str, Numbers], training: Sequence[Mapping[str, Numbers]]) -> NDArray[np.int64]:
+    """Return the numbers of the rows of a held-out dataset whose anchor stands in one of the training datasets.
 
-    Datasets of which one has no positive are compared by the anchor alone, as classes are.
+    The anchor alone: a model that was trained on a question has seen it, whatever the answer was.
     """
-    found = np.zeros(len(next(iter(held_out.values()), ())), bool)
-    for one in training:
-        shared = [name for name in _PAIR if name in one and name in held_out]
-        if shared:
-            found |= np.isin(_together([held_out[name] for name in shared]), _together([one[name] for name in shared]))
-    return int(found.sum())
+    if _KEY not in held_out:
+        return np.empty(0, np.int64)
+    seen = np.concatenate([np.empty(0, np.uint64), *(one[_KEY] for one in training if _KEY in one)])
+    return np.flatnonzero(np.isin(held_out[_KEY], seen))
 
 
 def _together(columns: Sequence[Numbers]) -> Numbers:

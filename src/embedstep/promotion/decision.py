@@ -1,5 +1,6 @@
 """What a gate has decided, as a value that is written down and read again."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -27,6 +28,7 @@ class Decision:
             (the scores), `champion_found` and `challenger_found` (the first documents).
         lost: the same of the queries that it answers worst by it.
         reindex: whether documents have to be embedded again; None where nothing serves yet.
+        missing: what could not be recorded of it, a sentence each.
         measured: `megabytes`, `milliseconds` and `documents_per_second` of both.
     """
 
@@ -42,6 +44,7 @@ class Decision:
     lost: Sequence[Mapping[str, Any]] = ()
     reindex: Reindex | None = None
     measured: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
 
     @property
     def word(self) -> Word:
@@ -51,23 +54,68 @@ class Decision:
     def to_json(self) -> dict[str, Any]:
         """Return plain data for `verdict.json`."""
         gain = self.verdict.gain
-        return {
-            "format": VERDICT_FORMAT,
-            "verdict": self.word,
-            "reasons": list(self.verdict.reasons),
-            "metric": self.metric,
-            "challenger": dict(self.challenger),
-            "champion": dict(self.champion),
-            "gain": None if gain is None else _gain_json(gain),
-            "slices": {name: _gain_json(one) for name, one in self.verdict.slices.items()},
-            "dimensions": {str(size): _gain_json(one) for size, one in self.dimensions.items()},
-            "gains": {name: _gain_json(one) for name, one in self.of_metrics.items()},
-            "examples": {"won": list(self.won), "lost": list(self.lost)},
-            "reindex": None if self.reindex is None else asdict(self.reindex),
-            "measured": {name: dict(facts) for name, facts in self.measured.items()},
-            "metrics": {name: dict(metrics) for name, metrics in self.metrics.items()},
-            "data": dict(self.data),
-        }
+        told: dict[str, Any] = _finite(
+            {
+                "format": VERDICT_FORMAT,
+                "verdict": self.word,
+                "reasons": list(self.verdict.reasons),
+                "metric": self.metric,
+                "challenger": dict(self.challenger),
+                "champion": dict(self.champion),
+                "gain": None if gain is None else _gain_json(gain),
+                "slices": {name: _gain_json(one) for name, one in self.verdict.slices.items()},
+                "dimensions": {str(size): _gain_json(one) for size, one in self.dimensions.items()},
+                "gains": {name: _gain_json(one) for name, one in self.of_metrics.items()},
+                "examples": {"won": list(self.won), "lost": list(self.lost)},
+                "reindex": None if self.reindex is None else asdict(self.reindex),
+                "measured": {name: dict(facts) for name, facts in self.measured.items()},
+                "metrics": {name: dict(metrics) for name, metrics in self.metrics.items()},
+                "data": dict(self.data),
+            }
+        )
+        return told
+
+
+def decision_from_json(data: Mapping[str, Any]) -> Decision:
+    """Read what `Decision.to_json` wrote."""
+    return Decision(
+        verdict=Verdict(
+            word=data["verdict"],
+            reasons=tuple(data["reasons"]),
+            gain=_gain(data["gain"]) if data["gain"] else None,
+            slices={name: _gain(one) for name, one in data["slices"].items()},
+        ),
+        metric=data["metric"],
+        challenger=data["challenger"],
+        champion=data["champion"],
+        metrics=data["metrics"],
+        data=data["data"],
+        dimensions={int(size): _gain(one) for size, one in data["dimensions"].items()},
+        of_metrics={name: _gain(one) for name, one in data["gains"].items()},
+        won=data["examples"]["won"],
+        lost=data["examples"]["lost"],
+        reindex=Reindex(**{**data["reindex"], "reasons": tuple(data["reindex"]["reasons"])})
+        if data["reindex"]
+        else None,
+        measured=data["measured"],
+    )
+
+
+def _gain(data: Mapping[str, Any]) -> Gain:
+    return Gain(**{name: value for name, value in data.items() if name != "gain"})
+
+
+def _finite(value: Any) -> Any:
+    """Return plain data with null for numbers that JSON does not have."""
+    match value:
+        case dict():
+            return {key: _finite(inner) for key, inner in value.items()}
+        case list() | tuple():
+            return [_finite(inner) for inner in value]
+        case float() if not math.isfinite(value):
+            return None
+        case _:
+            return value
 
 
 def _gain_json(gain: Gain) -> dict[str, Any]:

@@ -9,12 +9,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from embedstep.errors import OK, Problem, RefusedError
+from embedstep.errors import OK, EmbedstepError, Problem, RefusedError
 from embedstep.output import OutputFolder
 from embedstep.promotion.comparison import Gain, Gate, Verdict, decide
-from embedstep.promotion.decision import Decision
+from embedstep.promotion.decision import Decision, decision_from_json
 from embedstep.promotion.reindex import reindex_of
-from embedstep.promotion.scoring import Scored, Scores, score_models
+from embedstep.promotion.scoring import Scored, Scores, deciding, metric_of, score_models
+from embedstep.report.aside import written_aside
 from embedstep.request.schema import Promotion, TrainRequest
 from embedstep.result import StepResult, read_json, result_from_json, write_json
 from embedstep.tracking.sender import tracking_uri
@@ -29,7 +30,8 @@ def promote(request: TrainRequest, output: Path, *, champion: str | None = None)
     """Decide about the model in an output folder, and where it is registered make it the champion if it is to be.
 
     Without `champion` the one of the registry is taken, and where there is none yet the model that the request starts
-    from. The decision is left in the output folder as `verdict.json`.
+    from. The decision is left in the output folder as `verdict.json`, and in the run's report. What cannot be recorded
+    of it is told in its `missing`, and changes nothing about it.
 
     Args:
         request: names the eval data, the evaluators, the gate and the registered model.
@@ -41,65 +43,90 @@ def promote(request: TrainRequest, output: Path, *, champion: str | None = None)
         CannotStartError: the registry or the hub did not answer.
         TrainingFailedError: a model could not be scored.
     """
-    result = _finished(output)
+    folder = OutputFolder(output.absolute())
+    result = _finished(folder)
     if result.verdict == "unchanged":
         return _nothing_new(request, result)
+    registry = None
     if champion is not None or request.tracking.kind == "none" or request.tracking.register_as is None:
-        decision = _decided(request, result, {"model": champion, "is_base": champion is None}, {})
+        decision = _decided(request, folder, {"model": champion, "is_base": champion is None}, {})
     else:
-        decision = _in_registry(request, result, request.tracking.register_as)
-    folder = OutputFolder(output)
+        registry = _registry(request, request.tracking.register_as)
+        decision = _in_registry(request, folder, result, registry)
     write_json(folder.verdict, decision.to_json())
+    return replace(decision, missing=tuple(_recorded(request, folder, result, decision, registry)))
+
+
+def _recorded(
+    request: TrainRequest, folder: OutputFolder, result: StepResult, decision: Decision, registry: Any
+) -> Iterator[str]:
+    """Write the report with the verdict, record both, and tell what could not be."""
     if folder.plan.exists():
-        # The drawing library takes half a second to import, and nothing else here needs it.
-        import_module("embedstep.report.page").write_report(output)
-    if result.run_id and request.tracking.kind == "mlflow":
-        record = import_module("embedstep.tracking.mlflow_registry").record_files
-        files = [file for file in (folder.verdict, folder.report) if file.exists()]
-        record(tracking_uri(request.tracking, os.environ), result.run_id, files)
-    return decision
+        yield from written_aside(folder.path)
+    if request.tracking.kind == "none" or result.run_id is None:
+        return
+    tags = {"embedstep.verdict": decision.word, "embedstep.reasons": " / ".join(decision.verdict.reasons)}
+    record = import_module("embedstep.tracking.mlflow_registry").record_files
+    try:
+        record(
+            tracking_uri(request.tracking, os.environ),
+            result.run_id,
+            [file for file in (folder.verdict, folder.report) if file.exists()],
+        )
+        if registry is not None:
+            registry.tag(decision.challenger["version"], result.run_id, tags)
+    except EmbedstepError as error:
+        yield f"the verdict: {error}; embedstep promote records it when it is called again"
 
 
-def _finished(output: Path) -> StepResult:
-    folder = OutputFolder(output.absolute())
+def _finished(folder: OutputFolder) -> StepResult:
     result = result_from_json(read_json(folder.result)) if folder.result.exists() else None
     if result is not None and result.verdict == "unchanged":
         return result
     if result is None or result.exit_code != OK or not folder.model.is_dir():
-        raise RefusedError([Problem(str(output), "holds no finished model; a gate needs a run that ended well")])
+        raise RefusedError([Problem(str(folder.path), "holds no finished model; a gate needs a run that ended well")])
     return result
 
 
-def _in_registry(request: TrainRequest, result: StepResult, name: str) -> Decision:
+def _in_registry(request: TrainRequest, folder: OutputFolder, result: StepResult, registry: Any) -> Decision:
     """Decide beside the registry's champion; when another gate has changed that meanwhile, decide again."""
-    registry = _registry(request, name)
+    name = registry.name
     ours = registry.of_run(result.run_id) if result.run_id else None
     if ours is None:
-        told = f"has no version of {name} in the registry; embedstep sync {result.output} sends one that is waiting"
-        raise RefusedError([Problem(result.output, told)])
+        told = f"has no version of {name} in the registry; embedstep sync {folder.path} sends one that is waiting"
+        raise RefusedError([Problem(str(folder.path), told)])
     about = {"version": ours.number, "run_id": ours.run_id}
     for _ in range(_ATTEMPTS):
         serving = registry.champion()
         if serving == ours:
-            return _already(request, result, about)
+            return _before(folder, ours.number) or _already(request, folder, about)
         with _files_of(registry, serving) as against:
-            decision = _decided(request, result, against, about)
+            decision = _decided(request, folder, against, about)
         if decision.word != "promote" or registry.promote(ours, serving):
-            break
-    else:
-        raise RefusedError([Problem(name, f"has got another champion {_ATTEMPTS} times meanwhile; decide again")])
-    registry.tag(ours, {"embedstep.verdict": decision.word, "embedstep.reasons": " / ".join(decision.verdict.reasons)})
-    return decision
+            return decision
+    raise RefusedError([Problem(name, f"has got another champion {_ATTEMPTS} times meanwhile; decide again")])
+
+
+def _before(folder: OutputFolder, version: str) -> Decision | None:
+    """Return the verdict by which the challenger was made champion, where a call that broke off afterwards left it."""
+    if not folder.verdict.exists():
+        return None
+    decision = decision_from_json(read_json(folder.verdict))
+    return decision if decision.word == "promote" and decision.challenger.get("version") == version else None
 
 
 def _nothing_new(request: TrainRequest, result: StepResult) -> Decision:
     serving = {"model": result.champion, "is_base": False}
     reason = f"nothing was trained: {result.champion} is of the same request and the same rows"
-    return replace(_already(request, result, {}), verdict=Verdict(word="hold", reasons=(reason,)), champion=serving)
+    return replace(
+        _already(request, OutputFolder(Path(result.output)), {}),
+        verdict=Verdict(word="hold", reasons=(reason,)),
+        champion=serving,
+    )
 
 
-def _already(request: TrainRequest, result: StepResult, about: Mapping[str, Any]) -> Decision:
-    model = {"model": str(result.model), **about}
+def _already(request: TrainRequest, folder: OutputFolder, about: Mapping[str, Any]) -> Decision:
+    model = {"model": str(folder.model), **about}
     return Decision(
         verdict=Verdict(word="hold", reasons=("the challenger is the champion already",)),
         metric=request.promotion.metric or "",
@@ -121,18 +148,24 @@ def _files_of(registry: Any, serving: Any) -> Iterator[dict[str, Any]]:
 
 
 def _decided(
-    request: TrainRequest, result: StepResult, against: Mapping[str, Any], about: Mapping[str, Any]
+    request: TrainRequest, folder: OutputFolder, against: Mapping[str, Any], about: Mapping[str, Any]
 ) -> Decision:
-    challenger = {"model": str(result.model), **about}
-    scored = score_models(request, {_CHALLENGER: str(result.model), _CHAMPION: against["model"]})
+    challenger = {"model": str(folder.model), **about}
+    scored = score_models(request, {_CHALLENGER: str(folder.model), _CHAMPION: against["model"]})
     new, old = scored.models[_CHALLENGER], scored.models[_CHAMPION]
     gate = _gate(request, new)
-    slices = next(iter(new.slices.values()), None)
+    decides = deciding(request)
+    name = decides.name if decides else ""
+    slices = new.slices.get(name)
     verdict = decide(gate, new.of_queries[gate.metric], old.of_queries[gate.metric], slices)
     dimensions = _dimensions(gate, scored)
-    faults = (*_at_dimensions(gate.metric, dimensions), *_beyond_limits(request.promotion, new))
-    won, lost = _examples(gate.metric, new, old)
-    verdict = replace(verdict, reasons=(*verdict.reasons, *_changed_data(OutputFolder(Path(result.output)), scored)))
+    faults = (
+        *_at_dimensions(gate.metric, dimensions),
+        *_on_other_data(request, name, gate, scored),
+        *_beyond_limits(request.promotion, new),
+    )
+    won, lost = _examples(name, gate.metric, new, old)
+    verdict = replace(verdict, reasons=(*verdict.reasons, *_changed_data(folder, scored)))
     return Decision(
         verdict=replace(verdict, word="reject", reasons=(*faults, *verdict.reasons)) if faults else verdict,
         metric=gate.metric,
@@ -156,6 +189,21 @@ def _changed_data(folder: OutputFolder, scored: Scored) -> Iterator[str]:
         if item["split"] == "eval" and now != item["fingerprint"]:
             told = "has changed since the run; both models were scored on what it is now"
             yield f"data.eval.{item['name']} {told}"
+
+
+def _on_other_data(request: TrainRequest, own: str, gate: Gate, scored: Scored) -> Iterator[str]:
+    """Tell where a model loses on the data of another evaluator: what it was good at before, such as older questions.
+
+    The metric is the one that decides, and the floor that of slices.
+    """
+    for name in (item.name for item in request.evaluators):
+        metric = f"{name}{gate.metric.removeprefix(own)}"
+        gain = _gain(gate, scored, metric) if name != own else None
+        if gain is not None and gate.slice_floor is not None and gain.gain < gate.slice_floor:
+            yield (
+                f"{metric} {gain.challenger:.4f} against {gain.champion:.4f} on {gain.queries:,} queries, "
+                f"{gain.gain:+.4f}; no evaluator may lose more than {-gate.slice_floor:g}"
+            )
 
 
 def _measured(scores: Scores) -> dict[str, float | None]:
@@ -185,11 +233,8 @@ def _gain(gate: Gate, scored: Scored, metric: str) -> Gain | None:
     return scored.gain(metric, _CHALLENGER, _CHAMPION, confidence=gate.confidence)
 
 
-def _examples(metric: str, new: Scores, old: Scores) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _examples(name: str, metric: str, new: Scores, old: Scores) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Return the queries that were won and lost by most, with what each model has found for them."""
-    name = next((name for name in new.texts if metric.startswith(f"{name}_")), None)
-    if name is None:
-        return [], []
     gains = new.of_queries[metric] - old.of_queries[metric]
     order = [int(row) for row in gains.argsort(kind="stable")]
 
@@ -210,7 +255,7 @@ def _examples(metric: str, new: Scores, old: Scores) -> tuple[list[dict[str, Any
 
 def _gate(request: TrainRequest, scores: Scores) -> Gate:
     asked = request.promotion
-    metric = asked.metric or next((name for name in scores.of_queries if name.endswith("_ndcg@10")), None)
+    metric = metric_of(request) or next((name for name in scores.of_queries if name.endswith("_ndcg@10")), None)
     if metric is None or metric not in scores.of_queries:
         known = ", ".join(name for name in scores.of_queries if ":" not in name) or "none in this request"
         told = (

@@ -13,15 +13,17 @@ from numpy.typing import NDArray
 
 from embedstep.checks import evaluators_are_known, evaluators_fit
 from embedstep.errors import OK, Problem, RefusedError, TrainingFailedError
+from embedstep.evaluators import evaluator_kind
 from embedstep.hub import with_local_data
 from embedstep.launch.plan import LaunchPlan
 from embedstep.launch.process import run_process
 from embedstep.output import OutputFolder
 from embedstep.promotion.comparison import Gain, Gate, gain_of
-from embedstep.request.schema import Loss, TrainRequest
+from embedstep.request.schema import Evaluator, Loss, TrainRequest
 from embedstep.result import read_json, write_json
 from embedstep.scanning import scan_all
 
+RETRIEVAL = "information_retrieval"
 _TOLD = ("metrics", "dimension", "bytes", "seconds", "milliseconds", "documents_per_second", "space")
 _FILES_OF_A_MODEL = ("modules.json", "config.json", "config_sentence_transformers.json")
 
@@ -129,12 +131,25 @@ def score_models(request: TrainRequest, models: Mapping[str, str | None]) -> Sco
 
 
 def _slices(request: TrainRequest) -> dict[str, str]:
-    """Return the column of slices by the eval dataset that has it: that of the metric, or of the first evaluator."""
-    if request.promotion.slices is None:
+    """Return the column of slices by the eval dataset that has it: that of the evaluator that decides."""
+    decides = deciding(request)
+    if request.promotion.slices is None or decides is None:
         return {}
-    metric = request.promotion.metric or ""
-    named = [item.dataset for item in request.evaluators if metric.startswith(f"{item.name}_")]
-    return {(named or [request.evaluators[0].dataset])[0]: request.promotion.slices}
+    return {decides.dataset: request.promotion.slices}
+
+
+def deciding(request: TrainRequest) -> Evaluator | None:
+    """Return the retrieval evaluator whose metric decides: the one that the metric is named after, or the first."""
+    found = [item for item in request.evaluators if evaluator_kind(item.kind).name == RETRIEVAL]
+    if request.promotion.metric is None:
+        return next(iter(found), None)
+    named = [item for item in found if metric_of(request).startswith(f"{item.name}_")]
+    return max(named, key=lambda item: len(item.name), default=None)
+
+
+def metric_of(request: TrainRequest) -> str:
+    """Return the metric that the request decides by, as evaluators name it; empty where it leaves that open."""
+    return (request.promotion.metric or "").removeprefix("eval_")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -26,7 +26,7 @@ _VARIABLES = {
 _STYLE: Any = {
     "svg.fonttype": "none", "font.size": 9, "axes.edgecolor": _FAINT, "axes.labelcolor": _INK, "text.color": _INK,
     "xtick.color": _INK, "ytick.color": _INK, "grid.color": _FAINT, "axes.spines.top": False,
-    "axes.spines.right": False, "legend.frameon": False, "font.family": "sans-serif", "path.simplify": True,
+    "axes.spines.right": False, "legend.frameon": False, "font.family": "sans-serif", "text.parse_math": False,
 }  # fmt: skip
 _ROW = 0.3
 _SIZE = (4.6, 2.6)

@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from embedstep.console import is_score
+from embedstep.cost import Attempt, unit_of
 from embedstep.errors import OUTCOMES
 from embedstep.output import OutputFolder
 from embedstep.report.charts import Bar, amounts, curves, intervals
@@ -110,7 +110,7 @@ def _tiles(run: Run) -> Iterator[tuple[str, str]]:
     if speed := run.result.get("metrics", {}).get("train_samples_per_second"):
         yield "rows a second", f"{speed:,.0f}"
     if run.attempts:
-        yield _unit(run), f"{sum(_hours(item) for item in run.attempts):.3f}"
+        yield _unit(run), f"{sum(attempt.hours for attempt in run.attempts):.3f}"
 
 
 def _not_finite(run: Run) -> Iterator[str]:
@@ -170,10 +170,15 @@ def _index(reindex: Mapping[str, Any] | None) -> list[str]:
 
 def _example_row(one: Mapping[str, Any]) -> tuple[str, ...]:
     query, relevant, before, now = (
-        shorten(one[key], _LONGEST_TEXT, placeholder=" …")
-        for key in ("query", "relevant", "champion_found", "challenger_found")
+        _shortened(one[key]) for key in ("query", "relevant", "champion_found", "challenger_found")
     )
     return (query, relevant, before, f"{one['champion']:.2f}", now, f"{one['challenger']:.2f}")
+
+
+def _shortened(text: str) -> str:
+    """Cut by characters: there are languages without spaces."""
+    flat = " ".join(text.split())
+    return flat if len(flat) <= _LONGEST_TEXT else f"{flat[:_LONGEST_TEXT]} …"
 
 
 def _training(run: Run) -> Iterator[Picture]:
@@ -235,18 +240,13 @@ def _cost(run: Run) -> Iterator[Picture]:
 
 
 def _unit(run: Run) -> str:
-    return "GPU-hours" if run.attempts and run.attempts[-1]["device"] == "GPU" else "process-hours"
+    return unit_of(on_cpu=not run.attempts or run.attempts[-1].device == "CPU")
 
 
-def _hours(attempt: Mapping[str, Any]) -> float:
-    return float(attempt["seconds"] * attempt["processes"] / 3600)
-
-
-def _attempt_row(number: int, item: Mapping[str, Any]) -> tuple[str, ...]:
-    code = item["exit_code"]
-    end = "killed" if code is None else OUTCOMES[code].replace("_", " ")
-    started = item["started"].replace("T", " ").removesuffix("+00:00")
-    return (str(number), started, str(item["processes"]), f"{item['seconds']:,.1f}", f"{_hours(item):.4f}", end)
+def _attempt_row(number: int, item: Attempt) -> tuple[str, ...]:
+    end = "killed" if item.exit_code is None else OUTCOMES[item.exit_code].replace("_", " ")
+    started = item.started.replace("T", " ").removesuffix("+00:00")
+    return (str(number), started, str(item.processes), f"{item.seconds:,.1f}", f"{item.hours:.4f}", end)
 
 
 def _ledger_row(entry: Mapping[str, Any]) -> tuple[str, ...]:

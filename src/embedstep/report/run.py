@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from embedstep.cost import Attempt, Attempts
 from embedstep.errors import Problem, RefusedError
 from embedstep.output import OutputFolder
 from embedstep.report.series import Series, read_series
@@ -39,7 +40,7 @@ class Run:
     verdict: Mapping[str, Any]
     run_id: str | None
     tags: Mapping[str, str]
-    attempts: Sequence[Mapping[str, Any]]
+    attempts: Sequence[Attempt]
     error: Mapping[str, Any]
 
     @property
@@ -71,7 +72,7 @@ def read_run(output: Path) -> Run:
         verdict=_read(folder.verdict),
         run_id=spool.sent.run_id if spool else None,
         tags=start.get("tags", {}),
-        attempts=_read(folder.attempts) or [],
+        attempts=Attempts(folder.attempts, folder.progress).read(),
         error=_read(folder.error),
     )
 

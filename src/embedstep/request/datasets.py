@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from embedstep.request.scalars import Flag, Integer, Number, Text
+from embedstep.request.scalars import Flag, Integer, Number, Plain, Text
 from embedstep.request.section import Name, Section, Source, described
 
 
@@ -101,7 +101,7 @@ class Data(Section):
     max_overlap: Share | None = described(
         None,
         "Refuse a held-out dataset of which more than this share of the rows stands in the training data too, "
-        "compared in the same way by anchor and positive. Null: they are counted only.",
+        "compared in the same way by their anchors. Null: they are counted only.",
     )
     as_of: Moment | None = described(
         None,
@@ -113,7 +113,11 @@ class Data(Section):
     @classmethod
     def _with_moment(cls, raw: Any) -> Any:
         """Put the moment where paths leave it open, before anything else reads them."""
-        if not isinstance(raw, dict) or not isinstance(moment := raw.get("as_of"), str):
+        if not isinstance(raw, dict):
+            return raw
+        moment = raw.get("as_of")
+        moment = moment.text if isinstance(moment, Plain) else moment
+        if not isinstance(moment, str):
             return raw
         return {key: _filled(value, moment) for key, value in raw.items()}
 

@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from embedstep.plan import Plan
 from embedstep.request.schema import TrainRequest
 
 
@@ -31,6 +32,11 @@ def training_fingerprint(request: TrainRequest, rows: Mapping[str, str], process
     for name in _OF_A_RUN:
         del sections["arguments"][name]
     return _digest({**sections, "data": dict(rows), "processes": processes})
+
+
+def trained_from(plan: Plan) -> str:
+    """Return the SHA-256 of what a run has trained on which rows, from which weights."""
+    return _digest([plan.training_fingerprint, plan.base])
 
 
 _OF_A_RUN = ("output_dir", "overwrite_output_dir", "run_name", "logging_dir", "resume_from_checkpoint")

@@ -94,7 +94,7 @@ class Evaluator(Section):
 
 
 class Launch(Section):
-    """How many processes train together."""
+    """How many processes train together, and for how long."""
 
     nodes: Annotated[Integer, Field(gt=0)] = described(1, "Number of machines.")
     processes_per_node: Literal["auto"] | Annotated[Integer, Field(gt=0)] = described(
@@ -161,7 +161,9 @@ class Promotion(Section):
         None, "Column of the metric's eval data by whose values queries are told apart, such as language or tenant."
     )
     slice_loss: Annotated[Number, Field(ge=0)] = described(
-        0.02, "How much a slice may lose while the whole gains; a slice of fewer than 20 queries decides nothing."
+        0.02,
+        "How much a slice, or another retrieval evaluator by the same metric, may lose while the whole gains; a slice "
+        "of fewer than 20 queries decides nothing.",
     )
     max_milliseconds: Annotated[Number, Field(gt=0)] | None = described(
         None, "Longest time to embed one query, as the median over queries one by one on the machine that decides."

@@ -158,8 +158,13 @@ class Tracker:
 
     def _models(self, entries: Sequence[Entry]) -> Iterator[str]:
         entry = entries[-1]
-        place = model_place(entry, [one for one, _ in self._spool.read() if one["kind"] == "register"])
+        others = {one["kind"]: one for one, _ in self._spool.read()}
+        if "end" in others and "register" not in others:
+            self._model.miss()
+            return  # it has not turned out well, and is nobody's model
+        place = model_place(entry, others["register"]["weights"] if "register" in others else None)
         if place is None:
+            self._model.miss()
             yield f"the model: {entry['published']} is not there any more, or another by now"
             return
         run = self._run or self._client.get_run(self.run_id)
@@ -222,7 +227,7 @@ class Tracker:
         if missing := sorted(name for name in names if metric_name(name) not in there):
             yield f"metrics: {', '.join(missing)} did not arrive"
         if ends[-1]["status"] != "FINISHED":
-            self._model.give_up()
+            self._model.give_up(self._run or self._client.get_run(self.run_id), self.attempt)
         if next(entry["mode"] for entry in entries if entry["kind"] == "start") != "attach":
             self._client.set_terminated(self.run_id, ends[-1]["status"], end_time=ends[-1]["at"])
 
@@ -233,8 +238,19 @@ def client_of(uri: str) -> MlflowClient:
     Raises:
         CannotStartError: a local database cannot be opened.
     """
+    speak_briefly()
     with as_ours(uri), _alone_in(uri):
         return MlflowClient(tracking_uri=uri)
+
+
+def speak_briefly() -> None:
+    """Let MLflow give a request up soon, unless somebody has set that: its own default is to try for minutes.
+
+    Where we try again, the pauses between attempts are ours, and longer.
+    """
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
 
 @contextmanager

@@ -7,7 +7,7 @@ for the history of every metric. The files are the same: a test compares them.
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -35,6 +35,7 @@ FOLDER = "model.sentence_transformer"
 """Where the flavor keeps the sentence-transformers model among its own files."""
 _PYTHON = ".".join(map(str, sys.version_info[:3]))
 _ATTEMPT_TAG = "embedstep.attempt"
+_UPLOADED_TAG = "embedstep.uploaded"
 
 
 class ModelInRun:
@@ -53,7 +54,8 @@ class ModelInRun:
         self._client = client
         self._may_be_there = may_be_there
         self._logged: Any = None
-        self._has_failed = False
+        self._is_uploaded = False
+        self._is_gone = False
 
     def upload(self, run: Run, attempt: int, entry: Entry, place: Path, aside: Path) -> None:
         """Upload the files of the model, unless they are there.
@@ -65,12 +67,17 @@ class ModelInRun:
             place: the folder that the model lies in now.
             aside: folder for the files of MLflow's own.
         """
-        self._has_failed = True
-        logged = self._found(run, attempt) or self._client.create_logged_model(
-            run.info.experiment_id, _NAME, run.info.run_id, {_ATTEMPT_TAG: str(attempt)}
+        run_id = run.info.run_id
+        begun = self._found(run, attempt)
+        self._logged = logged = begun or self._client.create_logged_model(
+            run.info.experiment_id, _NAME, run_id, {_ATTEMPT_TAG: str(attempt)}
         )
+        # Whoever tries this again finds what was begun.
+        self._may_be_there = True
         if logged.status != LoggedModelStatus.READY:
-            self._client.log_outputs(run.info.run_id, [LoggedModelOutput(logged.model_id, step=entry["step"])])
+            if begun is None or not self._is_output(run_id, logged.model_id):
+                # A server refuses to be told twice.
+                self._client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=entry["step"])])
             folder = aside / "mlflow_model"
             shutil.rmtree(folder, ignore_errors=True)
             of_mlflow = Model(artifact_path=logged.artifact_location, run_id=run.info.run_id, model_id=logged.model_id)
@@ -83,8 +90,13 @@ class ModelInRun:
                 shutil.rmtree(folder, ignore_errors=True)
                 write_model(folder, of_mlflow, {**entry, "path": entry["published"]})
             _upload(self._client, logged.model_id, folder)
+            self._client.set_logged_model_tags(logged.model_id, {_UPLOADED_TAG: "true"})
             shutil.rmtree(folder)
-        self._logged, self._has_failed = logged, False
+        self._is_uploaded = True
+
+    def miss(self) -> None:
+        """Know that the model cannot be sent any more, which has been told."""
+        self._is_gone = True
 
     def register(self, run: Run, attempt: int, entry: Entry) -> None:
         """Say that the model is as it should be, and register it as the entry says, unless it is.
@@ -97,23 +109,27 @@ class ModelInRun:
         Raises:
             CannotStartError: its files could not be uploaded yet.
         """
+        if self._is_gone:
+            return
         logged = self._logged or self._found(run, attempt)
-        if self._has_failed:
+        if logged is None or not (self._is_uploaded or _UPLOADED_TAG in logged.tags):
             raise CannotStartError("the files of the model are not there yet")
-        if logged is None:
-            return  # the model was gone before it could be sent, which has been told
         tags = {**entry["tags"], _ATTEMPT_TAG: str(attempt)}
         if logged.status != LoggedModelStatus.READY:
             self._client.set_logged_model_tags(logged.model_id, tags)
             self._client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
         if entry["register_as"]:
-            may_be_there = self._may_be_there
-            _register(self._client, run.info.run_id, logged.model_id, entry, tags, may_be_there=may_be_there)
+            _register(self._client, run.info.run_id, logged.model_id, entry, tags)
 
-    def give_up(self) -> None:
+    def give_up(self, run: Run, attempt: int) -> None:
         """Say that the model of an attempt that has not ended well is none."""
-        if self._logged is not None and self._logged.status != LoggedModelStatus.READY:
-            self._client.finalize_logged_model(self._logged.model_id, LoggedModelStatus.FAILED)
+        logged = self._logged or self._found(run, attempt)
+        if logged is not None and logged.status != LoggedModelStatus.READY:
+            self._client.finalize_logged_model(logged.model_id, LoggedModelStatus.FAILED)
+
+    def _is_output(self, run_id: str, model_id: str) -> bool:
+        outputs = self._client.get_run(run_id).outputs
+        return any(one.model_id == model_id for one in (outputs.model_outputs if outputs else ()))
 
     def _found(self, run: Run, attempt: int) -> Any:
         if not self._may_be_there:
@@ -122,20 +138,19 @@ class ModelInRun:
         return next((found for found in before if found.tags.get(_ATTEMPT_TAG) == str(attempt)), None)
 
 
-def model_place(entry: Entry, registered: Sequence[Entry]) -> Path | None:
+def model_place(entry: Entry, weights: str | None) -> Path | None:
     """Return the folder that a recorded model lies in now, or None where it is gone.
 
-    It is renamed when it has turned out well, and may be replaced after that by a later attempt's.
+    It is renamed when it has turned out well, and either folder may hold a later attempt's by now.
 
     Args:
         entry: `path` and `published`.
-        registered: the entries by which an attempt has said what its model is.
+        weights: digest of its weights, or None for an attempt that is still at work and has not said that yet.
     """
-    if (place := Path(entry["path"])).is_dir():
-        return place
-    place = Path(entry["published"])
-    weights = next((one["weights"] for one in registered), None)
-    return place if place.is_dir() and weights is not None and weights_digest(place) == weights else None
+    places = [place for place in (Path(entry["path"]), Path(entry["published"])) if place.is_dir()]
+    if weights is None:
+        places = [place for place in places if str(place) == entry["path"]]
+    return next((place for place in places if weights is None or weights_digest(place) == weights), None)
 
 
 def _upload(client: MlflowClient, model_id: str, folder: Path) -> None:
@@ -152,12 +167,9 @@ def beside_each_other(upload: Callable[[Path], _T], files: Iterable[Path]) -> li
         return [done.result() for done in [pool.submit(upload, file) for file in files]]
 
 
-def _register(
-    client: MlflowClient, run_id: str, model_id: str, entry: Entry, tags: Mapping[str, str], *, may_be_there: bool
-) -> None:
+def _register(client: MlflowClient, run_id: str, model_id: str, entry: Entry, tags: Mapping[str, str]) -> None:
     name, source = entry["register_as"], f"models:/{model_id}"
-    before = client.search_model_versions(f"name = '{name}'") if may_be_there else []
-    versions = [found for found in before if found.source == source]
+    versions = [found for found in client.search_model_versions(f"name = '{name}'") if found.source == source]
     if not versions:
         try:
             client.create_registered_model(name)

@@ -8,16 +8,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+# First of all, because it says what to install where MLflow is not.
 from mlflow.artifacts import download_artifacts
 from mlflow.exceptions import MlflowException
 
-from embedstep.cost import FormerRun, unit_of
+from embedstep.cost import FormerRun, metric_of, unit_of
 from embedstep.errors import CannotStartError
 from embedstep.plan import Plan
 from embedstep.request.schema import TrainRequest
 from embedstep.tracking.mlflow import as_ours, client_of
 from embedstep.tracking.mlflow_model import FOLDER, default_uri
-from embedstep.tracking.names import MODEL_TAG, ROWS_TAG, STEPS_TAG
+from embedstep.tracking.names import MODEL_TAG, ROWS_TAG, STEPS_METRIC
 from embedstep.tracking.recording import comparable
 
 CHAMPION = "champion"
@@ -84,13 +85,12 @@ class Registry:
             )
         return Path(place) / FOLDER
 
-    def tag(self, version: Version, tags: Mapping[str, str]) -> None:
-        """Write tags to a version and to the run that trained it."""
+    def tag(self, number: str, run_id: str, tags: Mapping[str, str]) -> None:
+        """Write tags to a version, by its number, and to the run that trained it."""
         with as_ours(self._uri):
             for key, text in tags.items():
-                self._client.set_model_version_tag(self.name, version.number, key, text)
-                if version.run_id:
-                    self._client.set_tag(version.run_id, key, text)
+                self._client.set_model_version_tag(self.name, number, key, text)
+                self._client.set_tag(run_id, key, text)
 
     def promote(self, version: Version, instead_of: Version | None) -> bool:
         """Make a version the champion if the champion is still the expected one, and return whether it was.
@@ -188,7 +188,7 @@ def former_runs(uri: str, request: TrainRequest, plan: Plan) -> list[FormerRun]:
         RefusedError: it may not be read.
     """
     tags = comparable(request, plan)
-    unit = unit_of(on_cpu=plan.on_cpu).lower().replace("-", "_")
+    unit = metric_of(unit_of(on_cpu=plan.on_cpu))
     with as_ours(uri):
         client = client_of(uri)
         experiment = client.get_experiment_by_name(request.tracking.experiment)
@@ -200,12 +200,12 @@ def former_runs(uri: str, request: TrainRequest, plan: Plan) -> list[FormerRun]:
         runs = client.search_runs([experiment.experiment_id], where, max_results=_MOST_RUNS)
     return [
         FormerRun(
-            train_steps=int(run.data.tags[STEPS_TAG]),
+            train_steps=int(run.data.metrics[STEPS_METRIC]),
             hours=run.data.metrics[f"cost/{unit}"] - run.data.metrics[f"cost/lost_{unit}"],
             is_of_same_rows=run.data.tags[ROWS_TAG] == tags[ROWS_TAG],
         )
         for run in runs
-        if f"cost/{unit}" in run.data.metrics and int(run.data.tags.get(STEPS_TAG, 0))
+        if f"cost/{unit}" in run.data.metrics and run.data.metrics.get(STEPS_METRIC)
     ]
 
 

@@ -9,8 +9,8 @@ TRAINING_TAG = "embedstep.training_fingerprint"
 """Tag of runs and versions with what was trained on which rows."""
 SPACE_TAG = "embedstep.space_fingerprint"
 """Tag of versions with their embedding space: the vectors of two versions with one value can stand in one index."""
-MODEL_TAG, ROWS_TAG, STEPS_TAG = "embedstep.model", "embedstep.training_rows", "embedstep.train_steps"
-"""Tags by which former runs are found that tell what another will cost."""
+MODEL_TAG, ROWS_TAG, STEPS_METRIC = "embedstep.model", "embedstep.training_rows", "cost/train_steps"
+"""Two tags and a metric by which former runs tell what another will cost."""
 PARAMETER_LIMITS = (6000, 500, 250)
 """Characters of a parameter value that servers keep, today's first; the whole value is in the artifacts."""
 _LONGEST_NAME = 250

@@ -12,14 +12,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from embedstep.cost import metric_of
 from embedstep.errors import INTERRUPTED, OK, CannotStartError, RefusedError
 from embedstep.launch.process import start_beside
 from embedstep.output import OutputFolder
 from embedstep.plan import DatasetPlan, Plan
+from embedstep.request.fingerprint import trained_from
 from embedstep.request.schema import TrainRequest
 from embedstep.result import StepResult
 from embedstep.secrets import redact
-from embedstep.tracking.names import MODEL_TAG, ROWS_TAG, SPACE_TAG, STEPS_TAG, TRAINING_TAG, training_rows
+from embedstep.tracking.names import MODEL_TAG, ROWS_TAG, SPACE_TAG, STEPS_METRIC, TRAINING_TAG, training_rows
 from embedstep.tracking.sender import RUN_ID, tracking_uri
 from embedstep.tracking.spool import Spool, SpoolFolder, Status, new_spool, spools
 
@@ -109,9 +111,10 @@ class Recording:
 
     def _record(self, result: StepResult) -> None:
         if result.cost:
-            unit = result.cost["unit"].lower().replace("-", "_")
-            hours = {f"cost/{unit}": result.cost["hours"], f"cost/lost_{unit}": result.cost["lost_hours"]}
-            self.spool.metrics(hours, train_step=self.plan.train_steps)
+            unit = metric_of(result.cost["unit"])
+            cost = {f"cost/{unit}": result.cost["hours"], f"cost/lost_{unit}": result.cost["lost_hours"]}
+            cost |= {STEPS_METRIC: float(result.train_steps)}
+            self.spool.metrics(cost, train_step=self.plan.train_steps)
         output = OutputFolder(Path(result.output))
         for file in (output.metrics, output.ledger, output.worker_result, output.error):
             if file.exists():
@@ -126,7 +129,8 @@ class Recording:
             aliases=list(tracking.aliases),
             tags={
                 "embedstep.request_fingerprint": result.request_fingerprint,
-                TRAINING_TAG: self.plan.training_fingerprint,
+                # A training that was stopped is not what the request asks for.
+                **({} if result.stopped else {TRAINING_TAG: trained_from(self.plan)}),
                 SPACE_TAG: str(result.space),
             },
         )
@@ -188,7 +192,7 @@ def _start(request: TrainRequest, plan: Plan, uri: str, key: str) -> dict[str, A
         **_git_tags(),
         "embedstep.version": version("embedstep"),
         "embedstep.request_fingerprint": plan.request_fingerprint,
-        TRAINING_TAG: plan.training_fingerprint,
+        TRAINING_TAG: trained_from(plan),
         **comparable(request, plan),
         "embedstep.world_size": str(plan.world_size),
         "embedstep.hardware": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, {plan.gpus} GPUs",
@@ -211,7 +215,7 @@ def comparable(request: TrainRequest, plan: Plan) -> dict[str, str]:
     """Return the tags by which a run is found when another is to be estimated."""
     rows = training_rows([item.fingerprint for item in plan.datasets if item.split == "train"])
     model = str(request.model.path or request.model.static)
-    return {MODEL_TAG: model, ROWS_TAG: rows, STEPS_TAG: str(plan.train_steps)}
+    return {MODEL_TAG: model, ROWS_TAG: rows}
 
 
 def _git_tags() -> Mapping[str, str]:

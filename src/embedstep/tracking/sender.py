@@ -132,7 +132,6 @@ def sync(output: Path, uri: str | None = None) -> list[Sent]:
         CannotStartError: the server does not answer.
         RefusedError: the server lets us not, and only a person can help.
     """
-    _speak_to_mlflow_briefly()
     return [sync_one(spool, uri) for spool in unsent(output)]
 
 
@@ -154,13 +153,6 @@ def _uri_of(spool: SpoolFolder) -> str:
     return given if redact(given, os.environ) == start["uri"] else str(start["uri"])
 
 
-def _speak_to_mlflow_briefly() -> None:
-    """Let MLflow give a request up soon: the pauses between attempts are ours, and longer than its own."""
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-
-
 def main(argv: Sequence[str]) -> int:
     """Send the spools of an output folder until the last one's end.
 
@@ -169,7 +161,6 @@ def main(argv: Sequence[str]) -> int:
     """
     # The training goes first; at its end this process is waited for, so that it may not starve either.
     os.nice(5)
-    _speak_to_mlflow_briefly()
     output, uri = Path(argv[0]), argv[1]
     launcher_is_done = threading.Event()
     threading.Thread(target=_watch, args=(launcher_is_done,), daemon=True).start()

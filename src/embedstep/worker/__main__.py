@@ -1,7 +1,9 @@
 """One rank: `torchrun ... -m embedstep.worker OUTPUT`. Everything it needs lies in the output folder."""
 
+import ctypes
 import logging
 import os
+import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +13,9 @@ from embedstep.output import OutputFolder
 from embedstep.result import write_json
 from embedstep.worker.failures import describe
 from embedstep.world import World, leave_group
+
+_PR_SET_PDEATHSIG = 1
+"""Of Linux's prctl(2)."""
 
 
 def main(argv: list[str]) -> int:
@@ -47,6 +52,11 @@ def _report(output: OutputFolder, world: World, error: Exception) -> int:
     return failure.exit_code
 
 
+def end_with_torchrun() -> None:
+    """Let the kernel end this process when torchrun is killed: a rank that nobody waits for would train for hours."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def leave(code: int) -> NoReturn:
     """End this process at once, now that everything is written.
 
@@ -60,4 +70,5 @@ def leave(code: int) -> NoReturn:
 
 
 if __name__ == "__main__":
+    end_with_torchrun()
     leave(main(sys.argv[1:]))

@@ -26,6 +26,7 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
 
     def __init__(self, output: OutputFolder, plan: Plan, spool: Spool) -> None:
         self.metrics: dict[str, float] = {}
+        self.first_step = 0
         self._output = output
         self._plan = plan
         self._spool = spool
@@ -35,6 +36,7 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Start the clock when the first batch is about to be drawn."""
+        self.first_step = state.global_step
         self._started = time.monotonic()
         self._display.start()
         for line in (f"training: {in_one_line(self._plan)}", *self._plan.notes):

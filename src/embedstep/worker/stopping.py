@@ -27,8 +27,9 @@ class StopsInTime(TrainerCallback):  # type: ignore[misc]
             return
         self.stopped_after = state.global_step
         control.should_training_stop = True
-        control.should_evaluate = args.eval_strategy != "no"
-        control.should_save = args.save_strategy != "no"
+        # What is due at the end of an epoch, the trainer does when it leaves one.
+        control.should_evaluate = args.eval_strategy == "steps"
+        control.should_save = args.save_strategy == "steps"
 
     def told(self, steps: int) -> str | None:
         """Return why the training has ended early, or None where it has not."""

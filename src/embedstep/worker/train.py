@@ -80,7 +80,7 @@ def train(output: OutputFolder, world: World) -> None:
         # What follows is the first rank's alone, and may take longer than the others' patience in a collective.
         _leave_together()
         if world.is_first:
-            send = partial(spool.model, output.verified_model, output.model, step=plan.train_steps)
+            send = partial(spool.model, output.verified_model, output.model, step=trainer.state.global_step)
             verified = save_verified(trainer.model, request, output, lambda dimension: send(dimension=dimension))
             if request.arguments.push_to_hub:
                 # Whatever was pushed on the way: the model that the step ends with, once it is verified.
@@ -91,6 +91,7 @@ def train(output: OutputFolder, world: World) -> None:
             stopped = limit.told(plan.train_steps) if limit else None
             result = _result(output, plan, spool, recorder, verified, clock)
             result = replace(result, ledger=tuple(entries), stopped=stopped, padding=trainer.padding.share)
+            result = replace(result, train_steps=trainer.state.global_step - recorder.first_step)
             write_json(output.worker_result, result.to_json())
     except BaseException:
         recorder.close()
