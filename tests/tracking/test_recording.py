@@ -111,13 +111,19 @@ def test_datasets_are_told_by_their_source_without_secrets(given: Given) -> None
     (item,) = plan.datasets
     found = recording._dataset(request, item)
     path = (request.data.train["docs"].path or [""])[0]
-    assert (found["name"], found["source_type"], found["source"]) == ("train.docs", "local", {"uri": path})
-    assert found["profile"] == {"num_rows": 130}
+    assert (found["name"], found["source_type"], found["source"]) == (
+        "train.docs",
+        "local",
+        {"uri": path, "as_of": None},
+    )
+    assert found["profile"] == {
+        "num_rows": 130, "columns": ["anchor", "positive"], "duplicate_rows": 0, "overlapping_rows": 0,
+    }  # fmt: skip
     signed = request.data.train["docs"].model_copy(update={"path": ["https://host/a.parquet?sig=planted-signature"]})
     request = request.model_copy(update={"data": request.data.model_copy(update={"train": {"docs": signed}})})
     assert "planted" not in str(recording._dataset(request, item))
     on_hub = signed.model_copy(update={"path": None, "hub": "org/docs", "split": "train", "revision": "abc"})
     request = request.model_copy(update={"data": request.data.model_copy(update={"train": {"docs": on_hub}})})
     assert recording._dataset(request, item)["source"] == {
-        "path": "org/docs", "config_name": None, "split": "train", "revision": "abc",
+        "path": "org/docs", "config_name": None, "split": "train", "revision": "abc", "as_of": None,
     }  # fmt: skip

@@ -275,7 +275,9 @@ def test_a_static_model_starts_from_the_word_vectors(minilm: Path) -> None:
     np.testing.assert_allclose(model.encode("matrix"), word[token], rtol=1e-6)
 
 
-def test_values_that_are_not_finite_are_kept_as_text(tmp_path: Path) -> None:
+def test_values_that_are_not_finite_are_kept_as_text_and_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     from embedstep.output import OutputFolder
     from embedstep.tracking.spool import Spool
     from embedstep.worker.recording import Recorder
@@ -293,6 +295,12 @@ def test_values_that_are_not_finite_are_kept_as_text(tmp_path: Path) -> None:
         {"train_step": 2, "loss": "nan", "grad_norm": "inf", "learning_rate": 0.1}
     ]
     assert recorder.metrics == {"learning_rate": 0.1}
+    recorder.on_log(None, State(), None, {"loss": math.nan})
+    told = capsys.readouterr().out.splitlines()
+    assert [line for line in told if "look at" in line] == [
+        "step 2: loss is nan; look at the learning rate and the data",
+        "step 2: grad_norm is inf; look at the learning rate and the data",
+    ]
 
 
 def test_a_model_that_learned_nan_fails(train_here: Train, request_of: Build) -> None:

@@ -246,7 +246,11 @@ def _dataset(request: TrainRequest, item: DatasetPlan) -> dict[str, Any]:
         source_type, source = "local", {"uri": redact(", ".join(paths), os.environ)}
     return {
         "name": f"{item.split}.{item.name}", "fingerprint": item.fingerprint, "source_type": source_type,
-        "source": source, "profile": {"num_rows": item.rows}, "context": item.split,
+        "source": {**source, "as_of": request.data.as_of}, "context": item.split,
+        "profile": {
+            "num_rows": item.rows, "columns": list(item.columns), "duplicate_rows": item.duplicate_rows,
+            "overlapping_rows": item.overlapping_rows,
+        },
     }  # fmt: skip
 
 

@@ -32,6 +32,7 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         self._spool = spool
         self._display = _display(plan.train_steps)
         self._loss: float | None = None
+        self._not_finite: set[str] = set()
         self._started = time.monotonic()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -52,6 +53,10 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         step = state.global_step
         numbers = {key: float(value) for key, value in logs.items() if isinstance(value, int | float)}
         self._loss = numbers.get("loss", self._loss)
+        for name in [name for name, value in numbers.items() if not math.isfinite(value)]:
+            if name not in self._not_finite:
+                self._not_finite.add(name)
+                self._display.say(f"step {step}: {name} is {numbers[name]}; look at the learning rate and the data")
         self._append({"train_step": step, **{key: _as_json(value) for key, value in numbers.items()}})
         self._spool.metrics({key: value for key, value in numbers.items() if key != "epoch"}, train_step=step)
         self.metrics |= {key: value for key, value in numbers.items() if math.isfinite(value) and key != "epoch"}
