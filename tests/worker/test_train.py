@@ -296,7 +296,7 @@ def test_values_that_are_not_finite_are_kept_as_text_and_told(
     ]
     assert recorder.metrics == {"learning_rate": 0.1}
     recorder.on_log(None, State(), None, {"loss": math.nan})
-    told = capsys.readouterr().out.splitlines()
+    told = capsys.readouterr().err.splitlines()
     assert [line for line in told if "look at" in line] == [
         "step 2: loss is nan; look at the learning rate and the data",
         "step 2: grad_norm is inf; look at the learning rate and the data",
