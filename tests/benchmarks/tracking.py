@@ -52,7 +52,10 @@ def tracking(quick: bool) -> Record:
         ways["dead"] = nobody_at()
         if not quick:
             _ours(folder, replace(work, steps=_FEW_STEPS, evaluation_rows=_FEW_ROWS), server)
-        ours = [{way: _ours(folder, work, uri) for way, uri in ways.items()} for _ in range(repeats)]
+        # Each repeat begins with another way: a machine that gets slower meanwhile must not count against the last.
+        names = list(ways)
+        orders = [names[turn:] + names[:turn] for turn in (2 * repeat % len(names) for repeat in range(repeats))]
+        ours = [{way: _ours(folder, work, ways[way]) for way in order} for order in orders]
         ratios = {way: median(run[way] / run["without"] for run in ours) for way in ways if way != "without"}
         worst = max(ratios, key=lambda way: ratios[way])
         alone = _callback(folder, work, None)
