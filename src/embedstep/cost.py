@@ -10,7 +10,8 @@ from typing import Any, Literal
 from embedstep.errors import OK
 from embedstep.result import read_json, write_json
 
-_HOUR = 3600
+HOUR = 3600
+"""Seconds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,7 +35,7 @@ class Attempt:
     @property
     def hours(self) -> float:
         """Hours of all processes together."""
-        return self.seconds * self.processes / _HOUR
+        return self.seconds * self.processes / HOUR
 
 
 @dataclass(frozen=True, slots=True)

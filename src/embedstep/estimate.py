@@ -9,17 +9,15 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from embedstep.cost import FormerRun, unit_of
-from embedstep.errors import OK, Problem, RefusedError
-from embedstep.failures import AttemptFailedError
+from embedstep.alone import run_well, unrecorded
+from embedstep.cost import HOUR, FormerRun, unit_of
+from embedstep.errors import Problem, RefusedError
 from embedstep.plan import Plan
-from embedstep.request.schema import Tracking, TrainRequest
+from embedstep.request.schema import TrainRequest
 from embedstep.result import StepResult
-from embedstep.step import run_step
 from embedstep.tracking.sender import tracking_uri
 
 _PROBED_STEPS = 20
-_HOUR = 3600
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,24 +79,13 @@ def estimate_by_probe(request: TrainRequest, plan: Plan) -> Estimate:
     if not steps:
         raise RefusedError([Problem("arguments.do_train", "is false, so that there is nothing to probe")])
     arguments: dict[str, Any] = {
-        "max_steps": steps, "save_strategy": "no", "load_best_model_at_end": False, "push_to_hub": False,
-        "report_to": ["none"], "resume_from_checkpoint": None,
+        "max_steps": steps, "save_strategy": "no", "load_best_model_at_end": False,
     }  # fmt: skip
     if plan.evaluations:
         arguments |= {"eval_strategy": "steps", "eval_steps": steps, "eval_on_start": False, "eval_delay": 0}
-    probe = request.model_copy(
-        update={
-            "arguments": request.arguments.model_copy(update=arguments),
-            "tracking": Tracking(kind="none"),
-            "skip_if_unchanged": False,
-        }
-    )
     with tempfile.TemporaryDirectory(prefix="embedstep-") as folder:
-        result = run_step(probe, Path(folder) / "probe")
-    if result.exit_code != OK:
-        assert result.failure is not None
-        raise AttemptFailedError(result.failure)
-    hours = extrapolated(result, steps, plan) * plan.world_size / _HOUR
+        result = run_well(unrecorded(request, arguments), Path(folder) / "probe")
+    hours = extrapolated(result, steps, plan) * plan.world_size / HOUR
     return _within_limit(request, plan, hours, f"a probe of {steps} train steps")
 
 

@@ -63,6 +63,8 @@ class EvaluatorKind:
     rules: tuple[Rule, ...] = ()
 
 
+RETRIEVAL = "information_retrieval"
+"""The evaluator that has a score for each query."""
 _SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 _BINARY_METRICS = ("accuracy", "accuracy_threshold", "f1", "f1_threshold", "precision", "recall", "ap", "mcc")
 
@@ -152,7 +154,7 @@ _SCORED_WITH = {"similarity_fn_names": choices(None, _SIMILARITIES)}
 
 _ROWS = (
     EvaluatorKind(
-        name="information_retrieval",
+        name=RETRIEVAL,
         class_name="InformationRetrievalEvaluator",
         roles=("anchor", "positive"),
         lists=True,

@@ -8,13 +8,13 @@ from os import environ
 from pathlib import Path
 from typing import Any
 
-from embedstep.errors import OK, Problem, RefusedError
-from embedstep.failures import AttemptFailedError
+from embedstep.alone import run_well, unrecorded
+from embedstep.errors import Problem, RefusedError
 from embedstep.output import OutputFolder
 from embedstep.plan import Plan
 from embedstep.request.schema import Tracking, TrainRequest
 from embedstep.result import read_json, write_json
-from embedstep.step import plan_step, run_step
+from embedstep.step import plan_step
 from embedstep.tracking.sender import tracking_uri
 
 REPLAY_FORMAT = "embedstep.replay/1"
@@ -95,10 +95,8 @@ def _replayed(run: str, recorded: Path, output: Path, *, overwrite: bool) -> Rep
         raise RefusedError([Problem(run, told)])
     if problems := list(_changed_data(plan_step(request), was)):
         raise RefusedError(problems)
-    result = run_step(request, output, overwrite=overwrite)
-    if result.exit_code != OK or result.weights is None:
-        assert result.failure is not None
-        raise AttemptFailedError(result.failure)
+    result = run_well(request, output, overwrite=overwrite)
+    assert result.weights is not None
     found = Replay(
         run=run,
         output=str(output),
@@ -114,21 +112,7 @@ def _request(raw: Mapping[str, Any], processes: int) -> TrainRequest:
     """Return the request of a run for as many processes as it had, recorded nowhere and from the first step."""
     request = TrainRequest.model_validate(raw)
     launch = request.launch.model_copy(update={"processes_per_node": processes // request.launch.nodes})
-    otherwise = {
-        "resume_from_checkpoint": None,
-        "push_to_hub": False,
-        "report_to": ["none"],
-        "overwrite_output_dir": False,
-    }
-    arguments = request.arguments.model_copy(update=otherwise)
-    return request.model_copy(
-        update={
-            "launch": launch,
-            "arguments": arguments,
-            "tracking": Tracking(kind="none"),
-            "skip_if_unchanged": False,
-        }
-    )
+    return unrecorded(request, {"overwrite_output_dir": False}).model_copy(update={"launch": launch})
 
 
 def _changed_data(plan: Plan, was: Mapping[str, Any]) -> Iterator[Problem]:

@@ -53,12 +53,7 @@ def space_of(model: Path, dimension: int) -> Space:
         dimension: numbers of an embedding.
     """
     listed = read_json(model / "modules.json") if (model / "modules.json").exists() else []
-    # How a normalising module names its input and output, releases write down differently or not at all.
-    modules = tuple(
-        (kind, {} if kind == _NORMALIZE else _settings(model / module["path"]))
-        for module in listed[1:]
-        if (kind := _kind(module))
-    )
+    modules = tuple(_module(model, module) for module in listed[1:])
     config = model / "config_sentence_transformers.json"
     settings = read_json(config) if config.exists() else {}
     return Space(
@@ -92,9 +87,13 @@ def _digest(folder: Path, files: Sequence[Path]) -> str:
     return digest.hexdigest()
 
 
-def _kind(module: Mapping[str, Any]) -> str:
-    """Return the name of a module's class; where it lies in the library has changed between releases."""
-    return str(module["type"]).rpartition(".")[2]
+def _module(model: Path, module: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """Return the name of a module's class, whose place in the library has changed between releases, and its settings.
+
+    How a normalising module names its input and output, releases write down differently or not at all.
+    """
+    kind = str(module["type"]).rpartition(".")[2]
+    return kind, {} if kind == _NORMALIZE else _settings(model / module["path"])
 
 
 def _settings(folder: Path) -> Mapping[str, Any]:

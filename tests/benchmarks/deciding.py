@@ -25,6 +25,7 @@ _QUERIES, _FEW_QUERIES = 10_000, 500
 _RESAMPLES = 10_000
 _LONGEST_BOOTSTRAP = 2.0
 _POINTS, _FEW_POINTS = 1_000_000, 3_000
+_REPEATS = 5
 _LONGEST_REPORT, _LARGEST_REPORT = 5.0, 3.0
 _VALUES = ("loss", "learning_rate", "grad_norm", "rows_per_second")
 
@@ -40,20 +41,17 @@ def bootstrap(quick: bool) -> Record:
         means = [gains[rng.integers(0, count, count)].mean() for _ in range(_RESAMPLES)]
         np.percentile(means, [2.5, 97.5])
 
-    repeats = 1 if quick else 5
-    ours, other = [], []
-    for _ in range(repeats):
-        ours.append(_seconds(lambda: gain_of(Gate(metric="m"), challenger, champion)))
-        other.append(_seconds(loop))
+    repeats = 1 if quick else _REPEATS
+    ours, other = _medians(lambda: gain_of(Gate(metric="m"), challenger, champion), loop, repeats)
     return Record(
         name="bootstrap",
         compares=f"interval over {count:,} queries / a loop over resamples",
-        ours=median(ours),
-        other=median(other),
-        ratio=median(ours) / median(other),
-        bound=_LONGEST_BOOTSTRAP / median(other),
+        ours=ours,
+        other=other,
+        ratio=ours / other,
+        bound=_LONGEST_BOOTSTRAP / other,
         repeats=repeats,
-        parts={"seconds": median(ours), "seconds allowed": _LONGEST_BOOTSTRAP},
+        parts={"seconds": ours, "seconds allowed": _LONGEST_BOOTSTRAP},
     )
 
 
@@ -69,21 +67,18 @@ def report(quick: bool) -> Record:
             for step, values in enumerate(rng.random((points // len(_VALUES), len(_VALUES))).tolist()):
                 file.write(json.dumps({"train_step": step, **dict(zip(_VALUES, values, strict=True))}) + "\n")
         lines = (output / "metrics.jsonl").read_text().splitlines()
-        repeats = 1 if quick else 5
-        ours, other = [], []
-        for _ in range(repeats):
-            ours.append(_seconds(lambda: write_report(output)))
-            other.append(_seconds(lambda: [json.loads(line) for line in lines]))
+        repeats = 1 if quick else _REPEATS
+        ours, other = _medians(lambda: write_report(output), lambda: [json.loads(line) for line in lines], repeats)
         megabytes = (output / "report.html").stat().st_size / 1e6
     return Record(
         name="report",
         compares=f"report of {points:,} metric points / reading them",
-        ours=median(ours),
-        other=median(other),
-        ratio=median(ours) / median(other),
-        bound=_LONGEST_REPORT / median(other) if megabytes < _LARGEST_REPORT else 0.0,
+        ours=ours,
+        other=other,
+        ratio=ours / other,
+        bound=_LONGEST_REPORT / other if megabytes < _LARGEST_REPORT else 0.0,
         repeats=repeats,
-        parts={"seconds": median(ours), "seconds allowed": _LONGEST_REPORT, "megabytes": megabytes},
+        parts={"seconds": ours, "seconds allowed": _LONGEST_REPORT, "megabytes": megabytes},
     )
 
 
@@ -96,6 +91,12 @@ def _document(quick: bool) -> dict[str, object]:
         "loss": "multiple_negatives_ranking",
         "tracking": {"kind": "none"},
     }
+
+
+def _medians(ours: Callable[[], object], other: Callable[[], object], repeats: int) -> tuple[float, float]:
+    """Return the median seconds of both sides, which run in turns."""
+    pairs = [(_seconds(ours), _seconds(other)) for _ in range(repeats)]
+    return median(one for one, _ in pairs), median(one for _, one in pairs)
 
 
 def _seconds(work: Callable[[], object]) -> float:

@@ -13,6 +13,7 @@ from embedstep.errors import OK, EmbedstepError, Problem, RefusedError
 from embedstep.output import OutputFolder
 from embedstep.promotion.comparison import Gain, Gate, Verdict, decide
 from embedstep.promotion.decision import Decision, decision_from_json
+from embedstep.promotion.registry import registry_of
 from embedstep.promotion.reindex import reindex_of
 from embedstep.promotion.scoring import Scored, Scores, deciding, metric_of, score_models
 from embedstep.report.aside import written_aside
@@ -46,12 +47,12 @@ def promote(request: TrainRequest, output: Path, *, champion: str | None = None)
     folder = OutputFolder(output.absolute())
     result = _finished(folder)
     if result.verdict == "unchanged":
-        return _nothing_new(request, result)
+        return _nothing_new(request, folder, result)
     registry = None
     if champion is not None or request.tracking.kind == "none" or request.tracking.register_as is None:
         decision = _decided(request, folder, {"model": champion, "is_base": champion is None}, {})
     else:
-        registry = _registry(request, request.tracking.register_as)
+        registry = registry_of(request)
         decision = _in_registry(request, folder, result, registry)
     write_json(folder.verdict, decision.to_json())
     return replace(decision, missing=tuple(_recorded(request, folder, result, decision, registry)))
@@ -115,14 +116,11 @@ def _before(folder: OutputFolder, version: str) -> Decision | None:
     return decision if decision.word == "promote" and decision.challenger.get("version") == version else None
 
 
-def _nothing_new(request: TrainRequest, result: StepResult) -> Decision:
+def _nothing_new(request: TrainRequest, folder: OutputFolder, result: StepResult) -> Decision:
     serving = {"model": result.champion, "is_base": False}
     reason = f"nothing was trained: {result.champion} is of the same request and the same rows"
-    return replace(
-        _already(request, OutputFolder(Path(result.output)), {}),
-        verdict=Verdict(word="hold", reasons=(reason,)),
-        champion=serving,
-    )
+    held = _already(request, folder, {})
+    return replace(held, verdict=Verdict(word="hold", reasons=(reason,)), champion=serving)
 
 
 def _already(request: TrainRequest, folder: OutputFolder, about: Mapping[str, Any]) -> Decision:
@@ -291,12 +289,7 @@ def roll_back(request: TrainRequest) -> str:
     name = request.tracking.register_as
     if request.tracking.kind == "none" or name is None:
         raise RefusedError([Problem("tracking.register_as", "is missing; name the registered model")])
-    former = _registry(request, name).roll_back()
+    former = registry_of(request).roll_back()
     if former is None:
         raise RefusedError([Problem("tracking.register_as", f"{name} has no former champion to go back to")])
     return f"{name}: version {former.number} is the champion again"
-
-
-def _registry(request: TrainRequest, name: str) -> Any:
-    uri = tracking_uri(request.tracking, os.environ)
-    return import_module("embedstep.tracking.mlflow_registry").Registry(uri, name)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from embedstep.checks import evaluators_are_known, evaluators_fit
 from embedstep.errors import OK, Problem, RefusedError, TrainingFailedError
-from embedstep.evaluators import evaluator_kind
+from embedstep.evaluators import RETRIEVAL, evaluator_kind
 from embedstep.hub import with_local_data
 from embedstep.launch.plan import LaunchPlan
 from embedstep.launch.process import run_process
@@ -23,7 +23,6 @@ from embedstep.request.schema import Evaluator, Loss, TrainRequest
 from embedstep.result import read_json, write_json
 from embedstep.scanning import scan_all
 
-RETRIEVAL = "information_retrieval"
 _TOLD = ("metrics", "dimension", "bytes", "seconds", "milliseconds", "documents_per_second", "space")
 _FILES_OF_A_MODEL = ("modules.json", "config.json", "config_sentence_transformers.json")
 

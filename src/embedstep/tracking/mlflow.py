@@ -167,11 +167,15 @@ class Tracker:
             self._model.miss()
             yield f"the model: {entry['published']} is not there any more, or another by now"
             return
-        run = self._run or self._client.get_run(self.run_id)
+        run = self._known_run()
         yield from self._try("the model", lambda: self._model.upload(run, self.attempt, entry, place, self._spool.path))
 
+    def _known_run(self) -> Run:
+        """Return the run as it was opened here, or as it is now where another sender has opened it."""
+        return self._run or self._client.get_run(self.run_id)
+
     def _register(self, entries: Sequence[Entry]) -> Iterator[str]:
-        run = self._run or self._client.get_run(self.run_id)
+        run = self._known_run()
         yield from self._try("the model", lambda: self._model.register(run, self.attempt, entries[-1]))
 
     def _try(self, what: str, call: Any) -> Iterator[str]:
@@ -227,7 +231,7 @@ class Tracker:
         if missing := sorted(name for name in names if metric_name(name) not in there):
             yield f"metrics: {', '.join(missing)} did not arrive"
         if ends[-1]["status"] != "FINISHED":
-            self._model.give_up(self._run or self._client.get_run(self.run_id), self.attempt)
+            self._model.give_up(self._known_run(), self.attempt)
         if next(entry["mode"] for entry in entries if entry["kind"] == "start") != "attach":
             self._client.set_terminated(self.run_id, ends[-1]["status"], end_time=ends[-1]["at"])
 
@@ -238,12 +242,12 @@ def client_of(uri: str) -> MlflowClient:
     Raises:
         CannotStartError: a local database cannot be opened.
     """
-    speak_briefly()
+    _speak_briefly()
     with as_ours(uri), _alone_in(uri):
         return MlflowClient(tracking_uri=uri)
 
 
-def speak_briefly() -> None:
+def _speak_briefly() -> None:
     """Let MLflow give a request up soon, unless somebody has set that: its own default is to try for minutes.
 
     Where we try again, the pauses between attempts are ours, and longer.

@@ -80,7 +80,7 @@ class ModelInRun:
                 self._client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=entry["step"])])
             folder = aside / "mlflow_model"
             shutil.rmtree(folder, ignore_errors=True)
-            of_mlflow = Model(artifact_path=logged.artifact_location, run_id=run.info.run_id, model_id=logged.model_id)
+            of_mlflow = Model(artifact_path=logged.artifact_location, run_id=run_id, model_id=logged.model_id)
             try:
                 write_model(folder, of_mlflow, {**entry, "path": place})
             except OSError:

@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 # First of all, because it says what to install where MLflow is not.
+# isort: off
+from embedstep.tracking.mlflow import as_ours, client_of
 from mlflow.artifacts import download_artifacts
 from mlflow.exceptions import MlflowException
 
+# isort: on
 from embedstep.cost import FormerRun, metric_of, unit_of
 from embedstep.errors import CannotStartError
 from embedstep.plan import Plan
 from embedstep.request.schema import TrainRequest
-from embedstep.tracking.mlflow import as_ours, client_of
 from embedstep.tracking.mlflow_model import FOLDER, default_uri
 from embedstep.tracking.names import MODEL_TAG, ROWS_TAG, STEPS_METRIC
 from embedstep.tracking.recording import comparable

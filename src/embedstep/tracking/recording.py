@@ -78,8 +78,32 @@ class Recording:
 
     def record(self, result: StepResult) -> None:
         """Record what came of the attempt, which is being sent while the rest of the step goes on."""
-        if self.sender is not None:
-            self._record(result)
+        if self.sender is None:
+            return
+        if result.cost:
+            unit = metric_of(result.cost["unit"])
+            cost = {f"cost/{unit}": result.cost["hours"], f"cost/lost_{unit}": result.cost["lost_hours"]}
+            cost |= {STEPS_METRIC: float(result.train_steps)}
+            self.spool.metrics(cost, train_step=self.plan.train_steps)
+        output = OutputFolder(Path(result.output))
+        for file in (output.metrics, output.ledger, output.worker_result, output.error):
+            if file.exists():
+                self.spool.file(file)
+        if result.model is None:
+            return
+        tracking = self.request.tracking
+        self.spool.add(
+            "register",
+            weights=result.weights,
+            register_as=tracking.register_as,
+            aliases=list(tracking.aliases),
+            tags={
+                "embedstep.request_fingerprint": result.request_fingerprint,
+                # A training that was stopped is not what the request asks for.
+                **({} if result.stopped else {TRAINING_TAG: trained_from(self.plan)}),
+                SPACE_TAG: str(result.space),
+            },
+        )
 
     def close(self, result: StepResult) -> StepResult:
         """Record the end, wait until it has arrived, and return the result with the run and what is missing in it."""
@@ -108,32 +132,6 @@ class Recording:
         """A hundredth of what the attempt took, so that a server that is gone costs next to nothing."""
         least, most = _PATIENCE
         return min(max(least, _SHARE_OF_PATIENCE * (time.monotonic() - self.started)), most)
-
-    def _record(self, result: StepResult) -> None:
-        if result.cost:
-            unit = metric_of(result.cost["unit"])
-            cost = {f"cost/{unit}": result.cost["hours"], f"cost/lost_{unit}": result.cost["lost_hours"]}
-            cost |= {STEPS_METRIC: float(result.train_steps)}
-            self.spool.metrics(cost, train_step=self.plan.train_steps)
-        output = OutputFolder(Path(result.output))
-        for file in (output.metrics, output.ledger, output.worker_result, output.error):
-            if file.exists():
-                self.spool.file(file)
-        if result.model is None:
-            return
-        tracking = self.request.tracking
-        self.spool.add(
-            "register",
-            weights=result.weights,
-            register_as=tracking.register_as,
-            aliases=list(tracking.aliases),
-            tags={
-                "embedstep.request_fingerprint": result.request_fingerprint,
-                # A training that was stopped is not what the request asks for.
-                **({} if result.stopped else {TRAINING_TAG: trained_from(self.plan)}),
-                SPACE_TAG: str(result.space),
-            },
-        )
 
 
 def start_recording(request: TrainRequest, plan: Plan, folder: OutputFolder, *, goes_on: bool) -> Recording:

@@ -21,14 +21,13 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 
 from embedstep.data.roles import SLICE
-from embedstep.evaluators import evaluator_kind
+from embedstep.evaluators import RETRIEVAL, evaluator_kind
 from embedstep.promotion.retrieval import scores_of
 from embedstep.request.schema import Evaluator, Model
 from embedstep.space import space_of
 from embedstep.worker.evaluators import build_evaluator
 from embedstep.worker.models import build_model
 
-RETRIEVAL = "information_retrieval"
 _SAMPLE = 1000
 """Documents and queries that two models are compared by."""
 _ALONE = 30

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-_HOUR = 3600
+from embedstep.cost import HOUR
 
 
 class StopsInTime(TrainerCallback):  # type: ignore[misc]
@@ -19,7 +19,7 @@ class StopsInTime(TrainerCallback):  # type: ignore[misc]
     def __init__(self, hours: float) -> None:
         self.stopped_after: int | None = None
         self._hours = hours
-        self._deadline = time.monotonic() + hours * _HOUR
+        self._deadline = time.monotonic() + hours * HOUR
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Look at the clock, unless this was the last step anyway."""

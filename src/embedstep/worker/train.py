@@ -88,10 +88,13 @@ def train(output: OutputFolder, world: World) -> None:
             clock.lap("save")
             entries = [asdict(entry) for entry in final_ledger(plan, trainer)]
             write_json(output.ledger, entries)
-            stopped = limit.told(plan.train_steps) if limit else None
-            result = _result(output, plan, spool, recorder, verified, clock)
-            result = replace(result, ledger=tuple(entries), stopped=stopped, padding=trainer.padding.share)
-            result = replace(result, train_steps=trainer.state.global_step - recorder.first_step)
+            result = replace(
+                _result(output, plan, spool, recorder, verified, clock),
+                ledger=tuple(entries),
+                stopped=limit.told(plan.train_steps) if limit else None,
+                padding=trainer.padding.share,
+                train_steps=trainer.state.global_step - recorder.first_step,
+            )
             write_json(output.worker_result, result.to_json())
     except BaseException:
         recorder.close()

@@ -1,0 +1,18 @@
+"""The model registry of a request, imported only where one is asked: MLflow takes seconds."""
+
+from importlib import import_module
+from os import environ
+from typing import Any
+
+from embedstep.request.schema import TrainRequest
+from embedstep.tracking.sender import tracking_uri
+
+
+def registry_of(request: TrainRequest) -> Any:
+    """Return the `Registry` of the model that the request registers.
+
+    Raises:
+        CannotStartError: MLflow is not installed, or a local database cannot be opened.
+    """
+    registry = import_module("embedstep.tracking.mlflow_registry").Registry
+    return registry(tracking_uri(request.tracking, environ), request.tracking.register_as)
