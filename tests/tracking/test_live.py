@@ -60,20 +60,35 @@ def test_a_launcher_that_is_gone_without_a_word_has_failed(uri: str, started: St
     assert client_of(uri).get_run(folder.sent.run_id).info.status == "FAILED"
 
 
-def test_a_server_that_stays_away_is_waited_for_as_long_as_the_end_allows(
+def test_a_server_that_went_is_waited_for_as_long_as_the_end_allows(
     nobody: str, started: Started, tmp_path: Path
 ) -> None:
     folder, spool = started()
     process = sender(tmp_path / "output", nobody)
     wait_for(lambda: folder.sent.trouble != "")
     began = time.monotonic()
-    spool.end("FINISHED", patience=2)
+    spool.end("FINISHED", patience=4)
     close(process)
     assert process.wait(timeout=60) == 3
-    assert 2 <= time.monotonic() - began < 15
+    assert 3 <= time.monotonic() - began < 17
     told = (tmp_path / "told").read_text()
     assert told.count("does not answer") == 1
     assert f"what is to be recorded waits in {folder.path}" in told
+    assert not folder.is_sent
+
+
+def test_a_server_that_was_away_all_along_is_not_waited_for_at_the_end(
+    nobody: str, started: Started, tmp_path: Path
+) -> None:
+    folder, spool = started()
+    process = sender(tmp_path / "output", nobody)
+    wait_for(lambda: folder.sent.trouble != "")
+    time.sleep(6)
+    began = time.monotonic()
+    spool.end("FINISHED", patience=6)
+    close(process)
+    assert process.wait(timeout=60) == 3
+    assert time.monotonic() - began < 6
     assert not folder.is_sent
 
 

@@ -181,6 +181,7 @@ class _Live:
         self._launcher_is_done = launcher_is_done
         self._machine = _Machine(self._spool)
         self._has_told = False
+        self._silent_since: float | None = None
 
     def run(self) -> int:
         """Return the code to end in, after the end of the attempt was sent or cannot be."""
@@ -191,11 +192,11 @@ class _Live:
             try:
                 if self._forward():
                     return OK
-                pause = _POLL
+                self._silent_since, pause = None, _POLL
             except EmbedstepError as error:
                 self._tell(error)
                 pause = min(2 * pause, _LONGEST_PAUSE)
-                if self._spool.is_overdue:
+                if self._is_out_of_patience():
                     return error.exit_code
             if self._launcher_is_done.is_set():
                 time.sleep(_POLL / 10)
@@ -209,6 +210,16 @@ class _Live:
                 sync_one(self._earlier[0])
             del self._earlier[0]
         return self._sender.forward()
+
+    def _is_out_of_patience(self) -> bool:
+        """Whether the attempt has ended, and the server has not answered for longer than that allows.
+
+        One that was away for the last hour is not waited for at the end; one that went a moment ago is.
+        """
+        now = time.monotonic()
+        self._silent_since = now if self._silent_since is None else self._silent_since
+        patience = self._spool.patience
+        return patience is not None and now > self._silent_since + patience
 
     def _tell(self, error: EmbedstepError) -> None:
         if not self._has_told:

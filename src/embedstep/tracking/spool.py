@@ -108,10 +108,10 @@ class SpoolFolder:
         return found
 
     @property
-    def is_overdue(self) -> bool:
-        """Whether the attempt has ended, and the time is over that its end allows for a server that does not answer."""
-        ends = [entry for entry, _ in self.read(self.sent.bytes) if entry["kind"] == "end"]
-        return any(time.time() > entry["at"] / 1000 + entry["patience"] for entry in ends)
+    def patience(self) -> float | None:
+        """Seconds that the end of the attempt allows for a server that does not answer, or None before the end."""
+        ends = (entry for entry, _ in self.read(self.sent.bytes) if entry["kind"] == "end")
+        return next((float(entry["patience"]) for entry in ends), None)
 
     @property
     def is_sent(self) -> bool:
@@ -220,7 +220,7 @@ class Spool:
 
         Args:
             status: the last status of the run.
-            patience: seconds to wait for a server that does not answer.
+            patience: seconds that a server may leave unanswered, from when it last answered.
         """
         self.add("end", status=status, patience=patience)
 
