@@ -8,7 +8,7 @@ from datasets import Dataset
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 
-from embedstep.worker.__main__ import leave
+from embedstep.ending import leave
 from embedstep.worker.trainer import StepTrainer
 
 model_folder, folder = sys.argv[1:]

@@ -141,6 +141,22 @@ def test_a_model_whose_files_have_not_arrived_is_not_registered(
     assert (folder.sent.complaints, folder.sent.later) == ((), ())
 
 
+@pytest.mark.parametrize("is_there", [True, False])
+def test_another_sender_goes_on_between_the_files_and_the_registry(
+    is_there: bool, started: Started, tiny_model: Path, uri: str, tmp_path: Path
+) -> None:
+    """What has arrived is registered, and not sent twice; what was gone before stays told once."""
+    folder, spool = started()
+    spool.add("model", **entry(tiny_model if is_there else tmp_path / "gone"))
+    assert not Sender(folder, uri).forward()
+    name = f"in-two-{is_there}"
+    spool.add("register", weights=weights_digest(tiny_model), register_as=name, aliases=[], tags={})
+    spool.end("FINISHED", patience=1)
+    assert Sender(folder, uri).forward()
+    assert len(client_of(uri).search_model_versions(f"name = '{name}'")) == is_there
+    assert (len(folder.sent.complaints), folder.sent.later) == (not is_there, ())
+
+
 def test_a_model_is_sent_from_where_it_lies_by_now(
     started: Started, tiny_model: Path, uri: str, tmp_path: Path
 ) -> None:

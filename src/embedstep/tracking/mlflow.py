@@ -68,7 +68,7 @@ class Tracker:
         sent = spool.sent
         self.run_id, self.attempt = sent.run_id or "", sent.attempt
         self._run: Run | None = None
-        self._model = ModelInRun(self._client, may_be_there=True)
+        self._model = ModelInRun(self._client, may_be_there=True, is_settled=spool.has_sent("model"))
 
     def open(self, start: Entry) -> None:
         """Find the run, by its key where an earlier attempt has opened it, or open one.
@@ -101,7 +101,7 @@ class Tracker:
             return found[0]
         parent = {"mlflow.parentRunId": start["run_id"]} if start["mode"] == "nest" else {}
         tags = {_KEY_TAG: start["key"], **parent}
-        self._model = ModelInRun(self._client, may_be_there=False)
+        self._model = ModelInRun(self._client, may_be_there=False, is_settled=False)
         return self._client.create_run(experiment, start_time=start["at"], run_name=start["run_name"], tags=tags)
 
     def _experiment(self, name: str) -> str:
@@ -160,11 +160,11 @@ class Tracker:
         entry = entries[-1]
         others = {one["kind"]: one for one, _ in self._spool.read()}
         if "end" in others and "register" not in others:
-            self._model.miss()
+            self._model.miss(self._known_run(), self.attempt)
             return  # it has not turned out well, and is nobody's model
         place = model_place(entry, others["register"]["weights"] if "register" in others else None)
         if place is None:
-            self._model.miss()
+            self._model.miss(self._known_run(), self.attempt)
             yield f"the model: {entry['published']} is not there any more, or another by now"
             return
         run = self._known_run()
@@ -222,18 +222,24 @@ class Tracker:
     def _end(self, ends: Sequence[Entry]) -> Iterator[str]:
         """Read back what has arrived, then end the run, unless it is another's."""
         entries = [entry for entry, _ in self._spool.read()]
-        names = {name for entry in entries if entry["kind"] == "metrics" for name in entry["values"]}
-        if renamed := {metric_name(name): name for name in sorted(names) if metric_name(name) != name}:
-            file = self._spool.files / "metric_names.json"
-            file.write_text(json.dumps(renamed, indent=2))
-            yield from self._file(file)
-        there = self._client.get_run(self.run_id).data.metrics
-        if missing := sorted(name for name in names if metric_name(name) not in there):
-            yield f"metrics: {', '.join(missing)} did not arrive"
+        names = sorted({name for entry in entries if entry["kind"] == "metrics" for name in entry["values"]})
+        for complaints in beside_each_other(lambda of: list(of(names)), (self._renamed, self._missing)):
+            yield from complaints
         if ends[-1]["status"] != "FINISHED":
             self._model.give_up(self._known_run(), self.attempt)
         if next(entry["mode"] for entry in entries if entry["kind"] == "start") != "attach":
             self._client.set_terminated(self.run_id, ends[-1]["status"], end_time=ends[-1]["at"])
+
+    def _renamed(self, names: Sequence[str]) -> Iterator[str]:
+        if renamed := {metric_name(name): name for name in names if metric_name(name) != name}:
+            file = self._spool.files / "metric_names.json"
+            file.write_text(json.dumps(renamed, indent=2))
+            yield from self._file(file)
+
+    def _missing(self, names: Sequence[str]) -> Iterator[str]:
+        there = self._client.get_run(self.run_id).data.metrics
+        if missing := [name for name in names if metric_name(name) not in there]:
+            yield f"metrics: {', '.join(missing)} did not arrive"
 
 
 def client_of(uri: str) -> MlflowClient:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,10 +18,11 @@ from typing import Any, TypeVar
 import mlflow
 import numpy as np
 import yaml
-from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Run
+from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Run
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.models.utils import _save_example
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.tracking import MlflowClient
 from mlflow.types.schema import ColSpec, DataType, Schema, TensorSpec
 
@@ -29,13 +31,13 @@ from embedstep.space import weights_digest
 from embedstep.tracking.spool import Entry
 
 _T = TypeVar("_T")
+_Item = TypeVar("_Item")
 _NAME = "model"
-_UPLOADS = 8
+_AT_ONCE = 16
 FOLDER = "model.sentence_transformer"
 """Where the flavor keeps the sentence-transformers model among its own files."""
 _PYTHON = ".".join(map(str, sys.version_info[:3]))
 _ATTEMPT_TAG = "embedstep.attempt"
-_UPLOADED_TAG = "embedstep.uploaded"
 
 
 class ModelInRun:
@@ -44,18 +46,18 @@ class ModelInRun:
     The first takes as long as a model is large and a server far, and goes on while the model is being verified.
     """
 
-    def __init__(self, client: MlflowClient, *, may_be_there: bool) -> None:
+    def __init__(self, client: MlflowClient, *, may_be_there: bool, is_settled: bool) -> None:
         """Take the client; nothing is asked yet.
 
         Args:
             client: of the server.
             may_be_there: somebody may have begun with it before, so that the server is asked.
+            is_settled: its files have arrived before, or it was told that they never will.
         """
         self._client = client
         self._may_be_there = may_be_there
         self._logged: Any = None
-        self._is_uploaded = False
-        self._is_gone = False
+        self._is_settled = is_settled
 
     def upload(self, run: Run, attempt: int, entry: Entry, place: Path, aside: Path) -> None:
         """Upload the files of the model, unless they are there.
@@ -75,9 +77,6 @@ class ModelInRun:
         # Whoever tries this again finds what was begun.
         self._may_be_there = True
         if logged.status != LoggedModelStatus.READY:
-            if begun is None or not self._is_output(run_id, logged.model_id):
-                # A server refuses to be told twice.
-                self._client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=entry["step"])])
             folder = aside / "mlflow_model"
             shutil.rmtree(folder, ignore_errors=True)
             of_mlflow = Model(artifact_path=logged.artifact_location, run_id=run_id, model_id=logged.model_id)
@@ -89,14 +88,19 @@ class ModelInRun:
                 # It has turned out well meanwhile, and got its name.
                 shutil.rmtree(folder, ignore_errors=True)
                 write_model(folder, of_mlflow, {**entry, "path": entry["published"]})
-            _upload(self._client, logged.model_id, folder)
-            self._client.set_logged_model_tags(logged.model_id, {_UPLOADED_TAG: "true"})
+            requests = _uploads(self._client, logged, folder)
+            # A server refuses to be told twice.
+            if begun is None or not self._is_output(run_id, logged.model_id):
+                output = LoggedModelOutput(logged.model_id, step=entry["step"])
+                requests.append(lambda: self._client.log_outputs(run_id, [output]))
+            beside_each_other(lambda request: request(), requests)
             shutil.rmtree(folder)
-        self._is_uploaded = True
+        self._is_settled = True
 
-    def miss(self) -> None:
+    def miss(self, run: Run, attempt: int) -> None:
         """Know that the model cannot be sent any more, which has been told."""
-        self._is_gone = True
+        self.give_up(run, attempt)
+        self._is_settled = True
 
     def register(self, run: Run, attempt: int, entry: Entry) -> None:
         """Say that the model is as it should be, and register it as the entry says, unless it is.
@@ -109,11 +113,11 @@ class ModelInRun:
         Raises:
             CannotStartError: its files could not be uploaded yet.
         """
-        if self._is_gone:
-            return
-        logged = self._logged or self._found(run, attempt)
-        if logged is None or not (self._is_uploaded or _UPLOADED_TAG in logged.tags):
+        if not self._is_settled:
             raise CannotStartError("the files of the model are not there yet")
+        logged = self._logged or self._found(run, attempt)
+        if logged is None or logged.status == LoggedModelStatus.FAILED:
+            return
         tags = {**entry["tags"], _ATTEMPT_TAG: str(attempt)}
         if logged.status != LoggedModelStatus.READY:
             self._client.set_logged_model_tags(logged.model_id, tags)
@@ -125,7 +129,7 @@ class ModelInRun:
         """Say that the model of an attempt that has not ended well is none."""
         logged = self._logged or self._found(run, attempt)
         if logged is not None and logged.status != LoggedModelStatus.READY:
-            self._client.finalize_logged_model(logged.model_id, LoggedModelStatus.FAILED)
+            self._logged = self._client.finalize_logged_model(logged.model_id, LoggedModelStatus.FAILED)
 
     def _is_output(self, run_id: str, model_id: str) -> bool:
         outputs = self._client.get_run(run_id).outputs
@@ -153,18 +157,21 @@ def model_place(entry: Entry, weights: str | None) -> Path | None:
     return next((place for place in places if weights is None or weights_digest(place) == weights), None)
 
 
-def _upload(client: MlflowClient, model_id: str, folder: Path) -> None:
+def _uploads(client: MlflowClient, logged: LoggedModel, folder: Path) -> list[Callable[[], None]]:
+    # The client's own method would ask for the logged model again before each file.
+    store = get_artifact_repository(logged.artifact_location, tracking_uri=client.tracking_uri)
+
     def upload(file: Path) -> None:
         inside = file.parent.relative_to(folder)
-        client.log_model_artifact(model_id, str(file), None if inside == Path() else inside.as_posix())
+        store.log_artifact(str(file), None if inside == Path() else inside.as_posix())
 
-    beside_each_other(upload, [file for file in folder.rglob("*") if file.is_file()])
+    return [partial(upload, file) for file in folder.rglob("*") if file.is_file()]
 
 
-def beside_each_other(upload: Callable[[Path], _T], files: Iterable[Path]) -> list[_T]:
-    """Upload files at once, and return what came of each: a far server takes a while for each, however small."""
-    with ThreadPoolExecutor(_UPLOADS) as pool:
-        return [done.result() for done in [pool.submit(upload, file) for file in files]]
+def beside_each_other(send: Callable[[_Item], _T], items: Iterable[_Item]) -> list[_T]:
+    """Send several at once, and return what came of each: a far server takes a while for each, however small."""
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return [done.result() for done in [pool.submit(send, item) for item in items]]
 
 
 def _register(client: MlflowClient, run_id: str, model_id: str, entry: Entry, tags: Mapping[str, str]) -> None:

@@ -17,6 +17,7 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
+from embedstep.ending import leave
 from embedstep.errors import OK, EmbedstepError, RefusedError
 from embedstep.request.schema import Tracking
 from embedstep.secrets import redact
@@ -24,7 +25,7 @@ from embedstep.tracking.spool import Entry, Sent, Spool, SpoolFolder, unsent
 
 RUN_ID = "MLFLOW_RUN_ID"
 """Variable by which Kubeflow, ZenML or a person names the run that is open around the step."""
-_POLL = 0.5
+_POLL = 0.25
 _LONGEST_PAUSE = 30.0
 _SECONDS_OF_METRICS = 10.0
 _AT_ONCE = 5000
@@ -199,7 +200,7 @@ class _Live:
                 if self._is_out_of_patience():
                     return error.exit_code
             if self._launcher_is_done.is_set():
-                time.sleep(_POLL / 10)
+                time.sleep(_POLL / 5)
             else:
                 self._machine.look()
                 self._launcher_is_done.wait(pause)
@@ -249,4 +250,4 @@ class _Machine:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

@@ -107,6 +107,13 @@ class SpoolFolder:
         found: Status | None = next((entry["status"] for entry, _ in self.read() if entry["kind"] == "end"), None)
         return found
 
+    def has_sent(self, kind: str) -> bool:
+        """Whether there are entries of a kind and all are done with: arrived, or told that they never will."""
+        sent = self.sent
+        ends = [end for entry, end in self.read() if entry["kind"] == kind]
+        waiting = [(start, end) for start, end, _ in sent.later]
+        return bool(ends) and all(end <= sent.bytes and not any(a < end <= b for a, b in waiting) for end in ends)
+
     @property
     def patience(self) -> float | None:
         """Seconds that the end of the attempt allows for a server that does not answer, or None before the end."""

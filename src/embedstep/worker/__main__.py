@@ -7,8 +7,8 @@ import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import NoReturn
 
+from embedstep.ending import leave
 from embedstep.output import OutputFolder
 from embedstep.result import write_json
 from embedstep.worker.failures import describe
@@ -57,18 +57,8 @@ def end_with_torchrun() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def leave(code: int) -> NoReturn:
-    """End this process at once, now that everything is written.
-
-    Taking a process group apart can wait for itself forever: gloo's thread gives back tensors, for which it needs
-    the interpreter's lock, while the interpreter waits for that thread.
-    """
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-
-
 if __name__ == "__main__":
     end_with_torchrun()
-    leave(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    logging.shutdown()
+    leave(code)
