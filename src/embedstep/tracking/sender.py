@@ -5,6 +5,7 @@ end of the attempt, or when the server does not answer for as long as that entry
 launcher is gone without an end, which its closed pipe tells, the attempt has failed.
 """
 
+import gc
 import os
 import sys
 import threading
@@ -15,13 +16,15 @@ from dataclasses import replace
 from importlib import import_module
 from itertools import groupby, islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from embedstep.ending import leave
 from embedstep.errors import OK, EmbedstepError, RefusedError
-from embedstep.request.schema import Tracking
 from embedstep.secrets import redact
 from embedstep.tracking.spool import Entry, Sent, Spool, SpoolFolder, unsent
+
+if TYPE_CHECKING:
+    from embedstep.request.schema import Tracking
 
 RUN_ID = "MLFLOW_RUN_ID"
 """Variable by which Kubeflow, ZenML or a person names the run that is open around the step."""
@@ -87,7 +90,7 @@ class Sender:
 
     def _deliver(self, entries: Sequence[Entry]) -> list[str]:
         if self._tracker is None:
-            self._tracker = import_module("embedstep.tracking.mlflow").Tracker(self._uri, self._spool)
+            self._tracker = _of_mlflow().Tracker(self._uri, self._spool)
         if entries[0]["kind"] == "lost":
             return [f"{len(entries)} entries were cut off by a full disk"]
         if entries[0]["kind"] != "start":
@@ -110,7 +113,16 @@ def _in_groups(entries: Sequence[tuple[Entry, int]]) -> Iterator[tuple[list[Entr
             yield [entry for entry, _ in group], group[-1][1]
 
 
-def tracking_uri(tracking: Tracking, environ: dict[str, str] | os._Environ[str]) -> str:
+def _of_mlflow() -> Any:
+    """Load MLflow once it is needed. Looking for garbage meanwhile would take a sixth of the 1.4 s on a core."""
+    gc.disable()
+    try:
+        return import_module("embedstep.tracking.mlflow")
+    finally:
+        gc.enable()
+
+
+def tracking_uri(tracking: "Tracking", environ: dict[str, str] | os._Environ[str]) -> str:
     """Return where to record: the request's URI, else the environment's, else a database in the current folder."""
     given = tracking.uri or environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
     head, slashes, path = given.partition(":///")
@@ -180,7 +192,7 @@ class _Live:
         *self._earlier, self._spool = unsent(output)
         self._sender = Sender(self._spool, uri)
         self._launcher_is_done = launcher_is_done
-        self._machine = _Machine(self._spool)
+        self._machine = _Machine(self._spool, uri)
         self._has_told = False
         self._silent_since: float | None = None
 
@@ -231,8 +243,9 @@ class _Live:
 class _Machine:
     """Looks at the machine now and then, as MLflow's own monitor does."""
 
-    def __init__(self, spool: SpoolFolder) -> None:
+    def __init__(self, spool: SpoolFolder, uri: str) -> None:
         self._writer = Spool(folder=spool)
+        self._uri = uri
         self._metrics: Any = None
         self._looked = -1
 
@@ -241,7 +254,7 @@ class _Machine:
         if os.environ.get("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "true").lower() == "false":
             return
         if self._metrics is None:
-            self._metrics = import_module("embedstep.tracking.mlflow").SystemMetrics()
+            self._metrics = _of_mlflow().SystemMetrics(self._uri)
             self._started = time.monotonic()
         number = int((time.monotonic() - self._started) / _SECONDS_OF_METRICS)
         if number > self._looked:
