@@ -103,7 +103,7 @@ def _in_words(schema: dict[str, Any]) -> str:
     if "anyOf" in schema:
         return " or ".join(dict.fromkeys(_in_words(part) for part in schema["anyOf"]))
     if "$ref" in schema:
-        return "{from_env: NAME}"
+        return "{from_env: NAME}" if schema["$ref"].endswith("/FromEnvironment") else "mapping"
     if "enum" in schema:
         return f"one of {', '.join(map(str, schema['enum']))}"
     if "const" in schema:
