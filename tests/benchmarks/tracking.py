@@ -33,7 +33,7 @@ BOUND = 1.02
 REPEATS = 3
 LATENCIES = {"50 ms away": 0.05, "200 ms away": 0.2}
 _SCRIPT = Path(__file__).with_name("plain_torchrun.py")
-# Some three minutes on one core.
+# Some four minutes on one core.
 _STEPS, _FEW_STEPS = 80, 2
 _ROWS, _FEW_ROWS = 200, 20
 _LOGGING_STEPS = 2

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from embedstep.tracking.spool import Spool
+from embedstep.tracking.spool import Spool, SpoolFolder
 from tests.conftest import wait_for
 from tests.gateway import Gateway
 from tests.tracking.conftest import Started, client_of
@@ -60,17 +60,24 @@ def test_a_launcher_that_is_gone_without_a_word_has_failed(uri: str, started: St
     assert client_of(uri).get_run(folder.sent.run_id).info.status == "FAILED"
 
 
+def waited_for(uri: str, started: Started, output: Path, *, away: float, patience: float) -> tuple[float, SpoolFolder]:
+    """Seconds that a sender waits at the end for a server that has been away for a while, and its spool."""
+    folder, spool = started()
+    process = sender(output, uri)
+    wait_for(lambda: folder.sent.trouble != "")
+    time.sleep(away)
+    began = time.monotonic()
+    spool.end("FINISHED", patience=patience)
+    close(process)
+    assert process.wait(timeout=60) == 3
+    return time.monotonic() - began, folder
+
+
 def test_a_server_that_went_is_waited_for_as_long_as_the_end_allows(
     nobody: str, started: Started, tmp_path: Path
 ) -> None:
-    folder, spool = started()
-    process = sender(tmp_path / "output", nobody)
-    wait_for(lambda: folder.sent.trouble != "")
-    began = time.monotonic()
-    spool.end("FINISHED", patience=4)
-    close(process)
-    assert process.wait(timeout=60) == 3
-    assert 3 <= time.monotonic() - began < 17
+    seconds, folder = waited_for(nobody, started, tmp_path / "output", away=0, patience=4)
+    assert 3 <= seconds < 17
     told = (tmp_path / "told").read_text()
     assert told.count("does not answer") == 1
     assert f"what is to be recorded waits in {folder.path}" in told
@@ -80,15 +87,8 @@ def test_a_server_that_went_is_waited_for_as_long_as_the_end_allows(
 def test_a_server_that_was_away_all_along_is_not_waited_for_at_the_end(
     nobody: str, started: Started, tmp_path: Path
 ) -> None:
-    folder, spool = started()
-    process = sender(tmp_path / "output", nobody)
-    wait_for(lambda: folder.sent.trouble != "")
-    time.sleep(6)
-    began = time.monotonic()
-    spool.end("FINISHED", patience=6)
-    close(process)
-    assert process.wait(timeout=60) == 3
-    assert time.monotonic() - began < 6
+    seconds, folder = waited_for(nobody, started, tmp_path / "output", away=6, patience=6)
+    assert seconds < 6
     assert not folder.is_sent
 
 
