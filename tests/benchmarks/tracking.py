@@ -30,11 +30,11 @@ from tests.gateway import Gateway
 from tests.mlflow_server import mlflow_server, nobody_at
 
 BOUND = 1.02
-REPEATS = 3
+REPEATS = 4
 LATENCIES = {"50 ms away": 0.05, "200 ms away": 0.2}
 _SCRIPT = Path(__file__).with_name("plain_torchrun.py")
-# Some four minutes on one core.
-_STEPS, _FEW_STEPS = 80, 2
+# Some four and a half minutes on one core.
+_STEPS, _FEW_STEPS = 90, 2
 _ROWS, _FEW_ROWS = 200, 20
 _LOGGING_STEPS = 2
 
@@ -95,7 +95,9 @@ def _pair(
     with ThreadPoolExecutor(2) as pool:
         tracked = pool.submit(run, folder / "tracked", work, uri, halves[turn % 2])
         alone = pool.submit(run, folder / "alone", work, None, halves[(turn + 1) % 2])
-        return tracked.result(), alone.result()
+        seconds = tracked.result(), alone.result()
+    sys.stderr.write(f"tracking: {run.__name__.strip('_')}, {turn}, {uri}: {seconds[0]:.1f} / {seconds[1]:.1f} s\n")
+    return seconds
 
 
 def _ours(folder: Path, work: Work, uri: str | None, cores: Cores) -> float:
