@@ -1,6 +1,7 @@
 """A way to a real MLflow server that can be slow, closed or forbidden, as networks and their keepers are."""
 
 import http.client
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ class Gateway:
         status: answer all requests with this status, and forward none.
         code: MLflow's error code that goes with it.
         only: answer so only what has this in its path.
+        most_parameters: parameters that a run may have; None for any number.
         closed_after: number of requests after which connections are cut without an answer; None for never.
         paths: what was asked so far.
     """
@@ -31,8 +33,10 @@ class Gateway:
     status: int | None = None
     code: str = "INTERNAL_ERROR"
     only: str = ""
+    most_parameters: int | None = None
     closed_after: int | None = None
     paths: list[str] = field(default_factory=list)
+    parameters: set[str] = field(default_factory=set)
     url: str = ""
 
     @contextmanager
@@ -64,6 +68,14 @@ class Gateway:
                     text = f'{{"error_code": "{gateway.code}", "message": "the gateway says {gateway.status}"}}'
                     self._answer(gateway.status, {"Content-Type": "application/json"}, text.encode())
                     return
+                if gateway.most_parameters is not None and self.path.endswith("/runs/log-batch"):
+                    names = {item["key"] for item in json.loads(body).get("params", [])}
+                    if len(gateway.parameters | names) > gateway.most_parameters:
+                        told = f"a run has {gateway.most_parameters} parameters at most"
+                        text = json.dumps({"error_code": "INVALID_PARAMETER_VALUE", "message": told})
+                        self._answer(400, {"Content-Type": "application/json"}, text.encode())
+                        return
+                    gateway.parameters |= names
                 there = http.client.HTTPConnection(urlsplit(gateway.to).netloc, timeout=60)
                 kept = {name: value for name, value in self.headers.items() if name.lower() not in _OF_THE_HOP}
                 there.request(self.command, self.path, body, {**kept, "Host": urlsplit(gateway.to).netloc})

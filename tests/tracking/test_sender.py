@@ -314,3 +314,16 @@ def test_a_relative_database_is_that_of_this_folder(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert tracking_uri(Tracking(uri=given), {}) == expected.format(here=tmp_path)
+
+
+def test_a_server_that_keeps_fewer_parameters_gets_the_first_and_is_told_of_once(server: str, started: Started) -> None:
+    """Case 3.2: 350 parameters, and a server that keeps 200 of a run."""
+    folder, spool = started()
+    spool.parameters({f"argument_{number:03}": str(number) for number in range(350)})
+    spool.metrics({"loss": 0.5}, train_step=1)
+    spool.end("FINISHED", patience=1)
+    with Gateway(server, most_parameters=200).open() as gateway:
+        run = sent(folder, gateway.url)
+    assert run.data.params == {f"argument_{number:03}": str(number) for number in range(200)}
+    assert (run.info.status, run.data.metrics) == ("FINISHED", {"loss": 0.5})
+    assert folder.sent.complaints == ("parameters: INVALID_PARAMETER_VALUE: a run has 200 parameters at most",)

@@ -145,6 +145,14 @@ def test_retrieval_searches_all_positives_and_negatives() -> None:
     assert built.relevant_docs == {"q0": {"d0", "d3"}, "q1": {"d1"}, "q2": {"d2"}}
 
 
+def test_a_text_that_stands_twice_is_one_document() -> None:
+    """Case 8.7: with two identifiers, finding either would count as a wrong answer to the other's query."""
+    rows = {"anchor": ["one", "two"], "positive": ["the same", "the same"], "negative": ["the same", "other"]}
+    built = build_evaluator(evaluator_of("information_retrieval", {}), rows)
+    assert sorted(built.corpus) == ["other", "the same"]
+    assert built.relevant_docs == {"q0": {"d0"}, "q1": {"d0"}}
+
+
 def test_retrieval_takes_lists_and_several_negative_columns() -> None:
     rows: dict[str, list[Any]] = {
         "anchor": ["one", "two"],
