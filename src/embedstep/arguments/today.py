@@ -129,7 +129,7 @@ OLDER_NAMES: Mapping[str, Translation] = {
     "fsdp_transformer_layer_cls_to_wrap": _fsdp_transformer_layer_cls_to_wrap,
 }
 """For each older name, what it says under today's."""
-_MERGED = {"accelerator_config", "fsdp_config", "debug"}
+MERGED = {"accelerator_config", "fsdp_config", "debug"}
 
 _INSIDE = {
     "dispatch_batches": ("accelerator_config", "dispatch_batches"),
@@ -143,7 +143,7 @@ def under_todays_names(given: "Arguments") -> "Arguments":
     """Return the arguments with today's names set beside the older ones; what is written under today's name stays."""
     for older in OLDER_NAMES.keys() & given.model_fields_set:
         todays = OLDER_NAMES[older](given)
-        free = {name: value for name, value in todays.items() if name in _MERGED or name not in given.model_fields_set}
+        free = {name: value for name, value in todays.items() if name in MERGED or name not in given.model_fields_set}
         if free:
             given = given.model_copy(update=free)
     return given
@@ -169,7 +169,7 @@ def names_agree(given: "Arguments") -> Iterator[Problem]:
             continue
         for name, value in OLDER_NAMES[older](given).items():
             found = getattr(given, name)
-            if name not in _MERGED and found != value:
+            if name not in MERGED and found != value:
                 yield Problem(
                     f"arguments.{older}", f"says {name}: {_shown(value)}, and {name} says {_shown(found)}; keep one"
                 )

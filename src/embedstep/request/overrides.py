@@ -1,8 +1,10 @@
 """`--set section.key=value`: one value put into a document before it becomes a request."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
+from embedstep.arguments.schema import CONTRACT
+from embedstep.arguments.today import MERGED, OLDER_NAMES
 from embedstep.errors import Problem, RefusedError
 from embedstep.request.document import Document, parse_document
 
@@ -10,17 +12,22 @@ from embedstep.request.document import Document, parse_document
 def apply_overrides(document: Document, overrides: Sequence[str]) -> Iterator[Problem]:
     """Set each `section.key=value` inside the document, making the mappings on the way; yield what cannot be set.
 
+    An argument takes the place of what the document has under its name of the other era.
+
     Args:
         document: changed in place.
         overrides: in their order; the value is read as YAML, and a number in the path counts a list's items from 0.
     """
+    set_here: set[tuple[str | int, ...]] = set()
     for override in overrides:
         try:
             path = _apply(document.data, override)
+            _replace_other_names(document.data, path, set_here)
         except RefusedError as error:
             yield from (Problem(f"--set {override.partition('=')[0]}", problem.message) for problem in error.problems)
         else:
             document.mark_override(path)
+            set_here.add(path)
 
 
 def _apply(data: dict[str, Any], override: str) -> tuple[str | int, ...]:
@@ -45,6 +52,32 @@ def _apply(data: dict[str, Any], override: str) -> tuple[str | int, ...]:
     path.append(_key(here, last, path))
     here[path[-1]] = value
     return tuple(path)
+
+
+def _replace_other_names(
+    data: dict[str, Any], path: Sequence[str | int], set_here: Collection[Sequence[str | int]]
+) -> None:
+    """Take out of the document the other names of an argument that was set.
+
+    Raises:
+        RefusedError: one of them was set as well.
+    """
+    if path[0] != "arguments" or len(path) == 1:
+        return
+    for other in _other_names(str(path[1])) & data["arguments"].keys():
+        if ("arguments", other) in set_here:
+            raise _refused(f"is another name of arguments.{other}, which is set as well; set one of them")
+        del data["arguments"][other]
+
+
+def _other_names(name: str) -> set[str]:
+    """Return the names that an argument has in the other era: `evaluation_strategy` for `eval_strategy`.
+
+    Names whose values are put together with those under today's name stand beside it.
+    """
+    todays = {older: CONTRACT[older].today for older in OLDER_NAMES}
+    same = {older for older, today in todays.items() if today == name and today not in MERGED}
+    return same | ({todays[name]} & CONTRACT.keys() - MERGED if name in todays else set())
 
 
 def _key(here: Any, key: str, path: Sequence[str | int]) -> str | int:
