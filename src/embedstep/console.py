@@ -18,6 +18,8 @@ from embedstep.tracking.spool import Sent
 
 if TYPE_CHECKING:
     from embedstep.estimate import Estimate
+    from embedstep.mining import MinedDataset
+    from embedstep.preparing import Prepared
     from embedstep.promotion.decision import Decision
     from embedstep.promotion.reindex import Reindex
     from embedstep.promotion.scoring import Scored
@@ -173,6 +175,24 @@ def show_result(result: StepResult, request: str) -> None:
 def _lost(cost: Mapping[str, Any]) -> str:
     """Say how much of the cost went into attempts that ended without a model."""
     return f" in {len(cost['attempts'])} attempts, {cost['lost_hours']:.4f} lost" if cost["lost_hours"] else ""
+
+
+def show_prepared(prepared: "Prepared") -> None:
+    """Print what became of the rows of each dataset."""
+    rows = [("dataset", "rows", "repeated", "held out elsewhere", "split off", "fingerprint")]
+    rows += [
+        (f"{item.split} {item.name}", f"{item.rows:,}", f"{item.duplicate_rows:,}", f"{item.overlapping_rows:,}",
+         f"{item.split_off_rows:,}", item.fingerprint[:_SHOWN_DIGEST])
+        for item in prepared.datasets
+    ]  # fmt: skip
+    _show("prepared", aligned(rows, right=frozenset({1, 2, 3, 4})), header=True)
+
+
+def show_mined(mined: Sequence["MinedDataset"]) -> None:
+    """Print for how many rows of each dataset negatives were found."""
+    rows = [("dataset", "rows", "with negatives", "negatives each")]
+    rows += [(item.name, f"{item.rows:,}", f"{item.mined_rows:,}", str(item.negatives)) for item in mined]
+    _show("mined", aligned(rows, right=frozenset({1, 2, 3})), header=True)
 
 
 def show_scores(scored: "Scored") -> None:

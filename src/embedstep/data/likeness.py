@@ -55,6 +55,11 @@ def normalised(texts: pa.Array[Any]) -> list[bytes]:
     return [text.translate(_LOWER, _SPACES) for text in joined.cast(pa.binary()).to_pylist()]
 
 
+def first_rows(numbers: Mapping[str, Numbers]) -> NDArray[np.int64]:
+    """Return the numbers of the rows whose texts no earlier row has all, in their order."""
+    return np.sort(np.unique(_together(list(numbers.values())), return_index=True)[1])
+
+
 def count_duplicates(numbers: Mapping[str, Numbers]) -> int:
     """Return how many rows have all their texts from an earlier row."""
     rows = _together(list(numbers.values()))
