@@ -1,16 +1,21 @@
 """What users hold on to, frozen: `make golden` rewrites the files, and the review sees the difference."""
 
+import inspect
 import json
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from click.testing import CliRunner
 
 from embedstep.arguments.listing import arguments_page
 from embedstep.cli import main
-from embedstep.reference import losses_page
+from embedstep.components import COMPONENTS, Component
+from embedstep.parameters import typed_arguments
+from embedstep.reference import component_page, losses_page
 from embedstep.request.schema import TrainRequest
 
 ROOT = Path(__file__).parents[1]
@@ -25,11 +30,55 @@ def command_line() -> str:
     return "\n".join(CliRunner().invoke(main, page, prog_name="embedstep").output for page in pages)
 
 
+def component_file(component: Component) -> str:
+    """What Kubeflow loads; its first lines tell the version of its compiler."""
+    from kfp.compiler import Compiler
+
+    from embedstep.adapters.kfp import component_of
+
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "component.yaml"
+        Compiler().compile(component_of(component), str(file))
+        return file.read_text(encoding="utf-8")
+
+
+def pipeline_file() -> str:
+    from kfp.compiler import Compiler
+    from pipelines.kubeflow_retrain.pipeline import retraining_of
+
+    request = (ROOT / "pipelines/requests/docstrings_minilm.yaml").read_text(encoding="utf-8")
+
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "pipeline.yaml"
+        Compiler().compile(retraining_of(request), str(file))
+        return file.read_text(encoding="utf-8")
+
+
+def page_of(component: Component) -> str:
+    from embedstep.adapters import kfp
+
+    signature = inspect.signature(getattr(kfp, component.name))
+    return component_page(component, f"{component.name}({', '.join(map(_shown, signature.parameters.values()))})")
+
+
+def _shown(parameter: inspect.Parameter) -> str:
+    match parameter.kind:
+        case inspect.Parameter.VAR_KEYWORD:
+            return f"**{parameter.name}"
+        case _ if parameter.default is inspect.Parameter.empty or parameter.name == "image":
+            return parameter.name
+    return f"{parameter.name}={parameter.default}"
+
+
 FILES: dict[str, Callable[[], str]] = {
     "tests/golden/request_schema.json": schema,
     "tests/golden/command_line.txt": command_line,
     "docs/losses.md": losses_page,
     "docs/arguments.md": arguments_page,
+    "src/embedstep/adapters/arguments.py": typed_arguments,
+    **{f"components/{one.name}/component.yaml": partial(component_file, one) for one in COMPONENTS},
+    "pipelines/kubeflow_retrain/pipeline.yaml": pipeline_file,
+    **{f"components/{one.name}/README.md": partial(page_of, one) for one in COMPONENTS},
 }
 
 

@@ -16,6 +16,7 @@ NAMES = [str(path.relative_to(SOURCE)) for path in MODULES]
 LIBRARIES = {"torch", "transformers", "sentence_transformers", "datasets", "accelerate", "kfp", "zenml", "mlflow"}
 HEAVY = ("torch", "transformers", "sentence_transformers", "datasets", "mlflow", "kfp", "zenml", "pandas")
 OF_MLFLOW = {"tracking/mlflow.py", "tracking/mlflow_model.py", "tracking/mlflow_registry.py"}
+OF_KFP = "adapters/kfp/"
 LONGEST = 350
 LONGER_FOR_THEIR_TABLE = {"arguments/schema.py", "losses.py", "evaluators.py"}
 
@@ -58,8 +59,14 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("module", [name for name in NAMES if not name.startswith("worker/")])
 def test_only_the_worker_imports_what_trains(module: str) -> None:
-    allowed = {"mlflow"} if module in OF_MLFLOW else set()
+    allowed = {"mlflow"} if module in OF_MLFLOW else {"kfp"} if module.startswith(OF_KFP) else set()
     assert imports(module) & LIBRARIES <= allowed
+
+
+@pytest.mark.parametrize("module", [name for name in NAMES if not name.startswith("adapters/")])
+def test_the_package_does_not_need_its_adapters(module: str) -> None:
+    tree = ast.parse((SOURCE / module).read_text(encoding="utf-8"))
+    assert not [name for name in _imports(tree) if name.startswith("embedstep.adapters")]
 
 
 @pytest.mark.parametrize("module", NAMES)

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import click
 
-from embedstep import __version__, cli_after
+from embedstep import __version__, cli_after, cli_task
 from embedstep.ending import leave
 from embedstep.errors import FAILED, OK, Problem, RefusedError
 from embedstep.verbs import errors_shown, read, request_options
@@ -209,6 +209,7 @@ for _command in (
     cli_after.sync,
     cli_after.report,
     cli_after.replay,
+    cli_task.task,
 ):
     main.add_command(_command)
 

@@ -1,10 +1,12 @@
-"""The reference page of losses and evaluators, made from the tables that check and build them."""
+"""The reference pages, made from the tables that check and build what they tell of: losses, evaluators, components."""
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from embedstep.components import Artifact, Component
 from embedstep.evaluators import EVALUATORS, EvaluatorKind
 from embedstep.losses import LOSSES, LossKind, in_words
 from embedstep.options import REQUIRED, Option, wanted
+from embedstep.parameters import Parameter
 
 _HEAD = """# Losses and evaluators
 
@@ -64,3 +66,51 @@ def _options(options: Iterable[tuple[str, Option]]) -> Iterator[str]:
     for name, option in options:
         default = "must be given" if option.default is REQUIRED else f"default `{option.default}`"
         yield f"- `{name}`: {wanted(option)}; {default}"
+
+
+def component_page(component: Component, authored: str) -> str:
+    """Return the page of a component, as Markdown.
+
+    Args:
+        component: the component.
+        authored: signature of the function that an author of a pipeline calls.
+    """
+    head = [
+        f"# {component.name}",
+        "",
+        component.description,
+        "",
+        "Made by `make golden` from `src/embedstep/components.py`, as is `component.yaml`.",
+        "",
+        "```python",
+        f"from embedstep.adapters.kfp import {component.name}",
+        "",
+        authored,
+        "```",
+    ]
+    tables = {
+        "Artifacts in": _artifacts(component.inputs, with_need=True),
+        "Parameters": _parameters(component.parameters),
+        "Artifacts out": _artifacts(component.outputs, with_need=False),
+        "Parameters out": _parameters(component.results),
+    }
+    parts = [f"\n## {title}\n\n" + "\n".join(rows) for title, rows in tables.items() if rows]
+    return "\n".join([*head, *parts]) + "\n"
+
+
+def _artifacts(artifacts: Iterable[Artifact], *, with_need: bool) -> list[str]:
+    rows = [f"| `{one.name}` | {one.type} | {one.description}{_need(one) if with_need else ''} |" for one in artifacts]
+    return ["| artifact | type | |", "|---|---|---|", *rows] if rows else []
+
+
+def _need(artifact: Artifact) -> str:
+    return " Must be given." if artifact.is_required else ""
+
+
+def _parameters(parameters: Iterable[Parameter]) -> list[str]:
+    rows = [f"| `{one.name}` | {one.kind} | {_in_a_cell(one.description)} |" for one in parameters]
+    return ["| parameter | kind | |", "|---|---|---|", *rows] if rows else []
+
+
+def _in_a_cell(text: str) -> str:
+    return text.replace("|", "\\|")

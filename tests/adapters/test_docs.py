@@ -1,0 +1,41 @@
+"""The page about Kubeflow does what it says."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "kubeflow.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_with_the_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pipelines").symlink_to(ROOT / "pipelines")
+    (tmp_path / "build").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+
+def test_the_pipeline_of_the_page_compiles(tmp_path: Path) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    (tmp_path / "write.py").write_text(code)
+    subprocess.run([sys.executable, "write.py"], check=True, timeout=120)
+    specification, platform = yaml.safe_load_all((tmp_path / "build" / "docs_embedder.yaml").read_text())
+    assert list(specification["root"]["dag"]["tasks"]) == ["train-embedder"]
+    assert "deploymentSpec" in platform["platforms"]["kubernetes"]
+
+
+def test_the_retraining_of_the_page_is_made(tmp_path: Path) -> None:
+    (line,) = [line for line in PAGE.splitlines() if line.startswith("$ python ")]
+    subprocess.run([sys.executable, *shlex.split(line)[2:]], check=True, timeout=120)
+    made = (tmp_path / "build" / "retrain.yaml").read_text()
+    assert made == (ROOT / "pipelines" / "kubeflow_retrain" / "pipeline.yaml").read_text()
+
+
+def test_every_component_has_its_page() -> None:
+    for link in re.findall(r"\]\(\.\./(components/[^)]*)\)", PAGE):
+        assert (ROOT / link).exists()
