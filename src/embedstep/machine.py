@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from embedstep.errors import CannotStartError, Problem, RefusedError
+from embedstep.launch.plan import ASKED_GPUS, visible_gpus
 from embedstep.plan import Plan
 from embedstep.request.rules import TRACKERS
 from embedstep.request.schema import TrainRequest
@@ -39,6 +40,12 @@ def check_machine(request: TrainRequest, plan: Plan, output: Path) -> None:
     if request.tracking.mode in ("attach", "nest") and not os.environ.get(RUN_ID):
         told = f"is {request.tracking.mode}, and the environment has no {RUN_ID}, which names the run that is open"
         raise RefusedError([Problem("tracking.mode", told)])
+    asked, gpus = os.environ.get(ASKED_GPUS), visible_gpus(os.environ)
+    if asked and asked != str(gpus):
+        raise CannotStartError(
+            f"{asked} GPUs were asked for ({ASKED_GPUS}), and {gpus} are visible; the node has none free, lacks its "
+            "device plugin, or CUDA_VISIBLE_DEVICES names others"
+        )
     needed, free = disk_space_needed(request, plan), shutil.disk_usage(output).free
     if needed > free:
         raise CannotStartError(

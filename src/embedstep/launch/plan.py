@@ -25,6 +25,8 @@ _LEFT_OVERS = {
 }
 _OPEN_RUN = "MLFLOW_RUN_ID"
 """Names the run that an orchestrator has opened; the launcher records in it, and nothing in the workers is to."""
+ASKED_GPUS = "EMBEDSTEP_GPUS"
+"""Variable with the GPUs that the author of a pipeline has asked for, for the step to compare."""
 _CHANGES_A_RUN = ("ACCELERATE_", "FSDP_")
 """Prefixes by which accelerate changes precision, device or wrapping behind the request's back."""
 
@@ -116,7 +118,8 @@ def plan_launch(
         # step: without this half of the time of a static embedding goes into pages that are handed out and zeroed.
         env.setdefault("MALLOC_MMAP_MAX_", "0")
         env.setdefault("MALLOC_TRIM_THRESHOLD_", "-1")
-    torchrun = ("--standalone", f"--nproc-per-node={processes}", "-m", *worker)
+    # By its own name a machine without a network cannot be reached, not even by itself.
+    torchrun = ("--standalone", "--local-addr=127.0.0.1", f"--nproc-per-node={processes}", "-m", *worker)
     if 0 < processes < devices.gpus:
         # One process that sees several GPUs would split each batch over them and be slower than on one.
         env["CUDA_VISIBLE_DEVICES"] = ",".join(_listed_gpus(environ, devices.gpus)[:processes])
