@@ -170,7 +170,7 @@ def _datasets(split: str, path: Path, document: Any, *, looks: bool) -> Iterator
     for name, section in brought.items():
         given = {"path": str(path / f"{name}.parquet"), "columns": plain(section["columns"])}
         yield f"data.{split}.{name}={json.dumps(given)}"
-    if not named and not brought and (split == "train" or not looks or _holds_anything(path)):
+    if not named and not brought and (split == "train" or (looks and _holds_anything(path))):
         told = f"the request says nothing of data.{split}, such as which of its columns is the anchor"
         yield Problem(f"{split}_data", told)
     for name in named:

@@ -16,6 +16,7 @@ from embedstep.adapters.kfp import (
     on_gpus,
     on_nodes,
     one_line,
+    prepare,
     promote,
     reference,
     train_embedder,
@@ -71,11 +72,13 @@ def test_what_an_author_writes_arrives_as_it_was_written(request_of: Build, tmp_
         train_embedder(
             request=text, learning_rate=1, batch_sampler="no_duplicates", seed=0, fp16=False, run_name="", save_steps=1,
             warmup_steps=0.1, lr_scheduler_kwargs={"num_cycles": 2},
+            lr_scheduler_type="cosine_with_restarts",
         )  # fmt: skip
 
     assert inputs_of_task(compiled(retrain, tmp_path)) == {
         "request": text, "learning_rate": 1.0, "batch_sampler": "no_duplicates", "seed": 0, "fp16": False,
         "run_name": "", "save_steps": "1", "warmup_steps": "0.1", "lr_scheduler_kwargs": '{"num_cycles": 2}',
+        "lr_scheduler_type": "cosine_with_restarts",
     }  # fmt: skip
 
 
@@ -202,3 +205,57 @@ def test_a_pipeline_trains_scores_and_promotes(evaluated: Build, tmp_path: Path)
 def test_a_gate_that_cannot_be_is_told_when_the_pipeline_is_compiled(evaluated: Build) -> None:
     with pytest.raises(RefusedError, match=re.escape("promotion.confidence")):
         promote(request=yaml.safe_dump(evaluated()), model=None, result=None, confidence=2.0)
+
+
+@pytest.mark.parametrize(
+    ("section", "told"),
+    [
+        ({"tracking": {"uri": "http://me:hunter2hunter2@mlflow:5000"}}, "tracking.uri: holds a password"),
+        ({"arguments": {"learning_rate": -1.0}}, "arguments.learning_rate: must be 0 or more, not -1"),
+        ({"loss": "cosnt"}, "no loss is named 'cosnt' (did you mean cosent?)"),
+    ],
+)
+def test_what_is_wrong_with_the_request_is_told_when_the_pipeline_is_compiled(
+    request_of: Build, section: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(RefusedError, match=re.escape(told)) as caught:
+        train_embedder(request=yaml.safe_dump(request_of(**section)))
+    assert "hunter2" not in str(caught.value)
+
+
+def test_no_secret_is_in_a_compiled_pipeline(
+    request_of: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planted = "hf_PlantedSecretOfTheTest0123"
+    monkeypatch.setenv("HF_TOKEN", planted)
+    text = yaml.safe_dump(request_of(arguments={"hub_token": {"from_env": "HF_TOKEN"}}))
+
+    @dsl.pipeline
+    def retrain() -> None:
+        with_secret(train_embedder(request=text, push_to_hub=False), "hub", {"token": "HF_TOKEN"})
+
+    file = tmp_path / "pipeline.yaml"
+    compiler.Compiler().compile(retrain, str(file))
+    assert "HF_TOKEN" in file.read_text()
+    assert planted not in file.read_text()
+
+
+def test_rows_that_prepare_holds_out_need_no_section_of_their_own(request_of: Build, tmp_path: Path) -> None:
+    text = yaml.safe_dump(request_of())
+
+    @dsl.pipeline
+    def retrain() -> None:
+        prepared = prepare(request=text, eval_share=0.1)
+        train_embedder(request=text, train_data=prepared.outputs["train_rows"], eval_data=prepared.outputs["eval_rows"])
+
+    tasks = compiled(retrain, tmp_path)["root"]["dag"]["tasks"]
+    assert set(tasks["train-embedder"]["inputs"]["artifacts"]) == {"train_data", "eval_data"}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "told"),
+    [({"seed": 2.5}, "seed: needs a whole number; 2.5 was given"), ({"eval_share": "x"}, "eval_share: needs a number")],
+)
+def test_a_parameter_that_is_no_field_is_checked_too(request_of: Build, parameters: dict[str, Any], told: str) -> None:
+    with pytest.raises(RefusedError, match=re.escape(told)):
+        prepare(request=yaml.safe_dump(request_of()), **parameters)

@@ -4,6 +4,7 @@ import inspect
 import json
 from collections.abc import Iterator, Mapping
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, Optional
 
@@ -12,9 +13,10 @@ from kfp.dsl.pipeline_channel import PipelineChannel
 from pydantic import TypeAdapter, ValidationError
 
 from embedstep import __version__
+from embedstep.arguments.rules import check_arguments
 from embedstep.arguments.schema import Arguments
+from embedstep.checks import evaluators_are_known, losses_are_known
 from embedstep.components import (
-    OUTCOME,
     REQUEST,
     TRAIN,
     Artifact,
@@ -23,6 +25,7 @@ from embedstep.components import (
 from embedstep.errors import Problem, RefusedError
 from embedstep.parameters import Kind, Parameter
 from embedstep.request.loading import problems_of_arguments
+from embedstep.request.rules import nothing_is_secret
 from embedstep.request.scalars import Flag, Integer, Number, Text
 from embedstep.task import LONGEST_DOCUMENT, REFERENCE, Task, request_of
 
@@ -165,8 +168,15 @@ def _check(component: Component, text: Any, artifacts: Mapping[str, Any], parame
         outputs={},
         output_file=Path(),
     )
-    if component is not OUTCOME:
-        request_of(as_given, component, looks=False)
+    given = request_of(as_given, component, looks=False)
+    known = (
+        nothing_is_secret(given),
+        check_arguments(given.arguments),
+        losses_are_known(given),
+        evaluators_are_known(given),
+    )
+    if problems := list(dict.fromkeys(chain.from_iterable(known))):
+        raise RefusedError(problems)
 
 
 def _wrong_kinds(component: Component, parameters: Mapping[str, Any]) -> Iterator[Problem]:
