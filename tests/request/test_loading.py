@@ -1,6 +1,7 @@
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -288,3 +289,10 @@ def test_no_text_ends_in_a_traceback(text: str, overrides: list[str]) -> None:
 @pytest.mark.parametrize("model", ["", "{static: '', dimension: 8}"])
 def test_an_empty_name_is_no_model(model: str) -> None:
     assert any(path.startswith("model") for path in problems_of(MINIMAL.replace("folder", model or "''")))
+
+
+@pytest.mark.parametrize("space", [" ", "\x1f", "\u2003"])
+def test_any_white_space_around_a_number_is_none_of_it(request_of: Callable[..., dict[str, Any]], space: str) -> None:
+    arguments = {"seed": f"7{space}", "learning_rate": f"{space}2e-5"}
+    found = load_request(json.dumps(request_of(arguments=arguments))).arguments
+    assert (found.seed, found.learning_rate) == (7, 2e-5)

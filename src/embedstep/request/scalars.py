@@ -54,7 +54,8 @@ def _integer(raw: Any) -> Any:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, str) and _INTEGER.fullmatch(value.strip()) and len(value) < _LONGEST_INTEGER:
-        value = int(value)
+        # int() and float() know fewer kinds of white space than strip() does.
+        value = int(value.strip())
     if isinstance(value, int) and abs(value) >= 2**63:
         raise ValueError("a whole number of at most 64 bits is needed")
     return value
@@ -63,7 +64,7 @@ def _integer(raw: Any) -> Any:
 def _number(raw: Any) -> Any:
     value = plain(raw)
     if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
-        value = float(value)
+        value = float(value.strip())
     if isinstance(value, int) and not isinstance(value, bool):
         value = float(_integer(value))
     if isinstance(value, float) and not math.isfinite(value):
