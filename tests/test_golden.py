@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -30,28 +31,26 @@ def command_line() -> str:
     return "\n".join(CliRunner().invoke(main, page, prog_name="embedstep").output for page in pages)
 
 
-def component_file(component: Component) -> str:
+def compiled(pipeline: Any) -> str:
     """What Kubeflow loads; its first lines tell the version of its compiler."""
     from kfp.compiler import Compiler
 
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "compiled.yaml"
+        Compiler().compile(pipeline, str(file))
+        return file.read_text(encoding="utf-8")
+
+
+def component_file(component: Component) -> str:
     from embedstep.adapters.kfp import component_of
 
-    with TemporaryDirectory() as folder:
-        file = Path(folder) / "component.yaml"
-        Compiler().compile(component_of(component), str(file))
-        return file.read_text(encoding="utf-8")
+    return compiled(component_of(component))
 
 
 def pipeline_file() -> str:
-    from kfp.compiler import Compiler
     from pipelines.kubeflow_retrain.pipeline import retraining_of
 
-    request = (ROOT / "pipelines/requests/docstrings_minilm.yaml").read_text(encoding="utf-8")
-
-    with TemporaryDirectory() as folder:
-        file = Path(folder) / "pipeline.yaml"
-        Compiler().compile(retraining_of(request), str(file))
-        return file.read_text(encoding="utf-8")
+    return compiled(retraining_of((ROOT / "pipelines/requests/docstrings_minilm.yaml").read_text(encoding="utf-8")))
 
 
 def page_of(component: Component) -> str:

@@ -87,17 +87,7 @@ def _with_places(request: TrainRequest, found: dict[str, Any]) -> TrainRequest:
     """Return the request with each hub dataset replaced by the folder that it was saved to."""
     data: dict[str, Any] = {
         split: {
-            name: dataset.model_copy(
-                update={
-                    "hub": None,
-                    "subset": None,
-                    "revision": None,
-                    "split": None,
-                    "path": [found[f"{split}.{name}"]],
-                }
-            )
-            if dataset.hub
-            else dataset
+            name: dataset.at(found[f"{split}.{name}"]) if dataset.hub else dataset
             for name, dataset in getattr(request.data, split).items()
         }
         for split in SPLITS

@@ -97,8 +97,7 @@ def _mined(name: str, dataset: Dataset, job: Mapping[str, Any], work: Path, file
         raise TrainingFailedError(f"data.train.{name}: no negatives could be found; the miner's own words are above")
     names = [str(dataset.columns.anchor), str(dataset.columns.positive), *negatives]
     _rename(found, file, names)
-    as_read = dataset.model_copy(update={"path": [str(file)], "split": None, "limit": None})
-    mined = scan("train", name, as_read, drop_incomplete_rows=False)
+    mined = scan("train", name, dataset.at(str(file)), drop_incomplete_rows=False)
     return MinedDataset(
         name=name, rows=facts.rows, mined_rows=mined.rows, negatives=len(negatives), fingerprint=mined.fingerprint
     )

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 PREPARED_FORMAT = "embedstep.prepared/1"
 _KEY = "anchor"
-_ON_DISK = {"hub": None, "subset": None, "split": None, "revision": None, "limit": None}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -185,8 +184,7 @@ def _written(
     file = folder / f"{name}.parquet"
     pq.write_table(_with_columns_of(section, table), file)
     # As a training will read it: what was laid down is looked at, not what was meant to be.
-    as_read = section.model_copy(update={**_ON_DISK, "path": [str(file)]})
-    facts = scan(split, name, as_read, drop_incomplete_rows=False)
+    facts = scan(split, name, section.at(str(file)), drop_incomplete_rows=False)
     return PreparedDataset(split=split, name=name, rows=facts.rows, fingerprint=facts.fingerprint, **counts)
 
 

@@ -18,6 +18,7 @@ from embedstep.components import Component
 from embedstep.data.stores import reaching, store_of
 from embedstep.errors import Problem, RefusedError
 from embedstep.parameters import Parameter
+from embedstep.request.datasets import OF_THE_HUB
 from embedstep.request.document import parse_document
 from embedstep.request.loading import load_request
 from embedstep.request.scalars import plain
@@ -181,7 +182,7 @@ def _datasets(split: str, path: Path, document: Any, *, looks: bool) -> Iterator
             continue
         place = f"data.{split}.{name}"
         yield f"{place}.path={json.dumps(str(file if file.exists() else path))}"
-        yield from (f"{place}.{of_hub}=null" for of_hub in ("hub", "subset", "split", "revision"))
+        yield from (f"{place}.{of_hub}=null" for of_hub in OF_THE_HUB)
 
 
 def _sections(split: str, document: Any) -> dict[str, Any]:

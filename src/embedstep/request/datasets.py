@@ -50,6 +50,10 @@ class Columns(Section):
         return self
 
 
+OF_THE_HUB = ("hub", "subset", "split", "revision")
+"""Fields of a dataset that say where its rows are elsewhere."""
+
+
 class Dataset(Section):
     """Where rows come from. Files are named by `path`, a dataset of the hub by `hub`."""
 
@@ -73,6 +77,10 @@ class Dataset(Section):
         if self.hub is not None and self.split is None:
             raise ValueError("name the split of the hub dataset, such as split: train")
         return self
+
+    def at(self, path: str) -> "Dataset":
+        """Return the same dataset with its rows in a file or folder on this machine."""
+        return self.model_copy(update={**dict.fromkeys(OF_THE_HUB), "path": [path]})
 
 
 Share = Annotated[Number, Field(ge=0, le=1)]
