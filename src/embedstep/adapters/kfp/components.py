@@ -125,10 +125,11 @@ def task_of(
     artifacts = {name: value for name, value in artifacts.items() if value is not None}
     given = {name: value for name, value in parameters.items() if value is not None}
     known = {name: value for name, value in given.items() if not isinstance(value, PipelineChannel)}
-    _check(component, text, artifacts, known)
+    _check_values(component, known)
     kinds = {one.name: one.kind for one in component.parameters}
-    sent = {name: _sent(value, kinds[name]) if name in known else value for name, value in given.items()}
-    return component_of(component, image)(request=text, **artifacts, **sent).set_caching_options(False)
+    sent = {name: _sent(value, kinds[name]) for name, value in known.items()}
+    _check_request(component, text, artifacts, sent)
+    return component_of(component, image)(request=text, **artifacts, **(given | sent)).set_caching_options(False)
 
 
 def _text_of(request: Any) -> Any:
@@ -140,8 +141,8 @@ def _text_of(request: Any) -> Any:
     return json.dumps(request) if isinstance(request, Mapping) else request
 
 
-def _check(component: Component, text: Any, artifacts: Mapping[str, Any], parameters: Mapping[str, Any]) -> None:
-    """Refuse what cannot work, whatever the pipeline will bring."""
+def _check_values(component: Component, parameters: Mapping[str, Any]) -> None:
+    """Refuse values that cannot be, whatever the request is."""
     problems = [*_wrong_kinds(component, parameters)]
     if component is TRAIN:
         # By themselves, so that a name that is no argument at all is told.
@@ -152,6 +153,10 @@ def _check(component: Component, text: Any, artifacts: Mapping[str, Any], parame
             problems += problems_of_arguments(error, arguments)
     if problems:
         raise RefusedError(problems)
+
+
+def _check_request(component: Component, text: Any, artifacts: Mapping[str, Any], sent: Mapping[str, Any]) -> None:
+    """Refuse what cannot work, whatever the pipeline will bring."""
     if isinstance(text, PipelineChannel) or REFERENCE.fullmatch(str(text).strip()):
         return
     if (size := len(text.encode())) > LONGEST_DOCUMENT:
@@ -160,8 +165,6 @@ def _check(component: Component, text: Any, artifacts: Mapping[str, Any], parame
             "it, and give reference(<path or URL>, <text>)"
         )
         raise RefusedError([Problem("request", told)])
-    kinds = {one.name: one.kind for one in component.parameters}
-    sent = {name: _sent(value, kinds[name]) for name, value in parameters.items()}
     as_given = Task(
         parameters={**sent, "request": text},
         inputs={name: Path(name) for name in artifacts},
