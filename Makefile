@@ -5,15 +5,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
+AIRFLOW := .venv-airflow
 DOCKER ?= docker
 BASE_IMAGE ?= python:3.11-slim
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 IMAGE ?= embedstep:$(VERSION)
 export MLFLOW_DISABLE_TELEMETRY := true
 export HF_HUB_DISABLE_TELEMETRY := 1
+export ZENML_ANALYTICS_OPT_IN := false
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-slow test-postgres test-image image check fix bench golden clean
+.PHONY: help setup demo test test-slow faults test-postgres test-image test-airflow test-kubernetes image check fix bench golden clean
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,16 +30,31 @@ demo: $(STAMP) ## train on real text and show what it brought (DEMO="--small" fo
 	@$(BIN)/python -m pipelines.docstrings.demo $(DEMO)
 
 test: $(STAMP) ## run the tests, all but the slow ones
-	@$(BIN)/pytest --numprocesses=auto --maxprocesses=4 -m "not slow and not image" $(TESTS)
+	@$(BIN)/pytest --numprocesses=auto --maxprocesses=4 -m "not slow and not image and not kubernetes and not airflow" $(TESTS)
 
 test-slow: $(STAMP) ## run the slow tests: whole runs and gates beside real servers
 	@$(BIN)/pytest --numprocesses=auto --maxprocesses=4 -m slow $(TESTS)
+
+faults: $(STAMP) ## inject faults, show what came of each, and write build/faults.json
+	@$(BIN)/pytest --numprocesses=2 tests/faults
 
 test-postgres: $(STAMP) ## run the tests of tracking and promotion beside MLflow on PostgreSQL
 	@.ci/postgres $(BIN)/pytest --numprocesses=2 tests/tracking tests/promotion
 
 test-image: $(STAMP) ## run the tests of the image, in real containers; after `make image`
 	@$(BIN)/pytest -m image $(TESTS)
+
+$(AIRFLOW)/.ready: pyproject.toml constraints-airflow.txt
+	@echo "setting up $(AIRFLOW) (once; a minute)"
+	@[ -x $(AIRFLOW)/bin/python ] || $(PYTHON) -m venv $(AIRFLOW)
+	@$(AIRFLOW)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[airflow]' -c constraints-airflow.txt
+	@touch $@
+
+test-airflow: $(STAMP) $(AIRFLOW)/.ready ## run the tests of the DAG on a real Airflow, in an environment of its own
+	@EMBEDSTEP_AIRFLOW=$(AIRFLOW)/bin/python $(BIN)/pytest -m airflow $(TESTS)
+
+test-kubernetes: $(STAMP) $(AIRFLOW)/.ready ## run the tests of pods on a Kubernetes of their own; after `make image`
+	@EMBEDSTEP_AIRFLOW=$(AIRFLOW)/bin/python .ci/kubernetes $(BIN)/pytest -m kubernetes $(TESTS)
 
 image: ## build the image of the components (BASE_IMAGE=..., IMAGE=..., IMAGE_OPTIONS=... for docker)
 	@DOCKER_BUILDKIT=1 $(DOCKER) build --file components/train_embedder/Dockerfile $(IMAGE_OPTIONS) \
@@ -56,4 +73,4 @@ golden: $(STAMP) ## rewrite the golden files, for a review of their difference
 	@EMBEDSTEP_GOLDEN=rewrite $(BIN)/pytest -q -k golden
 
 clean: ## remove what the targets have made
-	rm -rf $(VENV) build outputs mlflow.db mlartifacts .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(AIRFLOW) build outputs mlflow.db mlartifacts .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -17,6 +17,11 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, settings
 
+from embedstep import step, training
+from embedstep.launch.plan import LaunchPlan
+from embedstep.launch.process import ProcessEnd
+from embedstep.request.loading import load_request
+from embedstep.result import StepResult
 from tests.mlflow_server import mlflow_server, nobody_at
 
 # The first text that hypothesis draws on a machine costs a second of tables; that is no fault of the test's.
@@ -223,3 +228,25 @@ def embedstep_run(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[..
         return Outcome(process, output)
 
     return run
+
+
+@pytest.fixture
+def train_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., StepResult]:
+    """Run a request's whole walk, with the one rank in this process instead of under torchrun.
+
+    It is the same worker, without the seconds that torch takes to import.
+    """
+    from embedstep.worker import __main__ as worker
+
+    def run_process(plan: LaunchPlan) -> ProcessEnd:
+        return ProcessEnd(code=worker.main([plan.argv[-1]]))
+
+    monkeypatch.setattr(training, "run_process", run_process)
+    # The report takes another process and as long as the training; tests/report and whole runs look at it.
+    monkeypatch.setattr(step, "written_aside", lambda output: ())
+    monkeypatch.chdir(tmp_path)
+
+    def train(document: Mapping[str, Any], output: str = "output") -> StepResult:
+        return step.run_step(load_request(json.dumps(document)), tmp_path / output)
+
+    return train

@@ -25,6 +25,7 @@ class Gateway:
         only: answer so only what has this in its path.
         most_parameters: parameters that a run may have; None for any number.
         closed_after: number of requests after which connections are cut without an answer; None for never.
+        garbled: numbers of the requests, from 1, whose answers are no answers.
         paths: what was asked so far.
     """
 
@@ -35,6 +36,7 @@ class Gateway:
     only: str = ""
     most_parameters: int | None = None
     closed_after: int | None = None
+    garbled: range = range(0)
     paths: list[str] = field(default_factory=list)
     parameters: set[str] = field(default_factory=set)
     url: str = ""
@@ -50,6 +52,10 @@ class Gateway:
         finally:
             server.shutdown()
             server.server_close()
+
+    def passed_on(self, body: bytes) -> bytes:
+        """Return what is passed on of an answer."""
+        return bytes(byte ^ 0x5A for byte in body) + b"\xff" if len(self.paths) in self.garbled else body
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         gateway = self
@@ -80,7 +86,7 @@ class Gateway:
                 kept = {name: value for name, value in self.headers.items() if name.lower() not in _OF_THE_HOP}
                 there.request(self.command, self.path, body, {**kept, "Host": urlsplit(gateway.to).netloc})
                 answer = there.getresponse()
-                self._answer(answer.status, dict(answer.getheaders()), answer.read())
+                self._answer(answer.status, dict(answer.getheaders()), gateway.passed_on(answer.read()))
                 there.close()
 
             do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_one

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -200,12 +201,18 @@ def test_a_password_in_the_tracker_s_address_is_not_shown(capsys: pytest.Capture
     ],
 )  # fmt: skip
 def test_a_failure_is_shown_on_standard_error(
-    capsys: pytest.CaptureFixture[str], failure: Failure, lines: list[str]
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, failure: Failure, lines: list[str]
 ) -> None:
-    show_result(StepResult(exit_code=failure.exit_code, output="/out", failure=failure), "request.yaml")
+    (tmp_path / "error.json").touch()
+    result = StepResult(exit_code=failure.exit_code, output=str(tmp_path), failure=failure)
+    show_result(result, "request.yaml")
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.splitlines() == lines
+    assert err.replace(str(tmp_path), "/out").splitlines() == lines
+    # One that a cluster has told leaves no such file here.
+    (tmp_path / "error.json").unlink()
+    show_result(result, "request.yaml")
+    assert capsys.readouterr().err.splitlines() == [*lines[:-1], lines[-1].partition(";")[0]]
 
 
 def test_problems_are_shown_without_secrets(

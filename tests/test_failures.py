@@ -33,7 +33,7 @@ def folder(tmp_path: Path) -> OutputFolder:
 def ranks(folder: OutputFolder, *ends: tuple[int, int]) -> None:
     """Leave what torchrun leaves: the rank and exit code of each process, the first to end first."""
     found = [{"rank": rank, "exit_code": code, "time": time} for time, (rank, code) in enumerate(ends)]
-    (folder.attempt / "ranks.json").write_text(json.dumps(found))
+    (folder.attempt / "ranks-0.json").write_text(json.dumps(found))
 
 
 def raised(folder: OutputFolder, rank: int, *, first: bool = False, **more: Any) -> Failure:
@@ -128,13 +128,21 @@ def test_no_process_was_started(folder: OutputFolder) -> None:
 def test_an_interruption_comes_before_everything_that_it_caused(
     folder: OutputFolder, number: signal.Signals, code: int
 ) -> None:
-    raised(folder, 0, first=True)
     ranks(folder, (0, 1), (1, -signal.SIGKILL))
     assert first_failure(folder, ProcessEnd(code=code, signalled=number)) == Failure(
         kind="StepInterruptedError",
-        message=f"interrupted by {number.name}; the next attempt starts from the beginning",
+        message=f"interrupted by {number.name}; the next attempt goes on from the last whole checkpoint, "
+        "where there is one",
         exit_code=INTERRUPTED,
     )
+
+
+def test_what_fails_in_the_time_to_save_is_told_with_the_interruption(folder: OutputFolder) -> None:
+    """A disk that is full then would otherwise be found by nobody, attempt after attempt."""
+    raised(folder, 0, first=True)
+    found = first_failure(folder, ProcessEnd(code=INTERRUPTED, signalled=signal.SIGTERM))
+    assert (found.exit_code, found.rank, found.kind) == (INTERRUPTED, 0, "ValueError")
+    assert found.message.startswith("interrupted by SIGTERM, and meanwhile: ")
 
 
 def test_a_signal_to_torchrun_alone_is_an_interruption(folder: OutputFolder) -> None:

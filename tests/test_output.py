@@ -75,7 +75,7 @@ with claimed(pathlib.Path(sys.argv[1]), overwrite=False) as folder:
     process.kill()
     process.wait()
     try:
-        with pytest.raises(RefusedError, match="is in use by another step"), claimed(tmp_path, overwrite=True):
+        with pytest.raises(CannotStartError, match="is in use by another step"), claimed(tmp_path, overwrite=True):
             pass
     finally:
         os.kill(child, signal.SIGKILL)
@@ -104,7 +104,7 @@ with claimed(pathlib.Path(sys.argv[1]), overwrite=False):
     try:
         assert process.stdout is not None
         assert process.stdout.readline() == b"held\n"
-        with pytest.raises(RefusedError, match="is in use by another step"), claimed(tmp_path, overwrite=True):
+        with pytest.raises(CannotStartError, match="is in use by another step"), claimed(tmp_path, overwrite=True):
             pass
     finally:
         process.kill()

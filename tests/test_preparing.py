@@ -18,7 +18,11 @@ Build = Callable[..., dict[str, Any]]
 
 
 def lay_down(
-    folder: Path, rows: list[dict[str, str]], held_out: list[dict[str, str]] | None = None, **how: Any
+    folder: Path,
+    rows: list[dict[str, Any]],
+    held_out: list[dict[str, Any]] | None = None,
+    sections: dict[str, Any] | None = None,
+    **how: Any,
 ) -> Prepared:
     folder.mkdir(exist_ok=True)
     columns = {"anchor": "query", "positive": "answer"}
@@ -28,7 +32,8 @@ def lay_down(
             file = folder / f"{split}.jsonl"
             file.write_text("".join(json.dumps(row) + "\n" for row in some))
             data[split] = {"docs": {"path": str(file), "columns": columns}}
-    request = load_request(json.dumps({"model": "m", "data": data, "loss": "multiple_negatives_ranking"}))
+    document = {"model": "m", "data": data, "loss": "multiple_negatives_ranking", **(sections or {})}
+    request = load_request(json.dumps(document))
     return prepare(request, folder / "train", folder / "eval", **how)
 
 
@@ -66,6 +71,30 @@ def test_a_share_is_held_out_by_the_anchors(tmp_path: Path) -> None:
     assert {row["query"] for row in laid(tmp_path / "later", "eval")} - {"new"} == {row["query"] for row in held_out}
     lay_down(tmp_path / "other", given_rows, eval_share=0.25, seed=1)
     assert {row["query"] for row in laid(tmp_path / "other", "eval")} != {row["query"] for row in held_out}
+
+
+def test_columns_that_only_the_sampler_or_the_gate_reads_are_kept(tmp_path: Path) -> None:
+    sections = {
+        "arguments": {"train_sampling_strategy": "group_by_length", "length_column_name": "tokens"},
+        "evaluators": [{"kind": "information_retrieval", "name": "docs", "dataset": "docs"}],
+        "promotion": {"metric": "docs_cosine_ndcg@10", "slices": "team"},
+    }
+    given_rows = [{**row, "tokens": number, "team": "search"} for number, row in enumerate(rows("a", "b"))]
+    held_out = [{**row, "team": "shop"} for row in rows("c", "d")]
+    lay_down(tmp_path, given_rows, held_out, sections)
+    assert laid(tmp_path, "train") == [{**row, "tokens": number} for number, row in enumerate(rows("a", "b"))]
+    assert laid(tmp_path, "eval") == held_out
+    # Where the held-out rows are split off, their slices come along.
+    lay_down(
+        tmp_path / "split",
+        given_rows * 20 + [{**r, "tokens": 1, "team": "shop"} for r in rows(*"efghijklm")],
+        None,
+        sections,
+        eval_share=0.5,
+    )
+    assert {frozenset(row) for row in laid(tmp_path / "split", "eval")} >= {
+        frozenset({"query", "answer", "tokens", "team"})
+    }
 
 
 def test_the_fingerprint_is_that_of_the_rows(tmp_path: Path) -> None:

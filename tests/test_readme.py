@@ -16,6 +16,8 @@ import pytest
 import yaml
 from pipelines.docstrings.demo import link_minilm
 
+from embedstep.request.fingerprint import request_fingerprint
+from embedstep.request.loading import load_request
 from tests.conftest import pair_rows
 
 ROOT = Path(__file__).parents[1]
@@ -82,6 +84,10 @@ def shape(text: str) -> list[str]:
 def test_the_request_shown_is_the_one_that_is_shipped() -> None:
     (block,) = blocks("yaml")
     assert yaml.safe_load(block) == yaml.safe_load((ROOT / REQUEST).read_text())
+
+
+def test_the_fingerprint_shown_is_that_of_the_request() -> None:
+    assert f"  fingerprint       {request_fingerprint(load_request((ROOT / REQUEST).read_text()))}\n" in README
 
 
 def test_make_s_commands_are_run_by_ci() -> None:

@@ -15,8 +15,8 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 NAMES = [str(path.relative_to(SOURCE)) for path in MODULES]
 LIBRARIES = {"torch", "transformers", "sentence_transformers", "datasets", "accelerate", "kfp", "zenml", "mlflow"}
 HEAVY = ("torch", "transformers", "sentence_transformers", "datasets", "mlflow", "kfp", "zenml", "pandas")
-OF_MLFLOW = {"tracking/mlflow.py", "tracking/mlflow_model.py", "tracking/mlflow_registry.py"}
-OF_KFP = "adapters/kfp/"
+OF_MLFLOW = {f"tracking/mlflow{name}.py" for name in ("", "_model", "_registry", "_system")}
+OF_AN_ORCHESTRATOR = {"adapters/kfp/": {"kfp"}, "adapters/zenml": {"zenml"}}
 LONGEST = 350
 LONGER_FOR_THEIR_TABLE = {"arguments/schema.py", "losses.py", "evaluators.py"}
 
@@ -59,7 +59,9 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("module", [name for name in NAMES if not name.startswith("worker/")])
 def test_only_the_worker_imports_what_trains(module: str) -> None:
-    allowed = {"mlflow"} if module in OF_MLFLOW else {"kfp"} if module.startswith(OF_KFP) else set()
+    allowed = {"mlflow"} if module in OF_MLFLOW else set()
+    for folder, libraries in OF_AN_ORCHESTRATOR.items():
+        allowed |= libraries if module.startswith(folder) else set()
     assert imports(module) & LIBRARIES <= allowed
 
 

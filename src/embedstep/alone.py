@@ -23,7 +23,10 @@ def unrecorded(request: TrainRequest, arguments: Mapping[str, Any]) -> TrainRequ
         update={
             "arguments": request.arguments.model_copy(update=otherwise),
             "tracking": Tracking(kind="none"),
+            # Here, and not in the folder that pods write to.
+            "launch": request.launch.model_copy(update={"kind": "local", "nodes": 1, "trainjob": None}),
             "skip_if_unchanged": False,
+            "schedule": None,
         }
     )
 

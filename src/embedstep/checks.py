@@ -7,9 +7,9 @@ from pathlib import Path
 from embedstep.data.facts import DatasetFacts
 from embedstep.data.roles import roles_of
 from embedstep.errors import Problem
-from embedstep.evaluators import check_evaluator
+from embedstep.evaluators import check_evaluator, evaluators_are_known
 from embedstep.hub import is_on_hub
-from embedstep.losses import LOSSES, check_loss, check_processes, innermost
+from embedstep.losses import LOSSES, check_loss, check_processes, innermost, losses_are_known, place_of
 from embedstep.plan import DatasetPlan, Plan
 from embedstep.planning import evaluates_loss
 from embedstep.position import position_problems
@@ -48,7 +48,7 @@ def check_with_data(request: TrainRequest, facts: Sequence[DatasetFacts]) -> lis
 def check_plan(request: TrainRequest, plan: Plan) -> list[Problem]:
     """Return every problem that only shows in the plan: no steps, too few rows, an unknown metric."""
     return [
-        *processes_fit(plan),
+        *processes_fit(request, plan),
         *precision_fits(request, plan),
         *distribution_fits(request, plan),
         *losses_average_gradients(request, plan),
@@ -115,11 +115,12 @@ def _of(rows: int, total: int) -> str:
     return f"{rows:,} of its {total:,} rows ({rows / total:.1%})"
 
 
-def processes_fit(plan: Plan) -> Iterator[Problem]:
+def processes_fit(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
     """More processes than GPUs would share one, and each would be slower than alone."""
-    if not plan.on_cpu and plan.world_size > plan.gpus:
+    processes = plan.world_size // request.launch.nodes
+    if not plan.on_cpu and processes > plan.gpus:
         visible = f"{plan.gpus} GPU{'s are' if plan.gpus > 1 else ' is'} visible"
-        yield Problem("launch.processes_per_node", f"is {plan.world_size}, and {visible}; write auto")
+        yield Problem("launch.processes_per_node", f"is {processes}, and {visible}; write auto")
 
 
 def precision_fits(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
@@ -149,36 +150,19 @@ def distribution_fits(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
         yield Problem("arguments.fsdp", f"needs {needed}; remove it, or write it where they are")
 
 
-def losses_are_known(request: TrainRequest) -> Iterator[Problem]:
-    """Each loss has a known name and options that it takes."""
-    for name, loss in request.loss.items():
-        yield from check_loss(loss, None, _place_of(name))
-
-
-def evaluators_are_known(request: TrainRequest) -> Iterator[Problem]:
-    """Each evaluator has a known name and options that it takes."""
-    for index, evaluator in enumerate(request.evaluators):
-        yield from check_evaluator(evaluator, None, f"evaluators.{index}")
-
-
-def _place_of(name: str) -> str:
-    """Where a loss stands in the request: `*` is the one for every dataset."""
-    return "loss" if name == "*" else f"loss.{name}"
-
-
 def losses_fit(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[Problem]:
     """Each loss gets the columns and labels that it needs, in training and in evaluation."""
     for item in facts:
         loss = request.loss_of(item.name)
         if loss is None or (item.split == "eval" and not evaluates_loss(request, item.name)):
             continue
-        yield from check_loss(loss, item, _place_of("*" if "*" in request.loss else item.name))
+        yield from check_loss(loss, item, place_of("*" if "*" in request.loss else item.name))
 
 
 def losses_fit_the_model(request: TrainRequest) -> Iterator[Problem]:
     """Some losses need a transformer, and a guide model has to be on this machine: no rank asks the hub."""
     for name, loss in request.loss.items():
-        place = _place_of(name)
+        place = place_of(name)
         kind = innermost(loss)
         if kind is not None and kind.needs_transformer and request.model.static:
             yield Problem(place, f"{kind.name} needs a transformer, and model.static is a static embedding")
@@ -204,7 +188,7 @@ def labels_can_be_smoothed(request: TrainRequest) -> Iterator[Problem]:
 def losses_average_gradients(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
     """A loss that the installed trainer does not wrap would train another model in each process."""
     for name, loss in request.loss.items():
-        yield from check_processes(loss, plan.world_size, _place_of(name))
+        yield from check_processes(loss, plan.world_size, place_of(name))
 
 
 def evaluators_fit(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[Problem]:

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import click
 
-from embedstep import __version__, cli_after, cli_task
+from embedstep import __version__, cli_after, cli_cluster, cli_schedule, cli_task
 from embedstep.ending import leave
 from embedstep.errors import FAILED, OK, Problem, RefusedError
 from embedstep.verbs import errors_shown, read, request_options
@@ -36,6 +36,7 @@ def main() -> None:
       embedstep sync outputs/docs
       embedstep replay outputs/docs
       embedstep report outputs/docs
+      embedstep schedule kubeflow request.yaml --pipeline retrain.yaml --dry-run
 
     \b
     Exit codes:
@@ -117,16 +118,21 @@ def run(request: str, overrides: tuple[str, ...], output: Path | None, overwrite
       embedstep run request.yaml --output outputs/docs --overwrite
       embedstep run request.yaml --set launch.processes_per_node=2 --set arguments.max_steps=100
     """
-    from embedstep import console, step
+    from embedstep import console, node, step
 
     code = FAILED
     with errors_shown(request):
         gc.enable()
         loaded = read(request, overrides)
+        if output is not None and loaded.launch.trainjob is not None:
+            told = "is not used: the pods of launch.kind: trainjob write to launch.trainjob.output"
+            raise RefusedError([Problem("--output", told)])
         folder = output or _default_output(request, loaded.arguments.output_dir)
-        result = step.run_step(loaded, folder, overwrite=overwrite)
-        code = result.exit_code
-        console.show_result(result, request)
+        if loaded.launch.kind == "local":
+            ended = node.run_part(loaded, folder, os.environ, overwrite=overwrite)
+        else:
+            ended = step.run_step(loaded, folder, overwrite=overwrite)
+        code = console.show_end(ended, request)
     sys.exit(code)
 
 
@@ -209,7 +215,10 @@ for _command in (
     cli_after.sync,
     cli_after.report,
     cli_after.replay,
+    cli_schedule.schedule,
     cli_task.task,
+    cli_cluster.manifest,
+    cli_cluster.node,
 ):
     main.add_command(_command)
 

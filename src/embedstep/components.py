@@ -93,7 +93,11 @@ TRAIN = Component(
     ),
     results=(
         Parameter(name="run_id", kind="text", description="The MLflow run, empty where none was opened."),
-        Parameter(name="verdict", kind="text", description="`trained`, or `unchanged` where there was nothing to do."),
+        Parameter(
+            name="verdict",
+            kind="text",
+            description="`trained`; `unchanged` or `superseded` where there was nothing to do.",
+        ),
     ),
 )
 EVALUATE = Component(

@@ -146,6 +146,19 @@ def _ledger_rows(plan: Plan) -> list[tuple[str, ...]]:
     return [*rows, *((entry.name, str(entry.value), entry.source, entry.effect) for entry in entries)]
 
 
+def show_end(ended: StepResult | int, request: str) -> int:
+    """Print how a node has ended, where that is the one that says it for all, and return its exit code.
+
+    Args:
+        ended: the result on the first node, and the exit code on the others.
+        request: what the request is called.
+    """
+    if isinstance(ended, int):
+        return ended
+    show_result(ended, request)
+    return ended.exit_code
+
+
 def show_result(result: StepResult, request: str) -> None:
     """Print how a step ended: to standard output when it succeeded, else to standard error."""
     if result.failure is not None:
@@ -153,10 +166,14 @@ def show_result(result: StepResult, request: str) -> None:
         where = f"rank {result.failure.rank}: " if result.failure.rank is not None else ""
         show_problems(request, [f"{where}{line}" for line in lines])
         outcome = f"{result.outcome.replace('_', ' ')}, exit code {result.exit_code}"
-        click.echo(f"{outcome}; more in {Path(result.output) / 'error.json'}", err=True)
+        more = Path(result.output) / "error.json"
+        click.echo(f"{outcome}; more in {more}" if more.exists() else outcome, err=True)
         return
     if result.verdict == "unchanged":
         click.echo(f"unchanged: {result.champion} is of the same request and the same rows; nothing was trained")
+        return
+    if result.verdict == "superseded":
+        click.echo(f"superseded: {result.stopped}; nothing was trained")
         return
     facts = {name: f"{value:.4f}" for name, value in result.metrics.items() if is_score(name)}
     facts["model"] = str(result.model)

@@ -81,8 +81,20 @@ class StepInterruptedError(EmbedstepError):
 
     exit_code = INTERRUPTED
 
-    def __init__(self, number: int) -> None:
-        super().__init__(f"interrupted by {signal_name(number)}; the next attempt starts from the beginning")
+    def __init__(self, number: int, where: str = "") -> None:
+        self.number = number
+        again = "the next attempt goes on from the last whole checkpoint, where there is one"
+        super().__init__(f"interrupted by {signal_name(number)}{where}; {again}")
+
+    def after(self, step: int, steps: int) -> "StepInterruptedError":
+        """Return the same with the train step after which the ranks have stopped, and how many there were to be."""
+        return StepInterruptedError(self.number, f" after train step {step} of {steps}")
+
+
+class PeerLostError(EmbedstepError):
+    """Another machine of the training is gone; all of them are to be started again."""
+
+    exit_code = INTERRUPTED
 
 
 class TrainingFailedError(EmbedstepError):
@@ -91,9 +103,18 @@ class TrainingFailedError(EmbedstepError):
     exit_code = FAILED
 
 
+class BadNumbersError(TrainingFailedError):
+    """The training's numbers have gone bad, and the request says that this ends it."""
+
+
 def signal_name(number: int) -> str:
     """Return the name of a signal; realtime signals have none but their number."""
     try:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says, or its kind where it says nothing."""
+    return next(iter(str(error).splitlines()), type(error).__name__)

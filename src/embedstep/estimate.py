@@ -75,6 +75,9 @@ def estimate_by_probe(request: TrainRequest, plan: Plan) -> Estimate:
         AttemptFailedError: the training has failed, as the whole one would.
         RefusedError: the request trains nothing.
     """
+    if request.launch.trainjob is not None:
+        told = "is trainjob, and a probe runs on this machine; --estimate former tells by runs on the cluster"
+        raise RefusedError([Problem("launch.kind", told)])
     steps = min(_PROBED_STEPS, plan.train_steps)
     if not steps:
         raise RefusedError([Problem("arguments.do_train", "is false, so that there is nothing to probe")])

@@ -391,3 +391,9 @@ def _label_problems(kind: EvaluatorKind, facts: DatasetFacts, path: str) -> Iter
         low, high = facts.label_range
         if low == high or (kind.binary and (low, high) != (0, 1)):
             yield Problem(path, f"goes from {low:g} to {high:g}; the evaluator {kind.name} needs {words}")
+
+
+def evaluators_are_known(request: schema.TrainRequest) -> Iterator[Problem]:
+    """Each evaluator has a known name and options that it takes."""
+    for index, evaluator in enumerate(request.evaluators):
+        yield from check_evaluator(evaluator, None, f"evaluators.{index}")

@@ -2,11 +2,12 @@
 
 A rank that raises writes its exception down; a rank that was killed leaves only the code that torchrun saw. The ranks
 beside it then fail too, with a broken connection, so a kill comes before any exception, and the first exception
-before all that follow.
+before all that follow. What torchrun's wrapper itself says comes before a rank's word that a peer is gone.
 """
 
 import os
 import signal
+from dataclasses import replace
 from typing import Any
 
 from embedstep.errors import (
@@ -14,6 +15,7 @@ from embedstep.errors import (
     FAILED,
     INTERRUPTED,
     OK,
+    OUT_OF_MEMORY,
     EmbedstepError,
     RefusedError,
     StepInterruptedError,
@@ -23,6 +25,9 @@ from embedstep.launch.process import ProcessEnd
 from embedstep.output import OutputFolder
 from embedstep.result import Failure, failure_from_json, read_json
 from embedstep.secrets import redact
+
+TORCHRUN = "torchrun.json"
+"""What the wrapper of torchrun says itself, in the folder of the attempt."""
 
 
 def failure_of(error: EmbedstepError) -> Failure:
@@ -51,10 +56,27 @@ def problems_told(error: BaseException) -> tuple[str, ...]:
 
 def first_failure(folder: OutputFolder, end: ProcessEnd) -> Failure:
     """Say what went wrong first in an attempt whose processes have ended."""
+    raised, words = _raised(folder), _words(folder)
     if end.signalled is not None:
-        return failure_of(StepInterruptedError(end.signalled))
-    ranks = read_json(folder.attempt / "ranks.json") if (folder.attempt / "ranks.json").exists() else []
-    return _killed(ranks) or _raised(folder) or _unexplained(end, ranks)
+        return _interrupted(end.signalled, words, raised)
+    ranks = [rank for file in folder.attempt.glob("ranks-*.json") for rank in read_json(file)]
+    ranks.sort(key=lambda rank: rank["time"])
+    is_of_peer = raised is None or (raised.exit_code == INTERRUPTED and raised.kind != StepInterruptedError.__name__)
+    return (
+        _killed(ranks)
+        or (_left(ranks) if is_of_peer else None)
+        or (words if words and is_of_peer else raised)
+        or _unexplained(end, ranks)
+    )
+
+
+def _interrupted(number: int, words: Failure | None, raised: Failure | None) -> Failure:
+    """Say where a signal has ended the attempt, and what has gone wrong in the time that it had to save."""
+    if raised is not None and raised.exit_code != INTERRUPTED:
+        told = f"interrupted by {signal_name(number)}, and meanwhile: {raised.message}"
+        return replace(raised, exit_code=INTERRUPTED, message=told)
+    said = (item for item in (words, raised) if item and item.kind == StepInterruptedError.__name__)
+    return next(said, failure_of(StepInterruptedError(number)))
 
 
 def _killed(ranks: list[dict[str, Any]]) -> Failure | None:
@@ -62,14 +84,31 @@ def _killed(ranks: list[dict[str, Any]]) -> Failure | None:
     for rank in ranks:
         if rank["exit_code"] < 0 and rank["exit_code"] != -signal.SIGTERM:
             name = signal_name(-rank["exit_code"])
+            no_memory = rank.get("no_memory", "")
             hint = ": most often the host had no memory left" if name == "SIGKILL" else ""
             return Failure(
                 kind="signal",
-                message=f"rank {rank['rank']} was killed by {name}{hint}",
-                exit_code=FAILED,
+                message=f"rank {rank['rank']} was killed by {name}{no_memory or hint}",
+                exit_code=OUT_OF_MEMORY if no_memory else FAILED,
                 rank=rank["rank"],
+                host=rank.get("host", ""),
             )
     return None
+
+
+def _left(ranks: list[dict[str, Any]]) -> Failure | None:
+    """Find a rank that ended with a code of its own, and without a word, where the others only missed it."""
+    for rank in ranks:
+        if rank["exit_code"] > 0 and rank["exit_code"] != INTERRUPTED:
+            told = f"rank {rank['rank']} ended with code {rank['exit_code']}"
+            return Failure(kind="exit", message=told, exit_code=FAILED, rank=rank["rank"], host=rank.get("host", ""))
+    return None
+
+
+def _words(folder: OutputFolder) -> Failure | None:
+    """Read what the wrapper of torchrun says itself."""
+    file = folder.attempt / TORCHRUN
+    return failure_from_json(read_json(file)) if file.exists() else None
 
 
 def _raised(folder: OutputFolder) -> Failure | None:
@@ -82,11 +121,8 @@ def _raised(folder: OutputFolder) -> Failure | None:
 def _unexplained(end: ProcessEnd, ranks: list[dict[str, Any]]) -> Failure:
     if end.code == OK:
         return Failure(kind="no_model", message="the processes ended well and left no verified model", exit_code=FAILED)
-    if ranks:
-        code, rank = ranks[0]["exit_code"], ranks[0]["rank"]
-        return Failure(kind="exit", message=f"rank {rank} ended with code {code}", exit_code=FAILED, rank=rank)
-    if end.code == INTERRUPTED:
-        # torchrun alone got the signal, as when a node is drained process by process.
+    if ranks or end.code in (INTERRUPTED, -signal.SIGTERM):
+        # A process alone got the signal before it could hear it, as when a node is drained process by process.
         return failure_of(StepInterruptedError(signal.SIGTERM))
     if end.code < 0:
         name = signal_name(-end.code)

@@ -702,3 +702,14 @@ def negatives_per_anchor(
     directions = values.get("directions", ["query_to_doc"])
     joint = values.get("partition_mode") == "joint"
     return sum(counts[name] for name in directions) if joint else counts["query_to_doc"]
+
+
+def losses_are_known(request: schema.TrainRequest) -> Iterator[Problem]:
+    """Each loss has a known name and options that it takes."""
+    for name, loss in request.loss.items():
+        yield from check_loss(loss, None, place_of(name))
+
+
+def place_of(name: str) -> str:
+    """Where a loss stands in the request: `*` is the one for every dataset."""
+    return "loss" if name == "*" else f"loss.{name}"

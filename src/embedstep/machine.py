@@ -8,18 +8,20 @@ from pathlib import Path
 
 from embedstep.errors import CannotStartError, Problem, RefusedError
 from embedstep.launch.plan import ASKED_GPUS, visible_gpus
+from embedstep.memory import cgroup_memory
 from embedstep.plan import Plan
 from embedstep.request.rules import TRACKERS
 from embedstep.request.schema import TrainRequest
 from embedstep.secrets import redact
-from embedstep.tracking.sender import RUN_ID
+from embedstep.tracking.environment import RUN_ID, URI, tracking_environ
 
 
 def check_machine(request: TrainRequest, plan: Plan, output: Path) -> None:
     """Check what a run needs of the machine, before a process is started for it.
 
     Raises:
-        CannotStartError: an extra is not installed, or the disk has no room for the model and its checkpoints.
+        CannotStartError: an extra is not installed, the disk has no room for the model and its checkpoints, or memory
+            for the processes is missing.
         RefusedError: the environment's tracking address holds a password.
     """
     for package, extra in (("sentence_transformers", "train"), ("mlflow", "mlflow")):
@@ -31,13 +33,12 @@ def check_machine(request: TrainRequest, plan: Plan, output: Path) -> None:
     token = request.arguments.hub_token
     if token is not None and not os.environ.get(token.from_env):
         raise CannotStartError(f"arguments.hub_token: the environment variable {token.from_env} is not set")
-    address = os.environ.get("MLFLOW_TRACKING_URI", "")
+    environ = tracking_environ()
+    address = environ.get(URI, "")
     if request.tracking.kind == "mlflow" and not request.tracking.uri and redact(address, {}) != address:
         # The address of the run is written to result.json and shown, so a password in it would be too.
-        raise RefusedError(
-            [Problem("MLFLOW_TRACKING_URI", "holds a password; give it by MLFLOW_TRACKING_USERNAME and _PASSWORD")]
-        )
-    if request.tracking.mode in ("attach", "nest") and not os.environ.get(RUN_ID):
+        raise RefusedError([Problem(URI, "holds a password; give it by MLFLOW_TRACKING_USERNAME and _PASSWORD")])
+    if request.tracking.mode in ("attach", "nest") and not environ.get(RUN_ID):
         told = f"is {request.tracking.mode}, and the environment has no {RUN_ID}, which names the run that is open"
         raise RefusedError([Problem("tracking.mode", told)])
     asked, gpus = os.environ.get(ASKED_GPUS), visible_gpus(os.environ)
@@ -51,6 +52,50 @@ def check_machine(request: TrainRequest, plan: Plan, output: Path) -> None:
         raise CannotStartError(
             f"{output} has {_gigabytes(free)} free, and the model with its checkpoints needs about "
             f"{_gigabytes(needed)}; choose another --output, or write save_total_limit or save_strategy: no"
+        )
+    _check_memory_limit(request, plan)
+    _check_shared_memory(request, plan)
+
+
+def _check_memory_limit(request: TrainRequest, plan: Plan) -> None:
+    """Compare what the processes of this machine need at the least with the limit of their cgroup.
+
+    Raises:
+        CannotStartError: the kernel would end one of them after it has loaded everything.
+    """
+    memory = cgroup_memory()
+    if not plan.on_cpu or memory is None or memory.limit is None:
+        return
+    here = plan.world_size // request.launch.nodes
+    states = _STATES if request.arguments.optim.startswith("adam") else 2
+    needed = here * states * model_size(request, plan)
+    if needed > memory.limit:
+        processes = "1 process" if here == 1 else f"{here} processes"
+        raise CannotStartError(
+            f"the memory limit is {_gigabytes(memory.limit)}, and {processes} with the model, its gradients and "
+            f"what the optimizer keeps need {_gigabytes(needed)} and more; raise the limit, or start fewer"
+        )
+
+
+def _check_shared_memory(request: TrainRequest, plan: Plan) -> None:
+    """Compare what the workers of the loaders hand over with the place there is for it.
+
+    Raises:
+        CannotStartError: one of them would die of a SIGBUS, and nobody would be told why.
+    """
+    arguments, memory = request.arguments, Path("/dev/shm")
+    workers = arguments.dataloader_num_workers
+    if not workers or not memory.is_dir():
+        return
+    rows = plan.global_batch_size // request.launch.nodes // arguments.gradient_accumulation_steps
+    columns = max(len(item.columns) for item in plan.datasets)
+    needed = workers * (arguments.dataloader_prefetch_factor or _PREFETCHED) * rows * columns * _BYTES_OF_A_TEXT
+    free = shutil.disk_usage(memory).free
+    if needed > free:
+        raise CannotStartError(
+            f"{memory} has {free / 1e6:,.0f} MB free, and the batches that {workers} workers of the loader keep ready "
+            f"may take {needed / 1e6:,.0f} MB; give the container more (docker run --shm-size, an emptyDir of medium "
+            "Memory), or write fewer dataloader_num_workers"
         )
 
 
@@ -85,14 +130,26 @@ _OPTIMIZER_PACKAGES = {
 """The packages that the installed release asks for (transformers 5.24, trainer_optimizer.py)."""
 
 
+_STATES = 4
+"""Numbers for each weight that AdamW trains: itself, its gradient and two moments."""
+_PREFETCHED = 2
+"""Batches that each worker of a loader keeps ready (torch's DataLoader)."""
+_BYTES_OF_A_TEXT = 128 * 3 * 8
+"""Of 128 tokens: their ids, types and mask as 64-bit integers."""
+
+
+def model_size(request: TrainRequest, plan: Plan) -> int:
+    """Return the bytes of the weights where the model is a folder; an id on the hub, or one made anew, counts as 0."""
+    source = Path(plan.fetched_model or request.model.path or request.model.static or "").expanduser()
+    return sum(file.stat().st_size for file in source.rglob("*.safetensors")) if source.is_dir() else 0
+
+
 def disk_space_needed(request: TrainRequest, plan: Plan) -> int:
     """Estimate the bytes that a run writes: the model once, and three times its size for each checkpoint that is kept.
 
-    A checkpoint holds the weights and, unless `save_only_model`, AdamW's two moments of each. The size is that of the
-    weights on disk where the model is a folder; an id on the hub, or a model made anew, counts as 0.
+    A checkpoint holds the weights and, unless `save_only_model`, AdamW's two moments of each.
     """
-    source = Path(plan.fetched_model or request.model.path or request.model.static or "").expanduser()
-    size = sum(file.stat().st_size for file in source.rglob("*.safetensors")) if source.is_dir() else 0
+    size = model_size(request, plan)
     kept = min(len(plan.checkpoints), request.arguments.save_total_limit or len(plan.checkpoints))
     return size * (1 + kept * (1 if request.arguments.save_only_model else 3))
 

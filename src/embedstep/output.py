@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from embedstep.checkpoints import ASIDE
 from embedstep.errors import CannotStartError, Problem, RefusedError
 
 LOCK = ".embedstep.lock"
@@ -16,7 +17,6 @@ _FILES = (
     "request.json",
     "plan.json",
     "progress.json",
-    "metrics.jsonl",
     "result.json",
     "error.json",
     "verdict.json",
@@ -105,6 +105,11 @@ class OutputFolder:
         return self.path / "attempt"
 
     @property
+    def start(self) -> Path:
+        """The checkpoint that this attempt goes on from."""
+        return self.attempt / "start_from.json"
+
+    @property
     def data(self) -> Path:
         """Folder of the prepared rows."""
         return self.attempt / "data"
@@ -125,11 +130,36 @@ class OutputFolder:
         return self.attempt / "result.json"
 
     def clear(self, *, with_checkpoints: bool = True) -> None:
-        """Remove what an attempt before left, so that nothing old can be taken for this attempt's."""
+        """Remove what an attempt before left, so that nothing old can be taken for this attempt's.
+
+        Args:
+            with_checkpoints: also its checkpoints and its metrics, which an attempt that goes on from there continues.
+        """
         for name in _FILES:
             (self.path / name).unlink(missing_ok=True)
-        if with_checkpoints and self.checkpoints.exists():
-            shutil.rmtree(self.checkpoints)
+        self.clear_training(with_checkpoints=with_checkpoints)
+
+    def clear_training(self, *, with_checkpoints: bool) -> None:
+        """Remove what a kill has left of a checkpoint, or all of them with the metrics."""
+        if with_checkpoints:
+            self.metrics.unlink(missing_ok=True)
+        leftover = self.checkpoints if with_checkpoints else self.checkpoints / ASIDE
+        if leftover.exists():
+            shutil.rmtree(leftover)
+
+    def forget_processes(self) -> None:
+        """Remove what the processes of this attempt have left, before they are started again."""
+        for pattern in ("rank*", "first_rank", "interrupted", "torchrun.json", "ledger.json"):
+            for file in self.attempt.glob(pattern):
+                file.unlink(missing_ok=True)
+        shutil.rmtree(self.verified_model, ignore_errors=True)
+        self.error.unlink(missing_ok=True)
+
+    def set_checkpoints_aside(self) -> None:
+        """Keep the checkpoints of another training, in place of those that were kept before."""
+        kept = self.checkpoints.with_name("checkpoints.before")
+        shutil.rmtree(kept, ignore_errors=True)
+        self.checkpoints.rename(kept)
 
     def publish_model(self) -> None:
         """Give the verified model its name; one that lay there stays until then."""
@@ -219,7 +249,7 @@ def _lock(file: Path) -> int:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
-        raise _refused(f"{file.parent} is in use by another step; choose another folder") from None
+        raise CannotStartError(f"{file.parent} is in use by another step; wait for that, or choose another") from None
     return descriptor
 
 

@@ -7,15 +7,16 @@ The files have the columns that the request names, so that the same request read
 import hashlib
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedstep.data.facts import DatasetFacts, Split
 from embedstep.data.reading import scan
-from embedstep.data.roles import roles_of
+from embedstep.data.roles import LENGTH, SLICE, roles_of
 from embedstep.errors import Problem, RefusedError
 from embedstep.hub import with_local_data
+from embedstep.promotion.scoring import columns_of_slices
 from embedstep.request.datasets import Data, Dataset
 from embedstep.request.schema import TrainRequest
 from embedstep.scanning import scan_all
@@ -61,7 +62,11 @@ class Prepared:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of all rows: the same next week where none has changed."""
-        told = [f"{item.split}.{item.name}:{item.fingerprint}" for item in self.datasets]
+        return self.fingerprint_of("train", "eval")
+
+    def fingerprint_of(self, *splits: Split) -> str:
+        """Return the SHA-256 of the rows of some splits."""
+        told = [f"{item.split}.{item.name}:{item.fingerprint}" for item in self.datasets if item.split in splits]
         return hashlib.sha256("\n".join(sorted(told)).encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
@@ -94,11 +99,17 @@ def prepare(request: TrainRequest, train: Path, held_out: Path, *, eval_share: f
     with tempfile.TemporaryDirectory(prefix="embedstep-") as name:
         folder = Path(name)
         local, _ = with_local_data(request.model_copy(update={"data": data}), folder / "hub", with_model=False)
-        facts, problems = scan_all(local, folder)
+        slices = columns_of_slices(request)
+        facts, problems = scan_all(local, folder, slices={
+            ("eval" if dataset in data.eval else "train", dataset): column for dataset, column in slices.items()
+        })  # fmt: skip
         if problems:
             raise RefusedError(problems)
         without = {item.name for item in facts if item.split == "train"} - data.eval.keys()
-        rows = [_read(item, share=eval_share if item.name in without else 0.0, seed=seed) for item in facts]
+        rows = [
+            _with_columns_of_source(_read(item, eval_share if item.name in without else 0.0, seed), request)
+            for item in facts
+        ]
         return Prepared(datasets=tuple(_laid_down(rows, data, train, held_out)))
 
 
@@ -108,7 +119,7 @@ class _Rows:
 
     Attributes:
         facts: what is known of them.
-        table: the rows, their columns named by role.
+        table: the rows, their columns named by role, or as the source names them.
         first: numbers of those that are there for the first time.
         off: numbers of those among them that are split off.
     """
@@ -119,7 +130,7 @@ class _Rows:
     off: "NDArray[np.int64]"
 
 
-def _read(facts: DatasetFacts, *, share: float, seed: int) -> _Rows:
+def _read(facts: DatasetFacts, share: float, seed: int) -> _Rows:
     import pyarrow as pa
 
     from embedstep.data.likeness import first_rows
@@ -182,17 +193,18 @@ def _written(
         raise RefusedError([Problem(f"data.{split}.{name}", "no row is left of it")])
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{name}.parquet"
-    pq.write_table(_with_columns_of(section, table), file)
+    pq.write_table(table, file)
     # As a training will read it: what was laid down is looked at, not what was meant to be.
     facts = scan(split, name, section.at(str(file)), drop_incomplete_rows=False)
     return PreparedDataset(split=split, name=name, rows=facts.rows, fingerprint=facts.fingerprint, **counts)
 
 
-def _with_columns_of(section: Dataset, table: "pa.Table") -> "pa.Table":
+def _with_columns_of_source(rows: _Rows, request: TrainRequest) -> _Rows:
     """Give the columns of a dataset, which are named by their roles, the names that its source has."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    table, section = rows.table, getattr(request.data, rows.facts.split)[rows.facts.name]
     roles = roles_of(section.columns)
     labels = [role.column for role in roles if role.name == "label"]
     columns = {role.column: table.column(role.name) for role in roles if role.name != "label"}
@@ -200,4 +212,6 @@ def _with_columns_of(section: Dataset, table: "pa.Table") -> "pa.Table":
         columns[labels[0]] = table.column("label")
     for number, name in enumerate(labels if len(labels) > 1 else ()):
         columns[name] = pc.list_element(table.column("label"), number)
-    return pa.table(columns)
+    beside = {LENGTH: request.arguments.length_column_name, SLICE: request.promotion.slices}
+    columns |= {str(name): table.column(role) for role, name in beside.items() if role in table.column_names}
+    return replace(rows, table=pa.table(columns))

@@ -110,9 +110,10 @@ def _replayed(run: str, recorded: Path, output: Path, *, overwrite: bool) -> Rep
 
 def _request(raw: Mapping[str, Any], processes: int) -> TrainRequest:
     """Return the request of a run for as many processes as it had, recorded nowhere and from the first step."""
-    request = TrainRequest.model_validate(raw)
-    launch = request.launch.model_copy(update={"processes_per_node": processes // request.launch.nodes})
-    return unrecorded(request, {"overwrite_output_dir": False}).model_copy(update={"launch": launch})
+    request = unrecorded(TrainRequest.model_validate(raw), {"overwrite_output_dir": False})
+    # All of them here, those of a TrainJob's other nodes too.
+    launch = request.launch.model_copy(update={"processes_per_node": processes})
+    return request.model_copy(update={"launch": launch})
 
 
 def _changed_data(plan: Plan, was: Mapping[str, Any]) -> Iterator[Problem]:

@@ -21,6 +21,7 @@ class Failure:
         message: what happened, in one or a few sentences.
         exit_code: code of the outcome contract.
         rank: process that failed first, or None when no worker was running.
+        host: name of the machine that it ran on; empty where no worker was running.
         problems: every problem of a refused request or of refused data, as `path: message`.
         traceback: the frames, outermost first; empty for a person's mistake.
     """
@@ -29,6 +30,7 @@ class Failure:
     message: str
     exit_code: int
     rank: int | None = None
+    host: str = ""
     problems: tuple[str, ...] = ()
     traceback: tuple[str, ...] = ()
 
@@ -43,7 +45,8 @@ class StepResult:
         model: folder of the verified model; None unless the exit code is 0.
         metrics: evaluation metrics of the last evaluation and the trainer's summary, finite numbers only.
         request_fingerprint: digest of the request.
-        verdict: `unchanged` where nothing was trained because what serves is of the same request and rows.
+        verdict: why nothing was trained: `unchanged` where what serves is of the same request and rows, `superseded`
+            where the next retraining of the schedule is due already; None where something was.
         champion: URI of the registered model that serves, where nothing was trained.
         run_id: MLflow run, if one was opened.
         tracking_uri: where that run is.
@@ -55,11 +58,13 @@ class StepResult:
         weights: SHA-256 of the model's files with weights.
         space: fingerprint of the model's embedding space.
         train_steps: train steps that the attempt has made.
-        stopped: why the training has ended before its last step; None where it went to the end.
+        stopped: why the training has ended before its last step, or was not begun; None where it went to the end.
         padding: share of the places in the first rank's batches, of evaluations too, that were padding; None where
             others than the process of the rank have padded them, or nobody has.
         cost: hours of all attempts: `unit`, `hours`, `lost_hours` and `attempts`.
         ledger: for each training argument its name, value, source, fate and what it did, after a training.
+        alarms: numbers that have gone bad, and the train step of the first time.
+        restarts: how often all processes were started again.
         failure: the first thing that went wrong, or None.
     """
 
@@ -84,6 +89,8 @@ class StepResult:
     padding: float | None = None
     cost: Mapping[str, Any] = field(default_factory=dict)
     ledger: tuple[Mapping[str, Any], ...] = ()
+    alarms: Mapping[str, int] = field(default_factory=dict)
+    restarts: int = 0
     failure: Failure | None = None
 
     @property

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from embedstep.arguments.rules import reads_lengths
-from embedstep.data.facts import DatasetFacts
+from embedstep.data.facts import DatasetFacts, Split
 from embedstep.data.reading import scan
 from embedstep.errors import Problem, RefusedError
 from embedstep.hub import named_datasets
@@ -15,14 +15,14 @@ _SHOWN_ROWS = 5
 
 
 def scan_all(
-    request: TrainRequest, write_to: Path | None, *, slices: Mapping[str, str] | None = None
+    request: TrainRequest, write_to: Path | None, *, slices: Mapping[tuple[Split, str], str] | None = None
 ) -> tuple[list[DatasetFacts], list[Problem]]:
     """Return the facts of the datasets that can be read, and the problems of the others.
 
     Args:
         request: its datasets lie on this machine.
         write_to: folder for the rows, as `<split>-<name>.arrow`, or None to look only.
-        slices: column with the slices of an eval dataset, by its name.
+        slices: column with the slices of a dataset, by its split and name.
     """
     facts: list[DatasetFacts] = []
     problems: list[Problem] = []
@@ -40,7 +40,7 @@ def scan_all(
                     drop_incomplete_rows=request.data.drop_incomplete_rows,
                     write_to=file,
                     lengths=lengths if split == "train" else None,
-                    slices=(slices or {}).get(name) if split == "eval" else None,
+                    slices=(slices or {}).get((split, name)),
                 )
             )
         except RefusedError as error:

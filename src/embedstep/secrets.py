@@ -3,7 +3,10 @@
 import re
 from collections.abc import Mapping
 
-_SECRET_VARIABLE = re.compile(r"token|password|passwd|secret|credential|api_?key|access_?key", re.IGNORECASE)
+SECRET_NAME = re.compile(
+    r"token(?!s_|iz)|password|passwd|secret|credential|api_?key|access_?key", re.IGNORECASE
+)  # fmt: skip
+"""Names of fields and variables whose value is not shown."""
 _SHORTEST = 8
 _KNOWN_SHAPES = re.compile(
     r"(?<![A-Za-z0-9])(?:hf_[A-Za-z0-9]{16,}|api_org_[A-Za-z0-9]{16,}|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,}|xox[abeprs]-[A-Za-z0-9-]{10,}|glpat-[A-Za-z0-9_-]{16,}|AKIA[A-Z0-9]{16}|sk-[A-Za-z0-9_-]{20,})"
@@ -27,7 +30,7 @@ def redact(text: str, environ: Mapping[str, str]) -> str:
         environ: variables; those whose name speaks of a token, password, secret or key hold secrets.
     """
     for name, value in environ.items():
-        if len(value) >= _SHORTEST and _SECRET_VARIABLE.search(name):
+        if len(value) >= _SHORTEST and SECRET_NAME.search(name):
             text = text.replace(value, MASK)
     return _IN_QUERY.sub(rf"\1={MASK}", _KNOWN_SHAPES.sub(MASK, text))
 

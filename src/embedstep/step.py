@@ -5,12 +5,15 @@
 `plan_step` stops before the first process; `run_step` goes to the end. Each stop takes the output of the one before.
 """
 
-import os
-import sys
+import re
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,25 +30,34 @@ from embedstep.errors import (
     RefusedError,
     StepInterruptedError,
 )
-from embedstep.failures import failure_of, first_failure
+from embedstep.failures import failure_of
 from embedstep.hub import named_datasets, with_local_data, without_hub_data
-from embedstep.launch.plan import Devices, LaunchPlan, plan_launch, processes_per_node, visible_gpus
-from embedstep.launch.process import ProcessEnd, on_signal, run_process
+from embedstep.launch.group import ALONE, UNTOLD, NodeGroup
+from embedstep.launch.plan import (
+    devices_of,
+    processes_per_node,
+)
+from embedstep.launch.process import on_signal
 from embedstep.machine import check_machine
+from embedstep.nodes import telling
 from embedstep.output import OutputFolder, claimed
 from embedstep.plan import Plan
 from embedstep.planning import build_plan, token_ids_of, with_preview
 from embedstep.promotion.unchanged import champion_of_same
 from embedstep.report.aside import written_aside
 from embedstep.request.fingerprint import request_fingerprint
-from embedstep.request.rules import LAST_CHECKPOINT
 from embedstep.request.schema import TrainRequest
-from embedstep.result import Failure, StepResult, read_json, result_from_json, write_json
+from embedstep.result import StepResult, read_json, result_from_json, write_json
+from embedstep.resuming import continues, prepare_start, start_of
 from embedstep.scanning import scan_all
+from embedstep.scheduling import superseded_by
 from embedstep.space import base_digest
 from embedstep.tokenizing import TokenMaker, token_maker, tokenizer_of
 from embedstep.tracking.recording import start_recording
+from embedstep.training import failed, this_machine, train_here
 
+_SEEN_BY_PODS = re.compile(r"model\.(path|static)|arguments\.resume_from_checkpoint|loss.*\.guide")
+"""Places in a request of what lies on the volume of the pods."""
 REQUEST_FORMAT = "embedstep.request/1"
 
 
@@ -69,13 +81,16 @@ def plan_step(request: TrainRequest, *, preview: int = 0) -> Plan:
         return replace(plan, datasets=tuple(replace(item, path=None) for item in plan.datasets))
 
 
-def run_step(request: TrainRequest, output: Path, *, overwrite: bool = False) -> StepResult:
+def run_step(
+    request: TrainRequest, output: Path, *, overwrite: bool = False, group: NodeGroup | None = None
+) -> StepResult:
     """Run a request to its end and say how it ended. The output folder then holds what the result says.
 
     Args:
         request: the request.
         output: the output folder.
         overwrite: replace a finished step that lies there, its model last: a run that fails leaves it.
+        group: the place of this node among those that train together; None where nobody has started them yet.
 
     Raises:
         RefusedError: the output folder cannot be used, or the request is refused and a finished step lies there.
@@ -84,43 +99,81 @@ def run_step(request: TrainRequest, output: Path, *, overwrite: bool = False) ->
     started = time.monotonic()
     # Once the training has ended, nothing keeps its result from being written.
     overwrite = overwrite or request.arguments.overwrite_output_dir
-    with claimed(output.absolute(), overwrite=overwrite) as folder, on_signal(lambda number: None):
-        result = _run(request, folder)
+    if request.launch.kind == "trainjob" and group is None:
+        return _elsewhere(request, overwrite=overwrite)
+    group = group or ALONE
+    if group.nodes != request.launch.nodes:
+        raise RefusedError([Problem("launch.nodes", f"is {request.launch.nodes}, and {UNTOLD}")])
+    heard: list[int] = []
+    with (
+        claimed(output.absolute(), overwrite=overwrite) as folder,
+        on_signal(heard.append),
+        telling(folder.path, group) as tell_end,
+    ):
+        result = _run(request, folder, group, heard)
         seconds = {**result.seconds, "total": round(time.monotonic() - started, 3)}
         result = replace(result, request_fingerprint=request_fingerprint(request), seconds=seconds)
         if result.verdict is None or result.model is not None or not folder.model.exists():
             # The result of another request's model stays with that.
             write_json(folder.result, result.to_json())
+        tell_end(result)
         return result
 
 
-def _run(request: TrainRequest, folder: OutputFolder) -> StepResult:
+def _elsewhere(request: TrainRequest, *, overwrite: bool) -> StepResult:
+    """Have a cluster run the request; its client takes half a second to load."""
+    if find_spec("kubernetes") is None:
+        raise CannotStartError(
+            "launch.kind is trainjob, and kubernetes is not installed; pip install 'embedstep[trainjob]'"
+        )
+    # What can be told without the files, which only the pods see, is told before they wait for GPUs.
+    if problems := [problem for problem in check_request(request) if not _SEEN_BY_PODS.fullmatch(problem.path)]:
+        raise RefusedError(problems)
+    if told := _superseded(request):
+        assert request.launch.trainjob is not None
+        ended = StepResult(exit_code=OK, output=request.launch.trainjob.output, verdict="superseded", stopped=told)
+        return replace(ended, request_fingerprint=request_fingerprint(request))
+    result: StepResult = import_module("embedstep.launch.trainjob").run_trainjob(request, overwrite=overwrite)
+    return result
+
+
+def _run(request: TrainRequest, folder: OutputFolder, group: NodeGroup, heard: list[int]) -> StepResult:
     started = time.monotonic()
-    goes_on = _goes_on_from(request.arguments.resume_from_checkpoint, folder)
+    goes_on = continues(request, folder)
     try:
-        with on_signal(_interrupt):
+        with on_signal(partial(_interrupt, heard)):
+            # One that was interrupted goes on, and whoever has submitted pods has asked before.
+            if request.launch.kind == "local" and not goes_on and (told := _superseded(request)):
+                return _untrained(request, folder, verdict="superseded", stopped=told)
             plan = _plan(request, folder.data, for_a_run=True)
             check_machine(request, plan, folder.path)
             champion, unknown = champion_of_same(request, plan)
             if champion is not None:
-                return _unchanged(request, folder, champion)
-    except EmbedstepError as error:
+                return _untrained(request, folder, verdict="unchanged", champion=champion)
+            start = start_of(request, plan, folder, goes_on=goes_on)
+            if heard:  # and kept by a library to itself, which may lack now what it was about to load
+                raise StepInterruptedError(heard[0])
+    except Exception as raised:
+        # A library that was reading something may have made another error of the interruption.
+        error = StepInterruptedError(heard[0]) if heard else raised
+        if not isinstance(error, EmbedstepError):
+            raise
         if folder.model.exists():
-            raise  # the finished step that this one was to replace stays as it is
+            raise error from None  # the finished step that this one was to replace stays as it is
         folder.clear(with_checkpoints=not goes_on)
-        return _failed(folder, failure_of(error))
+        return failed(folder, failure_of(error))
     attempts = Attempts(folder.attempts, folder.progress)
     attempts.begin(processes=plan.world_size, on_cpu=plan.on_cpu)
-    folder.clear(with_checkpoints=not goes_on)
+    prepare_start(folder, start)
     # A refused request is never written down: it may be refused for a secret in it.
     write_json(folder.request, _as_json(request))
     write_json(folder.plan, plan.to_json())
     try:
-        recording = start_recording(request, plan, folder, goes_on=goes_on)
+        recording = start_recording(request, plan, folder, goes_on=start.is_here)
     except EmbedstepError as error:
-        failed = _failed(folder, failure_of(error))
-        return replace(failed, cost=attempts.end(seconds=time.monotonic() - started, exit_code=failed.exit_code))
-    result = _trained(plan, folder)
+        result = failed(folder, failure_of(error))
+        return replace(result, cost=attempts.end(seconds=time.monotonic() - started, exit_code=result.exit_code))
+    result = train_here(request, plan, folder, group, heard)
     cost = attempts.end(seconds=time.monotonic() - started, exit_code=result.exit_code)
     result = replace(result, cost=cost)
     recording.record(result)
@@ -130,31 +183,26 @@ def _run(request: TrainRequest, folder: OutputFolder) -> StepResult:
     return recording.close(replace(result, incomplete_tracking=(*result.incomplete_tracking, *missing)))
 
 
-def _unchanged(request: TrainRequest, folder: OutputFolder, champion: str) -> StepResult:
+def _untrained(request: TrainRequest, folder: OutputFolder, **said: str) -> StepResult:
     """Say that nothing was trained; a finished run of the same request that lies there stays as it is."""
     result = StepResult(exit_code=OK, output=str(folder.path))
     if folder.result.exists() and folder.model.exists():
         former = result_from_json(read_json(folder.result))
         result = former if former.request_fingerprint == request_fingerprint(request) else result
-    return replace(result, verdict="unchanged", champion=champion)
+    return replace(result, **said)  # type: ignore[arg-type]
 
 
-def _trained(plan: Plan, folder: OutputFolder) -> StepResult:
-    try:
-        end = run_process(launch_of(plan, folder))
-    except CannotStartError as error:
-        return _failed(folder, failure_of(error))
-    return _outcome(folder, end)
+def _superseded(request: TrainRequest) -> str:
+    """Say why the schedule leaves nothing to do, or nothing."""
+    due = superseded_by(request, datetime.now(UTC))
+    if due is None:
+        return ""
+    told = f"the retraining of {due.isoformat(sep=' ', timespec='minutes')} is due since"
+    return f"{told}, and this one is for {request.data.as_of}; schedule.catch_up: true trains for both"
 
 
-def _goes_on_from(checkpoint: str | None, folder: OutputFolder) -> bool:
-    """Whether the checkpoint to go on from lies in the folder that is about to be cleared."""
-    if checkpoint is None or checkpoint in LAST_CHECKPOINT:
-        return checkpoint is not None
-    return Path(checkpoint).expanduser().resolve().is_relative_to(folder.checkpoints.resolve())
-
-
-def _interrupt(number: int) -> None:
+def _interrupt(heard: list[int], number: int) -> None:
+    heard.append(number)
     raise StepInterruptedError(number)
 
 
@@ -195,8 +243,8 @@ def _planned(
     problems += check_with_data(request, facts)
     if len(facts) < len(list(named_datasets(local))):
         return None, problems
-    devices = this_machine()
-    processes = processes_per_node(request.launch, devices, use_cpu=request.arguments.use_cpu)
+    devices = devices_of(request.launch, this_machine())
+    processes = request.launch.nodes * processes_per_node(request.launch, devices, use_cpu=request.arguments.use_cpu)
     similarity = similarity_of(request)
     if problems:
         # Batches cannot be formed of rows that are refused.
@@ -245,36 +293,3 @@ def _data_problems(request: TrainRequest) -> Iterator[Problem]:
     facts, problems = scan_all(on_disk, None)
     yield from problems
     yield from check_with_data(on_disk, facts)
-
-
-def this_machine() -> Devices:
-    """Return what this machine has to compute on."""
-    return Devices(gpus=visible_gpus(os.environ), cores=len(os.sched_getaffinity(0)))
-
-
-def launch_of(plan: Plan, folder: OutputFolder) -> LaunchPlan:
-    """Return the command and the environment that train this plan on this machine."""
-    launch = plan_launch(
-        ("embedstep.worker", str(folder.path)),
-        report_to=str(folder.path),
-        processes=plan.world_size,
-        on_cpu=plan.on_cpu,
-        devices=this_machine(),
-        python=sys.executable,
-        environ=os.environ,
-    )
-    # The processes hold the folder's lock too: if this one is killed, they may go on writing for a while.
-    return replace(launch, keep_open=() if folder.lock is None else (folder.lock,))
-
-
-def _outcome(folder: OutputFolder, end: ProcessEnd) -> StepResult:
-    """Turn the launcher's end into a result. A code of 0 counts only with a result and a model to show for it."""
-    if end.code == OK and folder.worker_result.exists() and (folder.verified_model / "modules.json").exists():
-        folder.publish_model()
-        return result_from_json(read_json(folder.worker_result))
-    return _failed(folder, first_failure(folder, end))
-
-
-def _failed(folder: OutputFolder, failure: Failure) -> StepResult:
-    write_json(folder.error, asdict(failure))
-    return StepResult(exit_code=failure.exit_code, output=str(folder.path), failure=failure)

@@ -68,6 +68,35 @@ def path_of(uri: str) -> Path:
     return Path(uri)
 
 
+def task_of(
+    component: Component, folder: Path, parameters: Mapping[str, Any], inputs: Mapping[str, Path | None]
+) -> Task:
+    """Return the task of a component whose outputs go to a folder.
+
+    Args:
+        component: the component.
+        folder: where each output artifact lies afterwards, by its name, and `outcome.json`.
+        parameters: values of the parameters; None for one that is not given.
+        inputs: paths of the input artifacts; None for one that is not given.
+    """
+    return Task(
+        parameters={name: value for name, value in parameters.items() if value is not None},
+        inputs={name: path for name, path in inputs.items() if path is not None},
+        outputs={one.name: {"name": one.name, "uri": str(folder / one.name)} for one in component.outputs},
+        output_file=folder / "outcome.json",
+    )
+
+
+def executor_input(task: Task) -> str:
+    """Return what `task_from_json` reads, for a container or another process to run the task."""
+    inputs = {name: {"artifacts": [{"name": name, "uri": str(path)}]} for name, path in task.inputs.items()}
+    outputs = {name: {"artifacts": [dict(artifact)]} for name, artifact in task.outputs.items()}
+    given = {"parameterValues": dict(task.parameters), "artifacts": inputs}
+    return json.dumps(
+        {"inputs": given, "outputs": {"artifacts": outputs, "outputFile": str(task.output_file)}}, ensure_ascii=False
+    )
+
+
 def task_from_json(text: str) -> Task:
     """Read an executor input.
 

@@ -20,6 +20,7 @@ from embedstep.result import StepResult
 from embedstep.secrets import redact
 from embedstep.step import run_step
 from embedstep.task import Outcome, Task, place, place_json, request_of, shown_metrics, write_outcome
+from embedstep.task_sharing import with_shared_inputs
 
 OUTCOME_FORMAT = "embedstep.outcome/1"
 _MODEL, _BASELINE = "model", "baseline"
@@ -72,6 +73,8 @@ def train(task: Task) -> StepResult:
         CannotStartError: the disk does not let us write, or the request lies somewhere that cannot be reached.
     """
     request = request_of(task, TRAIN)
+    if request.launch.trainjob is not None:
+        request = request_of(with_shared_inputs(task, request.launch.trainjob), TRAIN)
     output = Path(request.arguments.output_dir or task.path_of("model").with_name("step"))
     result = run_step(request, output)
     if result.exit_code == OK:

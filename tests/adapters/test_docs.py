@@ -13,6 +13,10 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "kubeflow.md").read_text(encoding="utf-8")
 
 
+def commands(program: str) -> list[str]:
+    return [line for line in PAGE.splitlines() if line.startswith(f"$ {program} ")]
+
+
 @pytest.fixture(autouse=True)
 def _in_a_folder_with_the_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "pipelines").symlink_to(ROOT / "pipelines")
@@ -30,10 +34,20 @@ def test_the_pipeline_of_the_page_compiles(tmp_path: Path) -> None:
 
 
 def test_the_retraining_of_the_page_is_made(tmp_path: Path) -> None:
-    (line,) = [line for line in PAGE.splitlines() if line.startswith("$ python ")]
+    (line,) = commands("python")
     subprocess.run([sys.executable, *shlex.split(line)[2:]], check=True, timeout=120)
     made = (tmp_path / "build" / "retrain.yaml").read_text()
     assert made == (ROOT / "pipelines" / "kubeflow_retrain" / "pipeline.yaml").read_text()
+
+
+def test_the_schedule_of_the_page_is_shown() -> None:
+    (line,) = commands("embedstep schedule")
+    ended = subprocess.run(
+        [sys.executable, "-m", *shlex.split(line)[1:]], check=True, timeout=120, capture_output=True, text=True
+    )
+    shown = PAGE.partition(f"{line}\n")[2].partition("```")[0].splitlines()
+    said = [re.sub(r"\([0-9a-f]{12}\)", "(…)", one) for one in ended.stdout.splitlines()]
+    assert [one for one in shown if one != "  …"] == [one for one in said if not one.endswith(" UTC") or "cron" in one]
 
 
 def test_every_component_has_its_page() -> None:

@@ -134,7 +134,10 @@ def test_a_long_request_is_given_by_reference(request_of: Build, tmp_path: Path)
 
 
 def test_a_training_with_everything_around_it(request_of: Build, tmp_path: Path) -> None:
-    """What the cluster is told: accelerator, shared memory, secret by reference, volume, nodes, retries, no cache."""
+    """What the cluster is told: accelerator, shared memory, secret by reference, volume, nodes, retries, no cache.
+
+    Case 4.10: other rows behind the same address would be the same input to a cache.
+    """
     text = yaml.safe_dump(request_of())
 
     @dsl.pipeline
@@ -168,6 +171,20 @@ def test_a_training_with_everything_around_it(request_of: Build, tmp_path: Path)
     assert told["pvcMount"][0]["mountPath"] == "/checkpoints"
     assert told["nodeSelector"]["labels"] == {"gpu": "h100"}
     assert told["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+
+
+def test_the_name_of_a_secret_may_be_a_parameter_of_the_pipeline(request_of: Build, tmp_path: Path) -> None:
+    """Case 4.17."""
+    text = yaml.safe_dump(request_of())
+
+    @dsl.pipeline
+    def retrain(secret: str = "hub") -> None:
+        with_secret(train_embedder(request=text), secret, {"token": "HF_TOKEN"})
+
+    compiler.Compiler().compile(retrain, str(tmp_path / "pipeline.yaml"))
+    _, platform = yaml.safe_load_all((tmp_path / "pipeline.yaml").read_text())
+    (told,) = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values()
+    assert told["secretAsEnv"][0]["secretNameParameter"] == {"componentInputParameter": "secret"}
 
 
 def test_gpus_have_to_be_known_and_of_one_kind(request_of: Build) -> None:

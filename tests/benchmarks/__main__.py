@@ -3,7 +3,18 @@
 import sys
 from collections.abc import Mapping
 
-from tests.benchmarks import deciding, front_door, grouping, overhead, samplers, tokenizing, tracking
+from tests.benchmarks import (
+    clustered,
+    deciding,
+    front_door,
+    grouping,
+    orchestrated,
+    overhead,
+    samplers,
+    saving,
+    tokenizing,
+    tracking,
+)
 from tests.benchmarks.harness import Benchmark, main
 
 BENCHMARKS: Mapping[str, Benchmark] = {
@@ -19,9 +30,16 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "sampler_few": samplers.few_answers,
     "sampler_frequent": samplers.frequent_answers,
     "resuming": samplers.resuming,
+    "checkpoints": saving.checkpoints,
     "bootstrap": deciding.bootstrap,
     "report": deciding.report,
     "tracking": tracking.tracking,
+    "compile": clustered.compiling,
+    "container": clustered.container,
+    "log": clustered.log,
+    "zenml_step": orchestrated.zenml,
+    "airflow_task": orchestrated.airflow,
+    "dag_parse": orchestrated.parsing,
 }
 
 if __name__ == "__main__":

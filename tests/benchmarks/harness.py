@@ -154,7 +154,7 @@ def _told(ratio: float) -> str:
 
 def table_lines(record: Record) -> list[str]:
     """Return the line of a record, and one for each of its parts."""
-    numbers = (f"{record.ours:.3f}", f"{record.other:.3f}", _told(record.ratio), f"{record.bound:g}")
+    numbers = (f"{record.ours:.3f}", f"{record.other:.3f}", _told(record.ratio), f"{record.bound:.3g}")
     within = "yes" if record.is_within else "no"
     parts = [f"    {name:<40}{value:>9.3f}" for name, value in record.parts.items()]
     return [_row(record.name, record.compares, *numbers, within, str(record.repeats)), *parts]

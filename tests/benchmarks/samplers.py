@@ -76,7 +76,7 @@ def _first_batch(batches: Any, start: int) -> None:
     from torch.utils.data import DataLoader
     from transformers import TrainerState
 
-    from embedstep.worker.trainer import BeginsInside
+    from embedstep.worker.callbacks import BeginsInside
 
     loader = DataLoader(range(_MANY), batch_sampler=batches, collate_fn=len)
     arguments = SimpleNamespace(gradient_accumulation_steps=1, ignore_data_skip=False)

@@ -20,7 +20,7 @@ import yaml
 
 from embedstep.launch.plan import plan_launch
 from embedstep.request.schema import Model
-from embedstep.step import this_machine
+from embedstep.training import this_machine
 from tests.benchmarks.commands import environment, timed
 from tests.benchmarks.harness import Record, measure, medians
 from tests.benchmarks.material import material

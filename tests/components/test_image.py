@@ -134,3 +134,23 @@ def test_shared_memory_that_is_short_is_no_bus_error(shared: Path, document: dic
         options=("--shm-size", "64m"),
     )  # fmt: skip
     assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_no_secret_is_in_what_a_task_leaves_or_says(shared: Path, document: dict[str, Any]) -> None:
+    planted = {"HF_TOKEN": "hf_PlantedSecretOfTheTest0123", "MLFLOW_TRACKING_PASSWORD": "PlantedPassword4567"}
+    document["arguments"] |= {"hub_token": {"from_env": "HF_TOKEN"}}
+    document["tracking"] = {"uri": f"sqlite:///{shared}/out/mlflow.db"}
+    given = executor_input(shared / "out", {"request": yaml.safe_dump(document), "max_steps": 1})
+    options = [part for name, value in planted.items() for part in ("--env", f"{name}={value}")]
+    ended = container(shared, "task", "train", "--executor-input", given, options=tuple(options))
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    files = [file for file in (shared / "out").rglob("*") if file.is_file()]
+    assert {"request.json", "mlflow.db", "executor_output.json", "report.html"} <= {file.name for file in files}
+    texts = [ended.stdout, ended.stderr, given, *(file.read_bytes().decode(errors="replace") for file in files)]
+    assert not [value for value in planted.values() if any(value in text for text in texts)]
+
+
+def test_a_task_needs_neither_docker_nor_kubeflow() -> None:
+    """Cases 4.11 and 4.12: what a task needs comes as its input, and nothing of kfp is in the image."""
+    ended = docker("run", "--rm", "--entrypoint", "python", IMAGE, "-c", "import kfp")
+    assert "No module named 'kfp'" in ended.stderr

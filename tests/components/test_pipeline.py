@@ -5,80 +5,29 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import docker
 import pytest
 import yaml
-from kfp import dsl, local
-from kfp.local import docker_task_handler, executor_input_utils
-from kfp.local.orchestrator.enhanced_dag_orchestrator import ConditionEvaluator
+from kfp import dsl
+from mlflow import MlflowClient
 from pipelines.docstrings.pairs import build
 from pipelines.kubeflow_retrain.pipeline import retraining_of
 
 from embedstep.adapters.kfp import IMAGE, one_line, train_embedder
+from tests.components.local_runner import results, run_in_containers
 from tests.mlflow_server import mlflow_server
 
 pytestmark = [pytest.mark.image, pytest.mark.timeout(900)]
 
 
-def _run_to_its_end(client: Any, image: str, command: list[str], volumes: dict[str, Any], **given: Any) -> int:
-    """Run a container and return its code.
-
-    kfp's own lets docker remove a container that has ended, asks it for its code afterwards, and takes a container
-    that is gone by then for one that went well.
-    """
-    container = client.containers.run(image=image, command=command, detach=True, volumes=volumes, **given)
-    try:
-        for line in container.logs(stream=True, follow=True):
-            print(line.decode(errors="replace"), end="")  # noqa: T201 - as kfp's own does
-        return int(container.wait()["StatusCode"])
-    finally:
-        container.remove(force=True)
-
-
-def _without_what_was_not_set(executor_input: Any, component_spec: Any) -> dict[str, Any]:
-    """Hand over only what was set: kfp's own makes int(None) of an integer that was left out."""
-    parameters = executor_input.inputs.parameter_values
-    for name in [name for name, value in parameters.items() if value.WhichOneof("kind") in (None, "null_value")]:
-        del parameters[name]
-    found: dict[str, Any] = _TO_DICT(executor_input, component_spec)
-    return found
-
-
-def _verdict_or_as_before(channel: str, io_store: Any) -> Any:
-    """Resolve the output that a condition asks for: kfp's own knows none but those that are named `Output`."""
-    task, _, output = channel.removeprefix("pipelinechannel--").rpartition("-")
-    return io_store.get_task_output(task, output) if output == "verdict" else _RESOLVE(channel, io_store)
-
-
-_RESOLVE = ConditionEvaluator._resolve_pipeline_channel
-_TO_DICT = executor_input_utils.executor_input_to_dict
-
-
 @pytest.fixture
 def runner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Let pipelines run here, and return the folder that containers see at its own path."""
-    monkeypatch.setattr(docker_task_handler, "run_docker_container", _run_to_its_end)
-    monkeypatch.setattr(executor_input_utils, "executor_input_to_dict", _without_what_was_not_set)
-    monkeypatch.setattr(ConditionEvaluator, "_resolve_pipeline_channel", staticmethod(_verdict_or_as_before))
     shared = tmp_path / "shared"
     shared.mkdir()
-    local.init(
-        local.DockerRunner(
-            network_mode="host", user="0", entrypoint="",
-            mounts=[docker.types.Mount(str(shared), str(shared), type="bind")],
-        ),
-        pipeline_root=str(tmp_path / "outputs"),
-        raise_on_error=True,
-    )  # fmt: skip
+    run_in_containers(monkeypatch, tmp_path / "outputs", shared)
     return shared
-
-
-def results(root: Path, name: str) -> list[dict[str, Any]]:
-    """What tasks have left under a name, in the order of their runs."""
-    files = sorted(root.rglob(name), key=lambda file: file.stat().st_mtime)
-    return [json.loads(file.read_text()) for file in files if file.is_file()]
 
 
 def test_a_retraining_promotes_and_the_next_one_finds_nothing_new(
@@ -148,3 +97,38 @@ def test_a_task_has_the_digest_of_the_request(
 
 def test_the_image_of_the_components_is_there() -> None:
     assert docker.from_env().images.get(IMAGE).tags == [IMAGE]
+
+
+def test_a_run_that_kubeflow_has_opened_is_attached_to(
+    runner: Path, tmp_path: Path, data_folder: Path, tiny_model: Path
+) -> None:
+    """Case 4.18: Kubeflow's own integration opens a run, names it in the environment, and ends it itself."""
+    for source in (data_folder, tiny_model):
+        subprocess.run(["cp", "-r", str(source), str(runner / source.name)], check=True)
+    rows = {
+        "path": str(runner / data_folder.name / "train.jsonl"),
+        "columns": {"anchor": "anchor", "positive": "positive"},
+    }
+    request = {
+        "model": str(runner / tiny_model.name), "data": {"train": {"docs": rows}}, "loss": "multiple_negatives_ranking",
+        "arguments": {"max_steps": 2, "logging_steps": 1, "save_strategy": "no"},
+        "tracking": {"experiment": "elsewhere"},
+    }  # fmt: skip
+    with mlflow_server(tmp_path) as uri:
+        mlflow = MlflowClient(uri)
+        opened = mlflow.create_run(mlflow.create_experiment("of-kubeflow"), run_name="train-embedder")
+
+        @dsl.pipeline
+        def once(request: str = one_line(yaml.safe_dump(request))) -> None:
+            task = train_embedder(request=request)
+            task.set_env_variable("MLFLOW_TRACKING_URI", uri)
+            task.set_env_variable("MLFLOW_RUN_ID", opened.info.run_id)
+
+        once()
+        experiments = [one.experiment_id for one in mlflow.search_experiments()]
+        (run,) = mlflow.search_runs(experiments)
+        assert (run.info.run_id, run.info.status) == (opened.info.run_id, "RUNNING")
+        assert [one.step for one in mlflow.get_metric_history(run.info.run_id, "loss")] == [1, 2]
+        assert run.data.params["learning_rate"] == "5e-05"
+    (result,) = results(tmp_path / "outputs", "result")
+    assert result["run_id"] == opened.info.run_id

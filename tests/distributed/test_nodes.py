@@ -1,21 +1,25 @@
-"""Two nodes on one machine: two launchers of torchrun that meet, with a folder each."""
+"""Two nodes on one machine: two launchers of torchrun that meet, or two of `embedstep run`."""
 
-import socket
+import json
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from safetensors.numpy import load_file
+
+from tests.distributed.test_meeting import free_port
 
 pytestmark = pytest.mark.torchrun
 
 
 def test_save_on_each_node_leaves_whole_checkpoints(tmp_path: Path, tiny_model: Path) -> None:
     """The library alone leaves the weights and config.json on the first node only."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     nodes = [
         subprocess.Popen(
             [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", f"--node-rank={node}", "--nproc-per-node=1",
@@ -28,11 +32,58 @@ def test_save_on_each_node_leaves_whole_checkpoints(tmp_path: Path, tiny_model: 
     told = [node.communicate(timeout=120)[0] for node in nodes]
     assert [node.returncode for node in nodes] == [0, 0], "\n".join(told)
     first, second = (tmp_path / f"node-{node}/checkpoint-2" for node in range(2))
-    # Beside the random state of its own rank each folder holds the same files.
+    # Beside the states of its own rank each folder holds the same files.
     files = [
         {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} for folder in (first, second)
     ]
-    assert files[0] - {"rng_state_0.pth"} == files[1] - {"rng_state_1.pth"}
+    of_ranks = [{f"rng_state_{rank}.pth", f"embedstep_loop_{rank}.json"} for rank in (0, 1)]
+    assert files[0] - of_ranks[0] == files[1] - of_ranks[1]
+    assert of_ranks[1] < files[1]
     assert {"model.safetensors", "config.json", "optimizer.pt", "trainer_state.json"} <= files[1]
     weights = [load_file(folder / "model.safetensors") for folder in (first, second)]
     assert all((tensor == weights[1][name]).all() for name, tensor in weights[0].items())
+
+
+# As many threads on one machine as on two: the order of sums depends on them.
+_THREADS = {"OMP_NUM_THREADS": "1"}
+
+
+def start(folder: Path, output: str, **place: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "embedstep", "run", "request.yaml", "--output", output],
+        cwd=folder, env={**os.environ, **_THREADS, **place},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+def test_pods_of_an_indexed_job_train_one_model(request_of: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    """Case 6.7: what the step operator of ZenML sets, and the same weights as by as many processes on one machine."""
+    request = request_of(arguments={"max_steps": 4, "use_cpu": True, "save_strategy": "no"})
+    (tmp_path / "request.yaml").write_text(yaml.safe_dump({**request, "launch": {"processes_per_node": 2}}))
+    alone = start(tmp_path, "alone").communicate(timeout=120)
+    (tmp_path / "request.yaml").write_text(yaml.safe_dump({**request, "launch": {"nodes": 2, "processes_per_node": 1}}))
+    place = {
+        "ZENML_KUBERNETES_POD_COUNT": "2", "ZENML_KUBERNETES_MAIN_ADDRESS": "127.0.0.1",
+        "ZENML_KUBERNETES_MAIN_PORT": str(free_port()),
+    }  # fmt: skip
+    pods = [start(tmp_path, "pods", JOB_COMPLETION_INDEX=str(index), **place) for index in (1, 0)]
+    told = [pod.communicate(timeout=120)[0] for pod in pods]
+    assert [pod.returncode for pod in pods] == [0, 0], "\n".join(told)
+    one, two = (json.loads((tmp_path / name / "result.json").read_text()) for name in ("alone", "pods"))
+    assert one["weights"] == two["weights"] is not None, alone
+    assert "step 4/4" in told[1]
+
+
+def test_a_machine_of_many_that_is_told_nothing_is_refused(
+    request_of: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    (tmp_path / "request.yaml").write_text(yaml.safe_dump(request_of(launch={"nodes": 2})))
+    process = start(tmp_path, "out")
+    told = process.communicate(timeout=60)[0]
+    assert process.returncode == 2
+    assert "launch.nodes: is 2, and nobody has said which of them this is: set PET_NNODES, PET_NODE_RANK" in told
+    process = start(tmp_path, "out", PET_NNODES="3", PET_NODE_RANK="0", PET_MASTER_ADDR="a", PET_MASTER_PORT="1",
+                    PET_RDZV_ID="x")  # fmt: skip
+    told = process.communicate(timeout=60)[0]
+    assert process.returncode == 3
+    assert "launch.nodes is 2, and the environment says 3" in told

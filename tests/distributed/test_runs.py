@@ -15,11 +15,11 @@ import yaml
 
 from tests.conftest import Outcome, wait_for
 from tests.distributed.hub_server import Hub, serving
+from tests.faults.processes import faulty
 
 pytestmark = [pytest.mark.torchrun, pytest.mark.slow]
 Build = Callable[..., dict[str, Any]]
 Run = Callable[..., Outcome]
-FAULTS = str(Path(__file__).parent / "faults")
 
 
 def weights(folder: Path) -> dict[str, bytes]:
@@ -110,7 +110,7 @@ def check_parameters(found: dict[str, str]) -> None:
 
     from embedstep.tracking.names import shortened
 
-    of_request = {"evaluators", "skip_if_unchanged"}
+    of_request = {"evaluators", "schedule", "skip_if_unchanged"}
     own = {name: value for name, value in found.items() if "." not in name and name not in of_request}
     real = SentenceTransformerTrainingArguments(
         output_dir="x", use_cpu=True, max_steps=4, logging_steps=2, save_strategy="no", learning_rate=1e-3,
@@ -167,11 +167,7 @@ def mlflow_status(outcome: Outcome, root: Path) -> str:
 @pytest.mark.parametrize(
     ("fault", "at", "code", "kind", "message"),
     [
-        ("raise", "plan", 1, "ValueError", "injected on this rank, with the token ***"),
-        ("raise", "step", 1, "ValueError", "injected on this rank, with the token ***"),
         ("kill", "step", 1, "signal", "rank 1 was killed by SIGKILL: most often the host had no memory left"),
-        ("exit", "plan", 1, "exit", "rank 1 ended with code 7"),
-        ("memory", "plan", 4, "MemoryError", "injected"),
         ("torch memory", "step", 4, "RuntimeError", "DefaultCPUAllocator: can't allocate memory"),
     ],
 )
@@ -193,11 +189,6 @@ def test_the_failing_rank_stands_first(
     assert mlflow_status(outcome, tmp_path) == "FAILED"
 
 
-def faulty(fault: str, at: str, *, rank: int, **more: str) -> dict[str, str]:
-    """The environment in which one rank comes to grief."""
-    return {"PYTHONPATH": FAULTS, "FAULT": fault, "FAULT_AT": at, "FAULT_RANK": str(rank), **more}
-
-
 def test_exit_0_without_a_model_is_impossible(embedstep_run: Run, request_of: Build) -> None:
     outcome = embedstep_run(request_of(), environ=faulty("leave", "plan", rank=0))
     assert outcome.code == 1
@@ -211,17 +202,6 @@ def test_an_interruption_is_75_and_killed(request_of: Build, tmp_path: Path, num
     result, err = interrupted(document, tmp_path, number, lambda: '"train_step": 2' in read(progress))
     assert number.name in result["failure"]["message"]
     assert mlflow_status(Outcome(subprocess.CompletedProcess([], 75, "", err), tmp_path), tmp_path) == "KILLED"
-
-
-def test_an_interruption_while_the_model_is_saved_leaves_the_next_attempt_free(
-    request_of: Build, embedstep_run: Run, tmp_path: Path
-) -> None:
-    document, sign = request_of(launch={"processes_per_node": 2}), tmp_path / "saving"
-    environ = faulty("wait", "save", rank=0, FAULT_SIGN=str(sign))
-    interrupted(document, tmp_path, signal.SIGTERM, sign.exists, environ)
-    assert not (tmp_path / "output" / "model").exists()
-    outcome = embedstep_run(document)
-    assert outcome.code == 0, outcome.err
 
 
 def interrupted(

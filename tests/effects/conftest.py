@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from embedstep import step
+from embedstep import training as processes
 from embedstep.launch.plan import LaunchPlan
 from embedstep.launch.process import ProcessEnd
 from embedstep.request.loading import load_request
@@ -91,7 +92,7 @@ def prove(
     from embedstep.worker import train as training
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(step, "run_process", lambda plan: ProcessEnd(code=worker.main([_output(plan)])))
+    monkeypatch.setattr(processes, "run_process", lambda plan: ProcessEnd(code=worker.main([_output(plan)])))
     # The report takes another process and as long as the training; tests/report and whole runs look at it.
     monkeypatch.setattr(step, "written_aside", lambda output: ())
     build = building.build_trainer
@@ -109,7 +110,7 @@ def prove(
             rates.append(trainer.lr_scheduler.get_last_lr()[0])
             return found
 
-        trainer.training_step = training_step
+        trainer.training_step = training_step  # type: ignore[method-assign]
         seen.append((trainer, batches, rates))
         return trainer
 

@@ -1,9 +1,10 @@
+import os
 from pathlib import Path
 
 import pytest
 
-from embedstep.launch.plan import Devices, plan_launch, processes_per_node, visible_gpus
-from embedstep.request.schema import Launch
+from embedstep.launch.plan import Devices, plan_launch, processes_per_node, usable_cores, visible_gpus
+from embedstep.request.launch import Launch
 
 CPU = Devices(gpus=0, cores=8)
 
@@ -32,7 +33,7 @@ def test_the_command_is_torchrun_on_a_free_port() -> None:
         environ={},
     )
     assert plan.argv == (
-        "/bin/python", "-m", "embedstep.worker.torchrun", "out",
+        "/bin/python", "-m", "embedstep.worker.torchrun", "out", "0", "30",
         "--standalone", "--local-addr=127.0.0.1", "--nproc-per-node=2", "-m", "embedstep.worker", "out",
     )  # fmt: skip
 
@@ -107,3 +108,24 @@ def test_a_process_sees_no_gpu_that_it_does_not_train_on(
         environ=environ,
     )
     assert plan.env.get("CUDA_VISIBLE_DEVICES") == visible
+
+
+@pytest.mark.parametrize(
+    ("files", "limit"),
+    [
+        ({}, None),
+        ({"cpu.max": "max 100000"}, None),
+        ({"cpu.max": "100000 100000"}, 1),
+        ({"cpu.max": "50000 100000"}, 1),
+        ({"cpu.max": "99900000 100000"}, None),
+        ({"cpu/cpu.cfs_quota_us": "100000", "cpu/cpu.cfs_period_us": "100000"}, 1),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None),
+    ],
+)
+def test_the_cores_of_a_limited_container(files: dict[str, str], limit: int | None, tmp_path: Path) -> None:
+    """Both forms in which the kernel tells a limit, cgroup v2 and v1."""
+    for name, text in files.items():
+        file = tmp_path / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(f"{text}\n")
+    assert usable_cores(tmp_path) == (limit or len(os.sched_getaffinity(0)))

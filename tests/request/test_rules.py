@@ -95,6 +95,11 @@ MEANINGLESS = [
     (arguments(remove_unused_columns=False),
      "arguments.remove_unused_columns: is false, but columns are chosen by their roles; name the column under "
      "data.*.columns"),
+    ({"resume": "never", **arguments(resume_from_checkpoint="last")},
+     "resume: is never, and arguments.resume_from_checkpoint names a checkpoint; leave one of them out"),
+    ({"launch": {"nodes": 2}, **arguments(save_on_each_node=True)},
+     "arguments.save_on_each_node: is true, and the nodes share one output folder, where two would write the same; "
+     "leave it out"),
     (arguments(resume_from_checkpoint="none"),
      "arguments.resume_from_checkpoint: none is no checkpoint: it holds no trainer_state.json"),
     (arguments(train_sampling_strategy="sequential", batch_sampler="no_duplicates"),
@@ -302,10 +307,6 @@ def test_a_good_request_has_no_problem(sections: dict[str, Any]) -> None:
             "arguments.report_to: all stands alone, or is left out of the list",
         ),
         (
-            {"launch": {"nodes": 2}},
-            "launch.nodes: is 2; `embedstep run` starts processes on one machine, write 1",
-        ),
-        (
             {"tracking": {"uri": "https://user:planted@tracker:5000"}},
             "tracking.uri: holds a password, token or signature; leave it out and give it by the environment",
         ),
@@ -364,6 +365,5 @@ def test_all_problems_come_at_once() -> None:
         "evaluators.0.dataset",
         "arguments.eval_strategy",
         "arguments.report_to",
-        "launch.nodes",
         "tracking.uri",
     ]

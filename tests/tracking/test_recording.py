@@ -1,7 +1,9 @@
 """Which run an attempt records in, and what is told of it at its start."""
 
 import subprocess
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ from embedstep.request.loading import load_request
 from embedstep.request.schema import TrainRequest
 from embedstep.step import plan_step
 from embedstep.tracking import recording
+from embedstep.tracking.environment import recorded_at, tracking_environ
+from embedstep.tracking.sender import tracking_uri
 from embedstep.tracking.spool import Status, spools
 from tests.tracking.conftest import Started
 
@@ -83,6 +87,32 @@ def test_the_run_that_is_open_is_recorded_in_as_the_request_says(
     request, plan = given(mode=mode)
     start = recording._start(request, plan, "sqlite:////m.db", "key")
     assert (start["mode"], start["run_id"]) == found
+
+
+@pytest.mark.parametrize(
+    ("given_uri", "mode"),
+    [(None, "attach"), ("http://theirs:5000/", "attach"), ("http://ours:5000", "own")],
+)
+def test_a_run_that_is_open_elsewhere_is_none_of_ours(given: Given, given_uri: str | None, mode: str) -> None:
+    request, plan = given(uri=given_uri)
+    with recorded_at("http://theirs:5000", "abc"):
+        start = recording._start(request, plan, tracking_uri(request.tracking, tracking_environ()), "key")
+    assert start["mode"] == mode
+    assert "MLFLOW_RUN_ID" not in tracking_environ()
+
+
+def test_threads_are_recorded_each_at_its_own_place() -> None:
+    """Case 6.5: mapped steps of ZenML are threads of one process."""
+
+    def place(number: int) -> tuple[str, str]:
+        with recorded_at(f"http://{number}", str(number)):
+            meeting.wait(10)
+            environ = tracking_environ()
+        return environ["MLFLOW_TRACKING_URI"], environ["MLFLOW_RUN_ID"]
+
+    meeting = threading.Barrier(3)
+    with ThreadPoolExecutor() as pool:
+        assert list(pool.map(place, range(3))) == [(f"http://{number}", str(number)) for number in range(3)]
 
 
 def test_a_run_tells_the_commit_that_it_was_started_from(

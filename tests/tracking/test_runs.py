@@ -14,7 +14,7 @@ import yaml
 
 from embedstep.tracking.spool import spools
 from tests.conftest import Outcome, wait_for
-from tests.distributed.test_runs import faulty
+from tests.faults.processes import faulty
 from tests.gateway import Gateway
 from tests.tracking.conftest import client_of
 

@@ -213,9 +213,9 @@ def test_the_arguments_that_arrive_are_those_of_the_ledger(
     arrived: dict[str, Any] = {}
     build = building.build_trainer
 
-    def spy(request: Any, plan: Any, model: Any, arguments: Any, recorder: Any) -> Any:
+    def spy(request: Any, plan: Any, model: Any, arguments: Any, *others: Any) -> Any:
         arrived.update(arguments.to_dict())
-        return build(request, plan, model, arguments, recorder)
+        return build(request, plan, model, arguments, *others)
 
     monkeypatch.setattr(module, "build_trainer", spy)
     train_here(

@@ -47,7 +47,8 @@ from embedstep.request.scalars import CountOrShare, Flag, Integer, Number, Text
 class Group(BaseModel):
     """A topic of the table."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+    # A schema for each topic would be made and never used: that of all of them is made once, when it is.
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", defer_build=True)
 
 
 class Output(Group):

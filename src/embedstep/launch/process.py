@@ -54,7 +54,8 @@ def run_process(plan: LaunchPlan) -> ProcessEnd:
     """Run the planned command to its end.
 
     A SIGTERM, SIGINT or SIGHUP that arrives meanwhile goes on to the child, whose own end decides. The child leads a
-    process group of its own, so that Ctrl-C at a terminal reaches it once and not twice.
+    process group of its own, so that Ctrl-C at a terminal reaches it once and not twice. By its closed input it learns
+    that we have gone.
 
     Raises:
         CannotStartError: the program could not be started.
@@ -62,19 +63,25 @@ def run_process(plan: LaunchPlan) -> ProcessEnd:
     received: list[int] = []
     child: subprocess.Popen[bytes] | None = None
 
+    def passed_on(number: int) -> int:
+        return signal.SIGINT if number == signal.SIGINT and plan.hears_ctrl_c else signal.SIGTERM
+
     def forward(number: int) -> None:
         received.append(number)
         if child is not None:
-            child.send_signal(signal.SIGTERM)
+            child.send_signal(passed_on(number))
 
     with on_signal(forward):
         try:
-            child = subprocess.Popen(plan.argv, env=dict(plan.env), process_group=0, pass_fds=plan.keep_open)
+            child = subprocess.Popen(
+                plan.argv, env=dict(plan.env), process_group=0, pass_fds=plan.keep_open, stdin=subprocess.PIPE
+            )
         except OSError as error:
             raise CannotStartError(f"{plan.argv[0]} could not be started: {error.strerror}") from error
         if received:  # the signal came between installing the handler and having a child to hand it to
-            child.send_signal(signal.SIGTERM)
-        code = child.wait()
+            child.send_signal(passed_on(received[0]))
+        with child:
+            code = child.wait()
     return ProcessEnd(code=code, signalled=received[0] if received else None)
 
 

@@ -1,6 +1,5 @@
 """Whether the model of a run may serve: scored beside the champion on the same queries, decided, and made champion."""
 
-import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from embedstep.promotion.scoring import Scored, Scores, deciding, metric_of, sco
 from embedstep.report.aside import written_aside
 from embedstep.request.schema import Promotion, TrainRequest
 from embedstep.result import StepResult, read_json, result_from_json, write_json
+from embedstep.tracking.environment import tracking_environ
 from embedstep.tracking.sender import tracking_uri
 
 _CHALLENGER, _CHAMPION = "challenger", "champion"
@@ -46,7 +46,7 @@ def promote(request: TrainRequest, output: Path, *, champion: str | None = None)
     """
     folder = OutputFolder(output.absolute())
     result = _finished(folder)
-    if result.verdict == "unchanged":
+    if result.verdict is not None:
         return _nothing_new(request, folder, result)
     registry = None
     if champion is not None or request.tracking.kind == "none" or request.tracking.register_as is None:
@@ -70,7 +70,7 @@ def _recorded(
     record = import_module("embedstep.tracking.mlflow_registry").record_files
     try:
         record(
-            tracking_uri(request.tracking, os.environ),
+            tracking_uri(request.tracking, tracking_environ()),
             result.run_id,
             [file for file in (folder.verdict, folder.report) if file.exists()],
         )
@@ -82,7 +82,7 @@ def _recorded(
 
 def _finished(folder: OutputFolder) -> StepResult:
     result = result_from_json(read_json(folder.result)) if folder.result.exists() else None
-    if result is not None and result.verdict == "unchanged":
+    if result is not None and result.verdict is not None:
         return result
     if result is None or result.exit_code != OK or not folder.model.is_dir():
         raise RefusedError([Problem(str(folder.path), "holds no finished model; a gate needs a run that ended well")])
@@ -118,7 +118,7 @@ def _before(folder: OutputFolder, version: str) -> Decision | None:
 
 def _nothing_new(request: TrainRequest, folder: OutputFolder, result: StepResult) -> Decision:
     serving = {"model": result.champion, "is_base": False}
-    reason = f"nothing was trained: {result.champion} is of the same request and the same rows"
+    reason = f"nothing was trained: {result.stopped or f'{result.champion} is of the same request and the same rows'}"
     held = _already(request, folder, {})
     return replace(held, verdict=Verdict(word="hold", reasons=(reason,)), champion=serving)
 

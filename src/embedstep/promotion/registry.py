@@ -1,10 +1,10 @@
 """The model registry of a request, imported only where one is asked: MLflow takes seconds."""
 
 from importlib import import_module
-from os import environ
 from typing import Any
 
 from embedstep.request.schema import TrainRequest
+from embedstep.tracking.environment import tracking_environ
 from embedstep.tracking.sender import tracking_uri
 
 
@@ -15,4 +15,4 @@ def registry_of(request: TrainRequest) -> Any:
         CannotStartError: MLflow is not installed, or a local database cannot be opened.
     """
     registry = import_module("embedstep.tracking.mlflow_registry").Registry
-    return registry(tracking_uri(request.tracking, environ), request.tracking.register_as)
+    return registry(tracking_uri(request.tracking, tracking_environ()), request.tracking.register_as)

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedstep.checks import evaluators_are_known, evaluators_fit
+from embedstep.checks import evaluators_fit
 from embedstep.errors import OK, Problem, RefusedError, TrainingFailedError
-from embedstep.evaluators import RETRIEVAL, evaluator_kind
+from embedstep.evaluators import RETRIEVAL, evaluator_kind, evaluators_are_known
 from embedstep.hub import with_local_data
 from embedstep.launch.plan import LaunchPlan
 from embedstep.launch.process import run_process
@@ -120,7 +120,9 @@ def score_models(request: TrainRequest, models: Mapping[str, str | None]) -> Sco
         folder = Path(name)
         held_out = request.model_copy(update={"data": request.data.model_copy(update={"train": {}, "test": {}})})
         local, _ = with_local_data(held_out, folder / "data", with_model=False)
-        facts, problems = scan_all(local, folder, slices=_slices(request))
+        facts, problems = scan_all(
+            local, folder, slices={("eval", name): column for name, column in columns_of_slices(request).items()}
+        )
         if problems := problems or list(evaluators_fit(request, facts)):
             raise RefusedError(problems)
         files = {item.name: str(folder / f"eval-{item.name}.arrow") for item in facts}
@@ -129,7 +131,7 @@ def score_models(request: TrainRequest, models: Mapping[str, str | None]) -> Sco
     return Scored(models=scored, data={item.name: item.fingerprint for item in facts})
 
 
-def _slices(request: TrainRequest) -> dict[str, str]:
+def columns_of_slices(request: TrainRequest) -> dict[str, str]:
     """Return the column of slices by the eval dataset that has it: that of the evaluator that decides."""
     decides = deciding(request)
     if request.promotion.slices is None or decides is None:

@@ -1,5 +1,6 @@
 """Whether there is anything to train: what serves may be of the same request and the same rows."""
 
+from contextvars import copy_context
 from threading import Thread
 from typing import Any
 
@@ -26,7 +27,8 @@ def _asked(request: TrainRequest) -> Any:
         except EmbedstepError as error:
             found.append(error)
 
-    thread = Thread(target=ask, daemon=True)
+    # A thread does not know by itself what the one that starts it knows.
+    thread = Thread(target=copy_context().run, args=(ask,), daemon=True)
     thread.start()
     thread.join(_PATIENCE)
     return found[0] if found else CannotStartError(f"tracking: the registry has not answered for {_PATIENCE:g} s")

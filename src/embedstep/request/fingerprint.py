@@ -12,9 +12,10 @@ from embedstep.request.schema import TrainRequest
 def request_fingerprint(request: TrainRequest) -> str:
     """Return the SHA-256 of the request with all defaults filled in, as 64 hexadecimal digits.
 
-    Key order, comments, short forms and spelled-out defaults do not change it.
+    Key order, comments, short forms and spelled-out defaults do not change it, and neither does when it is to run or
+    what it may go on from.
     """
-    return _digest(request.model_dump(mode="json"))
+    return _digest(request.model_dump(mode="json", exclude={"schedule", "resume"}))
 
 
 def training_fingerprint(request: TrainRequest, rows: Mapping[str, str], processes: int) -> str:
@@ -28,7 +29,7 @@ def training_fingerprint(request: TrainRequest, rows: Mapping[str, str], process
         rows: fingerprint of the rows of each dataset by `<split>.<name>`.
         processes: processes that train together.
     """
-    sections = request.model_dump(mode="json", exclude={"data", "launch", "tracking", "promotion", "skip_if_unchanged"})
+    sections = request.model_dump(mode="json", exclude=_NOT_TRAINED)
     for name in _OF_A_RUN:
         del sections["arguments"][name]
     return _digest({**sections, "data": dict(rows), "processes": processes})
@@ -39,6 +40,7 @@ def trained_from(plan: Plan) -> str:
     return _digest([plan.training_fingerprint, plan.base])
 
 
+_NOT_TRAINED = {"data", "launch", "tracking", "promotion", "schedule", "skip_if_unchanged", "resume"}
 _OF_A_RUN = ("output_dir", "overwrite_output_dir", "run_name", "logging_dir", "resume_from_checkpoint")
 """Arguments that say where a run goes and what it goes on from."""
 

@@ -17,8 +17,8 @@ from embedstep.request.document import Document, Path, parse_document
 from embedstep.request.overrides import apply_overrides
 from embedstep.request.scalars import plain
 from embedstep.request.schema import TrainRequest
+from embedstep.secrets import SECRET_NAME
 
-_SECRET_NAME = re.compile(r"token(?!s_)|password|secret|credential|api_?key", re.IGNORECASE)
 _LONGEST_SHOWN = 60
 _GIVEN = "; "
 _NEEDED = {
@@ -100,7 +100,7 @@ def _read_text(source: str) -> str:
 
 def show(value: Any, name: str = "") -> str:
     """Return `value` as a person would recognise it in a message: short, on one line, and never a secret's value."""
-    if _SECRET_NAME.search(name):
+    if SECRET_NAME.search(name):
         return "a value that is not shown"
     text = repr(plain(value))
     return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"
@@ -167,9 +167,7 @@ def _message(detail: Mapping[str, Any], path: Sequence[str | int]) -> str:
         return str(detail["ctx"]["error"])
     if kind == "literal_error":
         return f"must be {_choices(detail)}{_GIVEN}{show(given, name)} was given{_nearest(given, detail)}"
-    if kind == "string_pattern_mismatch" or "[key]" in detail["loc"]:
-        return "a name may hold letters, digits, '_' and '-', 64 at most, and begins with a letter or digit"
-    needed = _NEEDED.get(kind)
+    needed = detail["ctx"]["told"] if kind == "spelling" else _NEEDED.get(kind)
     if needed:
         return f"needs {needed}{_GIVEN}{show(given, name)} was given"
     return f"{detail['msg'][0].lower()}{detail['msg'][1:]}{_GIVEN}{show(given, name)} was given"

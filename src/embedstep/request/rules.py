@@ -36,6 +36,21 @@ def check_rules(request: TrainRequest) -> list[Problem]:
     ]  # fmt: skip
 
 
+def going_on_is_not_contradicted(request: TrainRequest) -> Iterator[Problem]:
+    """A checkpoint that is named is one to go on from."""
+    if request.resume == "never" and request.arguments.resume_from_checkpoint is not None:
+        yield Problem(
+            "resume", "is never, and arguments.resume_from_checkpoint names a checkpoint; leave one of them out"
+        )
+
+
+def nodes_share_their_folder(request: TrainRequest) -> Iterator[Problem]:
+    """The nodes find plan and rows in one output folder, where two of them would write the same checkpoint."""
+    if request.arguments.save_on_each_node and request.launch.nodes > 1:
+        told = "is true, and the nodes share one output folder, where two would write the same; leave it out"
+        yield Problem("arguments.save_on_each_node", told)
+
+
 def every_dataset_has_a_loss(request: TrainRequest) -> Iterator[Problem]:
     """Each train dataset needs a loss, and each loss a train dataset."""
     if "*" in request.loss:
@@ -46,6 +61,13 @@ def every_dataset_has_a_loss(request: TrainRequest) -> Iterator[Problem]:
         yield Problem(f"loss.{name}", f"is missing: data.train has a dataset {name!r}, and each needs a loss")
     for name in sorted(request.loss.keys() - request.data.train.keys()):
         yield Problem(f"loss.{name}", f"belongs to no dataset; data.train has {', '.join(request.data.train)}")
+
+
+def pods_have_one_output(request: TrainRequest) -> Iterator[Problem]:
+    """The pods of a TrainJob write to the folder of its section."""
+    job, given = request.launch.trainjob, request.arguments.output_dir
+    if job is not None and given is not None and given != job.output:
+        yield Problem("arguments.output_dir", f"is {given}, and the pods write to launch.trainjob.output: {job.output}")
 
 
 def every_eval_dataset_is_used(request: TrainRequest) -> Iterator[Problem]:
@@ -230,14 +252,6 @@ def trackers_are_known(request: TrainRequest) -> Iterator[Problem]:
             )
 
 
-def one_node_only(request: TrainRequest) -> Iterator[Problem]:
-    """This launcher starts processes on the machine that it runs on."""
-    if request.launch.nodes > 1:
-        yield Problem(
-            "launch.nodes", f"is {request.launch.nodes}; `embedstep run` starts processes on one machine, write 1"
-        )
-
-
 def nothing_is_secret(request: TrainRequest) -> Iterator[Problem]:
     """A request is written down in many places, so nothing secret may stand in it."""
     for path, text in _texts(request.model_dump(mode="json"), ""):
@@ -268,12 +282,14 @@ RULES: Sequence[Rule] = (
     batches_can_be_formed,
     noise_has_a_place,
     a_checkpoint_is_there,
+    going_on_is_not_contradicted,
+    nodes_share_their_folder,
     every_dataset_has_a_loss,
     every_eval_dataset_is_used,
+    pods_have_one_output,
     evaluators_are_distinct,
     evaluation_has_a_strategy,
     best_model_can_be_found,
     trackers_are_known,
-    one_node_only,
     nothing_is_secret,
 )

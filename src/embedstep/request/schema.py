@@ -10,7 +10,9 @@ from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from embedstep.arguments.schema import Arguments
 from embedstep.request.datasets import Data
-from embedstep.request.scalars import Flag, Integer, Number, PlainData, Text
+from embedstep.request.launch import Launch
+from embedstep.request.scalars import Flag, Integer, Number, PlainData, Spelled, Text
+from embedstep.request.schedule import Schedule
 from embedstep.request.section import Name, Section, Source, described
 
 
@@ -93,23 +95,9 @@ class Evaluator(Section):
     )
 
 
-class Launch(Section):
-    """How many processes train together, and for how long."""
-
-    nodes: Annotated[Integer, Field(gt=0)] = described(1, "Number of machines.")
-    processes_per_node: Literal["auto"] | Annotated[Integer, Field(gt=0)] = described(
-        "auto", "Processes on each machine. `auto` takes one for each visible GPU, and one on a machine without a GPU."
-    )
-    max_hours: Annotated[Number, Field(gt=0)] | None = described(
-        None,
-        "Hours of wall time after which the training stops, at the end of a train step. The step then ends well, with "
-        "its best checkpoint where one is kept and the newest weights else, and says so.",
-    )
-
-
-Alias = Annotated[Text, Field(pattern=r"^[\w-]+$")]
+Alias = Annotated[Text, Spelled(r"[\w-]+", "a word of letters, digits, '_' and '-'")]
 """Name that a version has in the model registry."""
-RunKey = Annotated[Text, Field(pattern=r"^[\w./:@=-]{1,200}$")]
+RunKey = Annotated[Text, Spelled(r"[\w./:@=-]{1,200}", "a word of letters, digits and './:@=_-', 200 at most")]
 
 
 class Tracking(Section):
@@ -193,12 +181,18 @@ class TrainRequest(Section):
     data: Data = described(..., "The datasets to train on and to evaluate with.")
     loss: Losses = described(..., "One loss for every dataset, or a loss for each dataset by its name.")
     evaluators: list[Evaluator] = described([], "Scorers that run at each evaluation.")
-    arguments: Arguments = described(
-        Arguments(), "Training arguments by their names in SentenceTransformerTrainingArguments."
+    arguments: Arguments = described({}, "Training arguments by their names in SentenceTransformerTrainingArguments.")
+    launch: Launch = described({}, "How many processes train together.")
+    tracking: Tracking = described({}, "Where the run is recorded.")
+    promotion: Promotion = described({}, "What the model has to be to serve, for `embedstep promote`.")
+    schedule: Schedule | None = described(
+        None, "When a retraining begins, for `embedstep schedule`. Null: whenever somebody starts one."
     )
-    launch: Launch = described(Launch(), "How many processes train together.")
-    tracking: Tracking = described(Tracking(), "Where the run is recorded.")
-    promotion: Promotion = described(Promotion(), "What the model has to be to serve, for `embedstep promote`.")
+    resume: Literal["auto", "never", "required"] = described(
+        "auto",
+        "Whether an attempt goes on from the newest whole checkpoint that an interrupted or failed one of the same "
+        "training has left in its output folder. `auto`: where there is one. `required`: refused where there is none.",
+    )
     skip_if_unchanged: Flag = described(
         False,
         "Train nothing, and end well with the verdict `unchanged`, where the champion of the model registry was "

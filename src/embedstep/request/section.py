@@ -4,9 +4,15 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from embedstep.request.scalars import Text
+from embedstep.request.scalars import Spelled, Text
 
-Name = Annotated[Text, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=64)]
+Name = Annotated[
+    Text,
+    Spelled(
+        r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}",
+        "a name of letters, digits, '_' and '-', 64 at most, that begins with a letter or digit",
+    ),
+]
 Source = Annotated[Text, Field(min_length=1)]
 
 
@@ -18,4 +24,5 @@ def described(default: Any, description: str) -> Any:
 class Section(BaseModel):
     """A part of the request: frozen, strict, no unknown keys."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+    # Only the whole request is read; a schema for each part by itself would be made and hardly ever used.
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", defer_build=True, validate_default=True)

@@ -1,4 +1,4 @@
-"""Runs in MLflow, as a sender fills them beside a training. Only this file and its two neighbours import MLflow.
+"""Runs in MLflow, as a sender fills them beside a training. Only this file and its neighbours import MLflow.
 
 The client is used rather than the fluent interface, because that one keeps the active run in a global that any other
 library in the process may change.
@@ -26,10 +26,10 @@ except ModuleNotFoundError as missing:
         "tracking: mlflow is not installed; pip install 'embedstep[mlflow]', or write tracking: {kind: none}"
     ) from None
 
-from embedstep.errors import CannotStartError, EmbedstepError, Problem, RefusedError
+from embedstep.errors import CannotStartError, EmbedstepError, Problem, RefusedError, first_line
 from embedstep.secrets import redact
 from embedstep.tracking.mlflow_model import ModelInRun, beside_each_other, model_place
-from embedstep.tracking.names import PARAMETER_LIMITS, entry_name, metric_name, shortened
+from embedstep.tracking.names import PARAMETER_LIMITS, TRAINING_TAG, entry_name, metric_name, shortened
 from embedstep.tracking.spool import Entry, SpoolFolder
 
 # Making a database and resolving paths is told at the INFO level, in the middle of the progress.
@@ -67,6 +67,9 @@ class Tracker:
         self._client = client_of(uri)
         sent = spool.sent
         self.run_id, self.attempt = sent.run_id or "", sent.attempt
+        self._logged: dict[str, set[int]] = {}
+        # A sender that takes over goes on with what the one before has sent.
+        self._goes_on = bool(self.run_id)
         self._run: Run | None = None
         self._model = ModelInRun(self._client, may_be_there=True, is_settled=spool.has_sent("model"))
 
@@ -79,6 +82,8 @@ class Tracker:
         with as_ours(self._uri):
             self._run = run = self._active(start["run_id"]) if start["mode"] == "attach" else self._own(start)
             self.run_id = str(run.info.run_id)
+            # Another training that is recorded in the same run has numbers of its own.
+            self._goes_on = run.data.tags.get(TRAINING_TAG) == start["tags"].get(TRAINING_TAG)
             attempts = run.data.tags.get(_ATTEMPTS_TAG, "").split()
             attempts += [] if start["attempt"] in attempts else [start["attempt"]]
             self.attempt = attempts.index(start["attempt"]) + 1
@@ -140,12 +145,27 @@ class Tracker:
             return list(deliver(entries))
 
     def _metrics(self, entries: Sequence[Entry]) -> Iterator[str]:
-        metrics = [
-            Metric(metric_name(name), value, entry["at"], entry["step"])
-            for entry in entries
-            for name, value in entry["values"].items()
-        ]
-        yield from self._try("metrics", lambda: self._client.log_batch(self.run_id, metrics=metrics))
+        metrics, once = [], set()
+        for entry in entries:
+            for name, value in entry["values"].items():
+                metric = Metric(metric_name(name), value, entry["at"], entry["step"])
+                place = metric.key, metric.step
+                if entry.get("once"):
+                    if place in once or metric.step in self._steps_logged(metric.key):
+                        continue
+                    once.add(place)
+                metrics.append(metric)
+        if metrics:
+            yield from self._try("metrics", lambda: self._client.log_batch(self.run_id, metrics=metrics))
+        for name, step in once:
+            self._logged[name].add(step)
+
+    def _steps_logged(self, name: str) -> set[int]:
+        """Return the steps of a metric that the same training has logged, some beyond the checkpoint it has left."""
+        if name not in self._logged:
+            history = self._client.get_metric_history(self.run_id, name) if self._goes_on else []
+            self._logged[name] = {point.step for point in history}
+        return self._logged[name]
 
     def _datasets(self, entries: Sequence[Entry]) -> Iterator[str]:
         inputs = [_dataset(item) for entry in entries for item in entry["values"]]
@@ -305,7 +325,7 @@ def as_ours(uri: str) -> Iterator[None]:
 
 
 def _first_line(error: BaseException) -> str:
-    return redact(next(iter(str(error).splitlines()), type(error).__name__), os.environ)
+    return redact(first_line(error), os.environ)
 
 
 def _is_kept(value: str, before: str | None) -> bool:
@@ -321,25 +341,3 @@ def _dataset(item: Mapping[str, Any]) -> DatasetInput:
         profile=json.dumps(item["profile"]),
     )
     return DatasetInput(dataset=dataset, tags=[InputTag("mlflow.data.context", item["context"])])
-
-
-class SystemMetrics:
-    """What MLflow's own monitor reads of the machine, without its thread, which ends when a server does not answer."""
-
-    def __init__(self, uri: str) -> None:
-        """Find the parts of the machine; nothing is asked of a server.
-
-        Args:
-            uri: tracking URI; without it the monitor loads what MLflow needs for a database.
-        """
-        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
-
-        self._monitor = SystemMetricsMonitor("", tracking_uri=uri)
-
-    def read(self) -> dict[str, float]:
-        """Return CPU, memory, disk, network and, with MLflow's own libraries for it, GPU, as `system/<name>`."""
-        self._monitor.collect_metrics()
-        found = {f"system/{name}": float(value) for name, value in self._monitor.aggregate_metrics().items()}
-        for monitor in self._monitor.monitors:
-            monitor.clear_metrics()
-        return found

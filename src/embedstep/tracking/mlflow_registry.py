@@ -26,6 +26,7 @@ from embedstep.tracking.recording import comparable
 CHAMPION = "champion"
 _HISTORY_TAG = "embedstep.former_champions"
 _LONGEST_HOLD = 60.0
+_PATIENCE = 120.0
 _PAUSE = 0.2
 _MOST_RUNS = 50
 
@@ -129,7 +130,7 @@ class Registry:
     def _held(self) -> Iterator[None]:
         """Hold the name beside that of the model; one that is held for a minute has lost its holder."""
         lock = f"{self.name}.promoting"
-        deadline = time.monotonic() + 2 * _LONGEST_HOLD
+        deadline = time.monotonic() + _PATIENCE
         while not self._took(lock):
             if time.monotonic() > deadline:
                 raise CannotStartError(f"{self.name}: other gates are at work since two minutes; try again")

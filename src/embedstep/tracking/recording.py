@@ -14,15 +14,17 @@ from typing import Any
 
 from embedstep.cost import metric_of
 from embedstep.errors import INTERRUPTED, OK, CannotStartError, RefusedError
+from embedstep.launch.plan import usable_cores
 from embedstep.launch.process import start_beside
 from embedstep.output import OutputFolder
 from embedstep.plan import DatasetPlan, Plan
 from embedstep.request.fingerprint import trained_from
-from embedstep.request.schema import TrainRequest
+from embedstep.request.schema import Tracking, TrainRequest
 from embedstep.result import StepResult
 from embedstep.secrets import redact
+from embedstep.tracking.environment import RUN_ID, URI, tracking_environ
 from embedstep.tracking.names import MODEL_TAG, ROWS_TAG, SPACE_TAG, STEPS_METRIC, TRAINING_TAG, training_rows
-from embedstep.tracking.sender import RUN_ID, tracking_uri
+from embedstep.tracking.sender import tracking_uri
 from embedstep.tracking.spool import Spool, SpoolFolder, Status, new_spool, spools
 
 _POLL = 0.1
@@ -152,13 +154,14 @@ def start_recording(request: TrainRequest, plan: Plan, folder: OutputFolder, *, 
         return Recording(request=request, plan=plan, spool=Spool(folder=None), sender=None, started=started)
     before = next(reversed(spools(folder.path)), None)
     spool = Spool(folder=new_spool(folder.path))
-    uri = tracking_uri(request.tracking, os.environ)
+    environ = tracking_environ()
+    uri = tracking_uri(request.tracking, environ)
     spool.add("start", **_start(request, plan, uri, _key(request, plan, before, goes_on=goes_on)))
     spool.datasets([_dataset(request, item) for item in plan.datasets])
     for file in (folder.request, folder.plan):
         spool.file(file)
     command = (sys.executable, "-m", "embedstep.tracking.sender", str(folder.path), uri)
-    environ = {name: value for name, value in os.environ.items() if name != RUN_ID}
+    environ.pop(RUN_ID, None)
     sender = start_beside(command, environ, keep_open=() if folder.lock is None else (folder.lock,))
     recording = Recording(request=request, plan=plan, spool=spool, sender=sender, started=started)
     try:
@@ -182,8 +185,13 @@ def _key(request: TrainRequest, plan: Plan, before: SpoolFolder | None, *, goes_
 
 def _start(request: TrainRequest, plan: Plan, uri: str, key: str) -> dict[str, Any]:
     tracking = request.recorded_as
-    parent = os.environ.get(RUN_ID)
-    mode = tracking.mode if tracking.mode != "auto" else "attach" if parent else "own"
+    environ = tracking_environ()
+    parent = environ.get(RUN_ID)
+    # The run that is open is where the environment says, and not where the request does.
+    is_elsewhere = tracking.uri is not None and tracking_uri(Tracking(), {URI: tracking.uri, **environ}).rstrip(
+        "/"
+    ) != uri.rstrip("/")
+    mode = tracking.mode if tracking.mode != "auto" else "attach" if parent and not is_elsewhere else "own"
     tags = {
         "mlflow.source.name": "embedstep",
         "mlflow.source.type": "JOB",
@@ -193,7 +201,7 @@ def _start(request: TrainRequest, plan: Plan, uri: str, key: str) -> dict[str, A
         TRAINING_TAG: trained_from(plan),
         **comparable(request, plan),
         "embedstep.world_size": str(plan.world_size),
-        "embedstep.hardware": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, {plan.gpus} GPUs",
+        "embedstep.hardware": f"{platform.machine()}, {usable_cores()} cores, {plan.gpus} GPUs",
         "embedstep.python": platform.python_version(),
         **tracking.tags,
     }

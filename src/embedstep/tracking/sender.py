@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from importlib import import_module
@@ -21,13 +21,12 @@ from typing import TYPE_CHECKING, Any
 from embedstep.ending import leave
 from embedstep.errors import OK, EmbedstepError, RefusedError
 from embedstep.secrets import redact
+from embedstep.tracking.environment import URI
 from embedstep.tracking.spool import Entry, Sent, Spool, SpoolFolder, unsent
 
 if TYPE_CHECKING:
     from embedstep.request.schema import Tracking
 
-RUN_ID = "MLFLOW_RUN_ID"
-"""Variable by which Kubeflow, ZenML or a person names the run that is open around the step."""
 _POLL = 0.25
 _LONGEST_PAUSE = 30.0
 _SECONDS_OF_METRICS = 10.0
@@ -96,7 +95,7 @@ class Sender:
         if entries[0]["kind"] != "start":
             found: list[str] = self._tracker.deliver(entries)
             return found
-        if not self._tracker.run_id:
+        if not self.sent.run_id:  # an answer that was lost on the way may have left the tracker with half of it
             self._tracker.open(entries[0])
             self._write(run_id=self._tracker.run_id, attempt=self._tracker.attempt, uri=redact(self._uri, os.environ))
         return []
@@ -122,9 +121,9 @@ def _of_mlflow() -> Any:
         gc.enable()
 
 
-def tracking_uri(tracking: "Tracking", environ: dict[str, str] | os._Environ[str]) -> str:
+def tracking_uri(tracking: "Tracking", environ: Mapping[str, str]) -> str:
     """Return where to record: the request's URI, else the environment's, else a database in the current folder."""
-    given = tracking.uri or environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+    given = tracking.uri or environ.get(URI) or "sqlite:///mlflow.db"
     head, slashes, path = given.partition(":///")
     if head == "sqlite" and slashes and path and not path.startswith("/"):
         # MLflow would place a database and artifacts by the folder of each process.
@@ -162,7 +161,7 @@ def sync_one(spool: SpoolFolder, uri: str | None = None) -> Sent:
 def _uri_of(spool: SpoolFolder) -> str:
     """Return where an attempt was to be recorded: its entry has that without secrets."""
     start = next(entry for entry, _ in spool.read() if entry["kind"] == "start")
-    given = os.environ.get("MLFLOW_TRACKING_URI", "")
+    given = os.environ.get(URI, "")
     return given if redact(given, os.environ) == start["uri"] else str(start["uri"])
 
 
@@ -254,7 +253,7 @@ class _Machine:
         if os.environ.get("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "true").lower() == "false":
             return
         if self._metrics is None:
-            self._metrics = _of_mlflow().SystemMetrics(self._uri)
+            self._metrics = import_module("embedstep.tracking.mlflow_system").SystemMetrics(self._uri)
             self._started = time.monotonic()
         number = int((time.monotonic() - self._started) / _SECONDS_OF_METRICS)
         if number > self._looked:

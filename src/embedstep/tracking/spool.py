@@ -176,8 +176,8 @@ class Spool:
         """Record parameters."""
         self.add("parameters", values={name: str(value) for name, value in values.items()})
 
-    def metrics(self, values: Mapping[str, float], *, train_step: int) -> None:
-        """Record numbers at a train step.
+    def metrics(self, values: Mapping[str, float], *, train_step: int, once: bool = False) -> None:
+        """Record numbers at a train step, `once` where an earlier attempt may have come to that step and logged them.
 
         Only the finite ones: MLflow's databases keep NaN as 0 and infinity as the largest number, so that a search for
         a small loss finds runs that diverged. Of the others `non_finite/<name>` counts how many there were.
@@ -186,7 +186,7 @@ class Spool:
         for name in values.keys() - finite.keys():
             self._not_finite[name] += 1
             finite[f"non_finite/{name}"] = float(self._not_finite[name])
-        self.add("metrics", step=train_step, values=finite)
+        self.add("metrics", step=train_step, values=finite, **({"once": True} if once else {}))
 
     def datasets(self, values: Sequence[Mapping[str, Any]]) -> None:
         """Record what is trained and evaluated on."""

@@ -12,6 +12,7 @@ from embedstep.ending import leave
 from embedstep.output import OutputFolder
 from embedstep.result import write_json
 from embedstep.worker.failures import describe
+from embedstep.worker.interruption import Interruption, deaf
 from embedstep.world import World, leave_group
 
 _PR_SET_PDEATHSIG = 1
@@ -31,8 +32,9 @@ def main(argv: list[str]) -> int:
     try:
         from embedstep.worker.train import train
 
-        train(output, world)
+        train(output, world, Interruption())
     except Exception as error:
+        deaf()  # torchrun ends the ranks beside one that has failed
         return _report(output, world, error)
     return 0
 

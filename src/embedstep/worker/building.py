@@ -1,7 +1,7 @@
 """Model, data, losses, batches and evaluators of a plan, put into the trainer."""
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import datasets
@@ -11,9 +11,11 @@ from transformers import PrinterCallback
 
 from embedstep.arguments.ledger import in_force
 from embedstep.batching import epochs_of
+from embedstep.checkpoints import seal
 from embedstep.errors import Problem, RefusedError
 from embedstep.plan import DatasetPlan, Plan
 from embedstep.planning import evaluates_loss, formed_datasets, material_of_plan
+from embedstep.request.fingerprint import trained_from
 from embedstep.request.schema import Loss, TrainRequest
 from embedstep.sampling.epochs import Epochs
 from embedstep.tokenizing import token_maker
@@ -21,8 +23,10 @@ from embedstep.worker.evaluators import build_evaluator
 from embedstep.worker.loading import Tokens
 from embedstep.worker.losses import build_loss
 from embedstep.worker.recording import Recorder
+from embedstep.worker.stopping import Stopping
 from embedstep.worker.tokens import kept_for, tokenizing_of
-from embedstep.worker.trainer import KeepsPosition, StepTrainer
+from embedstep.worker.trainer import StepTrainer
+from embedstep.worker.watching import Watching
 
 
 def build_trainer(
@@ -31,6 +35,8 @@ def build_trainer(
     model: SentenceTransformer,
     arguments: SentenceTransformerTrainingArguments,
     recorder: Recorder | None,
+    stopping: Stopping,
+    watching: Watching,
 ) -> StepTrainer:
     """Put model, data, losses and evaluators into sentence-transformers' own trainer.
 
@@ -45,7 +51,10 @@ def build_trainer(
     is_single = len(train_sets) == 1
     try:
         trainer = StepTrainer(
+            stopping=stopping,
+            watching=watching,
             save_safetensors=request.arguments.save_safetensors,
+            seal=partial(seal, trained_from=trained_from(plan), position=plan.position),
             epochs=_epochs(request, plan),
             tokens=_tokens(request, plan, model),
             model=model,
@@ -54,7 +63,7 @@ def build_trainer(
             eval_dataset=_only(with_loss) if is_single else datasets.DatasetDict(with_loss) or None,
             loss=_only(losses) if is_single else losses,
             evaluator=_evaluator(request, eval_sets),
-            callbacks=[recorder, KeepsPosition(plan.position)] if recorder else None,
+            callbacks=[recorder] if recorder else None,
         )
     except ValueError as error:
         raise RefusedError([Problem("arguments", str(error))]) from error

@@ -2,9 +2,10 @@
 
 import os
 import re
+import socket
 import traceback
 
-from embedstep.errors import CANNOT_START, FAILED, OUT_OF_MEMORY, EmbedstepError
+from embedstep.errors import CANNOT_START, FAILED, INTERRUPTED, OUT_OF_MEMORY, EmbedstepError
 from embedstep.failures import problems_told
 from embedstep.output import NO_PLACE
 from embedstep.result import Failure
@@ -18,6 +19,8 @@ _FULL_DISK = re.compile(
 )
 # torch's allocator for the CPU raises a plain RuntimeError.
 _NO_MEMORY = re.compile(r"DefaultCPUAllocator: |Cannot allocate memory")
+# As gloo and NCCL say that the process at the other end is no more.
+_LOST_PEER = re.compile(r"(gloo|NCCL|nccl|c10d)[\s\S]*(closed by peer|reset by peer|Broken pipe|remote process exited)")
 
 
 def describe(error: BaseException, rank: int | None) -> Failure:
@@ -29,6 +32,7 @@ def describe(error: BaseException, rank: int | None) -> Failure:
         message=redact(str(error) or type(error).__name__, os.environ),
         exit_code=_exit_code(error),
         rank=rank,
+        host=socket.gethostname(),
         problems=problems_told(error),
         traceback=tuple(redact(line, os.environ) for line in lines),
     )
@@ -42,4 +46,7 @@ def _exit_code(error: BaseException) -> int:
         return OUT_OF_MEMORY
     if _FULL_DISK.search(str(error)):
         return CANNOT_START
+    if _LOST_PEER.search(str(error)):
+        # Whatever ended that process, all of them have to be started again, and go on from the last checkpoint.
+        return INTERRUPTED
     return FAILED

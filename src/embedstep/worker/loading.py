@@ -12,6 +12,7 @@ from datasets import Dataset, DatasetDict
 from embedstep.data.tokens import TokenIds
 from embedstep.sampling.epochs import Epochs
 from embedstep.worker.guarantees import require_guarantee
+from embedstep.worker.interruption import deaf
 
 Tokens = Mapping[str, TokenIds]
 """Token ids of the columns of one dataset."""
@@ -19,8 +20,12 @@ _CHECKED_STEPS = 2
 """Steps of each epoch whose batches are read in whole to see that they are what they were formed to be."""
 
 
-def tokenize_alone(number: int) -> None:
-    """Let a worker of a loader tokenize in its one thread: the pool of threads does not survive the fork, and hangs."""
+def begin_worker(number: int) -> None:
+    """Prepare a worker of a loader, which the rank ends and no signal does.
+
+    It tokenizes in its one thread: the pool of threads does not survive the fork, and hangs.
+    """
+    deaf()
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 

@@ -8,7 +8,7 @@ from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from tokenizers import Tokenizer
 from transformers import AutoModel, AutoTokenizer
 
-from embedstep.errors import Problem, RefusedError
+from embedstep.errors import Problem, RefusedError, first_line
 from embedstep.request import schema
 
 
@@ -28,8 +28,7 @@ def build_model(model: schema.Model, *, fetched: str | None, device: str) -> Sen
         built = _static(model, source, device) if model.static else _saved(model, source, device)
     except (OSError, ValueError, KeyError) as error:
         field = "model.path" if model.path else "model.static"
-        first_line = next(iter(str(error).splitlines()), type(error).__name__)
-        raise RefusedError([Problem(field, f"{source} cannot be loaded: {first_line}")]) from error
+        raise RefusedError([Problem(field, f"{source} cannot be loaded: {first_line(error)}")]) from error
     if model.max_seq_length is not None:
         _limit(built, model.max_seq_length)
     return built

@@ -18,7 +18,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from embedstep.errors import CannotStartError, EmbedstepError, Problem, RefusedError
+from embedstep.errors import CannotStartError, EmbedstepError, Problem, RefusedError, first_line
 from embedstep.hub import hub_datasets, is_on_hub
 from embedstep.request.datasets import Dataset
 from embedstep.request.schema import Model, TrainRequest
@@ -54,7 +54,9 @@ def fetch(request: TrainRequest, folder: Path, with_model: bool) -> dict[str, st
     """
     found = {}
     if with_model and is_on_hub(request.model):
-        found["model"] = fetch_model(request.model)
+        # Other nodes of the training see this folder, and not the hub's cache of this one.
+        shared = folder / "model" if request.launch.nodes > 1 else None
+        found["model"] = fetch_model(request.model, shared)
     for split, name, dataset in hub_datasets(request):
         target = folder / f"{split}-{name}"
         fetch_dataset(dataset, target, f"data.{split}.{name}.hub")
@@ -80,8 +82,12 @@ def fetch_dataset(dataset: Dataset, folder: Path, place: str) -> None:
     rows.save_to_disk(str(folder))
 
 
-def fetch_model(model: Model) -> str:
+def fetch_model(model: Model, folder: Path | None) -> str:
     """Download the model's files and return the folder that holds them.
+
+    Args:
+        model: section of the request.
+        folder: where to put them; None for the hub's own cache.
 
     Raises:
         CannotStartError: the hub did not answer.
@@ -90,7 +96,7 @@ def fetch_model(model: Model) -> str:
     field = "model.path" if model.path else "model.static"
     source = str(model.path or model.static)
     try:
-        return str(snapshot_download(source, revision=model.revision))
+        return str(snapshot_download(source, revision=model.revision, local_dir=folder))
     except (OSError, ValueError) as error:
         if missing := _missing(error, "model", model.revision):
             raise RefusedError([Problem(field, f"{source} is no folder here, and {missing}")]) from error
@@ -109,7 +115,7 @@ def _missing(error: BaseException, kind: str, revision: str | None) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    return redact(next(iter(str(error).splitlines()), type(error).__name__), os.environ)
+    return redact(first_line(error), os.environ)
 
 
 if __name__ == "__main__":

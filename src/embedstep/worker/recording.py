@@ -14,11 +14,15 @@ from transformers import TrainerCallback
 from embedstep.console import in_one_line, is_score
 from embedstep.output import OutputFolder
 from embedstep.plan import Plan
-from embedstep.result import write_json
+from embedstep.request.launch import Alarm
+from embedstep.result import read_json, write_json
 from embedstep.tracking.spool import Spool
+from embedstep.worker.watching import TOLD
 
 PROGRESS_FORMAT = "embedstep.progress/1"
 _SHOWN_METRICS = 3
+_PLACES = ("epoch", "step")
+"""What says in a log where it was taken."""
 
 
 class Recorder(TrainerCallback):  # type: ignore[misc]
@@ -38,11 +42,17 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Start the clock when the first batch is about to be drawn."""
         self.first_step = state.global_step
+        for log in state.log_history:  # of the attempts that a checkpoint continues
+            self.metrics |= _measured(_numbers(log))
         self._started = time.monotonic()
         self._display.start()
+        for line in read_json(self._output.start)["skipped"]:
+            self._display.say(line)
+        if self.first_step:
+            self._display.say(f"goes on after train step {self.first_step} of {self._plan.train_steps}")
         for line in (f"training: {in_one_line(self._plan)}", *self._plan.notes):
             self._display.say(line)
-        self._write_progress(0)
+        self._write_progress(self.first_step)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Move the bar."""
@@ -51,18 +61,24 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
     def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any], **kwargs: Any) -> None:
         """Record what the trainer logs. Values that are not finite are kept in the file as text."""
         step = state.global_step
-        numbers = {key: float(value) for key, value in logs.items() if isinstance(value, int | float)}
+        numbers = _numbers(logs)
         self._loss = numbers.get("loss", self._loss)
         for name in [name for name, value in numbers.items() if not math.isfinite(value)]:
             if name not in self._not_finite:
                 self._not_finite.add(name)
                 self._display.say(f"step {step}: {name} is {numbers[name]}; look at the learning rate and the data")
         self._append({"train_step": step, **{key: _as_json(value) for key, value in numbers.items()}})
-        self._spool.metrics({key: value for key, value in numbers.items() if key != "epoch"}, train_step=step)
-        self.metrics |= {key: value for key, value in numbers.items() if math.isfinite(value) and key != "epoch"}
+        told = {key: value for key, value in numbers.items() if key != "epoch"}
+        self._spool.metrics(told, train_step=step, once=True)
+        self.metrics |= _measured(numbers)
         self._write_progress(step)
         if text := summary_of(step, self._plan.train_steps, numbers, self._rows_per_second(step)):
             self._display.say(text)
+
+    def alarm(self, alarm: Alarm, step: int) -> None:
+        """Tell numbers that have gone bad."""
+        self._display.say(f"step {step}: {TOLD[alarm]} ({alarm})")
+        self._spool.metrics({f"alarm/{alarm}": 1.0}, train_step=step)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Leave the bar as it stands."""
@@ -73,7 +89,8 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         self._display.stop()
 
     def _rows_per_second(self, step: int) -> float:
-        return step * self._plan.global_batch_size / max(time.monotonic() - self._started, 1e-9)
+        made = step - self.first_step
+        return made * self._plan.global_batch_size / max(time.monotonic() - self._started, 1e-9)
 
     def _append(self, line: Mapping[str, Any]) -> None:
         with self._output.metrics.open("a", encoding="utf-8") as file:
@@ -81,7 +98,8 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
 
     def _write_progress(self, step: int) -> None:
         seconds = time.monotonic() - self._started
-        left = (self._plan.train_steps - step) * seconds / step if step else None
+        made = step - self.first_step
+        left = (self._plan.train_steps - step) * seconds / made if made else None
         write_json(
             self._output.progress,
             {
@@ -179,3 +197,11 @@ class _Bar:
 
 def _display(steps: int) -> _Bar | _Lines:
     return _Bar(steps) if sys.stderr.isatty() else _Lines()
+
+
+def _numbers(log: Mapping[str, Any]) -> dict[str, float]:
+    return {key: float(value) for key, value in log.items() if isinstance(value, int | float)}
+
+
+def _measured(numbers: Mapping[str, float]) -> dict[str, float]:
+    return {key: value for key, value in numbers.items() if math.isfinite(value) and key not in _PLACES}

@@ -1,47 +1,128 @@
-"""torchrun, and what it knows about failed ranks written down: `python -m embedstep.worker.torchrun OUTPUT ...`.
+"""torchrun, with what it knows of failed ranks written down: `python -m embedstep.worker.torchrun OUTPUT S GRACE ...`.
 
 torchrun itself ends in exit code 1 and a traceback of its own, whatever happened; a rank that was killed leaves no
-other trace. Here its arguments go through unchanged, and the codes and signals of the ranks go to `ranks.json`.
+other trace. Here its arguments go through unchanged, and the codes and signals of the ranks go to `ranks-<node>.json`.
 """
 
 import logging
+import os
 import signal
+import socket
+import stat
 import sys
+import threading
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from torch.distributed import run as torchrun
-from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-from embedstep.errors import FAILED, INTERRUPTED
+from embedstep.errors import FAILED, INTERRUPTED, OK, EmbedstepError, PeerLostError, StepInterruptedError
+from embedstep.failures import TORCHRUN, failure_of
+from embedstep.launch.group import ALONE, NodeGroup
+from embedstep.memory import CgroupMemory, cgroup_memory
 from embedstep.output import OutputFolder
 from embedstep.result import write_json
+from embedstep.worker.grace import Grace
+from embedstep.worker.interruption import deaf
+from embedstep.worker.meeting import together
 
 
 def main(argv: list[str]) -> int:
-    """Run torchrun with `argv[1:]` and return the code of the rank that failed first.
+    """Run torchrun with `argv[3:]` and return the code of the rank that failed first.
 
     Args:
-        argv: the output folder, then torchrun's own arguments.
+        argv: the output folder, the seconds that the nodes wait for each other, those that the ranks have to end in,
+            then torchrun's own arguments.
     """
-    output = OutputFolder(Path(argv[0]))
+    output, seconds, arguments = OutputFolder(Path(argv[0])), float(argv[1]), torchrun.parse_args(argv[3:])
+    # torchrun would put an exception anywhere in its own code in place of the grace when it starts the ranks.
+    arguments.signals_to_handle = "SIGQUIT"
+    grace = Grace(float(argv[2]))
     # The agent logs each failed rank again, with frames of its own; ranks.json and the rank's own words say it once.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     try:
-        torchrun.run(torchrun.parse_args(argv[1:]))
+        with together(_group_of(arguments), seconds, grace.lose) as meeting:
+            code = _run(output, arguments, grace)
+            if meeting is None:
+                return code
+            meeting.end(code)
+            if grace.lost and code != OK:
+                raise PeerLostError(grace.lost)
+            return code
+    except EmbedstepError as raised:
+        is_peer = grace.lost and isinstance(raised, StepInterruptedError)
+        error = PeerLostError(grace.lost) if is_peer else raised
+        if not grace.has_begun and not is_peer:  # or it has been said
+            sys.stderr.write(f"{error}\n")
+        if _group_of(arguments).is_first:
+            write_json(output.attempt / TORCHRUN, asdict(failure_of(error)))
+        return error.exit_code
+
+
+def _group_of(arguments: Any) -> NodeGroup:
+    if arguments.standalone:
+        return ALONE
+    return NodeGroup(
+        nodes=int(arguments.nnodes), rank=arguments.node_rank, address=arguments.master_addr, port=arguments.master_port
+    )
+
+
+def _run(output: OutputFolder, arguments: Any, grace: Grace) -> int:
+    before = cgroup_memory()
+    try:
+        torchrun.run(arguments)
     except ChildFailedError as error:
         ranks = [
-            {"rank": rank, "exit_code": item.exitcode, "time": item.timestamp} for rank, item in error.failures.items()
+            {
+                "rank": rank,
+                "exit_code": item.exitcode,
+                "time": item.timestamp,
+                "host": socket.gethostname(),
+                "no_memory": _no_memory(before) if item.exitcode == -signal.SIGKILL else "",
+            }
+            for rank, item in error.failures.items()
         ]
-        write_json(output.attempt / "ranks.json", sorted(ranks, key=lambda item: item["time"]))
+        if grace.has_begun:  # those that were killed we have killed ourselves, but for lack of memory
+            ranks = [rank for rank in ranks if rank["exit_code"] >= 0 or rank["no_memory"]]
+        file = output.attempt / f"ranks-{arguments.node_rank}.json"
+        write_json(file, sorted(ranks, key=lambda item: item["time"]))
+        if grace.is_over:
+            raise StepInterruptedError(grace.number, grace.told) from None
+        if grace.has_begun:
+            return INTERRUPTED
         _, first = error.get_first_failure()
         return first.exitcode if first.exitcode > 0 else FAILED
-    except SignalException:
-        return INTERRUPTED
-    return 0
+    finally:
+        deaf()  # what is left to do takes a moment
+    return OK
+
+
+def _no_memory(before: CgroupMemory | None) -> str:
+    """Say that the kernel has ended a process for the memory limit of its cgroup, or nothing where it has not."""
+    now = cgroup_memory()
+    if now is None or now.limit is None or now.kills == (before.kills if before else 0):
+        return ""
+    peak = "" if now.peak is None else f", of which {now.peak / 1e9:.2f} GB were taken at most"
+    return f", because the memory limit was reached: {now.limit / 1e9:.2f} GB for all processes{peak}"
+
+
+def end_with_the_step() -> None:
+    """End when the step is gone, as after `kill -9`: nobody would be told of the model, and the GPUs would be held."""
+    if not stat.S_ISFIFO(os.fstat(0).st_mode):
+        return  # started by hand
+
+    def wait() -> None:
+        # Not by sys.stdin, whose lock a thread must not hold when the interpreter ends.
+        while os.read(0, 4096):
+            pass
+        os.write(2, b"the step that has started this training is gone; the training ends\n")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 if __name__ == "__main__":
-    # Until the workers run, a signal must end this process: the interpreter's default for SIGTERM does that.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    end_with_the_step()
     sys.exit(main(sys.argv[1:]))

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import datasets
@@ -14,37 +13,37 @@ from sentence_transformers import (
     SentenceTransformerTrainingArguments,
 )
 from transformers import set_seed
-from transformers.trainer_utils import get_last_checkpoint
 
 from embedstep.arguments.ledger import LedgerEntry, differences, trainer_arguments
-from embedstep.errors import OK, CannotStartError, Problem, RefusedError, TrainingFailedError
+from embedstep.errors import OK, CannotStartError, Problem, RefusedError, StepInterruptedError, TrainingFailedError
 from embedstep.output import OutputFolder
 from embedstep.plan import Plan, plan_from_json
 from embedstep.planning import test_prefix
-from embedstep.position import position_problems
-from embedstep.request.rules import LAST_CHECKPOINT
 from embedstep.request.schema import TrainRequest
 from embedstep.result import StepResult, read_json, write_json
 from embedstep.tracking.names import flattened
 from embedstep.tracking.spool import Spool, spools
 from embedstep.worker.building import build_trainer, rows_of
 from embedstep.worker.environment import lend_environment, quiet_other_ranks
+from embedstep.worker.interruption import Interruption
 from embedstep.worker.models import build_model
 from embedstep.worker.recording import Recorder
-from embedstep.worker.stopping import StopsInTime
+from embedstep.worker.stopping import Stopping
 from embedstep.worker.trainer import StepTrainer
 from embedstep.worker.verification import Verified, save_verified
+from embedstep.worker.watching import Watching
 from embedstep.world import World
 
 _LIBRARIES = ("sentence-transformers", "transformers", "accelerate", "datasets", "torch", "numpy", "embedstep")
 
 
-def train(output: OutputFolder, world: World) -> None:
+def train(output: OutputFolder, world: World, interruption: Interruption) -> None:
     """Train, save, load again and compare; the first rank also records and writes `result.json`.
 
     Args:
         output: the folder with `request.json`, `plan.json` and the prepared data.
         world: the place of this process.
+        interruption: the signal that asks it to end.
 
     Raises:
         EmbedstepError: with the exit code that the process should end in.
@@ -63,42 +62,61 @@ def train(output: OutputFolder, world: World) -> None:
     is_recorded = world.is_first and request.tracking.kind != "none"
     spool = Spool(folder=spools(output.path)[-1] if is_recorded else None)
     recorder = Recorder(output, plan, spool)
-    limit = StopsInTime(request.launch.max_hours) if request.launch.max_hours else None
+    watching = Watching(recorder.alarm if world.is_first else lambda alarm, step: None)
+    alarm = partial(watching.first_of, request.launch.stop_on)
+    stopping = Stopping(interruption, request.launch.max_hours, alarm, output.attempt / "interrupted")
+    told = recorder if world.is_first else None
     try:
-        trainer = build_trainer(request, plan, model, arguments, recorder if world.is_first else None)
+        trainer = build_trainer(request, plan, model, arguments, told, stopping, watching)
         spool.parameters({**flattened(_sections(request)), **arguments.to_sanitized_dict()})
-        if limit:
-            trainer.add_callback(limit)
         clock.lap("start")
-        if plan.train_steps:
-            trainer.train(resume_from_checkpoint=checkpoint_of(request, plan, output))
-            if limit is None or limit.stopped_after is None:
-                require_planned_steps(plan, trainer)
-        measure_at_the_end(request, plan, trainer)
+        interruption.keep()
+        _train_and_measure(request, plan, trainer, read_json(output.start), stopping)
+        if stopping.stopped_after is None:
+            require_planned_steps(plan, trainer)
         require_explained(plan, arguments)
         clock.lap("train")
         # What follows is the first rank's alone, and may take longer than the others' patience in a collective.
+        # It is not interrupted: there is nothing left to go on with, and all that is missing is the model's name.
         _leave_together()
-        if world.is_first:
-            send = partial(spool.model, output.verified_model, output.model, step=trainer.state.global_step)
-            verified = save_verified(trainer.model, request, output, lambda dimension: send(dimension=dimension))
-            if request.arguments.push_to_hub:
-                # Whatever was pushed on the way: the model that the step ends with, once it is verified.
-                trainer.push_to_hub(blocking=True)
-            clock.lap("save")
-            entries = [asdict(entry) for entry in final_ledger(plan, trainer)]
-            write_json(output.ledger, entries)
-            result = replace(
-                _result(output, plan, spool, recorder, verified, clock),
-                ledger=tuple(entries),
-                stopped=limit.told(plan.train_steps) if limit else None,
-                padding=trainer.padding.share,
-                train_steps=trainer.state.global_step - recorder.first_step,
-            )
-            write_json(output.worker_result, result.to_json())
+        if not world.is_first:
+            return
+        send = partial(spool.model, output.verified_model, output.model, step=trainer.state.global_step)
+        verified = save_verified(trainer.model, request, output, lambda dimension: send(dimension=dimension))
+        if request.arguments.push_to_hub:
+            # Whatever was pushed on the way: the model that the step ends with, once it is verified.
+            trainer.push_to_hub(blocking=True)
+        clock.lap("save")
+        entries = [asdict(entry) for entry in final_ledger(plan, trainer)]
+        write_json(output.ledger, entries)
+        result = replace(
+            _result(output, plan, spool, recorder, verified, clock),
+            ledger=tuple(entries),
+            alarms={str(alarm): step for alarm, step in watching.alarms.items()},
+            stopped=stopping.told(plan.train_steps),
+            padding=trainer.padding.share,
+            train_steps=trainer.state.global_step - recorder.first_step,
+        )
+        write_json(output.worker_result, result.to_json())
     except BaseException:
         recorder.close()
         raise
+
+
+def _train_and_measure(
+    request: TrainRequest, plan: Plan, trainer: StepTrainer, start: Mapping[str, Any], stopping: Stopping
+) -> None:
+    """Train from where the attempt begins, and measure what came of it; interrupted, all ranks save and leave."""
+    try:
+        if plan.train_steps and start["step"] < plan.train_steps:
+            trainer.train(resume_from_checkpoint=start["checkpoint"])
+        elif plan.train_steps:
+            trainer.take_up(start["checkpoint"])
+        measure_at_the_end(request, plan, trainer)
+        stopping.look()
+    except StepInterruptedError as interrupted:
+        trainer.save_interrupted()
+        raise interrupted.after(trainer.state.global_step, plan.train_steps) from None
 
 
 class _Clock:
@@ -152,31 +170,6 @@ def require_world(arguments: Any, world: World) -> None:
         )
 
 
-def checkpoint_of(request: TrainRequest, plan: Plan, output: OutputFolder) -> str | None:
-    """Return the checkpoint to go on from: the one that is named, or the newest in the output folder, or None.
-
-    Raises:
-        RefusedError: the newest is asked for, and there is none; or the rows came in another order there.
-    """
-    found = _checkpoint_of(request, output)
-    if found is None or request.arguments.ignore_data_skip:
-        return found
-    if problems := list(position_problems(Path(found), plan.position)):
-        raise RefusedError(problems)
-    return found
-
-
-def _checkpoint_of(request: TrainRequest, output: OutputFolder) -> str | None:
-    given = request.arguments.resume_from_checkpoint
-    if given not in LAST_CHECKPOINT:
-        return given and str(Path(given).expanduser())
-    last = get_last_checkpoint(str(output.checkpoints)) if output.checkpoints.exists() else None
-    if last is None:
-        told = f"is {given}, and there is no checkpoint in {output.checkpoints}"
-        raise RefusedError([Problem("arguments.resume_from_checkpoint", told)])
-    return str(last)
-
-
 def require_planned_steps(plan: Plan, trainer: StepTrainer) -> None:
     """Compare the steps that were made with those that were announced.
 
@@ -202,6 +195,8 @@ def measure_at_the_end(request: TrainRequest, plan: Plan, trainer: StepTrainer) 
     for item in plan.datasets:
         if item.split == "test":
             prefix = test_prefix(request, item.name)
+            if any(key.startswith(f"{prefix}_") for log in trainer.state.log_history for key in log):
+                continue  # by the attempt before, which was interrupted later
             rows = rows_of(item)
             if len(request.data.train) > 1:
                 # Rows bring the name of their dataset along, by which the trainer finds their loss.
@@ -225,8 +220,11 @@ def require_explained(plan: Plan, arguments: SentenceTransformerTrainingArgument
 
 
 def _sections(request: TrainRequest) -> dict[str, Any]:
-    """Return the sections of a request whose values stand for themselves; the arguments are recorded by their class."""
-    return request.model_dump(mode="json", exclude={"arguments"})
+    """Return the sections of a request whose values stand for themselves; the arguments are recorded by their class.
+
+    What an attempt may go on from is none of the run's parameters, which MLflow does not let another attempt change.
+    """
+    return request.model_dump(mode="json", exclude={"arguments", "resume"})
 
 
 def final_ledger(plan: Plan, trainer: StepTrainer) -> Iterator[LedgerEntry]:

@@ -2,32 +2,29 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from math import ceil
-from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate.data_loader import prepare_data_loader
 from datasets import Dataset
-from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
+from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Transformer
 from torch.utils.data import BatchSampler, DataLoader
-from transformers import TrainerCallback
 
 from embedstep.errors import Problem, RefusedError
-from embedstep.position import write_position
 from embedstep.sampling.epochs import Epochs
-from embedstep.worker.loading import ByDataset, RankBatches, Tokens, file_of, parts_of, tokenize_alone
-from embedstep.worker.safetensors import rewrite_as_bin
+from embedstep.worker.callbacks import BeginsInside
+from embedstep.worker.loading import ByDataset, RankBatches, Tokens, begin_worker, file_of, parts_of
+from embedstep.worker.resumable import ResumableTrainer
 from embedstep.worker.tokens import Padding
 
 
-class StepTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
+class StepTrainer(ResumableTrainer):
     """A SentenceTransformerTrainer of which these arguments mean what they say, too.
 
     `auto_find_batch_size`, `data_seed`, `batch_sampler`, `train_sampling_strategy`, `include_num_input_tokens_seen`,
     `neftune_noise_alpha`, `bf16_full_eval`, `fp16_full_eval`, `dataloader_multiprocessing_context`,
-    `dataloader_in_order`, `save_on_each_node`, and the seed's `save_safetensors`. With their defaults nothing differs.
+    `dataloader_in_order`, and what `ResumableTrainer` saves. With their defaults nothing differs.
     """
 
     _is_for_training = False
@@ -35,7 +32,6 @@ class StepTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
     def __init__(
         self,
         *,
-        save_safetensors: bool,
         epochs: Callable[[tuple[str, ...], int], Epochs | None] = lambda files, size: None,
         tokens: Mapping[str, Tokens] | None = None,
         **options: Any,
@@ -43,19 +39,16 @@ class StepTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
         """Build the library's trainer.
 
         Args:
-            save_safetensors: write safetensors, and not torch's own files.
             epochs: from files of prepared rows and the batch size of a rank to what the ranks take in each step, or
                 None where the library forms the batches.
             tokens: the kept token ids of the datasets, by their files.
-            options: of the library's trainer.
+            options: of `ResumableTrainer`, and of the library's.
         """
-        self._save_safetensors = save_safetensors
         self._epochs = epochs
         self._tokens = tokens or {}
         super().__init__(**options)
         self.padding = Padding(self.model)
         self.data_collator.preprocess_fn = self.padding
-        self.add_callback(DueSteps())
         self.add_callback(BeginsInside())
 
     @property
@@ -63,16 +56,16 @@ class StepTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
         """The batch size on each device that the training has ended with."""
         return int(self._train_batch_size)
 
-    def train(self, *arguments: Any, **options: Any) -> Any:
-        """Train; while it lasts, the model names its input embeddings, which noise is added to."""
-        if self.args.neftune_noise_alpha is None:
-            return super().train(*arguments, **options)
-        embeddings = _input_embeddings(self.model)
-        self.model.get_input_embeddings = lambda: embeddings
+    def train(self, resume_from_checkpoint: str | None = None, **options: Any) -> Any:
+        """Train. While it lasts, the model names its input embeddings, which noise is added to."""
+        embeddings = None if self.args.neftune_noise_alpha is None else _input_embeddings(self.model)
+        if embeddings is not None:
+            self.model.get_input_embeddings = lambda: embeddings
         try:
-            return super().train(*arguments, **options)
+            return super().train(resume_from_checkpoint, **options)
         finally:
-            del self.model.get_input_embeddings
+            if embeddings is not None:
+                del self.model.get_input_embeddings
 
     def _build_dataloader(self, dataset: Any, batch_size: int, dataset_kind: str) -> DataLoader[Any]:
         """Build with the batch size that `auto_find_batch_size` is trying, and with the settings of the workers."""
@@ -113,7 +106,7 @@ class StepTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
             workers = {
                 "multiprocessing_context": arguments.dataloader_multiprocessing_context,
                 "in_order": arguments.dataloader_in_order,
-                "worker_init_fn": tokenize_alone,
+                "worker_init_fn": begin_worker,
             }
         return DataLoader(
             ByDataset(parts, [self._tokens.get(file_of(part), {}) for part in parts]),
@@ -182,69 +175,6 @@ class StepTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
             output.metrics[name] = float((losses * rows).sum() / rows.sum())
         return output
 
-    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        """Save on the ranks that are to; the library lets every rank write the same files at once."""
-        if not self.args.should_save:
-            return
-        with _writing_here(self.model):
-            super()._save(output_dir, state_dict)
-        if not self._save_safetensors:
-            rewrite_as_bin(Path(output_dir or self.args.output_dir))
-
-
-class DueSteps(TrainerCallback):  # type: ignore[misc]
-    """Logs, saves and evaluates by steps where this request says that a step is due, and nowhere else.
-
-    transformers 5 adds the last step of the training; 4.37 did not, and a checkpoint more would be one that
-    `load_best_model_at_end` or `save_total_limit` counts. The evaluation that follows a training is the step's own.
-    """
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Go by this request's intervals again, in place of those of the checkpoint that the training goes on from."""
-        state.compute_steps(args, state.max_steps)
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
-        """Take back what the library asks for after the last step."""
-        if state.global_step < state.max_steps:
-            return control
-        if args.eval_strategy == "steps" and not _is_due(state.global_step, state.eval_steps):
-            control.should_evaluate = False
-        if args.save_strategy == "steps" and not _is_due(state.global_step, state.save_steps):
-            control.should_save = False
-        return control
-
-
-class BeginsInside(TrainerCallback):  # type: ignore[misc]
-    """Lets an epoch that a checkpoint goes on with begin at its step.
-
-    The library draws the batches before that step, too, to pass over them; near the end of a large epoch that takes
-    nearly half as long again as forming all of its batches.
-    """
-
-    def on_epoch_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any, **kwargs: Any) -> None:
-        """Tell the batches how many of them the library passes over, by its own arithmetic."""
-        batches = train_dataloader.batch_sampler
-        if isinstance(batches, RankBatches) and not args.ignore_data_skip:
-            every = args.gradient_accumulation_steps
-            batches.begin_at(state.global_step % ceil(len(batches) / every) * every)
-
-
-class KeepsPosition(TrainerCallback):  # type: ignore[misc]
-    """Writes beside each checkpoint what the order of the rows depends on."""
-
-    def __init__(self, position: Mapping[str, Any]) -> None:
-        self._position = position
-
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Write it down."""
-        checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        if checkpoint.is_dir():
-            write_position(checkpoint, self._position)
-
-
-def _is_due(step: int, interval: int) -> bool:
-    return interval > 0 and step % interval == 0
-
 
 def _tokens(name: str, inputs: Mapping[str, Any], counted: str) -> int:
     """Return the tokens of one column; a static embedding has no padding, and no mask that tells it."""
@@ -275,19 +205,6 @@ def clip_gradients(model: torch.nn.Module, most: float) -> torch.Tensor:
     if not most / (norm + 1e-6) >= 1:
         torch.nn.utils.clip_grads_with_norm_(model.parameters(), most, norm)
     return norm
-
-
-@contextmanager
-def _writing_here(model: torch.nn.Module) -> Iterator[None]:
-    """Let this rank write the weights of transformers' models: alone they do so on the first rank of all nodes only."""
-    models = [module for module in model.modules() if hasattr(module, "should_save_on_this_rank")]
-    for module in models:
-        module.should_save_on_this_rank = lambda is_main_process: is_main_process
-    try:
-        yield
-    finally:
-        for module in models:
-            del module.should_save_on_this_rank
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """Faults for real processes: with this folder on PYTHONPATH, rank FAULT_RANK does FAULT when it comes to FAULT_AT.
 
 FAULT_AT is `plan` (when the rank reads its plan, before there is a process group), `step` (in the middle of the
-training, after a gradient exchange) or `save` (while the first rank saves its model, and the others are gone).
+training, after a gradient exchange), `second save` (before the second checkpoint gets its name) or `model` (after the
+training).
 
 With ROWS_TO, each rank writes the rows of its steps into that folder, as its datasets give them to the loader.
 
@@ -33,15 +34,24 @@ def come_to_grief() -> None:
             sys.exit(3)
         case "leave":
             os._exit(0)
-        case "memory":
-            raise MemoryError("injected")
-        case "torch memory":
-            import torch
-
-            torch.empty(2**62, dtype=torch.uint8)
+        case "memory" | "torch memory" | "hoard" as how:
+            run_out_of_memory(how)
         case "wait":
             Path(os.environ["FAULT_SIGN"]).touch()
-            time.sleep(120)
+            time.sleep(int(os.environ.get("FAULT_SECONDS", "120")))  # for as long, whatever signals are heard meanwhile
+
+
+def run_out_of_memory(how: str) -> None:
+    """Raise as Python or torch does, or take memory until the kernel ends this process."""
+    if how == "memory":
+        raise MemoryError("injected")
+    if how == "torch memory":
+        import torch
+
+        torch.empty(2**62, dtype=torch.uint8)
+    hoard = []
+    while True:
+        hoard.append(bytearray(os.urandom(1 << 20) * 16))
 
 
 def at_plan() -> None:
@@ -118,6 +128,9 @@ if os.environ.get("FAULT") and os.environ.get("RANK") == os.environ.get("FAULT_R
             at_plan()
         case "step":
             sys.meta_path.insert(0, AtImport("transformers.trainer", "Trainer", "training_step", fails_at(3)))
-        case "save":
-            module = "sentence_transformers.base.model"
-            sys.meta_path.insert(0, AtImport(module, "BaseModel", "save_pretrained", fails_at(1)))
+        case "second save":
+            module = "embedstep.worker.resumable"
+            sys.meta_path.insert(0, AtImport(module, "ResumableTrainer", "_publish", fails_at(2)))
+        case "model":
+            module = "embedstep.worker.train"
+            sys.meta_path.insert(0, AtImport(module, "_Clock", "lap", fails_at(2)))

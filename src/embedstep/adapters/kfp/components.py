@@ -15,7 +15,6 @@ from pydantic import TypeAdapter, ValidationError
 from embedstep import __version__
 from embedstep.arguments.rules import check_arguments
 from embedstep.arguments.schema import Arguments
-from embedstep.checks import evaluators_are_known, losses_are_known
 from embedstep.components import (
     REQUEST,
     TRAIN,
@@ -23,6 +22,8 @@ from embedstep.components import (
     Component,
 )
 from embedstep.errors import Problem, RefusedError
+from embedstep.evaluators import evaluators_are_known
+from embedstep.losses import losses_are_known
 from embedstep.parameters import Kind, Parameter
 from embedstep.request.loading import problems_of_arguments
 from embedstep.request.rules import nothing_is_secret

@@ -1,0 +1,35 @@
+"""A retraining for ZenML: prepare, train, evaluate, and promote what is better.
+
+    python -m pipelines.zenml_retrain.pipeline REQUEST [CONFIG]
+
+runs it on the active stack, after `zenml init`. CONFIG is ZenML's own YAML, such as `config.yaml` beside this file:
+what it says of an argument wins over the request.
+"""
+
+import sys
+from pathlib import Path
+
+from zenml import pipeline
+
+from embedstep.adapters.zenml import evaluate_embedder, prepare_data, promote_embedder, train_embedder
+
+
+@pipeline
+def retraining(request: str, as_of: str | None = None, eval_share: float = 0.0) -> None:
+    """Train on new rows, and let the model serve if it is better than the one that does.
+
+    Args:
+        request: the request, as YAML or JSON.
+        as_of: up to when the data counts; what the request says when None.
+        eval_share: share of the anchors that is held out of a dataset without rows to evaluate with.
+    """
+    train_rows, eval_rows, _ = prepare_data(request=request, as_of=as_of, eval_share=eval_share)
+    model, _, _, _ = train_embedder(request=request, as_of=as_of, train_data=train_rows, eval_data=eval_rows)
+    evaluate_embedder(request=request, as_of=as_of, model=model, eval_data=eval_rows)
+    promote_embedder(request=request, as_of=as_of, model=model, eval_data=eval_rows)
+
+
+if __name__ == "__main__":
+    source, *config = sys.argv[1:]
+    configured = retraining.with_options(config_path=config[0]) if config else retraining
+    configured(request=Path(source).read_text(encoding="utf-8"))

@@ -1,0 +1,134 @@
+"""What goes from step to step: rows and models as folders, kept by ZenML as they are."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, ClassVar
+
+from zenml.enums import ArtifactType
+from zenml.materializers.base_materializer import BaseMaterializer
+from zenml.utils import io_utils
+
+_FACTS = "facts.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rows:
+    """The rows of a request, laid down by `prepare_data`.
+
+    Attributes:
+        path: folder with `<dataset>.parquet` for each dataset.
+        fingerprint: SHA-256 of the rows; a step that is given the same rows is not run again.
+        kept: what removes the folder when nobody needs it any longer.
+    """
+
+    path: Path
+    fingerprint: str
+    kept: TemporaryDirectory[str] | None = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Embedder:
+    """What a training has left; a path wherever one is wanted: `SentenceTransformer(os.fspath(embedder))`.
+
+    Attributes:
+        path: folder with `model/`, unless nothing was trained, and `result.json`.
+        kept: what removes the folder when nobody needs it any longer.
+    """
+
+    path: Path
+    kept: TemporaryDirectory[str] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def model(self) -> Path:
+        """Folder of the model."""
+        return self.path / "model"
+
+    @property
+    def result(self) -> Mapping[str, Any]:
+        """How the training ended: its `result.json`."""
+        found: dict[str, Any] = json.loads((self.path / "result.json").read_text(encoding="utf-8"))
+        return found
+
+    @property
+    def verdict(self) -> str:
+        """`trained`; `unchanged` or `superseded` where nothing was, and `model` is not there."""
+        return self.result["verdict"] or "trained"
+
+    def __fspath__(self) -> str:
+        """Return the folder of the model."""
+        return os.fspath(self.model)
+
+
+class RowsMaterializer(BaseMaterializer):
+    """Keeps the files of rows, and says when they are the same as before."""
+
+    ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (Rows,)
+    ASSOCIATED_ARTIFACT_TYPE: ClassVar[ArtifactType] = ArtifactType.DATA
+
+    def save(self, data: Rows) -> None:
+        """Copy the files to the artifact store."""
+        io_utils.copy_dir(str(data.path), os.path.join(self.uri, "rows"))  # noqa: PTH118 - a URI of any store
+        _write(self, {"fingerprint": data.fingerprint})
+
+    def load(self, data_type: type[Any]) -> Rows:
+        """Copy them back."""
+        return Rows(path=_copied(self, "rows"), fingerprint=_read(self)["fingerprint"])
+
+    def extract_metadata(self, data: Rows) -> dict[str, Any]:
+        """Show the fingerprint."""
+        return {"fingerprint": data.fingerprint}
+
+    def compute_content_hash(self, data: Rows) -> str:
+        """Return what the cache compares, in place of an id that is another in each run."""
+        return data.fingerprint
+
+
+class EmbedderMaterializer(BaseMaterializer):
+    """Keeps the folder of a model as it was verified."""
+
+    ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (Embedder,)
+    ASSOCIATED_ARTIFACT_TYPE: ClassVar[ArtifactType] = ArtifactType.MODEL
+
+    def save(self, data: Embedder) -> None:
+        """Copy the folder to the artifact store."""
+        io_utils.copy_dir(str(data.path), os.path.join(self.uri, "embedder"))  # noqa: PTH118 - a URI of any store
+
+    def load(self, data_type: type[Any]) -> Embedder:
+        """Copy it back."""
+        return Embedder(path=_copied(self, "embedder"))
+
+    def extract_metadata(self, data: Embedder) -> dict[str, Any]:
+        """Show what the model is, and its metrics."""
+        result = data.result
+        names = ("space", "weights", "dimension", "run_id", "request_fingerprint")
+        facts = {name: result[name] for name in names if result[name] is not None}
+        return {"verdict": data.verdict, **facts, **result["metrics"]}
+
+    def compute_content_hash(self, data: Embedder) -> str | None:
+        """Return the digest of the weights."""
+        weights: str | None = data.result["weights"]
+        return weights
+
+
+def _copied(materializer: BaseMaterializer, name: str) -> Path:
+    with materializer.get_temporary_directory(delete_at_exit=False) as folder:
+        target = Path(folder) / name
+        io_utils.copy_dir(os.path.join(materializer.uri, name), str(target))  # noqa: PTH118 - a URI of any store
+    return target
+
+
+def _write(materializer: BaseMaterializer, facts: dict[str, str]) -> None:
+    file = os.path.join(materializer.uri, _FACTS)  # noqa: PTH118 - a URI of any store
+    with materializer.artifact_store.open(file, "w") as stream:
+        stream.write(json.dumps(facts))
+
+
+def _read(materializer: BaseMaterializer) -> dict[str, str]:
+    file = os.path.join(materializer.uri, _FACTS)  # noqa: PTH118 - a URI of any store
+    with materializer.artifact_store.open(file, "r") as stream:
+        found: dict[str, str] = json.loads(stream.read())
+    return found

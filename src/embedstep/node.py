@@ -1,0 +1,165 @@
+"""One machine of many that train together; its place among the others is in its environment.
+
+A pod of a TrainJob finds its request there too (`embedstep node`); any other machine is given it (`embedstep run`).
+"""
+
+import json
+import os
+import signal
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from embedstep.errors import FAILED, INTERRUPTED, OK, CannotStartError, EmbedstepError
+from embedstep.failures import failure_of
+from embedstep.launch.group import ALONE, NodeGroup, group_from_env, processes_problem
+from embedstep.launch.manifest import REQUEST_VARIABLE
+from embedstep.launch.plan import Devices, devices_of, processes_per_node, visible_gpus
+from embedstep.launch.process import run_process
+from embedstep.nodes import ended_before, wait_for_start
+from embedstep.request.fingerprint import request_fingerprint
+from embedstep.request.loading import load_request
+from embedstep.request.schema import TrainRequest
+from embedstep.result import StepResult
+from embedstep.step import run_step
+from embedstep.training import launch_on, this_machine
+
+_LAST_WORDS = Path("/dev/termination-log")
+"""Where Kubernetes takes what a container has to say about its end, for its API to show."""
+_LONGEST = 4000
+"""Bytes of that which Kubernetes keeps: 4096."""
+_SHORTER = ((500, 4), (250, 2), (100, 1))
+"""Characters of each sentence of a failure, and problems, of which the first that fits is taken."""
+_LEFT_OUT = ("ledger", "versions", "padding", "seconds", "cost", "metrics", "incomplete_tracking")
+"""What is left out of it, in this order, where all is too long."""
+
+
+def run_node(environ: Mapping[str, str], *, overwrite: bool) -> StepResult | int:
+    """Do this node's part, and leave a word of its end where Kubernetes shows it.
+
+    Args:
+        environ: the environment of the pod.
+        overwrite: replace a finished step that lies in the output folder.
+
+    Returns:
+        The result on the first node, and the exit code on the others.
+
+    Raises:
+        EmbedstepError: as `run_step`; or there is no request, or the node's place or its processes do not fit it.
+    """
+    try:
+        ended = _part_of_node(environ, overwrite=overwrite)
+    except EmbedstepError as error:
+        leave_word(StepResult(exit_code=error.exit_code, output="", failure=failure_of(error)), _LAST_WORDS)
+        raise
+    if isinstance(ended, StepResult):
+        leave_word(ended, _LAST_WORDS)
+    return ended
+
+
+def _part_of_node(environ: Mapping[str, str], *, overwrite: bool) -> StepResult | int:
+    """Do a pod's part of the request that it finds in its environment."""
+    request = load_request(environ.get(REQUEST_VARIABLE, ""))
+    job = request.launch.trainjob
+    if job is None:
+        raise CannotStartError("the request is of launch.kind: local; embedstep run does its work")
+    processes = processes_per_node(request.launch, _devices(request), use_cpu=request.arguments.use_cpu)
+    gpus = 0 if request.arguments.use_cpu else visible_gpus(environ)
+    if problem := processes_problem(environ, processes=processes, gpus=gpus):
+        raise CannotStartError(problem)
+    return run_part(request, Path(job.output), environ, overwrite=overwrite)
+
+
+def run_part(request: TrainRequest, output: Path, environ: Mapping[str, str], *, overwrite: bool) -> StepResult | int:
+    """Do the part of one node of those that train together: the first plans, records and writes the result.
+
+    Args:
+        request: the request.
+        output: the output folder, which all nodes see.
+        environ: the environment, which says the node's place.
+        overwrite: replace a finished step that lies in the output folder.
+
+    Returns:
+        The result on the first node, and the exit code on the others, which only start their processes.
+
+    Raises:
+        EmbedstepError: as `run_step`; or the node's place is not known, or is none in the request's group.
+    """
+    try:
+        group = group_from_env(environ)
+    except ValueError as error:
+        raise CannotStartError(f"this node does not know its place: {error}") from None
+    if group not in (ALONE, replace(group, nodes=request.launch.nodes)):
+        raise CannotStartError(f"launch.nodes is {request.launch.nodes}, and the environment says {group.nodes}")
+    # What was told of another request by the same name of a launch is none of ours.
+    if request.launch.kind == "local" and group != ALONE:
+        group = replace(group, job=f"{group.job}/{request_fingerprint(request)[:12]}")
+    if group.is_first:
+        return _lead(request, output, group, overwrite=overwrite)
+    return _follow(request, output, group)
+
+
+def _devices(request: TrainRequest) -> Devices:
+    return devices_of(request.launch, this_machine())
+
+
+def _lead(request: TrainRequest, output: Path, group: NodeGroup, *, overwrite: bool) -> StepResult:
+    """Run the step on the first node, unless it has ended before."""
+    if (before := ended_before(output, group)) is not None:
+        return before
+    return run_step(request, output, overwrite=overwrite, group=group)
+
+
+def _follow(request: TrainRequest, output: Path, group: NodeGroup) -> int:
+    """Start the processes of a node that is not the first; they find the plan and the rows in the shared folder."""
+    seconds = 60 * request.launch.meeting_minutes
+    start = wait_for_start(output, group, seconds)
+    if isinstance(start, int):
+        return start
+    devices = _devices(request)
+    processes = processes_per_node(request.launch, devices, use_cpu=request.arguments.use_cpu)
+    on_cpu = request.arguments.use_cpu or devices.gpus == 0
+    launch = launch_on(group, request.launch, output, processes=processes, on_cpu=on_cpu)
+    for restarts in range(1, request.launch.max_restarts + 2):
+        end = run_process(launch)
+        if end.code == OK or end.signalled is not None or restarts > request.launch.max_restarts:
+            break
+        start = wait_for_start(output, group, seconds, start)
+        if isinstance(start, int):
+            return start
+    if end.code < 0:
+        # Before torchrun hears signals, one ends it.
+        return INTERRUPTED if end.signalled is not None or end.code == -signal.SIGTERM else FAILED
+    return end.code
+
+
+def leave_word(result: StepResult, file: Path) -> None:
+    """Leave a result where the API of Kubernetes shows it, as much of it as goes in.
+
+    Args:
+        result: the result.
+        file: where the container may write its last words; where it cannot, nobody reads them.
+    """
+    if not file.exists() or not os.access(file, os.W_OK):
+        return
+    words: dict[str, Any] = result.to_json()
+    empty = StepResult(exit_code=0, output="").to_json()
+    for name in (None, *_LEFT_OUT):
+        words |= {} if name is None else {name: empty[name]}
+        if _size(words) <= _LONGEST:
+            break
+    for longest, many in _SHORTER:
+        if _size(words) > _LONGEST and words["failure"]:
+            message, problems = words["failure"]["message"], words["failure"]["problems"]
+            short = {"message": message[:longest], "problems": [one[:longest] for one in problems[:many]]}
+            words["failure"] = {**words["failure"], **short, "traceback": ()}
+    file.write_text(_text(words), encoding="utf-8")
+
+
+def _text(words: Mapping[str, Any]) -> str:
+    return json.dumps(words, ensure_ascii=False)
+
+
+def _size(words: Mapping[str, Any]) -> int:
+    return len(_text(words).encode())

@@ -1,0 +1,145 @@
+"""What an attempt goes on from: a checkpoint that the request names, or the newest whole one of the attempt before."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from embedstep.checkpoints import Newest, checkpoints_in, newest
+from embedstep.errors import OK, Problem, RefusedError
+from embedstep.output import OutputFolder
+from embedstep.plan import Plan
+from embedstep.position import position_problems
+from embedstep.request.fingerprint import trained_from
+from embedstep.request.rules import LAST_CHECKPOINT
+from embedstep.request.schema import TrainRequest
+from embedstep.result import read_json, result_from_json, write_json
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Start:
+    """Where an attempt begins.
+
+    Attributes:
+        checkpoint: the checkpoint that it goes on from; None begins anew.
+        step: the last train step of that which counts.
+        skipped: newer checkpoints, and why each is not taken.
+        is_here: it lies in the output folder.
+    """
+
+    checkpoint: str | None = None
+    step: int = 0
+    skipped: tuple[str, ...] = ()
+    is_here: bool = False
+
+
+def continues(request: TrainRequest, folder: OutputFolder) -> bool:
+    """Whether the attempt may go on from a checkpoint in the output folder, so that those must not be cleared.
+
+    Args:
+        request: the request.
+        folder: the output folder, as the attempt before has left it.
+    """
+    given = request.arguments.resume_from_checkpoint
+    if given is not None and given not in LAST_CHECKPOINT and _is_in(Path(given).expanduser(), folder):
+        return True
+    if given in LAST_CHECKPOINT or request.resume == "required":
+        return True
+    return request.resume == "auto" and any(checkpoints_in(folder.checkpoints)) and not _has_ended_well(folder)
+
+
+def _has_ended_well(folder: OutputFolder) -> bool:
+    """Whether the attempt before has trained all that it was to, so that going on would train nothing."""
+    try:
+        before = result_from_json(read_json(folder.result))
+    except (OSError, ValueError, TypeError, KeyError):
+        return False
+    return before.exit_code == OK and before.stopped is None
+
+
+def start_of(request: TrainRequest, plan: Plan, folder: OutputFolder, *, goes_on: bool) -> Start:
+    """Return where the attempt begins.
+
+    Args:
+        request: the request.
+        plan: its plan.
+        folder: the output folder, as the attempt before has left it.
+        goes_on: whether it may go on from a checkpoint there (`continues`).
+
+    Raises:
+        RefusedError: a checkpoint is asked for, and there is none; or its rows came in another order.
+    """
+    given = request.arguments.resume_from_checkpoint
+    if given is not None and given not in LAST_CHECKPOINT:
+        return _named(Path(given).expanduser(), plan, folder, goes_on=goes_on)
+    if not goes_on:
+        return Start()
+    # The library's own word goes on with other arguments, too.
+    found = newest(folder.checkpoints, None if given else trained_from(plan))
+    if found.checkpoint is None:
+        if given or request.resume == "required":
+            field = "arguments.resume_from_checkpoint" if given else "resume"
+            told = f"is {given or request.resume}, and there is no whole checkpoint in {folder.checkpoints}"
+            raise RefusedError([Problem(field, "; ".join([told, *found.skipped]))])
+        return Start(skipped=found.skipped)
+    is_compared = given is not None and not request.arguments.ignore_data_skip
+    if is_compared and (problems := list(position_problems(found.checkpoint, plan.position))):
+        raise RefusedError(problems)
+    return _from(found)
+
+
+def _from(found: Newest) -> Start:
+    return Start(checkpoint=str(found.checkpoint), step=found.step, skipped=found.skipped, is_here=True)
+
+
+def _named(named: Path, plan: Plan, folder: OutputFolder, *, goes_on: bool) -> Start:
+    """Begin at a checkpoint that the request names, or where an attempt that began there has come to since."""
+    try:
+        step = int(read_json(named / "trainer_state.json")["global_step"])
+    except (ValueError, TypeError, KeyError):
+        told = f"{named} is torn: its trainer_state.json cannot be read"
+        raise RefusedError([Problem("arguments.resume_from_checkpoint", told)]) from None
+    is_here = _is_in(named, folder)
+    if goes_on and not is_here:
+        found = newest(folder.checkpoints, trained_from(plan))
+        if found.step > step:
+            return _from(found)
+    return Start(checkpoint=str(named), step=step, is_here=is_here)
+
+
+def prepare_start(folder: OutputFolder, start: Start) -> None:
+    """Leave of the attempt before what this one goes on from, and tell the workers of it."""
+    folder.clear(with_checkpoints=False)
+    begin_at(folder, start)
+
+
+def begin_at(folder: OutputFolder, start: Start) -> None:
+    """Leave of the training what this start goes on from, and tell the workers of it."""
+    if start.skipped and start.checkpoint is None:
+        # Hours of training may be in them, and the difference a mistake.
+        folder.set_checkpoints_aside()
+    folder.clear_training(with_checkpoints=not start.is_here)
+    if folder.metrics.exists():
+        kept = list(_until(folder.metrics.read_text(encoding="utf-8"), start))
+        folder.metrics.write_text("".join(kept), encoding="utf-8")
+    write_json(folder.start, asdict(start))
+
+
+def _is_in(checkpoint: Path, folder: OutputFolder) -> bool:
+    return checkpoint.resolve().is_relative_to(folder.checkpoints.resolve())
+
+
+def _until(lines: str, start: Start) -> Iterator[str]:
+    """Give the metrics of what is not done again: of the steps before, and of its step those that the checkpoint knows.
+
+    What was evaluated after the checkpoint at its step is evaluated again. A line that a kill has cut is none.
+    """
+    if start.checkpoint is None:
+        return
+    state = read_json(Path(start.checkpoint) / "trainer_state.json")
+    known = sum(log["step"] == start.step for log in state["log_history"])
+    for line in lines.splitlines(keepends=True):
+        step = json.loads(line)["train_step"] if line.endswith("\n") else start.step + 1
+        known -= step == start.step
+        if step < start.step or (step == start.step and known >= 0):
+            yield line

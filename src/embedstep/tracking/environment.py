@@ -1,0 +1,35 @@
+"""The environment as tracking sees it: what an orchestrator tells one step stands over the variables of the process.
+
+An orchestrator may run several steps in threads of one process, which has one environment for all of them.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+RUN_ID = "MLFLOW_RUN_ID"
+"""Variable by which Kubeflow, ZenML or a person names the run that is open around the step."""
+URI = "MLFLOW_TRACKING_URI"
+
+_OVER: ContextVar[Mapping[str, str]] = ContextVar("embedstep_tracking_environment", default={})  # noqa: B039 - never changed
+
+
+def tracking_environ() -> dict[str, str]:
+    """Return the variables that count for tracking in this thread."""
+    return {**os.environ, **_OVER.get()}
+
+
+@contextmanager
+def recorded_at(uri: str, run_id: str | None = None) -> Iterator[None]:
+    """Have what is done meanwhile in this thread recorded at another place than the environment says.
+
+    Args:
+        uri: tracking URI, where the request has none of its own.
+        run_id: the run that is open there, if one is.
+    """
+    token = _OVER.set({URI: uri} | ({RUN_ID: run_id} if run_id else {}))
+    try:
+        yield
+    finally:
+        _OVER.reset(token)

@@ -1,0 +1,120 @@
+"""The processes of an attempt on this node: started, started again where the request allows it, and their end told."""
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from embedstep.checkpoints import checkpoints_in
+from embedstep.errors import FAILED, INTERRUPTED, OK, BadNumbersError, EmbedstepError, StepInterruptedError
+from embedstep.failures import failure_of, first_failure
+from embedstep.launch.group import NodeGroup
+from embedstep.launch.plan import Devices, LaunchPlan, plan_launch, usable_cores, visible_gpus
+from embedstep.launch.process import ProcessEnd, run_process
+from embedstep.nodes import tell
+from embedstep.output import OutputFolder
+from embedstep.plan import Plan
+from embedstep.request.launch import Launch
+from embedstep.request.schema import TrainRequest
+from embedstep.result import Failure, StepResult, read_json, result_from_json, write_json
+from embedstep.resuming import begin_at, continues, start_of
+
+_STARTED_AGAIN = frozenset({FAILED, INTERRUPTED})
+"""Ends after which another start may come further: a lost rank or node, or what a rank raises, of a GPU too."""
+_LEFT_ALONE = frozenset({BadNumbersError.__name__, StepInterruptedError.__name__})
+"""Kinds of failures that have one of these codes, and are not started again."""
+
+
+def this_machine() -> Devices:
+    """Return what this machine has to compute on."""
+    return Devices(gpus=visible_gpus(os.environ), cores=usable_cores())
+
+
+def launch_on(group: NodeGroup, launch: Launch, output: Path, *, processes: int, on_cpu: bool) -> LaunchPlan:
+    """Return the command and the environment of this node's processes.
+
+    Args:
+        group: the place of this node.
+        launch: the request's section.
+        output: the output folder, where the processes find their plan.
+        processes: how many this node starts.
+        on_cpu: whether they train on the CPU.
+    """
+    return plan_launch(
+        ("embedstep.worker", str(output)),
+        report_to=str(output),
+        group=group,
+        meeting_seconds=60 * launch.meeting_minutes,
+        grace_seconds=launch.seconds_to_save,
+        processes=processes,
+        on_cpu=on_cpu,
+        devices=this_machine(),
+        python=sys.executable,
+        environ=os.environ,
+    )
+
+
+def train_here(
+    request: TrainRequest, plan: Plan, folder: OutputFolder, group: NodeGroup, heard: Sequence[int]
+) -> StepResult:
+    """Train this plan, on the first node of its group, and say how it ended.
+
+    After an end that another start may come further than, all processes are started again from the last whole
+    checkpoint, `launch.max_restarts` times at most; the other nodes hear of it.
+
+    Args:
+        request: the request.
+        plan: its plan.
+        folder: the output folder.
+        group: the nodes.
+        heard: signals that have come, as they come while no process runs.
+    """
+    processes = plan.world_size // group.nodes
+    launch = launch_on(group, request.launch, folder.path, processes=processes, on_cpu=plan.on_cpu)
+    # The processes hold the folder's lock too: if this one is killed, they may go on writing for a while.
+    launch = replace(launch, keep_open=() if folder.lock is None else (folder.lock,))
+    restarts = 0
+    while True:
+        tell(folder.path, group, "training")
+        try:
+            if heard:
+                raise StepInterruptedError(heard[0])
+            end = run_process(launch)
+            result = replace(_outcome(folder, end), restarts=restarts)
+            if restarts >= request.launch.max_restarts or end.signalled or not _may_come_further(result):
+                return result
+            restarts += 1
+            _say_again(result, restarts, request.launch.max_restarts)
+            goes_on = any(checkpoints_in(folder.checkpoints)) or continues(request, folder)
+            begin_at(folder, start_of(request, plan, folder, goes_on=goes_on))
+            folder.forget_processes()
+        except EmbedstepError as error:
+            return replace(failed(folder, failure_of(error)), restarts=restarts)
+
+
+def _may_come_further(result: StepResult) -> bool:
+    """Whether another start may: numbers go bad in the same way again, and who was told to end is not wanted here."""
+    kind = result.failure.kind if result.failure else ""
+    return result.exit_code in _STARTED_AGAIN and kind not in _LEFT_ALONE
+
+
+def _say_again(result: StepResult, restarts: int, most: int) -> None:
+    assert result.failure is not None
+    first, *_ = result.failure.message.splitlines()
+    sys.stderr.write(f"{first}; all processes are started again ({restarts} of {most})\n")
+    sys.stderr.flush()
+
+
+def _outcome(folder: OutputFolder, end: ProcessEnd) -> StepResult:
+    """Turn the launcher's end into a result. A code of 0 counts only with a result and a model to show for it."""
+    if end.code == OK and folder.worker_result.exists() and (folder.verified_model / "modules.json").exists():
+        folder.publish_model()
+        return result_from_json(read_json(folder.worker_result))
+    return failed(folder, first_failure(folder, end))
+
+
+def failed(folder: OutputFolder, failure: Failure) -> StepResult:
+    """Write down why the step has failed."""
+    write_json(folder.error, asdict(failure))
+    return StepResult(exit_code=failure.exit_code, output=str(folder.path), failure=failure)

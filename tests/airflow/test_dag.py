@@ -1,0 +1,285 @@
+"""The DAG and the operator on a real Airflow, with real trainings."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pipelines.docstrings.pairs import build
+
+from tests.airflow.running import ROOT, Airflow
+
+pytestmark = [pytest.mark.airflow, pytest.mark.timeout(600)]
+Build = Callable[..., dict[str, Any]]
+EPOCHS = {"save_strategy": "no", "eval_strategy": "epoch"}
+
+
+def docstrings(folder: Path) -> dict[str, Any]:
+    """Rows from which so much is learnt that the first model may serve."""
+    build(folder, limit=400)
+    columns = {"anchor": "query", "positive": "docstring"}
+    return {
+        split: {"docs": {"path": str(folder / f"{split}.parquet"), "columns": columns}} for split in ("train", "eval")
+    }
+
+
+def test_a_retraining_promotes_and_the_next_one_finds_nothing_new(
+    airflow: Airflow, document: Build, home: Path, tmp_path: Path
+) -> None:
+    found = airflow(
+        {**document(skip_if_unchanged=True), "data": docstrings(tmp_path), "arguments": EPOCHS},
+        """
+        dag = dag_of("embedstep_retrain")
+        first = dag.test(run_conf={"learning_rate": 0.001})
+        train = next(one for one in first.get_task_instances() if one.task_id == "train")
+        out(first=states(first), state=str(first.state), returned=train.xcom_pull(task_ids="train"))
+        second = dag.test(run_conf={"learning_rate": 0.001})
+        out(second=states(second))
+        """,
+    )
+    assert found["state"] == "success"
+    assert found["first"] == {name: ["success", 1] for name in ("prepare", "train", "evaluate", "promote")}
+    # What goes from task to task are words and numbers.
+    assert found["returned"]["verdict"] == "trained"
+    assert len(json.dumps(found["returned"])) < 200
+    runs = sorted((home / "runs").iterdir(), key=lambda path: path.stat().st_mtime)
+    assert json.loads((runs[0] / "promote" / "decision").read_text())["verdict"] == "promote"
+    result = json.loads((runs[0] / "train" / "result").read_text())
+    chosen = {item["name"]: item["value"] for item in result["ledger"]}
+    assert chosen["learning_rate"] == 0.001
+    assert found["second"]["train"][0] == "skipped"
+    assert {found["second"][name][0] for name in ("evaluate", "promote")} == {"skipped"}
+
+
+def test_two_runs_of_one_hour_on_the_same_rows_train_once(
+    airflow: Airflow, document: Build, home: Path, tmp_path: Path
+) -> None:
+    """Case 8.10: the second is for a later time, and finds the champion of the same request and the same rows."""
+    found = airflow(
+        {**document(skip_if_unchanged=True), "data": docstrings(tmp_path), "arguments": EPOCHS},
+        """
+        from datetime import datetime, timezone
+        dag = dag_of("embedstep_retrain")
+        for minute in (0, 30):
+            run = dag.test(
+                logical_date=datetime(2026, 1, 5, 10, minute, tzinfo=timezone.utc), run_conf={"learning_rate": 0.001}
+            )
+            out(**{f"at_{minute}": {task: state for task, (state, _) in states(run).items()}})
+            out(**{f"for_{minute}": str(run.data_interval_end)})
+        """,
+        EMBEDSTEP_RUNS=str(home / "hour"),
+    )
+    assert (found["for_0"], found["for_30"]) == ("2026-01-05 10:00:00+00:00", "2026-01-05 10:30:00+00:00")
+    assert found["at_0"] == {name: "success" for name in ("prepare", "train", "evaluate", "promote")}
+    assert found["at_30"] == {"prepare": "success", "train": "skipped", "evaluate": "skipped", "promote": "skipped"}
+    (model,) = (home / "hour").glob("*/train/model")
+    assert (model / "modules.json").exists()
+    verdicts = [json.loads(file.read_text())["verdict"] for file in (home / "hour").glob("*/train/result")]
+    assert sorted(verdicts, key=str) == [None, "unchanged"]
+
+
+def test_a_refused_request_fails_at_once_and_is_not_tried_again(airflow: Airflow, document: Build) -> None:
+    found = airflow(
+        {**document(), "loss": "no_such_loss"},
+        """
+        import socket
+        asked, look = [], socket.getaddrinfo
+        socket.getaddrinfo = lambda host, *rest, **more: (asked.append(str(host)), look(host, *rest, **more))[1]
+        run = dag_of("embedstep_retrain").test()
+        here = ("localhost", "::1", socket.gethostname())
+        out(states=states(run), state=str(run.state), asked=[host for host in asked if host not in here])
+        """,
+    )
+    # Nothing is asked for on the network, which is not there in many a cluster.
+    assert found["asked"] == []
+    assert found["state"] == "failed"
+    assert found["states"]["train"] == ["failed", 1]
+    assert "no loss is named 'no_such_loss'" in found["output"]
+    assert "the request or the data was refused (exit code 2)" in found["output"]
+
+
+def test_a_param_of_another_type_is_told_before_anything_runs(airflow: Airflow, document: Build) -> None:
+    found = airflow(
+        document(),
+        """
+        try:
+            dag_of("embedstep_retrain").test(run_conf={"learning_rate": "fast"})
+        except Exception as error:
+            out(told=f"{type(error).__name__}: {error}")
+        """,
+    )
+    assert "learning_rate" in found["told"]
+    assert "'fast' is not of type 'number'" in found["told"]
+
+
+def test_a_parameter_of_another_type_is_refused(airflow: Airflow, document: Build, tmp_path: Path) -> None:
+    found = airflow(
+        document(),
+        f"""
+        from embedstep.adapters.airflow import EmbedstepOperator
+        request = Path(os.environ["AIRFLOW_HOME"], "dags", "request.yaml").read_text()
+        operator = EmbedstepOperator(
+            task_id="t", component="train_embedder", request=request,
+            folder="{tmp_path}/out", python=os.environ["EMBEDSTEP_PYTHON"], parameters={{"learning_rate": "fast"}},
+        )
+        try:
+            operator.execute({{}})
+        except Exception as error:
+            out(raised=type(error).__name__)
+        """,
+    )
+    assert found["raised"] == "AirflowFailException"
+    assert "learning_rate: needs a number; 'fast' was given" in found["output"]
+
+
+def test_an_interrupted_training_is_tried_again_and_goes_on(airflow: Airflow, document: Build, home: Path) -> None:
+    """The code 75: Airflow waits for its retry, which goes on from the last checkpoint of the try before."""
+    request = document()
+    request["arguments"] |= {"max_steps": 400, "save_strategy": "steps", "save_steps": 5, "eval_steps": 200}
+    found = airflow(
+        request,
+        """
+        import psutil, threading, time
+        folder = os.environ["EMBEDSTEP_RUNS"]
+
+        def interrupt():
+            while not list(Path(folder).rglob("checkpoints/checkpoint-5")):
+                time.sleep(0.1)
+            for process in psutil.process_iter(["cmdline"]):
+                command = process.info["cmdline"] or ()
+                if "task" in command and folder in str(command):
+                    process.terminate()
+
+        threading.Thread(target=interrupt, daemon=True).start()
+        dag = dag_of("embedstep_retrain")
+        for task in dag.tasks:
+            task.retry_delay = __import__("datetime").timedelta(seconds=1)
+        run = dag.test()
+        out(states=states(run))
+        """,
+        EMBEDSTEP_RUNS=str(home / "interrupted"),
+    )
+    assert found["states"]["train"] == ["success", 2], found["output"]
+    assert "the component ended with exit code 75" in found["output"]
+    assert "goes on after train step" in found["output"]
+    (result,) = (home / "interrupted").glob("*/train/result")
+    assert json.loads(result.read_text())["train_steps"] < 400
+
+
+def test_parsing_the_dag_loads_nothing_that_trains(airflow: Airflow, document: Build) -> None:
+    found = airflow(
+        document(schedule={"cron": "0 3 * * 1", "timezone": "Europe/Berlin"}),
+        """
+        from airflow.sdk import DAG, Asset, Param
+        before = set(sys.modules)
+        dag = dag_of("embedstep_retrain")
+        new = {name.partition(".")[0] for name in set(sys.modules) - before}
+        out(new=sorted(new), schedule=[dag.schedule.expression, str(dag.schedule.timezone)])
+        out(most=dag.max_active_runs, catchup=dag.catchup)
+        out(outlets=[asset.uri for task in dag.tasks for asset in task.outlets])
+        """,
+    )
+    assert not {"torch", "transformers", "zenml", "kfp", "mlflow", "pyarrow", "numpy"} & set(found["new"])
+    assert (found["schedule"], found["most"], found["catchup"]) == (["0 3 * * 1", "Europe/Berlin"], 1, False)
+    assert found["outlets"] == ["embedstep://docs/rows", "embedstep://docs/model"]
+
+
+@pytest.mark.parametrize(
+    ("code", "outcome", "raised"),
+    [
+        (0, {"verdict": "trained", "run_id": "r"}, "returned"),
+        (0, {"verdict": "unchanged", "run_id": ""}, "AirflowSkipException"),
+        (0, {"verdict": "superseded", "run_id": ""}, "AirflowSkipException"),
+        (1, {}, "AirflowException"),
+        (2, {}, "AirflowFailException"),
+        (3, {}, "AirflowException"),
+        (4, {}, "AirflowFailException"),
+        (75, {}, "AirflowException"),
+    ],
+)
+def test_how_a_component_ended_is_a_state_of_airflow(
+    airflow: Airflow, tmp_path: Path, code: int, outcome: dict[str, str], raised: str
+) -> None:
+    """2 and 4 are not tried again, 1, 3 and 75 are; what has trained nothing skips what follows."""
+    stub = tmp_path / "python"
+    written = json.dumps({"parameterValues": outcome})
+    stub.write_text(
+        f"#!/bin/sh\nmkdir -p {tmp_path}/out\necho '{written}' > {tmp_path}/out/outcome.json\nexit {code}\n"
+    )
+    stub.chmod(0o755)
+    found = airflow(
+        None,
+        f"""
+        from embedstep.adapters.airflow import EmbedstepOperator
+        operator = EmbedstepOperator(
+            task_id="train", component="train_embedder", request="model: m", folder="{tmp_path}/out", python="{stub}",
+            parameters={{"learning_rate": 2e-5}},
+        )
+        try:
+            out(raised="returned", value=operator.execute({{}}))
+        except Exception as error:
+            out(raised=type(error).__name__, told=str(error))
+        """,
+    )
+    assert found["raised"] == raised
+    assert code == 0 or f"exit code {code}" in found["told"]
+    assert raised != "returned" or found["value"] == outcome
+
+
+@pytest.mark.parametrize(
+    ("component", "more", "told"),
+    [
+        ("train", "", "component 'train' is none of prepare, mine_negatives, train_embedder"),
+        ("train_embedder", "parameters={'learning_rte': 1}", "train_embedder has no parameter learning_rte"),
+        ("evaluate", "inputs={'modle': '/m'}", "evaluate has no input modle"),
+    ],
+)
+def test_what_a_component_does_not_have_is_told(
+    airflow: Airflow, tmp_path: Path, component: str, more: str, told: str
+) -> None:
+    found = airflow(
+        None,
+        f"""
+        from embedstep.adapters.airflow import EmbedstepOperator
+        try:
+            EmbedstepOperator(
+                task_id="t", component="{component}", request="model: m", folder="{tmp_path}/out", {more}
+            ).execute({{}})
+        except Exception as error:
+            out(raised=type(error).__name__, told=str(error))
+        """,
+    )
+    assert (found["raised"], told in found["told"]) == ("AirflowFailException", True)
+
+
+def test_a_task_that_is_killed_ends_its_component(airflow: Airflow, tmp_path: Path) -> None:
+    stub = tmp_path / "python"
+    stub.write_text("#!/bin/sh\ntrap 'exit 75' TERM\necho begun\nwhile true; do sleep 0.1; done\n")
+    stub.chmod(0o755)
+    found = airflow(
+        None,
+        f"""
+        import threading, time
+        from embedstep.adapters.airflow import EmbedstepOperator
+        operator = EmbedstepOperator(
+            task_id="t", component="prepare", request="model: m", folder="{tmp_path}/out", python="{stub}"
+        )
+        threading.Timer(2, operator.on_kill).start()
+        began = time.monotonic()
+        try:
+            operator.execute({{}})
+        except Exception as error:
+            out(told=str(error), seconds=time.monotonic() - began)
+        """,
+    )
+    assert "exit code 75" in found["told"]
+    assert found["seconds"] < 10
+
+
+def test_the_dag_of_the_page_is_one(airflow: Airflow, home: Path) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "airflow.md").read_text(), re.DOTALL)
+    (home / "dags" / "docs.py").write_text(code)
+    found = airflow(None, 'dag = dag_of("docs")\nout(tasks=[task.task_id for task in dag.tasks], catchup=dag.catchup)')
+    assert (found["tasks"], found["catchup"]) == (["train"], False)

@@ -1,0 +1,133 @@
+"""Nodes that wait for each other, with real processes on one machine."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+pytestmark = pytest.mark.torchrun
+
+CODE = textwrap.dedent("""
+    import sys, time
+    from embedstep.errors import CannotStartError
+    from embedstep.launch.group import NodeGroup
+    from embedstep.worker import meeting
+    meeting._SILENCE = 4.0
+    rank, nodes, port = map(int, sys.argv[1:4])
+    seconds, work, code = map(float, sys.argv[4:])
+    told = []
+    group = NodeGroup(nodes=nodes, rank=rank, address=ADDRESS, port=port)
+    try:
+        with meeting.together(group, seconds, told.append) as met:
+            print("together", flush=True)
+            end = time.monotonic() + work
+            while time.monotonic() < end and not told:
+                time.sleep(0.1)
+            met.end(int(code))
+            print("lost:", met.lost, flush=True)
+            sys.exit(75 if met.lost else int(code))
+    except CannotStartError as error:
+        print(error, flush=True)
+        sys.exit(3)
+""")
+
+
+def free_port() -> int:
+    """A port with a free one above it."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1]) - 1
+
+
+@contextmanager
+def node(
+    rank: int, port: int, *, nodes: int = 2, seconds: float = 60, work: float = 3, code: int = 0,
+    address: str = "127.0.0.1",
+) -> Iterator[subprocess.Popen[str]]:  # fmt: skip
+    command = [
+        sys.executable,
+        "-c",
+        CODE.replace("ADDRESS", repr(address)),
+        *map(str, (rank, nodes, port, seconds, work, code)),
+    ]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=dict(os.environ)
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def end(process: subprocess.Popen[str]) -> tuple[int, str]:
+    output, _ = process.communicate(timeout=90)
+    return process.returncode, output
+
+
+def test_two_nodes_meet_and_end_well() -> None:
+    port = free_port()
+    with node(0, port, work=1) as first, node(1, port, work=6) as second:
+        assert end(second) == (0, "together\nlost: \n")
+        assert end(first) == (0, "together\nlost: \n")
+
+
+def test_a_node_that_does_not_come_is_named() -> None:
+    """Case 5.1."""
+    with node(0, port := free_port(), nodes=3, seconds=8) as first, node(2, port, nodes=3, seconds=8):
+        code, told = end(first)
+    assert code == 3
+    assert told == f"node 1 of 3 did not come to 127.0.0.1:{port + 1} in 8 s\n"
+
+
+def test_a_name_that_is_not_known_is_told() -> None:
+    """Case 5.2."""
+    with node(1, free_port(), seconds=2, address="nobody.invalid") as second:
+        code, told = end(second)
+    assert code == 3
+    assert told.startswith("the name of node 0, nobody.invalid, is not known after 2 s: ")
+
+
+def test_a_node_that_is_killed_ends_the_others() -> None:
+    """Case 5.5: within the time of silence, and with the code for another attempt."""
+    port = free_port()
+    with node(0, port, work=80) as first, node(1, port, work=80) as second:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "together\n"
+        killed = time.monotonic()
+        second.kill()
+        assert end(first) == (75, "lost: node 1 has not been heard of for 4 s\n")
+        assert time.monotonic() - killed < 60
+
+
+def test_a_node_that_loses_the_first_ends() -> None:
+    port = free_port()
+    with node(0, port, work=80) as first, node(1, port, work=80) as second:
+        assert second.stdout is not None
+        assert second.stdout.readline() == "together\n"
+        first.kill()
+        assert end(second) == (75, "lost: the first node is gone\n")
+
+
+def test_a_first_node_that_answers_nothing_is_lost() -> None:
+    """As when its machine has gone without a word: the connection stays, and a question waits for its answer."""
+    port = free_port()
+    with node(0, port, work=80) as first, node(1, port, work=80) as second:
+        assert second.stdout is not None
+        assert second.stdout.readline() == "together\n"
+        first.send_signal(signal.SIGSTOP)
+        assert end(second) == (75, "lost: the first node has not been heard of for 4 s\n")
+
+
+def test_a_node_that_fails_ends_the_others() -> None:
+    port = free_port()
+    with node(0, port, work=80) as first, node(1, port, work=2, code=4) as second:
+        assert end(second)[0] == 4
+        assert end(first) == (75, "together\nlost: node 1 has ended with code 4\n")

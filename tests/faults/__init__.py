@@ -1,0 +1,1 @@
+"""What goes wrong on a cluster, injected for real: one test a fault, each with what must remain."""

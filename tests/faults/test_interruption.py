@@ -1,0 +1,203 @@
+"""A signal at any moment: all ranks stop at one place and save, and the next attempt ends as if nothing had been."""
+
+import os
+import random
+import signal
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from embedstep.result import StepResult
+from tests.faults.compared import lost
+from tests.faults.conftest import Fault
+
+Build = Callable[..., dict[str, Any]]
+Train = Callable[..., StepResult]
+STEPS = 6
+BY_STEPS = {
+    "max_steps": STEPS, "save_strategy": "steps", "save_steps": 4, "eval_strategy": "steps", "eval_steps": 3,
+    "logging_steps": 4, "gradient_accumulation_steps": 2, "per_device_train_batch_size": 8,
+    "per_device_eval_batch_size": 16,
+}  # fmt: skip
+BY_EPOCHS = {
+    **BY_STEPS, "max_steps": -1, "num_train_epochs": 2, "save_strategy": "epoch", "eval_strategy": "epoch",
+    "logging_strategy": "epoch", "per_device_train_batch_size": 24,
+}  # fmt: skip
+
+
+STRATEGIES: dict[str, dict[str, Any]] = {
+    "steps": BY_STEPS,
+    "epoch": BY_EPOCHS,
+    # At this learning rate the last epoch is the best one, which only its own evaluation tells.
+    "best of epochs": {**BY_EPOCHS, "load_best_model_at_end": True, "metric_for_best_model": "eval_loss",
+                       "save_total_limit": 1},
+}  # fmt: skip
+
+
+def interrupt() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.fixture
+def at_look(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], list[str]]:
+    """Return a function that has SIGTERM come at the n-th place where the ranks look, and gives the places passed."""
+    from embedstep.worker.stopping import Stopping
+
+    places: list[str] = []
+    at: list[int | None] = [None]
+    step_end, look, require_no_sign = Stopping.on_step_end, Stopping.look, Stopping.require_no_sign
+
+    def passed(place: str) -> None:
+        places.append(place)
+        if len(places) == at[0]:
+            interrupt()
+
+    def on_step_end(self: Stopping, *arguments: Any, **options: Any) -> None:
+        passed("step")
+        step_end(self, *arguments, **options)
+
+    def looking(self: Stopping) -> None:
+        passed("evaluation")
+        look(self)
+
+    def encoding(self: Stopping) -> None:
+        passed("evaluator")
+        require_no_sign(self)
+
+    monkeypatch.setattr(Stopping, "on_step_end", on_step_end)
+    monkeypatch.setattr(Stopping, "look", looking)
+    monkeypatch.setattr(Stopping, "require_no_sign", encoding)
+
+    def arm(number: int | None) -> list[str]:
+        at[0] = number
+        places.clear()
+        return places
+
+    return arm
+
+
+def uninterrupted(train_here: Train, request: dict[str, Any]) -> Path:
+    result = train_here(request, "whole")
+    assert result.exit_code == 0, result.failure
+    return Path(result.output)
+
+
+@pytest.mark.fault("SIGTERM at each place where the ranks look, {strategy}", "training and evaluation")
+@pytest.mark.parametrize("strategy", ["steps", "epoch", "best of epochs"])
+@pytest.mark.slow
+def test_cut_anywhere(
+    train_here: Train, evaluated: Build, at_look: Callable[[int | None], list[str]], fault: Fault, strategy: str,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    request = evaluated(arguments=STRATEGIES[strategy])
+    places = at_look(None)
+    whole = uninterrupted(train_here, request)
+    assert set(places) == {"step", "evaluation", "evaluator"}
+    found: list[str] = []
+    count = len(places)
+    for number in range(1, count + 1):
+        output = f"cut-{number}"
+        at_look(number)
+        result = train_here(request, output)
+        assert result.exit_code == 75, (number, result.failure)
+        assert result.failure is not None
+        assert result.failure.message.startswith("interrupted by SIGTERM after train step ")
+        at_look(None)
+        result = train_here(request, output)
+        assert result.exit_code == 0, (number, result.failure)
+        found += [f"{number}: {what}" for what in lost(whole, tmp_path / output)]
+    fault.came_to(f"interrupted, 75, {count} times", found)
+
+
+@pytest.mark.fault("50 signals at random moments", "all of a step, from reading the request to the model's name")
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_soak(train_here: Train, evaluated: Build, fault: Fault, tmp_path: Path) -> None:
+    """Whatever is being done when the signal comes, the weights are those of the training that nobody disturbed."""
+    arguments = {**BY_STEPS, "max_steps": 60, "save_steps": 5, "eval_steps": 7, "save_total_limit": 2}
+    request = evaluated(arguments=arguments)
+    whole = uninterrupted(train_here, request)
+    chosen = random.Random(20)
+    count, trainings, places = 0, 0, Counter[bool]()
+    found: list[str] = []
+    with hearing_nothing():
+        while count < 50:
+            trainings += 1
+            result = StepResult(exit_code=75, output="")
+            while result.exit_code == 75:
+                with a_signal_within(chosen.uniform(0.0, 2.0)):
+                    result = train_here(request, f"cut-{trainings}")
+                if result.failure is not None:
+                    count += 1
+                    places["after train step" in result.failure.message] += 1
+            assert result.exit_code == 0, result.failure
+            found += lost(whole, tmp_path / f"cut-{trainings}")
+    assert set(places) == {True, False}, "the signals came inside or outside of the training only"
+    fault.came_to(f"interrupted, 75, {count} times", found)
+
+
+@contextmanager
+def hearing_nothing() -> Iterator[None]:
+    """Let a signal between two attempts pass."""
+    before = signal.signal(signal.SIGTERM, lambda number, frame: None)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def a_signal_within(seconds: float) -> Iterator[None]:
+    """Have SIGTERM come after so many seconds, unless what follows takes less."""
+    timer = threading.Timer(seconds, interrupt)
+    timer.start()
+    yield
+    timer.cancel()
+    timer.join()
+
+
+ROWS = {"anchor": "anchor", "positive": "positive"}
+LABELS = {"anchor": "anchor", "label": "class"}
+
+
+@pytest.mark.fault("SIGTERM, with {sampler} and {mixing}", "three places of an epoch")
+@pytest.mark.parametrize(
+    ("sampler", "mixing"),
+    [
+        ("batch_sampler", "proportional"),
+        ("batch_sampler", "round_robin"),
+        ("no_duplicates", "proportional"),
+        ("no_duplicates", "round_robin"),
+        ("group_by_label", "proportional"),
+    ],
+)
+@pytest.mark.slow
+def test_every_sampler_goes_on_where_it_was(
+    train_here: Train, request_of: Build, data_folder: Path, at_look: Callable[[int | None], list[str]], fault: Fault,
+    sampler: str, mixing: str, tmp_path: Path,
+) -> None:  # fmt: skip
+    """Two datasets, an epoch and a half; cut at its beginning, in the middle, and in the second epoch."""
+    arguments = {
+        "batch_sampler": sampler, "multi_dataset_batch_sampler": mixing, "num_train_epochs": 2, "max_steps": -1,
+        "per_device_train_batch_size": 16, "gradient_accumulation_steps": 2, "logging_steps": 1,
+    }  # fmt: skip
+    is_labelled = sampler == "group_by_label"
+    columns, loss = (LABELS, "batch_all_triplet") if is_labelled else (ROWS, "multiple_negatives_ranking")
+    train = {name: {"path": str(data_folder / f"{file}.jsonl"), "columns": columns}
+             for name, file in (("docs", "train"), ("more", "more"))}  # fmt: skip
+    request = request_of(arguments=arguments, data={"train": train}, loss=loss)
+    places = at_look(None)
+    whole = uninterrupted(train_here, request)
+    steps = len(places)
+    found: list[str] = []
+    for number in (1, steps // 4 + 1, steps // 2 + 1):
+        at_look(number)
+        assert train_here(request, f"cut-{number}").exit_code == 75
+        at_look(None)
+        result = train_here(request, f"cut-{number}")
+        assert (result.exit_code, result.train_steps) == (0, steps - number)
+        found += [f"{number}: {what}" for what in lost(whole, tmp_path / f"cut-{number}")]
+    fault.came_to("75, three times", found)

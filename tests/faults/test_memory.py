@@ -1,0 +1,122 @@
+"""The memory limit of a cgroup, as Kubernetes sets it for a pod."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from embedstep.memory import CgroupMemory, cgroup_memory
+from tests.faults.conftest import Fault
+from tests.faults.processes import Attempt, faulty
+
+Build = Callable[..., dict[str, Any]]
+LIMIT = 4_000_000_000
+
+
+@pytest.fixture
+def cgroup(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A cgroup with a limit: the file to write one's own number to."""
+    first = Path("/sys/fs/cgroup/memory")
+    root, limit = (first, "memory.limit_in_bytes") if first.is_dir() else (first.parent, "memory.max")
+    folder = root / f"embedstep-{os.getpid()}"
+    folder.mkdir()
+    (folder / limit).write_text(str(getattr(request, "param", LIMIT)))
+    yield folder / "cgroup.procs"
+    folder.rmdir()
+
+
+@pytest.mark.fault("a rank takes more memory than its cgroup has", "training, 2 processes")
+@pytest.mark.torchrun
+@pytest.mark.slow
+def test_a_memory_limit_is_named(request_of: Build, fault: Fault, cgroup: Path, tmp_path: Path) -> None:
+    """The kernel ends the rank without a word; what it counts for the cgroup tells why. Code 4 is not tried again."""
+    request = request_of(launch={"processes_per_node": 2})
+    attempt = Attempt(tmp_path, request, "cut", **faulty("hoard", "step", rank=1))
+    cgroup.write_text(str(attempt.process.pid))
+    attempt.ends(4)
+    error = json.loads((attempt.output / "error.json").read_text())
+    assert error["message"].startswith(
+        "rank 1 was killed by SIGKILL, because the memory limit was reached: 4.00 GB for all processes, of which "
+    )
+    assert error["message"].endswith(" GB were taken at most")
+    assert (error["rank"], error["host"]) == (1, os.uname().nodename)
+    fault.came_to("4, limit and peak named", None)
+
+
+@pytest.mark.fault("a memory limit below what the model needs to be trained", "start-up")
+@pytest.mark.parametrize("cgroup", [600_000_000], indirect=True)
+@pytest.mark.slow
+def test_a_limit_that_cannot_do_is_told_at_once(
+    request_of: Build, minilm: Path, fault: Fault, cgroup: Path, tmp_path: Path
+) -> None:
+    request = {**request_of(launch={"processes_per_node": 2}), "model": str(minilm)}
+    attempt = Attempt(tmp_path, request, "cut")
+    cgroup.write_text(str(attempt.process.pid))
+    told = attempt.ends(3)
+    assert (
+        "the memory limit is 0.6 GB, and 2 processes with the model, its gradients and what the optimizer keeps need"
+        in told
+    )
+    fault.came_to("3, before a process is started", None)
+
+
+@pytest.mark.fault("a /dev/shm of 1 MB, and loader workers", "start-up")
+@pytest.mark.slow
+def test_a_small_shared_memory_is_told_at_once(request_of: Build, fault: Fault, tmp_path: Path) -> None:
+    """Docker gives 64 MB; a worker that finds none left dies by SIGBUS."""
+    arguments = {"dataloader_num_workers": 4, "per_device_train_batch_size": 64}
+    (tmp_path / "request.yaml").write_text(json.dumps(request_of(arguments=arguments)))
+    run = f"{sys.executable} -m embedstep run request.yaml --output cut"
+    inside = f"mount -t tmpfs -o size=1m none /dev/shm && exec {run}"
+    process = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", inside],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert process.returncode == 3, process.stderr
+    assert (
+        "/dev/shm has 1 MB free, and the batches that 4 workers of the loader keep ready may take 3 MB"
+        in process.stderr
+    )
+    fault.came_to("3, before a process is started", None)
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "found"),
+    [
+        (
+            "0::/pod\n",
+            {"pod/memory.max": "max", "pod/memory.events": "low 0\noom 1\noom_kill 2\n"},
+            CgroupMemory(limit=None, peak=None, kills=2),
+        ),
+        (
+            "0::/host/pod\n",  # a container sees its own group as the root
+            {"memory.max": "1000", "memory.peak": "900", "memory.events": "oom_kill 0"},
+            CgroupMemory(limit=1000, peak=900, kills=0),
+        ),
+        (
+            "9:cpu,cpuacct:/\n8:memory:/pod\n",
+            {
+                "memory/pod/memory.limit_in_bytes": "9223372036854771712",
+                "memory/pod/memory.max_usage_in_bytes": "77",
+                "memory/pod/memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n",
+            },
+            CgroupMemory(limit=None, peak=77, kills=3),
+        ),
+        ("1:cpu:/\n", {}, None),
+    ],
+)
+def test_both_versions_are_read(own: str, files: dict[str, str], found: CgroupMemory | None, tmp_path: Path) -> None:
+    (tmp_path / "own").write_text(own)
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert cgroup_memory(tmp_path, tmp_path / "own") == found

@@ -1,0 +1,308 @@
+"""Signals, kills and failures of real processes under torchrun."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.conftest import wait_for
+from tests.faults.compared import lost
+from tests.faults.conftest import Fault
+from tests.faults.processes import Attempt, faulty, trained
+
+pytestmark = [pytest.mark.torchrun, pytest.mark.slow]
+Build = Callable[..., dict[str, Any]]
+Whole = Callable[[int], Path]
+STEPS = 60
+ARGUMENTS = {
+    "max_steps": STEPS, "save_strategy": "steps", "save_steps": 10, "eval_strategy": "steps", "eval_steps": 15,
+    "logging_steps": 2, "save_total_limit": 2,
+}  # fmt: skip
+
+
+@pytest.fixture
+def document(evaluated: Build) -> Callable[..., dict[str, Any]]:
+    """Build the request of these tests."""
+
+    def build(processes: int, **launch: Any) -> dict[str, Any]:
+        return evaluated(arguments=ARGUMENTS, launch={"processes_per_node": processes, **launch})
+
+    return build
+
+
+@pytest.fixture(scope="module")
+def folder_of_wholes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the trainings are that nobody disturbs."""
+    return tmp_path_factory.mktemp("whole")
+
+
+@pytest.fixture
+def whole(folder_of_wholes: Path, document: Build) -> Whole:
+    """Return the training with so many processes that nobody disturbs, made once."""
+
+    def made(processes: int) -> Path:
+        output = f"whole-{processes}"
+        if not (folder_of_wholes / output / "model").exists():
+            trained(folder_of_wholes, document(processes), output)
+        return folder_of_wholes / output
+
+    return made
+
+
+def error_of(attempt: Attempt) -> Any:
+    return json.loads((attempt.output / "error.json").read_text())
+
+
+def signal_it(attempt: Attempt, whom: str) -> None:
+    """Send SIGTERM."""
+    match whom:
+        case "the step":
+            attempt.process.terminate()
+        case "torchrun":
+            attempt.torchrun.terminate()
+        case "the last rank":
+            attempt.ranks[-1].terminate()
+        case "all processes":
+            for process in attempt.everything:
+                process.terminate()
+
+
+@pytest.mark.fault("SIGTERM to {whom}", "training, {processes} processes")
+@pytest.mark.parametrize(
+    ("whom", "processes"),
+    [("the step", 1), ("the step", 2), ("torchrun", 2), ("the last rank", 2), ("all processes", 2)],
+)
+def test_sigterm(document: Build, whole: Whole, fault: Fault, tmp_path: Path, whom: str, processes: int) -> None:
+    """All ranks stop after the same step, save, and say so; the next attempt goes on there."""
+    attempt = Attempt(tmp_path, document(processes), "cut")
+    attempt.wait_for_logs(3)
+    signal_it(attempt, whom)
+    told = attempt.ends(75, within=20)
+    assert "Traceback" not in told
+    message = error_of(attempt)["message"]
+    assert message.startswith("interrupted by SIGTERM after train step ")
+    step = int(message.split("train step ")[1].split(" of ")[0])
+    assert (attempt.output / "checkpoints" / f"checkpoint-{step}").is_dir()
+    told = Attempt(tmp_path, document(processes), "cut").ends(0)
+    assert f"goes on after train step {step} of {STEPS}" in told
+    fault.came_to(f"75 after step {step}", lost(whole(processes), tmp_path / "cut"))
+
+
+@pytest.mark.fault("Ctrl-C", "training")
+def test_ctrl_c(document: Build, fault: Fault, whole: Whole, tmp_path: Path) -> None:
+    """A person is told what happens now, and what the same key does once more."""
+    attempt = Attempt(tmp_path, document(1), "cut")
+    attempt.wait_for_logs(3)
+    attempt.process.send_signal(signal.SIGINT)
+    told = attempt.ends(75)
+    assert "SIGINT: The training saves a checkpoint and ends, within 25 s. Ctrl-C again ends it at once." in told
+    assert "Traceback" not in told
+    trained(tmp_path, document(1), "cut")
+    fault.came_to("75", lost(whole(1), tmp_path / "cut"))
+
+
+@pytest.mark.fault("a second SIGTERM", "a checkpoint that takes long")
+def test_a_second_signal_shortens(document: Build, fault: Fault, whole: Whole, tmp_path: Path) -> None:
+    sign = tmp_path / "saving"
+    attempt = Attempt(tmp_path, document(1), "cut", **faulty("wait", "second save", rank=0, FAULT_SIGN=str(sign)))
+    wait_for(sign.exists)
+    attempt.process.terminate()
+    time.sleep(1.5)
+    attempt.process.terminate()
+    told = attempt.ends(75, within=15)
+    assert error_of(attempt)["message"].startswith("interrupted by SIGTERM, and again before it had saved; ")
+    told = Attempt(tmp_path, document(1), "cut").ends(0)
+    assert f"goes on after train step 10 of {STEPS}" in told
+    fault.came_to("75", lost(whole(1), tmp_path / "cut"))
+
+
+@pytest.mark.fault("a checkpoint that takes longer than the grace", "SIGTERM")
+def test_the_grace_is_kept(document: Build, fault: Fault, whole: Whole, tmp_path: Path) -> None:
+    sign = tmp_path / "saving"
+    request = document(2, grace_seconds=6)
+    attempt = Attempt(tmp_path, request, "cut", **faulty("wait", "second save", rank=0, FAULT_SIGN=str(sign)))
+    wait_for(sign.exists)
+    attempt.process.terminate()
+    attempt.ends(75, within=10)
+    assert error_of(attempt)["message"].startswith("interrupted by SIGTERM, and had not saved within 5 s; ")
+    trained(tmp_path, request, "cut")
+    fault.came_to("75 within the grace", lost(whole(2), tmp_path / "cut"))
+
+
+@pytest.mark.fault("kill -9 of {whom}", "training, {processes} processes")
+@pytest.mark.parametrize(
+    ("whom", "processes", "code"),
+    [("a rank", 2, 1), ("torchrun", 1, 1), ("the step", 2, -9), ("all processes", 2, -9)],
+)
+def test_kill(
+    document: Build, whole: Whole, fault: Fault, tmp_path: Path, whom: str, processes: int, code: int
+) -> None:  # fmt: skip
+    """The others end within seconds, and the next attempt goes on from the last whole checkpoint."""
+    attempt = Attempt(tmp_path, document(processes), "cut")
+    wait_for(lambda: (attempt.output / "checkpoints" / "checkpoint-10").exists())
+    processes_of_it = attempt.everything
+    match whom:
+        case "a rank":
+            attempt.ranks[-1].kill()
+        case "torchrun":
+            attempt.torchrun.kill()
+        case "the step":
+            attempt.process.kill()
+        case "all processes":
+            for process in reversed(processes_of_it):
+                process.kill()
+    killed = time.monotonic()
+    attempt.ends(code)
+    _, alive = psutil.wait_procs(processes_of_it, timeout=10)
+    assert not [left for left in alive if left.is_running() and left.status() != psutil.STATUS_ZOMBIE]
+    seconds = time.monotonic() - killed
+    assert seconds < 10, "a dead peer is found within 10 s"
+    trained(tmp_path, document(processes), "cut")
+    fault.came_to(f"{code}, all gone after {seconds:.1f} s", lost(whole(processes), tmp_path / "cut"))
+
+
+@pytest.mark.fault("{what}", "one of two ranks")
+@pytest.mark.parametrize(
+    ("what", "at", "code", "kind", "message"),
+    [
+        ("raise", "plan", 1, "ValueError", "injected on this rank, with the token ***"),
+        ("raise", "step", 1, "ValueError", "injected on this rank, with the token ***"),
+        ("exit", "plan", 1, "exit", "rank 1 ended with code 7"),
+        ("memory", "plan", 4, "MemoryError", "injected"),
+        ("torch memory", "step", 4, "RuntimeError", "DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_the_failing_rank_stands_first(
+    request_of: Build, tmp_path: Path, fault: Fault, what: str, at: str, code: int, kind: str, message: str
+) -> None:
+    request = request_of(launch={"processes_per_node": 2})
+    attempt = Attempt(tmp_path, request, "cut", **faulty(what, at, rank=1))
+    told = attempt.ends(code)
+    error = error_of(attempt)
+    assert (error["rank"], error["kind"]) == (1, kind)
+    assert message in error["message"]
+    assert f"rank 1: {error['message'].splitlines()[0]}" in told
+    assert told.count("failed first") <= 1
+    assert "ChildFailedError" not in told
+    assert "hf_abc" not in told + (attempt.output / "error.json").read_text()
+    assert not (attempt.output / "model").exists()
+    fault.came_to(f"{code}, rank 1 named", None)
+
+
+@pytest.mark.fault("SIGTERM to {whom}", "start-up")
+@pytest.mark.parametrize("whom", ["the step", "the last rank"])
+def test_a_signal_at_the_start(document: Build, fault: Fault, tmp_path: Path, whom: str) -> None:
+    """There is nothing to save yet."""
+    attempt = Attempt(tmp_path, document(2), "cut")
+    wait_for(lambda: len(psutil.Process(attempt.process.pid).children()) == 1 and len(attempt.ranks) == 2)
+    time.sleep(1)
+    signal_it(attempt, whom)
+    told = attempt.ends(75)
+    assert "Traceback" not in told
+    assert error_of(attempt)["message"].startswith("interrupted by SIGTERM; ")
+    fault.came_to("75", None)
+
+
+@pytest.mark.fault("SIGTERM to {whom}", "an evaluator, shared out over 2 processes in unequal parts")
+@pytest.mark.parametrize("whom", ["the step", "the last rank"])
+def test_an_evaluator_is_left_together(evaluated: Build, fault: Fault, tmp_path: Path, whom: str) -> None:
+    """The ranks have unequal numbers of batches in it; none waits for another, and the next attempt evaluates again."""
+    arguments = {**ARGUMENTS, "max_steps": 3, "eval_steps": 1, "logging_steps": 1, "per_device_eval_batch_size": 8}
+    request = evaluated(arguments=arguments, launch={"processes_per_node": 2, "grace_seconds": 30})
+    rows = [{"anchor": f"what is {number}", "positive": f"the number {number} " * 20} for number in range(2501)]
+    (tmp_path / "eval.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    request["data"]["eval"]["docs"]["path"] = str(tmp_path / "eval.jsonl")
+    attempt = Attempt(tmp_path, request, "cut")
+    attempt.wait_for_logs(2)
+    time.sleep(3)
+    signal_it(attempt, whom)
+    told = attempt.ends(75, within=15)
+    assert "Traceback" not in told
+    assert error_of(attempt)["message"].startswith("interrupted by SIGTERM after train step ")
+    trained(tmp_path, request, "cut")
+    fault.came_to("75", lost(trained(tmp_path, request, "whole"), tmp_path / "cut"))
+
+
+@pytest.mark.fault("SIGTERM to the workers of the loader", "training")
+def test_loader_workers_are_shielded(evaluated: Build, fault: Fault, tmp_path: Path) -> None:
+    """Whoever signals every process of a container reaches them too; the rank still needs their batches."""
+    request = evaluated(arguments={**ARGUMENTS, "dataloader_num_workers": 2})
+    trained(tmp_path, request, "whole")
+    attempt = Attempt(tmp_path, request, "cut")
+    attempt.wait_for_logs(3)
+    (rank,) = attempt.ranks
+    workers = [child for child in rank.children() if "embedstep.worker" in child.cmdline()]
+    assert len(workers) == 2
+    for worker in workers:
+        worker.terminate()
+    attempt.ends(0)
+    fault.came_to("0, trained to the end", lost(tmp_path / "whole", attempt.output))
+
+
+@pytest.mark.fault("SIGTERM", "the model is saved, after the training")
+def test_a_model_that_is_being_saved_is_finished(document: Build, fault: Fault, whole: Whole, tmp_path: Path) -> None:
+    """All that is left is to give it its name."""
+    sign = tmp_path / "saving"
+    environ = faulty("wait", "model", rank=0, FAULT_SIGN=str(sign), FAULT_SECONDS="1")
+    attempt = Attempt(tmp_path, document(2), "cut", **environ)
+    wait_for(sign.exists)
+    attempt.process.terminate()
+    attempt.ends(0)
+    fault.came_to("0, the model is there", lost(whole(2), attempt.output))
+
+
+@pytest.mark.fault("two launches of one output folder", "training")
+def test_one_attempt_at_a_time(document: Build, fault: Fault, whole: Whole, tmp_path: Path) -> None:
+    first = Attempt(tmp_path, document(1), "cut")
+    first.wait_for_logs(1)
+    second = Attempt(tmp_path, document(1), "cut")
+    told = second.ends(3)
+    assert "is in use by another step; wait for that, or choose another" in told
+    told = first.ends(0)
+    ghost = Attempt(tmp_path, document(1), "cut")
+    told = ghost.ends(2)
+    assert "holds a finished model; add --overwrite, or choose another folder" in told
+    fault.came_to("3 for the second, 2 for a ghost", lost(whole(1), tmp_path / "cut"))
+
+
+@pytest.mark.fault("a rank that stands still (SIGSTOP), then SIGTERM", "training, 2 processes")
+def test_a_rank_that_stands_still_does_not_keep_the_others(
+    document: Build, fault: Fault, whole: Whole, tmp_path: Path
+) -> None:
+    request = document(2, grace_seconds=6)
+    attempt = Attempt(tmp_path, request, "cut")
+    wait_for(lambda: (attempt.output / "checkpoints" / "checkpoint-10").exists())
+    os.kill(attempt.ranks[1].pid, signal.SIGSTOP)
+    attempt.process.terminate()
+    attempt.ends(75, within=10)
+    trained(tmp_path, request, "cut")
+    fault.came_to("75 within the grace", lost(whole(2), tmp_path / "cut"))
+
+
+@pytest.mark.fault("kill -9 of a rank, with launch.max_restarts", "training, 2 processes")
+def test_all_are_started_again(document: Build, fault: Fault, whole: Whole, tmp_path: Path) -> None:
+    """Within one attempt, from the last whole checkpoint, as often as the request says and no more."""
+    attempt = Attempt(tmp_path, document(2, max_restarts=1), "cut")
+    wait_for(lambda: (attempt.output / "checkpoints" / "checkpoint-10").exists())
+    attempt.ranks[-1].kill()
+    told = attempt.ends(0)
+    assert "rank 1 was killed by SIGKILL" in told
+    assert "all processes are started again (1 of 1)" in told
+    assert json.loads((attempt.output / "result.json").read_text())["restarts"] == 1
+    fault.came_to("0 after one restart", lost(whole(2), attempt.output))
+
+
+@pytest.mark.fault("a rank that raises in every start", "training")
+def test_starts_are_counted(request_of: Build, fault: Fault, tmp_path: Path) -> None:
+    request = request_of(launch={"max_restarts": 2}, arguments={"max_steps": 6})
+    attempt = Attempt(tmp_path, request, "cut", **faulty("raise", "step", rank=0))
+    told = attempt.ends(1)
+    assert told.count("all processes are started again") == 2
+    assert error_of(attempt)["message"].startswith("injected on this rank")
+    fault.came_to("1 after two restarts", None)
