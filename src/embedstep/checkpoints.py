@@ -19,7 +19,8 @@ from embedstep.result import read_json, write_json
 ASIDE = "_writing"
 """Folder among the checkpoints in which one is that is being written; a push to the hub leaves out what begins so."""
 _OPTIMIZER = "optimizer.pt"
-_MANIFEST = "embedstep_manifest.json"
+MANIFEST = "embedstep_manifest.json"
+"""File of a checkpoint that says what belongs to it; written last, so that only a whole one has it."""
 _FORMAT = "embedstep.checkpoint/1"
 _NAME = re.compile(r"checkpoint-(\d+)")
 
@@ -55,7 +56,7 @@ def seal(checkpoint: Path, *, trained_from: str, position: Mapping[str, Any]) ->
             name: {"bytes": (checkpoint / name).stat().st_size, "sha256": digest}
             for name, digest in zip(names, digests, strict=True)
         }
-    write_json(checkpoint / _MANIFEST, {"format": _FORMAT, "trained_from": trained_from, "files": files})
+    write_json(checkpoint / MANIFEST, {"format": _FORMAT, "trained_from": trained_from, "files": files})
 
 
 def newest(folder: Path, trained_from: str | None = None) -> Newest:
@@ -83,10 +84,10 @@ def checkpoints_in(folder: Path) -> Iterator[tuple[int, Path]]:
 
 def _problem(checkpoint: Path, trained_from: str | None) -> str | None:
     """Say why a checkpoint is not to be gone on from, or None."""
-    if not (checkpoint / _MANIFEST).exists():
+    if not (checkpoint / MANIFEST).exists():
         return "it has no manifest and may be torn (arguments.resume_from_checkpoint takes it by its path)"
     try:
-        manifest = read_json(checkpoint / _MANIFEST)
+        manifest = read_json(checkpoint / MANIFEST)
     except ValueError:
         return "its manifest cannot be read"
     if manifest.get("format") != _FORMAT:

@@ -12,18 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from embedstep.errors import FAILED, INTERRUPTED, OK, CannotStartError, EmbedstepError
-from embedstep.failures import failure_of
+from embedstep.failures import failure_of, first_failure
 from embedstep.launch.group import ALONE, NodeGroup, group_from_env, processes_problem
 from embedstep.launch.manifest import REQUEST_VARIABLE
-from embedstep.launch.plan import Devices, devices_of, processes_per_node, visible_gpus
-from embedstep.launch.process import run_process
+from embedstep.launch.plan import Devices, LaunchPlan, devices_of, processes_per_node, visible_gpus
+from embedstep.launch.process import ProcessEnd, run_process
 from embedstep.nodes import ended_before, wait_for_start
+from embedstep.output import OutputFolder, claimed
 from embedstep.request.fingerprint import request_fingerprint
 from embedstep.request.loading import load_request
 from embedstep.request.schema import TrainRequest
 from embedstep.result import StepResult
 from embedstep.step import run_step
-from embedstep.training import launch_on, this_machine
+from embedstep.training import has_own_folders, launch_on, may_come_further, this_machine
 
 _LAST_WORDS = Path("/dev/termination-log")
 """Where Kubernetes takes what a container has to say about its end, for its API to show."""
@@ -97,6 +98,8 @@ def run_part(request: TrainRequest, output: Path, environ: Mapping[str, str], *,
         group = replace(group, job=f"{group.job}/{request_fingerprint(request)[:12]}")
     if group.is_first:
         return _lead(request, output, group, overwrite=overwrite)
+    if has_own_folders(request):
+        return _follow_apart(request, output, group, overwrite=overwrite)
     return _follow(request, output, group)
 
 
@@ -117,10 +120,7 @@ def _follow(request: TrainRequest, output: Path, group: NodeGroup) -> int:
     start = wait_for_start(output, group, seconds)
     if isinstance(start, int):
         return start
-    devices = _devices(request)
-    processes = processes_per_node(request.launch, devices, use_cpu=request.arguments.use_cpu)
-    on_cpu = request.arguments.use_cpu or devices.gpus == 0
-    launch = launch_on(group, request.launch, output, processes=processes, on_cpu=on_cpu)
+    launch = _launch(request, OutputFolder(output), group)
     for restarts in range(1, request.launch.max_restarts + 2):
         end = run_process(launch)
         if end.code == OK or end.signalled is not None or restarts > request.launch.max_restarts:
@@ -128,6 +128,31 @@ def _follow(request: TrainRequest, output: Path, group: NodeGroup) -> int:
         start = wait_for_start(output, group, seconds, start)
         if isinstance(start, int):
             return start
+    return _code_of(end)
+
+
+def _follow_apart(request: TrainRequest, output: Path, group: NodeGroup, *, overwrite: bool) -> int:
+    """Start the processes of a node that sees nothing of the first one's disk: they are handed what they need."""
+    with claimed(output.absolute(), overwrite=overwrite) as folder:
+        launch = _launch(request, folder, group)
+        for restarts in range(1, request.launch.max_restarts + 2):
+            end = run_process(launch)
+            failed_here = None if end.code == OK else first_failure(folder, end)
+            again = may_come_further(failed_here) and end.signalled is None
+            if not again or restarts > request.launch.max_restarts:
+                break
+            folder.forget_processes()
+        return _code_of(end)
+
+
+def _launch(request: TrainRequest, folder: OutputFolder, group: NodeGroup) -> LaunchPlan:
+    devices = _devices(request)
+    processes = processes_per_node(request.launch, devices, use_cpu=request.arguments.use_cpu)
+    on_cpu = request.arguments.use_cpu or devices.gpus == 0
+    return launch_on(group, request, folder, processes=processes, on_cpu=on_cpu)
+
+
+def _code_of(end: ProcessEnd) -> int:
     if end.code < 0:
         # Before torchrun hears signals, one ends it.
         return INTERRUPTED if end.signalled is not None or end.code == -signal.SIGTERM else FAILED

@@ -4,7 +4,6 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 
 from embedstep.checkpoints import checkpoints_in
 from embedstep.errors import FAILED, INTERRUPTED, OK, BadNumbersError, EmbedstepError, StepInterruptedError
@@ -15,7 +14,6 @@ from embedstep.launch.process import ProcessEnd, run_process
 from embedstep.nodes import tell
 from embedstep.output import OutputFolder
 from embedstep.plan import Plan
-from embedstep.request.launch import Launch
 from embedstep.request.schema import TrainRequest
 from embedstep.result import Failure, StepResult, read_json, result_from_json, write_json
 from embedstep.resuming import begin_at, continues, start_of
@@ -31,20 +29,26 @@ def this_machine() -> Devices:
     return Devices(gpus=visible_gpus(os.environ), cores=usable_cores())
 
 
-def launch_on(group: NodeGroup, launch: Launch, output: Path, *, processes: int, on_cpu: bool) -> LaunchPlan:
+def launch_on(
+    group: NodeGroup, request: TrainRequest, folder: OutputFolder, *, processes: int, on_cpu: bool
+) -> LaunchPlan:
     """Return the command and the environment of this node's processes.
+
+    They hold the folder's lock too: if this process is killed, they may go on writing for a while.
 
     Args:
         group: the place of this node.
-        launch: the request's section.
-        output: the output folder, where the processes find their plan.
+        request: the request.
+        folder: the output folder, where the processes find their plan.
         processes: how many this node starts.
         on_cpu: whether they train on the CPU.
     """
-    return plan_launch(
-        ("embedstep.worker", str(output)),
-        report_to=str(output),
+    launch, output = request.launch, str(folder.path)
+    planned = plan_launch(
+        ("embedstep.worker", output),
+        report_to=output,
         group=group,
+        own_folders=has_own_folders(request),
         meeting_seconds=60 * launch.meeting_minutes,
         grace_seconds=launch.seconds_to_save,
         processes=processes,
@@ -53,6 +57,12 @@ def launch_on(group: NodeGroup, launch: Launch, output: Path, *, processes: int,
         python=sys.executable,
         environ=os.environ,
     )
+    return replace(planned, keep_open=() if folder.lock is None else (folder.lock,))
+
+
+def has_own_folders(request: TrainRequest) -> bool:
+    """Whether each of several nodes has an output folder of its own, on a disk that the others do not see."""
+    return request.launch.nodes > 1 and request.arguments.save_on_each_node
 
 
 def train_here(
@@ -71,9 +81,7 @@ def train_here(
         heard: signals that have come, as they come while no process runs.
     """
     processes = plan.world_size // group.nodes
-    launch = launch_on(group, request.launch, folder.path, processes=processes, on_cpu=plan.on_cpu)
-    # The processes hold the folder's lock too: if this one is killed, they may go on writing for a while.
-    launch = replace(launch, keep_open=() if folder.lock is None else (folder.lock,))
+    launch = launch_on(group, request, folder, processes=processes, on_cpu=plan.on_cpu)
     restarts = 0
     while True:
         tell(folder.path, group, "training")
@@ -82,7 +90,7 @@ def train_here(
                 raise StepInterruptedError(heard[0])
             end = run_process(launch)
             result = replace(_outcome(folder, end), restarts=restarts)
-            if restarts >= request.launch.max_restarts or end.signalled or not _may_come_further(result):
+            if restarts >= request.launch.max_restarts or end.signalled or not may_come_further(result.failure):
                 return result
             restarts += 1
             _say_again(result, restarts, request.launch.max_restarts)
@@ -93,10 +101,9 @@ def train_here(
             return replace(failed(folder, failure_of(error)), restarts=restarts)
 
 
-def _may_come_further(result: StepResult) -> bool:
+def may_come_further(failure: Failure | None) -> bool:
     """Whether another start may: numbers go bad in the same way again, and who was told to end is not wanted here."""
-    kind = result.failure.kind if result.failure else ""
-    return result.exit_code in _STARTED_AGAIN and kind not in _LEFT_ALONE
+    return failure is not None and failure.exit_code in _STARTED_AGAIN and failure.kind not in _LEFT_ALONE
 
 
 def _say_again(result: StepResult, restarts: int, most: int) -> None:

@@ -79,3 +79,28 @@ def test_artifacts_of_a_pipeline_reach_the_pods_of_its_trainjob(
     assert copy.read_bytes() == rows.read_bytes()
     (model,) = pipelines.rglob("modules.json")
     assert (model.parent / "model.safetensors").exists()
+
+
+def test_a_step_of_zenml_is_the_launcher_of_a_trainjob(
+    kubeconfig: str, shared: Path, document: Build, zen: Callable[..., dict[str, Any]]
+) -> None:
+    """Two pods train, and what the step leaves in ZenML's store is their model."""
+    found = zen(
+        document(),
+        """
+        @pipeline(enable_cache=False)
+        def retrain():
+            train_embedder(request=request)
+
+        retrain()
+        run = last()
+        model = run.steps["train_embedder"].outputs["model"][0].load()
+        result = json.loads((model.path / "result.json").read_text())
+        embedding = model.load().encode(["a docstring"])
+        out(**shown(run), weights=result["weights"], dimension=result["dimension"], shape=list(embedding.shape))
+        """,
+        KUBECONFIG=kubeconfig,
+    )
+    assert found["steps"] == {"train_embedder": "completed"}
+    assert found["shape"] == [1, found["dimension"]]
+    assert found["weights"] == json.loads((shared / "out" / "result.json").read_text())["weights"] is not None

@@ -25,7 +25,7 @@ CODE = textwrap.dedent("""
     told = []
     group = NodeGroup(nodes=nodes, rank=rank, address=ADDRESS, port=port)
     try:
-        with meeting.together(group, seconds, told.append) as met:
+        with meeting.together(group, seconds, told.append, lambda store: None) as met:
             print("together", flush=True)
             end = time.monotonic() + work
             while time.monotonic() < end and not told:

@@ -20,7 +20,13 @@ class Attempt:
     """`embedstep run` in a session of its own."""
 
     def __init__(
-        self, folder: Path, document: Mapping[str, Any], output: str, host: str | None = None, **environ: str
+        self,
+        folder: Path,
+        document: Mapping[str, Any],
+        output: str,
+        host: str | None = None,
+        disk: str = "",
+        **environ: str,
     ) -> None:
         """Start it.
 
@@ -29,12 +35,18 @@ class Attempt:
             document: the request.
             output: name of the output folder.
             host: network namespace to run in, or None for that of the tests.
+            disk: name of the folder that this host sees in place of the output folder, which another host sees.
             environ: variables besides the environment.
         """
         file = folder / f"{output}.yaml"
         file.write_text(yaml.safe_dump(dict(document)))
         self.output = folder / output
         inside = ["ip", "netns", "exec", host] if host else []  # which becomes the program
+        if disk:  # in the namespace of mounts that a host has of its own
+            for path in (folder / disk, self.output):
+                path.mkdir(exist_ok=True)
+            mount = 'mount --bind "$0" "$1" && shift && exec "$@"'
+            inside += ["sh", "-c", mount, str(folder / disk), str(self.output)]
         self.process = subprocess.Popen(
             [*inside, sys.executable, "-m", "embedstep", "run", file.name, "--output", output],
             cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,

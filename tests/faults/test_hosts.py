@@ -1,4 +1,4 @@
-"""Two hosts with addresses and a link of their own (network namespaces), and one output folder that both see."""
+"""Two hosts with addresses and a link of their own (network namespaces), that share their output folder or do not."""
 
 import json
 import os
@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
+from embedstep.checkpoints import newest
 from tests.conftest import wait_for
 from tests.faults.compared import lost
 from tests.faults.conftest import Fault
-from tests.faults.processes import Attempt, trained
+from tests.faults.processes import Attempt, faulty, trained
 
 pytestmark = [pytest.mark.torchrun, pytest.mark.slow]
 Build = Callable[..., dict[str, Any]]
@@ -36,17 +37,33 @@ class Hosts:
     first: str
     second: str
 
-    def start(self, folder: Path, document: dict[str, Any], number: int, job: str, nodes: int = 2) -> Attempt:
-        """Start `embedstep run` on one of them."""
+    def start(
+        self,
+        folder: Path,
+        document: dict[str, Any],
+        number: int,
+        job: str,
+        nodes: str = "2",
+        disk: str = "",
+        **environ: str,
+    ) -> Attempt:
+        """Start `embedstep run` on one of them, with an output folder of its own by the name of a `disk`."""
         return Attempt(
-            folder, document, "cut", (self.first, self.second)[number], PET_NNODES=str(nodes),
+            folder, document, "cut", (self.first, self.second)[number], disk,
+            PET_NNODES=nodes,
             PET_NODE_RANK=str(number), PET_MASTER_ADDR=FIRST, PET_MASTER_PORT="29400", PET_RDZV_ID=job,
-            GLOO_SOCKET_IFNAME="wire",
+            GLOO_SOCKET_IFNAME="wire", **environ,
         )  # fmt: skip
 
     def both(self, folder: Path, document: dict[str, Any], job: str) -> list[Attempt]:
         """Start it on both."""
         return [self.start(folder, document, number, job) for number in (0, 1)]
+
+    def apart(self, folder: Path, document: dict[str, Any], job: str, *disks: str, **environ: str) -> list[Attempt]:
+        """Start it on both, each with a disk of its own."""
+        arguments = {**document["arguments"], "save_on_each_node": True}
+        own = {**document, "arguments": arguments}
+        return [self.start(folder, own, number, job, disk=disk, **environ) for number, disk in enumerate(disks)]
 
     def link(self, state: str) -> None:
         """Set the link `up` or `down`."""
@@ -173,7 +190,7 @@ def test_a_link_that_stays_away(
 @pytest.mark.fault("a host more is expected than there are", "start-up, two hosts")
 def test_a_host_that_never_comes(hosts: Hosts, document: dict[str, Any], fault: Fault, tmp_path: Path) -> None:
     launch = {**document["launch"], "nodes": 3, "meeting_minutes": 0.2}
-    attempts = [hosts.start(tmp_path, {**document, "launch": launch}, number, "one", nodes=3) for number in (0, 1)]
+    attempts = [hosts.start(tmp_path, {**document, "launch": launch}, number, "one", nodes="3") for number in (0, 1)]
     told = ended(attempts, [3, 3])
     assert "node 2 of 3 did not come to 10.77.0.1:29401 in 12 s" in told
     fault.came_to("3, the missing one named", None)
@@ -190,3 +207,51 @@ def test_both_hosts_are_started_again(
     told = ended(attempts, [0, 0])
     assert "all processes are started again (1 of 1)" in told
     fault.came_to("0 after one restart", lost(whole, tmp_path / "cut"))
+
+
+@pytest.mark.fault("a host that is killed, and sees nothing of the other's disk", "training, two hosts")
+def test_hosts_that_share_no_folder(
+    hosts: Hosts, document: dict[str, Any], whole: Path, fault: Fault, tmp_path: Path
+) -> None:
+    """Each has whole checkpoints, and one in its place is handed what it needs."""
+    attempts = hosts.apart(tmp_path, document, "one", "first", "second")
+    wait_for(lambda: (tmp_path / "second" / "checkpoints" / "checkpoint-10").exists())
+    for process in reversed(attempts[1].everything):
+        process.kill()
+    ended(attempts, [75, -9])
+    kept = [newest(tmp_path / name / "checkpoints") for name in ("first", "second")]
+    assert kept[0].step == kept[1].step > 0
+    files = [sorted(path.name for path in item.checkpoint.iterdir()) for item in kept if item.checkpoint]
+    assert files[0] == files[1]
+    assert {"rng_state_0.pth", "rng_state_1.pth", "embedstep_loop_0.json", "embedstep_loop_1.json"} < set(files[0])
+    told = ended(hosts.apart(tmp_path, document, "two", "first", "another"), [0, 0])
+    assert f"goes on after train step {kept[0].step}" in told
+    fault.came_to("75, then 0 with a new disk", lost(whole, tmp_path / "first"))
+
+
+@pytest.mark.fault("the disk of the first host is a new one", "start-up, no disk is shared")
+def test_a_first_host_with_a_new_disk(
+    hosts: Hosts, document: dict[str, Any], whole: Path, fault: Fault, tmp_path: Path
+) -> None:
+    """What only the other one has is kept, and told."""
+    attempts = hosts.apart(tmp_path, document, "one", "first", "second")
+    wait_for(lambda: (tmp_path / "second" / "checkpoints" / "checkpoint-10").exists())
+    attempts[0].process.terminate()
+    ended(attempts, [75, 75])
+    step = newest(tmp_path / "second" / "checkpoints").step
+    told = ended(hosts.apart(tmp_path, document, "two", "another", "second"), [0, 0])
+    assert f"node 1 has checkpoint-{step}, and node 0 has none as late; it is kept in" in told
+    assert newest(tmp_path / "second" / "checkpoints.before").step == step
+    fault.came_to("0, the older checkpoint kept", lost(whole, tmp_path / "another"))
+
+
+@pytest.mark.fault("a rank of the second of two hosts raises", "training, no disk is shared")
+def test_the_cause_comes_from_a_host_whose_disk_is_not_seen(
+    hosts: Hosts, document: dict[str, Any], fault: Fault, tmp_path: Path
+) -> None:
+    attempts = hosts.apart(tmp_path, document, "one", "first", "second", **faulty("raise", "step", rank=1))
+    ended(attempts, [1, 1])
+    failure = json.loads((tmp_path / "first" / "error.json").read_text())
+    assert failure["rank"] == 1
+    assert failure["message"] == "injected on this rank, with the token ***"
+    fault.came_to("1, the rank named", None)

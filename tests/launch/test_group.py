@@ -81,7 +81,7 @@ def test_torchrun_is_told_every_flag() -> None:
         python="python", environ=OF_TWO, group=group_from_env(OF_TWO), meeting_seconds=900,
     )  # fmt: skip
     assert plan.argv == (
-        "python", "-m", "embedstep.worker.torchrun", "out", "900", "30", "--nnodes=2", "--node-rank=1",
+        "python", "-m", "embedstep.worker.torchrun", "out", "shared", "900", "30", "--nnodes=2", "--node-rank=1",
         "--rdzv-backend=static", "--master-addr=job-node-0-0.job", "--master-port=29400", "--nproc-per-node=4",
         "-m", "embedstep.worker", "out",
     )  # fmt: skip

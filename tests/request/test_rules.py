@@ -13,6 +13,9 @@ MORE = {"more": {"path": "b.parquet", "columns": COLUMNS}}
 TRAIN = {"train": DOCS}
 BOTH = {"train": DOCS, "eval": DOCS}
 RETRIEVAL = {"kind": "information_retrieval", "name": "docs", "dataset": "docs"}
+POD = {"image": "embedstep", "namespace": "default", "output": "/out/docs", "resources": {"memory": "2Gi"}}
+JOB = {**POD, "volumes": [{"claim": "shared", "path": "/out"}]}
+PODS = {"kind": "trainjob", "nodes": 2, "processes_per_node": 1, "trainjob": JOB}
 BEST = {"load_best_model_at_end": True, "metric_for_best_model": "loss"}
 
 
@@ -97,8 +100,8 @@ MEANINGLESS = [
      "data.*.columns"),
     ({"resume": "never", **arguments(resume_from_checkpoint="last")},
      "resume: is never, and arguments.resume_from_checkpoint names a checkpoint; leave one of them out"),
-    ({"launch": {"nodes": 2}, **arguments(save_on_each_node=True)},
-     "arguments.save_on_each_node: is true, and the nodes share one output folder, where two would write the same; "
+    ({"launch": PODS, **arguments(save_on_each_node=True)},
+     "arguments.save_on_each_node: is true, and the pods share one output folder, where two would write the same; "
      "leave it out"),
     (arguments(resume_from_checkpoint="none"),
      "arguments.resume_from_checkpoint: none is no checkpoint: it holds no trainer_state.json"),

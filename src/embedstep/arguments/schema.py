@@ -286,7 +286,9 @@ class Saving(Group):
     save_steps: CountOrShare = used(500, "Steps between checkpoints; <1 = share.")
     save_total_limit: Integer | None = used(None, "Keep at most this many checkpoints.")
     save_on_each_node: Flag = implemented(
-        False, "Write checkpoints on every node.", by="the trainer: the first rank of each node writes all of it"
+        False,
+        "Write checkpoints on every node.",
+        by="the trainer: each node has an output folder on a disk of its own, and is handed what the first prepares",
     )
     save_only_model: Flag = used(False, "Leave optimizer, scheduler and RNG state out of checkpoints.")
     load_best_model_at_end: Flag = used(False, "Reload the best checkpoint after training.")

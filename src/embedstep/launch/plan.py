@@ -127,6 +127,7 @@ def plan_launch(
     python: str,
     environ: Mapping[str, str],
     group: NodeGroup = ALONE,
+    own_folders: bool = False,
     meeting_seconds: float = 0,
     grace_seconds: float = 30,
 ) -> LaunchPlan:
@@ -142,6 +143,7 @@ def plan_launch(
         python: the interpreter.
         environ: the environment to inherit, less what other launchers left in it.
         group: the nodes that train together.
+        own_folders: whether each of them has an output folder of its own, on a disk that the others do not see.
         meeting_seconds: how long the nodes wait for each other.
         grace_seconds: how long the workers may take to save and end when they are told to.
     """
@@ -165,6 +167,7 @@ def plan_launch(
         "-m",
         "embedstep.worker.torchrun",
         report_to,
+        "own" if own_folders else "shared",
         f"{meeting_seconds:g}",
         f"{grace_seconds:g}",
         *torchrun,

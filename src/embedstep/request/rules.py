@@ -44,10 +44,10 @@ def going_on_is_not_contradicted(request: TrainRequest) -> Iterator[Problem]:
         )
 
 
-def nodes_share_their_folder(request: TrainRequest) -> Iterator[Problem]:
-    """The nodes find plan and rows in one output folder, where two of them would write the same checkpoint."""
-    if request.arguments.save_on_each_node and request.launch.nodes > 1:
-        told = "is true, and the nodes share one output folder, where two would write the same; leave it out"
+def pods_share_their_folder(request: TrainRequest) -> Iterator[Problem]:
+    """Two nodes that write the same checkpoint into one folder would tear it."""
+    if request.arguments.save_on_each_node and request.launch.kind == "trainjob" and request.launch.nodes > 1:
+        told = "is true, and the pods share one output folder, where two would write the same; leave it out"
         yield Problem("arguments.save_on_each_node", told)
 
 
@@ -283,7 +283,7 @@ RULES: Sequence[Rule] = (
     noise_has_a_place,
     a_checkpoint_is_there,
     going_on_is_not_contradicted,
-    nodes_share_their_folder,
+    pods_share_their_folder,
     every_dataset_has_a_loss,
     every_eval_dataset_is_used,
     pods_have_one_output,

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from math import isfinite
 from pathlib import Path
 
+import torch
+
 from embedstep.result import read_json, write_json
 
 _FORMAT = "embedstep.loop/1"
@@ -58,6 +60,22 @@ def loop_state_of(checkpoint: Path, rank: int) -> LoopState | None:
     loss = float(found.pop("loss")) if own.exists() else 0.0
     total = float(found.pop("total_loss"))
     return LoopState(**found, loss=loss, total_loss=total, grad_norm=None if norm is None else float(norm))
+
+
+def share_states(checkpoint: Path, rank: int, *, writes: bool) -> None:
+    """Leave the states of all ranks in the checkpoint of each node: those of its own ranks are there already.
+
+    Args:
+        checkpoint: the folder.
+        rank: of this process.
+        writes: whether this process writes for its node.
+    """
+    own = [checkpoint / f"rng_state_{rank}.pth", _file(checkpoint, rank)]
+    found: list[dict[str, bytes]] = [{}] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(found, {file.name: file.read_bytes() for file in own if file.exists()})
+    for name, content in (item for states in found for item in states.items() if writes):
+        if not (checkpoint / name).exists():
+            (checkpoint / name).write_bytes(content)
 
 
 def _is_no_number(value: object) -> bool:

@@ -5,17 +5,20 @@ Here the first node keeps a small store (torch's TCPStore) one port above torchr
 then that it is alive, then how it has ended.
 """
 
+import json
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import timedelta
 
 from torch.distributed import TCPStore
 
 from embedstep.errors import CannotStartError, first_line
 from embedstep.launch.group import NodeGroup
+from embedstep.result import Failure, failure_from_json
 
 _PAUSE = 0.5
 _BEAT = 2.0
@@ -36,6 +39,7 @@ class Meeting:
         self._looked = time.monotonic()
         self._heard = {rank: (b"", time.monotonic()) for rank in self._others()}
         self.lost = ""
+        self.cause: Failure | None = None
 
     def _others(self) -> Iterator[int]:
         return (rank for rank in range(self._group.nodes) if rank != self._group.rank)
@@ -65,9 +69,10 @@ class Meeting:
             self._store.set(f"alive/{self._group.rank}", str(beats))
             for rank in self._others():
                 if self._store.check([f"end/{rank}"]):
-                    code = self._store.get(f"end/{rank}").decode()
-                    if code != "0":
-                        return f"node {rank} has ended with code {code}"
+                    end = json.loads(self._store.get(f"end/{rank}"))
+                    if end["code"] != 0:
+                        self.cause = failure_from_json(end["cause"]) if end["cause"] else None
+                        return f"node {rank} has ended with code {end['code']}"
                     continue
                 value = self._store.get(f"alive/{rank}")
                 before, since = self._heard[rank]
@@ -79,13 +84,25 @@ class Meeting:
             return "" if self._ended.is_set() else "the first node is gone"
         return ""
 
-    def end(self, code: int) -> None:
-        """Say how this node has ended; the first one waits for the others, whose store it keeps."""
+    def wait_for_cause(self) -> None:
+        """Wait a moment for another node to say that it has failed, where this one has lost it in an exchange."""
+        deadline = time.monotonic() + 3 * _BEAT
+        while not self.lost and time.monotonic() < deadline:
+            time.sleep(_PAUSE)
+
+    def end(self, code: int, cause: Failure | None = None) -> None:
+        """Say how this node has ended; the first one waits for the others, whose store it keeps.
+
+        Args:
+            code: the exit code of its processes.
+            cause: the first cause, where the first node cannot read it by itself.
+        """
         self._ended.set()
         if time.monotonic() - self._looked > _SILENCE:
             return  # a question to the store is still without an answer, and another would wait behind it
         try:
-            self._store.set(f"end/{self._group.rank}", str(code))
+            told = {"code": code, "cause": asdict(cause) if cause else None}
+            self._store.set(f"end/{self._group.rank}", json.dumps(told))
             deadline = time.monotonic() + _LAST
             ends = [f"end/{rank}" for rank in self._others()]
             # A node that was lost says no more, and one that was told to end has no minute.
@@ -97,13 +114,16 @@ class Meeting:
 
 
 @contextmanager
-def together(group: NodeGroup, seconds: float, leave: Callable[[str], None]) -> Iterator[Meeting | None]:
+def together(
+    group: NodeGroup, seconds: float, leave: Callable[[str], None], prepare: Callable[[TCPStore], None]
+) -> Iterator[Meeting | None]:
     """Wait for all nodes, then watch them.
 
     Args:
         group: the place of this node; alone there is nothing to wait for, and None is given.
         seconds: how long to wait for the others.
         leave: ends the processes of this node, given why; called when it loses another.
+        prepare: what the nodes do together before that, by their store.
 
     Raises:
         CannotStartError: not all nodes have come.
@@ -111,7 +131,9 @@ def together(group: NodeGroup, seconds: float, leave: Callable[[str], None]) -> 
     if group.nodes == 1:
         yield None
         return
-    meeting = Meeting(group, _met(group, seconds))
+    store = _met(group, seconds)
+    prepare(store)
+    meeting = Meeting(group, store)
     threading.Thread(target=meeting.watch, args=(leave,), daemon=True, name="meeting").start()
     yield meeting
 

@@ -17,7 +17,7 @@ from transformers.trainer_utils import rotate_checkpoints
 from embedstep.checkpoints import ASIDE, checkpoints_in
 from embedstep.errors import StepInterruptedError
 from embedstep.worker.callbacks import DueSteps, GoesOn
-from embedstep.worker.loop_state import LoopState, loop_state_of
+from embedstep.worker.loop_state import LoopState, loop_state_of, share_states
 from embedstep.worker.randomness import random_states, set_random_states
 from embedstep.worker.safetensors import rewrite_as_bin
 from embedstep.worker.stopping import Stopping
@@ -236,6 +236,8 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
             if not self.args.save_only_model:
                 self._loop_state().write(self._aside / name, self.args.process_index)
             self.accelerator.wait_for_everyone()
+            if self.args.save_on_each_node and torch.distributed.is_initialized():
+                share_states(self._aside / name, self.args.process_index, writes=self.args.should_save)
             self._find_best(folder)
             if self.args.should_save:
                 # The state that was written says that the best checkpoint lies aside.

@@ -1,4 +1,4 @@
-"""torchrun, with what it knows of failed ranks written down: `python -m embedstep.worker.torchrun OUTPUT S GRACE ...`.
+"""torchrun, with what it knows of failed ranks written down: `embedstep.worker.torchrun OUTPUT WHOSE S GRACE ...`.
 
 torchrun itself ends in exit code 1 and a traceback of its own, whatever happened; a rank that was killed leaves no
 other trace. Here its arguments go through unchanged, and the codes and signals of the ranks go to `ranks-<node>.json`.
@@ -12,6 +12,7 @@ import stat
 import sys
 import threading
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,46 +20,65 @@ from torch.distributed import run as torchrun
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 from embedstep.errors import FAILED, INTERRUPTED, OK, EmbedstepError, PeerLostError, StepInterruptedError
-from embedstep.failures import TORCHRUN, failure_of
+from embedstep.failures import TORCHRUN, failure_of, first_failure
 from embedstep.launch.group import ALONE, NodeGroup
+from embedstep.launch.process import ProcessEnd
 from embedstep.memory import CgroupMemory, cgroup_memory
 from embedstep.output import OutputFolder
-from embedstep.result import write_json
+from embedstep.result import Failure, write_json
 from embedstep.worker.grace import Grace
+from embedstep.worker.handing import hand_out
 from embedstep.worker.interruption import deaf
-from embedstep.worker.meeting import together
+from embedstep.worker.meeting import Meeting, together
 
 
 def main(argv: list[str]) -> int:
-    """Run torchrun with `argv[3:]` and return the code of the rank that failed first.
+    """Run torchrun with `argv[4:]` and return the code of the rank that failed first.
 
     Args:
-        argv: the output folder, the seconds that the nodes wait for each other, those that the ranks have to end in,
-            then torchrun's own arguments.
+        argv: the output folder; whether it is `shared` by the nodes or each has its `own`; the seconds that they wait
+            for each other, those that the ranks have to end in, then torchrun's own arguments.
     """
-    output, seconds, arguments = OutputFolder(Path(argv[0])), float(argv[1]), torchrun.parse_args(argv[3:])
+    output, is_own, seconds = OutputFolder(Path(argv[0])), argv[1] == "own", float(argv[2])
+    arguments = torchrun.parse_args(argv[4:])
+    group = _group_of(arguments)
     # torchrun would put an exception anywhere in its own code in place of the grace when it starts the ranks.
     arguments.signals_to_handle = "SIGQUIT"
-    grace = Grace(float(argv[2]))
+    grace = Grace(float(argv[3]))
     # The agent logs each failed rank again, with frames of its own; ranks.json and the rank's own words say it once.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    meeting: Meeting | None = None
     try:
-        with together(_group_of(arguments), seconds, grace.lose) as meeting:
+        prepare = partial(hand_out, output, group) if is_own else _nothing
+        with together(group, seconds, grace.lose, prepare) as meeting:
             code = _run(output, arguments, grace)
             if meeting is None:
                 return code
-            meeting.end(code)
-            if grace.lost and code != OK:
-                raise PeerLostError(grace.lost)
+            if is_own and group.is_first and code != OK and not grace.has_begun:
+                meeting.wait_for_cause()
+            meeting.end(code, _cause(output, code) if is_own and not group.is_first else None)
+            if (lost := grace.lost or meeting.lost) and code != OK:
+                raise PeerLostError(lost)
             return code
     except EmbedstepError as raised:
         is_peer = grace.lost and isinstance(raised, StepInterruptedError)
         error = PeerLostError(grace.lost) if is_peer else raised
         if not grace.has_begun and not is_peer:  # or it has been said
             sys.stderr.write(f"{error}\n")
-        if _group_of(arguments).is_first:
-            write_json(output.attempt / TORCHRUN, asdict(failure_of(error)))
+        if group.is_first:
+            cause = meeting.cause if meeting and isinstance(error, PeerLostError) else None
+            write_json(output.attempt / TORCHRUN, asdict(cause or failure_of(error)))
         return error.exit_code
+
+
+def _nothing(store: object) -> None:
+    """All nodes see one folder, in which everything lies."""
+
+
+def _cause(output: OutputFolder, code: int) -> Failure | None:
+    """Return what has gone wrong here, for the first node to tell; that another node is gone is none of it."""
+    found = None if code == OK else first_failure(output, ProcessEnd(code=code))
+    return None if found is None or found.exit_code == INTERRUPTED else found
 
 
 def _group_of(arguments: Any) -> NodeGroup:
