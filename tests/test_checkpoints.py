@@ -37,6 +37,19 @@ def test_the_newest_goes_by_its_step_and_not_by_the_clock(tmp_path: Path) -> Non
     assert (found.checkpoint, found.step, found.skipped) == (tmp_path / "checkpoint-100", 100, ())
 
 
+def test_two_torn_ones_are_skipped_one_after_the_other(tmp_path: Path) -> None:
+    """Case 2.19: the newest has half of its weights, and the one before lacks a file."""
+    made(tmp_path, 20)
+    (made(tmp_path, 30) / "1_Pooling" / "config.json").unlink()
+    (made(tmp_path, 40) / "model.safetensors").write_bytes(b"half")
+    found = newest(tmp_path, "a")
+    assert found.step == 20
+    assert found.skipped == (
+        "checkpoint-40 is skipped: model.safetensors has 4 bytes of 10,240",
+        "checkpoint-30 is skipped: 1_Pooling/config.json is missing",
+    )
+
+
 @pytest.mark.parametrize(
     ("edit", "why"),
     [

@@ -259,6 +259,14 @@ def test_a_model_by_path_is_there(tmp_path: Path) -> None:
     assert alone(model=str(empty)) == [
         f"model.path: {empty} holds no model: there is no modules.json and no config.json in it"
     ]
+    for place in (empty, empty / "0_Transformer"):  # case 1.17: what LoRA saves without its base model
+        place.mkdir(exist_ok=True)
+        (place / "adapter_config.json").touch()
+        (told,) = alone(model=str(empty))
+        assert told.startswith(
+            f"model.path: {place} holds an adapter, as of LoRA, and no model; merge it into its base"
+        )
+        (place / "adapter_config.json").unlink()
     static = {"static": str(empty), "dimension": 8}
     assert alone(model=static) == [
         f"model.static: {empty} holds no model: there is no modules.json and no config.json and no tokenizer.json in it"

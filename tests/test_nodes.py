@@ -88,8 +88,15 @@ def test_an_attempt_that_has_failed_is_not_made_again_in_another_pod(output: Pat
     assert ended_before(output, replace(FIRST, job="embedstep-2", pod="c")) is None
 
 
+def test_an_attempt_whose_model_is_there_is_not_made_again_in_another_pod(output: Path) -> None:
+    """Not even where the job says that a finished model may be replaced."""
+    tell(output, FIRST, "ended", ended(0))
+    (output / "model").mkdir(parents=True)
+    assert ended_before(output, replace(FIRST, pod="c")) == ended(0)
+
+
 @pytest.mark.parametrize("code", [0, 75])
-def test_an_attempt_that_has_not_failed_may_be_made_again(output: Path, code: int) -> None:
+def test_an_attempt_that_has_nothing_to_show_may_be_made_again(output: Path, code: int) -> None:
     tell(output, FIRST, "ended", ended(code))
     assert ended_before(output, replace(FIRST, pod="c")) is None
 

@@ -56,13 +56,13 @@ def planned(rows: int, processes: int = 1, **given: Any) -> Plan:
         (
             {"kind": "softmax", "options": {"num_labels": 2}},
             1,
-            ("loss softmax trains layers of its own: they are not saved with the model or its checkpoints",),
+            ("loss softmax trains layers of its own: they are not saved with the model",),
         ),
         (
             {"kind": "softmax", "options": {"num_labels": 2}},
             2,
             (
-                "loss softmax trains layers of its own: they are not saved with the model or its checkpoints, and each "
+                "loss softmax trains layers of its own: they are not saved with the model, and each "
                 "of the 2 processes trains its own",
             ),
         ),

@@ -73,6 +73,9 @@ def model_is_there(request: TrainRequest) -> Iterator[Problem]:
         known = (*known, "tokenizer.json")
     if not source.exists():
         yield Problem(f"model.{field}", f"{source} is not there")
+    elif adapter := next((file for at in ("", "*/") for file in source.glob(f"{at}adapter_config.json")), None):
+        merged = "merge it into its base model (peft: merge_and_unload) and save that"
+        yield Problem(f"model.{field}", f"{adapter.parent} holds an adapter, as of LoRA, and no model; {merged}")
     elif source.is_dir() and not any((source / name).exists() for name in known):
         yield Problem(f"model.{field}", f"{source} holds no model: there is no {' and no '.join(known)} in it")
     elif source.is_file() and (request.model.path or source.suffix != ".json"):

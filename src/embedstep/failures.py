@@ -8,6 +8,7 @@ before all that follow. What torchrun's wrapper itself says comes before a rank'
 import os
 import signal
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from embedstep.errors import (
@@ -64,7 +65,7 @@ def first_failure(folder: OutputFolder, end: ProcessEnd) -> Failure:
     is_of_peer = raised is None or (raised.exit_code == INTERRUPTED and raised.kind != StepInterruptedError.__name__)
     return (
         _killed(ranks)
-        or (_left(ranks) if is_of_peer else None)
+        or (_left(ranks, folder) if is_of_peer else None)
         or (words if words and is_of_peer else raised)
         or _unexplained(end, ranks)
     )
@@ -96,10 +97,12 @@ def _killed(ranks: list[dict[str, Any]]) -> Failure | None:
     return None
 
 
-def _left(ranks: list[dict[str, Any]]) -> Failure | None:
-    """Find a rank that ended with a code of its own, and without a word, where the others only missed it."""
+def _left(ranks: list[dict[str, Any]], folder: OutputFolder) -> Failure | None:
+    """Find a rank that ended with a code of its own where the others only missed it, and tell what it has said."""
     for rank in ranks:
         if rank["exit_code"] > 0 and rank["exit_code"] != INTERRUPTED:
+            if (report := _report(folder, rank["rank"])).exists():
+                return failure_from_json(read_json(report))
             told = f"rank {rank['rank']} ended with code {rank['exit_code']}"
             return Failure(kind="exit", message=told, exit_code=FAILED, rank=rank["rank"], host=rank.get("host", ""))
     return None
@@ -114,8 +117,13 @@ def _words(folder: OutputFolder) -> Failure | None:
 def _raised(folder: OutputFolder) -> Failure | None:
     """Read the exception of the rank that was first to write one."""
     first = folder.attempt / "first_rank"
-    report = folder.attempt / f"rank-{first.read_text() if first.exists() else ''}.json"
+    report = _report(folder, first.read_text() if first.exists() else "")
     return failure_from_json(read_json(report)) if report.exists() else None
+
+
+def _report(folder: OutputFolder, rank: int | str) -> Path:
+    """Return where a rank that has raised writes its exception down."""
+    return folder.attempt / f"rank-{rank}.json"
 
 
 def _unexplained(end: ProcessEnd, ranks: list[dict[str, Any]]) -> Failure:

@@ -17,6 +17,7 @@ from typing import Any, Literal
 from embedstep.errors import FAILED, INTERRUPTED, OK, OUT_OF_MEMORY, REFUSED, CannotStartError, EmbedstepError
 from embedstep.failures import failure_of
 from embedstep.launch.group import ALONE, NodeGroup
+from embedstep.output import OutputFolder
 from embedstep.result import StepResult, read_json, result_from_json, write_json
 
 State = Literal["planning", "training", "ended"]
@@ -95,10 +96,10 @@ def tell(output: Path, group: NodeGroup, state: State, result: StepResult | None
 
 
 def ended_before(output: Path, group: NodeGroup) -> StepResult | None:
-    """Return how this node has ended before in this pod, where another start would end in the same way.
+    """Return how this node has ended before, where another start would end in the same way.
 
     A cluster may start a container again that has failed (a restart policy), or a whole job (whose JobSet was deleted):
-    GPUs would be held for what was refused then and would be again.
+    GPUs would be held for what was refused then and would be again, or for a model that is there.
 
     Raises:
         AttemptEndedError: it has failed in another pod; nobody has asked for another attempt.
@@ -108,12 +109,12 @@ def ended_before(output: Path, group: NodeGroup) -> StepResult | None:
         return None
     if told.pod == group.pod:
         return told.result if told.result.exit_code in (OK, *_FOR_GOOD) else None
-    if told.result.exit_code != OK:
-        raise AttemptEndedError(
-            f"this attempt has ended with code {told.result.exit_code}; {output}/result.json says of what. "
-            "Another one has another name: embedstep manifest --attempt 2"
-        )
-    return None
+    if told.result.exit_code == OK:
+        return told.result if OutputFolder(output).model.exists() else None
+    raise AttemptEndedError(
+        f"this attempt has ended with code {told.result.exit_code}; {output}/result.json says of what. "
+        "Another one has another name: embedstep manifest --attempt 2"
+    )
 
 
 def wait_for_start(output: Path, group: NodeGroup, seconds: float, joined: str = "") -> str | int:

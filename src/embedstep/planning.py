@@ -337,8 +337,7 @@ def planned_notes(request: TrainRequest, processes: int) -> tuple[str, ...]:
     apart = f", and each of the {processes} processes trains its own" if processes > 1 else ""
     with_layers = dict.fromkeys(loss.kind for loss in request.loss.values() if has_own_layers(loss))
     return tuple(
-        f"loss {kind} trains layers of its own: they are not saved with the model or its checkpoints{apart}"
-        for kind in with_layers
+        f"loss {kind} trains layers of its own: they are not saved with the model{apart}" for kind in with_layers
     )
 
 

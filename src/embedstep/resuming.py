@@ -80,7 +80,8 @@ def start_of(request: TrainRequest, plan: Plan, folder: OutputFolder, *, goes_on
         if given or request.resume == "required":
             field = "arguments.resume_from_checkpoint" if given else "resume"
             told = f"is {given or request.resume}, and there is no whole checkpoint in {folder.checkpoints}"
-            raise RefusedError([Problem(field, "; ".join([told, *found.skipped]))])
+            begins = "resume: auto, which is the default, begins anew where there is none"
+            raise RefusedError([Problem(field, "; ".join([told, *found.skipped, begins]))])
         return Start(skipped=found.skipped)
     is_compared = given is not None and not request.arguments.ignore_data_skip
     if is_compared and (problems := list(position_problems(found.checkpoint, plan.position))):

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 
 import pytest
 
+from embedstep.worker import meeting
+
 pytestmark = pytest.mark.torchrun
 
 CODE = textwrap.dedent("""
@@ -127,7 +129,28 @@ def test_a_first_node_that_answers_nothing_is_lost() -> None:
 
 
 def test_a_node_that_fails_ends_the_others() -> None:
+    """Case 7.3, with three of them."""
     port = free_port()
-    with node(0, port, work=80) as first, node(1, port, work=2, code=4) as second:
+    with (
+        node(0, port, nodes=3, work=80) as first,
+        node(1, port, nodes=3, work=2, code=4) as second,
+        node(2, port, nodes=3, work=80) as third,
+    ):
         assert end(second)[0] == 4
-        assert end(first) == (75, "together\nlost: node 1 has ended with code 4\n")
+        for other in (first, third):
+            assert end(other) == (75, "together\nlost: node 1 has ended with code 4\n")
+
+
+def test_a_name_that_is_known_after_a_while_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Case 5.2: the headless service knows a pod's name only once that runs."""
+    asked: list[str] = []
+
+    def getaddrinfo(name: str, port: None) -> list[object]:
+        asked.append(name)
+        if len(asked) < 4:
+            raise socket.gaierror("Name or service not known")
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    meeting._wait_for_name("job-node-0-0", time.monotonic() + 60, 60)
+    assert asked == ["job-node-0-0"] * 4

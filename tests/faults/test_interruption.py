@@ -201,3 +201,24 @@ def test_every_sampler_goes_on_where_it_was(
         assert (result.exit_code, result.train_steps) == (0, steps - number)
         found += [f"{number}: {what}" for what in lost(whole, tmp_path / f"cut-{number}")]
     fault.came_to("75, three times", found)
+
+
+@pytest.mark.fault("SIGTERM, with a loss that trains layers of its own", "three places")
+def test_layers_of_a_loss_go_on(
+    train_here: Train, request_of: Build, data_folder: Path, at_look: Callable[[int | None], list[str]], fault: Fault,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    """Case 1.16: the head of softmax, which the library's own checkpoints do not hold."""
+    columns = {"anchor": "anchor", "positive": "positive", "label": "class"}
+    train = {"docs": {"path": str(data_folder / "train.jsonl"), "columns": columns}}
+    softmax = {"kind": "softmax", "options": {"num_labels": 2}}
+    request = request_of(arguments={"max_steps": 6, "logging_steps": 1}, data={"train": train}, loss=softmax)
+    whole = uninterrupted(train_here, request)
+    found: list[str] = []
+    for number in (1, 3, 5):
+        at_look(number)
+        assert train_here(request, f"cut-{number}").exit_code == 75
+        at_look(None)
+        assert train_here(request, f"cut-{number}").exit_code == 0
+        found += [f"{number}: {what}" for what in lost(whole, tmp_path / f"cut-{number}")]
+    fault.came_to("75, three times", found)

@@ -122,6 +122,20 @@ def test_a_second_signal_shortens(document: Build, fault: Fault, whole: Whole, t
     fault.came_to("75", lost(whole(1), tmp_path / "cut"))
 
 
+@pytest.mark.fault("SIGTERM", "a checkpoint that takes longer than torchrun's 30 s")
+def test_a_long_grace_is_given(document: Build, fault: Fault, whole: Whole, tmp_path: Path) -> None:
+    """Case 7.4: saving takes 35 s, and the request gives it 60."""
+    sign, request = tmp_path / "saving", document(2, grace_seconds=60)
+    environ = faulty("wait", "second save", rank=0, FAULT_SIGN=str(sign), FAULT_SECONDS="35")
+    attempt = Attempt(tmp_path, request, "cut", **environ)
+    wait_for(sign.exists)
+    attempt.process.terminate()
+    attempt.ends(75, within=55)
+    assert error_of(attempt)["message"].startswith("interrupted by SIGTERM after train step ")
+    trained(tmp_path, request, "cut")
+    fault.came_to("75 after 35 s", lost(whole(2), tmp_path / "cut"))
+
+
 @pytest.mark.fault("a checkpoint that takes longer than the grace", "SIGTERM")
 def test_the_grace_is_kept(document: Build, fault: Fault, whole: Whole, tmp_path: Path) -> None:
     sign = tmp_path / "saving"

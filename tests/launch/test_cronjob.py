@@ -52,6 +52,7 @@ def test_what_is_scheduled(schedule: Schedule, request_of: Build) -> None:
     assert (spec["concurrencyPolicy"], spec["startingDeadlineSeconds"]) == ("Forbid", 300)
     job = spec["jobTemplate"]["spec"]
     assert job["podFailurePolicy"]["rules"][0]["onExitCodes"]["values"] == [2, 4]
+    assert job["template"]["spec"]["terminationGracePeriodSeconds"] == 30
     (container,) = job["template"]["spec"]["containers"]
     assert container["args"] == ["run", "/etc/embedstep/request.json", "--output", "/shared/docs", "--overwrite"]
     assert container["env"] == [

@@ -21,7 +21,7 @@ from tests.cluster.trainer import pod_by, runtime
 PAGE = (Path(__file__).parents[2] / "docs" / "trainjob.md").read_text()
 Build = Callable[..., dict[str, Any]]
 LAUNCH: dict[str, Any] = {
-    "kind": "trainjob", "nodes": 4,
+    "kind": "trainjob", "nodes": 4, "grace_seconds": 90,
     "trainjob": {
         "image": "registry.example/embedstep:0.1.0", "output": "/shared/docs", "namespace": "ml",
         "resources": {"cpu": "8", "memory": "64Gi", "nvidia.com/gpu": "8"},
@@ -56,6 +56,7 @@ def test_kubernetes_takes_the_pods_of_it(release: str, request_on_pods: Callable
     job = trainjob_of(request_on_pods())
     pod = {"apiVersion": "v1", "kind": "Pod", **pod_by(job, runtime("torch-distributed", "Never"), "node", 1, "first")}
     assert kubernetes_validate.validate(pod, release, strict=True) == release
+    assert pod["spec"]["terminationGracePeriodSeconds"] == 90  # case 7.4
     (container,) = pod["spec"]["containers"]
     container["volumeMount"] = []
     with pytest.raises(kubernetes_validate.ValidationError, match="volumeMount"):

@@ -6,6 +6,7 @@ its place among the others in the variables of the controller. The form is that 
 
 import json
 from collections.abc import Iterator, Mapping
+from math import ceil
 from typing import Any
 
 from embedstep.arguments.dumps import to_lossless
@@ -26,6 +27,8 @@ DIGEST = "embedstep.dev/request"
 TOLD = "embedstep.dev/told"
 """Annotation of a job whose end somebody was told; until then, a launcher that comes back takes it up."""
 _MANAGER = "embedstep.dev/embedstep"
+_GRACE_OF_A_POD = 30
+"""Seconds that a pod has to end in where nothing else is said."""
 CONTAINER = "node"
 """The container that trains, as Trainer's own runtimes name it."""
 _LONGEST = 100_000
@@ -61,7 +64,7 @@ def trainjob_of(request: TrainRequest, attempt: int = 1, *, overwrite: bool = Fa
             "numProcPerNode": processes_per_node(request.launch, devices, use_cpu=request.arguments.use_cpu),
             "env": [*_variables(job, request, meta["name"])],
         },
-        "runtimePatches": [{"manager": _MANAGER, "trainingRuntimeSpec": _patch(job)}],
+        "runtimePatches": [{"manager": _MANAGER, "trainingRuntimeSpec": _patch(job, request.launch.grace_seconds)}],
     }
     if job.resources:
         spec["trainer"]["resourcesPerNode"] = {"requests": dict(job.resources), "limits": dict(job.resources)}
@@ -98,11 +101,16 @@ def _plain(name: str, value: str) -> dict[str, str]:
     return {"name": name, "value": value.replace("$", "$$")}
 
 
-def _patch(job: TrainJob) -> dict[str, Any]:
+def _patch(job: TrainJob, grace_seconds: float) -> dict[str, Any]:
     """Return what the pods have beside the runtime's own, as Trainer's webhook allows it: no variables in here."""
     claims = ((volume.claim, volume.path, volume.read_only) for volume in job.volumes)
     volumes, mounts = mounted(claims, job.shared_memory)
-    pod = {"containers": [{"name": CONTAINER, "volumeMounts": mounts}], "volumes": volumes, **_placed(job)}
+    pod = {
+        "containers": [{"name": CONTAINER, "volumeMounts": mounts}],
+        "volumes": volumes,
+        **({"terminationGracePeriodSeconds": ceil(grace_seconds)} if grace_seconds > _GRACE_OF_A_POD else {}),
+        **_placed(job),
+    }
     template = {"spec": {"template": {"spec": pod}}}
     return {"template": {"spec": {"replicatedJobs": [{"name": CONTAINER, "template": template}]}}}
 

@@ -135,7 +135,8 @@ class Launch(Section):
     grace_seconds: Annotated[Number, Field(ge=2)] = described(
         30.0,
         "Seconds from a signal (SIGTERM, Ctrl-C) to the end of the step. In five sixths of them all processes stop "
-        "after the same train step, save a checkpoint and end; who has not by then is killed. A pod has 30.",
+        "after the same train step, save a checkpoint and end; who has not by then is killed. The pods of a "
+        "TrainJob get as many.",
     )
     trainjob: TrainJob | None = described(None, "The pods, for the kind `trainjob`.")
 

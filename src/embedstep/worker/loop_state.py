@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from embedstep.result import read_json, write_json
+from embedstep.worker import own_layers
 
 _FORMAT = "embedstep.loop/1"
 
@@ -70,7 +71,7 @@ def share_states(checkpoint: Path, rank: int, *, writes: bool) -> None:
         rank: of this process.
         writes: whether this process writes for its node.
     """
-    own = [checkpoint / f"rng_state_{rank}.pth", _file(checkpoint, rank)]
+    own = [checkpoint / f"rng_state_{rank}.pth", _file(checkpoint, rank), own_layers.file_of(checkpoint, rank)]
     found: list[dict[str, bytes]] = [{}] * torch.distributed.get_world_size()
     torch.distributed.all_gather_object(found, {file.name: file.read_bytes() for file in own if file.exists()})
     for name, content in (item for states in found for item in states.items() if writes):

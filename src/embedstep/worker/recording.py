@@ -81,8 +81,13 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         self._spool.metrics({f"alarm/{alarm}": 1.0}, train_step=step)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Leave the bar as it stands."""
+        """Leave the bar as it stands; where the best model was loaded, its metrics are the result, and not the last."""
         self.close()
+        if args.load_best_model_at_end:
+            for log in (log for log in state.log_history if log["step"] == state.best_global_step):
+                self.metrics |= _measured(
+                    {key: value for key, value in _numbers(log).items() if key.startswith("eval_")}
+                )
 
     def close(self) -> None:
         """Give the terminal back, also when the training came to grief."""

@@ -2,9 +2,8 @@
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,15 @@ import torch
 from sentence_transformers import SentenceTransformerTrainer
 from transformers import TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import rotate_checkpoints
+from transformers.trainer_utils import SaveStrategy, rotate_checkpoints
 
 from embedstep.checkpoints import ASIDE, checkpoints_in
 from embedstep.errors import StepInterruptedError
 from embedstep.worker.callbacks import DueSteps, GoesOn
 from embedstep.worker.loop_state import LoopState, loop_state_of, share_states
+from embedstep.worker.own_layers import load_own_layers, save_own_layers
 from embedstep.worker.randomness import random_states, set_random_states
-from embedstep.worker.safetensors import rewrite_as_bin
+from embedstep.worker.safetensors import rewrite_as_bin, writing_here
 from embedstep.worker.stopping import Stopping
 from embedstep.worker.watching import Watching
 
@@ -117,6 +117,8 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
         """Take up the sums of the losses, and do what was due after the step of the checkpoint."""
         loop = None if self._checkpoint is None else loop_state_of(self._checkpoint, self.args.process_index)
         self._summed_from = self.state.global_step if loop is None else loop.summed_from
+        if self._checkpoint is not None:
+            load_own_layers(self.loss, self.model, self._checkpoint, self.args.process_index)
         if loop is None:
             return
         super()._load_rng_state(str(self._checkpoint))
@@ -175,6 +177,8 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
         """
         for name in [name for name in logs if name.endswith("_model_preparation_time")]:
             del logs[name]
+        # An evaluator of somebody's own may give a tensor, with which no later checkpoint could be written.
+        logs |= {name: value.tolist() for name, value in logs.items() if hasattr(value, "tolist")}
         if "train_loss" in logs and self._steps_summed:  # the last losses are in the total by now
             logs["train_loss"] = self._total_loss_scalar / self._steps_summed
         super().log(logs, *arguments)
@@ -215,7 +219,7 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
         """Save on the ranks that are to; the library lets every rank write the same files at once."""
         if not self.args.should_save:
             return
-        with _writing_here(self.model):
+        with writing_here(self.model):
             super()._save(output_dir, state_dict)
         if not self._save_safetensors:
             rewrite_as_bin(Path(output_dir or self.args.output_dir))
@@ -235,6 +239,7 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
             super()._save_checkpoint(model, trial)
             if not self.args.save_only_model:
                 self._loop_state().write(self._aside / name, self.args.process_index)
+                save_own_layers(self.loss, self.model, self._aside / name, self.args.process_index)
             self.accelerator.wait_for_everyone()
             if self.args.save_on_each_node and torch.distributed.is_initialized():
                 share_states(self._aside / name, self.args.process_index, writes=self.args.should_save)
@@ -305,9 +310,15 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
         return super()._finalize_training(*arguments)
 
     def _load_best_model(self) -> None:
-        """Load it once it is there."""
+        """Load it once it is there; the library goes on with the last one where that fails."""
         self._settle()
-        super()._load_best_model()
+        self.model.model_card_data.set_best_model_step(self.state.best_global_step)
+        self._load_from_checkpoint(self.state.best_model_checkpoint)
+
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        """Compare models that a checkpoint is there of, as 4.37 did: no other could be loaded in the end."""
+        is_saved = self.control.should_save or self.args.save_strategy == SaveStrategy.BEST
+        return bool(is_saved and super()._determine_best_metric(metrics, trial))
 
     def _find_best(self, folder: Path) -> None:
         """Say where the best checkpoint lies or will: the library looks for it aside."""
@@ -325,16 +336,3 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
         """Push a checkpoint once it has its name."""
         if self._aside is None:
             super()._push_from_checkpoint(checkpoint_folder)
-
-
-@contextmanager
-def _writing_here(model: torch.nn.Module) -> Iterator[None]:
-    """Let this rank write the weights of transformers' models: alone they do so on the first rank of all nodes only."""
-    models = [module for module in model.modules() if hasattr(module, "should_save_on_this_rank")]
-    for module in models:
-        module.should_save_on_this_rank = lambda is_main_process: is_main_process
-    try:
-        yield
-    finally:
-        for module in models:
-            del module.should_save_on_this_rank

@@ -1,0 +1,58 @@
+"""How a training begins in an empty folder, and what can be seen of it while it goes on."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from embedstep.result import StepResult
+from embedstep.worker.resumable import ResumableTrainer
+
+Build = Callable[..., dict[str, Any]]
+Train = Callable[..., StepResult]
+
+
+@pytest.mark.parametrize("resume", ["auto", "never"])
+def test_one_request_serves_the_first_run_and_the_next(
+    train_here: Train, request_of: Build, resume: str, tmp_path: Path
+) -> None:
+    """Case 2.20: a first attempt has nothing to go on from."""
+    result = train_here({**request_of(arguments={"max_steps": 2}), "resume": resume})
+    assert (result.exit_code, result.train_steps) == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("sections", "field"),
+    [
+        ({"resume": "required"}, "resume: is required"),
+        ({"arguments": {"resume_from_checkpoint": "last"}}, "arguments.resume_from_checkpoint: is last"),
+    ],
+)
+def test_who_must_have_a_checkpoint_is_told_of_auto(
+    train_here: Train, request_of: Build, sections: dict[str, Any], field: str, tmp_path: Path
+) -> None:
+    """Case 2.20."""
+    result = train_here(request_of(**sections))
+    assert result.exit_code == 2
+    assert result.failure is not None
+    (told,) = result.failure.problems
+    assert told.startswith(f"{field}, and there is no whole checkpoint in ")
+    assert told.endswith("; resume: auto, which is the default, begins anew where there is none")
+
+
+def test_the_progress_is_written_at_each_log(
+    train_here: Train, request_of: Build, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Case 5.14."""
+    seen: list[int] = []
+    log = ResumableTrainer.log
+
+    def logs(trainer: ResumableTrainer, told: dict[str, Any], *arguments: Any) -> None:
+        log(trainer, told, *arguments)
+        seen.append(json.loads((tmp_path / "output" / "progress.json").read_text())["train_step"])
+
+    monkeypatch.setattr(ResumableTrainer, "log", logs)
+    assert train_here(request_of(arguments={"max_steps": 6, "logging_steps": 2})).exit_code == 0
+    assert seen[:3] == [2, 4, 6]
