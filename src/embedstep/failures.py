@@ -93,6 +93,7 @@ def _killed(ranks: list[dict[str, Any]]) -> Failure | None:
                 exit_code=OUT_OF_MEMORY if no_memory else FAILED,
                 rank=rank["rank"],
                 host=rank.get("host", ""),
+                log=tuple(rank.get("log", ())),
             )
     return None
 
@@ -104,7 +105,14 @@ def _left(ranks: list[dict[str, Any]], folder: OutputFolder) -> Failure | None:
             if (report := _report(folder, rank["rank"])).exists():
                 return failure_from_json(read_json(report))
             told = f"rank {rank['rank']} ended with code {rank['exit_code']}"
-            return Failure(kind="exit", message=told, exit_code=FAILED, rank=rank["rank"], host=rank.get("host", ""))
+            return Failure(
+                kind="exit",
+                message=told,
+                exit_code=FAILED,
+                rank=rank["rank"],
+                host=rank.get("host", ""),
+                log=tuple(rank.get("log", ())),
+            )
     return None
 
 

@@ -178,7 +178,7 @@ def leave_word(result: StepResult, file: Path) -> None:
         if _size(words) > _LONGEST and words["failure"]:
             message, problems = words["failure"]["message"], words["failure"]["problems"]
             short = {"message": message[:longest], "problems": [one[:longest] for one in problems[:many]]}
-            words["failure"] = {**words["failure"], **short, "traceback": ()}
+            words["failure"] = {**words["failure"], **short, "traceback": (), "log": ()}
     file.write_text(_text(words), encoding="utf-8")
 
 

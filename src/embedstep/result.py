@@ -24,6 +24,7 @@ class Failure:
         host: name of the machine that it ran on; empty where no worker was running.
         problems: every problem of a refused request or of refused data, as `path: message`.
         traceback: the frames, outermost first; empty for a person's mistake.
+        log: the last lines that a rank without an exception has written.
     """
 
     kind: str
@@ -33,6 +34,7 @@ class Failure:
     host: str = ""
     problems: tuple[str, ...] = ()
     traceback: tuple[str, ...] = ()
+    log: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,7 +123,8 @@ def result_from_json(data: Mapping[str, Any]) -> StepResult:
 
 def failure_from_json(data: Mapping[str, Any]) -> Failure:
     """Read a failure that was written with `dataclasses.asdict`."""
-    return Failure(**{**data, "problems": tuple(data["problems"]), "traceback": tuple(data["traceback"])})
+    lists = {name: tuple(data.get(name, ())) for name in ("problems", "traceback", "log")}
+    return Failure(**{**data, **lists})
 
 
 def write_json(path: Path, data: Any) -> None:

@@ -17,11 +17,13 @@ from embedstep.worker import meeting
 pytestmark = pytest.mark.torchrun
 
 CODE = textwrap.dedent("""
-    import sys, time
+    import os, sys, time
     from embedstep.errors import CannotStartError
     from embedstep.launch.group import NodeGroup
     from embedstep.worker import meeting
     meeting._SILENCE = 4.0
+    shown = time.time
+    time.time = lambda: shown() + float(os.environ.get("AHEAD", 0))
     rank, nodes, port = map(int, sys.argv[1:4])
     seconds, work, code = map(float, sys.argv[4:])
     told = []
@@ -51,7 +53,7 @@ def free_port() -> int:
 @contextmanager
 def node(
     rank: int, port: int, *, nodes: int = 2, seconds: float = 60, work: float = 3, code: int = 0,
-    address: str = "127.0.0.1",
+    address: str = "127.0.0.1", ahead: float = 0, with_errors: bool = False,
 ) -> Iterator[subprocess.Popen[str]]:  # fmt: skip
     command = [
         sys.executable,
@@ -60,8 +62,9 @@ def node(
         *map(str, (rank, nodes, port, seconds, work, code)),
     ]
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=dict(os.environ)
-    )
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT if with_errors else subprocess.DEVNULL, text=True,
+        env={**os.environ, "AHEAD": str(ahead)},
+    )  # fmt: skip
     try:
         yield process
     finally:
@@ -154,3 +157,27 @@ def test_a_name_that_is_known_after_a_while_is_waited_for(monkeypatch: pytest.Mo
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     meeting._wait_for_name("job-node-0-0", time.monotonic() + 60, 60)
     assert asked == ["job-node-0-0"] * 4
+
+
+def test_clocks_that_differ_are_told() -> None:
+    port = free_port()
+    with (
+        node(0, port, nodes=3, with_errors=True) as first,
+        node(1, port, nodes=3, ahead=1),
+        node(2, port, nodes=3, ahead=-120),
+    ):
+        code, told = end(first)
+    assert code == 0
+    assert [line for line in told.splitlines() if "clock" in line] == [
+        "the clock of node 2 is 120 s behind that of node 0; let NTP set it"
+    ]
+
+
+def test_a_port_that_is_in_use_is_told() -> None:
+    port = free_port()
+    with socket.socket() as other:
+        other.bind(("", port))
+        other.listen()
+        with node(0, port) as first:
+            told = f"port {port} is in use on node 0; choose another (PET_MASTER_PORT)\n"
+            assert end(first) == (3, told)

@@ -201,6 +201,8 @@ def test_the_failing_rank_stands_first(
     error = error_of(attempt)
     assert (error["rank"], error["kind"]) == (1, kind)
     assert message in error["message"]
+    assert error["log"][-1:] == (["these were its last words"] if what == "exit" else [])
+    assert told.count("last words") == (what == "exit")
     assert f"rank 1: {error['message'].splitlines()[0]}" in told
     assert told.count("failed first") <= 1
     assert "ChildFailedError" not in told

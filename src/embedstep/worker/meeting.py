@@ -7,6 +7,7 @@ then that it is alive, then how it has ended.
 
 import json
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +25,8 @@ _PAUSE = 0.5
 _BEAT = 2.0
 _SILENCE = 30.0
 """Seconds without a word after which a node is lost."""
+_APART = 5.0
+"""Seconds by which clocks may differ."""
 _LAST = 60.0
 """Seconds that the first node waits at the end for the others to say how they have ended."""
 
@@ -132,15 +135,44 @@ def together(
         yield None
         return
     store = _met(group, seconds)
+    _compare_clocks(group, store)
     prepare(store)
     meeting = Meeting(group, store)
     threading.Thread(target=meeting.watch, args=(leave,), daemon=True, name="meeting").start()
     yield meeting
 
 
+def _compare_clocks(group: NodeGroup, store: TCPStore) -> None:
+    """Tell clocks that differ: by them the first cause is found, and a tracker orders what it is sent.
+
+    All nodes have seen each other within half a second.
+    """
+    store.set(f"clock/{group.rank}", str(time.time()))
+    if group.is_first:
+        clocks = [float(store.get(f"clock/{rank}")) for rank in range(group.nodes)]
+        for rank, apart in enumerate(clock - clocks[0] for clock in clocks):
+            if abs(apart) > _APART:
+                way = "ahead of" if apart > 0 else "behind"
+                sys.stderr.write(
+                    f"the clock of node {rank} is {abs(apart):.0f} s {way} that of node 0; let NTP set it\n"
+                )
+
+
+def _require_free(port: int) -> None:
+    """Raise CannotStartError where something else listens at the port of torchrun, which would say so in a traceback."""
+    try:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("", port))
+    except OSError as error:
+        raise CannotStartError(f"port {port} is in use on node 0; choose another (PET_MASTER_PORT)") from error
+
+
 def _met(group: NodeGroup, seconds: float) -> TCPStore:
     deadline = time.monotonic() + seconds
     port = group.port + 1
+    if group.is_first:
+        _require_free(group.port)
     _wait_for_name(group.address, deadline, seconds)
     left = timedelta(seconds=max(1.0, deadline - time.monotonic()))
     try:

@@ -14,6 +14,7 @@ import threading
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from torch.distributed import run as torchrun
@@ -26,10 +27,14 @@ from embedstep.launch.process import ProcessEnd
 from embedstep.memory import CgroupMemory, cgroup_memory
 from embedstep.output import OutputFolder
 from embedstep.result import Failure, write_json
+from embedstep.secrets import redact
 from embedstep.worker.grace import Grace
 from embedstep.worker.handing import hand_out
 from embedstep.worker.interruption import deaf
 from embedstep.worker.meeting import Meeting, together
+
+_LINES, _LONGEST = 20, 500
+"""Last lines of a rank that are told, and characters of each."""
 
 
 def main(argv: list[str]) -> int:
@@ -50,8 +55,10 @@ def main(argv: list[str]) -> int:
     meeting: Meeting | None = None
     try:
         prepare = partial(hand_out, output, group) if is_own else _nothing
-        with together(group, seconds, grace.lose, prepare) as meeting:
-            code = _run(output, arguments, grace)
+        # What ranks write may have secrets in it: it is kept where nobody else reads, and for no longer than they run.
+        with TemporaryDirectory(prefix="embedstep-") as words, together(group, seconds, grace.lose, prepare) as meeting:
+            _keep_words(arguments, words)
+            code = _run(output, arguments, grace, words)
             if meeting is None:
                 return code
             if is_own and group.is_first and code != OK and not grace.has_begun:
@@ -69,6 +76,27 @@ def main(argv: list[str]) -> int:
             cause = meeting.cause if meeting and isinstance(error, PeerLostError) else None
             write_json(output.attempt / TORCHRUN, asdict(cause or failure_of(error)))
         return error.exit_code
+
+
+def _keep_words(arguments: Any, words: str) -> None:
+    """Keep what each rank says in a file, too: of one that is killed, its last words are all that there is.
+
+    The first rank keeps a terminal to itself, where it has one, to draw a bar.
+    """
+    arguments.log_dir = words
+    ranks = range(int(arguments.nproc_per_node))
+    arguments.tee = ",".join(f"{rank}:{0 if rank == 0 and sys.stderr.isatty() else 2}" for rank in ranks)
+    # Before each line goes what this stands for: nothing.
+    arguments.role, os.environ["TORCHELASTIC_LOG_LINE_PREFIX_TEMPLATE"] = "", "${role_name}"
+
+
+def _last_words(folder: Path, rank: int) -> list[str]:
+    """Return the last lines that a rank of this node has written, without secrets."""
+    return [
+        redact(line, os.environ)[:_LONGEST]
+        for file in folder.glob(f"*/attempt_0/{rank}/stderr.log")
+        for line in file.read_text(encoding="utf-8", errors="replace").splitlines()[-_LINES:]
+    ]
 
 
 def _nothing(store: object) -> None:
@@ -89,7 +117,7 @@ def _group_of(arguments: Any) -> NodeGroup:
     )
 
 
-def _run(output: OutputFolder, arguments: Any, grace: Grace) -> int:
+def _run(output: OutputFolder, arguments: Any, grace: Grace, words: str) -> int:
     before = cgroup_memory()
     try:
         torchrun.run(arguments)
@@ -101,6 +129,7 @@ def _run(output: OutputFolder, arguments: Any, grace: Grace) -> int:
                 "time": item.timestamp,
                 "host": socket.gethostname(),
                 "no_memory": _no_memory(before) if item.exitcode == -signal.SIGKILL else "",
+                "log": _last_words(Path(words), item.local_rank),
             }
             for rank, item in error.failures.items()
         ]
