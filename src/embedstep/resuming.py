@@ -25,12 +25,14 @@ class Start:
         step: the last train step of that which counts.
         skipped: newer checkpoints, and why each is not taken.
         is_here: it lies in the output folder.
+        spent: seconds of wall time that earlier starts of the attempt have taken.
     """
 
     checkpoint: str | None = None
     step: int = 0
     skipped: tuple[str, ...] = ()
     is_here: bool = False
+    spent: float = 0.0
 
 
 def continues(request: TrainRequest, folder: OutputFolder) -> bool:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
@@ -82,20 +83,25 @@ def train_here(
     """
     processes = plan.world_size // group.nodes
     launch = launch_on(group, request, folder, processes=processes, on_cpu=plan.on_cpu)
-    restarts = 0
+    restarts, began = 0, time.monotonic()
+    first = latest = read_json(folder.start)["step"]
     while True:
         tell(folder.path, group, "training")
         try:
             if heard:
                 raise StepInterruptedError(heard[0])
             end = run_process(launch)
-            result = replace(_outcome(folder, end), restarts=restarts)
+            result = _outcome(folder, end)
+            made = latest - first if result.exit_code == OK else 0  # by the starts before
+            result = replace(result, restarts=restarts, train_steps=result.train_steps + made)
             if restarts >= request.launch.max_restarts or end.signalled or not may_come_further(result.failure):
                 return result
             restarts += 1
             _say_again(result, restarts, request.launch.max_restarts)
             goes_on = any(checkpoints_in(folder.checkpoints)) or continues(request, folder)
-            begin_at(folder, start_of(request, plan, folder, goes_on=goes_on))
+            start = start_of(request, plan, folder, goes_on=goes_on)
+            begin_at(folder, replace(start, spent=time.monotonic() - began))
+            latest = start.step
             folder.forget_processes()
         except EmbedstepError as error:
             return replace(failed(folder, failure_of(error)), restarts=restarts)

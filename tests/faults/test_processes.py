@@ -310,7 +310,8 @@ def test_all_are_started_again(document: Build, fault: Fault, whole: Whole, tmp_
     told = attempt.ends(0)
     assert "rank 1 was killed by SIGKILL" in told
     assert "all processes are started again (1 of 1)" in told
-    assert json.loads((attempt.output / "result.json").read_text())["restarts"] == 1
+    result = json.loads((attempt.output / "result.json").read_text())
+    assert (result["restarts"], result["train_steps"]) == (1, STEPS)
     fault.came_to("0 after one restart", lost(whole(2), attempt.output))
 
 

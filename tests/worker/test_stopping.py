@@ -1,10 +1,12 @@
 """A training that ends when its hours are over, on all ranks after the same step."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from embedstep.worker.stopping import Stopping
 from tests.conftest import Outcome
 
 Build = Callable[..., dict[str, Any]]
@@ -42,3 +44,13 @@ def test_a_training_within_its_hours_goes_to_the_end(request_of: Build, embedste
     assert outcome.code == 0, outcome.err
     assert outcome.json("result.json")["stopped"] is None
     assert outcome.json("progress.json")["train_step"] == 4
+
+
+def test_the_time_of_earlier_starts_counts() -> None:
+    """After a restart a training has what is left of its hours, and not all of them again."""
+    control = SimpleNamespace(should_training_stop=False)
+    arguments = SimpleNamespace(eval_strategy="no", save_strategy="no")
+    for spent, stops in ((3599.0, False), (3601.0, True)):
+        stopping = Stopping(hours=1, spent=spent)
+        stopping.on_step_end(arguments, SimpleNamespace(global_step=1, max_steps=2), control)
+        assert control.should_training_stop is stops

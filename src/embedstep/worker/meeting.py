@@ -152,14 +152,12 @@ def _compare_clocks(group: NodeGroup, store: TCPStore) -> None:
         clocks = [float(store.get(f"clock/{rank}")) for rank in range(group.nodes)]
         for rank, apart in enumerate(clock - clocks[0] for clock in clocks):
             if abs(apart) > _APART:
-                way = "ahead of" if apart > 0 else "behind"
-                sys.stderr.write(
-                    f"the clock of node {rank} is {abs(apart):.0f} s {way} that of node 0; let NTP set it\n"
-                )
+                of_first = f"{abs(apart):.0f} s {'ahead of' if apart > 0 else 'behind'} that of node 0"
+                sys.stderr.write(f"the clock of node {rank} is {of_first}; let NTP set it\n")
 
 
 def _require_free(port: int) -> None:
-    """Raise CannotStartError where something else listens at the port of torchrun, which would say so in a traceback."""
+    """Raise CannotStartError where something else listens at torchrun's port; that would show a traceback."""
     try:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -32,6 +32,7 @@ class Stopping(TrainerCallback):  # type: ignore[misc]
         hours: float | None = None,
         alarm: Callable[[], Alarm | None] = lambda: None,
         sign: Path | None = None,
+        spent: float = 0.0,
     ) -> None:
         """Begin to count the time.
 
@@ -40,11 +41,12 @@ class Stopping(TrainerCallback):  # type: ignore[misc]
             hours: wall time after which the training stops, or None.
             alarm: tells which numbers of this rank have gone bad, of those that end the training.
             sign: file that all ranks see, by which one tells the others where they do not look together.
+            spent: seconds of the time that earlier starts of the attempt have taken.
         """
         self.stopped_after: int | None = None
         self._interruption = interruption
         self._hours = hours
-        self._deadline = None if hours is None else time.monotonic() + hours * HOUR
+        self._deadline = None if hours is None else time.monotonic() + hours * HOUR - spent
         self._group = torch.distributed.new_group(backend="gloo") if torch.distributed.is_initialized() else None
         self._alarm = alarm
         self._sign = sign

@@ -64,14 +64,17 @@ def train(output: OutputFolder, world: World, interruption: Interruption) -> Non
     recorder = Recorder(output, plan, spool)
     watching = Watching(recorder.alarm if world.is_first else lambda alarm, step: None)
     alarm = partial(watching.first_of, request.launch.stop_on)
-    stopping = Stopping(interruption, request.launch.max_hours, alarm, output.attempt / "interrupted")
+    start = read_json(output.start)
+    stopping = Stopping(
+        interruption, request.launch.max_hours, alarm, output.attempt / "interrupted", spent=start["spent"]
+    )
     told = recorder if world.is_first else None
     try:
         trainer = build_trainer(request, plan, model, arguments, told, stopping, watching)
         spool.parameters({**flattened(_sections(request)), **arguments.to_sanitized_dict()})
         clock.lap("start")
         interruption.keep()
-        _train_and_measure(request, plan, trainer, read_json(output.start), stopping)
+        _train_and_measure(request, plan, trainer, start, stopping)
         if stopping.stopped_after is None:
             require_planned_steps(plan, trainer)
         require_explained(plan, arguments)
