@@ -88,10 +88,13 @@ def test_a_retry_in_the_same_folder_is_the_same_run(embedstep_run: Run, request_
 
 
 def test_a_resumed_run_goes_on_in_its_history(embedstep_run: Run, request_of: Build) -> None:
-    """Case 3.4: killed in the third step, gone on from the second one's checkpoint; no step is missing or double."""
+    """Case 3.4: killed in the third step, gone on from the newest checkpoint; no step is missing or double.
+
+    That of the second step may not have its name yet, which it gets beside the training.
+    """
     document = request_of(
         tracking={"kind": "mlflow"},
-        arguments={"max_steps": 6, "logging_steps": 1, "save_strategy": "steps", "save_steps": 2},
+        arguments={"max_steps": 6, "logging_steps": 1, "save_strategy": "steps", "save_steps": 1},
     )
     killed = embedstep_run(document, environ=faulty("kill", "step", rank=0))
     assert killed.code == 1
@@ -107,7 +110,7 @@ def test_a_resumed_run_goes_on_in_its_history(embedstep_run: Run, request_of: Bu
     assert (run.info.status, run.data.tags["embedstep.attempts"]) == ("FINISHED", "2")
     assert [point.step for point in client.get_metric_history(result["run_id"], "loss")] == [1, 2, 3, 4, 5, 6]
     found = outcome.json("result.json")
-    assert found["train_steps"] == 4
+    assert found["train_steps"] in (4, 5)
     assert [one["exit_code"] for one in found["cost"]["attempts"]] == [1, 0]
     assert 0 < found["cost"]["lost_hours"] < found["cost"]["hours"]
     assert run.data.metrics["cost/lost_process_hours"] == found["cost"]["lost_hours"]
