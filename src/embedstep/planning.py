@@ -40,6 +40,7 @@ from embedstep.schedule import (
     count_train_steps,
     count_warmup_steps,
     evaluation_steps,
+    never_best,
 )
 from embedstep.tokenizing import NOT_HERE, TokenMaker
 
@@ -89,6 +90,7 @@ def build_plan(
     if isinstance(tokens, str) and tokens != NOT_HERE and train_steps > steps_per_epoch:
         notes.append(f"texts are tokenized again in each epoch: {tokens}")
     warmup_steps = count_warmup_steps(arguments, train_steps)
+    checkpoints = checkpoint_steps(arguments, train_steps, steps_per_epoch)
     return Plan(
         request_fingerprint=request_fingerprint(request),
         training_fingerprint=training_fingerprint(
@@ -102,11 +104,11 @@ def build_plan(
         epochs=round(train_steps / steps_per_epoch, 4) if steps_per_epoch else 0.0,
         warmup_steps=warmup_steps,
         evaluations=evaluation_steps(arguments, train_steps, steps_per_epoch),
-        checkpoints=checkpoint_steps(arguments, train_steps, steps_per_epoch),
+        checkpoints=checkpoints,
         metrics=planned_metrics(request, similarity),
         datasets=tuple(datasets),
         ledger=with_warmup_steps(entries, warmup_steps),
-        notes=tuple(notes),
+        notes=(*notes, *never_best(arguments, train_steps, checkpoints)),
         sampling_seconds=formed.seconds,
         position=position_of(arguments, {item.name: item.fingerprint for item in train}, formed.lengths, processes),
     )

@@ -5,6 +5,7 @@ compares.
 """
 
 import math
+from collections.abc import Iterator, Sequence
 
 from embedstep.arguments.schema import Arguments
 
@@ -66,6 +67,16 @@ def checkpoint_steps(arguments: Arguments, train_steps: int, steps_per_epoch: in
     if arguments.save_strategy == "best":
         return due_evaluations(arguments, train_steps, steps_per_epoch)
     return ()
+
+
+def never_best(arguments: Arguments, train_steps: int, checkpoints: Sequence[int]) -> Iterator[str]:
+    """Say which train steps `load_best_model_at_end` does not see: it chooses among checkpoints."""
+    last = checkpoints[-1] if checkpoints else 0
+    if arguments.load_best_model_at_end and last < train_steps:
+        yield (
+            f"the best model is chosen among the checkpoints, of which the last is after train step {last:,} of "
+            f"{train_steps:,}"
+        )
 
 
 def _every(interval: int, train_steps: int) -> range:
