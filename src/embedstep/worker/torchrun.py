@@ -92,11 +92,14 @@ def _keep_words(arguments: Any, words: str) -> None:
 
 def _last_words(folder: Path, rank: int) -> list[str]:
     """Return the last lines that a rank of this node has written, without secrets."""
-    return [
-        redact(line, os.environ)[:_LONGEST]
-        for file in folder.glob(f"*/attempt_0/{rank}/stderr.log")
-        for line in file.read_text(encoding="utf-8", errors="replace").splitlines()[-_LINES:]
-    ]
+    told: list[str] = []
+    for file in folder.glob(f"*/attempt_0/{rank}/stderr.log"):
+        with file.open("rb") as opened:
+            begin = max(0, file.stat().st_size - _LINES * _LONGEST)
+            opened.seek(begin)
+            lines = opened.read().decode(errors="replace").splitlines()
+        told += lines[1:] if begin else lines  # the first may be a part of one, which no pattern of a secret finds
+    return [redact(line, os.environ)[:_LONGEST] for line in told][-_LINES:]
 
 
 def _nothing(store: object) -> None:
