@@ -15,7 +15,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export ZENML_ANALYTICS_OPT_IN := false
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-slow faults test-postgres test-image test-airflow test-kubernetes image check fix bench golden clean
+.PHONY: help setup demo test test-slow faults test-postgres test-image test-airflow test-kubernetes airflow image check fix bench golden clean
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,11 +29,12 @@ setup: $(STAMP) ## make .venv with everything the other targets need
 demo: $(STAMP) ## train on real text and show what it brought (DEMO="--small" for a quick look)
 	@$(BIN)/python -m pipelines.docstrings.demo $(DEMO)
 
+# One thread in each of the processes that share the cores: those of torch wait for each other otherwise.
 test: $(STAMP) ## run the tests, all but the slow ones
-	@$(BIN)/pytest --numprocesses=auto --maxprocesses=4 -m "not slow and not image and not kubernetes and not airflow" $(TESTS)
+	@OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses=auto --maxprocesses=4 -m "not slow and not image and not kubernetes and not airflow" $(TESTS)
 
 test-slow: $(STAMP) ## run the slow tests: whole runs and gates beside real servers
-	@$(BIN)/pytest --numprocesses=auto --maxprocesses=4 -m slow $(TESTS)
+	@OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses=auto --maxprocesses=4 -m slow $(TESTS)
 
 faults: $(STAMP) ## inject faults, show what came of each, and write build/faults.json
 	@$(BIN)/pytest --numprocesses=2 tests/faults
@@ -49,6 +50,8 @@ $(AIRFLOW)/.ready: pyproject.toml constraints-airflow.txt
 	@[ -x $(AIRFLOW)/bin/python ] || $(PYTHON) -m venv $(AIRFLOW)
 	@$(AIRFLOW)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[airflow]' -c constraints-airflow.txt
 	@touch $@
+
+airflow: $(AIRFLOW)/.ready ## make an environment with Airflow, whose pins are others
 
 test-airflow: $(STAMP) $(AIRFLOW)/.ready ## run the tests of the DAG on a real Airflow, in an environment of its own
 	@EMBEDSTEP_AIRFLOW=$(AIRFLOW)/bin/python $(BIN)/pytest -m airflow $(TESTS)

@@ -79,21 +79,6 @@ def test_a_killed_attempt_goes_on_to_the_same_weights(request_of: Build, tmp_pat
 
 
 @pytest.mark.slow
-def test_a_torn_checkpoint_is_named_and_the_one_before_is_taken(request_of: Build, tmp_path: Path) -> None:
-    request = request_of(arguments=ARGUMENTS)
-    ended(start(tmp_path, request, "whole"))
-    killed(tmp_path, request, "cut")
-    checkpoints = tmp_path / "cut" / "checkpoints"
-    before, newest = sorted(checkpoints.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))[-2:]
-    with (newest / "optimizer.pt").open("r+b") as file:
-        file.truncate(100)
-    told = ended(start(tmp_path, request, "cut"))
-    assert f"{newest.name} is skipped: optimizer.pt has 100 bytes of" in told
-    assert f"goes on after train step {before.name.split('-')[1]} of {STEPS}" in told
-    assert result(tmp_path, "cut")["weights"] == result(tmp_path, "whole")["weights"]
-
-
-@pytest.mark.slow
 def test_who_does_not_want_to_go_on_begins_anew_and_who_must_is_refused_without(
     request_of: Build, tmp_path: Path
 ) -> None:

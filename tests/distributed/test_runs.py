@@ -40,8 +40,9 @@ def weights(folder: Path) -> dict[str, bytes]:
 )
 def test_weights_are_those_of_the_plain_script(
     embedstep_run: Run, request_of: Build, tiny_model: Path, data_folder: Path, tmp_path: Path,
-    processes: int, batch: int, launcher: list[str],
+    processes: int, batch: int, launcher: list[str], monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     arguments = {
         "num_train_epochs": 1, "max_steps": -1, "per_device_train_batch_size": batch, "learning_rate": 1e-3,
         "warmup_steps": 2, "save_strategy": "no", "optim": "adamw_torch",
