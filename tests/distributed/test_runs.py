@@ -397,3 +397,16 @@ def test_a_hub_that_does_not_answer_is_exit_3(
     assert outcome.code == 3, outcome.err
     assert message in outcome.err
     assert "Traceback" not in outcome.err
+
+
+def test_rows_that_take_longer_than_the_patience_of_the_ranks(request_of: Build, tmp_path: Path) -> None:
+    """Case 7.8: the others waited in a barrier for the first rank's preparation, and timed out."""
+    slow = (
+        "import time; from embedstep import step; from embedstep.cli import main; really = step.scan_all;"
+        "step.scan_all = lambda *arguments: (time.sleep(8), really(*arguments))[1]; main()"
+    )
+    request = request_of(launch={"processes_per_node": 2}, arguments={"max_steps": 2, "ddp_timeout": 5})
+    (tmp_path / "request.yaml").write_text(yaml.safe_dump(request))
+    command = [sys.executable, "-c", slow, "run", "request.yaml", "--output", "output"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False)
+    assert ended.returncode == 0, ended.stderr

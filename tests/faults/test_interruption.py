@@ -1,7 +1,9 @@
 """A signal at any moment: all ranks stop at one place and save, and the next attempt ends as if nothing had been."""
 
+import json
 import os
 import random
+import shutil
 import signal
 import threading
 from collections import Counter
@@ -222,3 +224,61 @@ def test_layers_of_a_loss_go_on(
         assert train_here(request, f"cut-{number}").exit_code == 0
         found += [f"{number}: {what}" for what in lost(whole, tmp_path / f"cut-{number}")]
     fault.came_to("75, three times", found)
+
+
+OWN_CODE = """
+import json
+from pathlib import Path
+
+import torch
+from sentence_transformers.base.modules import Module
+
+
+class Scaled(Module):
+    config_keys = []
+
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(1))
+
+    def forward(self, features, **options):
+        features["sentence_embedding"] = features["sentence_embedding"] * self.scale
+        return features
+
+    def save(self, output_path, *arguments, **options):
+        Path(output_path, "scale.json").write_text(json.dumps(self.scale.item()))
+
+    @classmethod
+    def load(cls, model_name_or_path, subfolder="", **options):
+        made, file = cls(), Path(model_name_or_path, subfolder, "scale.json")
+        if file.exists():
+            made.scale.data.fill_(json.loads(file.read_text()))
+        return made
+"""
+
+
+@pytest.mark.fault("SIGTERM, with a model that brings code of its own", "training")
+def test_a_model_with_code_of_its_own_goes_on(
+    train_here: Train, request_of: Build, tiny_model: Path, at_look: Callable[[int | None], list[str]], fault: Fault,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    """Case 1.16; without `trust_remote_code` it is not loaded."""
+    model = tmp_path / "model"
+    shutil.copytree(tiny_model, model)
+    (model / "scaling.py").write_text(OWN_CODE)
+    (model / "9_Scaled").mkdir()
+    modules = json.loads((model / "modules.json").read_text())
+    own = {"idx": len(modules), "name": str(len(modules)), "path": "9_Scaled", "type": "scaling.Scaled"}
+    (model / "modules.json").write_text(json.dumps([*modules, own]))
+    arguments = {"max_steps": 4, "logging_steps": 1, "learning_rate": 0.1}
+    untrusted = request_of(arguments=arguments, model=str(model))
+    assert train_here(untrusted, "untrusted").exit_code != 0
+    request = {**untrusted, "model": {"path": str(model), "trust_remote_code": True}}
+    whole = uninterrupted(train_here, request)
+    at_look(2)
+    assert train_here(request, "cut").exit_code == 75
+    at_look(None)
+    assert train_here(request, "cut").exit_code == 0
+    scale, *_ = (tmp_path / "cut" / "model").glob("*/scale.json")
+    assert json.loads(scale.read_text()) != 1.0
+    fault.came_to("75, then the same weights", lost(whole, tmp_path / "cut"))

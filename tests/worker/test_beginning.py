@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pytest
 
 from embedstep.result import StepResult
@@ -56,3 +57,17 @@ def test_the_progress_is_written_at_each_log(
     monkeypatch.setattr(ResumableTrainer, "log", logs)
     assert train_here(request_of(arguments={"max_steps": 6, "logging_steps": 2})).exit_code == 0
     assert seen[:3] == [2, 4, 6]
+
+
+def test_rows_are_prepared_once_and_not_by_each_rank(
+    train_here: Train, evaluated: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Case 7.7: ranks that each mapped a dataset raced for one cache."""
+
+    def refused(*arguments: Any, **options: Any) -> None:
+        raise AssertionError("a rank prepares rows")
+
+    for owner, name in ((datasets, "load_dataset"), (datasets.Dataset, "map"), (datasets.Dataset, "from_list")):
+        monkeypatch.setattr(owner, name, refused)
+    arguments = {"max_steps": 2, "batch_sampler": "no_duplicates", "eval_strategy": "steps", "eval_steps": 1}
+    assert train_here(evaluated(arguments=arguments)).exit_code == 0

@@ -17,6 +17,7 @@ from embedstep.checkpoints import ASIDE, checkpoints_in
 from embedstep.errors import StepInterruptedError
 from embedstep.worker.callbacks import DueSteps, GoesOn
 from embedstep.worker.loop_state import LoopState, loop_state_of, share_states
+from embedstep.worker.own_code import lay_code_where_it_is_looked_for
 from embedstep.worker.own_layers import load_own_layers, save_own_layers
 from embedstep.worker.randomness import random_states, set_random_states
 from embedstep.worker.safetensors import rewrite_as_bin, writing_here
@@ -221,6 +222,7 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
             return
         with writing_here(self.model):
             super()._save(output_dir, state_dict)
+        lay_code_where_it_is_looked_for(Path(output_dir or self.args.output_dir))
         if not self._save_safetensors:
             rewrite_as_bin(Path(output_dir or self.args.output_dir))
 

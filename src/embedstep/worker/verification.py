@@ -13,6 +13,7 @@ from embedstep.errors import TrainingFailedError
 from embedstep.output import OutputFolder
 from embedstep.request.schema import TrainRequest
 from embedstep.space import Space, space_of
+from embedstep.worker.own_code import lay_code_where_it_is_looked_for
 from embedstep.worker.safetensors import rewrite_as_bin
 
 TEXTS = (
@@ -98,6 +99,7 @@ def save_verified(
     model = model.eval()
     expected = embed_fixed_texts(model)
     model.save_pretrained(str(output.verified_model))
+    lay_code_where_it_is_looked_for(output.verified_model)
     if not request.arguments.save_safetensors:
         rewrite_as_bin(output.verified_model)
     on_saved(expected.shape[1])
