@@ -23,9 +23,10 @@ def retraining(request: str, as_of: str | None = None, eval_share: float = 0.0) 
         as_of: up to when the data counts; what the request says when None.
         eval_share: share of the anchors that is held out of a dataset without rows to evaluate with.
     """
-    train_rows, eval_rows, _ = prepare_data(request=request, as_of=as_of, eval_share=eval_share)
-    model, _, _, _ = train_embedder(request=request, as_of=as_of, train_data=train_rows, eval_data=eval_rows)
-    evaluate_embedder(request=request, as_of=as_of, model=model, eval_data=eval_rows)
+    train_rows, eval_rows, prepared = prepare_data(request=request, as_of=as_of, eval_share=eval_share)
+    train, evaluate = (one.with_options(enable_cache=True) for one in (train_embedder, evaluate_embedder))
+    model, _, _, _ = train(request=request, as_of=as_of, train_data=train_rows, eval_data=eval_rows, prepared=prepared)
+    evaluate(request=request, as_of=as_of, model=model, eval_data=eval_rows)
     promote_embedder(request=request, as_of=as_of, model=model, eval_data=eval_rows)
 
 

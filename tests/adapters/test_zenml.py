@@ -30,8 +30,37 @@ def test_a_retraining_runs_and_the_next_one_on_the_same_rows_is_cached(zen: Zen,
         out(runs=runs, dimension=len(vector), verdict=embedder.verdict, metadata=metadata, type=str(model.type),
             visual=[str(item.type) for item in report.visualizations], ledger=ledger.splitlines()[:1],
             decision=decision["verdict"])
+
+        import yaml
+        # Another row behind the same path.
+        rows = Path("rows.jsonl")
+        document = yaml.safe_load(request)
+        dataset = document["data"]["train"]["docs"]
+        rows.write_text(Path(dataset["path"]).read_text())
+        dataset["path"] = str(rows.resolve())
+        own = json.dumps(document)
+        train = train_embedder.with_options(enable_cache=True)
+
+        @pipeline
+        def prepared_once():
+            rows, _, prepared = prepare_data(request=own)
+            train(request=own, train_data=rows, prepared=prepared)
+
+        @pipeline
+        def plain():
+            train_embedder(request=own)
+
+        def ends(pipe):
+            return shown(pipe())["steps"]["train_embedder"]
+
+        before = [ends(prepared_once), ends(prepared_once), ends(plain)]
+        rows.write_text("\\n".join(rows.read_text().splitlines()[:-1]))
+        out(before=before, after=[ends(prepared_once), ends(plain)])
         """,
     )
+    # Case 4.10, and 6.10: what lies behind a path is not in ZenML's key.
+    assert found["before"] == ["completed", "cached", "completed"]
+    assert found["after"] == ["completed", "completed"]
     first, second = found["runs"]
     assert (first["status"], second["status"]) == ("completed", "completed")
     assert first["steps"]["train_embedder"] == "completed"

@@ -14,10 +14,17 @@ def test_two_steps_of_one_configuration_have_a_model_each_and_are_cached_togethe
         """
         from sentence_transformers import SentenceTransformer
 
+        def both(train):
+            train(request=request, id="left")
+            train(request=request, id="right")
+
         @pipeline
         def twice():
-            train_embedder(request=request, id="left")
-            train_embedder(request=request, id="right")
+            both(train_embedder)
+
+        @pipeline
+        def cached():
+            both(train_embedder.with_options(enable_cache=True))
 
         def kept():
             return {name: step.outputs["model"][0] for name, step in last().steps.items()}
@@ -25,10 +32,10 @@ def test_two_steps_of_one_configuration_have_a_model_each_and_are_cached_togethe
         def length(model):
             return len(SentenceTransformer(os.fspath(model.load()), device="cpu").encode("a text"))
 
-        first = shown(twice.with_options(enable_cache=False)())
+        first = shown(twice())
         uris = [model.uri for model in kept().values()]
         out(first=first, lengths={name: length(model) for name, model in kept().items()}, uris=uris)
-        out(second=shown(twice()), again={name: length(model) for name, model in kept().items()},
+        out(second=shown(cached()), again={name: length(model) for name, model in kept().items()},
             new=[model.uri for model in kept().values() if model.uri not in uris])
         """,
     )

@@ -1,6 +1,7 @@
 """Settings that ZenML's Kubernetes orchestrator takes, and the pod that it makes of them."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ from zenml.integrations.kubernetes.flavors.kubernetes_step_operator_flavor impor
 from zenml.integrations.kubernetes.manifest_utils import build_pod_manifest
 from zenml.utils.source_utils import set_custom_source_root
 
+from embedstep import __version__
 from embedstep.errors import RefusedError
+from embedstep.request.schema import Model
 
 pytestmark = pytest.mark.slow
 OnKubernetes = Callable[..., dict[str, Any]]
@@ -79,3 +82,19 @@ def test_enums_and_tuples_of_code_are_plain_values_in_a_request(on_kubernetes: O
 def test_a_number_of_gpus_that_is_none_is_told(on_kubernetes: OnKubernetes, gpus: Any) -> None:
     with pytest.raises(RefusedError, match=r"on_kubernetes\.gpus: needs a whole number from 0"):
         on_kubernetes(gpus=gpus)
+
+
+def test_another_base_model_behind_the_same_path_is_another_training(
+    on_kubernetes: OnKubernetes, tiny_model: Path, tmp_path: Path
+) -> None:
+    """ZenML's key has the path; what `prepare_data` says of it has the weights."""
+    from embedstep.adapters.zenml.steps import _beside_rows
+
+    shutil.copytree(tiny_model, tmp_path / "model")
+    model = Model(path=str(tmp_path / "model"))
+    before = _beside_rows(model)
+    assert before == {**_beside_rows(Model(path=str(tiny_model))), "version": __version__}
+    with (tmp_path / "model" / "model.safetensors").open("ab") as file:
+        file.write(b"another")
+    assert _beside_rows(model)["base"] != before["base"] is not None
+    assert _beside_rows(Model(path="of/the-hub"))["base"] is None

@@ -97,7 +97,8 @@ def test_a_step_of_zenml_is_the_launcher_of_a_trainjob(
         model = run.steps["train_embedder"].outputs["model"][0].load()
         from sentence_transformers import SentenceTransformer
         embedding = SentenceTransformer(os.fspath(model)).encode(["a docstring"])
-        out(**shown(run), weights=model.result["weights"], dimension=model.result["dimension"], shape=list(embedding.shape))
+        result = model.result
+        out(**shown(run), weights=result["weights"], dimension=result["dimension"], shape=list(embedding.shape))
         """,
         KUBECONFIG=kubeconfig,
     )

@@ -11,14 +11,16 @@ from zenml import ArtifactConfig, get_step_context, log_metadata, step
 from zenml.enums import ArtifactType
 from zenml.types import CSVString, HTMLString
 
-from embedstep import task_verbs
+from embedstep import __version__, task_verbs
 from embedstep.adapters.zenml.artifacts import Embedder, EmbedderMaterializer, Rows, RowsMaterializer
 from embedstep.adapters.zenml.parameters import TrainingArguments
 from embedstep.adapters.zenml.tracker import recorded_like, recorded_with_the_step
 from embedstep.components import EVALUATE, PREPARE, PROMOTE, TRAIN
 from embedstep.errors import OK
 from embedstep.failures import AttemptFailedError
-from embedstep.task import task_of
+from embedstep.request.schema import Model
+from embedstep.space import base_digest
+from embedstep.task import request_of, task_of
 
 
 def _path(rows: Rows | None) -> Path | None:
@@ -31,8 +33,8 @@ def prepare_data(
 ) -> tuple[Annotated[Rows, "train_rows"], Annotated[Rows, "eval_rows"], Annotated[dict[str, Any], "prepared"]]:
     """Read the rows of a request, leave out what repeats, and hold a share out.
 
-    It runs each time, because the same address may have other rows by now; the steps that get the rows do not, where
-    these are the same.
+    It runs each time, because the same address may have other rows by now; a training that gets the rows and what was
+    found (`prepared`, with the digest of the base model and our version) may be taken from the cache.
 
     Args:
         request: the request, as YAML or JSON.
@@ -46,13 +48,20 @@ def prepare_data(
     kept = TemporaryDirectory(prefix="embedstep-")
     folder = Path(kept.name)
     parameters = {"request": request, "as_of": as_of, "eval_share": eval_share, "seed": seed}
-    prepared = task_verbs.lay_down(task_of(PREPARE, folder, parameters, {}))
+    task = task_of(PREPARE, folder, parameters, {})
+    prepared = task_verbs.lay_down(task)
     train = Rows(path=folder / "train_rows", fingerprint=prepared.fingerprint_of("train"), kept=kept)
     held_out = Rows(path=folder / "eval_rows", fingerprint=prepared.fingerprint_of("eval"), kept=kept)
-    return train, held_out, prepared.to_json()
+    return train, held_out, {**prepared.to_json(), **_beside_rows(request_of(task, PREPARE).model)}
 
 
-@step(output_materializers={"model": EmbedderMaterializer})
+def _beside_rows(model: Model) -> dict[str, Any]:
+    """Return what a training depends on besides request and rows; weights on the hub are told by their revision."""
+    source = Path(str(model.path or model.static)).expanduser()
+    return {"base": base_digest(source) if source.exists() else None, "version": __version__}
+
+
+@step(enable_cache=False, output_materializers={"model": EmbedderMaterializer})
 def train_embedder(
     request: str,
     train_data: Rows | None = None,
@@ -60,6 +69,7 @@ def train_embedder(
     base_model: Embedder | None = None,
     as_of: str | None = None,
     arguments: TrainingArguments | None = None,  # type: ignore[valid-type]
+    prepared: dict[str, Any] | None = None,
 ) -> tuple[
     Annotated[Embedder, ArtifactConfig(name="model", artifact_type=ArtifactType.MODEL)],
     Annotated[dict[str, float], "metrics"],
@@ -70,6 +80,9 @@ def train_embedder(
 
     Where ZenML's MLflow tracker has opened a run for the step, the training is recorded in that.
 
+    It runs each time unless its cache is turned on, for ZenML sees no rows and no weights behind a path; turn it on
+    where `train_data` and `prepared` are given.
+
     Args:
         request: the request, as YAML or JSON.
         train_data: rows to train on, over the paths of data.train.
@@ -77,6 +90,7 @@ def train_embedder(
         base_model: model to start from, over model.
         as_of: up to when the data counts, over data.as_of.
         arguments: training arguments over those of the request.
+        prepared: what `prepare_data` has found; where that is another, a cached training is none of these rows.
 
     Raises:
         EmbedstepError: with every problem that was found, or the first cause of a training that has failed; its
@@ -118,7 +132,7 @@ def _table(ledger: Sequence[Mapping[str, Any]]) -> str:
     return text.getvalue()
 
 
-@step
+@step(enable_cache=False)
 def evaluate_embedder(
     request: str,
     model: Embedder,
@@ -127,6 +141,8 @@ def evaluate_embedder(
     as_of: str | None = None,
 ) -> Annotated[dict[str, Any], "scores"]:
     """Score a model with the evaluators of a request, beside another if that is given.
+
+    It runs each time unless its cache is turned on: do so where `eval_data` is given.
 
     Args:
         request: the request, as YAML or JSON.
