@@ -10,7 +10,7 @@ from embedstep import machine
 from embedstep.checks import check_plan, check_request, check_with_data, similarity_of
 from embedstep.data.facts import ColumnKind, DatasetFacts, Split
 from embedstep.errors import CANNOT_START, CannotStartError, RefusedError
-from embedstep.machine import check_machine, disk_space_needed
+from embedstep.machine import check_environment, check_machine, disk_space_needed
 from embedstep.plan import Plan
 from embedstep.planning import build_plan
 from embedstep.request.loading import load_request
@@ -547,32 +547,26 @@ def test_too_little_disk_cannot_start(million: Path, tmp_path: Path, free: Calla
     ],
 )
 def test_a_missing_package_cannot_start(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str, tracking: str, message: str | None
+    monkeypatch: pytest.MonkeyPatch, missing: str, tracking: str, message: str | None
 ) -> None:
     monkeypatch.setattr(machine, "find_spec", lambda name: None if name == missing else object())
     asked = request(tracking={"kind": tracking})
     if message is None:
-        check_machine(asked, planned(asked), tmp_path)
+        check_environment(asked)
         return
     with pytest.raises(CannotStartError) as caught:
-        check_machine(asked, planned(asked), tmp_path)
+        check_environment(asked)
     assert str(caught.value) == message
 
 
 def test_a_password_in_the_environment_s_tracking_address_is_refused(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:planted@127.0.0.1:9")
     text = "{model: ./none, data: {train: {d: {path: x, columns: {anchor: a, positive: b}}}}, loss: cosent}"
     request = load_request(text)
-    plan = build_plan(
-        request,
-        [DatasetFacts(split="train", name="d", rows=80, columns={"anchor": "text", "positive": "text"})],
-        gpus=0,
-        processes=4,
-    )
     with pytest.raises(RefusedError) as caught:
-        check_machine(request, plan, tmp_path)
+        check_environment(request)
     assert "MLFLOW_TRACKING_URI: holds a password" in str(caught.value)
     assert "planted" not in str(caught.value)
 

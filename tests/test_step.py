@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from embedstep import step
 from embedstep.errors import CANNOT_START, INTERRUPTED, REFUSED, RefusedError
 from embedstep.output import LOCK
 from embedstep.request.loading import load_request
@@ -70,6 +71,22 @@ def test_a_refused_request_replaces_what_a_failed_attempt_left(request_of: Build
     assert result.exit_code == REFUSED
     assert set(content(output)) == {LOCK, "result.json", "error.json"}
     assert json.loads((output / "error.json").read_text())["problems"] == ["model.path: none is not there"]
+
+
+def test_gpus_that_are_missing_are_told_before_any_row_is_read(
+    request_of: Build, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Case 4.7: within a second, and not after the hours that a large dataset takes."""
+
+    def scanned(*arguments: object) -> None:
+        raise AssertionError("rows are read")
+
+    monkeypatch.setattr(step, "scan_all", scanned)
+    monkeypatch.setenv("EMBEDSTEP_GPUS", "2")
+    result = run_step(load_request(json.dumps(request_of())), tmp_path / "output")
+    assert result.exit_code == 3
+    assert result.failure is not None
+    assert result.failure.message.startswith("2 GPUs were asked for (EMBEDSTEP_GPUS), and 0 are visible; ")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -16,12 +16,11 @@ from embedstep.secrets import redact
 from embedstep.tracking.environment import RUN_ID, URI, tracking_environ
 
 
-def check_machine(request: TrainRequest, plan: Plan, output: Path) -> None:
-    """Check what a run needs of the machine, before a process is started for it.
+def check_environment(request: TrainRequest) -> None:
+    """Check what a run needs of its environment, before any data is read for it.
 
     Raises:
-        CannotStartError: an extra is not installed, the disk has no room for the model and its checkpoints, or memory
-            for the processes is missing.
+        CannotStartError: an extra is not installed, a variable is not set, or other GPUs are there than were asked for.
         RefusedError: the environment's tracking address holds a password.
     """
     for package, extra in (("sentence_transformers", "train"), ("mlflow", "mlflow")):
@@ -47,6 +46,14 @@ def check_machine(request: TrainRequest, plan: Plan, output: Path) -> None:
             f"{asked} GPUs were asked for ({ASKED_GPUS}), and {gpus} are visible; the node has none free, lacks its "
             "device plugin, or CUDA_VISIBLE_DEVICES names others"
         )
+
+
+def check_machine(request: TrainRequest, plan: Plan, output: Path) -> None:
+    """Check that the machine has room for a run, before a process is started for it.
+
+    Raises:
+        CannotStartError: the disk has none for the model and its checkpoints, or memory for the processes is missing.
+    """
     needed, free = disk_space_needed(request, plan), shutil.disk_usage(output).free
     if needed > free:
         raise CannotStartError(

@@ -38,7 +38,7 @@ from embedstep.launch.plan import (
     processes_per_node,
 )
 from embedstep.launch.process import on_signal
-from embedstep.machine import check_machine
+from embedstep.machine import check_environment, check_machine
 from embedstep.nodes import telling
 from embedstep.output import OutputFolder, claimed
 from embedstep.plan import Plan
@@ -219,6 +219,8 @@ def _plan(request: TrainRequest, folder: Path, *, for_a_run: bool) -> Plan:
     """Read the data once: to look at it, or to leave the checked rows in `folder` for the ranks of a run."""
     if problems := check_request(request):
         raise RefusedError([*problems, *_data_problems(request)])
+    if for_a_run:
+        check_environment(request)
     local, fetched_model = with_local_data(request, folder / "hub", with_model=for_a_run)
     is_read_twice = for_a_run or forms_batches(request.arguments)
     tokens = _tokens(request, fetched_model)

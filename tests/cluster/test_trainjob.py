@@ -190,7 +190,10 @@ def test_a_refusal_is_not_tried_again_and_again(
 
 
 def test_a_job_goes_with_what_has_started_it(api: client.ApiClient, namespace: str, document: Build) -> None:
-    pod = {"restartPolicy": "Never", "containers": [{"name": "main", "image": IMAGE, "command": ["sleep", "600"]}]}
+    pod = {
+        "restartPolicy": "Never", "terminationGracePeriodSeconds": 1,  # sleep hears no SIGTERM
+        "containers": [{"name": "main", "image": IMAGE, "command": ["sleep", "600"]}],
+    }  # fmt: skip
     batch = client.BatchV1Api(api)
     batch.create_namespaced_job(namespace, {"metadata": {"name": "flow"}, "spec": {"template": {"spec": pod}}})
     wait_for(lambda: bool(pods(api, namespace)))
