@@ -119,7 +119,7 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
         loop = None if self._checkpoint is None else loop_state_of(self._checkpoint, self.args.process_index)
         self._summed_from = self.state.global_step if loop is None else loop.summed_from
         if self._checkpoint is not None:
-            load_own_layers(self.loss, self.model, self._checkpoint, self.args.process_index)
+            load_own_layers(self.loss, self.model, self.optimizer, self._checkpoint, self.args.process_index)
         if loop is None:
             return
         super()._load_rng_state(str(self._checkpoint))
@@ -241,7 +241,7 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
             super()._save_checkpoint(model, trial)
             if not self.args.save_only_model:
                 self._loop_state().write(self._aside / name, self.args.process_index)
-                save_own_layers(self.loss, self.model, self._aside / name, self.args.process_index)
+                save_own_layers(self.loss, self.model, self.optimizer, self._aside / name, self.args.process_index)
             self.accelerator.wait_for_everyone()
             if self.args.save_on_each_node and torch.distributed.is_initialized():
                 share_states(self._aside / name, self.args.process_index, writes=self.args.should_save)
