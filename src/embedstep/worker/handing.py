@@ -85,6 +85,9 @@ def _agree(store: dist.Store, group: NodeGroup, of: str, problem: str) -> None:
     """Raise CannotStartError on all nodes with the problem of the first that has one."""
     store.set(f"handed/{of}/{group.rank}", problem)
     told = [store.get(f"handed/{of}/{rank}").decode() for rank in range(group.nodes)]
+    store.set(f"handed/{of}/{group.rank}/read", "")
+    if group.is_first:  # with which the store goes, and the others' answers
+        store.wait([f"handed/{of}/{rank}/read" for rank in range(group.nodes)])
     if found := next(filter(None, told), ""):
         raise CannotStartError(found)
 
