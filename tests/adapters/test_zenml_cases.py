@@ -61,9 +61,10 @@ def test_a_store_that_is_no_folder_keeps_the_rows_and_a_model_that_can_be_used(z
 
         @pipeline
         def retrain():
-            train_rows, eval_rows, _ = prepare_data(request=request)
-            model, _, _, _ = train_embedder(request=request, train_data=train_rows, eval_data=eval_rows)
-            evaluate_embedder(request=request, model=model, eval_data=eval_rows)
+            train_rows, eval_rows, prepared = prepare_data(request=request)
+            train, evaluate = (one.with_options(enable_cache=True) for one in (train_embedder, evaluate_embedder))
+            model, _, _, _ = train(request=request, train_data=train_rows, eval_data=eval_rows, prepared=prepared)
+            evaluate(request=request, model=model, eval_data=eval_rows)
 
         try:
             runs = [shown(retrain()) for _ in range(2)]
