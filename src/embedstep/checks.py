@@ -62,7 +62,7 @@ def check_plan(request: TrainRequest, plan: Plan) -> list[Problem]:
 def model_is_there(request: TrainRequest) -> Iterator[Problem]:
     """A model that is named by a path must be there; an id is looked up on the hub when the step starts."""
     field = "path" if request.model.path else "static"
-    source = Path(str(request.model.path or request.model.static)).expanduser()
+    source = Path(request.model.source).expanduser()
     if is_on_hub(request.model):
         return
     if request.model.revision is not None:

@@ -38,9 +38,8 @@ def hub_datasets(request: TrainRequest) -> Iterator[tuple[Split, str, Dataset]]:
 
 def is_on_hub(model: Model) -> bool:
     """Whether a model is named by a hub id rather than by something on this machine."""
-    source = str(model.path or model.static)
     # os.path answers False for a name that no file system takes, where Path raises.
-    return _HUB_ID.fullmatch(source) is not None and not os.path.exists(source)  # noqa: PTH110
+    return _HUB_ID.fullmatch(model.source) is not None and not os.path.exists(model.source)  # noqa: PTH110
 
 
 def with_local_data(request: TrainRequest, folder: Path, *, with_model: bool) -> tuple[TrainRequest, str | None]:

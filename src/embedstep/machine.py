@@ -147,7 +147,7 @@ _BYTES_OF_A_TEXT = 128 * 3 * 8
 
 def model_size(request: TrainRequest, plan: Plan) -> int:
     """Return the bytes of the weights where the model is a folder; an id on the hub, or one made anew, counts as 0."""
-    source = Path(plan.fetched_model or request.model.path or request.model.static or "").expanduser()
+    source = Path(plan.fetched_model or request.model.source).expanduser()
     return sum(file.stat().st_size for file in source.rglob("*.safetensors")) if source.is_dir() else 0
 
 

@@ -234,7 +234,7 @@ def _plan(request: TrainRequest, folder: Path, *, for_a_run: bool) -> Plan:
 
 
 def _source(request: TrainRequest, fetched_model: str | None) -> Path:
-    return Path(fetched_model or str(request.model.path or request.model.static)).expanduser()
+    return Path(fetched_model or request.model.source).expanduser()
 
 
 def _planned(

@@ -49,6 +49,11 @@ class Model(Section):
         None, "Longest input in tokens; longer texts are cut. The model's own limit when null."
     )
 
+    @property
+    def source(self) -> str:
+        """What it is built from, of whichever kind it is: a folder, a file or a hub id."""
+        return str(self.path or self.static)
+
     @model_validator(mode="before")
     @classmethod
     def _short_form(cls, raw: Any) -> Any:

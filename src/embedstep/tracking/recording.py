@@ -220,8 +220,7 @@ def _start(request: TrainRequest, plan: Plan, uri: str, key: str) -> dict[str, A
 def comparable(request: TrainRequest, plan: Plan) -> dict[str, str]:
     """Return the tags by which a run is found when another is to be estimated."""
     rows = training_rows([item.fingerprint for item in plan.datasets if item.split == "train"])
-    model = str(request.model.path or request.model.static)
-    return {MODEL_TAG: model, ROWS_TAG: rows}
+    return {MODEL_TAG: request.model.source, ROWS_TAG: rows}
 
 
 def _git_tags() -> Mapping[str, str]:

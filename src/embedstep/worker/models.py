@@ -23,7 +23,7 @@ def build_model(model: schema.Model, *, fetched: str | None, device: str) -> Sen
     Raises:
         RefusedError: there is no such model, or it cannot be read.
     """
-    source = fetched or str(Path(str(model.path or model.static)).expanduser())
+    source = fetched or str(Path(model.source).expanduser())
     try:
         built = _static(model, source, device) if model.static else _saved(model, source, device)
     except (OSError, ValueError, KeyError) as error:

@@ -94,14 +94,13 @@ def fetch_model(model: Model, folder: Path | None) -> str:
         RefusedError: the hub has no such model or revision, or does not show it to us.
     """
     field = "model.path" if model.path else "model.static"
-    source = str(model.path or model.static)
     try:
-        return str(snapshot_download(source, revision=model.revision, local_dir=folder))
+        return str(snapshot_download(model.source, revision=model.revision, local_dir=folder))
     except (OSError, ValueError) as error:
         if missing := _missing(error, "model", model.revision):
-            raise RefusedError([Problem(field, f"{source} is no folder here, and {missing}")]) from error
+            raise RefusedError([Problem(field, f"{model.source} is no folder here, and {missing}")]) from error
         raise CannotStartError(
-            f"{field}: {source} is no folder here, and the hub did not give it: {_first_line(error)}"
+            f"{field}: {model.source} is no folder here, and the hub did not give it: {_first_line(error)}"
         ) from error
 
 

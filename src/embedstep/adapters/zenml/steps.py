@@ -57,7 +57,7 @@ def prepare_data(
 
 def _beside_rows(model: Model) -> dict[str, Any]:
     """Return what a training depends on besides request and rows; weights on the hub are told by their revision."""
-    source = Path(str(model.path or model.static)).expanduser()
+    source = Path(model.source).expanduser()
     return {"base": base_digest(source) if source.exists() else None, "version": __version__}
 
 
