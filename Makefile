@@ -30,11 +30,13 @@ demo: $(STAMP) ## train on real text and show what it brought (DEMO="--small" fo
 	@$(BIN)/python -m pipelines.docstrings.demo $(DEMO)
 
 # One thread in each of the processes that share the cores: those of torch wait for each other otherwise.
+test test-slow faults: export OMP_NUM_THREADS := 1
+
 test: $(STAMP) ## run the tests, all but the slow ones
-	@OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses=auto --maxprocesses=4 -m "not slow and not image and not kubernetes and not airflow" $(TESTS)
+	@$(BIN)/pytest --numprocesses=auto --maxprocesses=4 -m "not slow and not image and not kubernetes and not airflow" $(TESTS)
 
 test-slow: $(STAMP) ## run the slow tests: whole runs and gates beside real servers
-	@OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses=auto --maxprocesses=4 -m slow $(TESTS)
+	@$(BIN)/pytest --numprocesses=auto --maxprocesses=4 -m slow $(TESTS)
 
 faults: $(STAMP) ## inject faults, show what came of each, and write build/faults.json
 	@$(BIN)/pytest --numprocesses=2 tests/faults

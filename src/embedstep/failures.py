@@ -87,14 +87,8 @@ def _killed(ranks: list[dict[str, Any]]) -> Failure | None:
             name = signal_name(-rank["exit_code"])
             no_memory = rank.get("no_memory", "")
             hint = ": most often the host had no memory left" if name == "SIGKILL" else ""
-            return Failure(
-                kind="signal",
-                message=f"rank {rank['rank']} was killed by {name}{no_memory or hint}",
-                exit_code=OUT_OF_MEMORY if no_memory else FAILED,
-                rank=rank["rank"],
-                host=rank.get("host", ""),
-                log=tuple(rank.get("log", ())),
-            )
+            code = OUT_OF_MEMORY if no_memory else FAILED
+            return _of_rank(rank, "signal", f"was killed by {name}{no_memory or hint}", code)
     return None
 
 
@@ -104,16 +98,20 @@ def _left(ranks: list[dict[str, Any]], folder: OutputFolder) -> Failure | None:
         if rank["exit_code"] > 0 and rank["exit_code"] != INTERRUPTED:
             if (report := _report(folder, rank["rank"])).exists():
                 return failure_from_json(read_json(report))
-            told = f"rank {rank['rank']} ended with code {rank['exit_code']}"
-            return Failure(
-                kind="exit",
-                message=told,
-                exit_code=FAILED,
-                rank=rank["rank"],
-                host=rank.get("host", ""),
-                log=tuple(rank.get("log", ())),
-            )
+            return _of_rank(rank, "exit", f"ended with code {rank['exit_code']}", FAILED)
     return None
+
+
+def _of_rank(rank: dict[str, Any], kind: str, told: str, code: int) -> Failure:
+    """Describe how a rank ended, by what torchrun's wrapper has seen of it."""
+    return Failure(
+        kind=kind,
+        message=f"rank {rank['rank']} {told}",
+        exit_code=code,
+        rank=rank["rank"],
+        host=rank.get("host", ""),
+        log=tuple(rank.get("log", ())),
+    )
 
 
 def _words(folder: OutputFolder) -> Failure | None:

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -50,7 +50,7 @@ def hand_out(output: OutputFolder, group: NodeGroup, store: dist.Store) -> None:
         try:
             if not group.is_first:
                 _make_room(output, told["step"], group.rank)
-            problems = [_hand(output.path / name, size, group) for name, size in told["files"]]
+            problems = [_handed(output.path / name, size, group) for name, size in told["files"]]
             given = told["checkpoint"]
             if given and not Path(given).exists():
                 problems.append(f"node {group.rank} has no {given}; a checkpoint that is named lies on each node")
@@ -102,30 +102,34 @@ def _make_room(output: OutputFolder, step: int, rank: int) -> None:
     shutil.rmtree(output.checkpoints, ignore_errors=True)
 
 
-def _hand(file: Path, size: int, group: NodeGroup) -> str:
-    """Send a file, or write it; return why it could not be written, and go on receiving."""
-    problem = ""
-    if not group.is_first:
-        problem = _written(file, b"", "wb")
-    for begin in range(0, size, _PIECE):
-        count = min(_PIECE, size - begin)
-        if group.is_first:
-            with file.open("rb") as opened:
-                opened.seek(begin)
-                piece = torch.frombuffer(bytearray(opened.read(count)), dtype=torch.uint8)
-        else:
-            piece = torch.empty(count, dtype=torch.uint8)
-        dist.broadcast(piece, src=0)
-        if not group.is_first and not problem:
-            problem = _written(file, piece.numpy().tobytes(), "ab")
+def _handed(file: Path, size: int, group: NodeGroup) -> str:
+    """Send or receive a file of `size` bytes; return why it could not be written here."""
+    pieces = (torch.empty(min(_PIECE, size - begin), dtype=torch.uint8) for begin in range(0, size, _PIECE))
+    if group.is_first:
+        return _send(file, pieces)
+    problem = _receive(file, pieces)
     return f"node {group.rank}: {problem}" if problem else ""
 
 
-def _written(file: Path, piece: bytes, mode: str) -> str:
+def _send(file: Path, pieces: Iterable[torch.Tensor]) -> str:
+    with file.open("rb") as opened:
+        for piece in pieces:
+            opened.readinto(piece.numpy())
+            dist.broadcast(piece, src=0)
+    return ""
+
+
+def _receive(file: Path, pieces: Iterable[torch.Tensor]) -> str:
+    """Write a file; go on receiving where it cannot be written, since the others do."""
+    problem = ""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open(mode) as opened:
-            opened.write(piece)
+        with file.open("wb") as opened:
+            for piece in pieces:
+                dist.broadcast(piece, src=0)
+                opened.write(piece.numpy())
     except OSError as error:
-        return f"{file} cannot be written: {os.strerror(error.errno or 0).lower()}"
-    return ""
+        problem = f"{file} cannot be written: {os.strerror(error.errno or 0).lower()}"
+        for piece in pieces:
+            dist.broadcast(piece, src=0)
+    return problem

@@ -17,10 +17,9 @@ from embedstep.checkpoints import ASIDE, checkpoints_in
 from embedstep.errors import StepInterruptedError
 from embedstep.worker.callbacks import DueSteps, GoesOn
 from embedstep.worker.loop_state import LoopState, loop_state_of, share_states
-from embedstep.worker.own_code import lay_code_where_it_is_looked_for
 from embedstep.worker.own_layers import load_own_layers, save_own_layers
 from embedstep.worker.randomness import random_states, set_random_states
-from embedstep.worker.safetensors import rewrite_as_bin, writing_here
+from embedstep.worker.saving import complete_saved, writing_here
 from embedstep.worker.stopping import Stopping
 from embedstep.worker.watching import Watching
 
@@ -116,12 +115,14 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
 
     def _go_on(self) -> None:
         """Take up the sums of the losses, and do what was due after the step of the checkpoint."""
-        loop = None if self._checkpoint is None else loop_state_of(self._checkpoint, self.args.process_index)
-        self._summed_from = self.state.global_step if loop is None else loop.summed_from
-        if self._checkpoint is not None:
-            load_own_layers(self.loss, self.model, self.optimizer, self._checkpoint, self.args.process_index)
-        if loop is None:
+        self._summed_from = self.state.global_step
+        if self._checkpoint is None:
             return
+        load_own_layers(self.loss, self.model, self.optimizer, self._checkpoint, self.args.process_index)
+        loop = loop_state_of(self._checkpoint, self.args.process_index)
+        if loop is None:  # of another program's checkpoint
+            return
+        self._summed_from = loop.summed_from
         super()._load_rng_state(str(self._checkpoint))
         self._tr_loss = torch.tensor(loop.loss, device=self.args.device)
         self._total_loss_scalar, self._globalstep_last_logged = loop.total_loss, loop.logged
@@ -222,9 +223,7 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
             return
         with writing_here(self.model):
             super()._save(output_dir, state_dict)
-        lay_code_where_it_is_looked_for(Path(output_dir or self.args.output_dir))
-        if not self._save_safetensors:
-            rewrite_as_bin(Path(output_dir or self.args.output_dir))
+        complete_saved(Path(output_dir or self.args.output_dir), safetensors=self._save_safetensors)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Write a checkpoint aside, and give it its name when it is whole on all ranks; of bad numbers is none."""

@@ -9,9 +9,7 @@ from typing import Any
 
 import datasets
 import torch
-from sentence_transformers import (
-    SentenceTransformerTrainingArguments,
-)
+from sentence_transformers import SentenceTransformerTrainingArguments
 from transformers import set_seed
 
 from embedstep.arguments.ledger import LedgerEntry, differences, trainer_arguments

@@ -13,8 +13,7 @@ from embedstep.errors import TrainingFailedError
 from embedstep.output import OutputFolder
 from embedstep.request.schema import TrainRequest
 from embedstep.space import Space, space_of
-from embedstep.worker.own_code import lay_code_where_it_is_looked_for
-from embedstep.worker.safetensors import rewrite_as_bin
+from embedstep.worker.saving import complete_saved
 
 TEXTS = (
     "open a file and read its lines",
@@ -99,9 +98,7 @@ def save_verified(
     model = model.eval()
     expected = embed_fixed_texts(model)
     model.save_pretrained(str(output.verified_model))
-    lay_code_where_it_is_looked_for(output.verified_model)
-    if not request.arguments.save_safetensors:
-        rewrite_as_bin(output.verified_model)
+    complete_saved(output.verified_model, safetensors=request.arguments.save_safetensors)
     on_saved(expected.shape[1])
     trust = request.model.trust_remote_code
     cosine = verify(output.verified_model, expected, device=str(model.device), trust_remote_code=trust)
