@@ -40,13 +40,13 @@ class Attempt:
         """
         file = folder / f"{output}.yaml"
         file.write_text(yaml.safe_dump(dict(document)))
-        self.output = folder / output
+        self.output = folder / (disk or output)
         inside = ["ip", "netns", "exec", host] if host else []  # which becomes the program
         if disk:  # in the namespace of mounts that a host has of its own
-            for path in (folder / disk, self.output):
+            for path in (self.output, folder / output):
                 path.mkdir(exist_ok=True)
             mount = 'mount --bind "$0" "$1" && shift && exec "$@"'
-            inside += ["sh", "-c", mount, str(folder / disk), str(self.output)]
+            inside += ["sh", "-c", mount, str(self.output), str(folder / output)]
         self.process = subprocess.Popen(
             [*inside, sys.executable, "-m", "embedstep", "run", file.name, "--output", output],
             cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
@@ -57,6 +57,10 @@ class Attempt:
         """Wait until so many lines of metrics are there."""
         metrics = self.output / "metrics.jsonl"
         wait_for(lambda: metrics.exists() and len(metrics.read_text().splitlines()) >= count)
+
+    def wait_for_checkpoint(self, step: int) -> None:
+        """Wait until the checkpoint of this train step is whole."""
+        wait_for((self.output / "checkpoints" / f"checkpoint-{step}").exists)
 
     @property
     def torchrun(self) -> psutil.Process:

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from embedstep.checkpoints import newest
-from tests.conftest import wait_for
 from tests.faults.compared import lost
 from tests.faults.conftest import Fault
 from tests.faults.processes import Attempt, faulty, trained
@@ -146,7 +145,7 @@ def test_a_host_that_is_killed(
     hosts: Hosts, document: dict[str, Any], whole: Path, fault: Fault, tmp_path: Path
 ) -> None:
     attempts = hosts.both(tmp_path, document, "one")
-    wait_for(lambda: (tmp_path / "cut" / "checkpoints" / "checkpoint-10").exists())
+    attempts[0].wait_for_checkpoint(10)
     for process in reversed(attempts[1].everything):
         process.kill()
     killed = time.monotonic()
@@ -175,7 +174,7 @@ def test_a_link_that_stays_away(
     hosts: Hosts, document: dict[str, Any], whole: Path, fault: Fault, tmp_path: Path
 ) -> None:
     attempts = hosts.both(tmp_path, document, "one")
-    wait_for(lambda: (tmp_path / "cut" / "checkpoints" / "checkpoint-10").exists())
+    attempts[0].wait_for_checkpoint(10)
     hosts.link("down")
     cut = time.monotonic()
     ended(attempts, [75, 75])
@@ -202,7 +201,7 @@ def test_both_hosts_are_started_again(
 ) -> None:
     launch = {**document["launch"], "max_restarts": 1}
     attempts = hosts.both(tmp_path, {**document, "launch": launch}, "one")
-    wait_for(lambda: (tmp_path / "cut" / "checkpoints" / "checkpoint-10").exists())
+    attempts[0].wait_for_checkpoint(10)
     attempts[1].ranks[0].kill()
     told = ended(attempts, [0, 0])
     assert "all processes are started again (1 of 1)" in told
@@ -215,7 +214,7 @@ def test_hosts_that_share_no_folder(
 ) -> None:
     """Each has whole checkpoints, and one in its place is handed what it needs."""
     attempts = hosts.apart(tmp_path, document, "one", "first", "second")
-    wait_for(lambda: (tmp_path / "second" / "checkpoints" / "checkpoint-10").exists())
+    attempts[1].wait_for_checkpoint(10)
     for process in reversed(attempts[1].everything):
         process.kill()
     ended(attempts, [75, -9])
@@ -235,7 +234,7 @@ def test_a_first_host_with_a_new_disk(
 ) -> None:
     """What only the other one has is kept, and told."""
     attempts = hosts.apart(tmp_path, document, "one", "first", "second")
-    wait_for(lambda: (tmp_path / "second" / "checkpoints" / "checkpoint-10").exists())
+    attempts[1].wait_for_checkpoint(10)
     attempts[0].process.terminate()
     ended(attempts, [75, 75])
     step = newest(tmp_path / "second" / "checkpoints").step

@@ -107,12 +107,18 @@ def test_ctrl_c(document: Build, fault: Fault, whole: Whole, tmp_path: Path) -> 
     fault.came_to("75", lost(whole(1), tmp_path / "cut"))
 
 
-@pytest.mark.fault("a second SIGTERM", "a checkpoint that takes long")
-def test_a_second_signal_shortens(document: Build, fault: Fault, whole: Whole, tmp_path: Path) -> None:
-    sign = tmp_path / "saving"
-    attempt = Attempt(tmp_path, document(1), "cut", **faulty("wait", "second save", rank=0, FAULT_SIGN=str(sign)))
+def signalled_while_saving(folder: Path, request: dict[str, Any], **fault: str) -> Attempt:
+    """An attempt that has heard SIGTERM in its second save, in which its first rank waits."""
+    sign = folder / "saving"
+    attempt = Attempt(folder, request, "cut", **faulty("wait", "second save", rank=0, FAULT_SIGN=str(sign), **fault))
     wait_for(sign.exists)
     attempt.process.terminate()
+    return attempt
+
+
+@pytest.mark.fault("a second SIGTERM", "a checkpoint that takes long")
+def test_a_second_signal_shortens(document: Build, fault: Fault, whole: Whole, tmp_path: Path) -> None:
+    attempt = signalled_while_saving(tmp_path, document(1))
     time.sleep(1.5)
     attempt.process.terminate()
     told = attempt.ends(75, within=15)
@@ -125,11 +131,8 @@ def test_a_second_signal_shortens(document: Build, fault: Fault, whole: Whole, t
 @pytest.mark.fault("SIGTERM", "a checkpoint that takes longer than torchrun's 30 s")
 def test_a_long_grace_is_given(document: Build, fault: Fault, whole: Whole, tmp_path: Path) -> None:
     """Case 7.4: saving takes 35 s, and the request gives it 60."""
-    sign, request = tmp_path / "saving", document(2, grace_seconds=60)
-    environ = faulty("wait", "second save", rank=0, FAULT_SIGN=str(sign), FAULT_SECONDS="35")
-    attempt = Attempt(tmp_path, request, "cut", **environ)
-    wait_for(sign.exists)
-    attempt.process.terminate()
+    request = document(2, grace_seconds=60)
+    attempt = signalled_while_saving(tmp_path, request, FAULT_SECONDS="35")
     attempt.ends(75, within=55)
     assert error_of(attempt)["message"].startswith("interrupted by SIGTERM after train step ")
     trained(tmp_path, request, "cut")
@@ -138,11 +141,8 @@ def test_a_long_grace_is_given(document: Build, fault: Fault, whole: Whole, tmp_
 
 @pytest.mark.fault("a checkpoint that takes longer than the grace", "SIGTERM")
 def test_the_grace_is_kept(document: Build, fault: Fault, whole: Whole, tmp_path: Path) -> None:
-    sign = tmp_path / "saving"
     request = document(2, grace_seconds=6)
-    attempt = Attempt(tmp_path, request, "cut", **faulty("wait", "second save", rank=0, FAULT_SIGN=str(sign)))
-    wait_for(sign.exists)
-    attempt.process.terminate()
+    attempt = signalled_while_saving(tmp_path, request)
     attempt.ends(75, within=10)
     assert error_of(attempt)["message"].startswith("interrupted by SIGTERM, and had not saved within 5 s; ")
     trained(tmp_path, request, "cut")
@@ -159,7 +159,7 @@ def test_kill(
 ) -> None:  # fmt: skip
     """The others end within seconds, and the next attempt goes on from the last whole checkpoint."""
     attempt = Attempt(tmp_path, document(processes), "cut")
-    wait_for(lambda: (attempt.output / "checkpoints" / "checkpoint-10").exists())
+    attempt.wait_for_checkpoint(10)
     processes_of_it = attempt.everything
     match whom:
         case "a rank":
@@ -293,7 +293,7 @@ def test_a_rank_that_stands_still_does_not_keep_the_others(
 ) -> None:
     request = document(2, grace_seconds=6)
     attempt = Attempt(tmp_path, request, "cut")
-    wait_for(lambda: (attempt.output / "checkpoints" / "checkpoint-10").exists())
+    attempt.wait_for_checkpoint(10)
     os.kill(attempt.ranks[1].pid, signal.SIGSTOP)
     attempt.process.terminate()
     attempt.ends(75, within=10)
@@ -305,7 +305,7 @@ def test_a_rank_that_stands_still_does_not_keep_the_others(
 def test_all_are_started_again(document: Build, fault: Fault, whole: Whole, tmp_path: Path) -> None:
     """Within one attempt, from the last whole checkpoint, as often as the request says and no more."""
     attempt = Attempt(tmp_path, document(2, max_restarts=1), "cut")
-    wait_for(lambda: (attempt.output / "checkpoints" / "checkpoint-10").exists())
+    attempt.wait_for_checkpoint(10)
     attempt.ranks[-1].kill()
     told = attempt.ends(0)
     assert "rank 1 was killed by SIGKILL" in told
