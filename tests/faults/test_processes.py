@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import wait_for
 from tests.faults.compared import lost
 from tests.faults.conftest import Fault
-from tests.faults.processes import Attempt, faulty, trained
+from tests.faults.processes import FAULTS, Attempt, faulty, trained
 
 pytestmark = [pytest.mark.torchrun, pytest.mark.slow]
 Build = Callable[..., dict[str, Any]]
@@ -271,6 +271,30 @@ def test_a_model_that_is_being_saved_is_finished(document: Build, fault: Fault, 
     attempt.process.terminate()
     attempt.ends(0)
     fault.came_to("0, the model is there", lost(whole(2), attempt.output))
+
+
+@pytest.mark.fault("{what}", "the model goes to the hub, after the training")
+@pytest.mark.parametrize(("what", "fault_of", "code"), [("SIGTERM", "wait", 75), ("an upload that fails", "raise", 1)])
+def test_an_upload_is_done_again(
+    document: Build, fault: Fault, whole: Whole, tmp_path: Path, what: str, fault_of: str, code: int
+) -> None:  # fmt: skip
+    """What was trained is not trained again."""
+    request = document(1, grace_seconds=6)
+    request["arguments"] |= {"push_to_hub": True, "hub_model_id": "org/m", "hub_strategy": "end"}
+    sign, uploads = tmp_path / "uploading", tmp_path / "uploads.jsonl"
+    told = {"UPLOADS_TO": str(uploads)}
+    attempt = Attempt(tmp_path, request, "cut", **faulty(fault_of, "upload", rank=0, FAULT_SIGN=str(sign), **told))
+    if what == "SIGTERM":
+        wait_for(sign.exists)
+        attempt.process.terminate()
+    attempt.ends(code)
+    assert not uploads.exists()
+    shown = Attempt(tmp_path, request, "cut", PYTHONPATH=FAULTS, **told).ends(0)
+    assert f"goes on after train step {STEPS} of {STEPS}" in shown
+    (upload,) = map(json.loads, uploads.read_text().splitlines())
+    assert upload["repo_id"] == "org/m"
+    assert "model.safetensors" in upload["files"]
+    fault.came_to(f"{code}, then uploaded without training", lost(whole(1), attempt.output))
 
 
 @pytest.mark.fault("two launches of one output folder", "training")

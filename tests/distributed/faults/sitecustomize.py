@@ -1,10 +1,11 @@
 """Faults for real processes: with this folder on PYTHONPATH, rank FAULT_RANK does FAULT when it comes to FAULT_AT.
 
 FAULT_AT is `plan` (when the rank reads its plan, before there is a process group), `step` (in the middle of the
-training, after a gradient exchange), `second save` (before the second checkpoint gets its name) or `model` (after the
-training).
+training, after a gradient exchange), `second save` (before the second checkpoint gets its name), `model` (after the
+training) or `upload` (when a folder goes to the hub).
 
-With ROWS_TO, each rank writes the rows of its steps into that folder, as its datasets give them to the loader.
+With ROWS_TO, each rank writes the rows of its steps into that folder, as its datasets give them to the loader. With
+UPLOADS_TO, a stand-in for the hub, which no test may reach, writes what is uploaded into that file.
 
 The product has no hook for this; Python imports `sitecustomize` by itself at every start.
 """
@@ -18,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 
@@ -121,6 +123,27 @@ def tells_rows(read: Any) -> Any:
     return told
 
 
+def makes_repository(_: Any) -> Any:
+    """Return what `HfApi.create_repo` is here."""
+    return lambda hub, repo_id, **options: SimpleNamespace(repo_id=repo_id)
+
+
+def keeps_uploads(_: Any) -> Any:
+    """Return what `HfApi.upload_folder` is here."""
+
+    def upload_folder(hub: Any, **options: Any) -> str:
+        files = [path.name for path in Path(options["folder_path"]).iterdir()]
+        with Path(os.environ["UPLOADS_TO"]).open("a") as file:
+            file.write(json.dumps({"repo_id": options["repo_id"], "files": files}) + "\n")
+        return ""
+
+    return upload_folder
+
+
+HUB = "huggingface_hub.hf_api"
+if os.environ.get("UPLOADS_TO"):
+    sys.meta_path.insert(0, AtImport(HUB, "HfApi", "create_repo", makes_repository))
+    sys.meta_path.insert(0, AtImport(HUB, "HfApi", "upload_folder", keeps_uploads))
 if os.environ.get("ROWS_TO"):
     sys.meta_path.insert(0, AtImport("embedstep.worker.trainer", "ByDataset", "__getitems__", tells_rows))
 if os.environ.get("FAULT") and os.environ.get("RANK") == os.environ.get("FAULT_RANK"):
@@ -135,3 +158,5 @@ if os.environ.get("FAULT") and os.environ.get("RANK") == os.environ.get("FAULT_R
         case "model":
             module = "embedstep.worker.train"
             sys.meta_path.insert(0, AtImport(module, "_Clock", "lap", fails_at(2)))
+        case "upload":
+            sys.meta_path.insert(0, AtImport(HUB, "HfApi", "upload_folder", fails_at(1)))
