@@ -32,7 +32,7 @@ EXPERIMENT = "bench"
 STEPS = {1: 40, 2: 20}
 _FEW_STEPS = 2
 _FEW_ROWS = 20
-_SCRIPT = Path(__file__).with_name("plain_torchrun.py")
+SCRIPT = Path(__file__).with_name("plain_torchrun.py")
 _CREATE = (
     "import sys\n"
     "from mlflow import MlflowClient\n"
@@ -136,7 +136,7 @@ class Runner:
         """Run the script and keep the seconds of its parts."""
         side = self._sides["plain"]
         torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={self._work.processes}"]
-        total = self._timed(side, [*torchrun, str(_SCRIPT), str(self._folder / "work.json"), str(side / "output")])
+        total = self._timed(side, [*torchrun, str(SCRIPT), str(self._folder / "work.json"), str(side / "output")])
         seconds = json.loads((side / "output" / "seconds.json").read_text())
         self.plain.append(_with_rest(total, seconds))
         return total
