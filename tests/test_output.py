@@ -129,3 +129,14 @@ def test_an_error_of_the_caller_goes_through(tmp_path: Path) -> None:
     with pytest.raises(KeyError), claimed(tmp_path, overwrite=False):
         raise KeyError
     assert any(tmp_path.iterdir())
+
+
+def test_a_model_that_was_being_replaced_is_put_back(tmp_path: Path) -> None:
+    """A kill between the two renames of `publish_model` has left no model by its name."""
+    with claimed(tmp_path, overwrite=False):
+        (tmp_path / ".model.before").mkdir()
+        (tmp_path / ".model.before" / "modules.json").write_text("[]")
+    with pytest.raises(RefusedError, match="holds a finished model"), claimed(tmp_path, overwrite=False):
+        pass
+    assert (tmp_path / "model" / "modules.json").read_text() == "[]"
+    assert not (tmp_path / ".model.before").exists()

@@ -163,11 +163,20 @@ class OutputFolder:
 
     def publish_model(self) -> None:
         """Give the verified model its name; one that lay there stays until then."""
-        before = self.attempt / "model.before"
         if self.model.exists():
-            self.model.rename(before)
+            self.model.rename(self._model_before)
         self.verified_model.rename(self.model)
-        shutil.rmtree(before, ignore_errors=True)
+        shutil.rmtree(self._model_before, ignore_errors=True)
+
+    def settle_model(self) -> None:
+        """Put a model back that a kill has kept from being replaced."""
+        if self._model_before.exists() and not self.model.exists():
+            self._model_before.rename(self.model)
+        shutil.rmtree(self._model_before, ignore_errors=True)
+
+    @property
+    def _model_before(self) -> Path:
+        return self.path / ".model.before"
 
 
 @contextmanager
@@ -217,6 +226,7 @@ def _claim(path: Path, *, overwrite: bool) -> tuple[OutputFolder, int]:
         _refuse_foreign(path)
         descriptor = _lock(path / LOCK)
         folder = OutputFolder(path, descriptor)
+        folder.settle_model()
         if folder.model.exists() and not overwrite:
             raise _refused(f"{path} holds a finished model; add --overwrite, or choose another folder")
         if folder.attempt.exists():

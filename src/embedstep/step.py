@@ -37,7 +37,7 @@ from embedstep.launch.plan import (
     devices_of,
     processes_per_node,
 )
-from embedstep.launch.process import on_signal
+from embedstep.launch.process import Heard, on_signal
 from embedstep.machine import check_environment, check_machine
 from embedstep.nodes import telling
 from embedstep.output import OutputFolder, claimed
@@ -104,10 +104,10 @@ def run_step(
     group = group or ALONE
     if group.nodes != request.launch.nodes:
         raise RefusedError([Problem("launch.nodes", f"is {request.launch.nodes}, and {UNTOLD}")])
-    heard: list[int] = []
+    heard = Heard()
     with (
         claimed(output.absolute(), overwrite=overwrite) as folder,
-        on_signal(heard.append),
+        on_signal(heard.take),
         telling(folder.path, group) as tell_end,
     ):
         result = _run(request, folder, group, heard)
@@ -116,6 +116,9 @@ def run_step(
         if result.verdict is None or result.model is not None or not folder.model.exists():
             # The result of another request's model stays with that.
             write_json(folder.result, result.to_json())
+        if result.model is not None and folder.verified_model.exists():
+            # By its name a step is finished: whoever is killed before, does again what may be missing.
+            folder.publish_model()
         tell_end(result)
         return result
 
@@ -137,7 +140,7 @@ def _elsewhere(request: TrainRequest, *, overwrite: bool) -> StepResult:
     return result
 
 
-def _run(request: TrainRequest, folder: OutputFolder, group: NodeGroup, heard: list[int]) -> StepResult:
+def _run(request: TrainRequest, folder: OutputFolder, group: NodeGroup, heard: Heard) -> StepResult:
     started = time.monotonic()
     goes_on = continues(request, folder)
     try:
@@ -151,11 +154,11 @@ def _run(request: TrainRequest, folder: OutputFolder, group: NodeGroup, heard: l
             if champion is not None:
                 return _untrained(request, folder, verdict="unchanged", champion=champion)
             start = start_of(request, plan, folder, goes_on=goes_on)
-            if heard:  # and kept by a library to itself, which may lack now what it was about to load
-                raise StepInterruptedError(heard[0])
+            if heard.number is not None:  # and kept by a library to itself, which may lack what it was about to load
+                raise StepInterruptedError(heard.number)
     except Exception as raised:
         # A library that was reading something may have made another error of the interruption.
-        error = StepInterruptedError(heard[0]) if heard else raised
+        error = raised if heard.number is None else StepInterruptedError(heard.number)
         if not isinstance(error, EmbedstepError):
             raise
         if folder.model.exists():
@@ -169,7 +172,7 @@ def _run(request: TrainRequest, folder: OutputFolder, group: NodeGroup, heard: l
     write_json(folder.request, _as_json(request))
     write_json(folder.plan, plan.to_json())
     try:
-        recording = start_recording(request, plan, folder, goes_on=start.is_here)
+        recording = start_recording(request, plan, folder, goes_on=start.is_here, heard=heard)
     except EmbedstepError as error:
         result = failed(folder, failure_of(error))
         return replace(result, cost=attempts.end(seconds=time.monotonic() - started, exit_code=result.exit_code))
@@ -201,8 +204,8 @@ def _superseded(request: TrainRequest) -> str:
     return f"{told}, and this one is for {request.data.as_of}; schedule.catch_up: true trains for both"
 
 
-def _interrupt(heard: list[int], number: int) -> None:
-    heard.append(number)
+def _interrupt(heard: Heard, number: int) -> None:
+    heard.take(number)
     raise StepInterruptedError(number)
 
 

@@ -3,7 +3,6 @@
 import os
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 from embedstep.checkpoints import checkpoints_in
@@ -11,7 +10,7 @@ from embedstep.errors import FAILED, INTERRUPTED, OK, BadNumbersError, Embedstep
 from embedstep.failures import failure_of, first_failure
 from embedstep.launch.group import NodeGroup
 from embedstep.launch.plan import Devices, LaunchPlan, plan_launch, usable_cores, visible_gpus
-from embedstep.launch.process import ProcessEnd, run_process
+from embedstep.launch.process import Heard, ProcessEnd, run_process
 from embedstep.nodes import tell
 from embedstep.output import OutputFolder
 from embedstep.plan import Plan
@@ -66,9 +65,7 @@ def has_own_folders(request: TrainRequest) -> bool:
     return request.launch.nodes > 1 and request.arguments.save_on_each_node
 
 
-def train_here(
-    request: TrainRequest, plan: Plan, folder: OutputFolder, group: NodeGroup, heard: Sequence[int]
-) -> StepResult:
+def train_here(request: TrainRequest, plan: Plan, folder: OutputFolder, group: NodeGroup, heard: Heard) -> StepResult:
     """Train this plan, on the first node of its group, and say how it ended.
 
     After an end that another start may come further than, all processes are started again from the last whole
@@ -79,7 +76,7 @@ def train_here(
         plan: its plan.
         folder: the output folder.
         group: the nodes.
-        heard: signals that have come, as they come while no process runs.
+        heard: the signal that has come, as it comes while no process runs; one that comes meanwhile is added.
     """
     processes = plan.world_size // group.nodes
     launch = launch_on(group, request, folder, processes=processes, on_cpu=plan.on_cpu)
@@ -88,9 +85,11 @@ def train_here(
     while True:
         tell(folder.path, group, "training")
         try:
-            if heard:
-                raise StepInterruptedError(heard[0])
+            if heard.number is not None:
+                raise StepInterruptedError(heard.number)
             end = run_process(launch)
+            if end.signalled is not None:
+                heard.take(end.signalled, end.since)
             result = _outcome(folder, end)
             made = latest - first if result.exit_code == OK else 0  # by the starts before
             result = replace(result, restarts=restarts, train_steps=result.train_steps + made)
@@ -122,7 +121,6 @@ def _say_again(result: StepResult, restarts: int, most: int) -> None:
 def _outcome(folder: OutputFolder, end: ProcessEnd) -> StepResult:
     """Turn the launcher's end into a result. A code of 0 counts only with a result and a model to show for it."""
     if end.code == OK and folder.worker_result.exists() and (folder.verified_model / "modules.json").exists():
-        folder.publish_model()
         return result_from_json(read_json(folder.worker_result))
     return failed(folder, first_failure(folder, end))
 

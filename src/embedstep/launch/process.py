@@ -3,9 +3,11 @@
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import inf
 from types import FrameType
 
 from embedstep.errors import CannotStartError
@@ -20,11 +22,26 @@ class ProcessEnd:
 
     Attributes:
         code: its exit code; negative is the number of the signal that ended it.
-        signalled: the signal that was sent to us meanwhile and forwarded, or None.
+        signalled: the first signal that was sent to us meanwhile and forwarded, or None.
+        since: when that came, on the monotonic clock.
     """
 
     code: int
     signalled: int | None = None
+    since: float = field(default=inf, compare=False)
+
+
+@dataclass(slots=True)
+class Heard:
+    """The first signal that a step has heard, and when, on the monotonic clock."""
+
+    number: int | None = None
+    since: float = inf
+
+    def take(self, number: int, since: float | None = None) -> None:
+        """Keep it, if it is the first."""
+        if self.number is None:
+            self.number, self.since = number, time.monotonic() if since is None else since
 
 
 @contextmanager
@@ -60,14 +77,14 @@ def run_process(plan: LaunchPlan) -> ProcessEnd:
     Raises:
         CannotStartError: the program could not be started.
     """
-    received: list[int] = []
+    heard = Heard()
     child: subprocess.Popen[bytes] | None = None
 
     def passed_on(number: int) -> int:
         return signal.SIGINT if number == signal.SIGINT and plan.hears_ctrl_c else signal.SIGTERM
 
     def forward(number: int) -> None:
-        received.append(number)
+        heard.take(number)
         if child is not None:
             child.send_signal(passed_on(number))
 
@@ -78,11 +95,11 @@ def run_process(plan: LaunchPlan) -> ProcessEnd:
             )
         except OSError as error:
             raise CannotStartError(f"{plan.argv[0]} could not be started: {error.strerror}") from error
-        if received:  # the signal came between installing the handler and having a child to hand it to
-            child.send_signal(passed_on(received[0]))
+        if heard.number is not None:  # the signal came between installing the handler and having a child to hand it to
+            child.send_signal(passed_on(heard.number))
         with child:
             code = child.wait()
-    return ProcessEnd(code=code, signalled=received[0] if received else None)
+    return ProcessEnd(code=code, signalled=heard.number, since=heard.since)
 
 
 def start_beside(

@@ -145,6 +145,11 @@ class Launch(Section):
         """Seconds of the grace that the processes have; the rest is for what the step says and records of its end."""
         return self.grace_seconds * 5 / 6
 
+    @property
+    def seconds_to_record(self) -> float:
+        """Seconds of the grace after which nothing is sent any more, so that the step ends within it."""
+        return self.grace_seconds - 1
+
     @model_validator(mode="after")
     def _fits_its_kind(self) -> "Launch":
         if (self.kind == "trainjob") != (self.trainjob is not None):

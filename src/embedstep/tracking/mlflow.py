@@ -4,7 +4,6 @@ The client is used rather than the fluent interface, because that one keeps the 
 library in the process may change.
 """
 
-import fcntl
 import json
 import logging
 import os
@@ -28,6 +27,7 @@ except ModuleNotFoundError as missing:
 
 from embedstep.errors import CannotStartError, EmbedstepError, Problem, RefusedError, first_line
 from embedstep.secrets import redact
+from embedstep.tracking.database import alone_in
 from embedstep.tracking.mlflow_model import ModelInRun, beside_each_other, model_place
 from embedstep.tracking.names import PARAMETER_LIMITS, TRAINING_TAG, entry_name, metric_name, shortened
 from embedstep.tracking.spool import Entry, SpoolFolder
@@ -269,7 +269,7 @@ def client_of(uri: str) -> MlflowClient:
         CannotStartError: a local database cannot be opened.
     """
     _speak_briefly()
-    with as_ours(uri), _alone_in(uri):
+    with as_ours(uri), alone_in(uri):
         return MlflowClient(tracking_uri=uri)
 
 
@@ -282,22 +282,6 @@ def _speak_briefly() -> None:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_JITTER", "0.1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-
-
-@contextmanager
-def _alone_in(uri: str) -> Iterator[None]:
-    """Let one process at once make a local database: two that both do leave one that cannot be opened ever after."""
-    if not uri.startswith("sqlite:////"):
-        yield
-        return
-    folder = Path(uri.removeprefix("sqlite:///")).parent
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

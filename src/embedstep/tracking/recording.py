@@ -7,15 +7,16 @@ import sys
 import time
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from embedstep.cost import metric_of
-from embedstep.errors import INTERRUPTED, OK, CannotStartError, RefusedError
+from embedstep.errors import INTERRUPTED, OK, CannotStartError, RefusedError, StepInterruptedError
 from embedstep.launch.plan import usable_cores
-from embedstep.launch.process import start_beside
+from embedstep.launch.process import Heard, start_beside
 from embedstep.output import OutputFolder
 from embedstep.plan import DatasetPlan, Plan
 from embedstep.request.fingerprint import trained_from
@@ -41,6 +42,7 @@ class Recording:
         plan: its plan.
         spool: what is recorded.
         sender: the process that sends it.
+        heard: the signal that the step has heard, as it comes.
         started: when the attempt was started, on the monotonic clock.
     """
 
@@ -48,6 +50,7 @@ class Recording:
     plan: Plan
     spool: Spool
     sender: "subprocess.Popen[bytes] | None"
+    heard: Heard
     started: float
 
     def require_open(self) -> None:
@@ -56,12 +59,15 @@ class Recording:
         Raises:
             CannotStartError: the server does not answer.
             RefusedError: the server refused the experiment or the run.
+            StepInterruptedError: a signal was heard meanwhile.
         """
         if self.sender is None or not self.request.tracking.required:
             return
         while not (sent := self._folder.sent).run_id:
             if sent.trouble:
                 raise RefusedError.from_lines([sent.trouble]) if sent.refused else CannotStartError(sent.trouble)
+            if self.heard.number is not None:
+                raise StepInterruptedError(self.heard.number)
             if self.sender.poll() is not None:
                 raise CannotStartError(f"tracking: what sends the records has ended with code {self.sender.returncode}")
             time.sleep(_POLL)
@@ -108,7 +114,10 @@ class Recording:
         )
 
     def close(self, result: StepResult) -> StepResult:
-        """Record the end, wait until it has arrived, and return the result with the run and what is missing in it."""
+        """Record the end, wait until it has arrived, and return the result with the run and what is missing in it.
+
+        Whoever has told the step to end kills it after the grace: what has not arrived until then waits in the spool.
+        """
         if self.sender is None:
             return result
         ended = time.monotonic()
@@ -117,7 +126,11 @@ class Recording:
         self.spool.end(_status(result.exit_code), patience=self._patience)
         assert self.sender.stdin is not None
         self.sender.stdin.close()
-        self.sender.wait()
+        while self.sender.poll() is None:
+            if time.monotonic() > self.heard.since + self.request.launch.seconds_to_record:
+                self.sender.kill()
+            with suppress(subprocess.TimeoutExpired):
+                self.sender.wait(_POLL)
         sent = self._folder.sent
         missing = [*result.incomplete_tracking, *self.spool.complaints, *sent.complaints]
         if not self._folder.is_sent:
@@ -136,7 +149,9 @@ class Recording:
         return min(max(least, _SHARE_OF_PATIENCE * (time.monotonic() - self.started)), most)
 
 
-def start_recording(request: TrainRequest, plan: Plan, folder: OutputFolder, *, goes_on: bool) -> Recording:
+def start_recording(
+    request: TrainRequest, plan: Plan, folder: OutputFolder, *, goes_on: bool, heard: Heard
+) -> Recording:
     """Open the spool of an attempt and start what sends it.
 
     Args:
@@ -144,14 +159,18 @@ def start_recording(request: TrainRequest, plan: Plan, folder: OutputFolder, *, 
         plan: its plan.
         folder: the output folder.
         goes_on: the attempt continues from a checkpoint of the one before in this folder.
+        heard: the signal that the step has heard, as it comes.
 
     Raises:
         CannotStartError: the disk does not let us write, or the request requires a server that does not answer.
         RefusedError: the request requires a server, and that refused the run.
+        StepInterruptedError: a signal was heard while that was waited for.
     """
     started = time.monotonic()
     if request.tracking.kind == "none":
-        return Recording(request=request, plan=plan, spool=Spool(folder=None), sender=None, started=started)
+        return Recording(
+            request=request, plan=plan, spool=Spool(folder=None), sender=None, heard=heard, started=started
+        )
     before = next(reversed(spools(folder.path)), None)
     spool = Spool(folder=new_spool(folder.path))
     environ = tracking_environ()
@@ -163,7 +182,7 @@ def start_recording(request: TrainRequest, plan: Plan, folder: OutputFolder, *, 
     command = (sys.executable, "-m", "embedstep.tracking.sender", str(folder.path), uri)
     environ.pop(RUN_ID, None)
     sender = start_beside(command, environ, keep_open=() if folder.lock is None else (folder.lock,))
-    recording = Recording(request=request, plan=plan, spool=spool, sender=sender, started=started)
+    recording = Recording(request=request, plan=plan, spool=spool, sender=sender, heard=heard, started=started)
     try:
         recording.require_open()
     except BaseException:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedstep.ending import leave
-from embedstep.errors import OK, EmbedstepError, RefusedError
+from embedstep.errors import CANNOT_START, OK, EmbedstepError, RefusedError
 from embedstep.secrets import redact
 from embedstep.tracking.environment import URI
 from embedstep.tracking.spool import Entry, Sent, Spool, SpoolFolder, unsent
@@ -32,6 +32,7 @@ _LONGEST_PAUSE = 30.0
 _SECONDS_OF_METRICS = 10.0
 _AT_ONCE = 5000
 _ORPHAN_PATIENCE = 30.0
+"""Seconds after which a sender whose launcher is gone ends, whatever it waits for: the next attempt waits for it."""
 _OF_FILES = ("file", "model", "register")
 
 
@@ -175,13 +176,18 @@ def main(argv: Sequence[str]) -> int:
     os.nice(5)
     output, uri = Path(argv[0]), argv[1]
     launcher_is_done = threading.Event()
-    threading.Thread(target=_watch, args=(launcher_is_done,), daemon=True).start()
-    return _Live(output, uri, launcher_is_done).run()
+    live = _Live(output, uri, launcher_is_done)
+    threading.Thread(target=_watch, args=(live, launcher_is_done), daemon=True).start()
+    return live.run()
 
 
-def _watch(launcher_is_done: threading.Event) -> None:
+def _watch(live: "_Live", launcher_is_done: threading.Event) -> None:
     sys.stdin.buffer.read()
+    is_orphan = not live.has_end
     launcher_is_done.set()
+    if is_orphan:
+        time.sleep(_ORPHAN_PATIENCE)
+        leave(CANNOT_START)  # from within a request that is not answered; what was not sent stays in the spool
 
 
 class _Live:
@@ -195,11 +201,16 @@ class _Live:
         self._has_told = False
         self._silent_since: float | None = None
 
+    @property
+    def has_end(self) -> bool:
+        """Whether the launcher has written how the attempt has ended."""
+        return self._spool.status is not None
+
     def run(self) -> int:
         """Return the code to end in, after the end of the attempt was sent or cannot be."""
         pause = _POLL
         while True:
-            if self._launcher_is_done.is_set() and self._spool.status is None:
+            if self._launcher_is_done.is_set() and not self.has_end:
                 Spool(folder=self._spool).end("FAILED", patience=_ORPHAN_PATIENCE)
             try:
                 if self._forward():
