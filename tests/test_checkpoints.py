@@ -18,7 +18,7 @@ def made(folder: Path, step: int, trained_from: str = "a") -> Path:
     (checkpoint / "model.safetensors").write_bytes(bytes(range(256)) * 40)
     (checkpoint / "optimizer.pt").write_bytes(b"o" * 5000)
     (checkpoint / "1_Pooling" / "config.json").write_text("{}")
-    seal(checkpoint, trained_from=trained_from, position={"seed": 7})
+    seal(checkpoint, trained_from=trained_from, position={"seed": 7}, request={"fingerprint": "f"})
     return checkpoint
 
 
@@ -89,9 +89,28 @@ def test_one_without_an_optimizer_is_not_gone_on_from(tmp_path: Path) -> None:
     checkpoint = tmp_path / "checkpoint-10"
     checkpoint.mkdir()
     (checkpoint / "model.safetensors").write_bytes(b"m")
-    seal(checkpoint, trained_from="a", position={})
+    seal(checkpoint, trained_from="a", position={}, request={})
     assert newest(tmp_path, "a").skipped == ("checkpoint-10 is skipped: it holds the model only (save_only_model)",)
 
 
 def test_no_folder_is_no_checkpoint(tmp_path: Path) -> None:
     assert newest(tmp_path / "none", "a").checkpoint is None
+
+
+def test_a_manifest_with_any_flipped_bit_is_skipped(tmp_path: Path) -> None:
+    """Or is as good as before, where the bit does not matter: none ends in a traceback."""
+    made(tmp_path, 10)
+    manifest = made(tmp_path, 20) / "embedstep_manifest.json"
+    content = manifest.read_bytes()
+    for position in range(len(content)):
+        for bit in (0, 5):
+            damaged = bytearray(content)
+            damaged[position] ^= 1 << bit
+            manifest.write_bytes(bytes(damaged))
+            found = newest(tmp_path, "a")
+            assert found.step == 20 or (found.step == 10 and len(found.skipped) == 1)
+
+
+def test_the_request_travels_along(tmp_path: Path) -> None:
+    checkpoint = made(tmp_path, 10)
+    assert json.loads((checkpoint / "embedstep_request.json").read_text()) == {"fingerprint": "f"}

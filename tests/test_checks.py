@@ -11,6 +11,7 @@ from embedstep.checks import check_plan, check_request, check_with_data, similar
 from embedstep.data.facts import ColumnKind, DatasetFacts, Split
 from embedstep.errors import CANNOT_START, CannotStartError, RefusedError
 from embedstep.machine import check_environment, check_machine, disk_space_needed
+from embedstep.output import OutputFolder
 from embedstep.plan import Plan
 from embedstep.planning import build_plan
 from embedstep.request.loading import load_request
@@ -508,7 +509,8 @@ def million(tmp_path: Path) -> Path:
     [
         ({"save_strategy": "no"}, 1),
         ({"max_steps": 40, "save_steps": 10}, 13),
-        ({"max_steps": 40, "save_steps": 10, "save_total_limit": 2}, 7),
+        ({"max_steps": 40, "save_steps": 10, "save_total_limit": 2}, 9),
+        ({"max_steps": 40, "save_steps": 10, "save_total_limit": 1}, 6),
         ({"max_steps": 40, "save_steps": 10, "save_total_limit": 9}, 13),
         ({"max_steps": 40, "save_steps": 10, "save_only_model": True}, 5),
     ],
@@ -527,15 +529,28 @@ def test_a_model_on_the_hub_counts_as_nothing() -> None:
 def test_too_little_disk_cannot_start(million: Path, tmp_path: Path, free: Callable[[int], None]) -> None:
     asked = request(model=str(million), arguments={"save_strategy": "no"}, tracking={"kind": "none"})
     free(1_000_000)
-    check_machine(asked, planned(asked), tmp_path)
+    check_machine(asked, planned(asked), OutputFolder(tmp_path), goes_on=False)
     free(999_999)
     with pytest.raises(CannotStartError) as caught:
-        check_machine(asked, planned(asked), tmp_path)
+        check_machine(asked, planned(asked), OutputFolder(tmp_path), goes_on=False)
     assert str(caught.value) == (
-        f"{tmp_path} has 0.0 GB free, and the model with its checkpoints needs about 0.0 GB; choose another --output, "
+        f"{tmp_path} has 1.0 MB free, and the model with its checkpoints needs about 1.0 MB; choose another --output, "
         "or write save_total_limit or save_strategy: no"
     )
     assert caught.value.exit_code == CANNOT_START
+
+
+def test_checkpoints_that_are_there_need_no_place(million: Path, tmp_path: Path, free: Callable[[int], None]) -> None:
+    """A retry would be refused for what the attempt before has saved."""
+    arguments = {"max_steps": 40, "save_steps": 10, "save_total_limit": 2}
+    asked = request(model=str(million), arguments=arguments, tracking={"kind": "none"})
+    checkpoint = tmp_path / "checkpoints" / "checkpoint-10"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "optimizer.pt").write_bytes(bytes(3_000_000))
+    free(6_000_000)
+    check_machine(asked, planned(asked), OutputFolder(tmp_path), goes_on=True)
+    with pytest.raises(CannotStartError, match=r"needs about 9\.0 MB"):
+        check_machine(asked, planned(asked), OutputFolder(tmp_path), goes_on=False)
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ ASIDE = "_writing"
 _OPTIMIZER = "optimizer.pt"
 MANIFEST = "embedstep_manifest.json"
 """File of a checkpoint that says what belongs to it; written last, so that only a whole one has it."""
+REQUEST_FILE = "embedstep_request.json"
 _FORMAT = "embedstep.checkpoint/1"
 _NAME = re.compile(r"checkpoint-(\d+)")
 
@@ -40,15 +41,17 @@ class Newest:
     skipped: tuple[str, ...] = ()
 
 
-def seal(checkpoint: Path, *, trained_from: str, position: Mapping[str, Any]) -> None:
-    """Write down what belongs to a checkpoint, after everything else in it.
+def seal(checkpoint: Path, *, trained_from: str, position: Mapping[str, Any], request: Mapping[str, Any]) -> None:
+    """Write down what belongs to a checkpoint, after everything else in it; then all of that is on the disk.
 
     Args:
         checkpoint: its folder.
         trained_from: digest of what is trained (`request.fingerprint.trained_from`).
         position: what the order of the rows depends on.
+        request: the resolved request, for whoever finds the checkpoint alone.
     """
     write_position(checkpoint, position)
+    write_json(checkpoint / REQUEST_FILE, request)
     names = sorted(str(path.relative_to(checkpoint)) for path in checkpoint.rglob("*") if path.is_file())
     with ThreadPoolExecutor() as pool:
         digests = pool.map(lambda name: _digest(checkpoint / name, sync=True), names)
@@ -57,6 +60,18 @@ def seal(checkpoint: Path, *, trained_from: str, position: Mapping[str, Any]) ->
             for name, digest in zip(names, digests, strict=True)
         }
     write_json(checkpoint / MANIFEST, {"format": _FORMAT, "trained_from": trained_from, "files": files})
+    _digest(checkpoint / MANIFEST, sync=True)
+    for folder in (checkpoint, *(path for path in checkpoint.rglob("*") if path.is_dir())):
+        sync_names(folder)
+
+
+def sync_names(folder: Path) -> None:
+    """Have the names of a folder's files on the disk: those of older checkpoints are taken away next."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def newest(folder: Path, trained_from: str | None = None) -> Newest:
@@ -87,9 +102,15 @@ def _problem(checkpoint: Path, trained_from: str | None) -> str | None:
     if not (checkpoint / MANIFEST).exists():
         return "it has no manifest and may be torn (arguments.resume_from_checkpoint takes it by its path)"
     try:
-        manifest = read_json(checkpoint / MANIFEST)
-    except ValueError:
+        return _difference(checkpoint, read_json(checkpoint / MANIFEST), trained_from)
+    except (ValueError, KeyError, TypeError, AttributeError):
         return "its manifest cannot be read"
+    except OSError as error:
+        return f"{error.filename} cannot be read: {os.strerror(error.errno or 0).lower()}"
+
+
+def _difference(checkpoint: Path, manifest: Any, trained_from: str | None) -> str | None:
+    """Say in what a checkpoint is not what its manifest says, or None."""
     if manifest.get("format") != _FORMAT:
         return f"its manifest has the format {manifest.get('format')!r}, and this release reads {_FORMAT}"
     if trained_from is not None and manifest["trained_from"] != trained_from:

@@ -68,8 +68,14 @@ class Attempts:
         return cost_of(found)
 
     def read(self) -> list[Attempt]:
-        """Return the attempts, the first one first."""
-        return [Attempt(**item) for item in read_json(self.file)] if self.file.exists() else []
+        """Return the attempts, the first one first; none where the file is damaged."""
+        try:
+            found = [Attempt(**item) for item in read_json(self.file)] if self.file.exists() else []
+            for attempt in found:
+                datetime.fromisoformat(attempt.started)
+            return found
+        except (ValueError, TypeError):
+            return []
 
     def _write(self, attempts: Sequence[Attempt]) -> None:
         write_json(self.file, [asdict(one) for one in attempts])

@@ -9,6 +9,7 @@ from pathlib import Path
 from embedstep.errors import CannotStartError, Problem, RefusedError
 from embedstep.launch.plan import ASKED_GPUS, visible_gpus
 from embedstep.memory import cgroup_memory
+from embedstep.output import OutputFolder
 from embedstep.plan import Plan
 from embedstep.request.rules import TRACKERS
 from embedstep.request.schema import TrainRequest
@@ -48,16 +49,24 @@ def check_environment(request: TrainRequest) -> None:
         )
 
 
-def check_machine(request: TrainRequest, plan: Plan, output: Path) -> None:
+def check_machine(request: TrainRequest, plan: Plan, folder: OutputFolder, *, goes_on: bool) -> None:
     """Check that the machine has room for a run, before a process is started for it.
+
+    Args:
+        request: the request.
+        plan: its plan.
+        folder: the output folder.
+        goes_on: checkpoints that lie there are some of those that are needed.
 
     Raises:
         CannotStartError: the disk has none for the model and its checkpoints, or memory for the processes is missing.
     """
-    needed, free = disk_space_needed(request, plan), shutil.disk_usage(output).free
+    there = folder.checkpoints.rglob("*") if goes_on else ()
+    needed = disk_space_needed(request, plan) - sum(file.stat().st_size for file in there if file.is_file())
+    free = shutil.disk_usage(folder.path).free
     if needed > free:
         raise CannotStartError(
-            f"{output} has {_gigabytes(free)} free, and the model with its checkpoints needs about "
+            f"{folder.path} has {_gigabytes(free)} free, and the model with its checkpoints needs about "
             f"{_gigabytes(needed)}; choose another --output, or write save_total_limit or save_strategy: no"
         )
     _check_memory_limit(request, plan)
@@ -152,14 +161,18 @@ def model_size(request: TrainRequest, plan: Plan) -> int:
 
 
 def disk_space_needed(request: TrainRequest, plan: Plan) -> int:
-    """Estimate the bytes that a run writes: the model once, and three times its size for each checkpoint that is kept.
+    """Estimate the bytes that a run has on the disk at most: its checkpoints, or those that are kept and the model.
 
-    A checkpoint holds the weights and, unless `save_only_model`, AdamW's two moments of each.
+    A checkpoint holds the weights and, unless `save_only_model`, AdamW's two moments of each. One more than are kept is
+    there while it is written.
     """
-    size = model_size(request, plan)
-    kept = min(len(plan.checkpoints), request.arguments.save_total_limit or len(plan.checkpoints))
-    return size * (1 + kept * (1 if request.arguments.save_only_model else 3))
+    limit = request.arguments.save_total_limit or len(plan.checkpoints)
+    if request.arguments.load_best_model_at_end:
+        limit = max(2, limit)  # the best one, and the last
+    most, kept = (min(len(plan.checkpoints), count) for count in (limit + 1, limit))
+    each = 1 if request.arguments.save_only_model else 3
+    return model_size(request, plan) * max(each * most, each * kept + 1)
 
 
 def _gigabytes(amount: int) -> str:
-    return f"{amount / 1e9:.1f} GB"
+    return f"{amount / 1e9:.1f} GB" if amount >= 1e8 else f"{amount / 1e6:.1f} MB"

@@ -123,8 +123,10 @@ def begin_at(folder: OutputFolder, start: Start) -> None:
         folder.set_checkpoints_aside()
     folder.clear_training(with_checkpoints=not start.is_here)
     if folder.metrics.exists():
-        kept = list(_until(folder.metrics.read_text(encoding="utf-8"), start))
-        folder.metrics.write_text("".join(kept), encoding="utf-8")
+        kept = "".join(_until(folder.metrics.read_text(encoding="utf-8", errors="replace"), start))
+        aside = folder.attempt / folder.metrics.name
+        aside.write_text(kept, encoding="utf-8")
+        aside.replace(folder.metrics)
     write_json(folder.start, asdict(start))
 
 
@@ -135,14 +137,24 @@ def _is_in(checkpoint: Path, folder: OutputFolder) -> bool:
 def _until(lines: str, start: Start) -> Iterator[str]:
     """Give the metrics of what is not done again: of the steps before, and of its step those that the checkpoint knows.
 
-    What was evaluated after the checkpoint at its step is evaluated again. A line that a kill has cut is none.
+    What was evaluated after the checkpoint at its step is evaluated again. A line that cannot be read is none.
     """
     if start.checkpoint is None:
         return
     state = read_json(Path(start.checkpoint) / "trainer_state.json")
     known = sum(log["step"] == start.step for log in state["log_history"])
     for line in lines.splitlines(keepends=True):
-        step = json.loads(line)["train_step"] if line.endswith("\n") else start.step + 1
+        step = _step_of(line)
+        if step is None:
+            continue
         known -= step == start.step
         if step < start.step or (step == start.step and known >= 0):
             yield line
+
+
+def _step_of(line: str) -> int | None:
+    """Return the train step of a line of metrics; one that was cut or damaged has none."""
+    try:
+        return int(json.loads(line)["train_step"]) if line.endswith("\n") else None
+    except (ValueError, KeyError, TypeError):
+        return None

@@ -15,9 +15,7 @@ from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
-from embedstep.arguments.dumps import to_lossless
 from embedstep.batching import forms_batches
 from embedstep.checks import check_plan, check_request, check_with_data, similarity_of
 from embedstep.cost import Attempts
@@ -46,6 +44,7 @@ from embedstep.planning import build_plan, token_ids_of, with_preview
 from embedstep.promotion.unchanged import champion_of_same
 from embedstep.report.aside import written_aside
 from embedstep.request.fingerprint import request_fingerprint
+from embedstep.request.resolved import resolved
 from embedstep.request.schema import TrainRequest
 from embedstep.result import StepResult, read_json, result_from_json, write_json
 from embedstep.resuming import continues, prepare_start, start_of
@@ -58,7 +57,6 @@ from embedstep.training import failed, this_machine, train_here
 
 _SEEN_BY_PODS = re.compile(r"model\.(path|static)|arguments\.resume_from_checkpoint|loss.*\.guide")
 """Places in a request of what lies on the volume of the pods."""
-REQUEST_FORMAT = "embedstep.request/1"
 
 
 def plan_step(request: TrainRequest, *, preview: int = 0) -> Plan:
@@ -149,11 +147,11 @@ def _run(request: TrainRequest, folder: OutputFolder, group: NodeGroup, heard: H
             if request.launch.kind == "local" and not goes_on and (told := _superseded(request)):
                 return _untrained(request, folder, verdict="superseded", stopped=told)
             plan = _plan(request, folder.data, for_a_run=True)
-            check_machine(request, plan, folder.path)
             champion, unknown = champion_of_same(request, plan)
             if champion is not None:
                 return _untrained(request, folder, verdict="unchanged", champion=champion)
             start = start_of(request, plan, folder, goes_on=goes_on)
+            check_machine(request, plan, folder, goes_on=start.is_here)
             if heard.number is not None:  # and kept by a library to itself, which may lack what it was about to load
                 raise StepInterruptedError(heard.number)
     except Exception as raised:
@@ -169,7 +167,7 @@ def _run(request: TrainRequest, folder: OutputFolder, group: NodeGroup, heard: H
     attempts.begin(processes=plan.world_size, on_cpu=plan.on_cpu)
     prepare_start(folder, start)
     # A refused request is never written down: it may be refused for a secret in it.
-    write_json(folder.request, _as_json(request))
+    write_json(folder.request, resolved(request))
     write_json(folder.plan, plan.to_json())
     try:
         recording = start_recording(request, plan, folder, goes_on=start.is_here, heard=heard)
@@ -207,15 +205,6 @@ def _superseded(request: TrainRequest) -> str:
 def _interrupt(heard: Heard, number: int) -> None:
     heard.take(number)
     raise StepInterruptedError(number)
-
-
-def _as_json(request: TrainRequest) -> dict[str, Any]:
-    return {
-        "format": REQUEST_FORMAT,
-        "fingerprint": request_fingerprint(request),
-        # Arguments as they were written: a default that is written down would count as chosen.
-        "request": {**request.model_dump(mode="json"), "arguments": to_lossless(request.arguments)},
-    }
 
 
 def _plan(request: TrainRequest, folder: Path, *, for_a_run: bool) -> Plan:

@@ -42,7 +42,7 @@ def _ours(**options: Any) -> Any:
     from embedstep.checkpoints import seal
     from embedstep.worker.resumable import ResumableTrainer
 
-    return ResumableTrainer(seal=partial(seal, trained_from="bench", position={}), **options)
+    return ResumableTrainer(seal=partial(seal, trained_from="bench", position={}, request={}), **options)
 
 
 def _trained(build: Callable[..., Any], steps: int) -> dict[str, float]:

@@ -195,3 +195,19 @@ def test_a_cut_line(train_here: Train, request_of: Build, at_step: Any, fault: F
     broken_off(train_here, request, at_step, 9, cut_line)
     assert train_here(request, "cut").exit_code == 0
     fault.came_to("0, each log once", lost(Path(whole.output), tmp_path / "cut"))
+
+
+@pytest.mark.fault("a flipped bit", "attempts.json")
+def test_a_flipped_bit_beside_the_checkpoints(
+    train_here: Train, request_of: Build, at_step: Any, fault: Fault, tmp_path: Path
+) -> None:
+    """In a quotation mark, so that it is no JSON any more."""
+    request = request_of(arguments=ARGUMENTS)
+    whole = train_here(request, "whole")
+    broken_off(train_here, request, at_step, 9)
+    file = tmp_path / "cut" / "attempts.json"
+    content = bytearray(file.read_bytes())
+    content[content.rindex(b'"')] ^= 1
+    file.write_bytes(bytes(content))
+    assert train_here(request, "cut").exit_code == 0
+    fault.came_to("0", lost(Path(whole.output), tmp_path / "cut"))

@@ -16,6 +16,7 @@ from embedstep.errors import Problem, RefusedError
 from embedstep.plan import DatasetPlan, Plan
 from embedstep.planning import evaluates_loss, formed_datasets, material_of_plan
 from embedstep.request.fingerprint import trained_from
+from embedstep.request.resolved import resolved
 from embedstep.request.schema import Loss, TrainRequest
 from embedstep.sampling.epochs import Epochs
 from embedstep.tokenizing import token_maker
@@ -54,7 +55,7 @@ def build_trainer(
             stopping=stopping,
             watching=watching,
             save_safetensors=request.arguments.save_safetensors,
-            seal=partial(seal, trained_from=trained_from(plan), position=plan.position),
+            seal=partial(seal, trained_from=trained_from(plan), position=plan.position, request=resolved(request)),
             epochs=_epochs(request, plan),
             tokens=_tokens(request, plan, model),
             model=model,

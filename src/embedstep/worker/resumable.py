@@ -13,7 +13,7 @@ from transformers import TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import SaveStrategy, rotate_checkpoints
 
-from embedstep.checkpoints import ASIDE, checkpoints_in
+from embedstep.checkpoints import ASIDE, checkpoints_in, sync_names
 from embedstep.errors import StepInterruptedError
 from embedstep.worker.callbacks import DueSteps, GoesOn
 from embedstep.worker.loop_state import LoopState, loop_state_of, share_states
@@ -302,6 +302,7 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
             if step >= own:
                 other.rename(written.with_name(f"{other.name}.before"))
         written.rename(checkpoint)
+        sync_names(checkpoint.parent)
         shutil.rmtree(written.parent)
         rotate_checkpoints(str(checkpoint.parent), self.args.save_total_limit, best, use_mtime=False)
 
