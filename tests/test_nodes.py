@@ -1,17 +1,22 @@
 """What the first node tells the others, and itself when it is started again."""
 
 import json
+import os
+import signal
 import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from embedstep.errors import CannotStartError
+from embedstep import nodes
+from embedstep.errors import CannotStartError, StepInterruptedError
 from embedstep.launch.group import ALONE, NodeGroup
-from embedstep.node import leave_word
+from embedstep.node import leave_word, run_part
 from embedstep.nodes import AttemptEndedError, ended_before, result_of_job, tell, telling, wait_for_start
+from embedstep.request.loading import load_request
 from embedstep.result import Failure, StepResult, result_from_json
 
 FIRST = NodeGroup(nodes=2, rank=0, address="embedstep-1-node-0-0", port=29400, job="embedstep-1", pod="a")
@@ -44,6 +49,37 @@ def test_the_others_wait_until_the_first_node_trains(output: Path) -> None:
     assert wait_for_start(output, SECOND, 1, start) not in (start, "")
     tell(output, FIRST, "ended", ended(75))
     assert wait_for_start(output, SECOND, 1, start) == 75
+
+
+def test_a_first_node_that_plans_is_waited_for_while_it_lives(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nodes, "_SILENCE", 1.0)
+    monkeypatch.setattr(nodes, "_BEAT", 0.2)
+    with telling(output, FIRST):
+        later = threading.Timer(2.5, tell, (output, FIRST, "training"))
+        later.start()
+        assert isinstance(wait_for_start(output, SECOND, 0.1), str)
+        later.join()
+    tell(output, FIRST, "planning")  # and was killed
+    with pytest.raises(CannotStartError, match="has not been heard of for 1 s"):
+        wait_for_start(output, SECOND, 0.1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_node_that_waits_hears_a_signal(
+    output: Path, request_of: Callable[..., dict[str, Any]], number: signal.Signals
+) -> None:
+    """In a container it is the first process, for which the kernel keeps no other answer to a signal."""
+    request = load_request(json.dumps(request_of(launch={"nodes": 2})))
+    environ = {
+        "PET_NNODES": "2",
+        "PET_NODE_RANK": "1",
+        "PET_MASTER_ADDR": "127.0.0.1",
+        "PET_MASTER_PORT": "29400",
+        "PET_RDZV_ID": "one",
+    }
+    threading.Timer(1, os.kill, (os.getpid(), number)).start()
+    with pytest.raises(StepInterruptedError, match=number.name):
+        run_part(request, output, environ, overwrite=False)
 
 
 @pytest.mark.parametrize("code", [0, 2, 3])

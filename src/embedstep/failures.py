@@ -27,6 +27,8 @@ from embedstep.output import OutputFolder
 from embedstep.result import Failure, failure_from_json, read_json
 from embedstep.secrets import redact
 
+NO_ANSWER = "NoAnswer"
+"""Kind of a failure of a rank that has waited for others for longer than it may."""
 TORCHRUN = "torchrun.json"
 """What the wrapper of torchrun says itself, in the folder of the attempt."""
 
@@ -63,8 +65,11 @@ def first_failure(folder: OutputFolder, end: ProcessEnd) -> Failure:
     ranks = [rank for file in folder.attempt.glob("ranks-*.json") for rank in read_json(file)]
     ranks.sort(key=lambda rank: rank["time"])
     is_of_peer = raised is None or (raised.exit_code == INTERRUPTED and raised.kind != StepInterruptedError.__name__)
+    killed = _killed(ranks)
+    if raised is not None and raised.kind == NO_ANSWER and (killed is None or killed.exit_code != OUT_OF_MEMORY):
+        return raised  # torchrun kills the one that does not answer
     return (
-        _killed(ranks)
+        killed
         or (_left(ranks, folder) if is_of_peer else None)
         or (words if words and is_of_peer else raised)
         or _unexplained(end, ranks)
@@ -124,7 +129,20 @@ def _raised(folder: OutputFolder) -> Failure | None:
     """Read the exception of the rank that was first to write one."""
     first = folder.attempt / "first_rank"
     report = _report(folder, first.read_text() if first.exists() else "")
-    return failure_from_json(read_json(report)) if report.exists() else None
+    if not report.exists():
+        return None
+    failure = failure_from_json(read_json(report))
+    return _naming_silent(folder, failure) if failure.kind == NO_ANSWER else failure
+
+
+def _naming_silent(folder: OutputFolder, failure: Failure) -> Failure:
+    """Say for whom was waited: those that have not said that they have waited, too."""
+    ranks = range(read_json(folder.plan)["world_size"])
+    silent = [f"rank {rank}" for rank in ranks if not _report(folder, rank).exists()]
+    if not silent:
+        return failure
+    told = f"{' and '.join(silent)} did not answer for as long as arguments.ddp_timeout allows: {failure.message}"
+    return replace(failure, message=told)
 
 
 def _report(folder: OutputFolder, rank: int | str) -> Path:

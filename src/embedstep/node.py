@@ -11,12 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from embedstep.errors import FAILED, INTERRUPTED, OK, CannotStartError, EmbedstepError
+from embedstep.errors import FAILED, INTERRUPTED, OK, CannotStartError, EmbedstepError, StepInterruptedError
 from embedstep.failures import failure_of, first_failure
 from embedstep.launch.group import ALONE, NodeGroup, group_from_env, processes_problem
 from embedstep.launch.manifest import REQUEST_VARIABLE
 from embedstep.launch.plan import Devices, LaunchPlan, devices_of, processes_per_node, visible_gpus
-from embedstep.launch.process import ProcessEnd, run_process
+from embedstep.launch.process import ProcessEnd, on_signal, run_process
 from embedstep.nodes import ended_before, wait_for_start
 from embedstep.output import OutputFolder, claimed
 from embedstep.request.fingerprint import request_fingerprint
@@ -117,18 +117,23 @@ def _lead(request: TrainRequest, output: Path, group: NodeGroup, *, overwrite: b
 def _follow(request: TrainRequest, output: Path, group: NodeGroup) -> int:
     """Start the processes of a node that is not the first; they find the plan and the rows in the shared folder."""
     seconds = 60 * request.launch.meeting_minutes
-    start = wait_for_start(output, group, seconds)
-    if isinstance(start, int):
-        return start
-    launch = _launch(request, OutputFolder(output), group)
-    for restarts in range(1, request.launch.max_restarts + 2):
-        end = run_process(launch)
-        if end.code == OK or end.signalled is not None or restarts > request.launch.max_restarts:
-            break
-        start = wait_for_start(output, group, seconds, start)
+    with on_signal(_interrupt):
+        start = wait_for_start(output, group, seconds)
         if isinstance(start, int):
             return start
+        launch = _launch(request, OutputFolder(output), group)
+        for restarts in range(1, request.launch.max_restarts + 2):
+            end = run_process(launch)
+            if end.code == OK or end.signalled is not None or restarts > request.launch.max_restarts:
+                break
+            start = wait_for_start(output, group, seconds, start)
+            if isinstance(start, int):
+                return start
     return _code_of(end)
+
+
+def _interrupt(number: int) -> None:
+    raise StepInterruptedError(number)
 
 
 def _follow_apart(request: TrainRequest, output: Path, group: NodeGroup, *, overwrite: bool) -> int:

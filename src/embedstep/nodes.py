@@ -6,10 +6,11 @@ again knows how its attempt has ended.
 """
 
 import os
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +23,9 @@ from embedstep.result import StepResult, read_json, result_from_json, write_json
 
 State = Literal["planning", "training", "ended"]
 _PAUSE = 0.5
+_BEAT = 5.0
+_SILENCE = 60.0
+"""Seconds without a beat after which a first node that plans is lost: a file system that is shared may lag behind."""
 _FOR_GOOD = frozenset({REFUSED, OUT_OF_MEMORY})
 """Ends that come again where nothing was changed."""
 
@@ -66,13 +70,24 @@ def telling(output: Path, group: NodeGroup) -> Iterator[Callable[[StepResult], N
         ended = result
 
     tell(output, group, "planning")
+    done = threading.Event()
+    if group != ALONE:
+        threading.Thread(target=_beat, args=(output, done), daemon=True, name="beat").start()
     try:
         yield end
     except EmbedstepError as error:
         ended = replace(ended, exit_code=error.exit_code, failure=failure_of(error))
         raise
     finally:
+        done.set()
         tell(output, group, "ended", ended)
+
+
+def _beat(output: Path, done: threading.Event) -> None:
+    """Show the others again and again that this node is alive; they go by the change, whatever their clocks say."""
+    with suppress(OSError):  # a folder that is gone is told by whoever writes what matters
+        while not done.wait(_BEAT):
+            _beat_file(output).write_text(uuid.uuid4().hex, encoding="utf-8")
 
 
 def tell(output: Path, group: NodeGroup, state: State, result: StepResult | None = None) -> None:
@@ -124,7 +139,7 @@ def wait_for_start(output: Path, group: NodeGroup, seconds: float, joined: str =
         output: the output folder.
         group: the nodes.
         seconds: how long to wait for its first word, or for another start; while it plans it may take as long as its
-            data does.
+            data does, if it is alive.
         joined: the start that this node was part of, and that is over.
 
     Returns:
@@ -133,14 +148,19 @@ def wait_for_start(output: Path, group: NodeGroup, seconds: float, joined: str =
     Raises:
         CannotStartError: nothing was heard of it.
     """
-    deadline = time.monotonic() + seconds
+    began = beaten = time.monotonic()
+    beat = None
     while True:
-        told = _told(output, group)
+        told, now = _told(output, group), time.monotonic()
+        if (last := _last_beat(output)) != beat:
+            beat, beaten = last, now
         # One that was interrupted is started again with this node, unless both have begun.
         is_silent = told is None or (told.is_interrupted and not joined) or told.start == joined
-        if is_silent and time.monotonic() > deadline:
+        is_lost = told is not None and told.state == "planning" and now - beaten > _SILENCE
+        if is_lost or (is_silent and now - began > seconds):
+            silence = _SILENCE if is_lost else seconds
             raise CannotStartError(
-                f"node 0 ({group.address}) has not been heard of for {seconds:.0f} s; does its pod run, and do both "
+                f"node 0 ({group.address}) has not been heard of for {silence:.0f} s; does its pod run, and do both "
                 f"mount {output.parent}?"
             )
         if told is not None and not is_silent:
@@ -166,6 +186,17 @@ def _told(output: Path, group: NodeGroup) -> _Told | None:
     if found["job"] != group.job:
         return None  # an earlier attempt
     return _Told(state=found["state"], pod=found["pod"], result=result, start=found.get("start", ""))
+
+
+def _last_beat(output: Path) -> str | None:
+    try:
+        return _beat_file(output).read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return None
+
+
+def _beat_file(output: Path) -> Path:
+    return output.with_name(f".{output.name}.beat")
 
 
 def _file(output: Path) -> Path:

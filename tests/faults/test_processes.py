@@ -325,6 +325,20 @@ def test_a_rank_that_stands_still_does_not_keep_the_others(
     fault.came_to("75 within the grace", lost(whole(2), tmp_path / "cut"))
 
 
+@pytest.mark.fault("a rank that stands still", "an exchange of 2 processes")
+def test_a_rank_that_stands_still_is_named(document: Build, fault: Fault, whole: Whole, tmp_path: Path) -> None:
+    """The limit is the request's own, and torchrun gives the silent one its 30 s to end."""
+    request = document(2)
+    request["arguments"] = {**request["arguments"], "ddp_timeout": 8}
+    sign = tmp_path / "still"
+    attempt = Attempt(tmp_path, request, "cut", **faulty("wait", "step", rank=1, FAULT_SIGN=str(sign)))
+    wait_for(sign.exists)
+    attempt.ends(75, within=50)
+    assert error_of(attempt)["message"].startswith("rank 1 did not answer for as long as arguments.ddp_timeout allows")
+    trained(tmp_path, request, "cut")
+    fault.came_to("75, the silent one named", lost(whole(2), tmp_path / "cut"))
+
+
 @pytest.mark.fault("kill -9 of a rank, with launch.max_restarts", "training, 2 processes")
 def test_all_are_started_again(document: Build, fault: Fault, whole: Whole, tmp_path: Path) -> None:
     """Within one attempt, from the last whole checkpoint, as often as the request says and no more."""

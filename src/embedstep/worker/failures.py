@@ -6,7 +6,7 @@ import socket
 import traceback
 
 from embedstep.errors import CANNOT_START, FAILED, INTERRUPTED, OUT_OF_MEMORY, EmbedstepError
-from embedstep.failures import problems_told
+from embedstep.failures import NO_ANSWER, problems_told
 from embedstep.output import NO_PLACE
 from embedstep.result import Failure
 from embedstep.secrets import redact
@@ -21,6 +21,8 @@ _FULL_DISK = re.compile(
 _NO_MEMORY = re.compile(r"DefaultCPUAllocator: |Cannot allocate memory")
 # As gloo and NCCL say that the process at the other end is no more.
 _LOST_PEER = re.compile(r"(gloo|NCCL|nccl|c10d)[\s\S]*(closed by peer|reset by peer|Broken pipe|remote process exited)")
+# As they say that one has not answered for longer than arguments.ddp_timeout.
+_NO_ANSWER = re.compile(r"Timed out waiting \d+ ?ms|wait timeout after \d+ ?ms|collective operation timeout")
 
 
 def describe(error: BaseException, rank: int | None) -> Failure:
@@ -28,7 +30,7 @@ def describe(error: BaseException, rank: int | None) -> Failure:
     is_ours = isinstance(error, EmbedstepError)
     lines = () if is_ours else tuple(traceback.format_exception(error))
     return Failure(
-        kind=type(error).__name__,
+        kind=NO_ANSWER if not is_ours and _NO_ANSWER.search(str(error)) else type(error).__name__,
         message=redact(str(error) or type(error).__name__, os.environ),
         exit_code=_exit_code(error),
         rank=rank,
@@ -46,7 +48,7 @@ def _exit_code(error: BaseException) -> int:
         return OUT_OF_MEMORY
     if _FULL_DISK.search(str(error)):
         return CANNOT_START
-    if _LOST_PEER.search(str(error)):
+    if _LOST_PEER.search(str(error)) or _NO_ANSWER.search(str(error)):
         # Whatever ended that process, all of them have to be started again, and go on from the last checkpoint.
         return INTERRUPTED
     return FAILED

@@ -3,6 +3,7 @@
 import signal
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ class Stopping(TrainerCallback):  # type: ignore[misc]
         alarm: Callable[[], Alarm | None] = lambda: None,
         sign: Path | None = None,
         spent: float = 0.0,
+        patience: float | None = None,
     ) -> None:
         """Begin to count the time.
 
@@ -42,12 +44,16 @@ class Stopping(TrainerCallback):  # type: ignore[misc]
             alarm: tells which numbers of this rank have gone bad, of those that end the training.
             sign: file that all ranks see, by which one tells the others where they do not look together.
             spent: seconds of the time that earlier starts of the attempt have taken.
+            patience: seconds that a rank waits for the others; None for torch's own half an hour.
         """
         self.stopped_after: int | None = None
         self._interruption = interruption
         self._hours = hours
         self._deadline = None if hours is None else time.monotonic() + hours * HOUR - spent
-        self._group = torch.distributed.new_group(backend="gloo") if torch.distributed.is_initialized() else None
+        self._group = None
+        if torch.distributed.is_initialized():
+            limit = None if patience is None else timedelta(seconds=patience)
+            self._group = torch.distributed.new_group(backend="gloo", timeout=limit)
         self._alarm = alarm
         self._sign = sign
         self._word = _GOES_ON

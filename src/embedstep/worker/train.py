@@ -54,6 +54,7 @@ def train(output: OutputFolder, world: World, interruption: Interruption) -> Non
     require_devices(plan)
     arguments = build_arguments(output, plan)
     require_world(arguments, world)
+    limit_exchanges(arguments)
     set_seed(arguments.seed)
     model = build_model(request.model, fetched=plan.fetched_model, device=str(arguments.device))
     # The launcher has opened the spool, and sends it while we train.
@@ -64,8 +65,9 @@ def train(output: OutputFolder, world: World, interruption: Interruption) -> Non
     alarm = partial(watching.first_of, request.launch.stop_on)
     start = read_json(output.start)
     stopping = Stopping(
-        interruption, request.launch.max_hours, alarm, output.attempt / "interrupted", spent=start["spent"]
-    )
+        interruption, request.launch.max_hours, alarm, output.attempt / "interrupted", spent=start["spent"],
+        patience=arguments.ddp_timeout,
+    )  # fmt: skip
     told = recorder if world.is_first else None
     try:
         trainer = build_trainer(request, plan, model, arguments, told, stopping, watching)
@@ -169,6 +171,12 @@ def require_world(arguments: Any, world: World) -> None:
         raise CannotStartError(
             f"{world.world_size} processes were started, and the trainer sees {arguments.world_size}"
         )
+
+
+def limit_exchanges(arguments: SentenceTransformerTrainingArguments) -> None:
+    """Let `ddp_timeout` hold on a CPU, too, where transformers leaves torch its half an hour."""
+    if arguments.use_cpu and torch.distributed.is_initialized():
+        torch.distributed.distributed_c10d._set_pg_timeout(arguments.ddp_timeout_delta)
 
 
 def require_planned_steps(plan: Plan, trainer: StepTrainer) -> None:
