@@ -1,6 +1,6 @@
 import json
 import signal
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from embedstep.errors import (
     RefusedError,
     TrainingFailedError,
 )
-from embedstep.failures import failure_of, first_failure
+from embedstep.failures import NO_ANSWER, failure_of, first_failure
 from embedstep.launch.process import ProcessEnd
 from embedstep.output import OutputFolder
 from embedstep.result import Failure
@@ -177,3 +177,25 @@ def test_an_error_before_any_rank(error: CannotStartError, failure: Failure) -> 
 def test_an_error_before_any_rank_keeps_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRACKER_PASSWORD", "planted-password")
     assert failure_of(CannotStartError("no answer to planted-password")).message == "no answer to ***"
+
+
+def test_a_worker_of_a_loader_that_had_no_memory_is_told_as_such(folder: OutputFolder) -> None:
+    """The kernel has ended no rank, and the one that misses its worker raises."""
+    failure = raised(folder, 0, first=True, message="DataLoader worker (pid 7) is killed by signal: Killed. ")
+    limit = ", because the memory limit was reached: 2.00 GB for all processes"
+    left = [{"rank": 0, "exit_code": 1, "time": 0, "no_memory": limit}]
+    (folder.attempt / "ranks-0.json").write_text(json.dumps(left))
+    told = f"DataLoader worker (pid 7) is killed by signal: Killed.{limit}"
+    assert first_failure(folder, ProcessEnd(code=1)) == replace(failure, exit_code=OUT_OF_MEMORY, message=told)
+
+
+def test_a_rank_that_does_not_answer_is_named_though_torchrun_has_killed_it(folder: OutputFolder) -> None:
+    folder.plan.write_text(json.dumps({"world_size": 4}))
+    raised(folder, 0, first=True, kind=NO_ANSWER, exit_code=INTERRUPTED, message="Timed out waiting 8000ms")
+    raised(folder, 2, kind=NO_ANSWER, exit_code=INTERRUPTED)
+    ranks(folder, (0, INTERRUPTED), (1, -signal.SIGKILL), (3, -signal.SIGKILL))
+    found = first_failure(folder, ProcessEnd(code=1))
+    assert found.exit_code == INTERRUPTED
+    assert found.message == (
+        "rank 1 and rank 3 did not answer for as long as arguments.ddp_timeout allows: Timed out waiting 8000ms"
+    )

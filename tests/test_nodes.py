@@ -13,8 +13,9 @@ import pytest
 
 from embedstep import nodes
 from embedstep.errors import CannotStartError, StepInterruptedError
+from embedstep.last_words import cause_of, leave_word
 from embedstep.launch.group import ALONE, NodeGroup
-from embedstep.node import leave_word, run_part
+from embedstep.node import run_part
 from embedstep.nodes import AttemptEndedError, ended_before, result_of_job, tell, telling, wait_for_start
 from embedstep.request.loading import load_request
 from embedstep.result import Failure, StepResult, result_from_json
@@ -177,3 +178,25 @@ def test_last_words_fit_where_kubernetes_keeps_them(tmp_path: Path) -> None:
     few = StepResult(exit_code=0, output="out", metrics={"eval_loss": 0.5})
     leave_word(few, file)
     assert result_from_json(json.loads(file.read_text())) == few
+
+
+@pytest.mark.parametrize(
+    ("failure", "cause"),
+    [
+        (Failure(kind="signal", message="rank 1 was killed by SIGKILL", exit_code=1), "rank 1 was killed by SIGKILL"),
+        (Failure(kind="RuntimeError", message="first\nsecond", exit_code=1), "first"),
+        (Failure(kind="RefusedError", message="all", exit_code=2, problems=("one: is 1", "two: is 2")),
+         "one: is 1; two: is 2"),
+        (None, ""),
+    ],
+)  # fmt: skip
+def test_the_first_cause_is_read_from_last_words(tmp_path: Path, failure: Failure | None, cause: str) -> None:
+    file = tmp_path / "termination-log"
+    file.touch()
+    leave_word(StepResult(exit_code=failure.exit_code if failure else 0, output="out", failure=failure), file)
+    assert cause_of(file.read_text()) == cause
+
+
+@pytest.mark.parametrize("words", ["", "killed", "[]", "{}"])
+def test_other_words_have_no_cause(words: str) -> None:
+    assert cause_of(words) == ""

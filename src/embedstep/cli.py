@@ -119,9 +119,11 @@ def run(request: str, overrides: tuple[str, ...], output: Path | None, overwrite
       embedstep run request.yaml --set launch.processes_per_node=2 --set arguments.max_steps=100
     """
     from embedstep import console, node, step
+    from embedstep.last_words import last_words
+    from embedstep.result import StepResult
 
     code = FAILED
-    with errors_shown(request):
+    with errors_shown(request), last_words(os.environ) as leave:
         gc.enable()
         loaded = read(request, overrides)
         if output is not None and loaded.launch.trainjob is not None:
@@ -132,6 +134,8 @@ def run(request: str, overrides: tuple[str, ...], output: Path | None, overwrite
             ended = node.run_part(loaded, folder, os.environ, overwrite=overwrite)
         else:
             ended = step.run_step(loaded, folder, overwrite=overwrite)
+        if isinstance(ended, StepResult):
+            leave(ended)
         code = console.show_end(ended, request)
     sys.exit(code)
 

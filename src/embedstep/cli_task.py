@@ -2,6 +2,7 @@
 
 import gc
 import json
+import os
 import sys
 from typing import Any
 
@@ -27,10 +28,11 @@ def task() -> None:
 
 def _run(verb: str, executor_input: str) -> None:
     from embedstep import console, task_verbs
+    from embedstep.last_words import last_words
     from embedstep.task import task_from_json
 
     code = FAILED
-    with errors_shown("request"):
+    with errors_shown("request"), last_words(os.environ) as leave:
         gc.enable()
         given = task_from_json(executor_input)
         match verb:
@@ -40,6 +42,7 @@ def _run(verb: str, executor_input: str) -> None:
                 console.show_mined(task_verbs.find_negatives(given))
             case "train":
                 result = task_verbs.train(given)
+                leave(result)
                 console.show_result(result, "request")
                 code = result.exit_code
             case "evaluate":

@@ -71,7 +71,7 @@ def first_failure(folder: OutputFolder, end: ProcessEnd) -> Failure:
     return (
         killed
         or (_left(ranks, folder) if is_of_peer else None)
-        or (words if words and is_of_peer else raised)
+        or (words if words and is_of_peer else _of_worker(raised, ranks))
         or _unexplained(end, ranks)
     )
 
@@ -90,7 +90,7 @@ def _killed(ranks: list[dict[str, Any]]) -> Failure | None:
     for rank in ranks:
         if rank["exit_code"] < 0 and rank["exit_code"] != -signal.SIGTERM:
             name = signal_name(-rank["exit_code"])
-            no_memory = rank.get("no_memory", "")
+            no_memory = rank.get("no_memory", "") if name == "SIGKILL" else ""
             hint = ": most often the host had no memory left" if name == "SIGKILL" else ""
             code = OUT_OF_MEMORY if no_memory else FAILED
             return _of_rank(rank, "signal", f"was killed by {name}{no_memory or hint}", code)
@@ -105,6 +105,14 @@ def _left(ranks: list[dict[str, Any]], folder: OutputFolder) -> Failure | None:
                 return failure_from_json(read_json(report))
             return _of_rank(rank, "exit", f"ended with code {rank['exit_code']}", FAILED)
     return None
+
+
+def _of_worker(raised: Failure | None, ranks: list[dict[str, Any]]) -> Failure | None:
+    """Say that it was the memory where the kernel has ended no rank, but a worker of its loader, which it misses."""
+    no_memory = next((rank["no_memory"] for rank in ranks if rank.get("no_memory")), "")
+    if raised is None or raised.exit_code != FAILED or not no_memory:
+        return raised
+    return replace(raised, exit_code=OUT_OF_MEMORY, message=f"{raised.message.rstrip()}{no_memory}")
 
 
 def _of_rank(rank: dict[str, Any], kind: str, told: str, code: int) -> Failure:

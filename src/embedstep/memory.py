@@ -42,23 +42,33 @@ def cgroup_memory(root: Path = _ROOT, own: Path = _OWN) -> CgroupMemory | None:
     for line in lines:
         _, controllers, path = line.split(":", 2)
         if controllers == "":
-            # In a container the path may be that of the host, and the own group is what is mounted.
-            for folder in (root / path.lstrip("/"), root):
-                if (folder / "memory.max").exists():
-                    kills = _number(folder / "memory.events", r"oom_kill (\d+)")
-                    return _memory(folder / "memory.max", folder / "memory.peak", kills)
+            return _memory(root, path, _SECOND)
         if "memory" in controllers.split(","):
-            for folder in (root / "memory" / path.lstrip("/"), root / "memory"):
-                if (folder / "memory.limit_in_bytes").exists():
-                    kills = _number(folder / "memory.oom_control", r"oom_kill (\d+)")
-                    return _memory(folder / "memory.limit_in_bytes", folder / "memory.max_usage_in_bytes", kills)
+            return _memory(root / "memory", path, _FIRST)
     return None
 
 
-def _memory(limit: Path, peak: Path, kills: int | None) -> CgroupMemory:
-    found = _number(limit)
+_FIRST = ("memory.limit_in_bytes", "memory.max_usage_in_bytes", "memory.oom_control")
+_SECOND = ("memory.max", "memory.peak", "memory.events")
+"""Files of the limit, the peak and the kills, in both versions."""
+
+
+def _memory(root: Path, path: str, files: tuple[str, str, str]) -> CgroupMemory | None:
+    """Return the smallest limit of a cgroup and those that it is in; its kills are its own, by whichever of them.
+
+    In a container the path may be that of the host, and the own group is what is mounted.
+    """
+    limit, peak, kills = files
+    leaf = root / path.lstrip("/")
+    groups = [group for group in (leaf, *leaf.parents) if group.is_relative_to(root) and (group / limit).exists()]
+    if not groups:
+        return None
+    limits = {group: _NO_LIMIT if (found := _number(group / limit)) is None else found for group in groups}
+    tightest = min(groups, key=limits.__getitem__)
     return CgroupMemory(
-        limit=None if found is None or found > _NO_LIMIT else found, peak=_number(peak), kills=kills or 0
+        limit=limits[tightest] if limits[tightest] < _NO_LIMIT else None,
+        peak=_number(tightest / peak),
+        kills=_number(groups[0] / kills, r"oom_kill (\d+)") or 0,
     )
 
 

@@ -3,16 +3,14 @@
 A pod of a TrainJob finds its request there too (`embedstep node`); any other machine is given it (`embedstep run`).
 """
 
-import json
-import os
 import signal
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from embedstep.errors import FAILED, INTERRUPTED, OK, CannotStartError, EmbedstepError, StepInterruptedError
-from embedstep.failures import failure_of, first_failure
+from embedstep.errors import FAILED, INTERRUPTED, OK, CannotStartError, StepInterruptedError
+from embedstep.failures import first_failure
+from embedstep.last_words import last_words
 from embedstep.launch.group import ALONE, NodeGroup, group_from_env, processes_problem
 from embedstep.launch.manifest import REQUEST_VARIABLE
 from embedstep.launch.plan import Devices, LaunchPlan, devices_of, processes_per_node, visible_gpus
@@ -25,15 +23,6 @@ from embedstep.request.schema import TrainRequest
 from embedstep.result import StepResult
 from embedstep.step import run_step
 from embedstep.training import has_own_folders, launch_on, may_come_further, this_machine
-
-_LAST_WORDS = Path("/dev/termination-log")
-"""Where Kubernetes takes what a container has to say about its end, for its API to show."""
-_LONGEST = 4000
-"""Bytes of that which Kubernetes keeps: 4096."""
-_SHORTER = ((500, 4), (250, 2), (100, 1))
-"""Characters of each sentence of a failure, and problems, of which the first that fits is taken."""
-_LEFT_OUT = ("ledger", "versions", "padding", "seconds", "cost", "metrics", "incomplete_tracking")
-"""What is left out of it, in this order, where all is too long."""
 
 
 def run_node(environ: Mapping[str, str], *, overwrite: bool) -> StepResult | int:
@@ -49,14 +38,11 @@ def run_node(environ: Mapping[str, str], *, overwrite: bool) -> StepResult | int
     Raises:
         EmbedstepError: as `run_step`; or there is no request, or the node's place or its processes do not fit it.
     """
-    try:
+    with last_words(environ) as leave:
         ended = _part_of_node(environ, overwrite=overwrite)
-    except EmbedstepError as error:
-        leave_word(StepResult(exit_code=error.exit_code, output="", failure=failure_of(error)), _LAST_WORDS)
-        raise
-    if isinstance(ended, StepResult):
-        leave_word(ended, _LAST_WORDS)
-    return ended
+        if isinstance(ended, StepResult):
+            leave(ended)
+        return ended
 
 
 def _part_of_node(environ: Mapping[str, str], *, overwrite: bool) -> StepResult | int:
@@ -162,34 +148,3 @@ def _code_of(end: ProcessEnd) -> int:
         # Before torchrun hears signals, one ends it.
         return INTERRUPTED if end.signalled is not None or end.code == -signal.SIGTERM else FAILED
     return end.code
-
-
-def leave_word(result: StepResult, file: Path) -> None:
-    """Leave a result where the API of Kubernetes shows it, as much of it as goes in.
-
-    Args:
-        result: the result.
-        file: where the container may write its last words; where it cannot, nobody reads them.
-    """
-    if not file.exists() or not os.access(file, os.W_OK):
-        return
-    words: dict[str, Any] = result.to_json()
-    empty = StepResult(exit_code=0, output="").to_json()
-    for name in (None, *_LEFT_OUT):
-        words |= {} if name is None else {name: empty[name]}
-        if _size(words) <= _LONGEST:
-            break
-    for longest, many in _SHORTER:
-        if _size(words) > _LONGEST and words["failure"]:
-            message, problems = words["failure"]["message"], words["failure"]["problems"]
-            short = {"message": message[:longest], "problems": [one[:longest] for one in problems[:many]]}
-            words["failure"] = {**words["failure"], **short, "traceback": (), "log": ()}
-    file.write_text(_text(words), encoding="utf-8")
-
-
-def _text(words: Mapping[str, Any]) -> str:
-    return json.dumps(words, ensure_ascii=False)
-
-
-def _size(words: Mapping[str, Any]) -> int:
-    return len(_text(words).encode())

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 
 from embedstep.checkpoints import ASIDE
@@ -155,11 +156,12 @@ class OutputFolder:
         shutil.rmtree(self.verified_model, ignore_errors=True)
         self.error.unlink(missing_ok=True)
 
-    def set_checkpoints_aside(self) -> None:
-        """Keep the checkpoints of another training, in place of those that were kept before."""
-        kept = self.checkpoints.with_name("checkpoints.before")
-        shutil.rmtree(kept, ignore_errors=True)
+    def set_checkpoints_aside(self) -> Path:
+        """Keep the checkpoints of another training, beside those that were kept before; return where."""
+        names = chain(["checkpoints.before"], (f"checkpoints.before-{number}" for number in count(2)))
+        kept = next(path for name in names if not (path := self.path / name).exists())
         self.checkpoints.rename(kept)
+        return kept
 
     def publish_model(self) -> None:
         """Give the verified model its name; one that lay there stays until then."""

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from embedstep.checkpoints import Newest, checkpoints_in, newest
@@ -120,7 +120,8 @@ def begin_at(folder: OutputFolder, start: Start) -> None:
     """Leave of the training what this start goes on from, and tell the workers of it."""
     if start.skipped and start.checkpoint is None:
         # Hours of training may be in them, and the difference a mistake.
-        folder.set_checkpoints_aside()
+        aside = folder.set_checkpoints_aside()
+        start = replace(start, skipped=(*start.skipped, f"what is skipped is kept in {aside}"))
     folder.clear_training(with_checkpoints=not start.is_here)
     if folder.metrics.exists():
         kept = "".join(_until(folder.metrics.read_text(encoding="utf-8", errors="replace"), start))

@@ -101,6 +101,7 @@ def test_other_rows_or_arguments_begin_anew_and_say_so(request_of: Build, tmp_pa
     assert "is skipped: it is of another request, other rows or another number of processes" in told
     assert result(tmp_path, "cut")["train_steps"] == STEPS
     # Hours may be in them, and the other learning rate a mistake.
+    assert f"what is skipped is kept in {tmp_path / 'cut' / 'checkpoints.before'}" in told
     assert any((tmp_path / "cut" / "checkpoints.before").glob("checkpoint-*"))
 
 

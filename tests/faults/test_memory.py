@@ -103,6 +103,19 @@ def test_a_small_shared_memory_is_told_at_once(request_of: Build, fault: Fault, 
             CgroupMemory(limit=1000, peak=900, kills=0),
         ),
         (
+            "0::/pods/pod/main\n",  # the limit is the pod's, or that of all pods
+            {
+                "pods/memory.max": "4000",
+                "pods/memory.peak": "3500",
+                "pods/pod/memory.max": "2000",
+                "pods/pod/memory.peak": "1900",
+                "pods/pod/main/memory.max": "max",
+                "pods/pod/main/memory.peak": "1800",
+                "pods/pod/main/memory.events": "oom_kill 1",
+            },
+            CgroupMemory(limit=2000, peak=1900, kills=1),
+        ),
+        (
             "9:cpu,cpuacct:/\n8:memory:/pod\n",
             {
                 "memory/pod/memory.limit_in_bytes": "9223372036854771712",

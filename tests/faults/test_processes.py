@@ -149,6 +149,18 @@ def test_the_grace_is_kept(document: Build, fault: Fault, whole: Whole, tmp_path
     fault.came_to("75 within the grace", lost(whole(2), tmp_path / "cut"))
 
 
+@pytest.mark.fault("kill -9 of the rank that saves", "a checkpoint, {processes} processes")
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_kill_while_saving(document: Build, whole: Whole, fault: Fault, tmp_path: Path, processes: int) -> None:
+    """What was being written is none, and the one before is gone on from."""
+    attempt = Attempt(tmp_path, document(processes), "cut", **faulty("kill", "second save", rank=0))
+    attempt.ends(1)
+    assert [path.name for path in (attempt.output / "checkpoints").glob("checkpoint-*")] == ["checkpoint-10"]
+    told = Attempt(tmp_path, document(processes), "cut").ends(0)
+    assert f"goes on after train step 10 of {STEPS}" in told
+    fault.came_to("1, the checkpoint before taken", lost(whole(processes), attempt.output))
+
+
 @pytest.mark.fault("kill -9 of {whom}", "training, {processes} processes")
 @pytest.mark.parametrize(
     ("whom", "processes", "code"),

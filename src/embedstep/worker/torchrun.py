@@ -11,6 +11,7 @@ import socket
 import stat
 import sys
 import threading
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -131,13 +132,13 @@ def _run(output: OutputFolder, arguments: Any, grace: Grace, words: str) -> int:
                 "exit_code": item.exitcode,
                 "time": item.timestamp,
                 "host": socket.gethostname(),
-                "no_memory": _no_memory(before) if item.exitcode == -signal.SIGKILL else "",
+                "no_memory": _no_memory(before),
                 "log": _last_words(Path(words), item.local_rank),
             }
             for rank, item in error.failures.items()
         ]
         if grace.has_begun:  # those that were killed we have killed ourselves, but for lack of memory
-            ranks = [rank for rank in ranks if rank["exit_code"] >= 0 or rank["no_memory"]]
+            ranks = [rank for rank in ranks if rank["exit_code"] >= 0 or _is_of_memory(rank)]
         file = output.attempt / f"ranks-{arguments.node_rank}.json"
         write_json(file, sorted(ranks, key=lambda item: item["time"]))
         if grace.is_over:
@@ -149,6 +150,10 @@ def _run(output: OutputFolder, arguments: Any, grace: Grace, words: str) -> int:
     finally:
         deaf()  # what is left to do takes a moment
     return OK
+
+
+def _is_of_memory(rank: Mapping[str, Any]) -> bool:
+    return rank["exit_code"] == -signal.SIGKILL and bool(rank["no_memory"])
 
 
 def _no_memory(before: CgroupMemory | None) -> str:

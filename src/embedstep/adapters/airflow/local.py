@@ -6,10 +6,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 from embedstep.adapters.airflow.component import ComponentOperator
 from embedstep.adapters.airflow.outcome import conclude
+from embedstep.last_words import VARIABLE
 
 _GRACE = 60.0
 """Seconds for a component that was told to end: a training saves where it is."""
@@ -50,15 +52,18 @@ class EmbedstepOperator(ComponentOperator):
         from embedstep.task import executor_input
 
         verb, task = self.task_of_component()
-        self._process = subprocess.Popen(
-            [self.python, "-m", "embedstep", "task", verb, "--executor-input", executor_input(task)],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **self.environment},
-        )  # fmt: skip
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self.log.info(line.rstrip("\n"))
-        code = self._process.wait()
-        return conclude(code, json.loads(task.output_file.read_text(encoding="utf-8")) if code == 0 else {})
+        with NamedTemporaryFile(prefix="embedstep-") as words:
+            self._process = subprocess.Popen(
+                [self.python, "-m", "embedstep", "task", verb, "--executor-input", executor_input(task)],
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                env={**os.environ, **self.environment, VARIABLE: words.name},
+            )  # fmt: skip
+            assert self._process.stdout is not None
+            for line in self._process.stdout:
+                self.log.info(line.rstrip("\n"))
+            code = self._process.wait()
+            said = words.read().decode(errors="replace")
+        return conclude(code, json.loads(task.output_file.read_text(encoding="utf-8")) if code == 0 else {}, said)
 
     def on_kill(self) -> None:
         """Have the component end, and wait a minute for it."""

@@ -5,6 +5,8 @@ from typing import Any, NoReturn
 
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
+from embedstep.last_words import cause_of
+
 _OK = 0
 _FOR_GOOD = {2: "the request or the data was refused", 4: "out of memory"}
 """Codes of the outcome contract after which another try of the same would end in the same way."""
@@ -17,12 +19,13 @@ _NOTHING_NEW = {
 """Verdicts after which those that follow a model have nothing to do, so that an asset is not told to be new."""
 
 
-def conclude(code: int, outcome: Mapping[str, Any]) -> dict[str, Any]:
+def conclude(code: int, outcome: Mapping[str, Any], words: str = "") -> dict[str, Any]:
     """Return what goes to the tasks that follow: names and small values, never what lies behind them.
 
     Args:
         code: exit code of the component.
         outcome: what the component has written of its end.
+        words: its last words, which have the first cause of a failure.
 
     Raises:
         AirflowSkipException: there is no new model, so that there is nothing for the tasks that follow.
@@ -30,14 +33,15 @@ def conclude(code: int, outcome: Mapping[str, Any]) -> dict[str, Any]:
         AirflowException: another try may end well.
     """
     if code != _OK:
-        _failed(code)
+        _failed(code, cause_of(words))
     values = dict(outcome.get("parameterValues") or {})
     if told := _NOTHING_NEW.get(values.get("verdict", "")):
         raise AirflowSkipException(f"{values['verdict']}: {told}; the log says why")
     return values
 
 
-def _failed(code: int) -> NoReturn:
+def _failed(code: int, cause: str) -> NoReturn:
+    told = f"{cause} (exit code {code})" if cause else f"exit code {code}; the log says why"
     if code in _FOR_GOOD:
-        raise AirflowFailException(f"{_FOR_GOOD[code]} (exit code {code}); the log says why, and no retry helps")
-    raise AirflowException(f"the component ended with exit code {code}; the log says why")
+        raise AirflowFailException(f"{_FOR_GOOD[code]}, and no retry helps: {told}")
+    raise AirflowException(f"the component has failed: {told}")

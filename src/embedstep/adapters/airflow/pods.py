@@ -86,16 +86,17 @@ class EmbedstepPodOperator(ComponentOperator, KubernetesPodOperator):
 
     def cleanup(self, pod: Any, remote_pod: Any, *args: Any, **kwargs: Any) -> None:
         """Remove the pod, and tell by the code of its container what a failure is to Airflow."""
-        code = _code(remote_pod, self.base_container_name)
+        code, words = _end(remote_pod, self.base_container_name)
         try:
             super().cleanup(pod, remote_pod, *args, **kwargs)
         except AirflowException as error:
             if code:
-                conclude(code, {})
+                conclude(code, {}, words)
             raise error from None
 
 
-def _code(pod: Any, container: str) -> int:
+def _end(pod: Any, container: str) -> tuple[int, str]:
+    """Return the exit code of a container of a pod, 0 while there is none, and its last words."""
     statuses = (pod.status.container_statuses if pod and pod.status else None) or []
     ended = [one.state.terminated for one in statuses if one.name == container and one.state]
-    return int(ended[0].exit_code) if ended and ended[0] else 0
+    return (int(ended[0].exit_code), ended[0].message or "") if ended and ended[0] else (0, "")
