@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from embedstep.errors import CannotStartError, RefusedError
-from embedstep.output import LOCK, claimed
+from embedstep.output import LOCK, claimed, run_claimed
 from tests.conftest import wait_for
 
 
@@ -140,3 +140,15 @@ def test_a_model_that_was_being_replaced_is_put_back(tmp_path: Path) -> None:
         pass
     assert (tmp_path / "model" / "modules.json").read_text() == "[]"
     assert not (tmp_path / ".model.before").exists()
+
+
+def test_one_run_is_recorded_by_one_attempt_at_a_time() -> None:
+    """Whatever folders they write to; and for runs without a key there is nothing to hold."""
+    key = f"weekly-{os.getpid()}"
+    with run_claimed(key), run_claimed(None), run_claimed(None):
+        with pytest.raises(CannotStartError, match=f"tracking.key {key} is that of another step on this machine"):
+            run_claimed(key).__enter__()
+        with run_claimed(f"{key}-b"):
+            pass
+    with run_claimed(key):
+        pass

@@ -2,8 +2,10 @@
 
 import errno
 import fcntl
+import hashlib
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from embedstep.checkpoints import ASIDE
 from embedstep.errors import CannotStartError, Problem, RefusedError
 
 LOCK = ".embedstep.lock"
+_IN_USE = "{} is in use by another step"
 _FILES = (
     "request.json",
     "plan.json",
@@ -206,6 +209,29 @@ def claimed(path: Path, *, overwrite: bool) -> Iterator[OutputFolder]:
 
 
 @contextmanager
+def run_claimed(key: str | None) -> Iterator[None]:
+    """Hold the run of a key (`tracking.key`) for one attempt on this machine, whichever folder that writes to.
+
+    Args:
+        key: the key; None names no run, and holds nothing.
+
+    Raises:
+        CannotStartError: another attempt on this machine records in the same run.
+    """
+    if key is None:
+        yield
+        return
+    folder = Path(tempfile.gettempdir()) / f"embedstep-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    held = f"tracking.key {key} is that of another step on this machine"
+    descriptor = _lock(folder / f"{hashlib.sha256(key.encode()).hexdigest()}.lock", held)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
 def unclaimed(path: Path) -> Iterator[None]:
     """Keep attempts out of an output folder for a while.
 
@@ -214,7 +240,7 @@ def unclaimed(path: Path) -> Iterator[None]:
     """
     if not (path / LOCK).exists():
         raise _refused(f"{path} is not an output folder of a run")
-    descriptor = _lock(path / LOCK)
+    descriptor = _lock(path / LOCK, _IN_USE.format(path))
     try:
         yield
     finally:
@@ -226,7 +252,7 @@ def _claim(path: Path, *, overwrite: bool) -> tuple[OutputFolder, int]:
     try:
         path.mkdir(parents=True, exist_ok=True)
         _refuse_foreign(path)
-        descriptor = _lock(path / LOCK)
+        descriptor = _lock(path / LOCK, _IN_USE.format(path))
         folder = OutputFolder(path, descriptor)
         folder.settle_model()
         if folder.model.exists() and not overwrite:
@@ -254,14 +280,14 @@ def _refused(message: str) -> RefusedError:
     return RefusedError([Problem("output", message)])
 
 
-def _lock(file: Path) -> int:
+def _lock(file: Path, held: str) -> int:
     """Take an advisory lock that the kernel releases with the last process that holds the descriptor."""
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
-        raise CannotStartError(f"{file.parent} is in use by another step; wait for that, or choose another") from None
+        raise CannotStartError(f"{held}; wait for that, or choose another") from None
     return descriptor
 
 

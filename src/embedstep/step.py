@@ -38,7 +38,7 @@ from embedstep.launch.plan import (
 from embedstep.launch.process import Heard, on_signal
 from embedstep.machine import check_environment, check_machine
 from embedstep.nodes import telling
-from embedstep.output import OutputFolder, claimed
+from embedstep.output import OutputFolder, claimed, run_claimed
 from embedstep.plan import Plan
 from embedstep.planning import build_plan, token_ids_of, with_preview
 from embedstep.promotion.unchanged import champion_of_same
@@ -104,6 +104,7 @@ def run_step(
         raise RefusedError([Problem("launch.nodes", f"is {request.launch.nodes}, and {UNTOLD}")])
     heard = Heard()
     with (
+        run_claimed(request.tracking.key),
         claimed(output.absolute(), overwrite=overwrite) as folder,
         on_signal(heard.take),
         telling(folder.path, group) as tell_end,

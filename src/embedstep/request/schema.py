@@ -131,7 +131,8 @@ class Tracking(Section):
     key: RunKey | None = described(
         None,
         "What attempts of one step have in common, such as the pipeline run and the step: a retry then goes on in the "
-        "run of the attempt before. Null: it does so only in the same output folder.",
+        "run of the attempt before, and a machine makes one attempt of a key at once. Null: it does so only in the "
+        "same output folder.",
     )
     required: Flag = described(
         False,
