@@ -217,7 +217,7 @@ class Distributed(Group):
     ddp_find_unused_parameters: Flag | None = used(None, "DDP find_unused_parameters.")
     ddp_bucket_cap_mb: Integer | None = used(None, "DDP bucket size.")
     ddp_broadcast_buffers: Flag | None = translated(None, "DDP broadcast_buffers; the trainer uses false.", to="")
-    ddp_timeout: Integer = used(1800, "Seconds before collective operations time out.")
+    ddp_timeout: Integer = used(1800, "Seconds before collective operations time out, on a CPU too.")
     eval_use_gather_object: Flag = used(False, "Gather Python objects in evaluation.", since=LATER)
     parallelism_config: MappingOrJson | None = refused(
         None,
