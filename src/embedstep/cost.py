@@ -50,12 +50,15 @@ class Attempts:
     file: Path
     last_sign: Path
 
-    def begin(self, *, processes: int, on_cpu: bool) -> None:
-        """Write an attempt down before it costs anything; after one that ended well, the count begins anew."""
+    def begin(self, *, processes: int, on_cpu: bool, goes_on: bool = False) -> None:
+        """Write an attempt down before it costs anything; after one that ended well, the count begins anew.
+
+        One that goes on from a checkpoint belongs to those before: the last may have been killed while it was recorded.
+        """
         before = self.read()
         if before and before[-1].exit_code is None:
             before[-1] = self._as_killed(before[-1])
-        if before and before[-1].exit_code == OK:
+        if before and before[-1].exit_code == OK and not goes_on:
             before = []
         now = datetime.now(UTC).isoformat(timespec="seconds")
         self._write([*before, Attempt(started=now, processes=processes, device="CPU" if on_cpu else "GPU")])

@@ -51,12 +51,12 @@ def continues(request: TrainRequest, folder: OutputFolder) -> bool:
 
 
 def _has_ended_well(folder: OutputFolder) -> bool:
-    """Whether the attempt before has trained all that it was to, so that going on would train nothing."""
+    """Whether the attempt before has done all that it was to, so that going on would train nothing."""
     try:
         before = result_from_json(read_json(folder.result))
     except (OSError, ValueError, TypeError, KeyError):
         return False
-    return before.exit_code == OK and before.stopped is None
+    return before.exit_code == OK and before.stopped is None and folder.model.exists()
 
 
 def start_of(request: TrainRequest, plan: Plan, folder: OutputFolder, *, goes_on: bool) -> Start:

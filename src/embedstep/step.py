@@ -165,7 +165,7 @@ def _run(request: TrainRequest, folder: OutputFolder, group: NodeGroup, heard: H
         folder.clear(with_checkpoints=not goes_on)
         return failed(folder, failure_of(error))
     attempts = Attempts(folder.attempts, folder.progress)
-    attempts.begin(processes=plan.world_size, on_cpu=plan.on_cpu)
+    attempts.begin(processes=plan.world_size, on_cpu=plan.on_cpu, goes_on=start.is_here)
     prepare_start(folder, start)
     # A refused request is never written down: it may be refused for a secret in it.
     write_json(folder.request, resolved(request))
