@@ -145,11 +145,11 @@ def evaluated(request_of: Callable[..., dict[str, Any]], data_folder: Path) -> C
     return build
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 90) -> None:
     """Wait until `condition` holds."""
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "nothing happened for 90 seconds"
+        assert time.monotonic() < deadline, f"nothing happened for {seconds:.0f} seconds"
         time.sleep(0.05)
 
 

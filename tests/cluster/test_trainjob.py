@@ -204,7 +204,8 @@ def test_a_job_goes_with_what_has_started_it(api: client.ApiClient, namespace: s
     manifest = trainjob_of(load_request(yaml.safe_dump(document())))
     assert cluster.create({**manifest, "metadata": {**manifest["metadata"], "ownerReferences": [owner]}})
     batch.delete_namespaced_job("flow", namespace, propagation_policy="Background")
-    wait_for(lambda: not jobs(api, namespace) and not pods(api, namespace))
+    # A garbage collector, a controller and a kubelet do this one after the other, and each in its own time.
+    wait_for(lambda: not jobs(api, namespace) and not pods(api, namespace), 180)
 
 
 def test_a_quota_is_told(api: client.ApiClient, kubeconfig: str, namespace: str, shared: Path, document: Build) -> None:
