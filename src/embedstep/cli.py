@@ -120,7 +120,6 @@ def run(request: str, overrides: tuple[str, ...], output: Path | None, overwrite
     """
     from embedstep import console, node, step
     from embedstep.last_words import last_words
-    from embedstep.result import StepResult
 
     code = FAILED
     with errors_shown(request), last_words(os.environ) as leave:
@@ -134,8 +133,7 @@ def run(request: str, overrides: tuple[str, ...], output: Path | None, overwrite
             ended = node.run_part(loaded, folder, os.environ, overwrite=overwrite)
         else:
             ended = step.run_step(loaded, folder, overwrite=overwrite)
-        if isinstance(ended, StepResult):
-            leave(ended)
+        leave(ended)
         code = console.show_end(ended, request)
     sys.exit(code)
 

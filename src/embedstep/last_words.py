@@ -4,7 +4,6 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +24,22 @@ _LEFT_OUT = ("ledger", "versions", "padding", "seconds", "cost", "metrics", "inc
 
 
 @contextmanager
-def last_words(environ: Mapping[str, str]) -> Iterator[Callable[[StepResult], None]]:
+def last_words(environ: Mapping[str, str]) -> Iterator[Callable[[StepResult | int], None]]:
     """Leave the result that what is given is called with, or else the error that is raised.
+
+    Where only the processes of a node have ended, with a code, the first node has the result.
 
     Args:
         environ: the environment, which may name the file.
     """
     file = Path(environ.get(VARIABLE, _OF_KUBERNETES))
+
+    def leave(ended: StepResult | int) -> None:
+        if isinstance(ended, StepResult):
+            leave_word(ended, file)
+
     try:
-        yield partial(leave_word, file=file)
+        yield leave
     except EmbedstepError as error:
         leave_word(StepResult(exit_code=error.exit_code, output="", failure=failure_of(error)), file)
         raise

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from embedstep.errors import FAILED, INTERRUPTED, OK, CannotStartError, StepInterruptedError
+from embedstep.errors import FAILED, INTERRUPTED, OK, CannotStartError
 from embedstep.failures import first_failure
 from embedstep.last_words import last_words
 from embedstep.launch.group import ALONE, NodeGroup, group_from_env, processes_problem
 from embedstep.launch.manifest import REQUEST_VARIABLE
 from embedstep.launch.plan import Devices, LaunchPlan, devices_of, processes_per_node, visible_gpus
-from embedstep.launch.process import ProcessEnd, on_signal, run_process
+from embedstep.launch.process import ProcessEnd, interrupt, on_signal, run_process
 from embedstep.nodes import ended_before, wait_for_start
 from embedstep.output import OutputFolder, claimed
 from embedstep.request.fingerprint import request_fingerprint
@@ -40,8 +40,7 @@ def run_node(environ: Mapping[str, str], *, overwrite: bool) -> StepResult | int
     """
     with last_words(environ) as leave:
         ended = _part_of_node(environ, overwrite=overwrite)
-        if isinstance(ended, StepResult):
-            leave(ended)
+        leave(ended)
         return ended
 
 
@@ -103,7 +102,7 @@ def _lead(request: TrainRequest, output: Path, group: NodeGroup, *, overwrite: b
 def _follow(request: TrainRequest, output: Path, group: NodeGroup) -> int:
     """Start the processes of a node that is not the first; they find the plan and the rows in the shared folder."""
     seconds = 60 * request.launch.meeting_minutes
-    with on_signal(_interrupt):
+    with on_signal(interrupt):
         start = wait_for_start(output, group, seconds)
         if isinstance(start, int):
             return start
@@ -116,10 +115,6 @@ def _follow(request: TrainRequest, output: Path, group: NodeGroup) -> int:
             if isinstance(start, int):
                 return start
     return _code_of(end)
-
-
-def _interrupt(number: int) -> None:
-    raise StepInterruptedError(number)
 
 
 def _follow_apart(request: TrainRequest, output: Path, group: NodeGroup, *, overwrite: bool) -> int:

@@ -224,11 +224,8 @@ def run_claimed(key: str | None) -> Iterator[None]:
     folder = Path(tempfile.gettempdir()) / f"embedstep-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     held = f"tracking.key {key} is that of another step on this machine"
-    descriptor = _lock(folder / f"{hashlib.sha256(key.encode()).hexdigest()}.lock", held)
-    try:
+    with _locked(folder / f"{hashlib.sha256(key.encode()).hexdigest()}.lock", held):
         yield
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
@@ -240,11 +237,8 @@ def unclaimed(path: Path) -> Iterator[None]:
     """
     if not (path / LOCK).exists():
         raise _refused(f"{path} is not an output folder of a run")
-    descriptor = _lock(path / LOCK, _IN_USE.format(path))
-    try:
+    with _locked(path / LOCK, _IN_USE.format(path)):
         yield
-    finally:
-        os.close(descriptor)
 
 
 def _claim(path: Path, *, overwrite: bool) -> tuple[OutputFolder, int]:
@@ -278,6 +272,15 @@ def _as_ours(path: Path, error: OSError) -> Exception:
 
 def _refused(message: str) -> RefusedError:
     return RefusedError([Problem("output", message)])
+
+
+@contextmanager
+def _locked(file: Path, held: str) -> Iterator[None]:
+    descriptor = _lock(file, held)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _lock(file: Path, held: str) -> int:

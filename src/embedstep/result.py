@@ -128,9 +128,14 @@ def failure_from_json(data: Mapping[str, Any]) -> Failure:
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Write `data` so that a reader sees the whole old file or the whole new one, never a part."""
+    """Write `data` as one JSON file, by `write_whole`."""
+    write_whole(path, json.dumps(data, indent=2, allow_nan=False) + "\n")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that a reader sees the whole old one or the whole new one, never a part."""
     aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(json.dumps(data, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    aside.write_text(text, encoding="utf-8")
     aside.replace(path)
 
 

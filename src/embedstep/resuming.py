@@ -13,7 +13,7 @@ from embedstep.position import position_problems
 from embedstep.request.fingerprint import trained_from
 from embedstep.request.rules import LAST_CHECKPOINT
 from embedstep.request.schema import TrainRequest
-from embedstep.result import read_json, result_from_json, write_json
+from embedstep.result import read_json, result_from_json, write_json, write_whole
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,10 +124,8 @@ def begin_at(folder: OutputFolder, start: Start) -> None:
         start = replace(start, skipped=(*start.skipped, f"what is skipped is kept in {aside}"))
     folder.clear_training(with_checkpoints=not start.is_here)
     if folder.metrics.exists():
-        kept = "".join(_until(folder.metrics.read_text(encoding="utf-8", errors="replace"), start))
-        aside = folder.attempt / folder.metrics.name
-        aside.write_text(kept, encoding="utf-8")
-        aside.replace(folder.metrics)
+        lines = folder.metrics.read_text(encoding="utf-8", errors="replace")
+        write_whole(folder.metrics, "".join(_until(lines, start)))
     write_json(folder.start, asdict(start))
 
 

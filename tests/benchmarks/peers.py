@@ -6,7 +6,6 @@ its process group's own limit, half an hour; for that see `make faults`.
 """
 
 import json
-import socket
 import sys
 import tempfile
 import time
@@ -21,6 +20,7 @@ from tests.benchmarks.commands import environment
 from tests.benchmarks.harness import BenchmarkError, Record, measure
 from tests.benchmarks.material import material
 from tests.benchmarks.overhead import SCRIPT, Work
+from tests.distributed.test_meeting import free_port
 
 REPEATS = 5
 _LIMITS = {1: 10.0, 2: 60.0}
@@ -84,7 +84,7 @@ def _script(folder: Path, work: Work, hosts: int, port: int) -> tuple[list[list[
 def _measured(start: Start, work: Work, hosts: int) -> float:
     """Return the seconds from the kill to the end of the first host's command."""
     with tempfile.TemporaryDirectory(prefix="embedstep-bench-") as name:
-        folder, port = Path(name), _free_port()
+        folder, port = Path(name), free_port()
         commands, log = start(folder, work, hosts, port)
         started: list[psutil.Popen] = []
         try:
@@ -128,8 +128,3 @@ def _tree(process: psutil.Process) -> list[psutil.Process]:
 def _rank(host: psutil.Process, rank: int) -> psutil.Process:
     ranks = (child for child in host.children(recursive=True) if child.environ().get("RANK") == str(rank))
     return next(ranks)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from math import inf
 from types import FrameType
 
-from embedstep.errors import CannotStartError
+from embedstep.errors import CannotStartError, StepInterruptedError
 from embedstep.launch.plan import LaunchPlan
 
 _INTERRUPTING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -65,6 +65,11 @@ def on_signal(handle: Callable[[int], None]) -> Iterator[None]:
     finally:
         for number, former in before.items():
             signal.signal(number, former)
+
+
+def interrupt(number: int) -> None:
+    """Raise StepInterruptedError: what `on_signal` calls where a wait is to end."""
+    raise StepInterruptedError(number)
 
 
 def run_process(plan: LaunchPlan) -> ProcessEnd:

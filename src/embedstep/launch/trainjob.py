@@ -30,7 +30,7 @@ from embedstep.failures import failure_of
 from embedstep.launch.cluster import Cluster
 from embedstep.launch.manifest import TOLD, is_job_of, trainjob_of
 from embedstep.launch.pods import Pod, ended_in
-from embedstep.launch.process import on_signal
+from embedstep.launch.process import interrupt, on_signal
 from embedstep.nodes import AttemptEndedError, result_of_job
 from embedstep.request.fingerprint import request_fingerprint
 from embedstep.request.launch import TrainJob
@@ -79,7 +79,7 @@ def run_trainjob(request: TrainRequest, *, overwrite: bool) -> StepResult:
     cluster.check(job.runtime_kind, job.runtime)
     attempts, names = iter(range(1, _ATTEMPTS + 1)), list[str]()
     try:
-        with on_signal(_interrupt):
+        with on_signal(interrupt):
             result = _followed(cluster, _submitted(cluster, request, attempts, names, overwrite=overwrite), job)
             if result.failure and result.failure.kind == AttemptEndedError.__name__:
                 # The job of an attempt that had failed was deleted, and its name taken again here.
@@ -96,10 +96,6 @@ def run_trainjob(request: TrainRequest, *, overwrite: bool) -> StepResult:
         _say(line.rstrip("\n"))
     seconds = {**result.seconds, "total": round(time.monotonic() - started, 3)}
     return replace(result, request_fingerprint=request_fingerprint(request), seconds=seconds)
-
-
-def _interrupt(number: int) -> None:
-    raise StepInterruptedError(number)
 
 
 def _submitted(

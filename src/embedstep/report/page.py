@@ -15,6 +15,7 @@ from embedstep.output import OutputFolder
 from embedstep.report.charts import Bar, amounts, curves, intervals
 from embedstep.report.run import Run, read_run, sources
 from embedstep.report.series import Series, families
+from embedstep.result import write_whole
 
 _TONES = {"promote": "good", "hold": "even", "reject": "bad"}
 _TRAINING = {"loss": "loss", "learning_rate": "learning rate", "grad_norm": "norm of the gradients"}
@@ -51,9 +52,7 @@ def write_report(output: Path) -> Path:
     )
     text = environment.get_template("page.html").render(**content(run))
     file = OutputFolder(output).report
-    aside = file.with_name(f".{file.name}")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(file)
+    write_whole(file, text)
     return file
 
 

@@ -106,17 +106,17 @@ def _handed(file: Path, size: int, group: NodeGroup) -> str:
     """Send or receive a file of `size` bytes; return why it could not be written here."""
     pieces = (torch.empty(min(_PIECE, size - begin), dtype=torch.uint8) for begin in range(0, size, _PIECE))
     if group.is_first:
-        return _send(file, pieces)
+        _send(file, pieces)
+        return ""
     problem = _receive(file, pieces)
     return f"node {group.rank}: {problem}" if problem else ""
 
 
-def _send(file: Path, pieces: Iterable[torch.Tensor]) -> str:
+def _send(file: Path, pieces: Iterable[torch.Tensor]) -> None:
     with file.open("rb") as opened:
         for piece in pieces:
             opened.readinto(piece.numpy())
             dist.broadcast(piece, src=0)
-    return ""
 
 
 def _receive(file: Path, pieces: Iterable[torch.Tensor]) -> str:
