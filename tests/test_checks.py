@@ -438,6 +438,19 @@ def test_the_loss_is_the_metric_when_none_is_named() -> None:
     assert problem.startswith("arguments.metric_for_best_model: 'loss' is not among the metrics of this run; ")
 
 
+def test_batches_that_hold_texts_are_not_dispatched() -> None:
+    arguments = {"accelerator_config": {"dispatch_batches": True}}
+    both = {"train": {**SOURCE, "more": SOURCE["docs"]}}
+    place, end = "arguments.accelerator_config.dispatch_batches: sends", "which the libraries cannot; remove it"
+    assert with_plan(facts(), arguments=arguments) == []
+    assert with_plan(facts(), arguments=arguments, processes=2) == [
+        f"{place} texts from one process to the others, {end}"
+    ]
+    assert with_plan(facts(), facts(name="more"), arguments=arguments, data=both) == [
+        f"{place} the name of the dataset from one process to the others, {end}"
+    ]
+
+
 def test_more_processes_than_gpus_are_refused_unless_the_cpu_is_asked_for() -> None:
     def problems(gpus: int, processes: int, **arguments: Any) -> list[str]:
         asked = request(arguments=arguments)

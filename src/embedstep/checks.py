@@ -138,8 +138,9 @@ def distribution_fits(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
     arguments, processes = request.arguments, plan.world_size
     settings = arguments.accelerator_config or {}
     size, backend = arguments.per_device_train_batch_size, arguments.ddp_backend
-    if processes > 1 and settings.get("dispatch_batches"):
-        told = "sends texts from one process to the others, which the libraries cannot; remove it"
+    if settings.get("dispatch_batches") and (processes > 1 or len(request.data.train) > 1):
+        what = "texts" if processes > 1 else "the name of the dataset"
+        told = f"sends {what} from one process to the others, which the libraries cannot; remove it"
         is_older = "dispatch_batches" in arguments.model_fields_set
         place = "dispatch_batches" if is_older else "accelerator_config.dispatch_batches"
         yield Problem(f"arguments.{place}", told)

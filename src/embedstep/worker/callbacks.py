@@ -1,9 +1,12 @@
 """What the library does at the start, after a step and around an epoch, where it is not what the request says."""
 
+from collections import deque
 from collections.abc import Callable
 from math import ceil
 from typing import Any
 
+from accelerate.data_loader import SeedableRandomSampler
+from torch.utils.data import RandomSampler
 from transformers import TrainerCallback
 
 from embedstep.worker.loading import RankBatches
@@ -32,18 +35,44 @@ class DueSteps(TrainerCallback):  # type: ignore[misc]
 
 
 class BeginsInside(TrainerCallback):  # type: ignore[misc]
-    """Lets an epoch that a checkpoint goes on with begin at its step.
+    """Lets an epoch that a checkpoint goes on with begin at its step, in its own order.
 
     The library draws the batches before that step, too, to pass over them; near the end of a large epoch that takes
-    nearly half as long again as forming all of its batches.
+    nearly half as long again as forming all of its batches. And what it passes over them with keeps the number of the
+    epoch from batches that are shared out to several ranks, which would come in the order of the first epoch.
     """
 
+    def on_train_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any, **kwargs: Any) -> None:
+        """Draw the orders of the epochs before, where each one depends on how many were drawn (no seedable sampler)."""
+        sampler: Any = getattr(_drawn(train_dataloader), "sampler", None)
+        if type(sampler) is RandomSampler:
+            for _ in range(_place(args, state, train_dataloader)[0]):
+                deque(sampler, maxlen=0)
+
     def on_epoch_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any, **kwargs: Any) -> None:
-        """Tell the batches how many of them the library passes over, by its own arithmetic."""
-        batches = train_dataloader.batch_sampler
+        """Tell the batches their epoch, and how many of them the library passes over."""
+        epoch, step = _place(args, state, train_dataloader)
+        batches = _drawn(train_dataloader)
+        batches.set_epoch(epoch)
+        if isinstance(sampler := getattr(batches, "sampler", None), SeedableRandomSampler):
+            sampler.set_epoch(epoch)
         if isinstance(batches, RankBatches) and not args.ignore_data_skip:
-            every = args.gradient_accumulation_steps
-            batches.begin_at(state.global_step % ceil(len(batches) / every) * every)
+            batches.begin_at(step)
+
+
+def _drawn(loader: Any) -> Any:
+    """Return what draws the batches, below what shares them out to the ranks."""
+    batches = loader.batch_sampler
+    while hasattr(batches, "batch_sampler"):
+        batches = batches.batch_sampler
+    return batches
+
+
+def _place(args: Any, state: Any, loader: Any) -> tuple[int, int]:
+    """Return the epoch that a training stands in, and how many of its batches it has passed, as the library counts."""
+    every = args.gradient_accumulation_steps
+    epoch, step = divmod(state.global_step, ceil(len(loader) / every))
+    return epoch, step * every
 
 
 def _is_due(step: int, interval: int) -> bool:

@@ -123,19 +123,22 @@ class StepTrainer(ResumableTrainer):
         self, dataset: Dataset, batch_size: int, drop_last: bool, **options: Any
     ) -> BatchSampler | None:
         """Draw with `data_seed`; an evaluation whose batches the library forms draws as ever."""
-        options |= self._seeding() if self._is_for_training else {}
-        return super().get_batch_sampler(dataset, batch_size, drop_last, **options)
+        return super().get_batch_sampler(dataset, batch_size, drop_last, **self._seeded(options))
 
     def get_multi_dataset_batch_sampler(self, *arguments: Any, **options: Any) -> BatchSampler:
         """Choose between datasets with `data_seed`."""
-        return super().get_multi_dataset_batch_sampler(
-            *arguments, **options | (self._seeding() if self._is_for_training else {})
-        )
+        return super().get_multi_dataset_batch_sampler(*arguments, **self._seeded(options))
 
-    def _seeding(self) -> dict[str, Any]:
-        if self.args.data_seed is None:
-            return {}
-        return {"seed": self.args.data_seed, "generator": torch.Generator().manual_seed(self.args.data_seed)}
+    def _seeded(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Return the library's options with `data_seed` for its seed.
+
+        All samplers of a loader share one generator. What chooses between datasets seeds it anew in each epoch, and
+        with it their orders, which else would depend on how many epochs were drawn before.
+        """
+        if self.args.data_seed is None or not self._is_for_training:
+            return options
+        options["generator"].manual_seed(self.args.data_seed)
+        return options | {"seed": self.args.data_seed}
 
     def _track_num_input_tokens(self, inputs: Mapping[str, Any]) -> None:
         """Count the tokens of every column; the library looks for one column without a prefix and counts none."""
