@@ -205,6 +205,51 @@ def test_every_sampler_goes_on_where_it_was(
     fault.came_to("75, three times", found)
 
 
+BY_LOSS = {"eval_strategy": "steps", "eval_steps": 3}
+WITH_STATE: dict[str, dict[str, Any]] = {
+    "adafactor": {"optim": "adafactor"},
+    "sgd": {"optim": "sgd"},
+    "a plateau": {"lr_scheduler_type": "reduce_lr_on_plateau", **BY_LOSS},
+    "a greedy schedule": {"lr_scheduler_type": "greedy", **BY_LOSS},
+    "restarts": {"lr_scheduler_type": "cosine_with_restarts", "warmup_ratio": 0.1},
+    "bf16": {"bf16": True},
+    "noise": {"neftune_noise_alpha": 5.0},
+    "gradient checkpointing": {"gradient_checkpointing": True},
+    "loader workers": {"dataloader_num_workers": 2, "batch_sampler": "no_duplicates"},
+    "lengths": {"group_by_length": True},
+    "the order of the file": {"train_sampling_strategy": "sequential"},
+    "counted tokens": {"include_num_input_tokens_seen": "non_padding"},
+    "a search for the batch size": {"auto_find_batch_size": True},
+    "the best checkpoint": {"save_strategy": "best", "metric_for_best_model": "eval_loss", **BY_LOSS},
+    "a delay": {**BY_LOSS, "eval_delay": 5, "eval_on_start": True},
+    "rates of parts": {"learning_rate_mapping": {"embeddings": 1e-4}},
+}
+
+
+@pytest.mark.fault("SIGTERM, with {name}", "the third epoch")
+@pytest.mark.parametrize("name", WITH_STATE)
+@pytest.mark.slow
+def test_what_keeps_state_goes_on(
+    train_here: Train, evaluated: Build, at_look: Callable[[int | None], list[str]], fault: Fault, name: str,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    """Cut once in the middle of the training's last epoch, whatever is to be done there."""
+    arguments = {
+        "max_steps": -1, "num_train_epochs": 3, "logging_steps": 1, "per_device_train_batch_size": 16,
+        "gradient_accumulation_steps": 2, **WITH_STATE[name],
+    }  # fmt: skip
+    request = evaluated(arguments=arguments)
+    if "eval_strategy" not in arguments:
+        del request["data"]["eval"], request["evaluators"]
+    places = at_look(None)
+    whole = uninterrupted(train_here, request)
+    at_look(len(places) * 4 // 5)
+    assert train_here(request, "cut").exit_code == 75
+    at_look(None)
+    assert train_here(request, "cut").exit_code == 0
+    fault.came_to("75", lost(whole, tmp_path / "cut"))
+
+
 @pytest.mark.fault("SIGTERM, with a loss that trains layers of its own", "three places")
 def test_layers_of_a_loss_go_on(
     train_here: Train, request_of: Build, data_folder: Path, at_look: Callable[[int | None], list[str]], fault: Fault,

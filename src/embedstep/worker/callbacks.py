@@ -44,6 +44,8 @@ class BeginsInside(TrainerCallback):  # type: ignore[misc]
 
     def on_train_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any, **kwargs: Any) -> None:
         """Draw the orders of the epochs before, where each one depends on how many were drawn (no seedable sampler)."""
+        if train_dataloader is None:  # all steps are done
+            return
         sampler: Any = getattr(_drawn(train_dataloader), "sampler", None)
         if type(sampler) is RandomSampler:
             for _ in range(_place(args, state, train_dataloader)[0]):
