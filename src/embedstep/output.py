@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
 
-from embedstep.checkpoints import ASIDE
+from embedstep.checkpoints import ASIDE, checkpoints_in
 from embedstep.errors import CannotStartError, Problem, RefusedError
 
 LOCK = ".embedstep.lock"
@@ -67,6 +67,11 @@ class OutputFolder:
     def checkpoints(self) -> Path:
         """Folder of the trainer's checkpoints."""
         return self.path / "checkpoints"
+
+    @property
+    def began_at(self) -> Path:
+        """The checkpoint in this folder at which a request had the training begin; there only where one did."""
+        return self.checkpoints / "began_at"
 
     @property
     def model(self) -> Path:
@@ -159,11 +164,14 @@ class OutputFolder:
         shutil.rmtree(self.verified_model, ignore_errors=True)
         self.error.unlink(missing_ok=True)
 
-    def set_checkpoints_aside(self) -> Path:
-        """Keep the checkpoints of another training, beside those that were kept before; return where."""
+    def set_checkpoints_aside(self, after: int) -> Path:
+        """Keep the checkpoints of another training after a step, beside those that were kept before; return where."""
         names = chain(["checkpoints.before"], (f"checkpoints.before-{number}" for number in count(2)))
         kept = next(path for name in names if not (path := self.path / name).exists())
-        self.checkpoints.rename(kept)
+        kept.mkdir()
+        for step, checkpoint in list(checkpoints_in(self.checkpoints)):
+            if step > after:
+                checkpoint.rename(kept / checkpoint.name)
         return kept
 
     def publish_model(self) -> None:

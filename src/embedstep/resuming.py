@@ -26,6 +26,7 @@ class Start:
         skipped: newer checkpoints, and why each is not taken.
         is_here: it lies in the output folder.
         spent: seconds of wall time that earlier starts of the attempt have taken.
+        named: the checkpoint that the request names, where that lies in the output folder and the training began there.
     """
 
     checkpoint: str | None = None
@@ -33,6 +34,7 @@ class Start:
     skipped: tuple[str, ...] = ()
     is_here: bool = False
     spent: float = 0.0
+    named: str | None = None
 
 
 def continues(request: TrainRequest, folder: OutputFolder) -> bool:
@@ -96,18 +98,33 @@ def _from(found: Newest) -> Start:
 
 
 def _named(named: Path, plan: Plan, folder: OutputFolder, *, goes_on: bool) -> Start:
-    """Begin at a checkpoint that the request names, or where an attempt that began there has come to since."""
-    try:
-        step = int(read_json(named / "trainer_state.json")["global_step"])
-    except (ValueError, TypeError, KeyError):
-        told = f"{named} is torn: its trainer_state.json cannot be read"
-        raise RefusedError([Problem("arguments.resume_from_checkpoint", told)]) from None
+    """Begin at a checkpoint that the request names, or where an attempt that began there has come to since.
+
+    By then the named one may be among those that `save_total_limit` has removed.
+    """
     is_here = _is_in(named, folder)
-    if goes_on and not is_here:
+    own = str(named) if is_here else None
+    step = _last_step_of(named)
+    if goes_on and (own is None or _began_at(folder) == own):
         found = newest(folder.checkpoints, trained_from(plan))
-        if found.step > step:
-            return _from(found)
-    return Start(checkpoint=str(named), step=step, is_here=is_here)
+        if found.step > (step or 0):
+            return replace(_from(found), named=own)
+    if step is None:
+        told = f"{named} is not there, or torn: its trainer_state.json cannot be read"
+        raise RefusedError([Problem("arguments.resume_from_checkpoint", told)])
+    return Start(checkpoint=str(named), step=step, is_here=is_here, named=own)
+
+
+def _last_step_of(checkpoint: Path) -> int | None:
+    try:
+        return int(read_json(checkpoint / "trainer_state.json")["global_step"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _began_at(folder: OutputFolder) -> str | None:
+    """Return the checkpoint in its own folder that the attempt before was to begin at, or None."""
+    return folder.began_at.read_text(encoding="utf-8") if folder.began_at.exists() else None
 
 
 def prepare_start(folder: OutputFolder, start: Start) -> None:
@@ -120,13 +137,23 @@ def begin_at(folder: OutputFolder, start: Start) -> None:
     """Leave of the training what this start goes on from, and tell the workers of it."""
     if start.skipped and start.checkpoint is None:
         # Hours of training may be in them, and the difference a mistake.
-        aside = folder.set_checkpoints_aside()
+        aside = folder.set_checkpoints_aside(0)
         start = replace(start, skipped=(*start.skipped, f"what is skipped is kept in {aside}"))
+    if start.named is not None and start.named == start.checkpoint and _has_come_further(folder, start.step):
+        aside = folder.set_checkpoints_aside(start.step)
+        start = replace(start, skipped=(*start.skipped, f"what came after {Path(start.named).name} is kept in {aside}"))
     folder.clear_training(with_checkpoints=not start.is_here)
+    folder.began_at.unlink(missing_ok=True)
+    if start.named is not None:
+        write_whole(folder.began_at, start.named)
     if folder.metrics.exists():
         lines = folder.metrics.read_text(encoding="utf-8", errors="replace")
         write_whole(folder.metrics, "".join(_until(lines, start)))
     write_json(folder.start, asdict(start))
+
+
+def _has_come_further(folder: OutputFolder, step: int) -> bool:
+    return any(other > step for other, _ in checkpoints_in(folder.checkpoints))
 
 
 def _is_in(checkpoint: Path, folder: OutputFolder) -> bool:

@@ -124,6 +124,15 @@ def test_data_seed(prove: Train, monkeypatch: pytest.MonkeyPatch, sampler: str) 
     assert both != order.of(lambda: prove(seed=7, batch_sampler=sampler))
 
 
+def test_each_evaluation_has_the_same_batches(prove: Train) -> None:
+    """Workers that stay were given another order each time, and so another loss of one and the same model."""
+    workers = {"dataloader_num_workers": 1, "dataloader_persistent_workers": True}
+    seen = prove(evaluate=True, **workers, learning_rate=0.0, max_steps=3, eval_strategy="steps", eval_steps=1)
+    losses = [log["eval_loss"] for log in seen.trainer.state.log_history if "eval_loss" in log]
+    assert len(losses) == 3
+    assert len(set(losses)) == 1
+
+
 @pytest.mark.parametrize("given", [{"group_by_length": True}, {"train_sampling_strategy": "group_by_length"}])
 def test_group_by_length(prove: Train, uneven: dict[str, Any], given: dict[str, Any]) -> None:
     """Rows of one length pad each other less."""

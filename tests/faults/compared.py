@@ -8,20 +8,25 @@ from typing import Any
 _BY_THE_CLOCK = ("_runtime", "_per_second")
 
 
-def lost(whole: Path, cut: Path) -> list[str]:
+def lost(whole: Path, cut: Path, *, resumed: bool = False) -> list[str]:
     """Say what the cut training has not: the weights, to the bit, and every logged number, once and at its step.
 
     Args:
         whole: output folder of the training that was not cut.
         cut: that of the one that was.
+        resumed: steps that were made before the cut are not made again, nor are all of them.
     """
     found = []
+    if resumed and _result(cut)["train_steps"] >= _result(whole)["train_steps"]:
+        found.append("all steps, which were made again")
     if _result(cut)["weights"] != _result(whole)["weights"]:
         found.append("weights")
     here, there = list(logged(cut)), list(logged(whole))
     if here != there:
         missing, more = _shown(there, here), _shown(here, there)
         found.append(f"logs (missing {missing}, more {more}, {len(here)} of {len(there)})")
+    if _result(cut)["alarms"] != _result(whole)["alarms"]:
+        found.append(f"alarms ({_result(cut)['alarms']} and not {_result(whole)['alarms']})")
     if left := [path.name for path in (cut / "checkpoints").glob("_writing*")]:
         found.append(f"left over: {left}")
     return found

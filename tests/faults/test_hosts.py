@@ -137,7 +137,7 @@ def test_a_host_that_is_drained(
     assert message_of(tmp_path).startswith("interrupted by SIGTERM after train step ")
     told = ended(hosts.both(tmp_path, document, "two"), [0, 0])
     assert "goes on after train step" in told
-    fault.came_to("75 on both, one checkpoint", lost(whole, tmp_path / "cut"))
+    fault.came_to("75 on both, one checkpoint", lost(whole, tmp_path / "cut", resumed=True))
 
 
 @pytest.mark.fault("kill -9 of all processes of one of two hosts", "training")
@@ -153,7 +153,7 @@ def test_a_host_that_is_killed(
     seconds = time.monotonic() - killed
     assert seconds < 60
     ended(hosts.both(tmp_path, document, "two"), [0, 0])
-    fault.came_to(f"75 after {seconds:.0f} s", lost(whole, tmp_path / "cut"))
+    fault.came_to(f"75 after {seconds:.0f} s", lost(whole, tmp_path / "cut", resumed=True))
 
 
 @pytest.mark.fault("a link that is cut for 4 s", "training, two hosts")
@@ -183,7 +183,7 @@ def test_a_link_that_stays_away(
     assert "has not been heard of for 30 s" in message_of(tmp_path)
     hosts.link("up")
     ended(hosts.both(tmp_path, document, "two"), [0, 0])
-    fault.came_to(f"75 on both after {seconds:.0f} s", lost(whole, tmp_path / "cut"))
+    fault.came_to(f"75 on both after {seconds:.0f} s", lost(whole, tmp_path / "cut", resumed=True))
 
 
 @pytest.mark.fault("a host more is expected than there are", "start-up, two hosts")
@@ -225,7 +225,7 @@ def test_hosts_that_share_no_folder(
     assert {"rng_state_0.pth", "rng_state_1.pth", "embedstep_loop_0.json", "embedstep_loop_1.json"} < set(files[0])
     told = ended(hosts.apart(tmp_path, document, "two", "first", "another"), [0, 0])
     assert f"goes on after train step {kept[0].step}" in told
-    fault.came_to("75, then 0 with a new disk", lost(whole, tmp_path / "first"))
+    fault.came_to("75, then 0 with a new disk", lost(whole, tmp_path / "first", resumed=True))
 
 
 @pytest.mark.fault("the disk of the first host is a new one", "start-up, no disk is shared")

@@ -1,7 +1,6 @@
 """A signal at any moment: all ranks stop at one place and save, and the next attempt ends as if nothing had been."""
 
 import json
-import os
 import random
 import shutil
 import signal
@@ -17,7 +16,9 @@ import pytest
 from embedstep.result import StepResult
 from tests.faults.compared import lost
 from tests.faults.conftest import Fault
+from tests.faults.looking import at_look, interrupt, uninterrupted
 
+__all__ = ["at_look"]  # the fixture
 Build = Callable[..., dict[str, Any]]
 Train = Callable[..., StepResult]
 STEPS = 6
@@ -39,54 +40,6 @@ STRATEGIES: dict[str, dict[str, Any]] = {
     "best of epochs": {**BY_EPOCHS, "load_best_model_at_end": True, "metric_for_best_model": "eval_loss",
                        "save_total_limit": 1},
 }  # fmt: skip
-
-
-def interrupt() -> None:
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-@pytest.fixture
-def at_look(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], list[str]]:
-    """Return a function that has SIGTERM come at the n-th place where the ranks look, and gives the places passed."""
-    from embedstep.worker.stopping import Stopping
-
-    places: list[str] = []
-    at: list[int | None] = [None]
-    step_end, look, require_no_sign = Stopping.on_step_end, Stopping.look, Stopping.require_no_sign
-
-    def passed(place: str) -> None:
-        places.append(place)
-        if len(places) == at[0]:
-            interrupt()
-
-    def on_step_end(self: Stopping, *arguments: Any, **options: Any) -> None:
-        passed("step")
-        step_end(self, *arguments, **options)
-
-    def looking(self: Stopping) -> None:
-        passed("evaluation")
-        look(self)
-
-    def encoding(self: Stopping) -> None:
-        passed("evaluator")
-        require_no_sign(self)
-
-    monkeypatch.setattr(Stopping, "on_step_end", on_step_end)
-    monkeypatch.setattr(Stopping, "look", looking)
-    monkeypatch.setattr(Stopping, "require_no_sign", encoding)
-
-    def arm(number: int | None) -> list[str]:
-        at[0] = number
-        places.clear()
-        return places
-
-    return arm
-
-
-def uninterrupted(train_here: Train, request: dict[str, Any]) -> Path:
-    result = train_here(request, "whole")
-    assert result.exit_code == 0, result.failure
-    return Path(result.output)
 
 
 @pytest.mark.fault("SIGTERM at each place where the ranks look, {strategy}", "training and evaluation")
@@ -112,7 +65,7 @@ def test_cut_anywhere(
         at_look(None)
         result = train_here(request, output)
         assert result.exit_code == 0, (number, result.failure)
-        found += [f"{number}: {what}" for what in lost(whole, tmp_path / output)]
+        found += [f"{number}: {what}" for what in lost(whole, tmp_path / output, resumed=True)]
     fault.came_to(f"interrupted, 75, {count} times", found)
 
 
@@ -201,53 +154,8 @@ def test_every_sampler_goes_on_where_it_was(
         at_look(None)
         result = train_here(request, f"cut-{number}")
         assert (result.exit_code, result.train_steps) == (0, steps - number)
-        found += [f"{number}: {what}" for what in lost(whole, tmp_path / f"cut-{number}")]
+        found += [f"{number}: {what}" for what in lost(whole, tmp_path / f"cut-{number}", resumed=True)]
     fault.came_to("75, three times", found)
-
-
-BY_LOSS = {"eval_strategy": "steps", "eval_steps": 3}
-WITH_STATE: dict[str, dict[str, Any]] = {
-    "adafactor": {"optim": "adafactor"},
-    "sgd": {"optim": "sgd"},
-    "a plateau": {"lr_scheduler_type": "reduce_lr_on_plateau", **BY_LOSS},
-    "a greedy schedule": {"lr_scheduler_type": "greedy", **BY_LOSS},
-    "restarts": {"lr_scheduler_type": "cosine_with_restarts", "warmup_ratio": 0.1},
-    "bf16": {"bf16": True},
-    "noise": {"neftune_noise_alpha": 5.0},
-    "gradient checkpointing": {"gradient_checkpointing": True},
-    "loader workers": {"dataloader_num_workers": 2, "batch_sampler": "no_duplicates"},
-    "lengths": {"group_by_length": True},
-    "the order of the file": {"train_sampling_strategy": "sequential"},
-    "counted tokens": {"include_num_input_tokens_seen": "non_padding"},
-    "a search for the batch size": {"auto_find_batch_size": True},
-    "the best checkpoint": {"save_strategy": "best", "metric_for_best_model": "eval_loss", **BY_LOSS},
-    "a delay": {**BY_LOSS, "eval_delay": 5, "eval_on_start": True},
-    "rates of parts": {"learning_rate_mapping": {"embeddings": 1e-4}},
-}
-
-
-@pytest.mark.fault("SIGTERM, with {name}", "the third epoch")
-@pytest.mark.parametrize("name", WITH_STATE)
-@pytest.mark.slow
-def test_what_keeps_state_goes_on(
-    train_here: Train, evaluated: Build, at_look: Callable[[int | None], list[str]], fault: Fault, name: str,
-    tmp_path: Path,
-) -> None:  # fmt: skip
-    """Cut once in the middle of the training's last epoch, whatever is to be done there."""
-    arguments = {
-        "max_steps": -1, "num_train_epochs": 3, "logging_steps": 1, "per_device_train_batch_size": 16,
-        "gradient_accumulation_steps": 2, **WITH_STATE[name],
-    }  # fmt: skip
-    request = evaluated(arguments=arguments)
-    if "eval_strategy" not in arguments:
-        del request["data"]["eval"], request["evaluators"]
-    places = at_look(None)
-    whole = uninterrupted(train_here, request)
-    at_look(len(places) * 4 // 5)
-    assert train_here(request, "cut").exit_code == 75
-    at_look(None)
-    assert train_here(request, "cut").exit_code == 0
-    fault.came_to("75", lost(whole, tmp_path / "cut"))
 
 
 @pytest.mark.fault("SIGTERM, with a loss that trains layers of its own", "three places")
@@ -267,7 +175,7 @@ def test_layers_of_a_loss_go_on(
         assert train_here(request, f"cut-{number}").exit_code == 75
         at_look(None)
         assert train_here(request, f"cut-{number}").exit_code == 0
-        found += [f"{number}: {what}" for what in lost(whole, tmp_path / f"cut-{number}")]
+        found += [f"{number}: {what}" for what in lost(whole, tmp_path / f"cut-{number}", resumed=True)]
     fault.came_to("75, three times", found)
 
 
@@ -326,4 +234,4 @@ def test_a_model_with_code_of_its_own_goes_on(
     assert train_here(request, "cut").exit_code == 0
     scale, *_ = (tmp_path / "cut" / "model").glob("*/scale.json")
     assert json.loads(scale.read_text()) != 1.0
-    fault.came_to("75, then the same weights", lost(whole, tmp_path / "cut"))
+    fault.came_to("75, then the same weights", lost(whole, tmp_path / "cut", resumed=True))

@@ -1,5 +1,6 @@
 """Numbers that go bad while a model is trained."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,26 @@ def test_an_exploding_norm_is_told_once(fault: Fault) -> None:
     assert told == [("exploding_gradients", 8), ("not_finite", 9)]
     assert watching.first_of(["collapse", "not_finite"]) == "not_finite"
     assert watching.first_of([]) is None
+    fault.came_to("told once", None)
+
+
+@pytest.mark.fault("an interruption between two logs of zero", "a log")
+def test_what_is_known_of_the_numbers_goes_on(fault: Fault) -> None:
+    told: list[tuple[str, int]] = []
+    before = Watching(lambda alarm, step: told.append((alarm, step)))
+    after = Watching(lambda alarm, step: told.append((alarm, step)))
+
+    class State:
+        global_step = 1
+
+    for norm in (1.0, 1.2, 0.9, 1.1, 1.0, float("inf"), 0.0, 0.0):
+        before.on_log(None, State, None, {"grad_norm": norm})
+    after.go_on_from(json.loads(json.dumps(before.found)))
+    State.global_step = 2
+    for norm in (0.0, 5000.0, float("inf")):
+        after.on_log(None, State, None, {"grad_norm": norm})
+    assert told == [("not_finite", 1), ("zero_gradients", 2), ("exploding_gradients", 2)]
+    assert after.alarms == {"not_finite": 1, "zero_gradients": 2, "exploding_gradients": 2}
     fault.came_to("told once", None)
 
 

@@ -91,7 +91,7 @@ def test_sigterm(document: Build, whole: Whole, fault: Fault, tmp_path: Path, wh
     assert (attempt.output / "checkpoints" / f"checkpoint-{step}").is_dir()
     told = Attempt(tmp_path, document(processes), "cut").ends(0)
     assert f"goes on after train step {step} of {STEPS}" in told
-    fault.came_to(f"75 after step {step}", lost(whole(processes), tmp_path / "cut"))
+    fault.came_to(f"75 after step {step}", lost(whole(processes), tmp_path / "cut", resumed=True))
 
 
 @pytest.mark.fault("Ctrl-C", "training")
@@ -104,7 +104,7 @@ def test_ctrl_c(document: Build, fault: Fault, whole: Whole, tmp_path: Path) -> 
     assert "SIGINT: The training saves a checkpoint and ends, within 25 s. Ctrl-C again ends it at once." in told
     assert "Traceback" not in told
     trained(tmp_path, document(1), "cut")
-    fault.came_to("75", lost(whole(1), tmp_path / "cut"))
+    fault.came_to("75", lost(whole(1), tmp_path / "cut", resumed=True))
 
 
 def signalled_while_saving(folder: Path, request: dict[str, Any], **fault: str) -> Attempt:
@@ -125,7 +125,7 @@ def test_a_second_signal_shortens(document: Build, fault: Fault, whole: Whole, t
     assert error_of(attempt)["message"].startswith("interrupted by SIGTERM, and again before it had saved; ")
     told = Attempt(tmp_path, document(1), "cut").ends(0)
     assert f"goes on after train step 10 of {STEPS}" in told
-    fault.came_to("75", lost(whole(1), tmp_path / "cut"))
+    fault.came_to("75", lost(whole(1), tmp_path / "cut", resumed=True))
 
 
 @pytest.mark.fault("SIGTERM", "a checkpoint that takes longer than torchrun's 30 s")
@@ -136,7 +136,7 @@ def test_a_long_grace_is_given(document: Build, fault: Fault, whole: Whole, tmp_
     attempt.ends(75, within=55)
     assert error_of(attempt)["message"].startswith("interrupted by SIGTERM after train step ")
     trained(tmp_path, request, "cut")
-    fault.came_to("75 after 35 s", lost(whole(2), tmp_path / "cut"))
+    fault.came_to("75 after 35 s", lost(whole(2), tmp_path / "cut", resumed=True))
 
 
 @pytest.mark.fault("a checkpoint that takes longer than the grace", "SIGTERM")
@@ -146,7 +146,7 @@ def test_the_grace_is_kept(document: Build, fault: Fault, whole: Whole, tmp_path
     attempt.ends(75, within=10)
     assert error_of(attempt)["message"].startswith("interrupted by SIGTERM, and had not saved within 5 s; ")
     trained(tmp_path, request, "cut")
-    fault.came_to("75 within the grace", lost(whole(2), tmp_path / "cut"))
+    fault.came_to("75 within the grace", lost(whole(2), tmp_path / "cut", resumed=True))
 
 
 @pytest.mark.fault("kill -9 of the rank that saves", "a checkpoint, {processes} processes")
@@ -158,7 +158,7 @@ def test_a_kill_while_saving(document: Build, whole: Whole, fault: Fault, tmp_pa
     assert [path.name for path in (attempt.output / "checkpoints").glob("checkpoint-*")] == ["checkpoint-10"]
     told = Attempt(tmp_path, document(processes), "cut").ends(0)
     assert f"goes on after train step 10 of {STEPS}" in told
-    fault.came_to("1, the checkpoint before taken", lost(whole(processes), attempt.output))
+    fault.came_to("1, the checkpoint before taken", lost(whole(processes), attempt.output, resumed=True))
 
 
 @pytest.mark.fault("kill -9 of {whom}", "training, {processes} processes")
@@ -190,7 +190,7 @@ def test_kill(
     seconds = time.monotonic() - killed
     assert seconds < 10, "a dead peer is found within 10 s"
     trained(tmp_path, document(processes), "cut")
-    fault.came_to(f"{code}, all gone after {seconds:.1f} s", lost(whole(processes), tmp_path / "cut"))
+    fault.came_to(f"{code}, all gone after {seconds:.1f} s", lost(whole(processes), tmp_path / "cut", resumed=True))
 
 
 @pytest.mark.fault("{what}", "one of two ranks")
@@ -334,7 +334,7 @@ def test_a_rank_that_stands_still_does_not_keep_the_others(
     attempt.process.terminate()
     attempt.ends(75, within=10)
     trained(tmp_path, request, "cut")
-    fault.came_to("75 within the grace", lost(whole(2), tmp_path / "cut"))
+    fault.came_to("75 within the grace", lost(whole(2), tmp_path / "cut", resumed=True))
 
 
 @pytest.mark.fault("a rank that stands still", "an exchange of 2 processes")

@@ -31,6 +31,7 @@ UNSEEDED = {"accelerator_config": {"use_seedable_sampler": False}}
         (2, ("docs",), {"batch_sampler": "batch_sampler"}),
         (2, ("docs",), UNSEEDED),
         (1, ("more",), UNSEEDED),
+        (1, ("more",), {"dataloader_num_workers": 1, "dataloader_persistent_workers": True}),
     ],
 )
 def test_a_later_epoch_goes_on_where_it_was(
@@ -60,4 +61,4 @@ def test_a_later_epoch_goes_on_where_it_was(
     attempt.ends(1)
     told = Attempt(tmp_path, request, "cut").ends(0)
     assert "goes on after train step" in told
-    fault.came_to("1", lost(whole, tmp_path / "cut"))
+    fault.came_to("1", lost(whole, tmp_path / "cut", resumed=True))

@@ -9,6 +9,7 @@ from typing import Any
 from embedstep.arguments.rules import check_arguments
 from embedstep.arguments.today import as_written
 from embedstep.batching import forms_batches
+from embedstep.checkpoints import checkpoints_in
 from embedstep.data.facts import SPLITS
 from embedstep.errors import Problem
 from embedstep.request.schema import TrainRequest
@@ -151,11 +152,16 @@ def noise_has_a_place(request: TrainRequest) -> Iterator[Problem]:
 
 
 def a_checkpoint_is_there(request: TrainRequest) -> Iterator[Problem]:
-    """A checkpoint that is named is a folder with the state of a trainer in it, and with an optimizer."""
+    """A checkpoint that is named is a folder with the state of a trainer in it, and with an optimizer.
+
+    One that has others beside it may be gone, because a training that began there has come further.
+    """
     given = request.arguments.resume_from_checkpoint
     if given is None or given in LAST_CHECKPOINT:
         return
     folder = Path(given).expanduser()
+    if not folder.exists() and any(checkpoints_in(folder.parent)):
+        return
     if not (folder / "trainer_state.json").is_file():
         yield Problem("arguments.resume_from_checkpoint", f"{given} is no checkpoint: it holds no trainer_state.json")
     elif not (folder / "optimizer.pt").is_file():

@@ -4,9 +4,11 @@ Without it the first loss that is logged after a checkpoint would be of fewer st
 that was cut, or due at the end of an epoch, would be missing.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from math import isfinite
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -30,6 +32,7 @@ class LoopState:
         evaluate: an evaluation is due after this step.
         save: a checkpoint of the request's own is due after this step.
         end_epoch: what is due at the end of the epoch is still to be done.
+        numbers: what is known of this rank's numbers (`Watching.found`); None where nobody looks.
     """
 
     loss: float
@@ -41,6 +44,7 @@ class LoopState:
     evaluate: bool
     save: bool
     end_epoch: bool
+    numbers: Mapping[str, Any] | None = None
 
     def write(self, checkpoint: Path, rank: int) -> None:
         """Keep it with a checkpoint."""

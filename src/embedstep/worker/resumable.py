@@ -98,6 +98,8 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
         self._checkpoint = Path(checkpoint)
         self.state = TrainerState.load_from_json(str(self._checkpoint / TRAINER_STATE_NAME))
         self._initial_global_step = self.state.global_step
+        if self.args.auto_find_batch_size:
+            self._train_batch_size = self.state.train_batch_size
         self._load_from_checkpoint(checkpoint)
         self.callback_handler.optimizer = self.create_optimizer()  # which the library's own callbacks ask for
         self._takes_up = self.is_in_train = True  # in which evaluations have other names
@@ -127,6 +129,8 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
         self._tr_loss = torch.tensor(loop.loss, device=self.args.device)
         self._total_loss_scalar, self._globalstep_last_logged = loop.total_loss, loop.logged
         self._place.epoch_has_ended = not loop.end_epoch
+        if self._watching and loop.numbers:
+            self._watching.go_on_from(loop.numbers)
         step = (self._tr_loss, loop.grad_norm, self.model, None, self.state.epoch, None, time.time())
         self.control.should_evaluate, self.control.should_save = loop.evaluate, loop.save
         self._maybe_log_save_evaluate(*step, learning_rate=loop.learning_rate)
@@ -156,13 +160,14 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
 
     def evaluate(self, *arguments: Any, **options: Any) -> dict[str, float]:
         """Evaluate; interrupted, leave things as they were before, for the next attempt does it from its beginning."""
-        logged, states = len(self.state.log_history), random_states()
+        logged, states, is_due = len(self.state.log_history), random_states(), self.control.should_evaluate
         try:
             found: dict[str, float] = super().evaluate(*arguments, **options)
             return found
         except StepInterruptedError:
             del self.state.log_history[logged:]
             set_random_states(states)  # each loader draws a seed
+            self.control.should_evaluate = is_due  # the end of one of several datasets takes it back
             raise
 
     def _load_rng_state(self, checkpoint: str) -> None:
@@ -291,6 +296,7 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
             evaluate=self.control.should_evaluate,
             save=self.control.should_save and self._stopping.is_interrupted,
             end_epoch=leaves_epoch and not self._place.epoch_has_ended,
+            numbers=self._watching.found if self._watching else None,
         )
 
     def _publish(self, written: Path, checkpoint: Path, best: str | None) -> None:

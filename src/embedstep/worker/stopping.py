@@ -59,15 +59,23 @@ class Stopping(TrainerCallback):  # type: ignore[misc]
         self._word = _GOES_ON
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Look, and when the time is over end the training, with an evaluation and a checkpoint where it has such."""
+        """Look, and when the time is over end the training, with a checkpoint where it has such.
+
+        An evaluation that is not due would draw random numbers, and change what a later attempt goes on with; the model
+        is measured after the training.
+        """
         self._look()
         if self._word != _TIME_IS_OVER or state.global_step >= state.max_steps:
             return
         self.stopped_after = state.global_step
         control.should_training_stop = True
-        # What is due at the end of an epoch, the trainer does when it leaves one.
-        control.should_evaluate = args.eval_strategy == "steps"
-        control.should_save = args.save_strategy == "steps"
+        if args.save_strategy == "steps":  # by epochs the trainer saves when it leaves one
+            control.should_save = True
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Take back what is due at the end of an epoch, where the training has only come to the end of its time."""
+        if self.stopped_after is not None and not state.epoch.is_integer():
+            control.should_evaluate = control.should_log = False
 
     @property
     def _signal(self) -> int | None:

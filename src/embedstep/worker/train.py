@@ -5,12 +5,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import datasets
 import torch
 from sentence_transformers import SentenceTransformerTrainingArguments
-from transformers import set_seed
+from transformers import TrainerState, set_seed
+from transformers.trainer import TRAINER_STATE_NAME
 
 from embedstep.arguments.ledger import LedgerEntry, differences, trainer_arguments
 from embedstep.errors import OK, CannotStartError, Problem, RefusedError, StepInterruptedError, TrainingFailedError
@@ -111,7 +113,7 @@ def _train_and_measure(
 ) -> None:
     """Train from where the attempt begins, and measure what came of it; interrupted, all ranks save and leave."""
     try:
-        if plan.train_steps and start["step"] < plan.train_steps:
+        if plan.train_steps and start["step"] < _last_step(plan, trainer, start["checkpoint"]):
             trainer.train(resume_from_checkpoint=start["checkpoint"])
         elif plan.train_steps:
             trainer.take_up(start["checkpoint"])
@@ -120,6 +122,15 @@ def _train_and_measure(
     except StepInterruptedError as interrupted:
         trainer.save_interrupted()
         raise interrupted.after(trainer.state.global_step, plan.train_steps) from None
+
+
+def _last_step(plan: Plan, trainer: StepTrainer, checkpoint: str | None) -> int:
+    """Return the last train step: the plan's, or with the smaller batch that was found before, the checkpoint's."""
+    if checkpoint is not None and trainer.args.auto_find_batch_size:
+        state = TrainerState.load_from_json(str(Path(checkpoint) / TRAINER_STATE_NAME))
+        if state.train_batch_size != trainer.args.train_batch_size:
+            return int(state.max_steps)
+    return plan.train_steps
 
 
 class _Clock:

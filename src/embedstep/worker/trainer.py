@@ -67,6 +67,20 @@ class StepTrainer(ResumableTrainer):
             if embeddings is not None:
                 del self.model.get_input_embeddings
 
+    def _inner_training_loop(self, batch_size: int | None = None, **options: Any) -> Any:
+        """Train, unless it is the next try of `auto_find_batch_size`, and the one before has made steps.
+
+        Raises:
+            MemoryError: with what to write instead. The library would begin anew with the weights as they are by now.
+        """
+        if self.state.global_step:
+            raise MemoryError(
+                f"the memory ended after train step {self.state.global_step:,} with batches of "
+                f"{self._train_batch_size}; auto_find_batch_size looks for a size in the first step only; write "
+                f"arguments.per_device_train_batch_size: {batch_size}"
+            )
+        return super()._inner_training_loop(batch_size=batch_size, **options)
+
     def _build_dataloader(self, dataset: Any, batch_size: int, dataset_kind: str) -> DataLoader[Any]:
         """Build with the batch size that `auto_find_batch_size` is trying, and with the settings of the workers."""
         self._is_for_training = dataset_kind == "train"
@@ -116,8 +130,15 @@ class StepTrainer(ResumableTrainer):
             pin_memory=arguments.dataloader_pin_memory,
             persistent_workers=arguments.dataloader_persistent_workers,
             prefetch_factor=arguments.dataloader_prefetch_factor,
+            # Workers that stay draw a seed once, and an attempt that goes on would draw it at another place.
+            generator=torch.Generator() if arguments.dataloader_persistent_workers else None,
             **workers,
         )
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
+        """Build anew: a loader that was kept goes on to another order of its rows, and so to another loss."""
+        self._eval_dataloaders.clear()
+        return super().get_eval_dataloader(eval_dataset)
 
     def get_batch_sampler(
         self, dataset: Dataset, batch_size: int, drop_last: bool, **options: Any

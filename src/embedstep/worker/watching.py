@@ -66,6 +66,17 @@ class Watching(TrainerCallback):  # type: ignore[misc]
         self.is_skipped = False
         self._norms: deque[float] = deque(maxlen=100)
 
+    @property
+    def found(self) -> dict[str, Any]:
+        """What is known of the numbers so far, to be kept with a checkpoint."""
+        return {"alarms": self.alarms, "zeros": self._zeros, "norms": list(self._norms)}
+
+    def go_on_from(self, found: Mapping[str, Any]) -> None:
+        """Take up what a checkpoint knows; its alarms were told."""
+        self.alarms.update(found["alarms"])
+        self._zeros = found["zeros"]
+        self._norms.extend(found["norms"])
+
     def watch(self, model: SentenceTransformer) -> None:
         """Keep the embeddings of the last batch that the model is trained on."""
         model.register_forward_hook(self._last)
