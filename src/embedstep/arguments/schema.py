@@ -76,7 +76,9 @@ class Batch(Group):
     per_device_train_batch_size: Integer = used(8, "Training batch size per device.")
     per_device_eval_batch_size: Integer = used(8, "Evaluation batch size per device.")
     gradient_accumulation_steps: Integer = used(1, "Micro-batches per optimizer step.")
-    auto_find_batch_size: Flag = implemented(False, "Retry with smaller batches after out-of-memory.", by="the trainer")
+    auto_find_batch_size: Flag = implemented(
+        False, "Try smaller batches until the first step fits into memory.", by="the trainer"
+    )
     average_tokens_across_devices: Flag = refused(
         True,
         "Scale the loss by tokens over all devices.",
