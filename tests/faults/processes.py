@@ -62,14 +62,19 @@ class Attempt:
         """Wait until the checkpoint of this train step is whole."""
         wait_for((self.output / "checkpoints" / f"checkpoint-{step}").exists)
 
+    def wait_for_ranks(self, count: int) -> None:
+        """Wait until torchrun has started so many; what is no torchrun yet is on its way to become it."""
+        wait_for(lambda: bool(self._torchruns) and len(self.ranks) == count)
+
+    @property
+    def _torchruns(self) -> list[psutil.Process]:
+        children: list[psutil.Process] = psutil.Process(self.process.pid).children()
+        return [child for child in children if "embedstep.worker.torchrun" in child.cmdline()]
+
     @property
     def torchrun(self) -> psutil.Process:
         """The process that starts the ranks."""
-        (found,) = (
-            child
-            for child in psutil.Process(self.process.pid).children()
-            if "embedstep.worker.torchrun" in child.cmdline()
-        )
+        (found,) = self._torchruns
         return found
 
     @property

@@ -228,7 +228,7 @@ def test_the_failing_rank_stands_first(
 def test_a_signal_at_the_start(document: Build, fault: Fault, tmp_path: Path, whom: str) -> None:
     """There is nothing to save yet."""
     attempt = Attempt(tmp_path, document(2), "cut")
-    wait_for(lambda: len(psutil.Process(attempt.process.pid).children()) == 1 and len(attempt.ranks) == 2)
+    attempt.wait_for_ranks(2)
     time.sleep(1)
     signal_it(attempt, whom)
     told = attempt.ends(75)
