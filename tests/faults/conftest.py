@@ -1,4 +1,4 @@
-"""The table of the faults: `make faults` shows it and writes `build/faults.json`."""
+"""The table of the faults, which `make faults` shows and writes to `build/faults.json`, and what their tests share."""
 
 import json
 from collections.abc import Callable, Generator, Iterator
@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 from rich.table import Table
+
+from tests.faults.looking import interrupt
 
 FORMAT = "embedstep.faults/1"
 _REPORTS = pytest.StashKey[Any]()
@@ -44,6 +46,44 @@ def fault(record_property: Callable[[str, object], None], request: pytest.Fixtur
     yield found
     has_failed = request.node.stash.get(_FAILED, True)
     assert has_failed or "lost" in dict(request.node.user_properties), "the test did not say what was lost"
+
+
+@pytest.fixture
+def at_look(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], list[str]]:
+    """Return a function that has SIGTERM come at the n-th place where the ranks look, and gives the places passed."""
+    from embedstep.worker.stopping import Stopping
+
+    places: list[str] = []
+    at: list[int | None] = [None]
+    step_end, look, require_no_sign = Stopping.on_step_end, Stopping.look, Stopping.require_no_sign
+
+    def passed(place: str) -> None:
+        places.append(place)
+        if len(places) == at[0]:
+            interrupt()
+
+    def on_step_end(self: Stopping, *arguments: Any, **options: Any) -> None:
+        passed("step")
+        step_end(self, *arguments, **options)
+
+    def looking(self: Stopping) -> None:
+        passed("evaluation")
+        look(self)
+
+    def encoding(self: Stopping) -> None:
+        passed("evaluator")
+        require_no_sign(self)
+
+    monkeypatch.setattr(Stopping, "on_step_end", on_step_end)
+    monkeypatch.setattr(Stopping, "look", looking)
+    monkeypatch.setattr(Stopping, "require_no_sign", encoding)
+
+    def arm(number: int | None) -> list[str]:
+        at[0] = number
+        places.clear()
+        return places
+
+    return arm
 
 
 @pytest.hookimpl(wrapper=True)

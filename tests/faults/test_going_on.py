@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
+from embedstep.checkpoints import checkpoints_in, newest
 from embedstep.request.loading import load_request
 from embedstep.result import StepResult, read_json
 from embedstep.step import run_step
 from tests.faults.compared import lost
 from tests.faults.conftest import Fault
-from tests.faults.looking import at_look, uninterrupted
+from tests.faults.looking import uninterrupted
 
-__all__ = ["at_look"]  # the fixture
 pytestmark = pytest.mark.slow
 Build = Callable[..., dict[str, Any]]
 Train = Callable[..., StepResult]
@@ -66,12 +66,8 @@ def test_what_keeps_state_goes_on(
 
 def epoch_of(output: Path) -> float:
     """Return where in the training its newest checkpoint lies."""
-    (newest,) = sorted((output / "checkpoints").glob("checkpoint-*"), key=lambda path: int(path.name[11:]))[-1:]
-    return float(read_json(newest / "trainer_state.json")["epoch"])
-
-
-def last_step_of(output: Path) -> int:
-    return max(int(path.name[11:]) for path in (output / "checkpoints").glob("checkpoint-*"))
+    _, latest = max(checkpoints_in(output / "checkpoints"))
+    return float(read_json(latest / "trainer_state.json")["epoch"])
 
 
 @pytest.fixture
@@ -217,11 +213,11 @@ def test_a_checkpoint_of_the_own_folder_is_where_the_first_attempt_begins_only(
     request["arguments"]["resume_from_checkpoint"] = str(named)
     at_look(4)
     assert train_here(request, "cut").exit_code == 75
-    assert (last_step_of(tmp_path / "cut"), named.exists()) == (8, False)
+    assert (newest(named.parent).step, named.exists()) == (8, False)
     assert (tmp_path / "cut/checkpoints.before/checkpoint-6").exists()
     at_look(2)
     assert train_here(request, "cut").exit_code == 75
-    assert last_step_of(tmp_path / "cut") == 10
+    assert newest(named.parent).step == 10
     at_look(None)
     result = train_here(request, "cut")
     assert (result.exit_code, result.train_steps) == (0, 2)

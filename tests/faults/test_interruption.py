@@ -16,9 +16,8 @@ import pytest
 from embedstep.result import StepResult
 from tests.faults.compared import lost
 from tests.faults.conftest import Fault
-from tests.faults.looking import at_look, interrupt, uninterrupted
+from tests.faults.looking import interrupt, uninterrupted
 
-__all__ = ["at_look"]  # the fixture
 Build = Callable[..., dict[str, Any]]
 Train = Callable[..., StepResult]
 STEPS = 6
