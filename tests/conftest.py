@@ -17,11 +17,12 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, settings
 
-from embedstep import step, training
-from embedstep.launch.plan import LaunchPlan
-from embedstep.launch.process import ProcessEnd
+from embedstep import step
+from embedstep.launch import attempt
+from embedstep.launch.torchrun import LaunchPlan
+from embedstep.output.result import StepResult
 from embedstep.request.loading import load_request
-from embedstep.result import StepResult
+from embedstep.runtime.process import ProcessEnd
 from tests.mlflow_server import mlflow_server, nobody_at
 
 # The first text that hypothesis draws on a machine costs a second of tables; that is no fault of the test's.
@@ -241,7 +242,7 @@ def train_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
     def run_process(plan: LaunchPlan) -> ProcessEnd:
         return ProcessEnd(code=worker.main([plan.argv[-1]]))
 
-    monkeypatch.setattr(training, "run_process", run_process)
+    monkeypatch.setattr(attempt, "run_process", run_process)
     # The report takes another process and as long as the training; tests/report and whole runs look at it.
     monkeypatch.setattr(step, "written_aside", lambda output: ())
     monkeypatch.chdir(tmp_path)

@@ -10,10 +10,10 @@ from click.testing import CliRunner
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from embedstep.arguments.schema import Arguments
-from embedstep.cli import main
-from embedstep.evaluators import EVALUATORS
-from embedstep.losses import LOSSES
+from embedstep.cli.program import main
+from embedstep.planning.evaluators import EVALUATORS
+from embedstep.planning.losses import LOSSES
+from embedstep.request.arguments.schema import Arguments
 
 Document = dict[str, Any]
 _ODD: list[Any] = [

@@ -12,14 +12,13 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from embedstep.arguments.listing import arguments_page
-from embedstep.cli import main
-from embedstep.components import COMPONENTS, Component
-from embedstep.parameters import typed_arguments
+from embedstep.cli.program import main
+from embedstep.orchestration.components import COMPONENTS, Component
+from embedstep.orchestration.parameters import typed_arguments
 from embedstep.reference import component_page, losses_page
+from embedstep.request.arguments.listing import arguments_page
 from embedstep.request.schema import TrainRequest
-
-ROOT = Path(__file__).parents[1]
+from tests.places import ROOT
 
 
 def schema() -> str:
@@ -42,7 +41,7 @@ def compiled(pipeline: Any) -> str:
 
 
 def component_file(component: Component) -> str:
-    from embedstep.adapters.kfp import component_of
+    from embedstep.orchestration.kfp import component_of
 
     return compiled(component_of(component))
 
@@ -54,7 +53,7 @@ def pipeline_file() -> str:
 
 
 def page_of(component: Component) -> str:
-    from embedstep.adapters import kfp
+    from embedstep.orchestration import kfp
 
     signature = inspect.signature(getattr(kfp, component.name))
     return component_page(component, f"{component.name}({', '.join(map(_shown, signature.parameters.values()))})")
@@ -74,7 +73,7 @@ FILES: dict[str, Callable[[], str]] = {
     "tests/golden/command_line.txt": command_line,
     "docs/losses.md": losses_page,
     "docs/arguments.md": arguments_page,
-    "src/embedstep/adapters/arguments.py": typed_arguments,
+    "src/embedstep/orchestration/typed_arguments.py": typed_arguments,
     **{f"components/{one.name}/component.yaml": partial(component_file, one) for one in COMPONENTS},
     "pipelines/kubeflow_retrain/pipeline.yaml": pipeline_file,
     **{f"components/{one.name}/README.md": partial(page_of, one) for one in COMPONENTS},

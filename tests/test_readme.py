@@ -19,8 +19,8 @@ from pipelines.docstrings.demo import link_minilm
 from embedstep.request.fingerprint import request_fingerprint
 from embedstep.request.loading import load_request
 from tests.conftest import pair_rows
+from tests.places import ROOT
 
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BIN = Path(sys.executable).parent
 REQUEST = "pipelines/requests/docstrings_static.yaml"

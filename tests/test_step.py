@@ -13,7 +13,7 @@ import yaml
 
 from embedstep import step
 from embedstep.errors import CANNOT_START, INTERRUPTED, REFUSED, RefusedError
-from embedstep.output import LOCK
+from embedstep.output.folder import LOCK
 from embedstep.request.loading import load_request
 from embedstep.step import run_step
 
@@ -94,7 +94,7 @@ def test_an_interruption_while_the_data_is_read_is_75(
     request_of: Build, tmp_path: Path, number: signal.Signals
 ) -> None:
     slow = (
-        "import sys, time; from embedstep import step; from embedstep.cli import main;"
+        "import sys, time; from embedstep import step; from embedstep.cli.program import main;"
         "step.scan_all = lambda *arguments: (print('reading', flush=True), time.sleep(60)); main()"
     )
     (tmp_path / "request.yaml").write_text(yaml.safe_dump(request_of()))
@@ -117,7 +117,7 @@ def test_a_full_disk_while_the_rows_are_written_is_3(request_of: Build, tmp_path
     (tmp_path / "request.yaml").write_text(yaml.safe_dump(request_of()))
     code = (
         "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096));"
-        "from embedstep.cli import main; main(['run', 'request.yaml', '--output', 'output'])"
+        "from embedstep.cli.program import main; main(['run', 'request.yaml', '--output', 'output'])"
     )
     process = subprocess.run(
         [sys.executable, "-B", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False

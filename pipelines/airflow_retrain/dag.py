@@ -11,7 +11,7 @@ from pathlib import Path
 
 from airflow.sdk import DAG, Asset, Param
 
-from embedstep.adapters.airflow import EmbedstepOperator, dag_schedule
+from embedstep.orchestration.airflow import EmbedstepOperator, dag_schedule
 
 REQUEST = Path(__file__).with_name("request.yaml").read_text(encoding="utf-8")
 RUN = os.environ.get("EMBEDSTEP_RUNS", "/tmp/embedstep") + "/{{ run_id | replace(':', '-') }}"

@@ -14,7 +14,7 @@ from typing import Any
 from kfp import compiler, dsl
 
 from embedstep import load_request
-from embedstep.adapters.kfp import evaluate, one_line, outcome, prepare, promote, train_embedder, with_retries
+from embedstep.orchestration.kfp import evaluate, one_line, outcome, prepare, promote, train_embedder, with_retries
 
 
 def retraining_of(request: str) -> Any:

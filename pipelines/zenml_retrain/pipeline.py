@@ -11,7 +11,7 @@ from pathlib import Path
 
 from zenml import pipeline
 
-from embedstep.adapters.zenml import evaluate_embedder, prepare_data, promote_embedder, train_embedder
+from embedstep.orchestration.zenml import evaluate_embedder, prepare_data, promote_embedder, train_embedder
 
 
 @pipeline

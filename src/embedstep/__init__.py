@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from embedstep.errors import EmbedstepError
+    from embedstep.output.result import StepResult
     from embedstep.request.loading import load_request
     from embedstep.request.schema import TrainRequest
-    from embedstep.result import StepResult
     from embedstep.step import plan_step, run_step
 
 __version__ = "0.1.0"
@@ -18,7 +18,7 @@ __all__ = ["EmbedstepError", "StepResult", "TrainRequest", "__version__", "load_
 
 _HOMES = {
     "EmbedstepError": "embedstep.errors",
-    "StepResult": "embedstep.result",
+    "StepResult": "embedstep.output.result",
     "TrainRequest": "embedstep.request.schema",
     "load_request": "embedstep.request.loading",
     "plan_step": "embedstep.step",

@@ -1,5 +1,5 @@
 """`python -m embedstep` is the command line."""
 
-from embedstep.cli import program
+from embedstep.cli.program import program
 
 program()

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from embedstep.errors import OK
-from embedstep.failures import AttemptFailedError
+from embedstep.launch.failures import AttemptFailedError
+from embedstep.output.result import StepResult
 from embedstep.request.schema import Tracking, TrainRequest
-from embedstep.result import StepResult
 from embedstep.step import run_step
 
 

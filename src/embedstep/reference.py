@@ -2,15 +2,15 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from embedstep.components import Artifact, Component
-from embedstep.evaluators import EVALUATORS, EvaluatorKind
-from embedstep.losses import LOSSES, LossKind, in_words
-from embedstep.options import REQUIRED, Option, wanted
-from embedstep.parameters import Parameter
+from embedstep.orchestration.components import Artifact, Component
+from embedstep.orchestration.parameters import Parameter
+from embedstep.planning.evaluators import EVALUATORS, EvaluatorKind
+from embedstep.planning.losses import LOSSES, LossKind, in_words
+from embedstep.planning.options import REQUIRED, Option, wanted
 
 _HEAD = """# Losses and evaluators
 
-Made by `make golden` from the tables in `src/embedstep/losses.py` and `src/embedstep/evaluators.py`.
+Made by `make golden` from the tables in `src/embedstep/planning/losses.py` and `src/embedstep/planning/evaluators.py`.
 Names of classes work as well: `MultipleNegativesRankingLoss` is `multiple_negatives_ranking`.
 """
 
@@ -80,10 +80,10 @@ def component_page(component: Component, authored: str) -> str:
         "",
         component.description,
         "",
-        "Made by `make golden` from `src/embedstep/components.py`, as is `component.yaml`.",
+        "Made by `make golden` from `src/embedstep/orchestration/components.py`, as is `component.yaml`.",
         "",
         "```python",
-        f"from embedstep.adapters.kfp import {component.name}",
+        f"from embedstep.orchestration.kfp import {component.name}",
         "",
         authored,
         "```",

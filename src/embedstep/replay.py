@@ -10,10 +10,10 @@ from typing import Any
 
 from embedstep.alone import run_well, unrecorded
 from embedstep.errors import Problem, RefusedError
-from embedstep.output import OutputFolder
-from embedstep.plan import Plan
+from embedstep.output.folder import OutputFolder
+from embedstep.output.result import read_json, write_json
+from embedstep.planning.plan import Plan
 from embedstep.request.schema import Tracking, TrainRequest
-from embedstep.result import read_json, write_json
 from embedstep.step import plan_step
 from embedstep.tracking.sender import tracking_uri
 

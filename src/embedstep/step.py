@@ -16,9 +16,9 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
-from embedstep.batching import forms_batches
-from embedstep.checks import check_plan, check_request, check_with_data, similarity_of
-from embedstep.cost import Attempts
+from embedstep.data.hub import named_datasets, with_local_data, without_hub_data
+from embedstep.data.scanning import scan_all
+from embedstep.data.tokenizer import TokenMaker, token_maker, tokenizer_of
 from embedstep.errors import (
     INTERRUPTED,
     OK,
@@ -28,32 +28,32 @@ from embedstep.errors import (
     RefusedError,
     StepInterruptedError,
 )
-from embedstep.failures import failure_of
-from embedstep.hub import named_datasets, with_local_data, without_hub_data
-from embedstep.launch.group import ALONE, UNTOLD, NodeGroup
-from embedstep.launch.plan import (
+from embedstep.launch.attempt import failed, this_machine, train_here
+from embedstep.launch.failures import failure_of
+from embedstep.launch.node_status import telling
+from embedstep.launch.nodes import ALONE, UNTOLD, NodeGroup
+from embedstep.launch.resume import continues, prepare_start, start_of
+from embedstep.launch.torchrun import (
     devices_of,
     processes_per_node,
 )
-from embedstep.launch.process import Heard, on_signal
-from embedstep.machine import check_environment, check_machine
-from embedstep.nodes import telling
-from embedstep.output import OutputFolder, claimed, run_claimed
-from embedstep.plan import Plan
-from embedstep.planning import build_plan, token_ids_of, with_preview
+from embedstep.output.attempts import Attempts
+from embedstep.output.folder import OutputFolder, claimed, run_claimed
+from embedstep.output.result import StepResult, read_json, result_from_json, write_json
+from embedstep.output.weights import base_digest
+from embedstep.planning.batches import forms_batches
+from embedstep.planning.build import build_plan, token_ids_of, with_preview
+from embedstep.planning.checks import check_plan, check_request, check_with_data, similarity_of
+from embedstep.planning.cron import superseded_by
+from embedstep.planning.plan import Plan
+from embedstep.planning.preflight import check_environment, check_machine
 from embedstep.promotion.unchanged import champion_of_same
-from embedstep.report.aside import written_aside
+from embedstep.report.background import written_aside
 from embedstep.request.fingerprint import request_fingerprint
 from embedstep.request.resolved import resolved
 from embedstep.request.schema import TrainRequest
-from embedstep.result import StepResult, read_json, result_from_json, write_json
-from embedstep.resuming import continues, prepare_start, start_of
-from embedstep.scanning import scan_all
-from embedstep.scheduling import superseded_by
-from embedstep.space import base_digest
-from embedstep.tokenizing import TokenMaker, token_maker, tokenizer_of
+from embedstep.runtime.process import Heard, on_signal
 from embedstep.tracking.recording import start_recording
-from embedstep.training import failed, this_machine, train_here
 
 _SEEN_BY_PODS = re.compile(r"model\.(path|static)|arguments\.resume_from_checkpoint|loss.*\.guide")
 """Places in a request of what lies on the volume of the pods."""
@@ -135,7 +135,9 @@ def _elsewhere(request: TrainRequest, *, overwrite: bool) -> StepResult:
         assert request.launch.trainjob is not None
         ended = StepResult(exit_code=OK, output=request.launch.trainjob.output, verdict="superseded", stopped=told)
         return replace(ended, request_fingerprint=request_fingerprint(request))
-    result: StepResult = import_module("embedstep.launch.trainjob").run_trainjob(request, overwrite=overwrite)
+    result: StepResult = import_module("embedstep.launch.kubernetes.trainjob").run_trainjob(
+        request, overwrite=overwrite
+    )
     return result
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from pipelines.docstrings.pairs import build
 
-from tests.airflow.running import ROOT, Airflow
+from tests.airflow.running import Airflow
+from tests.places import ROOT
 
 pytestmark = [pytest.mark.airflow, pytest.mark.timeout(600)]
 Build = Callable[..., dict[str, Any]]
@@ -120,7 +121,7 @@ def test_a_parameter_of_another_type_is_refused(airflow: Airflow, document: Buil
     found = airflow(
         document(),
         f"""
-        from embedstep.adapters.airflow import EmbedstepOperator
+        from embedstep.orchestration.airflow import EmbedstepOperator
         request = Path(os.environ["AIRFLOW_HOME"], "dags", "request.yaml").read_text()
         operator = EmbedstepOperator(
             task_id="t", component="train_embedder", request=request,
@@ -214,7 +215,7 @@ def test_how_a_component_ended_is_a_state_of_airflow(
     found = airflow(
         None,
         f"""
-        from embedstep.adapters.airflow import EmbedstepOperator
+        from embedstep.orchestration.airflow import EmbedstepOperator
         operator = EmbedstepOperator(
             task_id="train", component="train_embedder", request="model: m", folder="{tmp_path}/out", python="{stub}",
             parameters={{"learning_rate": 2e-5}},
@@ -244,7 +245,7 @@ def test_what_a_component_does_not_have_is_told(
     found = airflow(
         None,
         f"""
-        from embedstep.adapters.airflow import EmbedstepOperator
+        from embedstep.orchestration.airflow import EmbedstepOperator
         try:
             EmbedstepOperator(
                 task_id="t", component="{component}", request="model: m", folder="{tmp_path}/out", {more}
@@ -264,7 +265,7 @@ def test_a_task_that_is_killed_ends_its_component(airflow: Airflow, tmp_path: Pa
         None,
         f"""
         import threading, time
-        from embedstep.adapters.airflow import EmbedstepOperator
+        from embedstep.orchestration.airflow import EmbedstepOperator
         operator = EmbedstepOperator(
             task_id="t", component="prepare", request="model: m", folder="{tmp_path}/out", python="{stub}"
         )

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from kfp import dsl
 
-from embedstep.adapters.kfp import one_line, train_embedder
+from embedstep.orchestration.kfp import one_line, train_embedder
 from tests.airflow.running import Airflow
 from tests.components.local_runner import results, run_in_containers
 
@@ -24,7 +24,7 @@ import json, os
 from pathlib import Path
 from zenml import pipeline
 from zenml.client import Client
-from embedstep.adapters.zenml import train_embedder
+from embedstep.orchestration.zenml import train_embedder
 
 @pipeline(enable_cache=False)
 def once():
@@ -69,7 +69,7 @@ def test_every_door_trains_the_same(
     airflow(
         None,
         f"""
-        from embedstep.adapters.airflow import EmbedstepOperator
+        from embedstep.orchestration.airflow import EmbedstepOperator
         operator = EmbedstepOperator(
             task_id="train", component="train_embedder", request=Path("request.yaml").read_text(),
             folder="{tmp_path}/by-airflow", python="{sys.executable}",

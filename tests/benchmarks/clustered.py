@@ -47,8 +47,8 @@ _PEAK = """
 print(int(peak) / 1024, file=sys.stderr)
 """
 _OURS = """
-from embedstep.launch.logs import Logs
-from embedstep.launch.pods import Pod
+from embedstep.launch.kubernetes.logs import Logs
+from embedstep.launch.kubernetes.pods import Pod
 logs = Logs(core, "ml")
 logs.follow([Pod(name="job-node-0-0", rank=0, phase="Running")])
 logs.finish()

@@ -13,10 +13,10 @@ from statistics import median
 
 import numpy as np
 
+from embedstep.output.result import write_json
 from embedstep.promotion.comparison import Gate, gain_of
 from embedstep.report.page import write_report
 from embedstep.request.loading import load_request
-from embedstep.result import write_json
 from embedstep.step import plan_step
 from tests.benchmarks.harness import Record
 from tests.benchmarks.material import material

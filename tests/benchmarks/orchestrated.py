@@ -39,7 +39,7 @@ def once():
     if sys.argv[1] == "empty":
         nothing()
     else:
-        from embedstep.adapters.zenml import train_embedder
+        from embedstep.orchestration.zenml import train_embedder
         train_embedder(request=Path("request.yaml").read_text())
 
 once()
@@ -53,7 +53,7 @@ sys.exit(0 if str(run.state) == "success" else 1)
 _DAGS = """
 import os
 from airflow.sdk import DAG, task
-from embedstep.adapters.airflow import EmbedstepOperator
+from embedstep.orchestration.airflow import EmbedstepOperator
 
 with DAG("empty", schedule=None):
     @task

@@ -20,7 +20,7 @@ from tests.benchmarks.commands import environment
 from tests.benchmarks.harness import BenchmarkError, Record, measure
 from tests.benchmarks.material import material
 from tests.benchmarks.overhead import SCRIPT, Work
-from tests.distributed.test_meeting import free_port
+from tests.worker.torchrun.test_rendezvous import free_port
 
 REPEATS = 5
 _LIMITS = {1: 10.0, 2: 60.0}

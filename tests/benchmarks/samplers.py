@@ -76,7 +76,7 @@ def _first_batch(batches: Any, start: int) -> None:
     from torch.utils.data import DataLoader
     from transformers import TrainerState
 
-    from embedstep.worker.callbacks import BeginsInside
+    from embedstep.worker.trainer.callbacks import BeginsInside
 
     loader = DataLoader(range(_MANY), batch_sampler=batches, collate_fn=len)
     arguments = SimpleNamespace(gradient_accumulation_steps=1, ignore_data_skip=False)
@@ -87,7 +87,7 @@ def _first_batch(batches: Any, start: int) -> None:
 
 
 def _ours(epochs: Epochs) -> Any:
-    from embedstep.worker.loading import RankBatches
+    from embedstep.worker.trainer.loading import RankBatches
 
     return RankBatches(epochs, 0, [range(_MANY)], "batch_sampler", in_training=True)
 

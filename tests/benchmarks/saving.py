@@ -39,8 +39,8 @@ def checkpoints(quick: bool) -> Record:
 def _ours(**options: Any) -> Any:
     from functools import partial
 
-    from embedstep.checkpoints import seal
-    from embedstep.worker.resumable import ResumableTrainer
+    from embedstep.output.checkpoints import seal
+    from embedstep.worker.trainer.resumable import ResumableTrainer
 
     return ResumableTrainer(seal=partial(seal, trained_from="bench", position={}, request={}), **options)
 

@@ -18,9 +18,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import yaml
 
-from embedstep.launch.plan import plan_launch
+from embedstep.launch.attempt import this_machine
+from embedstep.launch.torchrun import plan_launch
 from embedstep.request.schema import Model
-from embedstep.training import this_machine
 from tests.benchmarks.commands import environment, timed
 from tests.benchmarks.harness import Record, measure, medians
 from tests.benchmarks.material import material
@@ -128,9 +128,9 @@ def main(side: str, given: Path) -> None:
     from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 
-    from embedstep.tokenizing import TokenizerFile, TokenMaker, tokenizer_of
+    from embedstep.data.tokenizer import TokenizerFile, TokenMaker, tokenizer_of
     from embedstep.worker.models import build_model
-    from embedstep.worker.trainer import StepTrainer
+    from embedstep.worker.trainer.trainer import StepTrainer
 
     work = Work(**json.loads(given.read_text()))
     model = Model.model_validate(work.model)

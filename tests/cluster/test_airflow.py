@@ -26,7 +26,7 @@ _DAG = """
 from datetime import timedelta
 from airflow.sdk import DAG
 from kubernetes.client import V1PersistentVolumeClaimVolumeSource, V1Volume, V1VolumeMount
-from embedstep.adapters.airflow.pods import EmbedstepPodOperator
+from embedstep.orchestration.airflow.pods import EmbedstepPodOperator
 
 with DAG("pods", schedule=None) as dag:
     EmbedstepPodOperator(

@@ -13,7 +13,7 @@ import yaml
 from kfp import dsl
 from kubernetes import client
 
-from embedstep.adapters.kfp import one_line, train_embedder
+from embedstep.orchestration.kfp import one_line, train_embedder
 from tests.cluster.conftest import IMAGE
 from tests.cluster.trainer import GROUP, VERSION
 from tests.components.local_runner import results, run_in_containers

@@ -15,13 +15,14 @@ import pytest
 import yaml
 from kubernetes import client
 
-from embedstep.launch.cluster import Cluster
-from embedstep.launch.manifest import trainjob_of
+from embedstep.launch.kubernetes.cluster import Cluster
+from embedstep.launch.kubernetes.manifest import trainjob_of
 from embedstep.request.fingerprint import request_fingerprint
 from embedstep.request.loading import load_request
 from tests.cluster.conftest import IMAGE
 from tests.cluster.trainer import GROUP, VERSION, Controller
 from tests.conftest import wait_for
+from tests.places import ROOT
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(420), pytest.mark.usefixtures("controller")]
 
@@ -227,7 +228,7 @@ def test_without_the_right_to_it_nothing_is_submitted(shared: Path, document: Bu
 def test_the_rights_of_the_page_are_enough(
     api: client.ApiClient, namespace: str, shared: Path, document: Build
 ) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "trainjob.md").read_text()
+    page = (ROOT / "docs" / "trainjob.md").read_text()
     (rules,) = re.findall(r"```yaml\n(rules:.*?)```", page, re.DOTALL)
     rights = client.RbacAuthorizationV1Api(api)
     rights.create_cluster_role({"metadata": {"name": namespace}, **yaml.safe_load(rules)})
@@ -312,7 +313,7 @@ def test_the_pods_of_an_indexed_job_train_one_model(
     """
     request = {**document(), "launch": {"nodes": 2, "processes_per_node": 1}}
     (shared / "request.yaml").write_text(yaml.safe_dump(request))
-    page = (Path(__file__).parents[2] / "docs" / "kubernetes.md").read_text()
+    page = (ROOT / "docs" / "kubernetes.md").read_text()
     (text,) = re.findall(r"```yaml\n(apiVersion: batch.*?)```", page, re.DOTALL)
     text = text.replace("/shared", str(shared)).replace("docs-0.docs", "127.0.0.1").replace("embedstep:0.1.0", IMAGE)
     core = client.CoreV1Api(api)

@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from pipelines.docstrings.pairs import build
 from pipelines.kubeflow_retrain.pipeline import retraining_of
 
-from embedstep.adapters.kfp import IMAGE, one_line, train_embedder
+from embedstep.orchestration.kfp import IMAGE, one_line, train_embedder
 from tests.components.local_runner import results, run_in_containers
 from tests.mlflow_server import mlflow_server
 

@@ -8,8 +8,8 @@ from datasets import Dataset
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 
-from embedstep.ending import leave
-from embedstep.worker.trainer import StepTrainer
+from embedstep.runtime.exit import leave
+from embedstep.worker.trainer.trainer import StepTrainer
 
 model_folder, folder = sys.argv[1:]
 node = Path(folder) / f"node-{os.environ['GROUP_RANK']}"

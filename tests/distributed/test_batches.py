@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embedstep.arguments.ledger import in_force
-from embedstep.batching import epochs_of
-from embedstep.plan import plan_from_json
-from embedstep.planning import material_of_plan
+from embedstep.planning.batches import epochs_of
+from embedstep.planning.build import material_of_plan
+from embedstep.planning.plan import plan_from_json
+from embedstep.request.arguments.ledger import in_force
 from embedstep.request.schema import TrainRequest
 from embedstep.sampling.epochs import Epochs
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from safetensors.numpy import load_file
 
-from tests.distributed.test_meeting import free_port
+from tests.worker.torchrun.test_rendezvous import free_port
 
 pytestmark = pytest.mark.torchrun
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from embedstep.arguments.members import Process
-from embedstep.arguments.schema import Arguments
-from embedstep.world import World
+from embedstep.request.arguments.members import Process
+from embedstep.request.arguments.schema import Arguments
+from embedstep.runtime.world import World
 
 pytestmark = pytest.mark.torchrun
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from embedstep import step
-from embedstep import training as processes
-from embedstep.launch.plan import LaunchPlan
-from embedstep.launch.process import ProcessEnd
+from embedstep.launch import attempt as processes
+from embedstep.launch.torchrun import LaunchPlan
+from embedstep.output.result import StepResult
 from embedstep.request.loading import load_request
-from embedstep.result import StepResult
+from embedstep.runtime.process import ProcessEnd
 from embedstep.step import run_step
 
 
@@ -88,18 +88,18 @@ def prove(
 ) -> Callable[..., Proof]:
     """Train the small request with these arguments in this process, and return what can be seen of it."""
     from embedstep.worker import __main__ as worker
-    from embedstep.worker import building
     from embedstep.worker import train as training
+    from embedstep.worker.trainer import build
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(processes, "run_process", lambda plan: ProcessEnd(code=worker.main([_output(plan)])))
     # The report takes another process and as long as the training; tests/report and whole runs look at it.
     monkeypatch.setattr(step, "written_aside", lambda output: ())
-    build = building.build_trainer
+    build_real = build.build_trainer
     seen: list[tuple[Any, list[int], list[float]]] = []
 
     def build_trainer(*arguments: Any) -> Any:
-        trainer = build(*arguments)
+        trainer = build_real(*arguments)
         batches: list[int] = []
         rates: list[float] = []
         make = trainer.training_step

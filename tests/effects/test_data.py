@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from embedstep.worker.loading import ByDataset
+from embedstep.worker.trainer.loading import ByDataset
 from tests.effects.conftest import Proof, Train
 
 Check = Callable[[Proof], bool]
@@ -97,7 +97,7 @@ class Order:
     """Notes the first text of each batch."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        from embedstep.worker.trainer import StepTrainer
+        from embedstep.worker.trainer.trainer import StepTrainer
 
         self.seen: list[tuple[int, ...]] = []
         compute = StepTrainer.compute_loss

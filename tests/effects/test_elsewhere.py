@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from embedstep.arguments.schema import CONTRACT
+from embedstep.request.arguments.schema import CONTRACT
 from tests.effects import test_data, test_measuring, test_training
 from tests.effects.conftest import Proof, Train
 
@@ -221,8 +221,8 @@ def test_fsdp_in_today_s_words(given: dict[str, Any], fsdp: object, config: dict
     """Sharding needs GPUs, so this is proved on the plan: what the installed class is given, and that it takes it."""
     from sentence_transformers import SentenceTransformerTrainingArguments
 
-    from embedstep.arguments.ledger import ledger, trainer_arguments
-    from embedstep.arguments.schema import Arguments
+    from embedstep.request.arguments.ledger import ledger, trainer_arguments
+    from embedstep.request.arguments.schema import Arguments
 
     entries = ledger(Arguments.model_validate(given), gpus=2, world_size=2, has_evaluation=False)
     found = trainer_arguments(entries, warmup_steps=0)
@@ -242,8 +242,8 @@ _OF_DATA = """seed data_seed group_by_length length_column_name train_sampling_s
 _ON_THE_PLAN = """fsdp fsdp_config fsdp_min_num_params fsdp_transformer_layer_cls_to_wrap torch_compile
     torch_compile_mode dataloader_pin_memory use_cpu no_cuda"""
 PROVED_BY_NAME = {
-    "output_dir": "tests/test_cli.py: the default output is named by the request",
-    "tpu_metrics_debug": "tests/request/test_rules.py: refused under today's name",
+    "output_dir": "tests/cli/test_program.py: the default output is named by the request",
+    "tpu_metrics_debug": "tests/planning/test_rules.py: refused under today's name",
     "report_to": "here",
     "logging_dir": "here",
     "save_on_each_node": "tests/distributed/test_nodes.py",
@@ -270,8 +270,8 @@ PROVED_BY_NAME = {
 )
 def test_what_a_machine_with_gpus_is_told(given: dict[str, Any], found: dict[str, Any]) -> None:
     """A machine without GPUs forces all three, so this is proved on the plan of one that has them."""
-    from embedstep.arguments.ledger import ledger, trainer_arguments
-    from embedstep.arguments.schema import Arguments
+    from embedstep.request.arguments.ledger import ledger, trainer_arguments
+    from embedstep.request.arguments.schema import Arguments
 
     entries = ledger(Arguments.model_validate(given), gpus=1, world_size=1, has_evaluation=False)
     planned = trainer_arguments(entries, warmup_steps=0)
@@ -282,8 +282,8 @@ def test_torch_compile_is_given_to_the_class() -> None:
     """The default backend needs a compiler."""
     from sentence_transformers import SentenceTransformerTrainingArguments
 
-    from embedstep.arguments.ledger import ledger, trainer_arguments
-    from embedstep.arguments.schema import Arguments
+    from embedstep.request.arguments.ledger import ledger, trainer_arguments
+    from embedstep.request.arguments.schema import Arguments
 
     entries = ledger(Arguments(torch_compile=True, use_cpu=True), gpus=0, world_size=1, has_evaluation=False)
     built = SentenceTransformerTrainingArguments(output_dir="x", **trainer_arguments(entries, warmup_steps=0))
@@ -294,8 +294,8 @@ def test_torch_compile_mode_is_given_to_the_class() -> None:
     """The backend that runs without a compiler ignores the mode, so this is proved on the plan."""
     from sentence_transformers import SentenceTransformerTrainingArguments
 
-    from embedstep.arguments.ledger import ledger, trainer_arguments
-    from embedstep.arguments.schema import Arguments
+    from embedstep.request.arguments.ledger import ledger, trainer_arguments
+    from embedstep.request.arguments.schema import Arguments
 
     given = Arguments.model_validate({"torch_compile_mode": "reduce-overhead", "use_cpu": True})
     found = trainer_arguments(ledger(given, gpus=0, world_size=1, has_evaluation=False), warmup_steps=0)

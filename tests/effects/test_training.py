@@ -146,7 +146,7 @@ def test_label_smoothing_needs_classes(
 
 def test_auto_find_batch_size(prove: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory ends above 5 rows; the library alone tries 8 rows until it gives up."""
-    from embedstep.worker.trainer import StepTrainer
+    from embedstep.worker.trainer.trainer import StepTrainer
 
     sizes = fail_above(5, StepTrainer, monkeypatch)
     seen = prove(auto_find_batch_size=True, max_steps=2)

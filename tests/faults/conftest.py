@@ -51,7 +51,7 @@ def fault(record_property: Callable[[str, object], None], request: pytest.Fixtur
 @pytest.fixture
 def at_look(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], list[str]]:
     """Return a function that has SIGTERM come at the n-th place where the ranks look, and gives the places passed."""
-    from embedstep.worker.stopping import Stopping
+    from embedstep.worker.trainer.stopping import Stopping
 
     places: list[str] = []
     at: list[int | None] = [None]

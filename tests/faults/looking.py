@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from embedstep.result import StepResult
+from embedstep.output.result import StepResult
 
 
 def interrupt() -> None:

@@ -69,7 +69,7 @@ class Attempt:
     @property
     def _torchruns(self) -> list[psutil.Process]:
         children: list[psutil.Process] = psutil.Process(self.process.pid).children()
-        return [child for child in children if "embedstep.worker.torchrun" in child.cmdline()]
+        return [child for child in children if "embedstep.worker.torchrun.agent" in child.cmdline()]
 
     @property
     def torchrun(self) -> psutil.Process:

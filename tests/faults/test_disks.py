@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from embedstep.errors import CannotStartError
-from embedstep.result import StepResult
+from embedstep.output.result import StepResult
 from tests.faults.compared import lost
 from tests.faults.conftest import Fault
 
@@ -32,7 +32,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture
 def at_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], None]], None]:
     """Return a function that has something done after the n-th train step."""
-    from embedstep.worker.stopping import Stopping
+    from embedstep.worker.trainer.stopping import Stopping
 
     step_end = Stopping.on_step_end
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from embedstep.checkpoints import checkpoints_in, newest
+from embedstep.output.checkpoints import checkpoints_in, newest
+from embedstep.output.result import StepResult, read_json
 from embedstep.request.loading import load_request
-from embedstep.result import StepResult, read_json
 from embedstep.step import run_step
 from tests.faults.compared import lost
 from tests.faults.conftest import Fault
@@ -111,7 +111,7 @@ def test_an_evaluation_of_several_datasets_is_done_again(
 @pytest.fixture
 def little_memory(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
     """Return a function that has batches of more rows than given run out of memory, from a call on."""
-    from embedstep.worker.trainer import StepTrainer
+    from embedstep.worker.trainer.trainer import StepTrainer
 
     compute = StepTrainer.compute_loss
 
@@ -175,7 +175,7 @@ def test_a_training_whose_time_was_over_goes_on(
     train_here: Train, evaluated: Build, monkeypatch: pytest.MonkeyPatch, fault: Fault, strategy: str, tmp_path: Path
 ) -> None:
     """It stops where nothing is due, and its model is evaluated; the next attempt does not know of that."""
-    from embedstep.worker.stopping import Stopping
+    from embedstep.worker.trainer.stopping import Stopping
 
     arguments = {
         "max_steps": -1, "num_train_epochs": 2, "eval_strategy": strategy, "eval_steps": 4, "save_strategy": strategy,

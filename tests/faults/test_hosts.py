@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from embedstep.checkpoints import newest
+from embedstep.output.checkpoints import newest
 from tests.faults.compared import lost
 from tests.faults.conftest import Fault
 from tests.faults.processes import Attempt, faulty, trained

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from embedstep.result import StepResult
+from embedstep.output.result import StepResult
 from tests.faults.compared import lost
 from tests.faults.conftest import Fault
 from tests.faults.looking import interrupt, uninterrupted

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from embedstep.memory import CgroupMemory, cgroup_memory
+from embedstep.runtime.cgroups import CgroupMemory, cgroup_memory
 from tests.faults.conftest import Fault
 from tests.faults.processes import Attempt, faulty
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from embedstep.result import StepResult
-from embedstep.worker.watching import Watching, is_one_point
+from embedstep.output.result import StepResult
+from embedstep.worker.trainer.numerics import Watching, is_one_point
 from tests.faults.conftest import Fault
 
 Build = Callable[..., dict[str, Any]]

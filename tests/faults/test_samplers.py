@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from embedstep.result import read_json
+from embedstep.output.result import read_json
 from tests.faults.compared import lost
 from tests.faults.conftest import Fault
 from tests.faults.processes import Attempt, trained

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from embedstep.result import StepResult
+from embedstep.output.result import StepResult
 from embedstep.tracking.sender import sync
 from tests.faults.conftest import Fault
 from tests.gateway import Gateway
@@ -66,7 +66,7 @@ def test_the_attempts_make_one_run(
     train_here: Train, evaluated: Build, server: str, fault: Fault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each log of the training once, at its step, whatever an attempt had logged beyond its last checkpoint."""
-    from embedstep.worker.stopping import Stopping
+    from embedstep.worker.trainer.stopping import Stopping
 
     request = evaluated(arguments=ARGUMENTS, tracking={"kind": "mlflow", "uri": server})
     step_end = Stopping.on_step_end

@@ -10,9 +10,9 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from embedstep.cli import main
+from embedstep.cli.estimate import estimate_by_probe
+from embedstep.cli.program import main
 from embedstep.errors import RefusedError
-from embedstep.estimate import estimate_by_probe
 from embedstep.replay import _request
 from embedstep.request.loading import load_request
 from embedstep.step import plan_step, run_step

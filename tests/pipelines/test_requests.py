@@ -9,8 +9,9 @@ import yaml
 from pipelines.docstrings.demo import link_minilm
 
 from tests.conftest import Outcome, pair_rows
+from tests.places import ROOT
 
-REQUESTS = sorted((Path(__file__).parents[2] / "pipelines" / "requests").glob("*.yaml"))
+REQUESTS = sorted((ROOT / "pipelines" / "requests").glob("*.yaml"))
 SMALL = ("--set", "arguments.max_steps=3", "--set", "arguments.per_device_train_batch_size=4",
          "--set", "arguments.logging_steps=1")  # fmt: skip
 

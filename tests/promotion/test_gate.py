@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 import yaml
 
+from embedstep.output.result import StepResult, write_json
+from embedstep.output.weights import weights_digest
 from embedstep.promotion.decision import decision_from_json
 from embedstep.promotion.gate import promote
 from embedstep.promotion.scoring import Scored, Scores
 from embedstep.request.loading import load_request
-from embedstep.result import StepResult, write_json
-from embedstep.space import weights_digest
 from embedstep.step import plan_step
 from embedstep.tracking.mlflow_registry import Registry, Version
 from embedstep.tracking.sender import Sender

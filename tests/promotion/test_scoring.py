@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import yaml
 
+from embedstep.output.weights import space_of
 from embedstep.promotion.scoring import dimensions_of, score_models
 from embedstep.request.loading import load_request
 from embedstep.request.schema import Loss
-from embedstep.space import space_of
 
 Build = Callable[..., dict[str, Any]]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from embedstep.output.result import write_json
 from embedstep.request.loading import load_request
-from embedstep.result import write_json
 from embedstep.step import plan_step
 
 Build = Callable[..., dict[str, Any]]

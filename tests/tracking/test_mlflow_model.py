@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from embedstep.errors import CannotStartError
-from embedstep.space import weights_digest
+from embedstep.output.weights import weights_digest
 from embedstep.tracking.sender import Sender
 from tests.gateway import Gateway
 from tests.tracking.conftest import Started, client_of

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from embedstep.plan import Plan
+from embedstep.planning.plan import Plan
 from embedstep.request.loading import load_request
 from embedstep.request.schema import TrainRequest
 from embedstep.step import plan_step

@@ -8,8 +8,8 @@ from typing import Any
 import datasets
 import pytest
 
-from embedstep.result import StepResult
-from embedstep.worker.resumable import ResumableTrainer
+from embedstep.output.result import StepResult
+from embedstep.worker.trainer.resumable import ResumableTrainer
 
 Build = Callable[..., dict[str, Any]]
 Train = Callable[..., StepResult]

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from embedstep.errors import REFUSED
+from embedstep.output.result import StepResult
 from embedstep.request.loading import load_request
-from embedstep.result import StepResult
 from embedstep.step import plan_step
-from embedstep.worker.loading import ByDataset
-from embedstep.worker.trainer import StepTrainer
+from embedstep.worker.trainer.loading import ByDataset
+from embedstep.worker.trainer.trainer import StepTrainer
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -207,15 +207,15 @@ def test_columns_reach_the_loss_in_the_order_of_their_roles(
 def test_the_arguments_that_arrive_are_those_of_the_ledger(
     train_here: Train, request_of: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from embedstep.worker import building
     from embedstep.worker import train as module
+    from embedstep.worker.trainer import build
 
     arrived: dict[str, Any] = {}
-    build = building.build_trainer
+    build_real = build.build_trainer
 
     def spy(request: Any, plan: Any, model: Any, arguments: Any, *others: Any) -> Any:
         arrived.update(arguments.to_dict())
-        return build(request, plan, model, arguments, *others)
+        return build_real(request, plan, model, arguments, *others)
 
     monkeypatch.setattr(module, "build_trainer", spy)
     train_here(
@@ -278,9 +278,9 @@ def test_a_static_model_starts_from_the_word_vectors(minilm: Path) -> None:
 def test_values_that_are_not_finite_are_kept_as_text_and_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from embedstep.output import OutputFolder
+    from embedstep.output.folder import OutputFolder
     from embedstep.tracking.spool import Spool
-    from embedstep.worker.recording import Recorder
+    from embedstep.worker.trainer.recording import Recorder
 
     class Plan:
         train_steps = 4

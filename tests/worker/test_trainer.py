@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedstep.worker.trainer import clip_gradients
+from embedstep.worker.trainer.trainer import clip_gradients
 
 
 def with_gradients(scale: float) -> torch.nn.Module:

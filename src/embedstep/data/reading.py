@@ -107,9 +107,9 @@ def _read(split: Split, name: str, plan: "Plan", write_to: Path | None) -> Datas
 
 def _pass(split: Split, name: str, plan: "Plan", write_to: Path | None) -> DatasetFacts:
     from embedstep.data.columns import unnamed_columns
+    from embedstep.data.duplicates import TextNumbers, count_duplicates
     from embedstep.data.fingerprint import RowsDigest
     from embedstep.data.labels import LabelSummary
-    from embedstep.data.likeness import TextNumbers, count_duplicates
     from embedstep.data.rows import Tally, kept_batches
     from embedstep.data.writing import arrow_file
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from embedstep.errors import CannotStartError
-from embedstep.progress import watched
+from embedstep.runtime.progress import watched
 
 if TYPE_CHECKING:
     import numpy as np

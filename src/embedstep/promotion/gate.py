@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from embedstep.errors import OK, EmbedstepError, Problem, RefusedError
-from embedstep.output import OutputFolder
+from embedstep.output.folder import OutputFolder
+from embedstep.output.result import StepResult, read_json, result_from_json, write_json
 from embedstep.promotion.comparison import Gain, Gate, Verdict, decide
 from embedstep.promotion.decision import Decision, decision_from_json
 from embedstep.promotion.registry import registry_of
 from embedstep.promotion.reindex import reindex_of
 from embedstep.promotion.scoring import Scored, Scores, deciding, metric_of, score_models
-from embedstep.report.aside import written_aside
+from embedstep.report.background import written_aside
 from embedstep.request.schema import Promotion, TrainRequest
-from embedstep.result import StepResult, read_json, result_from_json, write_json
 from embedstep.tracking.environment import tracking_environ
 from embedstep.tracking.sender import tracking_uri
 

@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedstep.checks import evaluators_fit
+from embedstep.data.hub import with_local_data
+from embedstep.data.scanning import scan_all
 from embedstep.errors import OK, Problem, RefusedError, TrainingFailedError
-from embedstep.evaluators import RETRIEVAL, evaluator_kind, evaluators_are_known
-from embedstep.hub import with_local_data
-from embedstep.launch.plan import LaunchPlan
-from embedstep.launch.process import run_process
-from embedstep.output import OutputFolder
+from embedstep.launch.torchrun import LaunchPlan
+from embedstep.output.folder import OutputFolder
+from embedstep.output.result import read_json, write_json
+from embedstep.planning.checks import evaluators_fit
+from embedstep.planning.evaluators import RETRIEVAL, evaluator_kind, evaluators_are_known
 from embedstep.promotion.comparison import Gain, Gate, gain_of
 from embedstep.request.schema import Evaluator, Loss, TrainRequest
-from embedstep.result import read_json, write_json
-from embedstep.scanning import scan_all
+from embedstep.runtime.process import run_process
 
 _TOLD = ("metrics", "dimension", "bytes", "seconds", "milliseconds", "documents_per_second", "space")
 _FILES_OF_A_MODEL = ("modules.json", "config.json", "config_sentence_transformers.json")
@@ -190,7 +190,7 @@ def _score(request: TrainRequest, place: _Place, files: Mapping[str, str], to: P
         "trust_remote_code": request.model.trust_remote_code, "to": str(to),
     }  # fmt: skip
     write_json(to.with_suffix(".job"), job)
-    argv = (sys.executable, "-m", "embedstep.worker.scoring", str(to.with_suffix(".job")))
+    argv = (sys.executable, "-m", "embedstep.worker.jobs.score", str(to.with_suffix(".job")))
     end = run_process(LaunchPlan(argv=argv, env={**os.environ, "TQDM_DISABLE": "1"}))
     if end.code != OK:
         raise TrainingFailedError(

@@ -5,7 +5,7 @@ from threading import Thread
 from typing import Any
 
 from embedstep.errors import CannotStartError, EmbedstepError
-from embedstep.plan import Plan
+from embedstep.planning.plan import Plan
 from embedstep.promotion.registry import registry_of
 from embedstep.request.fingerprint import trained_from
 from embedstep.request.schema import TrainRequest

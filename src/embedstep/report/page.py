@@ -8,14 +8,14 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from embedstep.console import is_score
-from embedstep.cost import Attempt, unit_of
+from embedstep.cli.tables import is_score
 from embedstep.errors import OUTCOMES
-from embedstep.output import OutputFolder
+from embedstep.output.attempts import Attempt, unit_of
+from embedstep.output.folder import OutputFolder
+from embedstep.output.result import write_whole
 from embedstep.report.charts import Bar, amounts, curves, intervals
 from embedstep.report.run import Run, read_run, sources
 from embedstep.report.series import Series, families
-from embedstep.result import write_whole
 
 _TONES = {"promote": "good", "hold": "even", "reject": "bad"}
 _TRAINING = {"loss": "loss", "learning_rate": "learning rate", "grad_norm": "norm of the gradients"}

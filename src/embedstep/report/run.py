@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from embedstep.cost import Attempt, Attempts
 from embedstep.errors import Problem, RefusedError
-from embedstep.output import OutputFolder
+from embedstep.output.attempts import Attempt, Attempts
+from embedstep.output.folder import OutputFolder
+from embedstep.output.result import read_json
 from embedstep.report.series import Series, read_series
-from embedstep.result import read_json
-from embedstep.secrets import redact
+from embedstep.runtime.secrets import redact
 from embedstep.tracking.spool import spools
 
 

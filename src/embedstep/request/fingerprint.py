@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from embedstep.plan import Plan
+from embedstep.planning.plan import Plan
 from embedstep.request.schema import TrainRequest
 
 

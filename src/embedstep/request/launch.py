@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from embedstep.request.scalars import Flag, Integer, Number, Spelled, Text
 from embedstep.request.section import Section, Source, described
-from embedstep.secrets import SECRET_NAME
+from embedstep.runtime.secrets import SECRET_NAME
 
 KubernetesName = Annotated[
     Text,

@@ -11,13 +11,13 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from embedstep.arguments.schema import Arguments
 from embedstep.errors import Problem, RefusedError
+from embedstep.request.arguments.schema import Arguments
 from embedstep.request.document import Document, Path, parse_document
 from embedstep.request.overrides import apply_overrides
 from embedstep.request.scalars import plain
 from embedstep.request.schema import TrainRequest
-from embedstep.secrets import SECRET_NAME
+from embedstep.runtime.secrets import SECRET_NAME
 
 _LONGEST_SHOWN = 60
 _GIVEN = "; "

@@ -3,9 +3,9 @@
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from embedstep.arguments.schema import CONTRACT
-from embedstep.arguments.today import MERGED, OLDER_NAMES
 from embedstep.errors import Problem, RefusedError
+from embedstep.request.arguments.schema import CONTRACT
+from embedstep.request.arguments.today import MERGED, OLDER_NAMES
 from embedstep.request.document import Document, parse_document
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
-from embedstep.arguments.schema import Arguments
+from embedstep.request.arguments.schema import Arguments
 from embedstep.request.datasets import Data
 from embedstep.request.launch import Launch
 from embedstep.request.scalars import Flag, Integer, Number, PlainData, Spelled, Text

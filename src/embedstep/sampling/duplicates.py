@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedstep.sampling.batches import Batches, Rows, dealt, even, gathered, joined, without
-from embedstep.sampling.choosing import Nodes
-from embedstep.sampling.halving import in_batches, rows_for
-from embedstep.sampling.mending import Table, one_by_one
+from embedstep.sampling.euler_split import in_batches, rows_for
+from embedstep.sampling.repair import Table, one_by_one
+from embedstep.sampling.row_selection import Nodes
 from embedstep.sampling.texts import NOTHING, Texts
 
 _ALMOST_ALL = 0.95

@@ -26,7 +26,7 @@ except ModuleNotFoundError as missing:
     ) from None
 
 from embedstep.errors import CannotStartError, EmbedstepError, Problem, RefusedError, first_line
-from embedstep.secrets import redact
+from embedstep.runtime.secrets import redact
 from embedstep.tracking.database import alone_in
 from embedstep.tracking.mlflow_model import ModelInRun, beside_each_other, model_place
 from embedstep.tracking.names import PARAMETER_LIMITS, TRAINING_TAG, entry_name, metric_name, shortened

@@ -27,7 +27,7 @@ from mlflow.tracking import MlflowClient
 from mlflow.types.schema import ColSpec, DataType, Schema, TensorSpec
 
 from embedstep.errors import CannotStartError
-from embedstep.space import weights_digest
+from embedstep.output.weights import weights_digest
 from embedstep.tracking.spool import Entry
 
 _T = TypeVar("_T")

@@ -15,9 +15,9 @@ from mlflow.artifacts import download_artifacts
 from mlflow.exceptions import MlflowException
 
 # isort: on
-from embedstep.cost import FormerRun, metric_of, unit_of
 from embedstep.errors import CannotStartError
-from embedstep.plan import Plan
+from embedstep.output.attempts import FormerRun, metric_of, unit_of
+from embedstep.planning.plan import Plan
 from embedstep.request.schema import TrainRequest
 from embedstep.tracking.mlflow_model import FOLDER, default_uri
 from embedstep.tracking.names import MODEL_TAG, ROWS_TAG, STEPS_METRIC

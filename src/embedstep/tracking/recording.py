@@ -13,16 +13,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from embedstep.cost import metric_of
 from embedstep.errors import INTERRUPTED, OK, CannotStartError, RefusedError, StepInterruptedError
-from embedstep.launch.plan import usable_cores
-from embedstep.launch.process import Heard, start_beside
-from embedstep.output import OutputFolder
-from embedstep.plan import DatasetPlan, Plan
+from embedstep.launch.torchrun import usable_cores
+from embedstep.output.attempts import metric_of
+from embedstep.output.folder import OutputFolder
+from embedstep.output.result import StepResult
+from embedstep.planning.plan import DatasetPlan, Plan
 from embedstep.request.fingerprint import trained_from
 from embedstep.request.schema import Tracking, TrainRequest
-from embedstep.result import StepResult
-from embedstep.secrets import redact
+from embedstep.runtime.process import Heard, start_beside
+from embedstep.runtime.secrets import redact
 from embedstep.tracking.environment import RUN_ID, URI, tracking_environ
 from embedstep.tracking.names import MODEL_TAG, ROWS_TAG, SPACE_TAG, STEPS_METRIC, TRAINING_TAG, training_rows
 from embedstep.tracking.sender import tracking_uri

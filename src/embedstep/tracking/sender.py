@@ -18,9 +18,9 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedstep.ending import leave
 from embedstep.errors import CANNOT_START, OK, EmbedstepError, RefusedError
-from embedstep.secrets import redact
+from embedstep.runtime.exit import leave
+from embedstep.runtime.secrets import redact
 from embedstep.tracking.environment import URI
 from embedstep.tracking.spool import Entry, Sent, Spool, SpoolFolder, unsent
 

@@ -18,7 +18,7 @@ from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any, Literal
 
-from embedstep.result import read_json, write_json
+from embedstep.output.result import read_json, write_json
 
 _EXAMPLE = ("how do I open a file", "Open a file and return a stream.")
 _REQUIRED = ("sentence-transformers", "transformers", "torch", "numpy")

@@ -8,12 +8,12 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from embedstep.ending import leave
-from embedstep.output import OutputFolder
-from embedstep.result import write_json
+from embedstep.output.folder import OutputFolder
+from embedstep.output.result import write_json
+from embedstep.runtime.exit import leave
+from embedstep.runtime.world import World, leave_group
 from embedstep.worker.failures import describe
 from embedstep.worker.interruption import Interruption, deaf
-from embedstep.world import World, leave_group
 
 _PR_SET_PDEATHSIG = 1
 """Of Linux's prctl(2)."""

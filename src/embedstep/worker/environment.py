@@ -9,7 +9,7 @@ import datasets
 import transformers
 
 from embedstep.request.schema import TrainRequest
-from embedstep.world import World
+from embedstep.runtime.world import World
 
 
 def quiet_other_ranks(world: World) -> None:

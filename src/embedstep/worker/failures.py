@@ -6,10 +6,10 @@ import socket
 import traceback
 
 from embedstep.errors import CANNOT_START, FAILED, INTERRUPTED, OUT_OF_MEMORY, EmbedstepError
-from embedstep.failures import NO_ANSWER, problems_told
-from embedstep.output import NO_PLACE
-from embedstep.result import Failure
-from embedstep.secrets import redact
+from embedstep.launch.failures import NO_ANSWER, problems_told
+from embedstep.output.folder import NO_PLACE
+from embedstep.output.result import Failure
+from embedstep.runtime.secrets import redact
 
 # As the system says it, and as libraries written in Rust repeat it.
 _FULL_DISK = re.compile(

@@ -14,25 +14,25 @@ from sentence_transformers import SentenceTransformerTrainingArguments
 from transformers import TrainerState, set_seed
 from transformers.trainer import TRAINER_STATE_NAME
 
-from embedstep.arguments.ledger import LedgerEntry, differences, trainer_arguments
 from embedstep.errors import OK, CannotStartError, Problem, RefusedError, StepInterruptedError, TrainingFailedError
-from embedstep.output import OutputFolder
-from embedstep.plan import Plan, plan_from_json
-from embedstep.planning import test_prefix
+from embedstep.output.folder import OutputFolder
+from embedstep.output.result import StepResult, read_json, write_json
+from embedstep.planning.build import test_prefix
+from embedstep.planning.plan import Plan, plan_from_json
+from embedstep.request.arguments.ledger import LedgerEntry, differences, trainer_arguments
 from embedstep.request.schema import TrainRequest
-from embedstep.result import StepResult, read_json, write_json
+from embedstep.runtime.world import World
 from embedstep.tracking.names import flattened
 from embedstep.tracking.spool import Spool, spools
-from embedstep.worker.building import build_trainer, rows_of
 from embedstep.worker.environment import lend_environment, quiet_other_ranks
 from embedstep.worker.interruption import Interruption
 from embedstep.worker.models import build_model
-from embedstep.worker.recording import Recorder
-from embedstep.worker.stopping import Stopping
-from embedstep.worker.trainer import StepTrainer
+from embedstep.worker.trainer.build import build_trainer, rows_of
+from embedstep.worker.trainer.numerics import Watching
+from embedstep.worker.trainer.recording import Recorder
+from embedstep.worker.trainer.stopping import Stopping
+from embedstep.worker.trainer.trainer import StepTrainer
 from embedstep.worker.verification import Verified, save_verified
-from embedstep.worker.watching import Watching
-from embedstep.world import World
 
 _LIBRARIES = ("sentence-transformers", "transformers", "accelerate", "datasets", "torch", "numpy", "embedstep")
 

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from embedstep.errors import TrainingFailedError
-from embedstep.output import OutputFolder
+from embedstep.output.folder import OutputFolder
+from embedstep.output.weights import Space, space_of
 from embedstep.request.schema import TrainRequest
-from embedstep.space import Space, space_of
-from embedstep.worker.saving import complete_saved
+from embedstep.worker.trainer.saving import complete_saved
 
 TEXTS = (
     "open a file and read its lines",

@@ -59,7 +59,7 @@ def run_out_of_memory(how: str) -> None:
 
 def at_plan() -> None:
     """Wait for the plan to be read."""
-    from embedstep import result
+    from embedstep.output import result
 
     read = result.read_json
 
@@ -145,7 +145,7 @@ if os.environ.get("UPLOADS_TO"):
     sys.meta_path.insert(0, AtImport(HUB, "HfApi", "create_repo", makes_repository))
     sys.meta_path.insert(0, AtImport(HUB, "HfApi", "upload_folder", keeps_uploads))
 if os.environ.get("ROWS_TO"):
-    sys.meta_path.insert(0, AtImport("embedstep.worker.trainer", "ByDataset", "__getitems__", tells_rows))
+    sys.meta_path.insert(0, AtImport("embedstep.worker.trainer.trainer", "ByDataset", "__getitems__", tells_rows))
 if os.environ.get("FAULT") and os.environ.get("RANK") == os.environ.get("FAULT_RANK"):
     match os.environ.get("FAULT_AT", "plan"):
         case "plan":
@@ -153,7 +153,7 @@ if os.environ.get("FAULT") and os.environ.get("RANK") == os.environ.get("FAULT_R
         case "step":
             sys.meta_path.insert(0, AtImport("transformers.trainer", "Trainer", "training_step", fails_at(3)))
         case "second save":
-            module = "embedstep.worker.resumable"
+            module = "embedstep.worker.trainer.resumable"
             sys.meta_path.insert(0, AtImport(module, "ResumableTrainer", "_publish", fails_at(2)))
         case "model":
             module = "embedstep.worker.train"

@@ -1,0 +1,44 @@
+"""The verbs of a cluster: a request as a manifest, and what each pod of it runs."""
+
+import os
+import sys
+
+import click
+import yaml
+
+from embedstep.cli.options import errors_shown, read, request_options
+from embedstep.errors import FAILED
+
+_overwrite = click.option("--overwrite", is_flag=True, help="Replace a finished step in the output folder.")
+
+
+@click.command()
+@request_options
+@click.option("--attempt", type=click.IntRange(1), default=1, help="Number of the attempt; it is part of the name.")
+@_overwrite
+def manifest(request: str, overrides: tuple[str, ...], attempt: int, *, overwrite: bool) -> None:
+    """Print the TrainJob that does the work of a request with launch.kind: trainjob.
+
+    \b
+    Examples:
+      embedstep manifest request.yaml
+      embedstep manifest request.yaml | kubectl apply --namespace ml -f -
+    """
+    from embedstep.launch.kubernetes.manifest import trainjob_of
+
+    with errors_shown(request):
+        job = trainjob_of(read(request, overrides), attempt, overwrite=overwrite)
+        click.echo(yaml.safe_dump(job, sort_keys=False), nl=False)
+
+
+@click.command(hidden=True)
+@_overwrite
+def node(*, overwrite: bool) -> None:
+    """Do the part of one pod of a TrainJob; the request and the pod's place are in its environment."""
+    from embedstep.cli import tables
+    from embedstep.launch.followers import run_node
+
+    code = FAILED
+    with errors_shown("request"):
+        code = tables.show_end(run_node(os.environ, overwrite=overwrite), "request")
+    sys.exit(code)

@@ -1,0 +1,145 @@
+"""What is done with a run that has ended: scored, promoted, taken back, sent, trained again."""
+
+import json
+from pathlib import Path
+
+import click
+
+from embedstep.cli.options import errors_shown, read, request_options
+from embedstep.errors import CannotStartError
+
+
+@click.command()
+@request_options
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    required=True,
+    metavar="NAME=MODEL",
+    help="A model folder, an output folder, or a model id on the hub. The first is what the others are compared with.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
+def evaluate(request: str, overrides: tuple[str, ...], models: tuple[str, ...], as_json: bool) -> None:
+    """Score models with the evaluators of a request on its eval data, and compare them query by query.
+
+    \b
+    Examples:
+      embedstep evaluate request.yaml --model before=outputs/last-week --model after=outputs/docs
+      embedstep evaluate request.yaml --model base=sentence-transformers/all-MiniLM-L6-v2 --json
+    """
+    from embedstep.cli import tables
+    from embedstep.promotion.scoring import named, score_models
+
+    with errors_shown(request):
+        scored = score_models(read(request, overrides), named(models))
+        if as_json:
+            click.echo(json.dumps(scored.to_json(), indent=2))
+        else:
+            tables.show_scores(scored)
+
+
+@click.command()
+@request_options
+@click.argument("output", type=click.Path(path_type=Path))
+@click.option("--champion", metavar="MODEL", help="Compare with this model; the registry is left as it is.")
+@click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON.")
+def promote(request: str, overrides: tuple[str, ...], output: Path, champion: str | None, as_json: bool) -> None:
+    """Decide whether the model of a run may serve: promote, hold or reject, with the reasons.
+
+    OUTPUT is the output folder of the run. Its model and the champion are scored on the same queries, and their
+    difference counts when it is no chance. With tracking.register_as the champion is the registry's, and a promoted
+    model takes its alias. A verdict is no failure: the exit code is 0 for each of the three.
+
+    \b
+    Examples:
+      embedstep promote request.yaml outputs/docs
+      embedstep promote request.yaml outputs/docs --champion outputs/last-week --json | jq -r .verdict
+    """
+    from embedstep.cli import tables
+    from embedstep.promotion.gate import promote as decide
+
+    with errors_shown(request):
+        decision = decide(read(request, overrides), output, champion=champion)
+        if as_json:
+            click.echo(json.dumps(decision.to_json(), indent=2))
+        else:
+            tables.show_decision(decision)
+
+
+@click.command()
+@request_options
+def rollback(request: str, overrides: tuple[str, ...]) -> None:
+    """Make the former champion the champion again."""
+    from embedstep.promotion.gate import roll_back
+
+    with errors_shown(request):
+        click.echo(roll_back(read(request, overrides)))
+
+
+@click.command()
+@click.argument("output", type=click.Path(path_type=Path))
+@click.option("--uri", metavar="URI", help="Tracking URI in place of the one that the run had.")
+def sync(output: Path, uri: str | None) -> None:
+    """Send to MLflow what a run could not send because the server was away.
+
+    OUTPUT is the output folder of the run. What has arrived already is not changed; a run whose processes are gone
+    without a word is ended as FAILED.
+
+    \b
+    Examples:
+      embedstep sync outputs/docs
+      embedstep sync outputs/docs --uri http://localhost:5000
+    """
+    from embedstep.cli import tables
+    from embedstep.output.folder import unclaimed
+    from embedstep.tracking.sender import sync as send
+
+    with errors_shown(str(output)), unclaimed(output):
+        tables.show_sent(output, send(output, uri))
+
+
+@click.command()
+@click.argument("output", type=click.Path(path_type=Path))
+def report(output: Path) -> None:
+    """Write the report of a run again, such as after a gate has decided.
+
+    \b
+    Example:
+      embedstep report outputs/docs
+    """
+    with errors_shown(str(output)):
+        try:
+            from embedstep.report.page import write_report
+        except ModuleNotFoundError as missing:
+            told = f"the report needs {missing.name}; pip install 'embedstep[train]'"
+            raise CannotStartError(told) from None
+        click.echo(write_report(output))
+
+
+@click.command()
+@click.argument("run", metavar="RUN")
+@click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Output folder of the new training.")
+@click.option("--uri", metavar="URI", help="Tracking URI of the run. Without it: MLFLOW_TRACKING_URI.")
+@click.option("--overwrite", is_flag=True, help="Replace a finished model in the output folder.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
+def replay(run: str, output: Path | None, uri: str | None, overwrite: bool, as_json: bool) -> None:
+    """Train a run again from what it has recorded, and tell whether the weights are equal to the bit.
+
+    RUN is an output folder or the id of an MLflow run. Rows that have changed since are refused. Nothing is recorded
+    and nothing registered.
+
+    \b
+    Examples:
+      embedstep replay outputs/docs
+      embedstep replay 0f5b1c8e2d7a4f6b9c3e1a2d4b5c6d7e --uri http://localhost:5000 --output outputs/again
+    """
+    from embedstep.cli import tables
+    from embedstep.replay import replay as train_again
+
+    with errors_shown(run):
+        found = train_again(run, output or Path("outputs") / f"replay-{Path(run).name}", uri=uri, overwrite=overwrite)
+        if as_json:
+            click.echo(json.dumps(found.to_json(), indent=2))
+        else:
+            tables.show_replay(found)

@@ -1,0 +1,303 @@
+"""What a person sees: tables that line up, colour only on a terminal.
+
+The tables are a few lines of padding rather than a table library, because `plan` answers in half a second and the
+library would take a sixth of it. click leaves the colours out where nobody sees them.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from embedstep.output.result import StepResult
+from embedstep.planning.plan import Plan
+from embedstep.runtime.secrets import redact
+from embedstep.tracking.spool import Sent
+
+if TYPE_CHECKING:
+    from embedstep.cli.estimate import Estimate
+    from embedstep.orchestration.mine_negatives import MinedDataset
+    from embedstep.orchestration.prepare import Prepared
+    from embedstep.promotion.decision import Decision
+    from embedstep.promotion.reindex import Reindex
+    from embedstep.promotion.scoring import Scored
+    from embedstep.replay import Replay
+
+_MOST_STEPS_SHOWN = 6
+_LONGEST_CELL = 48
+_SHOWN_DIGEST = 12
+
+
+def aligned(rows: Sequence[Sequence[str]], right: frozenset[int] = frozenset()) -> list[str]:
+    """Return one line for each row, its cells padded to the widest of their column.
+
+    Args:
+        rows: rows of as many cells each.
+        right: columns whose cells are padded on the left, as numbers are.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if place in right else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def in_one_line(plan: Plan) -> str:
+    """Return the plan in one line."""
+    rows = sum(item.rows for item in plan.datasets if item.split == "train")
+    processes = f"{plan.world_size} process{'es' if plan.world_size > 1 else ''}"
+    return f"{rows:,} rows, {plan.train_steps:,} train steps of {plan.global_batch_size:,} rows on {processes}"
+
+
+def show_plan(plan: Plan, cost: "Estimate | None" = None) -> None:
+    """Print the plan as tables on standard output, with what it will cost where that was asked for."""
+    _show("data", aligned(_dataset_rows(plan), right=frozenset({1, 2, 5, 6, 7, 8})), header=True)
+    told = {"cost": f"about {cost.hours:.3g} {cost.unit}, by {cost.by}"} if cost else {}
+    _show("training", aligned(list({**_training_facts(plan), **told}.items())))
+    _show("arguments", aligned(_ledger_rows(plan)), header=True)
+    _show("metrics", plan.metrics or ["none: there is nothing under data.eval"])
+    if plan.notes:
+        _show("notes", plan.notes)
+    for item in plan.preview:
+        for rank, rows in enumerate(item["ranks"]):
+            title = f"step {item['step']}, data.train.{item['dataset']}, process {rank}"
+            names = list(rows[0])
+            _show(title, aligned([names, *([_shortened(row[name]) for name in names] for row in rows)]), header=True)
+
+
+def _shortened(cell: Any) -> str:
+    """Return a cell in a few words, on one line."""
+    text = " | ".join(cell) if isinstance(cell, list) and cell and isinstance(cell[0], str) else str(cell)
+    text = " ".join(text.split())
+    return text if len(text) <= _LONGEST_CELL else text[: _LONGEST_CELL - 1] + "…"
+
+
+def _show(title: str, lines: Sequence[str], *, header: bool = False) -> None:
+    click.echo(click.style(title, bold=True))
+    for number, line in enumerate(lines):
+        click.echo(click.style(f"  {line}", dim=True) if header and number == 0 else f"  {line}")
+
+
+def _dataset_rows(plan: Plan) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = [
+        ("dataset", "rows", "dropped", "columns", "loss", "batches", "share", "unseen", "negatives")
+    ]
+    total = sum(item.batches or 0 for item in plan.datasets if item.split == "train")
+    for item in plan.datasets:
+        rows.append(
+            (
+                f"{item.split}.{item.name}",
+                f"{item.rows:,}",
+                f"{item.dropped_rows:,}",
+                ", ".join(item.columns),
+                item.loss or "",
+                "" if item.batches is None else f"{item.batches:,}",
+                f"{(item.batches or 0) / total:.0%}" if item.split == "train" and total else "",
+                f"{item.rows_unseen:,}",
+                "" if item.negatives_per_anchor is None else f"{item.negatives_per_anchor:,}",
+            )
+        )
+    return rows
+
+
+def _training_facts(plan: Plan) -> Mapping[str, str]:
+    dropped = {name for item in plan.datasets for name in item.dropped_columns}
+    seconds = plan.sampling_seconds
+    forming = (
+        {} if seconds is None else {"forming batches": f"about {max(seconds, 0.01):.2g} s an epoch, in each process"}
+    )
+    return {
+        "processes": f"{plan.world_size} on {_devices(plan)}",
+        "global batch": f"{plan.global_batch_size:,} rows",
+        "train steps": f"{plan.train_steps:,} ({plan.epochs:g} epochs of {plan.steps_per_epoch:,})"
+        if plan.train_steps
+        else "none: do_train is false",
+        **forming,
+        "warm-up": f"{plan.warmup_steps:,} train steps",
+        "evaluations": _steps(plan.evaluations),
+        "checkpoints": _steps(plan.checkpoints),
+        "columns left out": ", ".join(sorted(dropped)) or "none",
+        "fingerprint": plan.request_fingerprint,
+    }
+
+
+def _devices(plan: Plan) -> str:
+    """Each process has a GPU of its own, or all share the CPU."""
+    return "the CPU" if plan.on_cpu else f"{plan.world_size} GPU{'s' if plan.world_size > 1 else ''}"
+
+
+def _steps(steps: Sequence[int]) -> str:
+    if not steps:
+        return "none"
+    shown = ", ".join(f"{step:,}" for step in steps[:_MOST_STEPS_SHOWN])
+    if len(steps) > _MOST_STEPS_SHOWN:
+        shown += f", … {steps[-1]:,}"
+    return f"{len(steps)}, after train step{'s' if len(steps) > 1 else ''} {shown}"
+
+
+def _ledger_rows(plan: Plan) -> list[tuple[str, ...]]:
+    entries = [entry for entry in plan.ledger if entry.source != "default"]
+    rows: list[tuple[str, ...]] = [("argument", "value", "from", "what it does")]
+    return [*rows, *((entry.name, str(entry.value), entry.source, entry.effect) for entry in entries)]
+
+
+def show_end(ended: StepResult | int, request: str) -> int:
+    """Print how a node has ended, where that is the one that says it for all, and return its exit code.
+
+    Args:
+        ended: the result on the first node, and the exit code on the others.
+        request: what the request is called.
+    """
+    if isinstance(ended, int):
+        return ended
+    show_result(ended, request)
+    return ended.exit_code
+
+
+def show_result(result: StepResult, request: str) -> None:
+    """Print how a step ended: to standard output when it succeeded, else to standard error."""
+    if result.failure is not None:
+        lines = result.failure.problems or (result.failure.message,)
+        where = f"rank {result.failure.rank}: " if result.failure.rank is not None else ""
+        show_problems(request, [f"{where}{line}" for line in lines])
+        outcome = f"{result.outcome.replace('_', ' ')}, exit code {result.exit_code}"
+        more = Path(result.output) / "error.json"
+        click.echo(f"{outcome}; more in {more}" if more.exists() else outcome, err=True)
+        return
+    if result.verdict == "unchanged":
+        click.echo(f"unchanged: {result.champion} is of the same request and the same rows; nothing was trained")
+        return
+    if result.verdict == "superseded":
+        click.echo(f"superseded: {result.stopped}; nothing was trained")
+        return
+    facts = {name: f"{value:.4f}" for name, value in result.metrics.items() if is_score(name)}
+    facts["model"] = str(result.model)
+    if result.run_id:
+        facts["MLflow run"] = result.run_id
+        facts["MLflow page"] = f"mlflow ui --backend-store-uri {redact(str(result.tracking_uri), os.environ)}"
+    facts["seconds"] = f"{result.seconds.get('total', 0):.1f}"
+    if result.cost:
+        facts[result.cost["unit"]] = f"{result.cost['hours']:.4f}" + _lost(result.cost)
+    _show("result", aligned(list(facts.items())))
+    if result.stopped:
+        click.echo(click.style(result.stopped, fg="yellow"))
+    _show_missing(result.incomplete_tracking)
+
+
+def _lost(cost: Mapping[str, Any]) -> str:
+    """Say how much of the cost went into attempts that ended without a model."""
+    return f" in {len(cost['attempts'])} attempts, {cost['lost_hours']:.4f} lost" if cost["lost_hours"] else ""
+
+
+def show_prepared(prepared: "Prepared") -> None:
+    """Print what became of the rows of each dataset."""
+    rows = [("dataset", "rows", "repeated", "held out elsewhere", "split off", "fingerprint")]
+    rows += [
+        (f"{item.split} {item.name}", f"{item.rows:,}", f"{item.duplicate_rows:,}", f"{item.overlapping_rows:,}",
+         f"{item.split_off_rows:,}", item.fingerprint[:_SHOWN_DIGEST])
+        for item in prepared.datasets
+    ]  # fmt: skip
+    _show("prepared", aligned(rows, right=frozenset({1, 2, 3, 4})), header=True)
+
+
+def show_mined(mined: Sequence["MinedDataset"]) -> None:
+    """Print for how many rows of each dataset negatives were found."""
+    rows = [("dataset", "rows", "with negatives", "negatives each")]
+    rows += [(item.name, f"{item.rows:,}", f"{item.mined_rows:,}", str(item.negatives)) for item in mined]
+    _show("mined", aligned(rows, right=frozenset({1, 2, 3})), header=True)
+
+
+def show_scores(scored: "Scored") -> None:
+    """Print the metrics of models side by side, and what each gains over the first, with its 95 % interval."""
+    first, *others = scored.models
+    rows = [("metric", *(part for name in scored.models for part in ((name,) if name == first else (name, "gain"))))]
+    for metric, value in scored.models[first].metrics.items():
+        cells = [metric, f"{value:.4f}"]
+        for name in others:
+            gain = scored.gain(metric, name, first)
+            cells.append(f"{scored.models[name].metrics[metric]:.4f}")
+            cells.append("" if gain is None else f"{gain.gain:+.4f} ({gain.low:+.4f} to {gain.high:+.4f})")
+        rows.append(tuple(cells))
+    sizes = [("dimension", *(str(scores.dimension) for scores in scored.models.values()))]
+    sizes += [("megabytes", *(f"{scores.bytes / 1e6:.1f}" for scores in scored.models.values()))]
+    sizes += [("seconds", *(f"{scores.seconds:.1f}" for scores in scored.models.values()))]
+    _show("scores", aligned(rows))
+    _show("models", aligned([("", *scored.models), *sizes]))
+
+
+def show_decision(decision: "Decision") -> None:
+    """Print a verdict, its reasons, and what was gained where."""
+    colour = {"promote": "green", "hold": "yellow", "reject": "red"}[decision.word]
+    click.echo(click.style(decision.word, fg=colour, bold=True))
+    for reason in decision.verdict.reasons:
+        click.echo(f"  {reason}")
+    gains = {f"slice {name}": gain for name, gain in decision.verdict.slices.items()}
+    gains |= {f"{size} dimensions": gain for size, gain in decision.dimensions.items()}
+    if gains:
+        rows = [("", "queries", "champion", "challenger", "gain", "interval")]
+        rows += [
+            (name, f"{gain.queries:,}", f"{gain.champion:.4f}", f"{gain.challenger:.4f}", f"{gain.gain:+.4f}",
+             f"{gain.low:+.4f} to {gain.high:+.4f}")
+            for name, gain in gains.items()
+        ]  # fmt: skip
+        _show(decision.metric, aligned(rows))
+    if decision.reindex is not None:
+        _show("index", _reindex_lines(decision.reindex))
+    _show_missing(decision.missing)
+
+
+def _reindex_lines(reindex: "Reindex") -> list[str]:
+    if not reindex.needed:
+        return [f"stays: {reindex.reasons[0]}"]
+    lines = [f"to be made anew: {reason}" for reason in reindex.reasons]
+    if reindex.neighbours is not None:
+        lines.append(f"{reindex.neighbours:.0%} of the nearest 10 documents are the same")
+    return [*lines, f"{reindex.documents:,} documents, about {reindex.seconds / 60:,.1f} minutes on this machine"]
+
+
+def show_replay(found: "Replay") -> None:
+    """Print whether a training could be repeated, and what may have kept it from that."""
+    then, now = (digest[:_SHOWN_DIGEST] for digest in found.weights)
+    if found.is_equal:
+        click.echo(click.style(f"equal: all weights are those of {found.run} to the bit ({now})", fg="green"))
+    else:
+        click.echo(click.style(f"not equal: the weights of {found.run} were {then}, and are {now} now", fg="yellow"))
+    rows = [(name, *both) for name, both in found.versions.items()]
+    if rows:
+        _show("versions", aligned([("library", "then", "now"), *rows]), header=True)
+    elif not found.is_equal and not found.is_of_same_base:
+        click.echo("  the model that the training starts from is another by now")
+    elif not found.is_equal:
+        click.echo("  the libraries are the same; another kind of processor or GPU rounds in another way")
+
+
+def show_sent(output: Path, sent: Sequence[Sent]) -> None:
+    """Print what `embedstep sync` has sent, a line for each attempt."""
+    if not sent:
+        click.echo(f"{output}: everything has arrived")
+    for one in sent:
+        click.echo(f"{output}: sent to the run {one.run_id} at {one.uri}")
+        _show_missing((*one.complaints, *(why for _, _, why in one.later)))
+
+
+def _show_missing(complaints: Sequence[str]) -> None:
+    for complaint in complaints:
+        click.echo(click.style(f"not recorded: {complaint}", fg="yellow"))
+
+
+def is_score(name: str) -> bool:
+    """Whether a metric says how good the model is, rather than how long the evaluation took."""
+    return name.startswith("eval_") and not name.endswith(("_runtime", "_per_second"))
+
+
+def show_problems(request: str, problems: Sequence[Any]) -> None:
+    """Print every problem on standard error, one a line, under the name of the request."""
+    count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+    click.echo(click.style(f"{request}: {count}", fg="red", bold=True), err=True)
+    for problem in problems:
+        click.echo(f"  {redact(str(problem), os.environ)}", err=True)

@@ -1,0 +1,131 @@
+"""The processes of an attempt on this node: started, started again where the request allows it, and their end told."""
+
+import os
+import sys
+import time
+from dataclasses import asdict, replace
+
+from embedstep.errors import FAILED, INTERRUPTED, OK, BadNumbersError, EmbedstepError, StepInterruptedError
+from embedstep.launch.failures import failure_of, first_failure
+from embedstep.launch.node_status import tell
+from embedstep.launch.nodes import NodeGroup
+from embedstep.launch.resume import begin_at, continues, start_of
+from embedstep.launch.torchrun import Devices, LaunchPlan, plan_launch, usable_cores, visible_gpus
+from embedstep.output.checkpoints import checkpoints_in
+from embedstep.output.folder import OutputFolder
+from embedstep.output.result import Failure, StepResult, read_json, result_from_json, write_json
+from embedstep.planning.plan import Plan
+from embedstep.request.schema import TrainRequest
+from embedstep.runtime.process import Heard, ProcessEnd, run_process
+
+_STARTED_AGAIN = frozenset({FAILED, INTERRUPTED})
+"""Ends after which another start may come further: a lost rank or node, or what a rank raises, of a GPU too."""
+_LEFT_ALONE = frozenset({BadNumbersError.__name__, StepInterruptedError.__name__})
+"""Kinds of failures that have one of these codes, and are not started again."""
+
+
+def this_machine() -> Devices:
+    """Return what this machine has to compute on."""
+    return Devices(gpus=visible_gpus(os.environ), cores=usable_cores())
+
+
+def launch_on(
+    group: NodeGroup, request: TrainRequest, folder: OutputFolder, *, processes: int, on_cpu: bool
+) -> LaunchPlan:
+    """Return the command and the environment of this node's processes.
+
+    They hold the folder's lock too: if this process is killed, they may go on writing for a while.
+
+    Args:
+        group: the place of this node.
+        request: the request.
+        folder: the output folder, where the processes find their plan.
+        processes: how many this node starts.
+        on_cpu: whether they train on the CPU.
+    """
+    launch, output = request.launch, str(folder.path)
+    planned = plan_launch(
+        ("embedstep.worker", output),
+        report_to=output,
+        group=group,
+        own_folders=has_own_folders(request),
+        meeting_seconds=60 * launch.meeting_minutes,
+        grace_seconds=launch.seconds_to_save,
+        processes=processes,
+        on_cpu=on_cpu,
+        devices=this_machine(),
+        python=sys.executable,
+        environ=os.environ,
+    )
+    return replace(planned, keep_open=() if folder.lock is None else (folder.lock,))
+
+
+def has_own_folders(request: TrainRequest) -> bool:
+    """Whether each of several nodes has an output folder of its own, on a disk that the others do not see."""
+    return request.launch.nodes > 1 and request.arguments.save_on_each_node
+
+
+def train_here(request: TrainRequest, plan: Plan, folder: OutputFolder, group: NodeGroup, heard: Heard) -> StepResult:
+    """Train this plan, on the first node of its group, and say how it ended.
+
+    After an end that another start may come further than, all processes are started again from the last whole
+    checkpoint, `launch.max_restarts` times at most; the other nodes hear of it.
+
+    Args:
+        request: the request.
+        plan: its plan.
+        folder: the output folder.
+        group: the nodes.
+        heard: the signal that has come, as it comes while no process runs; one that comes meanwhile is added.
+    """
+    processes = plan.world_size // group.nodes
+    launch = launch_on(group, request, folder, processes=processes, on_cpu=plan.on_cpu)
+    restarts, began = 0, time.monotonic()
+    first = latest = read_json(folder.start)["step"]
+    while True:
+        tell(folder.path, group, "training")
+        try:
+            if heard.number is not None:
+                raise StepInterruptedError(heard.number)
+            end = run_process(launch)
+            if end.signalled is not None:
+                heard.take(end.signalled, end.since)
+            result = _outcome(folder, end)
+            made = latest - first if result.exit_code == OK else 0  # by the starts before
+            result = replace(result, restarts=restarts, train_steps=result.train_steps + made)
+            if restarts >= request.launch.max_restarts or end.signalled or not may_come_further(result.failure):
+                return result
+            restarts += 1
+            _say_again(result, restarts, request.launch.max_restarts)
+            goes_on = any(checkpoints_in(folder.checkpoints)) or continues(request, folder)
+            start = start_of(request, plan, folder, goes_on=goes_on)
+            begin_at(folder, replace(start, spent=time.monotonic() - began))
+            latest = start.step
+            folder.forget_processes()
+        except EmbedstepError as error:
+            return replace(failed(folder, failure_of(error)), restarts=restarts)
+
+
+def may_come_further(failure: Failure | None) -> bool:
+    """Whether another start may: numbers go bad in the same way again, and who was told to end is not wanted here."""
+    return failure is not None and failure.exit_code in _STARTED_AGAIN and failure.kind not in _LEFT_ALONE
+
+
+def _say_again(result: StepResult, restarts: int, most: int) -> None:
+    assert result.failure is not None
+    first, *_ = result.failure.message.splitlines()
+    sys.stderr.write(f"{first}; all processes are started again ({restarts} of {most})\n")
+    sys.stderr.flush()
+
+
+def _outcome(folder: OutputFolder, end: ProcessEnd) -> StepResult:
+    """Turn the launcher's end into a result. A code of 0 counts only with a result and a model to show for it."""
+    if end.code == OK and folder.worker_result.exists() and (folder.verified_model / "modules.json").exists():
+        return result_from_json(read_json(folder.worker_result))
+    return failed(folder, first_failure(folder, end))
+
+
+def failed(folder: OutputFolder, failure: Failure) -> StepResult:
+    """Write down why the step has failed."""
+    write_json(folder.error, asdict(failure))
+    return StepResult(exit_code=failure.exit_code, output=str(folder.path), failure=failure)

@@ -1,0 +1,118 @@
+"""A TrainJob and its pods as values: in which state they are, how they ended, and what they said of that."""
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from embedstep.launch.kubernetes.manifest import CONTAINER
+
+_INDEX = "batch.kubernetes.io/job-completion-index"
+"""A label from Kubernetes 1.28 on, and an annotation in every release."""
+_STUCK = frozenset(
+    {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "CreateContainerConfigError",
+     "CreateContainerError", "RunContainerError"}
+)  # fmt: skip
+"""States of a container that last until a person has mended something."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pod:
+    """A pod of a job, as far as it matters here.
+
+    Attributes:
+        name: its name.
+        rank: number of its node.
+        phase: `Pending`, `Running`, `Succeeded` or `Failed`.
+        code: exit code of its container; 0 while it has not ended, 1 where it failed without one. Where the kubelet
+            has started it again, that of its former end.
+        restarts: how often it was started again.
+        reason: word for how it ended, such as `OOMKilled`, `Evicted` or `Error`.
+        message: sentence for that.
+        ended_at: when, as an ISO 8601 text that sorts by time; empty while it runs.
+        was_evicted: whether the cluster took it away.
+        stuck: why it cannot start, where a person has to mend that.
+        unscheduled: why it has found no node, in the scheduler's words.
+        last_words: what the container left at its end, if that was JSON.
+    """
+
+    name: str
+    rank: int
+    phase: str
+    code: int = 0
+    restarts: int = 0
+    reason: str = ""
+    message: str = ""
+    ended_at: str = ""
+    was_evicted: bool = False
+    stuck: str = ""
+    unscheduled: str = ""
+    last_words: Mapping[str, Any] | None = None
+
+    @property
+    def end(self) -> str:
+        """How it ended, for a sentence about it."""
+        if self.was_evicted:
+            return f"was taken away by the cluster ({self.reason or 'disruption'}: {self.message or 'no message'})"
+        if self.reason == "OOMKilled":
+            return "was killed because its memory limit was reached"
+        return f"ended with code {self.code}" + (f" ({self.reason})" if self.reason not in ("", "Error") else "")
+
+
+def trains(data: Mapping[str, Any]) -> bool:
+    """Whether a pod of a job is one that trains: a runtime may have others, which fetch data or a model before."""
+    return any(item["name"] == CONTAINER for item in data["spec"]["containers"])
+
+
+def owner_by(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the reference to the owner of a pod, or to a pod that has none."""
+    meta = data["metadata"]
+    owners = meta.get("ownerReferences") or []
+    itself = {"apiVersion": "v1", "kind": "Pod", "name": meta["name"], "uid": meta["uid"]}
+    owner = next((item for item in owners if item.get("controller")), itself)
+    return {key: owner[key] for key in ("apiVersion", "kind", "name", "uid")}
+
+
+def pod_of(data: Mapping[str, Any]) -> Pod:
+    """Read what the API server has of a pod that trains (`v1.Pod` as plain data)."""
+    meta, status = data["metadata"], data.get("status") or {}
+    marks = {**(meta.get("annotations") or {}), **(meta.get("labels") or {})}
+    conditions = {item["type"]: item for item in status.get("conditions") or []}
+    found = [item for item in status.get("containerStatuses") or [] if item["name"] == CONTAINER]
+    container = found[0] if found else {}
+    state, former = container.get("state") or {}, container.get("lastState") or {}
+    ended = state.get("terminated") or former.get("terminated") or {}
+    waiting = state.get("waiting") or {}
+    phase = status.get("phase", "Pending")
+    scheduled = conditions.get("PodScheduled", {})
+    stuck = waiting.get("reason", "") in _STUCK
+    return Pod(
+        name=meta["name"],
+        rank=int(marks.get(_INDEX, 0)),
+        phase=phase,
+        code=int(ended.get("exitCode", 1 if phase == "Failed" else 0)),
+        restarts=int(container.get("restartCount", 0)),
+        reason=ended.get("reason") or status.get("reason") or "",
+        message=status.get("message") or "",
+        ended_at=str(ended.get("finishedAt") or ""),
+        was_evicted="DisruptionTarget" in conditions or status.get("reason") in ("Evicted", "Preempting", "NodeLost"),
+        stuck=f"{waiting['reason']}: {waiting.get('message', '')}" if stuck else "",
+        unscheduled=scheduled.get("message", "") if scheduled.get("status") == "False" else "",
+        last_words=as_json(ended.get("message")),
+    )
+
+
+def ended_in(job: Mapping[str, Any]) -> str:
+    """Return `Complete` or `Failed` for a job that has ended, and nothing for one that has not."""
+    conditions = (job.get("status") or {}).get("conditions") or []
+    true = {item["type"] for item in conditions if item.get("status") == "True"}
+    return next((word for word in ("Complete", "Failed") if word in true), "")
+
+
+def as_json(text: str | None) -> Mapping[str, Any] | None:
+    """Return the mapping that a text holds as JSON, or None."""
+    with suppress(ValueError):
+        data = json.loads(text or "")
+        return data if isinstance(data, dict) else None
+    return None

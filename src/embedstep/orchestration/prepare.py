@@ -1,0 +1,217 @@
+"""Rows brought in once for a pipeline: read and checked, cleared of what repeats, split, laid down as Parquet.
+
+The files have the columns that the request names, so that the same request reads them: `train/<dataset>.parquet` and
+`eval/<dataset>.parquet`.
+"""
+
+import hashlib
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from embedstep.data.facts import DatasetFacts, Split
+from embedstep.data.hub import with_local_data
+from embedstep.data.reading import scan
+from embedstep.data.roles import LENGTH, SLICE, roles_of
+from embedstep.data.scanning import scan_all
+from embedstep.errors import Problem, RefusedError
+from embedstep.promotion.scoring import columns_of_slices
+from embedstep.request.datasets import Data, Dataset
+from embedstep.request.schema import TrainRequest
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+PREPARED_FORMAT = "embedstep.prepared/1"
+_KEY = "anchor"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PreparedDataset:
+    """What became of the rows of one dataset.
+
+    Attributes:
+        split: `train` or `eval`.
+        name: name in the request.
+        rows: rows that were laid down.
+        fingerprint: SHA-256 of the rows as a training will read them.
+        duplicate_rows: rows that were left out because an earlier one has the same texts.
+        overlapping_rows: training rows that were left out because their anchor is held out.
+        split_off_rows: training rows that were held out.
+    """
+
+    split: Split
+    name: str
+    rows: int
+    fingerprint: str
+    duplicate_rows: int = 0
+    overlapping_rows: int = 0
+    split_off_rows: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prepared:
+    """All datasets of a request, as they were laid down."""
+
+    datasets: tuple[PreparedDataset, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of all rows: the same next week where none has changed."""
+        return self.fingerprint_of("train", "eval")
+
+    def fingerprint_of(self, *splits: Split) -> str:
+        """Return the SHA-256 of the rows of some splits."""
+        told = [f"{item.split}.{item.name}:{item.fingerprint}" for item in self.datasets if item.split in splits]
+        return hashlib.sha256("\n".join(sorted(told)).encode()).hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        datasets = [asdict(item) for item in self.datasets]
+        return {"format": PREPARED_FORMAT, "fingerprint": self.fingerprint, "datasets": datasets}
+
+
+def prepare(request: TrainRequest, train: Path, held_out: Path, *, eval_share: float = 0.0, seed: int = 42) -> Prepared:
+    """Lay down the training and evaluation rows of a request.
+
+    A row all of whose texts an earlier one has is left out, and so is a training row whose anchor is held out. Of a
+    dataset without evaluation rows, a share can be held out: by its anchors, so that all rows of an anchor go one way,
+    and by their text alone, so that an anchor goes the same way next week.
+
+    Args:
+        request: names the data; nothing else of it counts.
+        train: folder for `<dataset>.parquet` of the training rows.
+        held_out: folder for those of the evaluation rows.
+        eval_share: share of the anchors that are held out of a dataset that data.eval does not name.
+        seed: another number holds out other anchors.
+
+    Raises:
+        RefusedError: with every problem of the data.
+        CannotStartError: the data cannot be reached, or a folder cannot be written.
+    """
+    if not 0 <= eval_share < 1:
+        raise RefusedError([Problem("eval_share", f"needs a number from 0 up to 1; {eval_share} was given")])
+    data = request.data.model_copy(update={"test": {}})
+    with tempfile.TemporaryDirectory(prefix="embedstep-") as name:
+        folder = Path(name)
+        local, _ = with_local_data(request.model_copy(update={"data": data}), folder / "hub", with_model=False)
+        slices = columns_of_slices(request)
+        facts, problems = scan_all(local, folder, slices={
+            ("eval" if dataset in data.eval else "train", dataset): column for dataset, column in slices.items()
+        })  # fmt: skip
+        if problems:
+            raise RefusedError(problems)
+        without = {item.name for item in facts if item.split == "train"} - data.eval.keys()
+        rows = [
+            _with_columns_of_source(_read(item, eval_share if item.name in without else 0.0, seed), request)
+            for item in facts
+        ]
+        return Prepared(datasets=tuple(_laid_down(rows, data, train, held_out)))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Rows:
+    """The rows of a dataset as they came in, and which of them are held out of its training rows.
+
+    Attributes:
+        facts: what is known of them.
+        table: the rows, their columns named by role, or as the source names them.
+        first: numbers of those that are there for the first time.
+        off: numbers of those among them that are split off.
+    """
+
+    facts: DatasetFacts
+    table: "pa.Table"
+    first: "NDArray[np.int64]"
+    off: "NDArray[np.int64]"
+
+
+def _read(facts: DatasetFacts, share: float, seed: int) -> _Rows:
+    import pyarrow as pa
+
+    from embedstep.data.duplicates import first_rows
+
+    with pa.OSFile(str(facts.path), "rb") as stream:
+        table = pa.ipc.open_stream(stream).read_all()
+    first = first_rows(facts.text_numbers)
+    off = first[_are_held_out(table, facts, share, seed)[first]] if share else first[:0]
+    return _Rows(facts=facts, table=table, first=first, off=off)
+
+
+def _are_held_out(table: "pa.Table", facts: DatasetFacts, share: float, seed: int) -> "NDArray[np.bool_]":
+    """Return for each row whether its anchor is held out."""
+    import numpy as np
+
+    from embedstep.data.duplicates import normalised
+
+    key = _KEY if _KEY in facts.columns else facts.inputs[0]
+    most = int(share * 2**64)
+    salt = seed.to_bytes(8, "little", signed=True)
+    numbers = (
+        int.from_bytes(hashlib.blake2b(text, digest_size=8, salt=salt).digest(), "little") < most
+        for text in normalised(table.column(key).combine_chunks())
+    )
+    return np.fromiter(numbers, bool, facts.rows)
+
+
+def _laid_down(rows: Sequence[_Rows], data: Data, train: Path, held_out: Path) -> Iterator[PreparedDataset]:
+    """Lay down every dataset. What is held out of one is held out of all: an anchor may stand in two."""
+    import numpy as np
+
+    from embedstep.data.duplicates import overlapping
+
+    named = [item.facts.text_numbers for item in rows if item.facts.split == "eval"]
+    split_off = [{_KEY: item.facts.text_numbers[_KEY][item.off]} for item in rows if _KEY in item.facts.text_numbers]
+    for item in rows:
+        facts = item.facts
+        repeated = facts.rows - len(item.first)
+        if facts.split == "eval":
+            section = data.eval[facts.name]
+            yield _written(section, item.table.take(item.first), held_out, "eval", facts.name, duplicate_rows=repeated)
+            continue
+        section = data.train[facts.name]
+        if len(item.off):
+            yield _written(section, item.table.take(item.off), held_out, "eval", facts.name)
+        kept = np.setdiff1d(item.first, overlapping(facts.text_numbers, [*named, *split_off]))
+        kept = np.setdiff1d(kept, item.off)
+        yield _written(
+            section, item.table.take(kept), train, "train", facts.name, duplicate_rows=repeated,
+            split_off_rows=len(item.off), overlapping_rows=len(item.first) - len(kept) - len(item.off),
+        )  # fmt: skip
+
+
+def _written(
+    section: Dataset, table: "pa.Table", folder: Path, split: Split, name: str, **counts: int
+) -> PreparedDataset:
+    import pyarrow.parquet as pq
+
+    if not table.num_rows:
+        raise RefusedError([Problem(f"data.{split}.{name}", "no row is left of it")])
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{name}.parquet"
+    pq.write_table(table, file)
+    # As a training will read it: what was laid down is looked at, not what was meant to be.
+    facts = scan(split, name, section.at(str(file)), drop_incomplete_rows=False)
+    return PreparedDataset(split=split, name=name, rows=facts.rows, fingerprint=facts.fingerprint, **counts)
+
+
+def _with_columns_of_source(rows: _Rows, request: TrainRequest) -> _Rows:
+    """Give the columns of a dataset, which are named by their roles, the names that its source has."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    table, section = rows.table, getattr(request.data, rows.facts.split)[rows.facts.name]
+    roles = roles_of(section.columns)
+    labels = [role.column for role in roles if role.name == "label"]
+    columns = {role.column: table.column(role.name) for role in roles if role.name != "label"}
+    if len(labels) == 1:
+        columns[labels[0]] = table.column("label")
+    for number, name in enumerate(labels if len(labels) > 1 else ()):
+        columns[name] = pc.list_element(table.column("label"), number)
+    beside = {LENGTH: request.arguments.length_column_name, SLICE: request.promotion.slices}
+    columns |= {str(name): table.column(role) for role, name in beside.items() if role in table.column_names}
+    return replace(rows, table=pa.table(columns))

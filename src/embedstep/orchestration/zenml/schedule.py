@@ -1,0 +1,94 @@
+"""`embedstep schedule zenml`: a pipeline of ZenML as a schedule of the active stack's orchestrator."""
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import click
+from zenml.client import Client
+from zenml.config.schedule import Schedule
+from zenml.utils.source_utils import set_custom_source_root
+
+from embedstep.cli.options import errors_shown
+from embedstep.cli.schedule import read_scheduled, show_schedule, when_options
+from embedstep.errors import Problem, RefusedError
+from embedstep.request.schema import TrainRequest
+
+
+def schedule_of(request: TrainRequest, name: str) -> Schedule:
+    """Return ZenML's own description of a request's schedule.
+
+    Raises:
+        RefusedError: ZenML cannot express it.
+    """
+    found = request.schedule
+    assert found is not None
+    if found.timezone != "UTC":
+        told = (
+            f"is {found.timezone}, and a schedule of ZenML has no time zone; write timezone: UTC, and the hours for it"
+        )
+        raise RefusedError([Problem("schedule.timezone", told)])
+    return Schedule(name=name, cron_expression=found.cron, catchup=found.catch_up)
+
+
+def _pipeline(place: str) -> Any:
+    module, sign, name = place.partition(":")
+    # ZenML takes the folder of the program for that of the pipelines, and the program is embedstep here.
+    set_custom_source_root(str(Path.cwd()))
+    try:
+        if sign:
+            return getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise RefusedError([Problem("--pipeline", f"{place} cannot be loaded: {error}")]) from None
+    raise RefusedError([Problem("--pipeline", f"needs the form module:pipeline; {place!r} was given")])
+
+
+@click.command()
+@when_options
+@click.option("--dry-run", is_flag=True, help="Show what would be scheduled, and change nothing.")
+@click.option("--pipeline", required=True, metavar="MODULE:NAME", help="The pipeline; it is called with the request.")
+@click.option("--name", help="Name of the schedule.  [default: that of the pipeline]")
+def zenml(
+    request: str,
+    overrides: tuple[str, ...],
+    cron: str | None,
+    timezone: str | None,
+    dry_run: bool,
+    pipeline: str,
+    name: str | None,
+) -> None:
+    """Have the active stack of ZenML run a pipeline again and again.
+
+    A schedule of the same name is left as it is where nothing about it has changed, and else replaced.
+
+    \b
+    Examples:
+      embedstep schedule zenml request.yaml --pipeline pipelines.zenml_retrain.pipeline:retraining --dry-run
+    """
+    with errors_shown(request):
+        found = read_scheduled(request, overrides, cron, timezone)
+        runs = _pipeline(pipeline)
+        wanted = schedule_of(found, name or runs.name)
+        done = "would be created or replaced" if dry_run else _scheduled(runs, wanted, found)
+        facts = [("schedule", f"{wanted.name} {done}"), ("catchup", str(wanted.catchup)), ("pipeline", pipeline)]
+        notes = ["what becomes of a run that is due while the one before still runs is the orchestrator's to say"]
+        show_schedule(found, facts, notes)
+
+
+def _scheduled(runs: Any, wanted: Schedule, request: TrainRequest) -> str:
+    client = Client()
+    stack = client.active_stack
+    if not stack.orchestrator.config.is_schedulable:
+        told = (
+            f"the orchestrator {stack.orchestrator.name!r} of the stack {stack.name!r} does not schedule; those of "
+            "Kubernetes, Kubeflow, Airflow and the clouds do"
+        )
+        raise RefusedError([Problem("schedule", told)])
+    former = client.list_schedules(name=wanted.name).items
+    if any(one.cron_expression == wanted.cron_expression and one.catchup == wanted.catchup for one in former):
+        return "unchanged"
+    runs.with_options(schedule=wanted)(request=request.model_dump_json(exclude_unset=True))
+    # Only now: whatever fails before this leaves the former schedule as it is.
+    for one in former:
+        client.delete_schedule(one.id, soft=False)
+    return "replaced" if former else "created"

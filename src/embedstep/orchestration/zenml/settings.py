@@ -1,0 +1,66 @@
+"""What a step gets from a cluster, as settings of ZenML's Kubernetes orchestrator and step operator."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from embedstep.errors import Problem, RefusedError
+from embedstep.launch.kubernetes.volumes import mounted
+from embedstep.launch.torchrun import ASKED_GPUS
+
+_GPU = "nvidia.com/gpu"
+
+
+def on_kubernetes(
+    *,
+    pods: int | None = None,
+    gpus: int = 0,
+    cpu: str | None = None,
+    memory: str | None = None,
+    shared_memory: str | None = None,
+    claims: Mapping[str, str] | None = None,
+    node_selectors: Mapping[str, str] | None = None,
+    tolerations: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Return settings: `train_embedder.with_options(settings=on_kubernetes(gpus=4), secrets=["hub"])`.
+
+    The loader's processes hand batches over in shared memory, of which a container has 64 MB unless it is given more;
+    here it is as much as the pod's memory allows. The step compares the GPUs that it sees with those that were asked
+    for. Values of secrets come by ZenML's own `secrets`, as variables.
+
+    Args:
+        pods: pods that ZenML's step operator runs the step in, more than one for a command step such as
+            `embedstep run` with as many `launch.nodes`; None for the orchestrator's own pod.
+        gpus: GPUs of each pod.
+        cpu: cores that are requested and allowed, such as `8` or `500m`.
+        memory: memory that is requested and allowed, such as `64Gi`.
+        shared_memory: most that `/dev/shm` takes, such as `16Gi`.
+        claims: where each PersistentVolumeClaim is mounted, by its name.
+        node_selectors: labels of the nodes.
+        tolerations: effect by the key of each taint that the pod does not mind.
+
+    Raises:
+        RefusedError: the number of GPUs or pods is none.
+    """
+    numbers = (("gpus", gpus, 0), ("pods", 1 if pods is None else pods, 1))
+    if problems := [
+        Problem(f"on_kubernetes.{name}", f"needs a whole number from {least}; {number!r} was given")
+        for name, number, least in numbers
+        if isinstance(number, bool) or not isinstance(number, int) or number < least
+    ]:
+        raise RefusedError(problems)
+    volumes, mounts = mounted(((claim, path, False) for claim, path in (claims or {}).items()), shared_memory)
+    asked = {"cpu": cpu, "memory": memory, _GPU: str(gpus) if gpus else None}
+    resources = {name: amount for name, amount in asked.items() if amount is not None}
+    pod: dict[str, Any] = {
+        "volumes": volumes,
+        "volume_mounts": mounts,
+        "resources": {"requests": resources, "limits": resources},
+        "node_selectors": dict(node_selectors or {}),
+        "tolerations": [
+            {"key": key, "operator": "Exists", "effect": effect} for key, effect in (tolerations or {}).items()
+        ],
+        "env": [{"name": ASKED_GPUS, "value": str(gpus)}] if gpus else [],
+    }
+    if pods is None:
+        return {"orchestrator.kubernetes": {"pod_settings": pod}}
+    return {"step_operator.kubernetes": {"pod_settings": pod, "pod_count": pods}}

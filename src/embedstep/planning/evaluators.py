@@ -1,0 +1,399 @@
+"""The evaluators that a request may name: which data each one scores, which options, and how its metrics are called.
+
+The names of the metrics are needed before the run (`metric_for_best_model`, the plan), and the library only tells them
+after an evaluation, so they are written down here. The tests compare them with what the installed evaluators return.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from embedstep.data.facts import ColumnKind, DatasetFacts
+from embedstep.errors import Problem
+from embedstep.planning.options import (
+    Option,
+    all_values,
+    check_options,
+    choice,
+    choices,
+    flag,
+    integer,
+    integers,
+    nearest,
+    number,
+    text,
+)
+from embedstep.request import schema
+
+Values = Mapping[str, Any]
+Rule = Callable[[Values], str | None]
+Metrics = Callable[[Values, str], list[str]]
+Primary = Callable[[Values, str], str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluatorKind:
+    """One evaluator. Columns of the dataset that it has no use for are ignored, as a loss may need them.
+
+    Attributes:
+        name: its name in a request.
+        class_name: its class in the library; accepted as a name too.
+        roles: text columns that it needs.
+        several_negatives: whether it takes more than one negative column.
+        lists: whether a positive or negative may be a list of texts.
+        label: kinds of the label, empty without one.
+        binary: whether the label is 0 or 1 and both must occur.
+        options: options by name.
+        metrics: names of its metrics in the library's order, without the evaluator's own name, from the values of all
+            options and the model's similarity.
+        primary: name of the metric that stands for the whole, from the same.
+        rules: checks across options; each returns a message or None.
+    """
+
+    name: str
+    class_name: str
+    roles: tuple[str, ...]
+    several_negatives: bool = True
+    lists: bool = False
+    label: tuple[ColumnKind, ...] = ()
+    binary: bool = False
+    options: Mapping[str, Option] = field(default_factory=dict)
+    metrics: Metrics
+    primary: Primary
+    rules: tuple[Rule, ...] = ()
+
+
+RETRIEVAL = "information_retrieval"
+"""The evaluator that has a score for each query."""
+_SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
+_BINARY_METRICS = ("accuracy", "accuracy_threshold", "f1", "f1_threshold", "precision", "recall", "ap", "mcc")
+
+
+def score_names(values: Values, model_similarity: str, *, names: str, main: str = "") -> list[str]:
+    """Return the similarities that an evaluator scores with: the named ones, else the main one, else the model's.
+
+    Args:
+        values: values of all options of the evaluator.
+        model_similarity: the model's own similarity, such as `cosine`.
+        names: option with the list of similarities.
+        main: option with the main similarity.
+    """
+    return list(values[names] or [values.get(main) or model_similarity])
+
+
+def _retrieval_metrics(values: Values, similarity: str) -> list[str]:
+    cutoffs = (
+        ("accuracy", "accuracy_at_k"),
+        ("precision", "precision_recall_at_k"),
+        ("recall", "precision_recall_at_k"),
+        ("ndcg", "ndcg_at_k"),
+        ("mrr", "mrr_at_k"),
+        ("map", "map_at_k"),
+    )
+    scores = score_names(values, similarity, names="score_functions", main="main_score_function")
+    return [f"{score}_{metric}@{k}" for score in scores for metric, option in cutoffs for k in values[option]]
+
+
+def _retrieval_primary(values: Values, similarity: str) -> str:
+    scores = score_names(values, similarity, names="score_functions", main="main_score_function")
+    return f"{values['main_score_function'] or scores[0]}_ndcg@{max(values['ndcg_at_k'])}"
+
+
+def _similarity_metrics(values: Values, similarity: str) -> list[str]:
+    scores = score_names(values, similarity, names="similarity_fn_names", main="main_similarity")
+    metrics = [f"{metric}_{score}" for score in scores for metric in ("pearson", "spearman")]
+    return metrics + ["pearson_max", "spearman_max"] * (len(scores) > 1)
+
+
+def _similarity_primary(values: Values, similarity: str) -> str:
+    scores = score_names(values, similarity, names="similarity_fn_names", main="main_similarity")
+    return f"spearman_{values['main_similarity'] or (scores[0] if len(scores) == 1 else 'max')}"
+
+
+def _binary_metrics(values: Values, similarity: str) -> list[str]:
+    scores = score_names(values, similarity, names="similarity_fn_names")
+    scores += ["max"] * (len(scores) > 1)
+    return [f"{score}_{metric}" for score in scores for metric in _BINARY_METRICS]
+
+
+def _binary_primary(values: Values, similarity: str) -> str:
+    scores = score_names(values, similarity, names="similarity_fn_names")
+    return f"{scores[0] if len(scores) == 1 else 'max'}_ap"
+
+
+def _triplet_metrics(values: Values, similarity: str) -> list[str]:
+    scores = score_names(values, similarity, names="similarity_fn_names", main="main_similarity_function")
+    return [f"{score}_accuracy" for score in scores] + ["max_accuracy"] * (len(scores) > 1)
+
+
+def _triplet_primary(values: Values, similarity: str) -> str:
+    scores = score_names(values, similarity, names="similarity_fn_names", main="main_similarity_function")
+    return f"{values['main_similarity_function'] or (scores[0] if len(scores) == 1 else 'max')}_accuracy"
+
+
+def _main_is_scored(names: str, main: str) -> Rule:
+    """Return a rule: the similarity that stands for the whole must be among those that are computed."""
+
+    def rule(values: Values) -> str | None:
+        if values[main] is None or values[names] is None or values[main] in values[names]:
+            return None
+        return f"{main} {values[main]} is not among {names} ({', '.join(values[names])}); add it there"
+
+    return rule
+
+
+def _one_of_prompt_and_name(values: Values) -> str | None:
+    for side in ("query", "corpus"):
+        if values[f"{side}_prompt"] is not None and values[f"{side}_prompt_name"] is not None:
+            return f"{side}_prompt and {side}_prompt_name are both given; keep one"
+    return None
+
+
+_DIMENSION = {"truncate_dim": integer(None, least=1)}
+_SCORED_WITH = {"similarity_fn_names": choices(None, _SIMILARITIES)}
+
+_ROWS = (
+    EvaluatorKind(
+        name=RETRIEVAL,
+        class_name="InformationRetrievalEvaluator",
+        roles=("anchor", "positive"),
+        lists=True,
+        options={
+            "corpus_chunk_size": integer(50000, least=1),
+            "mrr_at_k": integers([10], least=1),
+            "ndcg_at_k": integers([10], least=1),
+            "accuracy_at_k": integers([1, 3, 5, 10], least=1),
+            "precision_recall_at_k": integers([1, 3, 5, 10], least=1),
+            "map_at_k": integers([100], least=1),
+            "batch_size": integer(32, least=1),
+            "score_functions": choices(None, _SIMILARITIES),
+            "main_score_function": choice(None, _SIMILARITIES),
+            "query_prompt": text(None),
+            "query_prompt_name": text(None),
+            "corpus_prompt": text(None),
+            "corpus_prompt_name": text(None),
+            **_DIMENSION,
+        },
+        metrics=_retrieval_metrics,
+        primary=_retrieval_primary,
+        rules=(_main_is_scored("score_functions", "main_score_function"), _one_of_prompt_and_name),
+    ),
+    EvaluatorKind(
+        name="embedding_similarity",
+        class_name="EmbeddingSimilarityEvaluator",
+        roles=("anchor", "positive"),
+        label=("integer", "number"),
+        options={
+            "batch_size": integer(16, least=1),
+            "main_similarity": choice(None, _SIMILARITIES),
+            "precision": choice(None, ("float32", "int8", "uint8", "binary", "ubinary")),
+            **_SCORED_WITH,
+            **_DIMENSION,
+        },
+        metrics=_similarity_metrics,
+        primary=_similarity_primary,
+        rules=(_main_is_scored("similarity_fn_names", "main_similarity"),),
+    ),
+    EvaluatorKind(
+        name="binary_classification",
+        class_name="BinaryClassificationEvaluator",
+        roles=("anchor", "positive"),
+        label=("integer",),
+        binary=True,
+        options={"batch_size": integer(32, least=1), **_SCORED_WITH, **_DIMENSION},
+        metrics=_binary_metrics,
+        primary=_binary_primary,
+    ),
+    EvaluatorKind(
+        name="triplet",
+        class_name="TripletEvaluator",
+        roles=("anchor", "positive", "negative"),
+        several_negatives=False,
+        options={
+            "main_similarity_function": choice(None, _SIMILARITIES),
+            "margin": number(None),
+            "batch_size": integer(16, least=1),
+            **_SCORED_WITH,
+            **_DIMENSION,
+        },
+        metrics=_triplet_metrics,
+        primary=_triplet_primary,
+        rules=(_main_is_scored("similarity_fn_names", "main_similarity_function"),),
+    ),
+    EvaluatorKind(
+        name="paraphrase_mining",
+        class_name="ParaphraseMiningEvaluator",
+        roles=("anchor", "positive"),
+        options={
+            "add_transitive_closure": flag(False),
+            "query_chunk_size": integer(5000, least=1),
+            "corpus_chunk_size": integer(100000, least=1),
+            "max_pairs": integer(500000, least=1),
+            "top_k": integer(100, least=1),
+            "batch_size": integer(16, least=1),
+            **_DIMENSION,
+        },
+        metrics=lambda values, similarity: ["average_precision", "f1", "precision", "recall", "threshold"],
+        primary=lambda values, similarity: "average_precision",
+    ),
+    EvaluatorKind(
+        name="reranking",
+        class_name="RerankingEvaluator",
+        roles=("anchor", "positive", "negative"),
+        lists=True,
+        options={
+            "at_k": integer(10, least=1),
+            "similarity_fct": choice("cos_sim", ("cos_sim", "dot_score", "euclidean_sim", "manhattan_sim")),
+            "batch_size": integer(64, least=1),
+            "use_batched_encoding": flag(True),
+            **_DIMENSION,
+        },
+        metrics=lambda values, similarity: ["map", f"mrr@{values['at_k']}", f"ndcg@{values['at_k']}"],
+        primary=lambda values, similarity: f"ndcg@{values['at_k']}",
+    ),
+    EvaluatorKind(
+        name="translation",
+        class_name="TranslationEvaluator",
+        roles=("anchor", "positive"),
+        options={"batch_size": integer(16, least=1), **_DIMENSION},
+        metrics=lambda values, similarity: ["src2trg_accuracy", "trg2src_accuracy", "mean_accuracy"],
+        primary=lambda values, similarity: "mean_accuracy",
+    ),
+)
+
+EVALUATORS: Mapping[str, EvaluatorKind] = {row.name: row for row in _ROWS}
+_BY_ANY_NAME: Mapping[str, EvaluatorKind] = {**EVALUATORS, **{row.class_name: row for row in _ROWS}}
+
+_FROM_DATA = "made from the dataset's columns"
+# The constructor parameters that no request may write, each with the reason.
+LEFT_OUT_OPTIONS: Mapping[str, str] = {
+    **dict.fromkeys(("queries", "corpus", "relevant_docs", "sentences_map", "duplicates_list", "samples"), _FROM_DATA),
+    **dict.fromkeys(("sentences1", "sentences2", "scores", "labels", "anchors", "positives", "negatives"), _FROM_DATA),
+    **dict.fromkeys(("source_sentences", "target_sentences"), _FROM_DATA),
+    "duplicates_dict": "a second form of duplicates_list",
+    "name": "written beside `options`",
+    "write_csv": "always false: the metrics are written by embedstep",
+    "write_predictions": "writes files that the output folder does not describe",
+    "print_wrong_matches": "prints into the output that a program reads",
+    "show_progress_bar": "a bar inside a training step would break the trainer's own",
+    "mrr_at_k": "deprecated in RerankingEvaluator; `at_k` is the same",
+    "main_distance_function": "deprecated; `main_similarity_function` is the same",
+}
+# The names that the library exports beside these evaluators, each with the reason why it is left out.
+LEFT_OUT: Mapping[str, str] = {
+    "BaseEvaluator": "the base class",
+    "SentenceEvaluator": "the base class by its old name",
+    "SequentialEvaluator": "made by the trainer from several evaluators",
+    "SimilarityFunction": "an enumeration",
+    "LabelAccuracyEvaluator": "needs the classifier inside a softmax loss and a loader of the old training loop",
+    "MSEEvaluator": "needs a second model",
+    "MSEEvaluatorFromDataFrame": "needs a second model",
+    "NanoBEIREvaluator": "downloads its own data",
+}
+
+
+def evaluator_kind(name: str) -> EvaluatorKind:
+    """Return the evaluator named `name`, by its name in the table or its class name.
+
+    Raises:
+        KeyError: there is no such evaluator.
+    """
+    return _BY_ANY_NAME[name]
+
+
+def metric_names(evaluator: schema.Evaluator, similarity: str = "cosine") -> tuple[str, ...]:
+    """Return the metrics of a checked evaluator under the names that the trainer gives them during training.
+
+    Several evaluators add `eval_sequential_score`: the primary metric of the last one.
+
+    Args:
+        evaluator: the checked evaluator.
+        similarity: the model's own similarity function, which names the metrics when no option does.
+    """
+    kind = _BY_ANY_NAME[evaluator.kind]
+    metrics = kind.metrics(all_values(kind.options, evaluator.options), similarity)
+    return tuple(_in_trainer(evaluator, metric) for metric in dict.fromkeys(metrics))
+
+
+def primary_metric(evaluator: schema.Evaluator, similarity: str = "cosine") -> str:
+    """Return the metric that stands for a checked evaluator, under the name that the trainer gives it.
+
+    Args:
+        evaluator: the checked evaluator.
+        similarity: the model's own similarity function.
+    """
+    kind = _BY_ANY_NAME[evaluator.kind]
+    return _in_trainer(evaluator, kind.primary(all_values(kind.options, evaluator.options), similarity))
+
+
+def _in_trainer(evaluator: schema.Evaluator, metric: str) -> str:
+    """Return the metric's name in the trainer, which leaves out its prefix where the name starts so already."""
+    name = f"{evaluator.name}_{metric}"
+    return name if name.startswith("eval_") else f"eval_{name}"
+
+
+def check_evaluator(evaluator: schema.Evaluator, facts: DatasetFacts | None, path: str) -> list[Problem]:
+    """Return everything wrong with `evaluator` itself and with the columns of the dataset that it scores.
+
+    Args:
+        evaluator: the evaluator as written.
+        facts: the eval dataset after reading, or None to look at the evaluator alone.
+        path: place of the evaluator in the request, such as `evaluators.0`.
+    """
+    kind = _BY_ANY_NAME.get(evaluator.kind)
+    if kind is None:
+        near = nearest(evaluator.kind, _BY_ANY_NAME)
+        return [Problem(f"{path}.kind", f"no evaluator is named {evaluator.kind!r}{near}")]
+    problems = check_options(kind.options, evaluator.options, f"{path}.options", kind.name)
+    if not problems:
+        problems = list(_value_problems(kind, evaluator, path))
+    if facts is None:
+        return problems
+    columns = f"data.{facts.split}.{facts.name}.columns"
+    return [*problems, *_text_problems(kind, facts, columns), *_label_problems(kind, facts, f"{columns}.label")]
+
+
+def _value_problems(kind: EvaluatorKind, evaluator: schema.Evaluator, path: str) -> Iterator[Problem]:
+    values = all_values(kind.options, evaluator.options)
+    for rule in kind.rules:
+        if message := rule(values):
+            yield Problem(f"{path}.options", message)
+    # The library takes a primary metric that starts with the evaluator's name for one that has its prefix already, and
+    # then fails to find it among its own metrics.
+    primaries = (kind.primary(values, similarity) for similarity in _SIMILARITIES)
+    clash = next((each for each in primaries if each.startswith(f"{evaluator.name}_")), None)
+    if clash:
+        yield Problem(f"{path}.name", f"{evaluator.name!r} is the start of the metric {clash}; choose another name")
+
+
+def _text_problems(kind: EvaluatorKind, facts: DatasetFacts, path: str) -> Iterator[Problem]:
+    negatives = [role for role in facts.inputs if role.startswith("negative")]
+    for role in kind.roles:
+        if role not in facts.columns and not (role == "negative" and negatives):
+            yield Problem(f"{path}.{role}", f"is missing: the evaluator {kind.name} needs {', '.join(kind.roles)}")
+    if "negative" in kind.roles and len(negatives) > 1 and not kind.several_negatives:
+        yield Problem(f"{path}.negative", f"names {len(negatives)} columns; the evaluator {kind.name} takes one")
+    needed = kind.roles + (tuple(negatives) if kind.lists else ())
+    for role in (role for role in facts.inputs if role in needed or (role in negatives and "negative" in kind.roles)):
+        if facts.columns[role] == "texts" and (not kind.lists or role == "anchor"):
+            yield Problem(f"{path}.{role}", f"holds lists; the evaluator {kind.name} needs one text in each row")
+
+
+def _label_problems(kind: EvaluatorKind, facts: DatasetFacts, path: str) -> Iterator[Problem]:
+    if not kind.label:
+        return
+    words = "0 or 1 in each row, and both of them" if kind.binary else "a number in each row, and different ones"
+    if facts.label is None:
+        yield Problem(path, f"is missing: the evaluator {kind.name} needs a label with {words}")
+    elif facts.label not in kind.label:
+        yield Problem(path, f"holds {facts.label}; the evaluator {kind.name} needs a label with {words}")
+    elif facts.label_range is not None:
+        low, high = facts.label_range
+        if low == high or (kind.binary and (low, high) != (0, 1)):
+            yield Problem(path, f"goes from {low:g} to {high:g}; the evaluator {kind.name} needs {words}")
+
+
+def evaluators_are_known(request: schema.TrainRequest) -> Iterator[Problem]:
+    """Each evaluator has a known name and options that it takes."""
+    for index, evaluator in enumerate(request.evaluators):
+        yield from check_evaluator(evaluator, None, f"evaluators.{index}")

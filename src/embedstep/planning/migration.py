@@ -1,0 +1,213 @@
+"""Older training arguments to a request, with a table of what became of each.
+
+They come from a dump, from a YAML file, or from the call in a script, which is parsed and never run.
+"""
+
+import ast
+import json
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from embedstep.errors import Problem, RefusedError
+from embedstep.planning.rules import check_rules
+from embedstep.request.arguments.schema import CONTRACT, Arguments
+from embedstep.request.arguments.today import OLDER_NAMES
+from embedstep.request.document import parse_document
+from embedstep.request.loading import problems_of_arguments
+from embedstep.request.scalars import plain
+from embedstep.request.schema import TrainRequest
+
+_CLASSES = ("SentenceTransformerTrainingArguments", "TrainingArguments")
+_PICKLE = (
+    "is a pickle, which can run anything when it is loaded; where you trust it, write once "
+    "torch.load(path, weights_only=False).to_json_string() to a file, and migrate that"
+)
+_ENUMS = {
+    "BatchSamplers", "MultiDatasetBatchSamplers", "IntervalStrategy", "EvaluationStrategy", "SaveStrategy",
+    "SchedulerType", "OptimizerNames", "HubStrategy", "FSDPOption", "DebugOption",
+}  # fmt: skip
+"""Enumerations of the libraries whose members are their values in capitals."""
+_HEAD = """# Fill in the model, the data and the loss; `embedstep check` tells what is missing.
+model: MODEL
+data:
+  train:
+    docs: {path: TRAIN.parquet, columns: {anchor: ANCHOR, positive: POSITIVE}}
+"""
+_EVAL = """  eval:
+    docs: {path: EVAL.parquet, columns: {anchor: ANCHOR, positive: POSITIVE}}
+"""
+_LOSS = "loss: multiple_negatives_ranking\n"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Migrated:
+    """What became of older arguments.
+
+    Attributes:
+        request: the text of the request.
+        table: argument, what it becomes, and why, a row each.
+        problems: what has to be changed by hand; the request holds none of it.
+    """
+
+    request: str
+    table: tuple[tuple[str, str, str], ...]
+    problems: tuple[Problem, ...] = ()
+
+
+def migrate_file(source: str) -> Migrated:
+    """Read older arguments from a file and turn them into a request.
+
+    Raises:
+        RefusedError: the file cannot be read, is a pickle, or holds no training arguments.
+    """
+    try:
+        raw = Path(source).read_bytes()
+    except OSError as error:
+        raise _refused(source, f"cannot be read: {os.strerror(error.errno or 0)}") from None
+    if raw.startswith((b"\x80", b"PK\x03\x04")):
+        raise _refused(source, _PICKLE)
+    try:
+        text = raw.decode("utf-8-sig")
+    except ValueError:
+        raise _refused(source, "is not text in UTF-8") from None
+    if source.endswith(".py"):
+        return migrate(*arguments_in_script(text))
+    found = plain(parse_document(text).data)
+    if isinstance(found, Mapping) and isinstance(found.get("arguments"), Mapping):
+        found = found["arguments"]
+    if not isinstance(found, Mapping) or not found.keys() & CONTRACT.keys():
+        raise _refused(source, "holds no training arguments")
+    return migrate(found)
+
+
+def _refused(source: str, message: str) -> RefusedError:
+    return RefusedError([Problem(source, message)])
+
+
+def arguments_in_script(text: str) -> tuple[dict[str, Any], list[Problem]]:
+    """Return the keywords of the first call of the arguments class in a script, and a problem for each computed value.
+
+    The script is parsed, never run.
+
+    Raises:
+        RefusedError: the text is no Python, or calls no such class.
+    """
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError) as error:
+        raise RefusedError([Problem("", f"is no Python: {error}")]) from None
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in _CLASSES:
+            written = [("output_dir", value) for value in node.args[:1]]
+            written += [(word.arg or "**", word.value) for word in node.keywords]
+            return _values(written)
+    raise RefusedError([Problem("", f"calls no {_CLASSES[0]}")])
+
+
+def _values(written: Sequence[tuple[str, ast.expr]]) -> tuple[dict[str, Any], list[Problem]]:
+    values, problems = {}, []
+    for name, node in written:
+        try:
+            values[name] = _enum_value(node) or ast.literal_eval(node)
+        except ValueError:
+            problems.append(Problem(f"arguments.{name}", "is computed in the script; write the value"))
+    return values, problems
+
+
+def _enum_value(node: ast.expr) -> str | None:
+    """Return `no_duplicates` for `BatchSamplers.NO_DUPLICATES`."""
+    if isinstance(node, ast.Attribute) and ast.unparse(node.value).rpartition(".")[2] in _ENUMS:
+        return node.attr.lower()
+    return None
+
+
+def migrate(found: Mapping[str, Any], known: Sequence[Problem] = ()) -> Migrated:
+    """Turn older arguments into a request.
+
+    Args:
+        found: plain values by name, of a dump or of a person.
+        known: what is already known to be wrong.
+    """
+    given, problems = dict(found), list(known)
+    try:
+        arguments = Arguments.model_validate(given)
+    except ValidationError as error:
+        problems += problems_of_arguments(error, given)
+        wrong = _names_in(problems, given)
+        arguments = Arguments.model_validate({name: value for name, value in given.items() if name not in wrong})
+    problems += _problems_of(arguments)
+    wrong = _names_in(problems, CONTRACT)
+    kept = {
+        name: value
+        for name, value in arguments.model_dump(mode="json", exclude_unset=True).items()
+        if name not in wrong and _is_written(name, arguments)
+    }
+    # What a library wrote beside the rest counts for nothing there; written by a person it would contradict it.
+    idle = _names_in(_problems_of(Arguments.model_validate(kept)), kept) if arguments.is_dump else set()
+    kept = {name: value for name, value in kept.items() if name not in idle}
+    rows = _rows(found, arguments, wrong | _names_in(problems, given), idle)
+    computed = [(problem.path.partition(".")[2], "refused", "computed") for problem in known]
+    return Migrated(request=_request(kept), table=(*rows, *computed), problems=tuple(problems))
+
+
+def _problems_of(arguments: Arguments) -> list[Problem]:
+    """Return what a request with these arguments and all the data that they could ask for would be refused with."""
+    request = TrainRequest.model_validate({**_like(arguments), "arguments": arguments})
+    return [problem for problem in check_rules(request) if problem.path.startswith("arguments.")]
+
+
+def _like(arguments: Arguments) -> dict[str, Any]:
+    """Return the other sections of the request that is written."""
+    head: dict[str, Any] = parse_document(_sections(arguments)).data
+    return head
+
+
+def _sections(arguments: Arguments) -> str:
+    return _HEAD + (_EVAL if arguments.eval_strategy != "no" or arguments.do_eval else "") + _LOSS
+
+
+def _names_in(problems: Sequence[Problem], names: Collection[str]) -> set[str]:
+    """The arguments that problems speak of: `lr_scheduler_kwargs` for `arguments.lr_scheduler_kwargs.power`."""
+    paths = [f"{problem.path}." for problem in problems]
+    return {name for name in names if any(path.startswith(f"arguments.{name}.") for path in paths)}
+
+
+def _is_written(name: str, arguments: Arguments) -> bool:
+    """Whether an argument stands in the request: older names give way to today's; what happens anyway is left out."""
+    older = OLDER_NAMES.get(name)
+    if older is not None:
+        return not older(arguments)
+    return CONTRACT[name].today != "" or CONTRACT[name].fate == "implemented"
+
+
+def _rows(
+    found: Mapping[str, Any], arguments: Arguments, wrong: set[str], idle: set[str]
+) -> Iterator[tuple[str, str, str]]:
+    for name in found:
+        row = CONTRACT.get(name)
+        if row is None and name not in wrong:
+            continue  # a fact of the machine in a dump
+        if name in wrong or row is None:
+            yield name, "refused", row.instead if row else "no training argument"
+        elif name in idle:
+            yield name, "left out", "it has no effect beside the others"
+        elif name not in arguments.model_fields_set:
+            if not arguments.is_dump or found[name] not in (row.default, None, False, "", [], {}):
+                yield name, "left out", "it follows from others or from the machine" if arguments.is_dump else "null"
+        elif row.fate == "translated" and row.today != name:
+            yield name, "renamed" if name in OLDER_NAMES else "translated", row.today or "happens anyway"
+        elif row.fate == "implemented":
+            yield name, "implemented", row.by
+        else:
+            yield name, "kept", ""
+
+
+def _request(kept: Mapping[str, Any]) -> str:
+    lines = [f"  {name}: {json.dumps(value, ensure_ascii=False)}" for name, value in kept.items()]
+    head = _sections(Arguments.model_validate(kept))
+    return head + "\n".join(["arguments:", *lines] if lines else ["arguments: {}"]) + "\n"

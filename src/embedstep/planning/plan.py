@@ -1,0 +1,146 @@
+"""The training plan: what a run will do, as plain values that are printed, kept in a file and held to."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from embedstep.request.arguments.ledger import LedgerEntry
+
+PLAN_FORMAT = "embedstep.plan/1"
+_NOT_KEPT = "sampling_seconds"
+"""The field that is not written: it is another in each run of the same plan."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DatasetPlan:
+    """What one dataset contributes.
+
+    Attributes:
+        split: `train`, `eval` or `test`.
+        name: name in the request.
+        rows: complete rows.
+        dropped_rows: rows left out because a cell was empty.
+        duplicate_rows: rows all of whose texts an earlier row has too, whatever their case and spacing.
+        overlapping_rows: rows of a held-out dataset whose anchor the training data has too.
+        labels: rows by label value, the most frequent first, where labels are whole numbers.
+        columns: roles in the order in which the loss gets them.
+        has_lengths: the prepared rows hold the length of each in a column that no loss gets.
+        dropped_columns: columns of the source that no role names.
+        loss: kind of its loss, or None when only evaluators use it.
+        batches: batches of an epoch over all processes; None for a dataset that has no loss.
+        rows_unseen: rows that an epoch does not reach; other rows in the next, because the order is drawn anew.
+        largest_batch: largest batch of a process with which there is a step, where that depends on texts or labels.
+        negatives_per_anchor: in-batch negatives of each anchor, or None for a loss without them.
+        fingerprint: digest of the rows.
+        path: Arrow file of the prepared rows, when it was written.
+    """
+
+    split: str
+    name: str
+    rows: int
+    dropped_rows: int
+    labels: Mapping[str, int] = field(default_factory=dict)
+    duplicate_rows: int = 0
+    overlapping_rows: int = 0
+    columns: tuple[str, ...]
+    has_lengths: bool = False
+    dropped_columns: tuple[str, ...]
+    loss: str | None
+    batches: int | None
+    rows_unseen: int
+    largest_batch: int | None
+    negatives_per_anchor: int | None
+    fingerprint: str
+    path: str | None
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Roles of the texts."""
+        return tuple(role for role in self.columns if role != "label")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """What a run will do.
+
+    Attributes:
+        request_fingerprint: digest of the request that this plan belongs to.
+        training_fingerprint: digest of what is trained on which rows, wherever they lie and whatever is done after.
+        world_size: processes that train together.
+        gpus: visible GPUs.
+        global_batch_size: rows of one train step over all processes.
+        steps_per_epoch: train steps of one pass.
+        train_steps: train steps of the run.
+        epochs: passes over the data.
+        warmup_steps: train steps until the learning rate is at its peak.
+        evaluations: train steps after which an evaluation runs; 0 is before the first.
+        checkpoints: train steps after which a checkpoint is written.
+        metrics: names of the evaluation metrics that the run will produce.
+        datasets: what each dataset contributes.
+        ledger: each training argument, its value and where it came from.
+        notes: what is allowed and may surprise, a sentence each.
+        sampling_seconds: how long forming the batches of one epoch took here, as it will on each process; None where
+            sentence-transformers forms them. Plans are equal whatever it is.
+        position: what the order of the rows depends on, to be kept with each checkpoint.
+        base: digest of the files that the model starts from; None before a run.
+        fetched_model: folder of a model that was fetched from the hub, or None.
+        preview: the first steps with their texts, where they were asked for.
+    """
+
+    request_fingerprint: str
+    training_fingerprint: str
+    world_size: int
+    gpus: int
+    global_batch_size: int
+    steps_per_epoch: int
+    train_steps: int
+    epochs: float
+    warmup_steps: int
+    evaluations: tuple[int, ...]
+    checkpoints: tuple[int, ...]
+    metrics: tuple[str, ...]
+    datasets: tuple[DatasetPlan, ...]
+    ledger: tuple[LedgerEntry, ...]
+    notes: tuple[str, ...]
+    position: Mapping[str, Any]
+    sampling_seconds: float | None = field(default=None, compare=False)
+    base: str | None = None
+    fetched_model: str | None = None
+    preview: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether the processes compute on the CPU."""
+        return any(entry.name == "use_cpu" and entry.value for entry in self.ledger)
+
+    def passes(self, item: DatasetPlan) -> float:
+        """Return how often the run reads the rows of a dataset for a loss."""
+        if item.loss is None:
+            return 0
+        return {"train": self.epochs, "eval": len(self.evaluations), "test": 1}[item.split]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data for `plan.json`; `plan_from_json` reads it back equal, and equal plans are equal text."""
+        data = {"format": PLAN_FORMAT, **asdict(self)}
+        del data[_NOT_KEPT]
+        return data
+
+
+def plan_from_json(data: Mapping[str, Any]) -> Plan:
+    """Read what `Plan.to_json` wrote.
+
+    Raises:
+        ValueError: the data was written by another version.
+    """
+    if data.get("format") != PLAN_FORMAT:
+        raise ValueError(f"this plan has the format {data.get('format')!r}, not {PLAN_FORMAT!r}")
+    fields = {name: data[name] for name in Plan.__slots__ if name != _NOT_KEPT}
+    for name in ("evaluations", "checkpoints", "metrics", "notes", "preview"):
+        fields[name] = tuple(fields[name])
+    fields["datasets"] = tuple(_dataset_plan_from_json(item) for item in fields["datasets"])
+    fields["ledger"] = tuple(LedgerEntry(**item) for item in fields["ledger"])
+    return Plan(**fields)
+
+
+def _dataset_plan_from_json(data: Mapping[str, Any]) -> DatasetPlan:
+    return DatasetPlan(**{**data, "columns": tuple(data["columns"]), "dropped_columns": tuple(data["dropped_columns"])})

@@ -1,0 +1,178 @@
+"""What a run needs of the machine: packages, variables, room on the disk. Looked at before a process is started."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+from embedstep.errors import CannotStartError, Problem, RefusedError
+from embedstep.launch.torchrun import ASKED_GPUS, visible_gpus
+from embedstep.output.folder import OutputFolder
+from embedstep.planning.plan import Plan
+from embedstep.planning.rules import TRACKERS
+from embedstep.request.schema import TrainRequest
+from embedstep.runtime.cgroups import cgroup_memory
+from embedstep.runtime.secrets import redact
+from embedstep.tracking.environment import RUN_ID, URI, tracking_environ
+
+
+def check_environment(request: TrainRequest) -> None:
+    """Check what a run needs of its environment, before any data is read for it.
+
+    Raises:
+        CannotStartError: an extra is not installed, a variable is not set, or other GPUs are there than were asked for.
+        RefusedError: the environment's tracking address holds a password.
+    """
+    for package, extra in (("sentence_transformers", "train"), ("mlflow", "mlflow")):
+        if find_spec(package) is None and (extra == "train" or request.tracking.kind == extra):
+            raise CannotStartError(f"{package} is not installed; pip install 'embedstep[{extra}]'")
+    for argument, name, package in _packages_of(request):
+        if not any(map(find_spec, _ALSO.get(package, (package,)))):
+            raise CannotStartError(f"arguments.{argument}: {name} needs the package {package}, which is not installed")
+    token = request.arguments.hub_token
+    if token is not None and not os.environ.get(token.from_env):
+        raise CannotStartError(f"arguments.hub_token: the environment variable {token.from_env} is not set")
+    environ = tracking_environ()
+    address = environ.get(URI, "")
+    if request.tracking.kind == "mlflow" and not request.tracking.uri and redact(address, {}) != address:
+        # The address of the run is written to result.json and shown, so a password in it would be too.
+        raise RefusedError([Problem(URI, "holds a password; give it by MLFLOW_TRACKING_USERNAME and _PASSWORD")])
+    if request.tracking.mode in ("attach", "nest") and not environ.get(RUN_ID):
+        told = f"is {request.tracking.mode}, and the environment has no {RUN_ID}, which names the run that is open"
+        raise RefusedError([Problem("tracking.mode", told)])
+    asked, gpus = os.environ.get(ASKED_GPUS), visible_gpus(os.environ)
+    if asked and asked != str(gpus):
+        raise CannotStartError(
+            f"{asked} GPUs were asked for ({ASKED_GPUS}), and {gpus} are visible; the node has none free, lacks its "
+            "device plugin, or CUDA_VISIBLE_DEVICES names others"
+        )
+
+
+def check_machine(request: TrainRequest, plan: Plan, folder: OutputFolder, *, goes_on: bool) -> None:
+    """Check that the machine has room for a run, before a process is started for it.
+
+    Args:
+        request: the request.
+        plan: its plan.
+        folder: the output folder.
+        goes_on: checkpoints that lie there are some of those that are needed.
+
+    Raises:
+        CannotStartError: the disk has none for the model and its checkpoints, or memory for the processes is missing.
+    """
+    there = folder.checkpoints.rglob("*") if goes_on else ()
+    needed = disk_space_needed(request, plan) - sum(file.stat().st_size for file in there if file.is_file())
+    free = shutil.disk_usage(folder.path).free
+    if needed > free:
+        raise CannotStartError(
+            f"{folder.path} has {_gigabytes(free)} free, and the model with its checkpoints needs about "
+            f"{_gigabytes(needed)}; choose another --output, or write save_total_limit or save_strategy: no"
+        )
+    _check_memory_limit(request, plan)
+    _check_shared_memory(request, plan)
+
+
+def _check_memory_limit(request: TrainRequest, plan: Plan) -> None:
+    """Compare what the processes of this machine need at the least with the limit of their cgroup.
+
+    Raises:
+        CannotStartError: the kernel would end one of them after it has loaded everything.
+    """
+    memory = cgroup_memory()
+    if not plan.on_cpu or memory is None or memory.limit is None:
+        return
+    here = plan.world_size // request.launch.nodes
+    states = _STATES if request.arguments.optim.startswith("adam") else 2
+    needed = here * states * model_size(request, plan)
+    if needed > memory.limit:
+        processes = "1 process" if here == 1 else f"{here} processes"
+        raise CannotStartError(
+            f"the memory limit is {_gigabytes(memory.limit)}, and {processes} with the model, its gradients and "
+            f"what the optimizer keeps need {_gigabytes(needed)} and more; raise the limit, or start fewer"
+        )
+
+
+def _check_shared_memory(request: TrainRequest, plan: Plan) -> None:
+    """Compare what the workers of the loaders hand over with the place there is for it.
+
+    Raises:
+        CannotStartError: one of them would die of a SIGBUS, and nobody would be told why.
+    """
+    arguments, memory = request.arguments, Path("/dev/shm")
+    workers = arguments.dataloader_num_workers
+    if not workers or not memory.is_dir():
+        return
+    rows = plan.global_batch_size // request.launch.nodes // arguments.gradient_accumulation_steps
+    columns = max(len(item.columns) for item in plan.datasets)
+    needed = workers * (arguments.dataloader_prefetch_factor or _PREFETCHED) * rows * columns * _BYTES_OF_A_TEXT
+    free = shutil.disk_usage(memory).free
+    if needed > free:
+        raise CannotStartError(
+            f"{memory} has {free / 1e6:,.0f} MB free, and the batches that {workers} workers of the loader keep ready "
+            f"may take {needed / 1e6:,.0f} MB; give the container more (docker run --shm-size, an emptyDir of medium "
+            "Memory), or write fewer dataloader_num_workers"
+        )
+
+
+def _packages_of(request: TrainRequest) -> Iterator[tuple[str, str, str]]:
+    """Yield argument, value and the package that the value needs."""
+    for tracker in request.arguments.report_to or []:
+        if (package := TRACKERS.get(tracker)) and tracker not in ("mlflow", "azure_ml"):
+            yield "report_to", tracker, package
+    optimizer = request.arguments.optim
+    for words, package in _OPTIMIZER_PACKAGES.items():
+        if optimizer in words:
+            yield "optim", optimizer, package
+
+
+_ALSO = {"tensorboard": ("tensorboard", "tensorboardX")}
+_OPTIMIZER_PACKAGES = {
+    ("adamw_torch_4bit", "adamw_torch_8bit"): "torchao",
+    ("adamw_torch_xla",): "torch_xla",
+    ("adamw_torch_npu_fused",): "torch_npu",
+    ("adamw_anyprecision",): "torchdistx",
+    ("ademamix", "adamw_bnb_8bit", "adamw_8bit", "ademamix_8bit", "lion_8bit", "lion_32bit", "paged_adamw_32bit",
+     "paged_adamw_8bit", "paged_ademamix_32bit", "paged_ademamix_8bit", "paged_lion_32bit", "paged_lion_8bit",
+     "rmsprop_bnb", "rmsprop_bnb_8bit", "rmsprop_bnb_32bit"): "bitsandbytes",
+    ("galore_adamw", "galore_adamw_8bit", "galore_adafactor", "galore_adamw_layerwise", "galore_adamw_8bit_layerwise",
+     "galore_adafactor_layerwise"): "galore_torch",
+    ("lomo", "adalomo"): "lomo_optim",
+    ("grokadamw",): "grokadamw",
+    ("schedule_free_radam", "schedule_free_adamw", "schedule_free_sgd"): "schedulefree",
+    ("apollo_adamw", "apollo_adamw_layerwise"): "apollo_torch",
+    ("stable_adamw",): "optimi",
+}  # fmt: skip
+"""The packages that the installed release asks for (transformers 5.24, trainer_optimizer.py)."""
+
+
+_STATES = 4
+"""Numbers for each weight that AdamW trains: itself, its gradient and two moments."""
+_PREFETCHED = 2
+"""Batches that each worker of a loader keeps ready (torch's DataLoader)."""
+_BYTES_OF_A_TEXT = 128 * 3 * 8
+"""Of 128 tokens: their ids, types and mask as 64-bit integers."""
+
+
+def model_size(request: TrainRequest, plan: Plan) -> int:
+    """Return the bytes of the weights where the model is a folder; an id on the hub, or one made anew, counts as 0."""
+    source = Path(plan.fetched_model or request.model.source).expanduser()
+    return sum(file.stat().st_size for file in source.rglob("*.safetensors")) if source.is_dir() else 0
+
+
+def disk_space_needed(request: TrainRequest, plan: Plan) -> int:
+    """Estimate the bytes that a run has on the disk at most: its checkpoints, or those that are kept and the model.
+
+    A checkpoint holds the weights and, unless `save_only_model`, AdamW's two moments of each. One more than are kept is
+    there while it is written.
+    """
+    limit = request.arguments.save_total_limit or len(plan.checkpoints)
+    if request.arguments.load_best_model_at_end:
+        limit = max(2, limit)  # the best one, and the last
+    most, kept = (min(len(plan.checkpoints), count) for count in (limit + 1, limit))
+    each = 1 if request.arguments.save_only_model else 3
+    return model_size(request, plan) * max(each * most, each * kept + 1)
+
+
+def _gigabytes(amount: int) -> str:
+    return f"{amount / 1e9:.1f} GB" if amount >= 1e8 else f"{amount / 1e6:.1f} MB"

@@ -1,0 +1,222 @@
+"""Rules for the training arguments by themselves: one small pure function each, all asked, every answer reported."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from embedstep.errors import Problem
+from embedstep.request.arguments.schema import CONTRACT, Arguments
+from embedstep.request.arguments.today import groups_by_length, names_agree
+
+Rule = Callable[[Arguments], Iterator[Problem]]
+_RANGES: Mapping[str, tuple[float, float]] = {
+    "per_device_train_batch_size": (1, math.inf),
+    "per_device_eval_batch_size": (1, math.inf),
+    "gradient_accumulation_steps": (1, math.inf),
+    "learning_rate": (0, math.inf),
+    "max_steps": (-math.inf, 10_000_000),
+    "num_train_epochs": (-math.inf, 10_000),
+    "label_smoothing_factor": (0, 1),
+    "seed": (0, 2**32 - 1),
+    "data_seed": (0, 2**32 - 1),
+    "dataloader_num_workers": (0, math.inf),
+    "torch_empty_cache_steps": (1, math.inf),
+}
+"""Least and most of a number; those of steps and epochs bound what a plan has to count."""
+
+
+def check_arguments(arguments: Arguments) -> list[Problem]:
+    """Return every problem that training arguments have by themselves."""
+    return [problem for rule in RULES for problem in rule(arguments)]
+
+
+def nothing_is_refused(arguments: Arguments) -> Iterator[Problem]:
+    """An argument that has no meaning any more has its default, or nothing."""
+    for row in CONTRACT.values():
+        value = getattr(arguments, row.name)
+        is_empty = row.default is None and value in ("", [], {})
+        if row.instead and value != row.default and not is_empty:
+            yield Problem(f"arguments.{row.name}", f"is refused: {row.instead}")
+
+
+_OPTIMIZERS_WITHOUT_OPTIONS = {
+    "adamw_torch", "adamw_torch_fused", "adamw_torch_xla", "adamw_torch_npu_fused", "adamw_hf", "adafactor",
+}  # fmt: skip
+_MIN_LR = {"num_cycles", "min_lr", "min_lr_rate"}
+SCHEDULER_OPTIONS: Mapping[str, set[str]] = {
+    "linear": set(),
+    "cosine": {"num_cycles"},
+    "cosine_with_restarts": {"num_cycles"},
+    "polynomial": {"lr_end", "power"},
+    "constant": set(),
+    "constant_with_warmup": set(),
+    "inverse_sqrt": {"timescale"},
+    "reduce_lr_on_plateau": {"mode", "factor", "patience", "threshold", "threshold_mode", "cooldown", "min_lr", "eps"},
+    "cosine_with_min_lr": _MIN_LR,
+    "cosine_warmup_with_min_lr": {*_MIN_LR, "warmup_lr_rate"},
+    "warmup_stable_decay": {
+        "num_decay_steps", "num_stable_steps", "warmup_type", "decay_type", "min_lr_ratio", "num_cycles",
+    },
+    "greedy": {
+        "mode", "factor", "patience", "threshold", "threshold_mode", "cooldown", "warmup", "min_lr", "max_lr", "eps",
+        "verbose", "smooth", "window_size", "reset_start",
+    },
+}  # fmt: skip
+"""Options that each scheduler of the installed release takes in `lr_scheduler_kwargs`."""
+
+
+def apex_is_gone(arguments: Arguments) -> Iterator[Problem]:
+    """Of the backends of mixed precision, torch's own is left."""
+    for name in ("half_precision_backend", "fp16_backend"):
+        if getattr(arguments, name) == "apex":
+            yield Problem(f"arguments.{name}", "is apex, which is gone; leave it out")
+    if arguments.optim == "adamw_apex_fused":
+        yield Problem("arguments.optim", "is adamw_apex_fused, which is gone; write adamw_torch_fused")
+
+
+def names_lengths(arguments: Arguments) -> bool:
+    """Whether a column of lengths is asked for; a dump writes the default without anyone having chosen it."""
+    is_written = "length_column_name" in arguments.model_fields_set and not arguments.is_dump
+    return bool(is_written or arguments.length_column_name != CONTRACT["length_column_name"].default)
+
+
+def reads_lengths(arguments: Arguments) -> bool:
+    """Whether a column of lengths is read: it is asked for, and rows are grouped by it."""
+    return names_lengths(arguments) and groups_by_length(arguments)
+
+
+def options_have_a_reader(arguments: Arguments) -> Iterator[Problem]:
+    """Options beside something that does not read them change nothing, in silence."""
+    if arguments.optim_args and arguments.optim in _OPTIMIZERS_WITHOUT_OPTIONS:
+        yield Problem("arguments.optim_args", f"is not read by {arguments.optim}; remove it, or choose another optim")
+    if arguments.gradient_checkpointing_kwargs and not (
+        arguments.gradient_checkpointing or arguments.activation_checkpointing
+    ):
+        yield Problem("arguments.gradient_checkpointing_kwargs", "needs gradient_checkpointing: true")
+    if arguments.fsdp_config and not arguments.fsdp and not arguments.is_dump:
+        yield Problem("arguments.fsdp_config", "needs fsdp")
+    if names_lengths(arguments) and not groups_by_length(arguments):
+        yield Problem("arguments.length_column_name", "needs group_by_length: true; remove it, or add that")
+    if arguments.ddp_broadcast_buffers:
+        yield Problem("arguments.ddp_broadcast_buffers", "is true, and the trainer always uses false; remove it")
+    if arguments.eval_accumulation_steps == 0:
+        yield Problem("arguments.eval_accumulation_steps", "must be 1 or more, not 0")
+    known = SCHEDULER_OPTIONS[arguments.lr_scheduler_type]
+    for name in sorted((arguments.lr_scheduler_kwargs or {}).keys() - known):
+        has = f"it takes {', '.join(sorted(known))}" if known else "it takes none"
+        yield Problem(f"arguments.lr_scheduler_kwargs.{name}", f"is no option of {arguments.lr_scheduler_type}; {has}")
+
+
+_FSDP_SETTINGS = {
+    "version", "min_num_params", "transformer_layer_cls_to_wrap", "xla", "xla_fsdp_v2", "xla_fsdp_grad_ckpt",
+    "xla_fsdp_settings", "cpu_offload", "auto_wrap_policy", "cpu_ram_efficient_loading", "state_dict_type",
+    "activation_checkpointing", "reshard_after_forward",
+}  # fmt: skip
+"""What the installed class reads in `fsdp_config` for FSDP2 (transformers 5.24, `_process_fsdp_args`)."""
+
+
+def sharding_is_possible(arguments: Arguments) -> Iterator[Problem]:
+    """The seed's class refused these words together (transformers 4.37.2, training_args.py)."""
+    words = set(arguments.fsdp)
+    if isinstance(arguments.fsdp_config, str):
+        yield Problem("arguments.fsdp_config", "is the name of a file; write the mapping that is in it")
+    if one_word := sorted(words & {"no_shard", "hybrid_shard", "hybrid_shard_zero2"}):
+        told = "is plain DDP; remove it" if one_word == ["no_shard"] else "is gone from FSDP2; write full_shard"
+        yield Problem("arguments.fsdp", f"{one_word[0]} {told}")
+    if arguments.fsdp_min_num_params and arguments.fsdp and "auto_wrap" not in words:
+        yield Problem("arguments.fsdp_min_num_params", "counts only beside auto_wrap; add it to fsdp")
+    config = arguments.fsdp_config if isinstance(arguments.fsdp_config, dict) and not arguments.is_dump else {}
+    for name in sorted({name.removeprefix("fsdp_") for name in config} - _FSDP_SETTINGS):
+        yield Problem(f"arguments.fsdp_config.{name}", "is not read by FSDP2; remove it")
+    if words == {"offload"}:
+        yield Problem("arguments.fsdp", "is offload alone; write it beside full_shard or shard_grad_op")
+    if {"full_shard", "shard_grad_op"} <= words:
+        yield Problem("arguments.fsdp", "holds full_shard and shard_grad_op; keep one")
+    if arguments.fsdp_min_num_params and arguments.fsdp_transformer_layer_cls_to_wrap:
+        told = "and fsdp_transformer_layer_cls_to_wrap exclude each other; keep one"
+        yield Problem("arguments.fsdp_min_num_params", told)
+
+
+def machines_and_packages_are_there(arguments: Arguments) -> Iterator[Problem]:
+    """What belongs to a device or a package that a step does not have."""
+    if "tpu_metrics_debug" in arguments.debug:
+        yield Problem("arguments.debug", "tpu_metrics_debug needs a TPU; remove it")
+    if arguments.use_mps_device:
+        yield Problem("arguments.use_mps_device", "there is no MPS device on this machine; remove it")
+    for name in ("project", "trackio_space_id", "trackio_bucket_id", "trackio_static_space_id"):
+        if getattr(arguments, name) != CONTRACT[name].default and not arguments.is_dump:
+            yield Problem(f"arguments.{name}", "belongs to trackio, which is not part of the train extra; remove it")
+
+
+def columns_are_chosen(arguments: Arguments) -> Iterator[Problem]:
+    """Columns are read by role alone, so there is nothing that `false` could keep."""
+    if not arguments.remove_unused_columns:
+        told = "is false, but columns are chosen by their roles; name the column under data.*.columns"
+        yield Problem("arguments.remove_unused_columns", told)
+
+
+def numbers_are_in_range(arguments: Arguments) -> Iterator[Problem]:
+    """Numbers with which the installed trainer fails late or does something else than they say."""
+    for name, (least, most) in _RANGES.items():
+        value = getattr(arguments, name)
+        if value is None:
+            continue
+        if value < least:
+            yield Problem(f"arguments.{name}", f"must be {least:g} or more, not {value:g}")
+        if value > most:
+            yield Problem(f"arguments.{name}", f"must be {most:,} or less, not {value:g}")
+    if arguments.max_steps <= 0 and arguments.num_train_epochs <= 0:
+        yield Problem("arguments.num_train_epochs", f"must be more than 0, not {arguments.num_train_epochs:g}")
+    for name in ("logging_steps", "eval_steps", "save_steps"):
+        value = getattr(arguments, name)
+        if value is not None and (value < 0 or (value > 1 and value != int(value))):
+            yield Problem(f"arguments.{name}", f"is a number of steps, or a share of all steps below 1, not {value:g}")
+    if arguments.logging_strategy == "steps" and arguments.logging_steps == 0:
+        yield Problem("arguments.logging_steps", "is 0; write logging_strategy: no to log nothing")
+
+
+def warmup_is_a_share(arguments: Arguments) -> Iterator[Problem]:
+    """The seed's class refused a ratio outside 0 to 1."""
+    ratio = arguments.warmup_ratio or 0
+    if not 0 <= ratio <= 1:
+        yield Problem("arguments.warmup_ratio", f"is a share of all steps from 0 to 1, not {ratio:g}")
+
+
+def precision_is_possible(arguments: Arguments) -> Iterator[Problem]:
+    """Two half precisions at once contradict each other."""
+    if arguments.fp16 and arguments.bf16:
+        yield Problem("arguments.fp16", "and bf16 are both true; keep one")
+    if arguments.fp16_full_eval and arguments.bf16_full_eval:
+        yield Problem("arguments.fp16_full_eval", "and bf16_full_eval are both true; keep one")
+    if arguments.fp16 and arguments.use_cpu:
+        yield Problem("arguments.fp16", "does nothing on a CPU; write bf16, or remove use_cpu")
+
+
+def a_repository_has_a_name(arguments: Arguments) -> Iterator[Problem]:
+    """An upload needs a repository, whose name may be that of the output folder."""
+    if arguments.push_to_hub and arguments.hub_model_id is None and arguments.output_dir is None:
+        yield Problem("arguments.hub_model_id", "is missing: push_to_hub is true; write owner/name")
+
+
+def loaders_are_consistent(arguments: Arguments) -> Iterator[Problem]:
+    """Settings of loader workers need loader workers."""
+    if arguments.dataloader_num_workers == 0:
+        if arguments.dataloader_persistent_workers:
+            yield Problem("arguments.dataloader_persistent_workers", "needs dataloader_num_workers of 1 or more")
+        if arguments.dataloader_prefetch_factor is not None:
+            yield Problem("arguments.dataloader_prefetch_factor", "needs dataloader_num_workers of 1 or more")
+
+
+RULES: Sequence[Rule] = (
+    names_agree,
+    nothing_is_refused,
+    apex_is_gone,
+    options_have_a_reader,
+    sharding_is_possible,
+    machines_and_packages_are_there,
+    columns_are_chosen,
+    numbers_are_in_range,
+    warmup_is_a_share,
+    precision_is_possible,
+    a_repository_has_a_name,
+    loaders_are_consistent,
+)

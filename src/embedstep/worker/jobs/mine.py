@@ -1,0 +1,56 @@
+"""Hard negatives by the library's own miner, in a process of its own: `python -m embedstep.worker.jobs.mine JOB`."""
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from sentence_transformers.util import mine_hard_negatives
+
+from embedstep.request.schema import Model
+from embedstep.worker.models import build_model
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MiningJob:
+    """Rows to find negatives for.
+
+    Attributes:
+        section: the request's section about the model to find them with.
+        fetched: folder of the model, where it was fetched from the hub.
+        rows: Arrow file with the columns `anchor` and `positive`.
+        negatives: how many for each row.
+        options: what narrows them down, by the names of the miner.
+        to: Parquet file for the rows that have as many: anchor, positive, then the negatives.
+    """
+
+    section: Mapping[str, Any]
+    fetched: str | None
+    rows: str
+    negatives: int
+    options: Mapping[str, Any]
+    to: str
+
+
+def mine(job: MiningJob) -> None:
+    """Find the negatives and write the rows that have enough of them."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = build_model(Model.model_validate(job.section), fetched=job.fetched, device=device).eval()
+    mined = mine_hard_negatives(
+        dataset=Dataset.from_file(job.rows),
+        model=model,
+        anchor_column_name="anchor",
+        positive_column_name="positive",
+        num_negatives=job.negatives,
+        output_format="n-tuple",
+        **job.options,
+    )
+    mined.to_parquet(job.to)
+
+
+if __name__ == "__main__":
+    mine(MiningJob(**json.loads(Path(sys.argv[1]).read_text())))

@@ -1,0 +1,211 @@
+"""Models on frozen queries, scored query by query: `python -m embedstep.worker.jobs.score JOB`.
+
+The library's evaluator finds and averages; its lists of what was found are kept, so that two models can be compared
+query by query.
+"""
+
+import json
+import statistics
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
+
+from embedstep.data.roles import SLICE
+from embedstep.output.weights import space_of
+from embedstep.planning.evaluators import RETRIEVAL, evaluator_kind
+from embedstep.request.schema import Evaluator, Model
+from embedstep.worker.jobs.retrieval import scores_of
+from embedstep.worker.models import build_model
+from embedstep.worker.trainer.evaluators import build_evaluator
+
+_SAMPLE = 1000
+"""Documents and queries that two models are compared by."""
+_ALONE = 30
+"""Queries that are embedded one by one, after a third as many that are not counted."""
+_SHOWN = 300
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScoringJob:
+    """What is to be scored.
+
+    Attributes:
+        model: folder of the model, or None for the one that the request starts from.
+        section: the request's section about that one.
+        fetched: folder of that one, where it was fetched from the hub.
+        evaluators: sections of the request.
+        data: Arrow file of each eval dataset by name.
+        dimensions: shorter embeddings that are scored too.
+        trust_remote_code: run code that comes with the model.
+        to: file for the scores, without its ending.
+    """
+
+    model: str | None
+    section: Mapping[str, Any]
+    fetched: str | None
+    evaluators: tuple[Mapping[str, Any], ...]
+    data: Mapping[str, str]
+    dimensions: tuple[int, ...]
+    trust_remote_code: bool
+    to: str
+
+
+def score(job: ScoringJob) -> None:
+    """Score a model, and write `<to>.npz` (an array for each metric, shape (queries,)) and `<to>.json`."""
+    model = _model(job)
+    metrics: dict[str, float] = {}
+    of_queries: dict[str, NDArray[np.float64]] = {}
+    slices: dict[str, list[str]] = {}
+    texts: dict[str, list[dict[str, str]]] = {}
+    looked_at: dict[str, Any] = {"documents": 0, "documents_per_second": 0.0, "milliseconds": None}
+    vectors: dict[str, NDArray[np.float32]] = {}
+    began = time.perf_counter()
+    for raw in job.evaluators:
+        evaluator = Evaluator.model_validate(raw)
+        rows = Dataset.from_file(job.data[evaluator.dataset])
+        columns = rows[:]
+        if SLICE in columns:
+            # A query is the first row's with that anchor, as the evaluator numbers them.
+            of_rows = zip(reversed(columns["anchor"]), reversed(columns[SLICE]), strict=True)
+            of_anchors = dict(of_rows)
+            slices[evaluator.name] = [str(of_anchors[anchor]) for anchor in dict.fromkeys(columns["anchor"])]
+        embedded: dict[Any, torch.Tensor] = {}
+        for dimension in (None, *job.dimensions):
+            prefix = "" if dimension is None else f"{dimension}:"
+            built = build_evaluator(evaluator, columns)
+            if evaluator_kind(evaluator.kind).name == RETRIEVAL:
+                built.__class__ = _Kept
+                built.shorter = dimension
+                built.embedded = embedded if job.dimensions else None
+            elif dimension is not None:
+                continue
+            found = built(model)
+            metrics |= {f"{prefix}{name}": float(value) for name, value in found.items()}
+            if isinstance(built, _Kept):
+                of_queries |= {f"{prefix}{name}": scores for name, scores in built.scores().items()}
+                if dimension is None:
+                    texts[evaluator.name] = built.texts()
+                if not vectors:
+                    looked_at, vectors = _looked_at(model, built)
+    about = {
+        "metrics": metrics,
+        "slices": slices,
+        "texts": texts,
+        "space": _space(job, model),
+        **looked_at,
+        "dimension": model.get_embedding_dimension(),
+        "bytes": sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers())),
+        "seconds": round(time.perf_counter() - began, 3),
+    }
+    np.savez(f"{job.to}.npz", **of_queries, **vectors)  # type: ignore[arg-type]
+    Path(f"{job.to}.json").write_text(json.dumps(about))
+
+
+def _looked_at(model: SentenceTransformer, evaluator: "_Kept") -> tuple[dict[str, Any], dict[str, Any]]:
+    """Embed a sample of the documents and the queries: how fast, and the vectors as `@sample` and `@queries`."""
+    documents = evaluator.corpus[:: max(1, len(evaluator.corpus) // _SAMPLE)][:_SAMPLE]
+    queries = evaluator.queries[:_SAMPLE]
+    started = time.perf_counter()
+    sample = model.encode_document(documents, batch_size=evaluator.batch_size)
+    speed = len(documents) / (time.perf_counter() - started)
+    alone = []
+    for query in queries[: _ALONE + _ALONE // 3]:
+        started = time.perf_counter()
+        model.encode_query(query)
+        alone.append(time.perf_counter() - started)
+    facts = {
+        "documents": len(evaluator.corpus),
+        "documents_per_second": round(speed, 2),
+        "milliseconds": round(1000 * statistics.median(alone[_ALONE // 3 :] or alone), 3),
+    }
+    return facts, {"@sample": sample, "@queries": model.encode_query(queries, batch_size=evaluator.batch_size)}
+
+
+def _space(job: ScoringJob, model: SentenceTransformer) -> dict[str, Any] | None:
+    """Return the embedding space of a model that lies in a folder; one that is yet to be trained serves nobody."""
+    if job.model is None or not Path(job.model).is_dir():
+        return None
+    space = space_of(Path(job.model), int(model.get_embedding_dimension() or 0))
+    return {**asdict(space), "fingerprint": space.fingerprint}
+
+
+def _model(job: ScoringJob) -> SentenceTransformer:
+    if job.model is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        return build_model(Model.model_validate(job.section), fetched=job.fetched, device=device).eval()
+    return SentenceTransformer(job.model, local_files_only=True, trust_remote_code=job.trust_remote_code)
+
+
+class _Kept(InformationRetrievalEvaluator):  # type: ignore[misc]
+    """The library's evaluator that keeps what each query has found, and embeds a text once for all dimensions.
+
+    Attributes:
+        shorter: numbers that are taken of each vector, or None for all.
+        embedded: vectors by the texts, for the other dimensions; None where there are none.
+    """
+
+    shorter: int | None
+    embedded: dict[Any, torch.Tensor] | None
+
+    def embed_inputs(self, model: Any, sentences: Any, **options: Any) -> Any:
+        """Cut what the library would embed anew."""
+        if self.embedded is None:
+            return super().embed_inputs(model, sentences, **options)
+        key = (options.get("encode_fn_name"), hash(tuple(sentences)), len(sentences))
+        if key not in self.embedded:
+            self.embedded[key] = super().embed_inputs(model, sentences, **options)
+        return self.embedded[key][:, : self.shorter]
+
+    def texts(self) -> list[dict[str, str]]:
+        """Return each query with a relevant document and the one that was found first, shortened."""
+        documents = dict(zip(self.corpus_ids, self.corpus, strict=True))
+        first = [max(found, key=lambda one: one["score"])["corpus_id"] for found in self._found[0]]
+        return [
+            {
+                "query": query[:_SHOWN],
+                "relevant": documents[min(self.relevant_docs[number])][:_SHOWN],
+                "found": documents[best][:_SHOWN],
+            }
+            for number, query, best in zip(self.queries_ids, self.queries, first, strict=True)
+        ]
+
+    def compute_metrics(self, queries_result_list: list[Any]) -> Any:
+        """Keep what was found by one score function, in the order of `score_functions`."""
+        self.__dict__.setdefault("_found", []).append(queries_result_list)
+        return super().compute_metrics(queries_result_list)
+
+    def scores(self) -> dict[str, NDArray[np.float64]]:
+        """Return the scores of each query by metric, named as the library names the averages."""
+        cutoffs = {
+            "accuracy": self.accuracy_at_k,
+            "precision": self.precision_recall_at_k,
+            "recall": self.precision_recall_at_k,
+            "ndcg": self.ndcg_at_k,
+            "mrr": self.mrr_at_k,
+            "map": self.map_at_k,
+        }
+        relevant = [self.relevant_docs[query] for query in self.queries_ids]
+        found: dict[str, NDArray[np.float64]] = {}
+        for function, lists in zip(self.score_functions, self._found, strict=True):
+            hits = np.zeros((len(lists), max(map(len, lists))), bool)
+            for row, (documents, right) in enumerate(zip(lists, relevant, strict=True)):
+                ranked = sorted(documents, key=lambda one: one["score"], reverse=True)
+                hits[row, : len(ranked)] = [one["corpus_id"] in right for one in ranked]
+            scores = scores_of(hits, np.array([len(right) for right in relevant]), cutoffs)
+            found |= {f"{self.name}_{function}_{metric}": values for metric, values in scores.items()}
+        return found
+
+
+if __name__ == "__main__":
+    given = json.loads(Path(sys.argv[1]).read_text())
+    score(ScoringJob(**given))

@@ -1,0 +1,1 @@
+"""The trainer of sentence-transformers, with what a run adds: samplers, exact checkpoints, graceful shutdown."""

@@ -1,0 +1,118 @@
+"""Model, data, losses, batches and evaluators of a plan, put into the trainer."""
+
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any
+
+import datasets
+from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
+from sentence_transformers.base.evaluation import BaseEvaluator, SequentialEvaluator
+from transformers import PrinterCallback
+
+from embedstep.data.tokenizer import token_maker
+from embedstep.errors import Problem, RefusedError
+from embedstep.output.checkpoints import seal
+from embedstep.planning.batches import epochs_of
+from embedstep.planning.build import evaluates_loss, formed_datasets, material_of_plan
+from embedstep.planning.plan import DatasetPlan, Plan
+from embedstep.request.arguments.ledger import in_force
+from embedstep.request.fingerprint import trained_from
+from embedstep.request.resolved import resolved
+from embedstep.request.schema import Loss, TrainRequest
+from embedstep.sampling.epochs import Epochs
+from embedstep.worker.trainer.evaluators import build_evaluator
+from embedstep.worker.trainer.loading import Tokens
+from embedstep.worker.trainer.losses import build_loss
+from embedstep.worker.trainer.numerics import Watching
+from embedstep.worker.trainer.recording import Recorder
+from embedstep.worker.trainer.stopping import Stopping
+from embedstep.worker.trainer.tokens import kept_for, tokenizing_of
+from embedstep.worker.trainer.trainer import StepTrainer
+
+
+def build_trainer(
+    request: TrainRequest,
+    plan: Plan,
+    model: SentenceTransformer,
+    arguments: SentenceTransformerTrainingArguments,
+    recorder: Recorder | None,
+    stopping: Stopping,
+    watching: Watching,
+) -> StepTrainer:
+    """Put model, data, losses and evaluators into sentence-transformers' own trainer.
+
+    Raises:
+        RefusedError: the trainer refuses a combination.
+    """
+    train_sets = {item.name: rows_of(item) for item in plan.datasets if item.split == "train"}
+    eval_sets = {item.name: rows_of(item) for item in plan.datasets if item.split == "eval"}
+    smoothing = request.arguments.label_smoothing_factor
+    losses = {name: build_loss(_loss_of(request, name), model, label_smoothing=smoothing) for name in train_sets}
+    with_loss = {name: rows for name, rows in eval_sets.items() if evaluates_loss(request, name)}
+    is_single = len(train_sets) == 1
+    try:
+        trainer = StepTrainer(
+            stopping=stopping,
+            watching=watching,
+            save_safetensors=request.arguments.save_safetensors,
+            seal=partial(seal, trained_from=trained_from(plan), position=plan.position, request=resolved(request)),
+            epochs=_epochs(request, plan),
+            tokens=_tokens(request, plan, model),
+            model=model,
+            args=arguments,
+            train_dataset=_only(train_sets) if is_single else datasets.DatasetDict(train_sets),
+            eval_dataset=_only(with_loss) if is_single else datasets.DatasetDict(with_loss) or None,
+            loss=_only(losses) if is_single else losses,
+            evaluator=_evaluator(request, eval_sets),
+            callbacks=[recorder] if recorder else None,
+        )
+    except ValueError as error:
+        raise RefusedError([Problem("arguments", str(error))]) from error
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _epochs(request: TrainRequest, plan: Plan) -> Callable[[tuple[str, ...], int], Epochs | None]:
+    """Return how batches of given files and a given size are formed; None where sentence-transformers does that."""
+    arguments = in_force(request.arguments, plan.ledger)
+    materials = {
+        str(item.path): material_of_plan(arguments, item) for item in formed_datasets(arguments, plan.datasets)
+    }
+
+    @cache  # every evaluation asks again, and has the same batches
+    def epochs(files: tuple[str, ...], size: int) -> Epochs | None:
+        if not materials.keys() >= set(files):
+            return None
+        return epochs_of(arguments, [materials[file] for file in files], plan.world_size, size)
+
+    return epochs
+
+
+def _tokens(request: TrainRequest, plan: Plan, model: SentenceTransformer) -> dict[str, Tokens]:
+    """Return the kept token ids of the datasets that the trainer reads, by their files."""
+    tokens = token_maker(request, lambda: tokenizing_of(model))
+    return {str(item.path): kept_for(item, rows_of(item), model, tokens) for item in plan.datasets if item.loss}
+
+
+def _loss_of(request: TrainRequest, name: str) -> Loss:
+    loss = request.loss_of(name)
+    assert loss is not None, f"the rules let the dataset {name} pass without a loss"
+    return loss
+
+
+def rows_of(item: DatasetPlan) -> datasets.Dataset:
+    """Map the prepared file into memory: all ranks of a node share its pages, and no cache is asked."""
+    return datasets.Dataset.from_file(str(item.path)).select_columns(list(item.columns))
+
+
+def _only(items: dict[str, Any]) -> Any:
+    return next(iter(items.values()), None)
+
+
+def _evaluator(request: TrainRequest, eval_sets: dict[str, datasets.Dataset]) -> BaseEvaluator | None:
+    built = [build_evaluator(item, _columns(eval_sets[item.dataset])) for item in request.evaluators]
+    return SequentialEvaluator(built) if len(built) > 1 else next(iter(built), None)
+
+
+def _columns(rows: datasets.Dataset) -> dict[str, Any]:
+    return {name: rows[name][:] for name in rows.column_names}

@@ -1,0 +1,137 @@
+"""The evaluators of a request as objects of the library, built from the columns of an eval dataset.
+
+Identifiers are positions in the order of first appearance, so that two builds from the same rows score alike.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from sentence_transformers import util
+from sentence_transformers.base.evaluation import BaseEvaluator
+from sentence_transformers.sentence_transformer import evaluation as library
+from sentence_transformers.util import SimilarityFunction
+
+from embedstep.planning.evaluators import evaluator_kind
+from embedstep.planning.options import option_values
+from embedstep.request import schema
+
+Rows = Mapping[str, Sequence[Any]]
+
+
+def build_evaluator(evaluator: schema.Evaluator, rows: Rows) -> BaseEvaluator:
+    """Build a checked evaluator.
+
+    Args:
+        evaluator: the evaluator as written, already checked.
+        rows: the dataset's columns by role (`anchor`, `positive`, `negative` or `negative_1`..., `label`), all of the
+            same length; columns without use are ignored.
+
+    Returns:
+        The evaluator; it writes no files.
+    """
+    kind = evaluator_kind(evaluator.kind)
+    options = option_values(kind.options, evaluator.options)
+    if "similarity_fct" in options:
+        options["similarity_fct"] = getattr(util, options["similarity_fct"])
+    if names := options.get("score_functions"):
+        options["score_functions"] = {name: SimilarityFunction.to_similarity_fn(name) for name in names}
+        # Without a main one the library takes whichever is best at the first evaluation, which cannot be told before.
+        options["main_score_function"] = options.get("main_score_function") or names[0]
+    elif main := options.get("main_score_function"):
+        options["score_functions"] = {main: SimilarityFunction.to_similarity_fn(main)}
+    columns = _COLUMNS[kind.name](rows)
+    built: BaseEvaluator = getattr(library, kind.class_name)(
+        **columns, **options, name=evaluator.name, write_csv=False, show_progress_bar=False
+    )
+    return built
+
+
+def _retrieval(rows: Rows) -> dict[str, Any]:
+    """Distinct anchors are queries; distinct positives and negatives are the corpus; a row's positives are relevant."""
+    query_ids = _numbered("q", rows["anchor"])
+    documents = (text for texts in (*_per_row(rows, "positive"), *_per_row(rows, "negative")) for text in texts)
+    document_ids = _numbered("d", documents)
+    relevant: dict[str, set[str]] = {}
+    for query, positives in zip(rows["anchor"], _per_row(rows, "positive"), strict=True):
+        relevant.setdefault(query_ids[query], set()).update(document_ids[text] for text in positives)
+    return {"queries": _by_id(query_ids), "corpus": _by_id(document_ids), "relevant_docs": relevant}
+
+
+def _scored_pairs(rows: Rows) -> dict[str, Any]:
+    return {
+        "sentences1": list(rows["anchor"]),
+        "sentences2": list(rows["positive"]),
+        "scores": [float(label) for label in rows["label"]],
+    }
+
+
+def _binary_pairs(rows: Rows) -> dict[str, Any]:
+    return {
+        "sentences1": list(rows["anchor"]),
+        "sentences2": list(rows["positive"]),
+        "labels": [int(label) for label in rows["label"]],
+    }
+
+
+def _triplets(rows: Rows) -> dict[str, Any]:
+    negatives = [texts[0] for texts in _per_row(rows, "negative")]
+    return {"anchors": list(rows["anchor"]), "positives": list(rows["positive"]), "negatives": negatives}
+
+
+def _duplicates(rows: Rows) -> dict[str, Any]:
+    """Both texts of each row are duplicates; a text that is paired with itself says nothing."""
+    ids = _numbered("t", (text for pair in zip(rows["anchor"], rows["positive"], strict=True) for text in pair))
+    pairs = [(ids[one], ids[two]) for one, two in zip(rows["anchor"], rows["positive"], strict=True) if one != two]
+    return {"sentences_map": _by_id(ids), "duplicates_list": pairs}
+
+
+def _candidates(rows: Rows) -> dict[str, Any]:
+    """One sample for each distinct anchor, from all of its rows; a text that is positive in one of them stays so."""
+    positives: dict[str, dict[str, None]] = {}
+    negatives: dict[str, dict[str, None]] = {}
+    texts = zip(rows["anchor"], _per_row(rows, "positive"), _per_row(rows, "negative"), strict=True)
+    for query, good, bad in texts:
+        positives.setdefault(query, {}).update(dict.fromkeys(good))
+        negatives.setdefault(query, {}).update(dict.fromkeys(bad))
+    samples = [
+        {
+            "query": query,
+            "positive": list(good),
+            "negative": [text for text in negatives[query] if text not in good],
+        }
+        for query, good in positives.items()
+    ]
+    return {"samples": samples}
+
+
+def _translations(rows: Rows) -> dict[str, Any]:
+    return {"source_sentences": list(rows["anchor"]), "target_sentences": list(rows["positive"])}
+
+
+_COLUMNS: Mapping[str, Callable[[Rows], dict[str, Any]]] = {
+    "information_retrieval": _retrieval,
+    "embedding_similarity": _scored_pairs,
+    "binary_classification": _binary_pairs,
+    "triplet": _triplets,
+    "paraphrase_mining": _duplicates,
+    "reranking": _candidates,
+    "translation": _translations,
+}
+
+
+def _per_row(rows: Rows, role: str) -> list[list[str]]:
+    """Return the texts of each row in the column `role`, or in all columns `role_1`..., lists of texts laid flat."""
+    columns = [column for name, column in rows.items() if name == role or name.startswith(f"{role}_")]
+    return [
+        [text for cell in cells for text in ([cell] if isinstance(cell, str) else cell)]
+        for cells in zip(*columns, strict=True)
+    ]
+
+
+def _numbered(prefix: str, texts: Iterable[str]) -> dict[str, str]:
+    """Return an identifier for each distinct text, in the order of first appearance."""
+    return {text: f"{prefix}{index}" for index, text in enumerate(dict.fromkeys(texts))}
+
+
+def _by_id(ids: Mapping[str, str]) -> dict[str, str]:
+    return {identifier: text for text, identifier in ids.items()}

@@ -1,0 +1,90 @@
+"""The losses of a request as torch modules: names become the library's functions, and nothing else is decided here."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from sentence_transformers import SentenceTransformer, util
+from sentence_transformers.sentence_transformer import losses as library
+from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+
+from embedstep.errors import Problem, RefusedError
+from embedstep.planning.losses import LossKind, loss_kind
+from embedstep.planning.options import option_values
+from embedstep.request import schema
+
+
+def build_loss(loss: schema.Loss, model: SentenceTransformer, *, label_smoothing: float = 0.0) -> torch.nn.Module:
+    """Build a checked loss for `model`, wrappers with the loss inside them.
+
+    Args:
+        loss: the loss as written, already checked.
+        model: the model to train; losses with layers of their own take its vector length from it.
+        label_smoothing: share of each label that is spread evenly over all classes, where the loss ends in a
+            cross-entropy: torch's own, which is also the formula of the seed's smoother (transformers 4.37.2,
+            `LabelSmoother`).
+
+    Returns:
+        The module; its forward takes one feature dictionary for each text column and the labels (or None), and returns
+        a scalar, or a dictionary of scalars whose sum is the loss.
+
+    Raises:
+        RefusedError: the loss does not go with this model.
+    """
+    kind = loss_kind(loss.kind)
+    if kind.needs_transformer and isinstance(model[0], StaticEmbedding):
+        raise _refused(kind, "it needs a transformer, and the model is a static embedding")
+    arguments: dict[str, Any] = {"model": model, **kind.fixed}
+    if loss.loss is not None:
+        arguments["loss"] = build_loss(loss.loss, model, label_smoothing=label_smoothing)
+    if kind.classes is not None:
+        arguments["embedding_dimension"] = model.get_embedding_dimension()
+    for name, value in option_values(kind.options, loss.options).items():
+        arguments[name] = _argument(kind, name, value, model)
+    try:
+        built = _class(kind)(**arguments)
+    except (ValueError, OSError, AssertionError) as error:
+        raise _refused(kind, str(error) or f"it starts with a {type(model[0]).__name__}") from error
+    if kind.cross_entropy is not None:
+        setattr(built, kind.cross_entropy, torch.nn.CrossEntropyLoss(label_smoothing=label_smoothing))
+    return built
+
+
+def _refused(kind: LossKind, message: str) -> RefusedError:
+    return RefusedError([Problem("loss", f"{kind.name} does not go with this model: {message}")])
+
+
+def _class(kind: LossKind) -> Callable[..., torch.nn.Module]:
+    found: Callable[..., torch.nn.Module] = getattr(library, kind.built_as or kind.class_name)
+    return found
+
+
+def _argument(kind: LossKind, name: str, value: Any, model: SentenceTransformer) -> Any:
+    """Return the option's value as the constructor takes it: a name of a function as the function."""
+    if name == "similarity_fct":
+        return getattr(util, value)
+    if name == "distance_metric":
+        return _distance(kind, value)
+    if name == "guide":
+        return _guide(kind, value, model)
+    return value
+
+
+def _distance(kind: LossKind, name: str) -> Any:
+    if kind.class_name in ("ContrastiveLoss", "OnlineContrastiveLoss"):
+        return getattr(library.SiameseDistanceMetric, name.upper())
+    if kind.class_name == "TripletLoss":
+        return getattr(library.TripletDistanceMetric, name.upper())
+    if kind.class_name == "EmbedDistillLoss":
+        return name
+    return getattr(library.BatchHardTripletLossDistanceFunction, name)
+
+
+def _guide(kind: LossKind, source: str, model: SentenceTransformer) -> SentenceTransformer:
+    """Load the guide from a folder or the local cache, frozen: it is inside the loss, where the optimizer looks."""
+    try:
+        guide = SentenceTransformer(source, device=str(model.device), trust_remote_code=False, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise _refused(kind, f"the guide {source} cannot be loaded: {error}") from error
+    guide.requires_grad_(False)
+    return guide

@@ -1,0 +1,225 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embedstep.cli.tables import aligned, in_one_line, is_score, show_plan, show_problems, show_result
+from embedstep.data.facts import DatasetFacts
+from embedstep.errors import Problem
+from embedstep.output.result import Failure, StepResult
+from embedstep.planning.build import build_plan
+from embedstep.planning.plan import Plan
+from embedstep.request.loading import load_request
+
+SOURCE = {"path": "a.parquet", "columns": {"anchor": "q", "positive": "p"}}
+
+
+def planned(rows: int = 1300, *, processes: int = 1, gpus: int = 0, evaluate: bool = True, **arguments: Any) -> Plan:
+    data = {"train": {"docs": SOURCE}, "eval": {"docs": SOURCE} if evaluate else {}}
+    document = {"model": "m", "data": data, "loss": "multiple_negatives_ranking", "arguments": arguments}
+    train = DatasetFacts(
+        split="train", name="docs", rows=rows, columns={"anchor": "text", "positive": "text"}, dropped_rows=2,
+        dropped_columns=("url", "id"),
+    )  # fmt: skip
+    held = DatasetFacts(split="eval", name="docs", rows=9, columns=train.columns, dropped_columns=("id",))
+    items = [train, held] if evaluate else [train]
+    return build_plan(load_request(json.dumps(document)), items, gpus=gpus, processes=processes)
+
+
+@pytest.mark.parametrize(
+    ("rows", "right", "lines"),
+    [
+        ([], (), []),
+        ([("a", "b")], (), ["a  b"]),
+        ([("name", "x"), ("a", "long")], (), ["name  x", "a     long"]),
+        ([("rows", "x"), ("7", "y")], (0,), ["rows  x", "   7  y"]),
+        ([("a", ""), ("b", "c")], (), ["a", "b  c"]),
+    ],
+)
+def test_cells_are_padded_to_their_column(
+    rows: list[tuple[str, ...]], right: tuple[int, ...], lines: list[str]
+) -> None:
+    assert aligned(rows, frozenset(right)) == lines
+
+
+_cell = st.text("abc 1", max_size=6)
+
+
+@given(st.lists(st.tuples(_cell, _cell, _cell), min_size=1, max_size=5), st.frozensets(st.integers(0, 2)))
+def test_every_cell_is_found_at_its_column(rows: list[tuple[str, str, str]], right: frozenset[int]) -> None:
+    widths = [max(len(row[place]) for row in rows) for place in range(3)]
+    for row, line in zip(rows, aligned(rows, right), strict=True):
+        assert len(line) <= sum(widths) + 4
+        start = 0
+        for cell, width in zip(row, widths, strict=True):
+            assert line.ljust(sum(widths) + 4)[start : start + width].strip() == cell.strip()
+            start += width + 2
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ({}, "1,300 rows, 489 train steps of 8 rows on 1 process"),
+        ({"processes": 2}, "1,300 rows, 243 train steps of 16 rows on 2 processes"),
+        (
+            {"rows": 2_000_000, "per_device_train_batch_size": 500, "gradient_accumulation_steps": 2},
+            "2,000,000 rows, 6,000 train steps of 1,000 rows on 1 process",
+        ),
+    ],
+)
+def test_a_plan_in_one_line_counts_the_train_rows(given: dict[str, Any], line: str) -> None:
+    assert in_one_line(planned(**given)) == line
+
+
+def test_a_plan_is_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    plan = planned(130, per_device_train_batch_size=32, max_steps=12, save_steps=2, warmup_steps=3)
+    show_plan(plan)
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out.splitlines() == [
+        "data",
+        "  dataset     rows  dropped  columns           loss                        batches  share  unseen  negatives",
+        "  train.docs   130        2  anchor, positive  multiple_negatives_ranking        5   100%       0         31",
+        "  eval.docs      9        0  anchor, positive  multiple_negatives_ranking        2              0",
+        "training",
+        "  processes         1 on the CPU",
+        "  global batch      32 rows",
+        "  train steps       12 (2.4 epochs of 5)",
+        "  warm-up           3 train steps",
+        "  evaluations       3, after train steps 5, 10, 12",
+        "  checkpoints       6, after train steps 2, 4, 6, 8, 10, 12",
+        "  columns left out  id, url",
+        f"  fingerprint       {plan.request_fingerprint}",
+        "arguments",
+        "  argument                     value  from       what it does",
+        "  output_dir                   None   embedstep  checkpoints/ in the output folder of the step",
+        "  max_steps                    12     request",
+        "  warmup_steps                 3      request",
+        "  per_device_train_batch_size  32     request",
+        "  dataloader_pin_memory        False  embedstep  there is no GPU to copy to",
+        "  use_cpu                      True   embedstep  no GPU is visible",
+        "  prediction_loss_only         True   embedstep  metrics come from evaluators",
+        "  eval_strategy                epoch  embedstep  there is data to evaluate with and no strategy was given",
+        "  save_steps                   2      request",
+        "  disable_tqdm                 True   embedstep  embedstep shows the progress",
+        "metrics",
+        "  eval_loss",
+        "  eval_runtime",
+        "  eval_samples_per_second",
+        "  eval_steps_per_second",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "lines"),
+    [
+        ({"evaluate": False, "save_strategy": "no"}, ["evaluations       none", "checkpoints       none",
+                                                      "none: there is nothing under data.eval"]),
+        ({"max_steps": 1}, ["evaluations       1, after train step 1", "checkpoints       none"]),
+        ({"max_steps": 9000, "save_steps": 1000},
+         ["checkpoints       9, after train steps 1,000, 2,000, 3,000, 4,000, 5,000, 6,000, … 9,000",
+          "train steps       9,000 ("]),
+        ({"gpus": 4, "processes": 4}, ["processes         4 on 4 GPUs"]),
+    ],
+    ids=["nothing", "one", "many", "GPUs"],
+)  # fmt: skip
+def test_a_plan_counts_and_names_its_steps(
+    capsys: pytest.CaptureFixture[str], given: dict[str, Any], lines: list[str]
+) -> None:
+    show_plan(planned(**given))
+    out = capsys.readouterr().out
+    for line in lines:
+        assert line in out
+
+
+@pytest.mark.parametrize(
+    ("name", "score"),
+    [
+        ("eval_loss", True),
+        ("eval_docs_cosine_ndcg@10", True),
+        ("eval_runtime", False),
+        ("eval_docs_runtime", False),
+        ("eval_samples_per_second", False),
+        ("train_loss", False),
+        ("loss", False),
+    ],
+)
+def test_a_score_says_how_good_the_model_is(name: str, score: bool) -> None:
+    assert is_score(name) == score
+
+
+def test_a_success_is_shown_on_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
+    metrics = {"eval_docs_cosine_ndcg@10": 0.51239, "eval_runtime": 3.0, "train_loss": 1.0}
+    result = StepResult(
+        exit_code=0, output="/out", model="/out/model", metrics=metrics, seconds={"total": 12.34}, run_id="abc",
+        tracking_uri="sqlite:////m.db", incomplete_tracking=("metrics: no answer",),
+    )  # fmt: skip
+    show_result(result, "request.yaml")
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out.splitlines() == [
+        "result",
+        "  eval_docs_cosine_ndcg@10  0.5124",
+        "  model                     /out/model",
+        "  MLflow run                abc",
+        "  MLflow page               mlflow ui --backend-store-uri sqlite:////m.db",
+        "  seconds                   12.3",
+        "not recorded: metrics: no answer",
+    ]
+
+
+def test_a_password_in_the_tracker_s_address_is_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    show_result(
+        StepResult(exit_code=0, output="/out", run_id="abc", tracking_uri="http://user:planted@host"), "request.yaml"
+    )
+    assert "planted" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("failure", "lines"),
+    [
+        (
+            Failure(kind="signal", message="rank 1 was killed by SIGKILL", exit_code=1),
+            ["request.yaml: 1 problem", "  rank 1 was killed by SIGKILL",
+             "failed, exit code 1; more in /out/error.json"],
+        ),
+        (
+            Failure(kind="ValueError", message="no", exit_code=1, rank=3),
+            ["request.yaml: 1 problem", "  rank 3: no", "failed, exit code 1; more in /out/error.json"],
+        ),
+        (
+            Failure(kind="RefusedError", message="x", exit_code=2, problems=("a: b", "c: d")),
+            ["request.yaml: 2 problems", "  a: b", "  c: d", "refused, exit code 2; more in /out/error.json"],
+        ),
+        (
+            Failure(kind="CannotStartError", message="no disk", exit_code=3),
+            ["request.yaml: 1 problem", "  no disk", "cannot start, exit code 3; more in /out/error.json"],
+        ),
+    ],
+)  # fmt: skip
+def test_a_failure_is_shown_on_standard_error(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, failure: Failure, lines: list[str]
+) -> None:
+    (tmp_path / "error.json").touch()
+    result = StepResult(exit_code=failure.exit_code, output=str(tmp_path), failure=failure)
+    show_result(result, "request.yaml")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.replace(str(tmp_path), "/out").splitlines() == lines
+    # One that a cluster has told leaves no such file here.
+    (tmp_path / "error.json").unlink()
+    show_result(result, "request.yaml")
+    assert capsys.readouterr().err.splitlines() == [*lines[:-1], lines[-1].partition(";")[0]]
+
+
+def test_problems_are_shown_without_secrets(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "planted-token")
+    show_problems("-", [Problem("model", "planted-token was refused"), "http://user:planted@host is away"])
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == "-: 2 problems\n  model: *** was refused\n  http://***@host is away\n"

@@ -1,0 +1,156 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from embedstep.data import hub
+from embedstep.data.hub import hub_datasets, is_on_hub, named_datasets, with_local_data, without_hub_data
+from embedstep.errors import CANNOT_START, CannotStartError, RefusedError
+from embedstep.launch.torchrun import LaunchPlan
+from embedstep.request.loading import load_request
+from embedstep.request.schema import TrainRequest
+from embedstep.runtime.process import ProcessEnd
+
+COLUMNS = {"anchor": "q", "positive": "p"}
+HERE = {"path": "a.parquet", "columns": COLUMNS, "limit": 5}
+THERE = {"hub": "org/pairs", "subset": "en", "split": "test", "revision": "main", "columns": COLUMNS, "limit": 7}
+DATA = {"train": {"here": HERE, "there": THERE}, "eval": {"there": THERE, "here": HERE}}
+
+
+def request(**sections: Any) -> TrainRequest:
+    document = {"model": "./model", "data": {"train": {"here": HERE}}, "loss": "cosent", **sections}
+    return load_request(json.dumps(document))
+
+
+def no_process(plan: LaunchPlan) -> ProcessEnd:
+    raise AssertionError(f"{plan.argv} was started")
+
+
+def test_datasets_come_in_the_order_of_the_request() -> None:
+    assert [(split, name) for split, name, _ in named_datasets(request(data=DATA))] == [
+        ("train", "here"), ("train", "there"), ("eval", "there"), ("eval", "here"),
+    ]  # fmt: skip
+    assert [(split, name, item.hub) for split, name, item in hub_datasets(request(data=DATA))] == [
+        ("train", "there", "org/pairs"), ("eval", "there", "org/pairs"),
+    ]  # fmt: skip
+    assert list(hub_datasets(request())) == []
+
+
+@pytest.mark.parametrize(
+    ("model", "on_hub"),
+    [
+        ("org/model", True),
+        ("model", True),
+        ("/model", False),
+        ("./model", False),
+        ("../model", False),
+        ("~/model", False),
+        ("there", False),
+        ("org/there", False),
+        ({"static": "org/tokenizer", "dimension": 4}, True),
+        ({"static": "./tokenizer.json", "dimension": 4}, False),
+    ],
+    ids=str,
+)
+def test_a_model_that_is_no_path_is_an_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: object, on_hub: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").mkdir()
+    (tmp_path / "org" / "there").mkdir(parents=True)
+    assert is_on_hub(request(model=model).model) == on_hub
+
+
+@pytest.mark.parametrize("with_model", [True, False])
+def test_a_request_without_the_hub_comes_back_as_it_is_without_a_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_model: bool
+) -> None:
+    monkeypatch.setattr(hub, "run_process", no_process)
+    asked = request()
+    found, model = with_local_data(asked, tmp_path / "hub", with_model=with_model)
+    assert found is asked
+    assert model is None
+    assert not (tmp_path / "hub").exists()
+
+
+def test_a_plan_does_not_fetch_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "run_process", no_process)
+    asked = request(model="org/model")
+    assert with_local_data(asked, tmp_path, with_model=False) == (asked, None)
+
+
+def test_what_was_fetched_takes_the_place_of_what_was_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted: dict[str, Any] = {}
+
+    def fetch(plan: LaunchPlan) -> ProcessEnd:
+        folder = Path(plan.argv[-1])
+        assert plan.argv[1:-1] == ("-m", "embedstep.worker.jobs.fetch")
+        wanted.update(json.loads((folder / "wanted.json").read_text()))
+        places = {"model": "/cache/model", "train.there": "/rows/train", "eval.there": "/rows/eval"}
+        (folder / "found.json").write_text(json.dumps(places))
+        return ProcessEnd(code=0)
+
+    monkeypatch.setattr(hub, "run_process", fetch)
+    asked = request(model="org/model", data=DATA)
+    found, model = with_local_data(asked, tmp_path / "deep" / "hub", with_model=True)
+    assert model == "/cache/model"
+    assert wanted["model"] is True
+    assert TrainRequest.model_validate(wanted["request"]).data == asked.data
+    assert found.data.train["here"] == asked.data.train["here"]
+    for split, dataset in (("train", found.data.train["there"]), ("eval", found.data.eval["there"])):
+        assert dataset.model_dump(exclude={"columns"}) == {
+            "path": [f"/rows/{split}"], "hub": None, "subset": None, "split": None, "revision": None, "limit": 7,
+        }  # fmt: skip
+        assert dataset.columns.anchor == "q"
+    assert asked.data.train["there"].hub == "org/pairs"
+
+
+@pytest.mark.parametrize(
+    ("left", "code", "error", "message"),
+    [
+        (
+            {"problems": ["data.train.there.hub: org/pairs cannot be loaded: no split", "odd"], "message": "x"},
+            2,
+            RefusedError,
+            "data.train.there.hub: org/pairs cannot be loaded: no split\nodd",
+        ),
+        ({"problems": [], "message": "the hub did not answer"}, 3, CannotStartError, "the hub did not answer"),
+        (None, 1, CannotStartError, "fetching from the hub ended with code 1; its own words are above"),
+        (None, -9, CannotStartError, "fetching from the hub ended with code -9; its own words are above"),
+    ],
+)
+def test_a_failed_fetch_ends_in_the_error_that_it_was(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    left: dict[str, Any] | None,
+    code: int,
+    error: type[Exception],
+    message: str,
+) -> None:
+    def fail(plan: LaunchPlan) -> ProcessEnd:
+        if left is not None:
+            (Path(plan.argv[-1]) / "failure.json").write_text(json.dumps(left))
+        return ProcessEnd(code=code)
+
+    monkeypatch.setattr(hub, "run_process", fail)
+    with pytest.raises(error) as caught:
+        with_local_data(request(data=DATA), tmp_path, with_model=False)
+    assert str(caught.value) == message
+
+
+def test_a_hub_that_is_away_cannot_start(tmp_path: Path) -> None:
+    # A real process; the tests are offline, which the libraries take for a hub that does not answer.
+    with pytest.raises(CannotStartError, match="the hub did not give org/pairs") as caught:
+        with_local_data(request(data={"train": {"there": THERE}}), tmp_path, with_model=False)
+    assert caught.value.exit_code == CANNOT_START
+
+
+def test_a_request_less_its_hub_data_has_only_what_is_here() -> None:
+    asked = request(data=DATA)
+    left = without_hub_data(asked)
+    assert list(left.data.train) == ["here"]
+    assert list(left.data.eval) == ["here"]
+    assert left.data.train["here"] == asked.data.train["here"]
+    assert list(asked.data.train) == ["here", "there"]
+    assert without_hub_data(request()) == request()

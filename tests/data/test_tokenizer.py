@@ -1,0 +1,96 @@
+"""The tokenizer of a model as its files tell it, beside that of the loaded model."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sentence_transformers.base.data_collator import BaseDataCollator
+
+from embedstep.data.tokenizer import NOT_HERE, TokenizerFile, prompt_of, tokenizer_of
+from embedstep.request.schema import Model
+from embedstep.worker.models import build_model
+from embedstep.worker.trainer.tokens import tokenizing_of
+
+
+@pytest.fixture(scope="session")
+def models(tiny_model: Path, minilm: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Model]:
+    """A model of each kind whose texts are tokenized beforehand."""
+    folder = tmp_path_factory.mktemp("models")
+    static = Model(static=str(minilm / "tokenizer.json"), dimension=8)
+    build_model(static, fetched=None, device="cpu").save_pretrained(str(folder / "static"))
+    plain = folder / "plain"
+    shutil.copytree(tiny_model, plain, ignore=shutil.ignore_patterns("modules.json", "sentence_bert_config.json"))
+    left = folder / "left"
+    shutil.copytree(tiny_model, left)
+    settings = left / "tokenizer_config.json"
+    settings.write_text(json.dumps({**json.loads(settings.read_text()), "truncation_side": "left"}))
+    return {
+        "transformer": Model(path=str(tiny_model)),
+        "shorter": Model(path=str(tiny_model), max_seq_length=7),
+        "older files": Model(path=str(minilm)),
+        "folder of transformers": Model(path=str(plain)),
+        "cut on the left": Model(path=str(left)),
+        "static from a tokenizer": static,
+        "static from a model": Model(static=str(minilm), initial_vectors="word_embeddings"),
+        "saved static": Model(path=str(folder / "static")),
+    }
+
+
+KINDS = [
+    "transformer", "shorter", "older files", "folder of transformers", "cut on the left", "static from a tokenizer",
+    "static from a model", "saved static",
+]  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:No sentence-transformers model found")
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_files_tell_the_tokenizer_of_the_loaded_model(models: dict[str, Model], kind: str) -> None:
+    model = models[kind]
+    found = tokenizer_of(model, Path(str(model.path or model.static)))
+    assert isinstance(found, TokenizerFile)
+    assert found.read() == tokenizing_of(build_model(model, fetched=None, device="cpu"))
+
+
+def test_why_texts_are_tokenized_as_they_come(tiny_model: Path, tmp_path: Path) -> None:
+    path = str(tiny_model)
+    assert tokenizer_of(Model(path="some/model"), tmp_path / "missing") == NOT_HERE
+    own_code = Model(path=path, trust_remote_code=True)
+    assert tokenizer_of(own_code, tiny_model) == "the model may bring code of its own (model.trust_remote_code)"
+    modules = tmp_path / "modules.json"
+    for kind, told in (
+        ("sentence_transformers.models.CLIPModel", "the model starts with CLIPModel"),
+        ("custom.code.Transformer", "the model starts with custom.code.Transformer"),
+    ):
+        modules.write_text(json.dumps([{"idx": 0, "name": "0", "path": "", "type": kind}]))
+        expected = f"{told}, which prepares its texts in its own way"
+        assert tokenizer_of(Model(path=str(tmp_path)), tmp_path) == expected
+    modules.unlink()
+    assert tokenizer_of(Model(path=str(tmp_path)), tmp_path) == "the model has no tokenizer.json"
+
+
+names = st.sampled_from(["docs", "anchor", "positive"])
+prompts = st.one_of(
+    st.none(), st.sampled_from(["query: ", ""]), st.dictionaries(names, st.sampled_from(["query: ", "passage: "])),
+    st.dictionaries(names, st.dictionaries(names, st.just("query: "))),
+)  # fmt: skip
+
+
+@given(prompts, st.sampled_from([None, "docs", "other"]))
+def test_prompts_go_by_the_rule_of_the_collator(given: Any, dataset: str | None) -> None:
+    asked: list[str | None] = []
+
+    def preprocess(texts: list[str], prompt: str | None, task: None) -> dict[str, Any]:
+        asked.append(prompt)
+        return {}
+
+    row = {"anchor": "a", "positive": "b"} | ({} if dataset is None else {"dataset_name": dataset})
+    try:
+        BaseDataCollator(preprocess_fn=preprocess, prompts=given)([row])
+    except ValueError:  # prompts by dataset where no dataset has a name
+        return
+    found = [prompt_of(given, dataset, column) for column in ("anchor", "positive")]
+    assert [prompt or None for prompt in found] == [prompt or None for prompt in asked]

@@ -1,0 +1,126 @@
+"""Pods as the API server tells of them: how they ended, what keeps them, and which was first."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embedstep.launch.kubernetes.logs import lines_of
+from embedstep.launch.kubernetes.pods import ended_in, owner_by, pod_of, trains
+from embedstep.launch.kubernetes.trainjob import code_of, first_cause
+
+
+def pod(rank: int = 0, *, conditions: list[dict[str, Any]] | None = None, phase: str = "Failed", **state: Any) -> Any:
+    """What the API server has of a pod whose container is in a state."""
+    status: dict[str, Any] = {"phase": phase, "conditions": conditions or []}
+    if state:
+        status["containerStatuses"] = [{"name": "node", "state": state}]
+    labels = {"batch.kubernetes.io/job-completion-index": str(rank)}
+    return pod_of({"metadata": {"name": f"job-node-0-{rank}", "labels": labels}, "status": status})
+
+
+def test_the_rank_of_a_pod_before_kubernetes_1_28() -> None:
+    annotations = {"batch.kubernetes.io/job-completion-index": "3"}
+    assert pod_of({"metadata": {"name": "job-node-0-3", "annotations": annotations}}).rank == 3
+
+
+def test_how_a_container_ended_that_runs_again() -> None:
+    """A runtime whose pods have restartPolicy OnFailure hides the end of a container behind the next."""
+    former = {"terminated": {"exitCode": 2, "reason": "Error", "finishedAt": "2026-11-27T10:00:02Z"}}
+    status = {"name": "node", "state": {"running": {}}, "lastState": former, "restartCount": 1}
+    found = pod_of(
+        {"metadata": {"name": "job-node-0-0"}, "status": {"phase": "Running", "containerStatuses": [status]}}
+    )
+    assert (found.restarts, found.code, found.ended_at) == (1, 2, "2026-11-27T10:00:02Z")
+
+
+def test_pods_that_fetch_something_before_are_left_alone() -> None:
+    assert trains({"spec": {"containers": [{"name": "sidecar"}, {"name": "node"}]}})
+    assert not trains({"spec": {"containers": [{"name": "dataset-initializer"}]}})
+
+
+def test_a_job_belongs_to_whatever_has_started_the_pod_that_submits_it() -> None:
+    meta = {"name": "retrain-1", "uid": "u1"}
+    assert owner_by({"metadata": meta}) == {"apiVersion": "v1", "kind": "Pod", "name": "retrain-1", "uid": "u1"}
+    workflow = {
+        "apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "name": "retrain", "uid": "w1", "controller": True,
+        "blockOwnerDeletion": True,
+    }  # fmt: skip
+    assert owner_by({"metadata": {**meta, "ownerReferences": [workflow]}}) == {
+        "apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "name": "retrain", "uid": "w1",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("ended", "code"),
+    [
+        ({"exitCode": 2, "reason": "Error"}, 2),
+        ({"exitCode": 75, "reason": "Error"}, 75),
+        ({"exitCode": 137, "reason": "OOMKilled"}, 4),
+        ({"exitCode": 137, "reason": "Error"}, 75),
+        ({"exitCode": 143, "reason": "Error"}, 75),
+        ({"exitCode": 127, "reason": "Error"}, 1),
+    ],
+)
+def test_how_a_container_ended_is_a_code_of_the_contract(ended: dict[str, Any], code: int) -> None:
+    """Case 5.6."""
+    assert code_of(pod(terminated=ended)) == code
+
+
+def test_a_pod_that_was_taken_away_is_tried_again() -> None:
+    """Case 5.7."""
+    taken = pod(conditions=[{"type": "DisruptionTarget", "status": "True"}], terminated={"exitCode": 1})
+    assert code_of(taken) == 75
+
+
+def test_the_first_pod_that_failed_is_the_cause() -> None:
+    pods = [
+        pod(0, terminated={"exitCode": 75, "reason": "Error", "finishedAt": "2026-11-27T10:00:09Z"}),
+        pod(1, terminated={"exitCode": 137, "reason": "OOMKilled", "finishedAt": "2026-11-27T10:00:02Z"}),
+        pod(2, phase="Succeeded", terminated={"exitCode": 0, "finishedAt": "2026-11-27T10:00:01Z"}),
+    ]
+    failure = first_cause(pods, {"job-node-0-1": "loading\nout of words"})
+    assert failure.message == ("pod job-node-0-1 was killed because its memory limit was reached; then job-node-0-0")
+    assert failure.exit_code == 4
+    assert failure.traceback == ("loading\n", "out of words\n")
+
+
+def test_what_keeps_a_pod_is_told() -> None:
+    told = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu."
+    waits = pod(phase="Pending", conditions=[{"type": "PodScheduled", "status": "False", "message": told}])
+    assert (waits.unscheduled, waits.stuck) == (told, "")
+    stuck = pod(phase="Pending", waiting={"reason": "ImagePullBackOff", "message": "no such image"})
+    assert stuck.stuck == "ImagePullBackOff: no such image"
+    assert pod(phase="Pending", waiting={"reason": "ContainerCreating"}).stuck == ""
+
+
+def test_last_words_are_read_only_where_they_are_ours() -> None:
+    assert pod(terminated={"exitCode": 0, "message": '{"exit_code": 0}'}).last_words == {"exit_code": 0}
+    assert pod(terminated={"exitCode": 0, "message": "[1]"}).last_words is None
+    assert pod(terminated={"exitCode": 1, "message": "Killed"}).last_words is None
+
+
+@pytest.mark.parametrize(
+    ("conditions", "word"),
+    [
+        ([], ""),
+        ([{"type": "Suspended", "status": "True"}], ""),
+        ([{"type": "Complete", "status": "False"}, {"type": "Failed", "status": "True"}], "Failed"),
+        ([{"type": "Complete", "status": "True"}], "Complete"),
+    ],
+)
+def test_a_job_has_ended(conditions: list[dict[str, str]], word: str) -> None:
+    assert ended_in({"status": {"conditions": conditions}}) == word
+    assert ended_in({}) == ""
+
+
+@given(st.lists(st.text(alphabet="ab \r", max_size=30), max_size=20), st.integers(1, 7))
+def test_lines_come_whole_however_they_are_cut(lines: list[str], size: int) -> None:
+    data = "".join(f"{line}\n" for line in lines).encode()
+    assert list(lines_of(data[at : at + size] for at in range(0, len(data), size))) == lines
+
+
+def test_a_line_without_an_end_is_cut() -> None:
+    chunks = [b"x" * 65536] * 100 + [b"y\nnext\nlast"]
+    assert list(lines_of(chunks)) == ["x" * 4096, "next", "last"]

@@ -1,0 +1,202 @@
+"""What the first node tells the others, and itself when it is started again."""
+
+import json
+import os
+import signal
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from embedstep.errors import CannotStartError, StepInterruptedError
+from embedstep.launch import node_status
+from embedstep.launch.followers import run_part
+from embedstep.launch.node_status import AttemptEndedError, ended_before, result_of_job, tell, telling, wait_for_start
+from embedstep.launch.nodes import ALONE, NodeGroup
+from embedstep.launch.termination import cause_of, leave_word
+from embedstep.output.result import Failure, StepResult, result_from_json
+from embedstep.request.loading import load_request
+
+FIRST = NodeGroup(nodes=2, rank=0, address="embedstep-1-node-0-0", port=29400, job="embedstep-1", pod="a")
+SECOND = replace(FIRST, rank=1, pod="b")
+
+
+def ended(code: int) -> StepResult:
+    failure = Failure(kind="RefusedError", message="no rows", exit_code=code) if code else None
+    return StepResult(exit_code=code, output="out", failure=failure)
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    (tmp_path / "shared").mkdir()
+    return tmp_path / "shared" / "out"
+
+
+def test_the_others_wait_until_the_first_node_trains(output: Path) -> None:
+    tell(output, FIRST, "planning")
+    later = threading.Timer(1, tell, (output, FIRST, "training"))
+    later.start()
+    # It plans for longer than the others wait for a first word.
+    start = wait_for_start(output, SECOND, 0.1)
+    assert isinstance(start, str)
+    later.join()
+    # A start that is over is waited for no more; another is joined.
+    with pytest.raises(CannotStartError, match="has not been heard of for 1 s"):
+        wait_for_start(output, SECOND, 1, start)
+    tell(output, FIRST, "training")
+    assert wait_for_start(output, SECOND, 1, start) not in (start, "")
+    tell(output, FIRST, "ended", ended(75))
+    assert wait_for_start(output, SECOND, 1, start) == 75
+
+
+def test_a_first_node_that_plans_is_waited_for_while_it_lives(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node_status, "_SILENCE", 1.0)
+    monkeypatch.setattr(node_status, "_BEAT", 0.2)
+    with telling(output, FIRST):
+        later = threading.Timer(2.5, tell, (output, FIRST, "training"))
+        later.start()
+        assert isinstance(wait_for_start(output, SECOND, 0.1), str)
+        later.join()
+    tell(output, FIRST, "planning")  # and was killed
+    with pytest.raises(CannotStartError, match="has not been heard of for 1 s"):
+        wait_for_start(output, SECOND, 0.1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_node_that_waits_hears_a_signal(
+    output: Path, request_of: Callable[..., dict[str, Any]], number: signal.Signals
+) -> None:
+    """In a container it is the first process, for which the kernel keeps no other answer to a signal."""
+    request = load_request(json.dumps(request_of(launch={"nodes": 2})))
+    environ = {
+        "PET_NNODES": "2",
+        "PET_NODE_RANK": "1",
+        "PET_MASTER_ADDR": "127.0.0.1",
+        "PET_MASTER_PORT": "29400",
+        "PET_RDZV_ID": "one",
+    }
+    threading.Timer(1, os.kill, (os.getpid(), number)).start()
+    with pytest.raises(StepInterruptedError, match=number.name):
+        run_part(request, output, environ, overwrite=False)
+
+
+@pytest.mark.parametrize("code", [0, 2, 3])
+def test_the_others_end_as_the_first_node_that_never_trained(output: Path, code: int) -> None:
+    tell(output, FIRST, "ended", ended(code))
+    assert wait_for_start(output, SECOND, 60) == code
+
+
+@pytest.mark.parametrize(
+    "tells",
+    [
+        lambda output: None,
+        lambda output: tell(output, FIRST, "ended", ended(75)),
+        lambda output: tell(output, replace(FIRST, job="embedstep-0"), "training"),
+        lambda output: output.with_name(".out.nodes.json").write_text("{"),
+    ],
+    ids=["nothing", "interrupted", "another attempt", "half a file"],
+)
+def test_a_first_node_that_is_not_heard_of_is_told(output: Path, tells: Callable[[Path], None]) -> None:
+    tells(output)
+    with pytest.raises(CannotStartError, match=r"node 0 \(embedstep-1-node-0-0\) has not been heard of for 1 s"):
+        wait_for_start(output, SECOND, 1)
+
+
+@pytest.mark.parametrize(("code", "again"), [(0, 0), (1, None), (2, 2), (3, None), (4, 4), (75, None)])
+def test_a_container_that_is_started_again_ends_as_before_where_that_helps_nothing(
+    output: Path, code: int, again: int | None
+) -> None:
+    """Case 5.6."""
+    tell(output, FIRST, "ended", ended(code))
+    before = ended_before(output, FIRST)
+    assert (before and before.exit_code) == again
+    assert again is None or before == ended(code)
+
+
+@pytest.mark.parametrize("code", [1, 2, 3, 4])
+def test_an_attempt_that_has_failed_is_not_made_again_in_another_pod(output: Path, code: int) -> None:
+    """Case 5.8: the JobSet of a failed TrainJob was deleted, and its pods are made anew."""
+    tell(output, FIRST, "ended", ended(code))
+    with pytest.raises(AttemptEndedError, match=f"has ended with code {code}.*--attempt 2"):
+        ended_before(output, replace(FIRST, pod="c"))
+    assert ended_before(output, replace(FIRST, job="embedstep-2", pod="c")) is None
+
+
+def test_an_attempt_whose_model_is_there_is_not_made_again_in_another_pod(output: Path) -> None:
+    """Not even where the job says that a finished model may be replaced."""
+    tell(output, FIRST, "ended", ended(0))
+    (output / "model").mkdir(parents=True)
+    assert ended_before(output, replace(FIRST, pod="c")) == ended(0)
+
+
+@pytest.mark.parametrize("code", [0, 75])
+def test_an_attempt_that_has_nothing_to_show_may_be_made_again(output: Path, code: int) -> None:
+    tell(output, FIRST, "ended", ended(code))
+    assert ended_before(output, replace(FIRST, pod="c")) is None
+
+
+def test_alone_there_is_nobody_to_tell(output: Path) -> None:
+    tell(output, ALONE, "planning")
+    assert not list(output.parent.iterdir())
+
+
+def test_a_volume_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CannotStartError, match="file cannot be written: not a directory"):
+        tell(tmp_path / "file" / "out", FIRST, "planning")
+
+
+def test_how_the_first_node_ended_is_told_whatever_happens(output: Path) -> None:
+    with telling(output, FIRST) as tell_end:
+        tell_end(ended(0))
+    assert result_of_job(output, "embedstep-1") == ended(0)
+    with pytest.raises(CannotStartError), telling(output, FIRST):
+        raise CannotStartError("no disk")
+    found = result_of_job(output, "embedstep-1")
+    assert found is not None
+    assert found.failure is not None
+    assert (found.exit_code, found.failure.message) == (3, "no disk")
+    with pytest.raises(ZeroDivisionError), telling(output, FIRST):
+        raise ZeroDivisionError
+    assert wait_for_start(output, SECOND, 60) == 1
+    assert result_of_job(output, "embedstep-2") is None
+
+
+def test_last_words_fit_where_kubernetes_keeps_them(tmp_path: Path) -> None:
+    """It cuts them at 4,096 bytes, after which they are no JSON."""
+    file = tmp_path / "termination-log"
+    file.touch()
+    problems = tuple(f"data.train.docs: 文字列 {number} " + "ほげ" * 400 for number in range(9))
+    failure = Failure(kind="RefusedError", message="、".join(problems), exit_code=2, problems=problems)
+    leave_word(StepResult(exit_code=2, output="out", failure=failure, incomplete_tracking=("x" * 9000,)), file)
+    assert len(file.read_bytes()) <= 4096
+    words = json.loads(file.read_text())
+    assert words["failure"]["problems"][0].startswith("data.train.docs: 文字列 0 ")
+    few = StepResult(exit_code=0, output="out", metrics={"eval_loss": 0.5})
+    leave_word(few, file)
+    assert result_from_json(json.loads(file.read_text())) == few
+
+
+@pytest.mark.parametrize(
+    ("failure", "cause"),
+    [
+        (Failure(kind="signal", message="rank 1 was killed by SIGKILL", exit_code=1), "rank 1 was killed by SIGKILL"),
+        (Failure(kind="RuntimeError", message="first\nsecond", exit_code=1), "first"),
+        (Failure(kind="RefusedError", message="all", exit_code=2, problems=("one: is 1", "two: is 2")),
+         "one: is 1; two: is 2"),
+        (None, ""),
+    ],
+)  # fmt: skip
+def test_the_first_cause_is_read_from_last_words(tmp_path: Path, failure: Failure | None, cause: str) -> None:
+    file = tmp_path / "termination-log"
+    file.touch()
+    leave_word(StepResult(exit_code=failure.exit_code if failure else 0, output="out", failure=failure), file)
+    assert cause_of(file.read_text()) == cause
+
+
+@pytest.mark.parametrize("words", ["", "killed", "[]", "{}"])
+def test_other_words_have_no_cause(words: str) -> None:
+    assert cause_of(words) == ""

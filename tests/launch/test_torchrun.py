@@ -1,0 +1,131 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from embedstep.launch.torchrun import Devices, plan_launch, processes_per_node, usable_cores, visible_gpus
+from embedstep.request.launch import Launch
+
+CPU = Devices(gpus=0, cores=8)
+
+
+def launch(environ: dict[str, str], processes: int = 2) -> dict[str, str]:
+    plan = plan_launch(
+        ("embedstep.worker", "out"),
+        report_to="out",
+        processes=processes,
+        on_cpu=True,
+        devices=CPU,
+        python="python",
+        environ=environ,
+    )
+    return dict(plan.env)
+
+
+def test_the_command_is_torchrun_on_a_free_port() -> None:
+    plan = plan_launch(
+        ("embedstep.worker", "out"),
+        report_to="out",
+        processes=2,
+        on_cpu=True,
+        devices=CPU,
+        python="/bin/python",
+        environ={},
+    )
+    assert plan.argv == (
+        "/bin/python", "-m", "embedstep.worker.torchrun.agent", "out", "shared", "0", "30",
+        "--standalone", "--local-addr=127.0.0.1", "--nproc-per-node=2", "-m", "embedstep.worker", "out",
+    )  # fmt: skip
+
+
+def test_cores_are_shared_out() -> None:
+    assert launch({})["OMP_NUM_THREADS"] == "4"
+    assert launch({}, processes=16)["OMP_NUM_THREADS"] == "1"
+    assert launch({"OMP_NUM_THREADS": "3"})["OMP_NUM_THREADS"] == "3"
+
+
+def test_what_other_launchers_left_is_cleaned_away() -> None:
+    environ = {
+        "PATH": "/bin", "NODE_RANK": "1", "MASTER_PORT": "29500", "PET_NNODES": "2", "RANK": "3", "WORLD_SIZE": "4",
+        "SLURM_PROCID": "1", "ACCELERATE_MIXED_PRECISION": "fp16", "FSDP_VERSION": "2", "HF_TOKEN": "x",
+    }  # fmt: skip
+    plan = plan_launch(("w",), report_to="out", processes=1, on_cpu=True, devices=CPU, python="python", environ=environ)
+    ours = {"OMP_NUM_THREADS", "TOKENIZERS_PARALLELISM", "TQDM_DISABLE", "MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_"}
+    assert set(plan.env) == {"PATH", "HF_TOKEN"} | ours
+
+
+@pytest.mark.parametrize(
+    ("on_cpu", "environ", "value"), [(True, {}, "0"), (True, {"MALLOC_MMAP_MAX_": "9"}, "9"), (False, {}, None)]
+)
+def test_memory_that_was_freed_is_kept_on_the_cpu(on_cpu: bool, environ: dict[str, str], value: str | None) -> None:
+    plan = plan_launch(
+        ("w",), report_to="out", processes=1, on_cpu=on_cpu, devices=CPU, python="python", environ=environ
+    )
+    assert plan.env.get("MALLOC_MMAP_MAX_") == value
+
+
+@pytest.mark.parametrize(
+    ("listed", "gpus"), [(None, 4), ("0,1", 2), ("", 0), ("-1", 0), ("2,-1,3", 1), ("GPU-8932f937, GPU-1", 2)]
+)
+def test_gpus_are_counted_as_cuda_counts_them(tmp_path: Path, listed: str | None, gpus: int) -> None:
+    for name in ("nvidia0", "nvidia1", "nvidia2", "nvidia3", "nvidiactl", "nvidia-uvm", "null"):
+        (tmp_path / name).touch()
+    assert visible_gpus({} if listed is None else {"CUDA_VISIBLE_DEVICES": listed}, tmp_path) == gpus
+
+
+def test_no_device_is_no_gpu_whatever_the_variable_says(tmp_path: Path) -> None:
+    assert visible_gpus({"CUDA_VISIBLE_DEVICES": "0,1"}, tmp_path) == 0
+
+
+@pytest.mark.parametrize(
+    ("asked", "gpus", "use_cpu", "processes"),
+    [("auto", 0, False, 1), ("auto", 4, False, 4), ("auto", 4, True, 1), (2, 0, False, 2), (3, 4, False, 3)],
+)
+def test_processes(asked: object, gpus: int, use_cpu: bool, processes: int) -> None:
+    launch = Launch.model_validate({"processes_per_node": asked})
+    assert processes_per_node(launch, Devices(gpus=gpus, cores=2), use_cpu=use_cpu) == processes
+
+
+@pytest.mark.parametrize(
+    ("environ", "processes", "visible"),
+    [
+        ({}, 4, None),
+        ({}, 2, "0,1"),
+        ({"CUDA_VISIBLE_DEVICES": "3,5,6,7"}, 1, "3"),
+        ({"CUDA_VISIBLE_DEVICES": "3,5,6,7"}, 4, "3,5,6,7"),
+    ],
+)
+def test_a_process_sees_no_gpu_that_it_does_not_train_on(
+    environ: dict[str, str], processes: int, visible: str | None
+) -> None:
+    plan = plan_launch(
+        ("w",),
+        report_to="out",
+        processes=processes,
+        on_cpu=True,
+        devices=Devices(gpus=4, cores=8),
+        python="python",
+        environ=environ,
+    )
+    assert plan.env.get("CUDA_VISIBLE_DEVICES") == visible
+
+
+@pytest.mark.parametrize(
+    ("files", "limit"),
+    [
+        ({}, None),
+        ({"cpu.max": "max 100000"}, None),
+        ({"cpu.max": "100000 100000"}, 1),
+        ({"cpu.max": "50000 100000"}, 1),
+        ({"cpu.max": "99900000 100000"}, None),
+        ({"cpu/cpu.cfs_quota_us": "100000", "cpu/cpu.cfs_period_us": "100000"}, 1),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None),
+    ],
+)
+def test_the_cores_of_a_limited_container(files: dict[str, str], limit: int | None, tmp_path: Path) -> None:
+    """Both forms in which the kernel tells a limit, cgroup v2 and v1."""
+    for name, text in files.items():
+        file = tmp_path / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(f"{text}\n")
+    assert usable_cores(tmp_path) == (limit or len(os.sched_getaffinity(0)))

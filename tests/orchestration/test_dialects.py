@@ -1,0 +1,89 @@
+"""One schedule line in the words of Airflow and ZenML."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from embedstep.cli.program import main
+from tests.places import ROOT
+
+Build = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def request_file(request_of: Build, tmp_path: Path) -> Callable[..., str]:
+    def write(**schedule: Any) -> str:
+        (tmp_path / "request.yaml").write_text(
+            yaml.safe_dump(request_of(**({"schedule": schedule} if schedule else {})))
+        )
+        return str(tmp_path / "request.yaml")
+
+    return write
+
+
+def test_airflow_takes_it_from_the_file_of_the_dag(request_file: Callable[..., str]) -> None:
+    file = request_file(cron="0 3 * * 1", timezone="Europe/Berlin", catch_up=True)
+    shown = CliRunner().invoke(main, ["schedule", "airflow", file])
+    assert shown.exit_code == 0, shown.output
+    assert 'CronTriggerTimetable("0 3 * * 1", timezone="Europe/Berlin")' in shown.stdout
+    assert "catchup          True" in shown.stdout
+    assert (
+        "note: a run that is due while the one before still runs is not left out by Airflow: it waits" in shown.stdout
+    )
+    waits = CliRunner().invoke(main, ["schedule", "airflow", request_file(cron="0 3 * * 1", overlap="wait")])
+    assert "note:" not in waits.stdout
+
+
+def test_every_dialect_is_listed_with_what_it_needs() -> None:
+    listed = CliRunner().invoke(main, ["schedule", "--help"])
+    assert listed.exit_code == 0
+    for dialect in ("airflow", "kubeflow", "kubernetes", "zenml"):
+        assert f"\n  {dialect} " in listed.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("schedule", "options", "code", "told"),
+    [
+        ({"cron": "0 3 * * 1"}, ("--dry-run",), 0, "retraining would be created or replaced"),
+        ({"cron": "0 3 * * 1"}, (), 2, "schedule: the orchestrator 'default' of the stack 'default' does not schedule"),
+        (
+            {"cron": "0 3 * * 1", "timezone": "Europe/Berlin"}, ("--dry-run",), 2,
+            "schedule.timezone: is Europe/Berlin, and a schedule of ZenML has no time zone",
+        ),
+        ({}, (), 2, "schedule: is missing"),
+    ],
+)  # fmt: skip
+def test_zenml_schedules_where_its_orchestrator_does(
+    request_file: Callable[..., str],
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    schedule: Any,
+    options: Any,
+    code: int,
+    told: str,
+) -> None:
+    home = tmp_path_factory.getbasetemp() / "zenml-of-schedules"
+    ended = subprocess.run(
+        [
+            sys.executable, "-m", "embedstep", "schedule", "zenml", request_file(**schedule),
+            "--pipeline", "pipelines.zenml_retrain.pipeline:retraining", *options,
+        ],
+        capture_output=True, text=True, timeout=200, check=False, cwd=tmp_path,
+        env={
+            **os.environ, "PYTHONPATH": str(ROOT), "ZENML_CONFIG_PATH": str(home),
+            "ZENML_ANALYTICS_OPT_IN": "false",
+            "ZENML_LOGGING_VERBOSITY": "WARN", "AUTO_OPEN_DASHBOARD": "false",
+        },
+    )  # fmt: skip
+    assert ended.returncode == code, ended.stderr
+    assert told in ended.stdout + ended.stderr
+    assert "Traceback" not in ended.stderr

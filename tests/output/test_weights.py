@@ -1,0 +1,73 @@
+"""What tells one embedding space from another."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from embedstep.output.weights import space_of
+
+
+def changed(model: Path, folder: Path, file: str, **settings: Any) -> Path:
+    shutil.copytree(model, folder)
+    found = json.loads((folder / file).read_text())
+    (folder / file).write_text(json.dumps({**found, **settings}))
+    return folder
+
+
+def test_a_copy_has_the_same_space(tiny_model: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_model, tmp_path / "copy")
+    (tmp_path / "copy/README.md").write_text("another card")
+    space = space_of(tiny_model, 32)
+    assert space_of(tmp_path / "copy", 32) == space
+    assert len(space.fingerprint) == 64
+    assert space.is_normalized is False
+
+
+def test_a_model_that_ends_in_normalize_is_normalized(minilm: Path) -> None:
+    assert space_of(minilm, 384).is_normalized is True
+
+
+@pytest.mark.parametrize("which", ["tiny_model", "minilm"])
+def test_a_model_that_is_saved_anew_has_the_same_space(
+    which: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """Case 8.8; the files of MiniLM are those of an older release, which today's writes in another way."""
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(str(request.getfixturevalue(which)), device="cpu")
+    for folder in ("one", "two"):
+        model.save_pretrained(str(tmp_path / folder))
+        model = SentenceTransformer(str(tmp_path / folder), device="cpu")
+    spaces = [space_of(tmp_path / folder, 32) for folder in ("one", "two")]
+    before = space_of(request.getfixturevalue(which), 32)
+    assert spaces[0] == spaces[1]
+    assert (spaces[0].modules, spaces[0].prompts) == (before.modules, before.prompts)
+
+
+@pytest.mark.parametrize(
+    ("file", "settings"),
+    [
+        ("config_sentence_transformers.json", {"prompts": {"query": "query: "}}),
+        ("config_sentence_transformers.json", {"default_prompt_name": "query"}),
+        ("1_Pooling/config.json", {"pooling_mode": "cls"}),
+    ],
+)
+def test_what_changes_vectors_changes_the_space(
+    tiny_model: Path, tmp_path: Path, file: str, settings: dict[str, Any]
+) -> None:
+    other = changed(tiny_model, tmp_path / "other", file, **settings)
+    assert space_of(other, 32).fingerprint != space_of(tiny_model, 32).fingerprint
+    assert space_of(other, 32).weights == space_of(tiny_model, 32).weights
+
+
+def test_one_bit_of_the_weights_changes_the_space(tiny_model: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_model, tmp_path / "other")
+    file = tmp_path / "other/model.safetensors"
+    weights = bytearray(file.read_bytes())
+    weights[-1] ^= 1
+    file.write_bytes(weights)
+    assert space_of(tmp_path / "other", 32).weights != space_of(tiny_model, 32).weights
+    assert space_of(tiny_model, 16).fingerprint != space_of(tiny_model, 32).fingerprint

@@ -1,0 +1,281 @@
+"""What a plan says of the batches that are formed here."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from embedstep.cli.tables import show_plan
+from embedstep.errors import CannotStartError, RefusedError
+from embedstep.output.position import position_problems, write_position
+from embedstep.planning.batches import Material, lengths_of
+from embedstep.planning.plan import Plan
+from embedstep.request.loading import load_request
+from embedstep.step import plan_step
+
+PlanOf = Callable[..., Plan]
+
+
+@pytest.fixture
+def plan_of(request_of: Callable[..., dict[str, Any]], tmp_path: Path) -> PlanOf:
+    """Plan a run on one process over rows with the columns q, a and l."""
+
+    def plan(rows: list[dict[str, Any]], *, processes: int = 1, loss: str = "", **arguments: Any) -> Plan:
+        file = tmp_path / "rows.jsonl"
+        file.write_text("\n".join(json.dumps(row) for row in rows))
+        by_label = arguments.get("batch_sampler") == "group_by_label"
+        columns = {"anchor": "q", "label": "l"} if by_label else {"anchor": "q", "positive": "a"}
+        document = request_of(
+            data={"train": {"docs": {"path": str(file), "columns": columns}}},
+            loss="batch_all_triplet" if by_label else "multiple_negatives_ranking",
+            launch={"processes_per_node": processes},
+            arguments={"max_steps": -1, "num_train_epochs": 1, "per_device_train_batch_size": 4, **arguments},
+        )
+        return plan_step(load_request(json.dumps(document)))
+
+    return plan
+
+
+def answers(*counts: int) -> list[dict[str, Any]]:
+    """Rows with distinct questions, and as many of each answer."""
+    found = [f"answer {number}" for number, count in enumerate(counts) for _ in range(count)]
+    return [{"q": f"question {row}", "a": answer, "l": int(answer[7:])} for row, answer in enumerate(found)]
+
+
+def test_batches_without_a_text_twice_are_counted_exactly(plan_of: PlanOf) -> None:
+    """Answer 0 is in 10 of 22 rows: four batches have it and three of the twelve others, and six rows of it wait."""
+    plan = plan_of(answers(10, 3, 3, 3, 3), batch_sampler="no_duplicates", dataloader_drop_last=True)
+    (docs,) = plan.datasets
+    assert (docs.batches, docs.rows_unseen, plan.train_steps) == (4, 6, 4)
+    assert plan.notes == (
+        "data.train.docs: 6 rows wait for a later epoch in each, because their text stands in more rows than there are "
+        "full batches (4): 'answer 0' in 10",
+    )
+
+
+def test_smaller_batches_are_told(plan_of: PlanOf) -> None:
+    plan = plan_of(answers(10, 3, 3, 3, 3), batch_sampler="no_duplicates")
+    (docs,) = plan.datasets
+    assert (docs.batches, docs.rows_unseen) == (10, 0)
+    assert plan.notes[-1] == (
+        "data.train.docs: 6 of 10 batches are smaller than 4; write dataloader_drop_last: true to leave them out"
+    )
+
+
+@pytest.mark.parametrize(
+    ("rows", "given", "told"),
+    [
+        (answers(9, 9), {"batch_sampler": "no_duplicates", "dataloader_drop_last": True},
+         "data.train.docs: gives no batch of 4 rows without a text twice; "
+         "write per_device_train_batch_size: 2 or less"),
+        (answers(9, 9, 9, 9), {"batch_sampler": "no_duplicates", "processes": 2},
+         "data.train.docs: gives no batch of 4 rows for each of 2 processes without a text twice; "
+         "write per_device_train_batch_size: 2 or less"),
+        (answers(9), {"batch_sampler": "group_by_label"},
+         "data.train.docs: has one label only, from which batch_all_triplet can learn nothing"),
+        (answers(1, 1, 1, 1, 1), {"batch_sampler": "group_by_label"},
+         "data.train.docs: has 5 rows, and no batch of any size with two labels can be made of them"),
+        (answers(4, 4), {"batch_sampler": "group_by_label", "per_device_train_batch_size": 16},
+         "data.train.docs: gives no batch of 16 rows with two labels; write per_device_train_batch_size: 8 or less"),
+    ],
+)  # fmt: skip
+def test_data_that_gives_no_batch_is_refused_with_what_would(
+    plan_of: PlanOf, rows: list[dict[str, Any]], given: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(RefusedError) as refused:
+        plan_of(rows, **given)
+    assert told in map(str, refused.value.problems)
+
+
+def test_labels_and_rows_that_are_never_used_are_told(plan_of: PlanOf) -> None:
+    plan = plan_of(answers(6, 6, 1), batch_sampler="group_by_label")
+    (docs,) = plan.datasets
+    assert (docs.batches, docs.rows_unseen) == (3, 1)
+    assert plan.notes == (
+        "data.train.docs: labels in the batches (in the data): 0 50.0% (46.2%), 1 50.0% (46.2%), 2 0.0% (7.7%)",
+        "data.train.docs: 1 row is never trained on, because no other row has the same label",
+    )
+
+
+def test_the_padding_is_told_with_and_without_grouping(plan_of: PlanOf) -> None:
+    rows = [{"q": "word " * (1 + row % 16), "a": f"answer {row}"} for row in range(256)]
+    plan = plan_of(rows, group_by_length=True)
+    (note,) = plan.notes
+    assert note.startswith("data.train.docs: padding is ")
+    grouped, mixed = (int(part.partition("%")[0].rpartition(" ")[2]) for part in (note, note.partition(";")[2]))
+    assert grouped < 10 < 20 < mixed
+
+
+def test_a_full_disk_is_told(plan_of: PlanOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    import numpy as np
+
+    def full(file: Path, array: object) -> None:
+        file.write_bytes(b"part")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "save", full)
+    with pytest.raises(CannotStartError, match=r"the texts cannot be kept in .*: .*No space left"):
+        plan_of(answers(3, 3), batch_sampler="no_duplicates")
+
+
+def test_texts_that_repeat_only_across_columns_are_no_reason_to_wait(plan_of: PlanOf) -> None:
+    rows = [{"q": "x", "a": "y"}, {"q": "y", "a": "x"}, {"q": "x", "a": "z"}, {"q": "z", "a": "x"}]
+    with pytest.raises(RefusedError, match="gives no batch of 2 rows without a text twice"):
+        plan_of(rows, batch_sampler="no_duplicates", dataloader_drop_last=True, per_device_train_batch_size=2)
+
+
+def test_without_texts_or_labels_the_rows_are_too_few(plan_of: PlanOf) -> None:
+    with pytest.raises(RefusedError, match="has 3 rows, fewer than one batch of 4"):
+        plan_of(answers(1, 1, 1), train_sampling_strategy="sequential", dataloader_drop_last=True)
+
+
+def padding_told(plan: Plan) -> list[str]:
+    return [note for note in plan.notes if "padding" in note]
+
+
+def test_a_column_of_lengths_is_taken_in_place_of_counting(plan_of: PlanOf) -> None:
+    """All texts are equally long, and the column says otherwise: batches of four with 10 or 20 each pad nothing."""
+    rows = [{"q": f"q{row:03}", "a": f"a{row:03}", "length": 10 + row % 2 * 10} for row in range(128)]
+    plan = plan_of(rows, group_by_length=True, length_column_name="length")
+    assert plan.notes == (
+        "rows are grouped by the column length",
+        "data.train.docs: padding is 0% of a batch; without group_by_length it would be 21%",
+    )
+    # The loss gets no lengths, and they are no column that was dropped.
+    (docs,) = plan.datasets
+    assert (docs.columns, docs.dropped_columns, docs.has_lengths) == (("anchor", "positive"), (), True)
+    # A column that happens to have this name is not taken unasked.
+    (docs,) = plan_of(rows, group_by_length=True).datasets
+    assert (docs.dropped_columns, docs.has_lengths) == (("length",), False)
+
+
+def test_other_lengths_are_other_data(plan_of: PlanOf) -> None:
+    """They decide on the order of the rows, so a run is not resumed with them."""
+    one, two = (
+        plan_of(
+            [{"q": f"q{row}", "a": f"a{row}", "n": row * factor} for row in range(16)],
+            group_by_length=True,
+            length_column_name="n",
+        )
+        for factor in (1, 2)
+    )
+    assert one.position["data"] != two.position["data"]
+
+
+def test_lengths_that_go_on_as_fractions_are_refused_and_no_label_is_blamed(plan_of: PlanOf) -> None:
+    rows = [{"q": f"q{row}", "l": row % 4, "n": row + (0.9 if row > 150 else 0)} for row in range(160)]
+    with pytest.raises(RefusedError) as refused:
+        plan_of(rows, batch_sampler="group_by_label", group_by_length=True, length_column_name="n")
+    assert [str(problem) for problem in refused.value.problems] == [
+        "arguments.length_column_name: data.train.docs: 151.9 is no length; a length is a whole number of tokens, "
+        "0 or more"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("cell", "arguments", "path", "told"),
+    [
+        (7, {"length_column_name": "tokens", "group_by_length": True}, "arguments.length_column_name",
+         "rows.jsonl has no column 'tokens'; its columns are q, a, n"),
+        ("x", {"length_column_name": "n", "group_by_length": True}, "arguments.length_column_name",
+         "column 'n' holds text; a length is a whole number of tokens"),
+        (None, {"length_column_name": "n", "group_by_length": True}, "arguments.length_column_name",
+         "column 'n' has no value in any row; a length is a whole number of tokens"),
+        (7, {"length_column_name": "a", "group_by_length": True}, "arguments.length_column_name",
+         "column 'a' is named 2 times; one column plays one role"),
+        (7, {"length_column_name": "n"}, "arguments.length_column_name",
+         "needs group_by_length: true; remove it, or add that"),
+        (7, {"length_column_name": "length"}, "arguments.length_column_name",
+         "needs group_by_length: true; remove it, or add that"),
+        (-2, {"length_column_name": "n", "group_by_length": True}, "arguments.length_column_name",
+         "data.train.docs: -2 is no length; a length is a whole number of tokens, 0 or more"),
+    ],
+)  # fmt: skip
+def test_a_column_of_lengths_that_cannot_be_taken_is_refused(
+    plan_of: PlanOf, tmp_path: Path, cell: Any, arguments: dict[str, Any], path: str, told: str
+) -> None:
+    with pytest.raises(RefusedError) as refused:
+        plan_of([{"q": f"q{row}", "a": f"a{row}", "n": cell} for row in range(16)], **arguments)
+    (problem,) = refused.value.problems
+    assert (problem.path, problem.message.removeprefix(f"{tmp_path}/")) == (path, told)
+
+
+def test_the_time_that_forming_batches_takes_is_told(plan_of: PlanOf, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = plan_of(answers(3, 3, 3, 3), batch_sampler="no_duplicates")
+    assert plan.sampling_seconds is not None
+    assert 0 < plan.sampling_seconds < 60
+    show_plan(replace(plan, sampling_seconds=12.34))
+    assert "  forming batches   about 12 s an epoch, in each process\n" in capsys.readouterr().out
+    assert plan_of(answers(3, 3, 3, 3)).sampling_seconds is None
+
+
+def test_the_largest_batch_that_is_named_is_one_that_works(plan_of: PlanOf) -> None:
+    """Four questions and four answers; a0 goes with one of two questions, q2 with one of two answers: three rows."""
+    rows = [{"q": f"q{one}", "a": f"a{other}"} for one, other in [(0, 0), (1, 0), (2, 1), (2, 2), (3, 3)]]
+    options = {"batch_sampler": "no_duplicates", "dataloader_drop_last": True}
+    with pytest.raises(RefusedError) as refused:
+        plan_of(rows, per_device_train_batch_size=9, **options)
+    (problem,) = refused.value.problems
+    told = "gives no batch of 9 rows without a text twice; write per_device_train_batch_size: 3 or less"
+    assert problem.message == told
+    assert plan_of(rows, per_device_train_batch_size=3, **options).train_steps == 1
+
+
+@pytest.mark.parametrize(
+    ("drop_last", "message"),
+    [(True, "gives no batch of 8 rows without a text twice; write per_device_eval_batch_size: 2 or less"), (False, "")],
+)
+def test_an_evaluation_without_a_batch_is_refused_with_one_that_works(
+    request_of: Callable[..., dict[str, Any]], tmp_path: Path, drop_last: bool, message: str
+) -> None:
+    for name, rows in (("train", answers(*[1] * 20)), ("eval", answers(5, 5))):
+        (tmp_path / name).with_suffix(".jsonl").write_text("\n".join(map(json.dumps, rows)))
+    columns = {"anchor": "q", "positive": "a"}
+    data = {name: {"docs": {"path": str(tmp_path / f"{name}.jsonl"), "columns": columns}} for name in ("train", "eval")}
+    arguments = {"batch_sampler": "no_duplicates", "eval_strategy": "epoch", "dataloader_drop_last": drop_last}
+    request = load_request(json.dumps(request_of(data=data, arguments=arguments)))
+    if drop_last:
+        with pytest.raises(RefusedError) as refused:
+            plan_step(request)
+        assert [str(problem) for problem in refused.value.problems] == [f"data.eval.docs: {message}"]
+    else:
+        assert {item.split: item.batches for item in plan_step(request).datasets} == {"train": 3, "eval": 5}
+
+
+def position_with(plan_of: PlanOf, **arguments: Any) -> dict[str, Any]:
+    rows = [{"q": f"q{row}", "a": f"a{row}"} for row in range(64)]
+    return dict(plan_of(rows, **arguments).position)
+
+
+def test_only_what_decides_on_the_order_is_compared(plan_of: PlanOf) -> None:
+    """Rows as they stand have no seed; with split_batches a batch is that of all ranks, and another one."""
+    in_order = {"train_sampling_strategy": "sequential"}
+    assert position_with(plan_of, seed=1, **in_order) == position_with(plan_of, seed=2, **in_order)
+    assert position_with(plan_of, seed=1) != position_with(plan_of, seed=2)
+    split = {"accelerator_config": {"split_batches": True}}
+    assert position_with(plan_of, **split) == position_with(plan_of) | {"split_batches": True}
+
+
+def test_another_sampler_is_one_problem(plan_of: PlanOf, tmp_path: Path) -> None:
+    write_position(tmp_path, position_with(plan_of, batch_sampler="no_duplicates"))
+    (problem,) = position_problems(tmp_path, position_with(plan_of))
+    assert problem.message == (
+        f"{tmp_path} went by batch_sampler no_duplicates, and this run goes by batch_sampler; the rows would not go on "
+        "exactly"
+    )
+
+
+def test_lengths_of_another_tokenizer_are_another_order(plan_of: PlanOf) -> None:
+    """The model that counts is not the data, and the rows are put together by what it says."""
+    one, two = (
+        lengths_of({"docs": Material(rows=2, path=Path(), inputs=("anchor",), lengths=np.array(lengths, np.int32))})
+        for lengths in ([3, 4], [4, 3])
+    )
+    assert one != two
+    by_length = position_with(plan_of, group_by_length=True)
+    assert [name for name, _ in by_length["lengths"]] == ["docs"]
+    assert "lengths" not in position_with(plan_of)

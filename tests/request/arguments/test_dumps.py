@@ -1,0 +1,308 @@
+"""Arguments written down again, beside what the class of the seed era really wrote."""
+
+import enum
+import json
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from embedstep.planning.rules import check_rules
+from embedstep.request.arguments.dumps import (
+    SEED_NAMES,
+    Machine,
+    to_dict,
+    to_json_string,
+    to_lossless,
+    to_sanitized_dict,
+)
+from embedstep.request.arguments.schema import CONTRACT, Arguments
+from embedstep.request.arguments.types import AcceleratorConfig, FromEnvironment
+from embedstep.request.schema import TrainRequest
+from embedstep.runtime.world import World
+from tests.places import ROOT, SEED_ERA
+from tests.request.arguments import test_setters
+
+DEFAULTS: dict[str, Any] = SEED_ERA["defaults"]
+CASES: list[dict[str, Any]] = [*SEED_ERA["constructor_single"], *SEED_ERA["constructor_combo"]]
+WRITTEN = [case for case in CASES if "error" not in case]
+RAISED = [case for case in CASES if "error" in case]
+THERE = Machine(trackers=("tensorboard",), log_folder="runs/<TIMESTAMP>_<HOST>", hub_user="<USER>")
+"""The machine that the golden file comes from."""
+
+OTHER_VALUES: dict[str, tuple[dict[str, Any], str]] = {
+    '{"per_device_train_batch_size": "16"}': (
+        {"per_device_train_batch_size": 16, "train_batch_size": 16}, "a number as text is read as the number"),
+    '{"learning_rate": "5e-5"}': ({"learning_rate": 5e-05}, "a number as text is read as the number"),
+    '{"adam_epsilon": "1e-8"}': ({"adam_epsilon": 1e-08}, "a number as text is read as the number"),
+    '{"lr_scheduler_kwargs": "{\\"num_cycles\\": 2}"}': (
+        {"lr_scheduler_kwargs": {"num_cycles": 2}}, "a mapping as JSON text is read as the mapping"),
+    '{"gradient_checkpointing_kwargs": "{\\"use_reentrant\\": false}"}': (
+        {"gradient_checkpointing_kwargs": {"use_reentrant": False}}, "a mapping as JSON text is read as the mapping"),
+    '{"push_to_hub_model_id": "org/m"}': ({"hub_model_id": "org/m"}, "the seed doubled an owner that was given"),
+}  # fmt: skip
+"""For each accepted case that gives another dump: the values that differ, and why."""
+REFUSED_HERE = {
+    '{"log_level": "bogus"}': "unknown levels are refused at once, not when the trainer is built",
+    '{"log_level_replica": "bogus"}': "unknown levels are refused at once, not when the trainer is built",
+    '{"push_to_hub_token": "hf_secret2"}': "a token has no place in a request",
+    '{"push_to_hub_token": "t", "hub_token": "u"}': "a token has no place in a request",
+}
+"""Cases that the seed accepted, and why they are refused."""
+ACCEPTED_HERE = {
+    '{"evaluation_strategy": false}': "YAML 1.1 reads the word no as false",
+    '{"save_strategy": false}': "YAML 1.1 reads the word no as false",
+    '{"lr_scheduler_type": "cosine_with_min_lr"}': "it came later",
+    '{"batch_sampler": "no_duplicates_hashed"}': "it came later",
+    '{"fp16": true}': "a fact of the machine, which a request does not know",
+    '{"fp16_full_eval": true}': "a fact of the machine, which a request does not know",
+    '{"tf32": true}': "a fact of the machine, which a request does not know",
+}
+"""Cases in which the seed raised, and why they pass."""
+
+
+class IntervalStrategy(enum.Enum):
+    """As the seed's libraries have it."""
+
+    STEPS = "steps"
+
+
+def key_of(case: dict[str, Any]) -> str:
+    return json.dumps(case["kwargs"])
+
+
+def arguments_of(kwargs: dict[str, Any]) -> Arguments:
+    """The arguments of a case; a member of an enumeration is named by a second key."""
+    marked = kwargs.get("__enum__")
+    values = {name: value for name, value in kwargs.items() if name != "__enum__"}
+    if marked:
+        values[marked] = IntervalStrategy.STEPS
+    return Arguments.model_validate({"output_dir": "out", **values})
+
+
+def refusals(arguments: Arguments) -> list[str]:
+    """What a request with these arguments is refused with."""
+    dataset = {"docs": {"path": "a.parquet", "columns": {"anchor": "q", "positive": "p"}}}
+    evaluated = {"eval": dataset} if arguments.eval_strategy != "no" or arguments.do_eval else {}
+    request = TrainRequest.model_validate(
+        {
+            "model": "folder",
+            "data": {"train": dataset, **evaluated},
+            "loss": "multiple_negatives_ranking",
+            "arguments": arguments,
+        }
+    )
+    return [str(problem) for problem in check_rules(request)]
+
+
+def assert_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
+    """Equal in names, order and values; in types too, but for whole numbers in fields of fractions."""
+    assert list(found) == list(expected)
+    assert found == expected
+    for name, value in expected.items():
+        if type(found[name]) is not type(value):
+            assert (type(found[name]), type(value)) == (float, int), name
+
+
+def test_the_defaults_are_the_seeds_to_the_letter() -> None:
+    assert to_json_string(Arguments(output_dir="out"), machine=THERE) == DEFAULTS["to_json_string"]
+    assert to_sanitized_dict(Arguments(output_dir="out"), machine=THERE) == DEFAULTS["to_sanitized_dict"]
+
+
+def test_the_names_are_those_of_the_signature_in_its_order() -> None:
+    assert tuple(row["name"] for row in SEED_ERA["signature"]) == SEED_NAMES
+    assert {name for name, row in CONTRACT.items() if row.since == "sentence-transformers 3.0"} == set(SEED_NAMES)
+
+
+@pytest.mark.parametrize("case", WRITTEN, ids=key_of)
+def test_the_constructor_gives_the_seeds_dump(case: dict[str, Any]) -> None:
+    if key_of(case) in REFUSED_HERE:
+        with pytest.raises(ValidationError):
+            arguments_of(case["kwargs"])
+        return
+    other, _ = OTHER_VALUES.get(key_of(case), ({}, ""))
+    arguments = arguments_of(case["kwargs"])
+    expected = {**DEFAULTS["to_dict"], **case["to_dict_changed"]}
+    assert expected | other != expected or not other, "no longer differs"
+    ours = {name: value for name, value in other.items() if name in expected}
+    assert_same(to_dict(arguments, machine=THERE), expected | ours)
+    assert to_json_string(arguments, machine=THERE) == json.dumps(to_dict(arguments, machine=THERE), indent=2)
+    sanitized = {**DEFAULTS["to_sanitized_dict"], **case["to_sanitized_changed"]}
+    shown = {name: value if isinstance(value, int | float | str) else str(value) for name, value in other.items()}
+    assert_same(to_sanitized_dict(arguments, machine=THERE), sanitized | shown)
+
+
+@pytest.mark.parametrize("case", RAISED, ids=key_of)
+def test_what_the_seed_refused_is_refused(case: dict[str, Any]) -> None:
+    try:
+        arguments = arguments_of(case["kwargs"])
+        to_dict(arguments)
+    except (ValidationError, FileNotFoundError):
+        assert key_of(case) not in ACCEPTED_HERE
+        return
+    assert bool(refusals(arguments)) is (key_of(case) not in ACCEPTED_HERE), refusals(arguments)
+
+
+def test_the_differences_are_cases_and_so_few() -> None:
+    keys = {key_of(case) for case in CASES}
+    assert OTHER_VALUES.keys() | REFUSED_HERE.keys() | ACCEPTED_HERE.keys() <= keys
+    assert (len(CASES), len(WRITTEN), len(RAISED)) == (263, 219, 44)
+    assert refusals(Arguments(output_dir="out")) == []
+
+
+def test_each_difference_stands_in_the_docs_with_its_reason() -> None:
+    page = " ".join((ROOT / "docs/arguments.md").read_text().split())
+    told = [reason for _, reason in OTHER_VALUES.values()]
+    reasons = {*told, *REFUSED_HERE.values(), *ACCEPTED_HERE.values(), *test_setters.REFUSED_HERE.values(),
+               *test_setters.OTHER_DUMPS.values()}  # fmt: skip
+    assert {reason for reason in reasons if f": {reason}" not in page} == set()
+    names = {name for case in (*OTHER_VALUES, *REFUSED_HERE, *ACCEPTED_HERE) for name in json.loads(case)}
+    assert {name for name in names if f"`{name}" not in page.partition("case by case")[2]} == set()
+
+
+@pytest.mark.parametrize(
+    ("later", "seeds"),
+    [
+        ({"eval_strategy": "epoch"}, {"evaluation_strategy": "epoch", "do_eval": True}),
+        ({"activation_checkpointing": True}, {"gradient_checkpointing": True}),
+        ({"activation_checkpointing_kwargs": {"a": 1}}, {"gradient_checkpointing_kwargs": {"a": 1}}),
+        ({"train_sampling_strategy": "group_by_length"}, {"group_by_length": True}),
+        ({"accelerator_config": {"split_batches": True, "dispatch_batches": False}},
+         {"split_batches": True, "dispatch_batches": False}),
+        ({"include_num_input_tokens_seen": "non_padding"}, {"include_num_input_tokens_seen": True}),
+        ({"lr_scheduler_type": "reduce_lr_on_plateau", "eval_strategy": "epoch"},
+         {"lr_scheduler_type": "reduce_lr_on_plateau", "evaluation_strategy": "epoch", "do_eval": True,
+          "metric_for_best_model": "loss", "greater_is_better": False}),
+    ],
+)  # fmt: skip
+def test_a_later_name_is_written_under_the_seeds(later: dict[str, Any], seeds: dict[str, Any]) -> None:
+    plain = to_dict(Arguments(output_dir="out"))
+    assert to_dict(Arguments(output_dir="out", **later)) == {**plain, **seeds}
+
+
+def test_the_machine_is_asked_for_what_it_knows() -> None:
+    machine = Machine(
+        trackers=("tensorboard", "wandb"),
+        log_folder="runs/Jan01",
+        home="/home/me",
+        hub_user="me",
+        world=World(rank=3, local_rank=1, world_size=4, local_world_size=2, node_rank=1),
+    )
+    arguments = Arguments(output_dir="~/x/", push_to_hub_model_id="m", report_to=["all"])
+    values = to_dict(arguments, machine=machine)
+    assert values["output_dir"] == values["run_name"] == "/home/me/x/"
+    assert values["logging_dir"] == "/home/me/x/runs/Jan01"
+    assert values["hub_model_id"] == "me/m"
+    assert values["report_to"] == ["tensorboard", "wandb"]
+    assert (values["local_rank"], values["dataloader_drop_last"]) == (1, True)
+
+
+def test_without_an_output_folder_nothing_follows_from_it() -> None:
+    values = to_dict(Arguments(push_to_hub_organization="org"))
+    assert [values[name] for name in ("output_dir", "logging_dir", "run_name", "hub_model_id")] == [None] * 4
+
+
+def test_the_batch_sizes_of_the_sanitized_dump_count_gpus() -> None:
+    values = to_sanitized_dict(Arguments(per_gpu_eval_batch_size=4), 2)
+    assert (values["train_batch_size"], values["eval_batch_size"]) == (16, 8)
+
+
+def test_settings_of_fsdp_are_read_from_their_file(tmp_path: Path) -> None:
+    file = tmp_path / "fsdp.json"
+    file.write_text('{"fsdp_xla": true, "transformer_layer_cls_to_wrap": "A"}')
+    values = to_dict(Arguments(fsdp_config=str(file), fsdp=["full_shard"]))
+    assert values["fsdp_config"] == {
+        "xla": True, "transformer_layer_cls_to_wrap": ["A"], "min_num_params": 0, "xla_fsdp_grad_ckpt": False,
+    }  # fmt: skip
+    file.write_text("[]")
+    with pytest.raises(ValueError, match="holds no JSON mapping"):
+        to_dict(Arguments(fsdp_config=str(file)))
+
+
+def test_a_dump_reads_back_as_the_same_dump() -> None:
+    arguments = Arguments.model_validate({"output_dir": "out", "evaluation_strategy": "steps", "no_cuda": True})
+    again = Arguments.model_validate(to_dict(arguments, machine=THERE))
+    assert again.is_dump
+    assert to_dict(again, machine=THERE) == to_dict(arguments, machine=THERE)
+
+
+LOSSLESS: list[dict[str, Any]] = [
+    {},
+    {"evaluation_strategy": "steps"},
+    {"eval_strategy": "epoch", "evaluation_strategy": "steps"},
+    {"tpu_metrics_debug": True},
+    {"tpu_metrics_debug": True, "debug": ["underflow_overflow"]},
+    {"dispatch_batches": True, "split_batches": True},
+    {"dispatch_batches": True, "accelerator_config": {"even_batches": False}},
+    {"fsdp_min_num_params": 100, "fsdp_transformer_layer_cls_to_wrap": "BertLayer"},
+    {"fsdp_min_num_params": 100, "fsdp_config": {"min_num_params": 5, "xla": True}},
+    {"push_to_hub_token": {"from_env": "HF_TOKEN"}},
+    {"logging_steps": 1.0, "save_steps": 10},
+]
+
+
+@pytest.mark.parametrize("written", LOSSLESS)
+def test_what_was_filled_in_is_not_written(written: dict[str, Any]) -> None:
+    assert to_lossless(Arguments.model_validate(written)) == written
+
+
+def test_what_was_written_as_it_would_be_filled_in_is_left_out() -> None:
+    arguments = Arguments.model_validate({"evaluation_strategy": "steps", "eval_strategy": "steps"})
+    assert to_lossless(arguments) == {"evaluation_strategy": "steps"}
+
+
+TEXTS = st.text(max_size=5).filter(lambda text: text not in ("None", "NULL", "Null", "nil"))
+JSON = st.dictionaries(TEXTS, st.none() | st.booleans() | st.integers() | TEXTS | st.lists(TEXTS), max_size=3)
+
+
+def values_of(annotation: Any) -> st.SearchStrategy[Any]:
+    """Any value of a field's type."""
+    simple: dict[Any, st.SearchStrategy[Any]] = {
+        bool: st.booleans(),
+        int: st.integers(-(2**63) + 1, 2**63 - 1),
+        float: st.floats(allow_nan=False, allow_infinity=False),
+        str: TEXTS,
+        type(None): st.none(),
+        FromEnvironment: st.builds(FromEnvironment, from_env=st.sampled_from(["HF_TOKEN", "other_1"])),
+    }
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return values_of(inner[0])
+    if origin is Literal:
+        return st.sampled_from(inner)
+    if origin in (Union, UnionType):
+        return st.one_of(*map(values_of, inner))
+    if origin is list:
+        return st.lists(values_of(inner[0]), max_size=3)
+    if origin is dict:
+        is_any = get_origin(inner[1]) is Annotated and get_args(inner[1])[0] is Any
+        return JSON if is_any else st.dictionaries(TEXTS, values_of(inner[1]), max_size=2)
+    if annotation is AcceleratorConfig:
+        return st.fixed_dictionaries(
+            {},
+            optional={name: values_of(kind) for name, kind in get_type_hints(annotation, include_extras=True).items()},
+        )
+    return simple[annotation]
+
+
+FIELDS = st.fixed_dictionaries(
+    {}, optional={name: values_of(field.annotation) for name, field in Arguments.model_fields.items()}
+)
+
+
+def no_json_by_chance(values: dict[str, Any]) -> bool:
+    """Whether no text begins like a mapping, which a field for mappings would be read from."""
+    return not any(isinstance(value, str) and value.lstrip().startswith("{") for value in values.values())
+
+
+@given(FIELDS.filter(no_json_by_chance))
+def test_the_lossless_form_reads_back_equal(values: dict[str, Any]) -> None:
+    arguments = Arguments.model_validate(values)
+    again = Arguments.model_validate(json.loads(json.dumps(to_lossless(arguments))))
+    assert again == arguments
+    assert again.model_fields_set == arguments.model_fields_set
+    assert again.is_dump == arguments.is_dump

@@ -1,0 +1,104 @@
+"""What the first node hands to one that sees nothing of its disk, with real processes on one machine."""
+
+import json
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from tests.worker.torchrun.test_rendezvous import free_port
+
+pytestmark = pytest.mark.torchrun
+
+CODE = textwrap.dedent("""
+    import sys
+    from functools import partial
+    from pathlib import Path
+    from embedstep.errors import EmbedstepError
+    from embedstep.launch.nodes import NodeGroup
+    from embedstep.output.folder import OutputFolder
+    from embedstep.worker.torchrun import broadcast
+    from embedstep.worker.torchrun import rendezvous
+    broadcast._PIECE = 5
+    rank, port, output = int(sys.argv[1]), int(sys.argv[2]), OutputFolder(Path(sys.argv[3]))
+    group = NodeGroup(nodes=2, rank=rank, address="127.0.0.1", port=port)
+    try:
+        with rendezvous.together(group, 60, lambda lost: None, partial(broadcast.hand_out, output, group)) as met:
+            met.end(0)
+    except EmbedstepError as error:
+        print(error)
+        sys.exit(error.exit_code)
+""")
+
+
+@pytest.fixture
+def nodes(tmp_path: Path) -> list[Path]:
+    """The disks of two nodes, the first with what it has prepared."""
+    disks = [tmp_path / "first", tmp_path / "second"]
+    for disk in disks:
+        (disk / "out" / "attempt").mkdir(parents=True)
+    prepared = disks[0] / "out"
+    (prepared / "request.json").write_text('{"a": 1}')
+    (prepared / "plan.json").write_text("{}")
+    begins_at(prepared, None)
+    (prepared / "attempt" / "data" / "train").mkdir(parents=True)
+    (prepared / "attempt" / "data" / "train" / "rows.arrow").write_bytes(bytes(range(23)))
+    (prepared / "attempt" / "data" / "empty").write_bytes(b"")
+    return disks
+
+
+def begins_at(output: Path, checkpoint: str | None, *, step: int = 0) -> None:
+    start: dict[str, object] = {"checkpoint": checkpoint, "step": step, "skipped": [], "is_here": bool(step)}
+    (output / "attempt" / "start_from.json").write_text(json.dumps(start))
+
+
+def hand(disks: list[Path], *outputs: str) -> list[tuple[int, str]]:
+    """Let both nodes do their part, and return the code and the words of each."""
+    port = free_port()
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", CODE, str(rank), str(port), output],
+            cwd=disk, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )
+        for rank, (disk, output) in enumerate(zip(disks, outputs or ("out", "out"), strict=True))
+    ]  # fmt: skip
+    told = [process.communicate(timeout=100)[0] for process in processes]
+    return [(process.returncode, text) for process, text in zip(processes, told, strict=True)]
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_all_that_was_prepared_is_there_on_both(nodes: list[Path]) -> None:
+    checkpoint = nodes[0] / "out" / "checkpoints" / "checkpoint-3"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "embedstep_manifest.json").write_text("{}")
+    (checkpoint / "weights").write_bytes(b"0123456789")
+    begins_at(nodes[0] / "out", "out/checkpoints/checkpoint-3", step=3)
+    of_before = nodes[1] / "out" / "checkpoints" / "checkpoint-2"
+    of_before.mkdir(parents=True)
+    assert hand(nodes) == [(0, ""), (0, "")]
+    assert content(nodes[1] / "out") == content(nodes[0] / "out")
+    assert not of_before.exists()
+
+
+def test_nodes_that_write_to_different_paths_are_told(nodes: list[Path]) -> None:
+    (nodes[1] / "other" / "attempt").mkdir(parents=True)
+    told = "node 0 writes to out, and node 1 to other; give all of them one path\n"
+    assert hand(nodes, "out", "other") == [(3, told), (3, told)]
+
+
+def test_a_disk_that_takes_no_more_is_told_on_both(nodes: list[Path]) -> None:
+    (nodes[1] / "out" / "attempt" / "data").write_text("where the rows should go")
+    told = "node 1: out/attempt/data/empty cannot be written: file exists\n"
+    assert hand(nodes) == [(3, told), (3, told)]
+
+
+def test_a_checkpoint_that_is_named_lies_on_each_node(nodes: list[Path]) -> None:
+    (nodes[0] / "elsewhere").mkdir()
+    begins_at(nodes[0] / "out", "elsewhere")
+    told = "node 1 has no elsewhere; a checkpoint that is named lies on each node\n"
+    assert hand(nodes) == [(3, told), (3, told)]

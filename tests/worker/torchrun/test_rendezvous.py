@@ -1,0 +1,183 @@
+"""Nodes that wait for each other, with real processes on one machine."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from embedstep.worker.torchrun import rendezvous
+
+pytestmark = pytest.mark.torchrun
+
+CODE = textwrap.dedent("""
+    import os, sys, time
+    from embedstep.errors import CannotStartError
+    from embedstep.launch.nodes import NodeGroup
+    from embedstep.worker.torchrun import rendezvous
+    rendezvous._SILENCE = 4.0
+    shown = time.time
+    time.time = lambda: shown() + float(os.environ.get("AHEAD", 0))
+    rank, nodes, port = map(int, sys.argv[1:4])
+    seconds, work, code = map(float, sys.argv[4:])
+    told = []
+    group = NodeGroup(nodes=nodes, rank=rank, address=ADDRESS, port=port)
+    try:
+        with rendezvous.together(group, seconds, told.append, lambda store: None) as met:
+            print("together", flush=True)
+            end = time.monotonic() + work
+            while time.monotonic() < end and not told:
+                time.sleep(0.1)
+            met.end(int(code))
+            print("lost:", met.lost, flush=True)
+            sys.exit(75 if met.lost else int(code))
+    except CannotStartError as error:
+        print(error, flush=True)
+        sys.exit(3)
+""")
+
+
+def free_port() -> int:
+    """A port with a free one above it."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1]) - 1
+
+
+@contextmanager
+def node(
+    rank: int, port: int, *, nodes: int = 2, seconds: float = 60, work: float = 3, code: int = 0,
+    address: str = "127.0.0.1", ahead: float = 0, with_errors: bool = False,
+) -> Iterator[subprocess.Popen[str]]:  # fmt: skip
+    command = [
+        sys.executable,
+        "-c",
+        CODE.replace("ADDRESS", repr(address)),
+        *map(str, (rank, nodes, port, seconds, work, code)),
+    ]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT if with_errors else subprocess.DEVNULL, text=True,
+        env={**os.environ, "AHEAD": str(ahead)},
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def end(process: subprocess.Popen[str]) -> tuple[int, str]:
+    output, _ = process.communicate(timeout=90)
+    return process.returncode, output
+
+
+def test_two_nodes_meet_and_end_well() -> None:
+    port = free_port()
+    with node(0, port, work=1) as first, node(1, port, work=6) as second:
+        assert end(second) == (0, "together\nlost: \n")
+        assert end(first) == (0, "together\nlost: \n")
+
+
+def test_a_node_that_does_not_come_is_named() -> None:
+    """Case 5.1."""
+    with node(0, port := free_port(), nodes=3, seconds=8) as first, node(2, port, nodes=3, seconds=8):
+        code, told = end(first)
+    assert code == 3
+    assert told == f"node 1 of 3 did not come to 127.0.0.1:{port + 1} in 8 s\n"
+
+
+def test_a_name_that_is_not_known_is_told() -> None:
+    """Case 5.2."""
+    with node(1, free_port(), seconds=2, address="nobody.invalid") as second:
+        code, told = end(second)
+    assert code == 3
+    assert told.startswith("the name of node 0, nobody.invalid, is not known after 2 s: ")
+
+
+def test_a_node_that_is_killed_ends_the_others() -> None:
+    """Case 5.5: within the time of silence, and with the code for another attempt."""
+    port = free_port()
+    with node(0, port, work=80) as first, node(1, port, work=80) as second:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "together\n"
+        killed = time.monotonic()
+        second.kill()
+        assert end(first) == (75, "lost: node 1 has not been heard of for 4 s\n")
+        assert time.monotonic() - killed < 60
+
+
+def test_a_node_that_loses_the_first_ends() -> None:
+    port = free_port()
+    with node(0, port, work=80) as first, node(1, port, work=80) as second:
+        assert second.stdout is not None
+        assert second.stdout.readline() == "together\n"
+        first.kill()
+        assert end(second) == (75, "lost: the first node is gone\n")
+
+
+def test_a_first_node_that_answers_nothing_is_lost() -> None:
+    """As when its machine has gone without a word: the connection stays, and a question waits for its answer."""
+    port = free_port()
+    with node(0, port, work=80) as first, node(1, port, work=80) as second:
+        assert second.stdout is not None
+        assert second.stdout.readline() == "together\n"
+        first.send_signal(signal.SIGSTOP)
+        assert end(second) == (75, "lost: the first node has not been heard of for 4 s\n")
+
+
+def test_a_node_that_fails_ends_the_others() -> None:
+    """Case 7.3, with three of them."""
+    port = free_port()
+    with (
+        node(0, port, nodes=3, work=80) as first,
+        node(1, port, nodes=3, work=2, code=4) as second,
+        node(2, port, nodes=3, work=80) as third,
+    ):
+        assert end(second)[0] == 4
+        for other in (first, third):
+            assert end(other) == (75, "together\nlost: node 1 has ended with code 4\n")
+
+
+def test_a_name_that_is_known_after_a_while_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Case 5.2: the headless service knows a pod's name only once that runs."""
+    asked: list[str] = []
+
+    def getaddrinfo(name: str, port: None) -> list[object]:
+        asked.append(name)
+        if len(asked) < 4:
+            raise socket.gaierror("Name or service not known")
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    rendezvous._wait_for_name("job-node-0-0", time.monotonic() + 60, 60)
+    assert asked == ["job-node-0-0"] * 4
+
+
+def test_clocks_that_differ_are_told() -> None:
+    port = free_port()
+    with (
+        node(0, port, nodes=3, with_errors=True) as first,
+        node(1, port, nodes=3, ahead=1),
+        node(2, port, nodes=3, ahead=-120),
+    ):
+        code, told = end(first)
+    assert code == 0
+    assert [line for line in told.splitlines() if "clock" in line] == [
+        "the clock of node 2 is 120 s behind that of node 0; let NTP set it"
+    ]
+
+
+def test_a_port_that_is_in_use_is_told() -> None:
+    port = free_port()
+    with socket.socket() as other:
+        other.bind(("", port))
+        other.listen()
+        with node(0, port) as first:
+            told = f"port {port} is in use on node 0; choose another (PET_MASTER_PORT)\n"
+            assert end(first) == (3, told)

