@@ -19,10 +19,9 @@ from hypothesis import HealthCheck, settings
 
 from embedstep import step
 from embedstep.launch import attempt
-from embedstep.launch.torchrun import LaunchPlan
 from embedstep.output.result import StepResult
 from embedstep.request.loading import load_request
-from embedstep.runtime.process import ProcessEnd
+from embedstep.runtime.process import LaunchPlan, ProcessEnd
 from tests.mlflow_server import mlflow_server, nobody_at
 
 # The first text that hypothesis draws on a machine costs a second of tables; that is no fault of the test's.

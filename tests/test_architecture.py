@@ -1,29 +1,62 @@
-"""What may import what: the promises that keep `check` and `plan` fast and free of torch."""
+"""What may import what: the layers, and the promises that keep `check` and `plan` fast and free of torch."""
 
 import ast
 import json
+import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-SOURCE = Path(__file__).parents[1] / "src" / "embedstep"
+from tests.places import ROOT
+
+SOURCE = ROOT / "src" / "embedstep"
 MODULES = sorted(SOURCE.rglob("*.py"))
 NAMES = [str(path.relative_to(SOURCE)) for path in MODULES]
-LIBRARIES = {"torch", "transformers", "sentence_transformers", "datasets", "accelerate", "kfp", "zenml", "mlflow"}
+
+LAYERS: tuple[frozenset[str], ...] = (
+    frozenset({"errors"}),
+    frozenset({"runtime", "sampling"}),
+    frozenset({"request", "output"}),
+    frozenset({"data"}),
+    frozenset({"planning"}),
+    frozenset({"launch"}),
+    frozenset({"tracking"}),
+    frozenset({"report"}),
+    frozenset({"worker", "promotion"}),
+    frozenset({"step"}),
+    frozenset({"replay"}),
+    frozenset({"orchestration"}),
+    frozenset({"cli"}),
+    frozenset({"__main__"}),
+)
+"""From the lowest to the highest. A package imports from lower layers only, and from itself."""
+HOMES: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(("torch", "transformers", "sentence_transformers", "datasets", "accelerate"), ("worker/",)),
+    "mlflow": ("tracking/mlflow",),
+    "kubernetes": ("launch/kubernetes/", "orchestration/airflow/pods.py"),  # whose operator takes its objects
+    "kfp": ("orchestration/kfp/",),
+    "kfp_server_api": ("orchestration/kfp/",),
+    "zenml": ("orchestration/zenml/",),
+    "airflow": ("orchestration/airflow/",),
+}
+"""Where each library may be imported: the beginning of a path."""
+NEVER_IMPORTED = frozenset({"worker", "cli"})
+"""Packages that only a command starts, by name."""
+SURFACE = frozenset({"__version__"})
+"""What a package may take from `embedstep` itself; everything else comes from where it is defined."""
 HEAVY = ("torch", "transformers", "sentence_transformers", "datasets", "mlflow", "kfp", "zenml", "pandas")
-OF_MLFLOW = {f"tracking/mlflow{name}.py" for name in ("", "_model", "_registry", "_system")}
-OF_AN_ORCHESTRATOR = {"orchestration/kfp/": {"kfp"}, "orchestration/zenml": {"zenml"}}
 LONGEST = 350
 LONGER_FOR_THEIR_TABLE = {"request/arguments/schema.py", "planning/losses.py", "planning/evaluators.py"}
+MOST_PACKAGES, MOST_MODULES = 14, 5
 
 
 def imports(module: str) -> set[str]:
-    """First parts of everything that a module imports, at its top or inside, by statement or by name."""
-    return {name.partition(".")[0] for name in _imports(ast.parse((SOURCE / module).read_text(encoding="utf-8")))}
+    """Everything that a module imports, at its top or inside, by statement or by name."""
+    return set(_imports(ast.parse((SOURCE / module).read_text(encoding="utf-8"))))
 
 
 def _imports(tree: ast.AST) -> Iterator[str]:
@@ -31,6 +64,8 @@ def _imports(tree: ast.AST) -> Iterator[str]:
         match node:
             case ast.Import(names=names):
                 yield from (alias.name for alias in names)
+            case ast.ImportFrom(module="embedstep", names=names, level=0):
+                yield from (f"embedstep.{alias.name}" for alias in names)
             case ast.ImportFrom(module=str(name), level=0):
                 yield name
             case ast.Call(
@@ -40,11 +75,25 @@ def _imports(tree: ast.AST) -> Iterator[str]:
                 yield name
 
 
+def room(module: str) -> str:
+    """The package or module at the top of `embedstep` that a module belongs to."""
+    return module.partition("/")[0].removesuffix(".py")
+
+
+def rooms_imported(module: str) -> set[str]:
+    names = {name.split(".")[1] for name in imports(module) if name.startswith("embedstep.")}
+    return names - SURFACE - {room(module)}
+
+
+LEVEL = {name: level for level, layer in enumerate(LAYERS) for name in layer}
+
+
 def test_the_pass_sees_every_kind_of_import() -> None:
     code = """
 import a.b
 from c.d import e
 from . import f
+from embedstep import p
 def g():
     import h
     class I:
@@ -54,32 +103,57 @@ def g():
 if TYPE_CHECKING:
     from o import p
 """
-    assert set(_imports(ast.parse(code))) == {"a.b", "c.d", "h", "j", "l.m", "n", "o"}
+    assert set(_imports(ast.parse(code))) == {"a.b", "c.d", "embedstep.p", "h", "j", "l.m", "n", "o"}
 
 
-@pytest.mark.parametrize("module", [name for name in NAMES if not name.startswith("worker/")])
-def test_only_the_worker_imports_what_trains(module: str) -> None:
-    allowed = {"mlflow"} if module in OF_MLFLOW else set()
-    for folder, libraries in OF_AN_ORCHESTRATOR.items():
-        allowed |= libraries if module.startswith(folder) else set()
-    assert imports(module) & LIBRARIES <= allowed
+def test_the_house_has_few_rooms() -> None:
+    packages = [path.name for path in SOURCE.iterdir() if (path / "__init__.py").exists()]
+    modules = [path.stem for path in SOURCE.glob("*.py")]
+    assert set(packages) | set(modules) == set(LEVEL) | {"__init__"}
+    assert len(packages) <= MOST_PACKAGES
+    assert len(modules) <= MOST_MODULES
 
 
-@pytest.mark.parametrize("module", [name for name in NAMES if not name.startswith("orchestration/")])
-def test_the_package_does_not_need_its_adapters(module: str) -> None:
-    tree = ast.parse((SOURCE / module).read_text(encoding="utf-8"))
-    adapters = tuple(f"embedstep.orchestration.{name}" for name in ("kfp", "zenml", "airflow"))
-    assert not [name for name in _imports(tree) if name.startswith(adapters)]
+@pytest.mark.parametrize("module", [name for name in NAMES if name != "__init__.py"])
+def test_a_package_imports_only_from_lower_layers(module: str) -> None:
+    assert {name for name in rooms_imported(module) if LEVEL[name] >= LEVEL[room(module)]} == set()
+
+
+@pytest.mark.parametrize("module", [name for name in NAMES if room(name) not in ("__main__", *NEVER_IMPORTED)])
+def test_nobody_imports_what_only_a_command_starts(module: str) -> None:
+    assert rooms_imported(module) & NEVER_IMPORTED == set()
+
+
+@pytest.mark.parametrize("library", HOMES)
+def test_a_library_has_one_home(library: str) -> None:
+    users = {name for name in NAMES if library in {one.partition(".")[0] for one in imports(name)}}
+    assert users
+    assert {name for name in users if not name.startswith(HOMES[library])} == set()
 
 
 @pytest.mark.parametrize("module", NAMES)
 def test_the_package_knows_nothing_of_pipelines_and_tests(module: str) -> None:
-    assert not imports(module) & {"pipelines", "tests"}
+    assert not {name.partition(".")[0] for name in imports(module)} & {"pipelines", "tests", "docs"}
 
 
-@pytest.mark.parametrize("module", [name for name in NAMES if name not in OF_MLFLOW])
-def test_mlflow_has_one_door(module: str) -> None:
-    assert "mlflow" not in imports(module)
+def test_the_page_shows_the_layers_as_they_are() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| ([^|]+) \|", page, re.MULTILINE)
+    shown = {int(number): frozenset(re.findall(r"`(\w+)[/.`]", names)) for number, names in rows}
+    assert shown == dict(enumerate(LAYERS))
+
+
+def test_the_page_shows_a_walk_in_which_a_file_calls_or_starts_the_next() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    walk = re.findall(r"^\d+\. `([\w/]+\.py)`: `(\w+)`", page, re.MULTILINE)
+    assert 5 <= len(walk) <= 10
+    before = ""
+    for file, name in walk:
+        text = (SOURCE / file).read_text(encoding="utf-8")
+        assert name in {getattr(node, "name", "") for node in ast.parse(text).body}, f"{file} has no {name}"
+        module = "embedstep." + file.removesuffix(".py").removesuffix("/__main__").replace("/", ".")
+        assert not before or f"{name}(" in before or f'"{module}"' in before, f"nothing leads to {file}"
+        before += text
 
 
 def test_one_place_reads_what_torchrun_leaves_in_the_environment() -> None:

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from docs.pages import component_page, losses_page
 
 from embedstep.cli.program import main
 from embedstep.orchestration.components import COMPONENTS, Component
 from embedstep.orchestration.parameters import typed_arguments
-from embedstep.reference import component_page, losses_page
 from embedstep.request.arguments.listing import arguments_page
 from embedstep.request.schema import TrainRequest
 from tests.places import ROOT

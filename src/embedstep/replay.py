@@ -1,4 +1,4 @@
-"""The same training once more, from what a run has recorded."""
+"""Trainings that nobody records: the same one once more from what a run has recorded, or a few steps as a trial."""
 
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -8,13 +8,13 @@ from os import environ
 from pathlib import Path
 from typing import Any
 
-from embedstep.alone import run_well, unrecorded
-from embedstep.errors import Problem, RefusedError
+from embedstep.errors import OK, Problem, RefusedError
+from embedstep.launch.failures import AttemptFailedError
 from embedstep.output.folder import OutputFolder
-from embedstep.output.result import read_json, write_json
+from embedstep.output.result import StepResult, read_json, write_json
 from embedstep.planning.plan import Plan
 from embedstep.request.schema import Tracking, TrainRequest
-from embedstep.step import plan_step
+from embedstep.step import plan_step, run_step
 from embedstep.tracking.sender import tracking_uri
 
 REPLAY_FORMAT = "embedstep.replay/1"
@@ -127,3 +127,42 @@ def _changed_data(plan: Plan, was: Mapping[str, Any]) -> Iterator[Problem]:
 
 def _differing(then: Mapping[str, str], now: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     return {name: (version, now[name]) for name, version in then.items() if now.get(name, version) != version}
+
+
+def unrecorded(request: TrainRequest, arguments: Mapping[str, Any]) -> TrainRequest:
+    """Return a request that is recorded and pushed nowhere, goes on from no checkpoint, and trains in any case.
+
+    Args:
+        request: the request.
+        arguments: training arguments that are others, too.
+    """
+    otherwise = {"resume_from_checkpoint": None, "push_to_hub": False, "report_to": ["none"], **arguments}
+    return request.model_copy(
+        update={
+            "arguments": request.arguments.model_copy(update=otherwise),
+            "tracking": Tracking(kind="none"),
+            # Here, and not in the folder that pods write to.
+            "launch": request.launch.model_copy(update={"kind": "local", "nodes": 1, "trainjob": None}),
+            "skip_if_unchanged": False,
+            "schedule": None,
+        }
+    )
+
+
+def run_well(request: TrainRequest, output: Path, *, overwrite: bool = False) -> StepResult:
+    """Run a request to its end, and return its result only where that is good.
+
+    Args:
+        request: the request.
+        output: the output folder.
+        overwrite: replace a finished model that lies there.
+
+    Raises:
+        EmbedstepError: as `run_step`.
+        AttemptFailedError: the training has failed, in the way that its exit code tells.
+    """
+    result = run_step(request, output, overwrite=overwrite)
+    if result.exit_code != OK:
+        assert result.failure is not None
+        raise AttemptFailedError(result.failure)
+    return result

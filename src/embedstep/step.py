@@ -5,10 +5,11 @@
 `plan_step` stops before the first process; `run_step` goes to the end. Each stop takes the output of the one before.
 """
 
+import os
 import re
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -30,13 +31,11 @@ from embedstep.errors import (
 )
 from embedstep.launch.attempt import failed, this_machine, train_here
 from embedstep.launch.failures import failure_of
-from embedstep.launch.node_status import telling
-from embedstep.launch.nodes import ALONE, UNTOLD, NodeGroup
+from embedstep.launch.followers import run_following_node
+from embedstep.launch.node_status import ended_before, telling
+from embedstep.launch.nodes import NodeGroup, is_pod, node_of
 from embedstep.launch.resume import continues, prepare_start, start_of
-from embedstep.launch.torchrun import (
-    devices_of,
-    processes_per_node,
-)
+from embedstep.launch.torchrun import devices_of, processes_per_node
 from embedstep.output.attempts import Attempts
 from embedstep.output.folder import OutputFolder, claimed, run_claimed
 from embedstep.output.result import StepResult, read_json, result_from_json, write_json
@@ -53,6 +52,7 @@ from embedstep.request.fingerprint import request_fingerprint
 from embedstep.request.resolved import resolved
 from embedstep.request.schema import TrainRequest
 from embedstep.runtime.process import Heard, on_signal
+from embedstep.tracking.environment import tracking_environ
 from embedstep.tracking.recording import start_recording
 
 _SEEN_BY_PODS = re.compile(r"model\.(path|static)|arguments\.resume_from_checkpoint|loss.*\.guide")
@@ -80,28 +80,36 @@ def plan_step(request: TrainRequest, *, preview: int = 0) -> Plan:
 
 
 def run_step(
-    request: TrainRequest, output: Path, *, overwrite: bool = False, group: NodeGroup | None = None
+    request: TrainRequest, output: Path, *, overwrite: bool = False, environ: Mapping[str, str] | None = None
 ) -> StepResult:
-    """Run a request to its end and say how it ended. The output folder then holds what the result says.
+    """Run a request to its end and return how it ended. The output folder then holds what the result says.
+
+    With `launch.kind: trainjob` a cluster does the work and this call follows it. Otherwise this process is one node:
+    the first plans, trains, records and writes the result; each other one starts its processes only.
 
     Args:
         request: the request.
-        output: the output folder.
+        output: the output folder. Several nodes share it, or each has its own with `save_on_each_node`.
         overwrite: replace a finished step that lies there, its model last: a run that fails leaves it.
-        group: the place of this node among those that train together; None where nobody has started them yet.
+        environ: the environment, which says the place of this node among several; None for that of the process.
 
     Raises:
         RefusedError: the output folder cannot be used, or the request is refused and a finished step lies there.
-        CannotStartError: the disk does not let us write.
+        CannotStartError: the disk does not let us write, or this node's place does not fit the request.
     """
-    started = time.monotonic()
+    environ = os.environ if environ is None else environ
     # Once the training has ended, nothing keeps its result from being written.
     overwrite = overwrite or request.arguments.overwrite_output_dir
-    if request.launch.kind == "trainjob" and group is None:
-        return _elsewhere(request, overwrite=overwrite)
-    group = group or ALONE
-    if group.nodes != request.launch.nodes:
-        raise RefusedError([Problem("launch.nodes", f"is {request.launch.nodes}, and {UNTOLD}")])
+    if request.launch.kind == "trainjob" and not is_pod(environ):
+        return _run_on_cluster(request, overwrite=overwrite)
+    group = node_of(request, environ)
+    if not group.is_first:
+        return run_following_node(request, output, group, overwrite=overwrite)
+    return ended_before(output, group) or _run_first_node(request, output, group, overwrite=overwrite)
+
+
+def _run_first_node(request: TrainRequest, output: Path, group: NodeGroup, *, overwrite: bool) -> StepResult:
+    started = time.monotonic()
     heard = Heard()
     with (
         run_claimed(request.tracking.key),
@@ -122,7 +130,7 @@ def run_step(
         return result
 
 
-def _elsewhere(request: TrainRequest, *, overwrite: bool) -> StepResult:
+def _run_on_cluster(request: TrainRequest, *, overwrite: bool) -> StepResult:
     """Have a cluster run the request; its client takes half a second to load."""
     if find_spec("kubernetes") is None:
         raise CannotStartError(
@@ -147,7 +155,7 @@ def _run(request: TrainRequest, folder: OutputFolder, group: NodeGroup, heard: H
     try:
         with on_signal(partial(_interrupt, heard)):
             # One that was interrupted goes on, and whoever has submitted pods has asked before.
-            if request.launch.kind == "local" and not goes_on and (told := _superseded(request)):
+            if not group.pod and not goes_on and (told := _superseded(request)):
                 return _untrained(request, folder, verdict="superseded", stopped=told)
             plan = _plan(request, folder.data, for_a_run=True)
             champion, unknown = champion_of_same(request, plan)
@@ -215,7 +223,7 @@ def _plan(request: TrainRequest, folder: Path, *, for_a_run: bool) -> Plan:
     if problems := check_request(request):
         raise RefusedError([*problems, *_data_problems(request)])
     if for_a_run:
-        check_environment(request)
+        check_environment(request, tracking_environ())
     local, fetched_model = with_local_data(request, folder / "hub", with_model=for_a_run)
     is_read_twice = for_a_run or forms_batches(request.arguments)
     tokens = _tokens(request, fetched_model)

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedstep.cli.tables import aligned, in_one_line, is_score, show_plan, show_problems, show_result
+from embedstep.cli.tables import aligned, show_plan, show_problems, show_result
 from embedstep.data.facts import DatasetFacts
 from embedstep.errors import Problem
-from embedstep.output.result import Failure, StepResult
+from embedstep.output.result import Failure, StepResult, is_score
 from embedstep.planning.build import build_plan
 from embedstep.planning.plan import Plan
 from embedstep.request.loading import load_request
@@ -71,7 +71,7 @@ def test_every_cell_is_found_at_its_column(rows: list[tuple[str, str, str]], rig
     ],
 )
 def test_a_plan_in_one_line_counts_the_train_rows(given: dict[str, Any], line: str) -> None:
-    assert in_one_line(planned(**given)) == line
+    assert planned(**given).summary == line
 
 
 def test_a_plan_is_a_table(capsys: pytest.CaptureFixture[str]) -> None:

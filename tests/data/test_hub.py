@@ -7,10 +7,9 @@ import pytest
 from embedstep.data import hub
 from embedstep.data.hub import hub_datasets, is_on_hub, named_datasets, with_local_data, without_hub_data
 from embedstep.errors import CANNOT_START, CannotStartError, RefusedError
-from embedstep.launch.torchrun import LaunchPlan
 from embedstep.request.loading import load_request
 from embedstep.request.schema import TrainRequest
-from embedstep.runtime.process import ProcessEnd
+from embedstep.runtime.process import LaunchPlan, ProcessEnd
 
 COLUMNS = {"anchor": "q", "positive": "p"}
 HERE = {"path": "a.parquet", "columns": COLUMNS, "limit": 5}

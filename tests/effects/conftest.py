@@ -10,10 +10,9 @@ import pytest
 
 from embedstep import step
 from embedstep.launch import attempt as processes
-from embedstep.launch.torchrun import LaunchPlan
 from embedstep.output.result import StepResult
 from embedstep.request.loading import load_request
-from embedstep.runtime.process import ProcessEnd
+from embedstep.runtime.process import LaunchPlan, ProcessEnd
 from embedstep.step import run_step
 
 

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from embedstep.launch import attempt
-from embedstep.launch.torchrun import LaunchPlan
 from embedstep.output.result import StepResult
-from embedstep.runtime.process import ProcessEnd
+from embedstep.runtime.process import LaunchPlan, ProcessEnd
 from embedstep.worker import __main__ as worker
 
 Build = Callable[..., dict[str, Any]]

@@ -13,12 +13,12 @@ import pytest
 
 from embedstep.errors import CannotStartError, StepInterruptedError
 from embedstep.launch import node_status
-from embedstep.launch.followers import run_part
 from embedstep.launch.node_status import AttemptEndedError, ended_before, result_of_job, tell, telling, wait_for_start
 from embedstep.launch.nodes import ALONE, NodeGroup
 from embedstep.launch.termination import cause_of, leave_word
 from embedstep.output.result import Failure, StepResult, result_from_json
 from embedstep.request.loading import load_request
+from embedstep.step import run_step
 
 FIRST = NodeGroup(nodes=2, rank=0, address="embedstep-1-node-0-0", port=29400, job="embedstep-1", pod="a")
 SECOND = replace(FIRST, rank=1, pod="b")
@@ -80,7 +80,7 @@ def test_a_node_that_waits_hears_a_signal(
     }
     threading.Timer(1, os.kill, (os.getpid(), number)).start()
     with pytest.raises(StepInterruptedError, match=number.name):
-        run_part(request, output, environ, overwrite=False)
+        run_step(request, output, environ=environ)
 
 
 @pytest.mark.parametrize("code", [0, 2, 3])

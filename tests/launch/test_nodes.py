@@ -4,7 +4,8 @@ import pytest
 from zenml.integrations.kubernetes.kube_utils import multi_pod_environment
 
 from embedstep.launch.nodes import ALONE, NodeGroup, group_from_env, processes_problem
-from embedstep.launch.torchrun import Devices, plan_launch
+from embedstep.launch.torchrun import plan_launch
+from embedstep.runtime.devices import Devices
 
 OF_TWO = {
     "PET_NNODES": "2", "PET_NODE_RANK": "1", "PET_MASTER_ADDR": "job-node-0-0.job", "PET_MASTER_PORT": "29400",

@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from embedstep.launch.torchrun import Devices, plan_launch, processes_per_node, usable_cores, visible_gpus
+from embedstep.launch.torchrun import plan_launch, processes_per_node
 from embedstep.request.launch import Launch
+from embedstep.runtime.devices import Devices, usable_cores, visible_gpus
 
 CPU = Devices(gpus=0, cores=8)
 

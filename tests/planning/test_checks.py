@@ -580,21 +580,18 @@ def test_a_missing_package_cannot_start(
     monkeypatch.setattr(preflight, "find_spec", lambda name: None if name == missing else object())
     asked = request(tracking={"kind": tracking})
     if message is None:
-        check_environment(asked)
+        check_environment(asked, {})
         return
     with pytest.raises(CannotStartError) as caught:
-        check_environment(asked)
+        check_environment(asked, {})
     assert str(caught.value) == message
 
 
-def test_a_password_in_the_environment_s_tracking_address_is_refused(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:planted@127.0.0.1:9")
+def test_a_password_in_the_environment_s_tracking_address_is_refused() -> None:
     text = "{model: ./none, data: {train: {d: {path: x, columns: {anchor: a, positive: b}}}}, loss: cosent}"
     request = load_request(text)
     with pytest.raises(RefusedError) as caught:
-        check_environment(request)
+        check_environment(request, {"MLFLOW_TRACKING_URI": "http://user:planted@127.0.0.1:9"})
     assert "MLFLOW_TRACKING_URI: holds a password" in str(caught.value)
     assert "planted" not in str(caught.value)
 

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from embedstep.errors import CannotStartError
-from embedstep.launch.torchrun import LaunchPlan
-from embedstep.runtime.process import ProcessEnd, run_process
+from embedstep.runtime.process import LaunchPlan, ProcessEnd, run_process
 
 
 def python(code: str) -> LaunchPlan:

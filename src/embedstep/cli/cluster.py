@@ -36,9 +36,15 @@ def manifest(request: str, overrides: tuple[str, ...], attempt: int, *, overwrit
 def node(*, overwrite: bool) -> None:
     """Do the part of one pod of a TrainJob; the request and the pod's place are in its environment."""
     from embedstep.cli import tables
-    from embedstep.launch.followers import run_node
+    from embedstep.launch.kubernetes.pod import request_of_pod
+    from embedstep.launch.termination import last_words
+    from embedstep.step import run_step
 
     code = FAILED
-    with errors_shown("request"):
-        code = tables.show_end(run_node(os.environ, overwrite=overwrite), "request")
+    with errors_shown("request"), last_words(os.environ) as leave:
+        request, output = request_of_pod(os.environ)
+        result = run_step(request, output, overwrite=overwrite)
+        leave(result)
+        tables.show_result(result, "request")
+        code = result.exit_code
     sys.exit(code)

@@ -9,11 +9,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from embedstep.alone import run_well, unrecorded
 from embedstep.errors import Problem, RefusedError
 from embedstep.output.attempts import HOUR, FormerRun, unit_of
 from embedstep.output.result import StepResult
 from embedstep.planning.plan import Plan
+from embedstep.replay import run_well, unrecorded
 from embedstep.request.schema import TrainRequest
 from embedstep.tracking.sender import tracking_uri
 

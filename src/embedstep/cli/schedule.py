@@ -1,59 +1,26 @@
-"""`embedstep schedule DIALECT`: one schedule line, in the words of an orchestrator.
-
-Each dialect is a command that a package offers under the entry point `embedstep.schedules`, so that what knows an
-orchestrator stays in its adapter.
-"""
+"""`embedstep schedule ORCHESTRATOR`: one schedule of a request, in the words of each orchestrator."""
 
 import json
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+import yaml
 
 from embedstep.cli.options import errors_shown, read, request_options
 from embedstep.errors import CannotStartError, Problem, RefusedError
 
-_GROUP = "embedstep.schedules"
+if TYPE_CHECKING:
+    from embedstep.orchestration.scheduled import Scheduled
+
+_NOT_IN_A_NAME = re.compile(r"[^a-z0-9-]+")
 
 
-class _Dialects(click.Group):
-    """The dialects that are installed, each loaded when it is asked for."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(_known())
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        entry = _known().get(cmd_name)
-        if entry is None:
-            return None
-        try:
-            command: click.Command = entry.load()
-        except ModuleNotFoundError as error:
-            return _not_installed(cmd_name, str(error.name))
-        return command
-
-
-def _not_installed(dialect: str, module: str) -> click.Command:
-    told = f"{module} is not installed; pip install 'embedstep[{dialect}]'"
-
-    def callback(**_: Any) -> None:
-        with errors_shown(f"schedule {dialect}"):
-            raise CannotStartError(told)
-
-    # Whatever else is given, this is what there is to say.
-    rest = click.Argument(["rest"], nargs=-1, type=click.UNPROCESSED)
-    return click.Command(
-        dialect, params=[rest], callback=callback, help=f"({told})", context_settings={"ignore_unknown_options": True}
-    )
-
-
-def _known() -> dict[str, EntryPoint]:
-    return {entry.name: entry for entry in entry_points(group=_GROUP)}
-
-
-@click.command(cls=_Dialects)
+@click.group()
 def schedule() -> None:
     """Have an orchestrator run a retraining again and again.
 
@@ -93,19 +60,176 @@ def read_scheduled(request: str, overrides: Sequence[str], cron: str | None, tim
     return found
 
 
-def show_schedule(request: Any, facts: Sequence[tuple[str, str]], notes: Sequence[str]) -> None:
-    """Print what is scheduled, its next five times, and what the orchestrator does in another way.
-
-    Args:
-        request: the request, with its schedule.
-        facts: what was made or would be, by names.
-        notes: sentences about what the dialect cannot express.
-    """
+def show_schedule(request: Any, scheduled: "Scheduled") -> None:
+    """Print what is scheduled, its next five times, and what the orchestrator does in another way."""
     from embedstep.cli.tables import aligned
     from embedstep.planning.cron import table_of
 
     when = ("cron", f"{request.schedule.cron} in {request.schedule.timezone}")
-    for title, rows in (("schedule", [*facts, when]), ("next", table_of(request.schedule, datetime.now(UTC)))):
+    for title, rows in (
+        ("schedule", [*scheduled.facts, when]),
+        ("next", table_of(request.schedule, datetime.now(UTC))),
+    ):
         click.echo("\n".join([title, *(f"  {line}" for line in aligned(rows))]))
-    for note in notes:
+    for note in scheduled.notes:
         click.echo(f"note: {note}")
+
+
+@contextmanager
+def _needs(extra: str) -> Iterator[None]:
+    """Say how to install what an orchestrator needs, where that is missing.
+
+    Raises:
+        CannotStartError: it is.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise CannotStartError(f"{error.name} is not installed; pip install 'embedstep[{extra}]'") from None
+
+
+@schedule.command()
+@when_options
+def airflow(request: str, overrides: tuple[str, ...], cron: str | None, timezone: str | None) -> None:
+    """Show what a DAG makes of a request's schedule: `DAG(..., **dag_schedule(REQUEST))`.
+
+    Airflow takes a schedule from the file of a DAG, so there is nothing to create.
+
+    \b
+    Example:
+      embedstep schedule airflow request.yaml
+    """
+    from embedstep.orchestration.scheduled import Scheduled
+
+    with errors_shown(request):
+        found = read_scheduled(request, overrides, cron, timezone)
+        wanted = found.schedule
+        facts = (
+            ("schedule", f'CronTriggerTimetable("{wanted.cron}", timezone="{wanted.timezone}")'),
+            ("catchup", str(wanted.catch_up)),
+            ("max_active_runs", "1"),
+        )
+        skips = wanted.overlap == "skip"
+        late = "a run that is due while the one before still runs is not left out by Airflow: it waits"
+        show_schedule(found, Scheduled(facts=facts, notes=(late,) if skips else ()))
+
+
+@schedule.command()
+@when_options
+@click.option("--dry-run", is_flag=True, help="Show what would be scheduled, and change nothing.")
+@click.option(
+    "--pipeline", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The compiled pipeline.",
+)  # fmt: skip
+@click.option("--name", help="Name of the recurring run.  [default: that of the pipeline]")
+@click.option("--experiment", help="Its experiment.  [default: its name]")
+@click.option("--host", help="Address of Kubeflow Pipelines.  [default: KF_PIPELINES_ENDPOINT, else the cluster's]")
+@click.option("--namespace", help="Namespace, where Kubeflow has several users.")
+@click.option("--token-from-env", metavar="NAME", help="Variable with the token that Kubeflow wants.")
+def kubeflow(
+    request: str,
+    overrides: tuple[str, ...],
+    cron: str | None,
+    timezone: str | None,
+    pipeline: Path,
+    **options: Any,
+) -> None:
+    """Have Kubeflow Pipelines run a compiled pipeline again and again.
+
+    Its parameter as_of gets the time that a run is for. A recurring run of the same name is replaced where anything
+    about it is another by now.
+
+    \b
+    Examples:
+      embedstep schedule kubeflow request.yaml --pipeline retrain.yaml --dry-run
+      embedstep schedule kubeflow request.yaml --pipeline retrain.yaml --cron "0 3 * * 1"
+    """
+    with errors_shown(request), _needs("kubeflow"):
+        from embedstep.orchestration.kfp.schedule import schedule_pipeline
+
+        found = read_scheduled(request, overrides, cron, timezone)
+        show_schedule(found, schedule_pipeline(found, pipeline, **options))
+
+
+@schedule.command()
+@when_options
+@click.option("--dry-run", is_flag=True, help="Show what would be scheduled, and change nothing.")
+@click.option("--pipeline", required=True, metavar="MODULE:NAME", help="The pipeline; it is called with the request.")
+@click.option("--name", help="Name of the schedule.  [default: that of the pipeline]")
+def zenml(
+    request: str, overrides: tuple[str, ...], cron: str | None, timezone: str | None, pipeline: str, **options: Any
+) -> None:
+    """Have the active stack of ZenML run a pipeline again and again.
+
+    A schedule of the same name is left as it is where nothing about it has changed, and else replaced.
+
+    \b
+    Examples:
+      embedstep schedule zenml request.yaml --pipeline pipelines.zenml_retrain.pipeline:retraining --dry-run
+    """
+    with errors_shown(request), _needs("zenml"):
+        from embedstep.orchestration.zenml.schedule import schedule_pipeline
+
+        found = read_scheduled(request, overrides, cron, timezone)
+        show_schedule(found, schedule_pipeline(found, pipeline, **options))
+
+
+@schedule.command()
+@when_options
+@click.option("--image", required=True, help="The image.")
+@click.option("--output", required=True, metavar="FOLDER", help="Output folder, on a volume.")
+@click.option("--claim", "claims", multiple=True, metavar="NAME:FOLDER", help="Mount a PersistentVolumeClaim.")
+@click.option("--secret", "secrets", multiple=True, metavar="VARIABLE=SECRET:KEY", help="A variable from a Secret.")
+@click.option("--resource", "resources", multiple=True, metavar="NAME=AMOUNT", help="Such as nvidia.com/gpu=1.")
+@click.option("--service-account", help="ServiceAccount of the pods; a launcher of TrainJobs needs one.")
+@click.option("--name", help="Name of the CronJob.  [default: the run name or the experiment of the request]")
+def kubernetes(
+    request: str,
+    overrides: tuple[str, ...],
+    cron: str | None,
+    timezone: str | None,
+    image: str,
+    output: str,
+    claims: tuple[str, ...],
+    secrets: tuple[str, ...],
+    resources: tuple[str, ...],
+    service_account: str | None,
+    name: str | None,
+) -> None:
+    """Print a CronJob that trains a request, and the ConfigMap that holds it.
+
+    \b
+    Examples:
+      embedstep schedule kubernetes request.yaml --image embedstep:0.1.0 --claim shared:/shared --output /shared/docs
+      embedstep schedule kubernetes request.yaml ... | kubectl apply --namespace ml -f -
+    """
+    from embedstep.launch.kubernetes.cronjob import Surroundings, cronjob_of
+    from embedstep.planning.cron import table_of
+
+    with errors_shown(request):
+        found = read_scheduled(request, overrides, cron, timezone)
+        around = Surroundings(
+            image=image, output=output, service_account=service_account,
+            claims=dict(_split("--claim", claims, ":", "NAME:FOLDER")),
+            resources=dict(_split("--resource", resources, "=", "NAME=AMOUNT")),
+            secrets={
+                variable: _split("--secret", [of], ":", "VARIABLE=SECRET:KEY")[0]
+                for variable, of in _split("--secret", secrets, "=", "VARIABLE=SECRET:KEY")
+            },
+        )  # fmt: skip
+        called = name or found.recorded_as.run_name or found.tracking.experiment or "embedstep"
+        manifests = cronjob_of(found, _NOT_IN_A_NAME.sub("-", called.lower()).strip("-"), around)
+        # As comments, so that what is printed can be applied.
+        for local, utc in table_of(found.schedule, datetime.now(UTC)):
+            click.echo(f"# next: {local}, {utc}")
+        if found.schedule.catch_up:
+            click.echo("# note: a CronJob starts the newest of the times that were missed, and no other")
+        click.echo("# note: a CronJob tells no pod the time that it is for; data.as_of is that of the request")
+        click.echo(yaml.safe_dump_all(manifests, sort_keys=False, allow_unicode=True), nl=False)
+
+
+def _split(option: str, given: Sequence[str], sign: str, form: str) -> list[tuple[str, str]]:
+    parts = [one.partition(sign) for one in given]
+    if wrong := [Problem(option, f"needs the form {form}; {''.join(one)!r} was given") for one in parts if not one[2]]:
+        raise RefusedError(wrong)
+    return [(name, value) for name, _, value in parts]

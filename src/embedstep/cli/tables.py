@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from embedstep.output.result import StepResult
+from embedstep.output.result import StepResult, is_score
 from embedstep.planning.plan import Plan
 from embedstep.runtime.secrets import redact
 from embedstep.tracking.spool import Sent
@@ -45,13 +45,6 @@ def aligned(rows: Sequence[Sequence[str]], right: frozenset[int] = frozenset()) 
         ).rstrip()
         for row in rows
     ]
-
-
-def in_one_line(plan: Plan) -> str:
-    """Return the plan in one line."""
-    rows = sum(item.rows for item in plan.datasets if item.split == "train")
-    processes = f"{plan.world_size} process{'es' if plan.world_size > 1 else ''}"
-    return f"{rows:,} rows, {plan.train_steps:,} train steps of {plan.global_batch_size:,} rows on {processes}"
 
 
 def show_plan(plan: Plan, cost: "Estimate | None" = None) -> None:
@@ -146,21 +139,13 @@ def _ledger_rows(plan: Plan) -> list[tuple[str, ...]]:
     return [*rows, *((entry.name, str(entry.value), entry.source, entry.effect) for entry in entries)]
 
 
-def show_end(ended: StepResult | int, request: str) -> int:
-    """Print how a node has ended, where that is the one that says it for all, and return its exit code.
-
-    Args:
-        ended: the result on the first node, and the exit code on the others.
-        request: what the request is called.
-    """
-    if isinstance(ended, int):
-        return ended
-    show_result(ended, request)
-    return ended.exit_code
-
-
 def show_result(result: StepResult, request: str) -> None:
-    """Print how a step ended: to standard output when it succeeded, else to standard error."""
+    """Print how a step ended: to standard output when it succeeded, else to standard error.
+
+    Of several nodes the first one says it for all.
+    """
+    if result.node_rank:
+        return
     if result.failure is not None:
         lines = result.failure.problems or (result.failure.message,)
         where = f"rank {result.failure.rank}: " if result.failure.rank is not None else ""
@@ -288,11 +273,6 @@ def show_sent(output: Path, sent: Sequence[Sent]) -> None:
 def _show_missing(complaints: Sequence[str]) -> None:
     for complaint in complaints:
         click.echo(click.style(f"not recorded: {complaint}", fg="yellow"))
-
-
-def is_score(name: str) -> bool:
-    """Whether a metric says how good the model is, rather than how long the evaluation took."""
-    return name.startswith("eval_") and not name.endswith(("_runtime", "_per_second"))
 
 
 def show_problems(request: str, problems: Sequence[Any]) -> None:

@@ -14,11 +14,10 @@ from typing import Any
 
 from embedstep.data.facts import SPLITS, Split
 from embedstep.errors import OK, CannotStartError, EmbedstepError, RefusedError, StepInterruptedError
-from embedstep.launch.torchrun import LaunchPlan
 from embedstep.output.result import read_json, write_json
 from embedstep.request.datasets import Dataset
 from embedstep.request.schema import Model, TrainRequest
-from embedstep.runtime.process import run_process
+from embedstep.runtime.process import LaunchPlan, run_process
 
 _HUB_ID = re.compile(r"(?!.*\.(json|safetensors|bin)$)(\w[\w.-]*/)?\w[\w.-]*")
 """A name, or an organisation and a name; anything with more parts, or with the ending of a file, is a path."""

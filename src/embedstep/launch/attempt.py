@@ -10,13 +10,14 @@ from embedstep.launch.failures import failure_of, first_failure
 from embedstep.launch.node_status import tell
 from embedstep.launch.nodes import NodeGroup
 from embedstep.launch.resume import begin_at, continues, start_of
-from embedstep.launch.torchrun import Devices, LaunchPlan, plan_launch, usable_cores, visible_gpus
+from embedstep.launch.torchrun import plan_launch
 from embedstep.output.checkpoints import checkpoints_in
 from embedstep.output.folder import OutputFolder
 from embedstep.output.result import Failure, StepResult, read_json, result_from_json, write_json
 from embedstep.planning.plan import Plan
 from embedstep.request.schema import TrainRequest
-from embedstep.runtime.process import Heard, ProcessEnd, run_process
+from embedstep.runtime.devices import Devices, usable_cores, visible_gpus
+from embedstep.runtime.process import Heard, LaunchPlan, ProcessEnd, run_process
 
 _STARTED_AGAIN = frozenset({FAILED, INTERRUPTED})
 """Ends after which another start may come further: a lost rank or node, or what a rank raises, of a GPU too."""

@@ -1,7 +1,11 @@
 """The nodes that train together: what whoever starts them tells each of them, as a value."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from embedstep.errors import CannotStartError, Problem, RefusedError
+from embedstep.request.fingerprint import request_fingerprint
+from embedstep.request.schema import TrainRequest
 
 PROCESSES = "PET_NPROC_PER_NODE"
 JOB, POD = "EMBEDSTEP_JOB", "EMBEDSTEP_POD"
@@ -78,6 +82,32 @@ def group_from_env(environ: Mapping[str, str]) -> NodeGroup:
         raise ValueError(f"{told['rank']}={rank} is outside a group of {nodes} nodes")
     pod = environ.get(POD, "")
     return NodeGroup(nodes=nodes, rank=rank, address=found["address"], port=port, job=found["job"], pod=pod)
+
+
+def is_pod(environ: Mapping[str, str]) -> bool:
+    """Whether this is a pod of a TrainJob that our manifest describes, and not what submits one."""
+    return JOB in environ
+
+
+def node_of(request: TrainRequest, environ: Mapping[str, str]) -> NodeGroup:
+    """Return the place of this node among those that train the request.
+
+    Raises:
+        CannotStartError: the environment names no place, or one in another group than the request's.
+        RefusedError: the request is for several nodes, and the environment is that of one by itself.
+    """
+    try:
+        group = group_from_env(environ)
+    except ValueError as error:
+        raise CannotStartError(f"this node does not know its place: {error}") from None
+    if group == ALONE and request.launch.nodes != 1:
+        raise RefusedError([Problem("launch.nodes", f"is {request.launch.nodes}, and {UNTOLD}")])
+    if group.nodes != request.launch.nodes:
+        raise CannotStartError(f"launch.nodes is {request.launch.nodes}, and the environment says {group.nodes}")
+    if request.launch.kind == "local" and group != ALONE:
+        # What was told of another request by the same name of a launch is none of ours.
+        return replace(group, job=f"{group.job}/{request_fingerprint(request)[:12]}")
+    return group
 
 
 def processes_problem(environ: Mapping[str, str], *, processes: int, gpus: int) -> str | None:

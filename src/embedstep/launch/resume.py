@@ -12,7 +12,6 @@ from embedstep.output.position import position_problems
 from embedstep.output.result import read_json, result_from_json, write_json, write_whole
 from embedstep.planning.plan import Plan
 from embedstep.planning.rules import LAST_CHECKPOINT
-from embedstep.request.fingerprint import trained_from
 from embedstep.request.schema import TrainRequest
 
 
@@ -79,7 +78,7 @@ def start_of(request: TrainRequest, plan: Plan, folder: OutputFolder, *, goes_on
     if not goes_on:
         return Start()
     # The library's own word goes on with other arguments, too.
-    found = newest(folder.checkpoints, None if given else trained_from(plan))
+    found = newest(folder.checkpoints, None if given else plan.trained_from)
     if found.checkpoint is None:
         if given or request.resume == "required":
             field = "arguments.resume_from_checkpoint" if given else "resume"
@@ -106,7 +105,7 @@ def _named(named: Path, plan: Plan, folder: OutputFolder, *, goes_on: bool) -> S
     own = str(named) if is_here else None
     step = _last_step_of(named)
     if goes_on and (own is None or _began_at(folder) == own):
-        found = newest(folder.checkpoints, trained_from(plan))
+        found = newest(folder.checkpoints, plan.trained_from)
         if found.step > (step or 0):
             return replace(_from(found), named=own)
     if step is None:

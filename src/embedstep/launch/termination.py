@@ -24,19 +24,19 @@ _LEFT_OUT = ("ledger", "versions", "padding", "seconds", "cost", "metrics", "inc
 
 
 @contextmanager
-def last_words(environ: Mapping[str, str]) -> Iterator[Callable[[StepResult | int], None]]:
+def last_words(environ: Mapping[str, str]) -> Iterator[Callable[[StepResult], None]]:
     """Leave the result that what is given is called with, or else the error that is raised.
 
-    Where only the processes of a node have ended, with a code, the first node has the result.
+    Of several nodes only the first one has something to say.
 
     Args:
         environ: the environment, which may name the file.
     """
     file = Path(environ.get(VARIABLE, _OF_KUBERNETES))
 
-    def leave(ended: StepResult | int) -> None:
-        if isinstance(ended, StepResult):
-            leave_word(ended, file)
+    def leave(result: StepResult) -> None:
+        if result.node_rank == 0:
+            leave_word(result, file)
 
     try:
         yield leave

@@ -1,13 +1,13 @@
 """How the workers are started, as a value: it can be printed, compared and stored before anything runs."""
 
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import takewhile
-from pathlib import Path
+from dataclasses import replace
 
 from embedstep.launch.nodes import ALONE, NodeGroup
 from embedstep.request.launch import Launch
+from embedstep.request.schema import TRACKING_RUN_ID
+from embedstep.runtime.devices import Devices, listed_gpus
+from embedstep.runtime.process import LaunchPlan
 
 _OTHER_LAUNCHERS = ("PET_", "TORCHELASTIC_", "OMPI_", "PMI_", "SLURM_", "MPI_")
 """Prefixes by which torchrun, accelerate and MPI would take their place in another job's world from us."""
@@ -25,78 +25,8 @@ _LEFT_OVERS = {
     "ROLE_WORLD_SIZE",
     "WORLD_SIZE",
 }
-_OPEN_RUN = "MLFLOW_RUN_ID"
-"""Names the run that an orchestrator has opened; the launcher records in it, and nothing in the workers is to."""
-ASKED_GPUS = "EMBEDSTEP_GPUS"
-"""Variable with the GPUs that the author of a pipeline has asked for, for the step to compare."""
 _CHANGES_A_RUN = ("ACCELERATE_", "FSDP_")
 """Prefixes by which accelerate changes precision, device or wrapping behind the request's back."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Devices:
-    """What a node has to compute on.
-
-    Attributes:
-        gpus: visible GPUs.
-        cores: usable CPU cores.
-    """
-
-    gpus: int
-    cores: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LaunchPlan:
-    """One command and its environment.
-
-    Attributes:
-        argv: program and arguments.
-        env: the whole environment of the child.
-        keep_open: descriptors that the child holds too, such as that of a lock.
-        hears_ctrl_c: whether a person's Ctrl-C goes on to it as what it is, and not as SIGTERM.
-    """
-
-    argv: tuple[str, ...]
-    env: Mapping[str, str]
-    keep_open: tuple[int, ...] = ()
-    hears_ctrl_c: bool = False
-
-
-def visible_gpus(environ: Mapping[str, str], device_folder: Path = Path("/dev")) -> int:
-    """Count the GPUs that a CUDA program would see here, without loading CUDA.
-
-    The rule is CUDA's own: `CUDA_VISIBLE_DEVICES` lists them, and the list ends at the first negative entry; without
-    the variable every `/dev/nvidia<number>` counts.
-    """
-    present = sum(path.name.removeprefix("nvidia").isdecimal() for path in device_folder.glob("nvidia*"))
-    return len(_listed_gpus(environ, present)) if present else 0
-
-
-def _listed_gpus(environ: Mapping[str, str], present: int) -> list[str]:
-    """Return the GPUs by which `CUDA_VISIBLE_DEVICES` names the visible ones of those that are present."""
-    listed = environ.get("CUDA_VISIBLE_DEVICES")
-    if listed is None:
-        return [str(number) for number in range(present)]
-    entries = [part.strip() for part in listed.split(",") if part.strip()]
-    return list(takewhile(lambda entry: not entry.startswith("-"), entries))
-
-
-def usable_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """Count the CPU cores that this process may use: those it is bound to, and no more than its container's limit.
-
-    A pod that is limited to 4 cores of 64 sees them all, and 64 threads on 4 cores wait for each other. The limit is
-    the quota of CPU time in each period, which the kernel tells in `cpu.max` (cgroup v2) or in two files (v1).
-    """
-    bound = len(os.sched_getaffinity(0))
-    for quota, period in (("cpu.max", None), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
-        try:
-            told = " ".join((cgroup / name).read_text() for name in (quota, period) if name).split()
-        except OSError:
-            continue
-        if told[0].isdecimal():  # "max" and -1 stand for no limit
-            return max(1, min(bound, int(told[0]) // int(told[1])))
-    return bound
 
 
 def gpus_of_a_node(launch: Launch) -> int:
@@ -161,7 +91,7 @@ def plan_launch(
     torchrun = (*_meeting_of(group), f"--nproc-per-node={processes}", "-m", *worker)
     if 0 < processes < devices.gpus:
         # One process that sees several GPUs would split each batch over them and be slower than on one.
-        env["CUDA_VISIBLE_DEVICES"] = ",".join(_listed_gpus(environ, devices.gpus)[:processes])
+        env["CUDA_VISIBLE_DEVICES"] = ",".join(listed_gpus(environ, devices.gpus)[:processes])
     argv = (
         python,
         "-m",
@@ -187,4 +117,4 @@ def _meeting_of(group: NodeGroup) -> tuple[str, ...]:
 
 
 def _is_foreign(name: str) -> bool:
-    return name in _LEFT_OVERS or name == _OPEN_RUN or name.startswith(_OTHER_LAUNCHERS + _CHANGES_A_RUN)
+    return name in _LEFT_OVERS or name == TRACKING_RUN_ID or name.startswith(_OTHER_LAUNCHERS + _CHANGES_A_RUN)

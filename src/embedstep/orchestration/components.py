@@ -1,6 +1,6 @@
 """The components that a pipeline is built of, as data: what goes in, what comes out, and what the image is told to do.
 
-`orchestration.kfp` makes components of Kubeflow from it, `task` reads what they are given, and their pages are made from it.
+`orchestration.kfp` makes components of Kubeflow of it, `task` reads what they are given, and their pages come from it.
 """
 
 from dataclasses import dataclass, replace

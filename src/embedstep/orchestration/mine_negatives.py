@@ -11,11 +11,10 @@ from typing import Any
 from embedstep.data.hub import with_local_data
 from embedstep.data.reading import scan
 from embedstep.errors import OK, Problem, RefusedError, StepInterruptedError, TrainingFailedError
-from embedstep.launch.torchrun import LaunchPlan
 from embedstep.output.result import write_json
 from embedstep.request.datasets import Dataset
 from embedstep.request.schema import TrainRequest
-from embedstep.runtime.process import run_process
+from embedstep.runtime.process import LaunchPlan, run_process
 
 MINED_FORMAT = "embedstep.mined/1"
 STRATEGIES = ("top", "random")

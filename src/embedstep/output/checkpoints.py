@@ -46,7 +46,7 @@ def seal(checkpoint: Path, *, trained_from: str, position: Mapping[str, Any], re
 
     Args:
         checkpoint: its folder.
-        trained_from: digest of what is trained (`request.fingerprint.trained_from`).
+        trained_from: digest of what is trained (`Plan.trained_from`).
         position: what the order of the rows depends on.
         request: the resolved request, for whoever finds the checkpoint alone.
     """

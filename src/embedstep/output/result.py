@@ -67,6 +67,7 @@ class StepResult:
         ledger: for each training argument its name, value, source, fate and what it did, after a training.
         alarms: numbers that have gone bad, and the train step of the first time.
         restarts: how often all processes were started again.
+        node_rank: number of the node; only node 0 has a model, metrics and the first failure of all.
         failure: the first thing that went wrong, or None.
     """
 
@@ -93,6 +94,7 @@ class StepResult:
     ledger: tuple[Mapping[str, Any], ...] = ()
     alarms: Mapping[str, int] = field(default_factory=dict)
     restarts: int = 0
+    node_rank: int = 0
     failure: Failure | None = None
 
     @property
@@ -142,3 +144,8 @@ def write_whole(path: Path, text: str) -> None:
 def read_json(path: Path) -> Any:
     """Read one JSON file."""
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def is_score(name: str) -> bool:
+    """Whether a metric says how good the model is, rather than how long the evaluation took."""
+    return name.startswith("eval_") and not name.endswith(("_runtime", "_per_second"))

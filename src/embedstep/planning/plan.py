@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from embedstep.request.arguments.ledger import LedgerEntry
+from embedstep.request.fingerprint import digest_of_json
 
 PLAN_FORMAT = "embedstep.plan/1"
 _NOT_KEPT = "sampling_seconds"
@@ -112,6 +113,18 @@ class Plan:
     def on_cpu(self) -> bool:
         """Whether the processes compute on the CPU."""
         return any(entry.name == "use_cpu" and entry.value for entry in self.ledger)
+
+    @property
+    def trained_from(self) -> str:
+        """SHA-256 of what the run trains on which rows, from which weights."""
+        return digest_of_json([self.training_fingerprint, self.base])
+
+    @property
+    def summary(self) -> str:
+        """The plan in one line: rows, train steps, processes."""
+        rows = sum(item.rows for item in self.datasets if item.split == "train")
+        processes = f"{self.world_size} process{'es' if self.world_size > 1 else ''}"
+        return f"{rows:,} rows, {self.train_steps:,} train steps of {self.global_batch_size:,} rows on {processes}"
 
     def passes(self, item: DatasetPlan) -> float:
         """Return how often the run reads the rows of a dataset for a loss."""

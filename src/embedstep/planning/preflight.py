@@ -1,24 +1,26 @@
 """What a run needs of the machine: packages, variables, room on the disk. Looked at before a process is started."""
 
-import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
 from embedstep.errors import CannotStartError, Problem, RefusedError
-from embedstep.launch.torchrun import ASKED_GPUS, visible_gpus
 from embedstep.output.folder import OutputFolder
 from embedstep.planning.plan import Plan
 from embedstep.planning.rules import TRACKERS
-from embedstep.request.schema import TrainRequest
+from embedstep.request.schema import TRACKING_RUN_ID, TRACKING_URI, TrainRequest
 from embedstep.runtime.cgroups import cgroup_memory
+from embedstep.runtime.devices import ASKED_GPUS, visible_gpus
 from embedstep.runtime.secrets import redact
-from embedstep.tracking.environment import RUN_ID, URI, tracking_environ
 
 
-def check_environment(request: TrainRequest) -> None:
+def check_environment(request: TrainRequest, environ: Mapping[str, str]) -> None:
     """Check what a run needs of its environment, before any data is read for it.
+
+    Args:
+        request: the request.
+        environ: the variables of this process, with those of tracking that an orchestrator sets for one step.
 
     Raises:
         CannotStartError: an extra is not installed, a variable is not set, or other GPUs are there than were asked for.
@@ -31,17 +33,18 @@ def check_environment(request: TrainRequest) -> None:
         if not any(map(find_spec, _ALSO.get(package, (package,)))):
             raise CannotStartError(f"arguments.{argument}: {name} needs the package {package}, which is not installed")
     token = request.arguments.hub_token
-    if token is not None and not os.environ.get(token.from_env):
+    if token is not None and not environ.get(token.from_env):
         raise CannotStartError(f"arguments.hub_token: the environment variable {token.from_env} is not set")
-    environ = tracking_environ()
-    address = environ.get(URI, "")
+    address = environ.get(TRACKING_URI, "")
     if request.tracking.kind == "mlflow" and not request.tracking.uri and redact(address, {}) != address:
         # The address of the run is written to result.json and shown, so a password in it would be too.
-        raise RefusedError([Problem(URI, "holds a password; give it by MLFLOW_TRACKING_USERNAME and _PASSWORD")])
-    if request.tracking.mode in ("attach", "nest") and not environ.get(RUN_ID):
-        told = f"is {request.tracking.mode}, and the environment has no {RUN_ID}, which names the run that is open"
+        raise RefusedError(
+            [Problem(TRACKING_URI, "holds a password; give it by MLFLOW_TRACKING_USERNAME and _PASSWORD")]
+        )
+    if request.tracking.mode in ("attach", "nest") and not environ.get(TRACKING_RUN_ID):
+        told = f"is {request.tracking.mode}, and {TRACKING_RUN_ID}, which names the open run, is not set"
         raise RefusedError([Problem("tracking.mode", told)])
-    asked, gpus = os.environ.get(ASKED_GPUS), visible_gpus(os.environ)
+    asked, gpus = environ.get(ASKED_GPUS), visible_gpus(environ)
     if asked and asked != str(gpus):
         raise CannotStartError(
             f"{asked} GPUs were asked for ({ASKED_GPUS}), and {gpus} are visible; the node has none free, lacks its "

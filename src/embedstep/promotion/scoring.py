@@ -14,14 +14,13 @@ from numpy.typing import NDArray
 from embedstep.data.hub import with_local_data
 from embedstep.data.scanning import scan_all
 from embedstep.errors import OK, Problem, RefusedError, TrainingFailedError
-from embedstep.launch.torchrun import LaunchPlan
 from embedstep.output.folder import OutputFolder
 from embedstep.output.result import read_json, write_json
 from embedstep.planning.checks import evaluators_fit
 from embedstep.planning.evaluators import RETRIEVAL, evaluator_kind, evaluators_are_known
 from embedstep.promotion.comparison import Gain, Gate, gain_of
 from embedstep.request.schema import Evaluator, Loss, TrainRequest
-from embedstep.runtime.process import run_process
+from embedstep.runtime.process import LaunchPlan, run_process
 
 _TOLD = ("metrics", "dimension", "bytes", "seconds", "milliseconds", "documents_per_second", "space")
 _FILES_OF_A_MODEL = ("modules.json", "config.json", "config_sentence_transformers.json")

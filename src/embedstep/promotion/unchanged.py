@@ -7,7 +7,6 @@ from typing import Any
 from embedstep.errors import CannotStartError, EmbedstepError
 from embedstep.planning.plan import Plan
 from embedstep.promotion.registry import registry_of
-from embedstep.request.fingerprint import trained_from
 from embedstep.request.schema import TrainRequest
 from embedstep.tracking.names import TRAINING_TAG
 
@@ -55,6 +54,6 @@ def champion_of_same(request: TrainRequest, plan: Plan) -> tuple[str | None, str
         if request.tracking.required:
             raise champion
         return None, f"{champion}; trained without knowing whether anything has changed"
-    if champion is None or champion.tags.get(TRAINING_TAG) != trained_from(plan):
+    if champion is None or champion.tags.get(TRAINING_TAG) != plan.trained_from:
         return None, None
     return f"models:/{name}/{champion.number}", None

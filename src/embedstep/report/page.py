@@ -8,11 +8,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from embedstep.cli.tables import is_score
 from embedstep.errors import OUTCOMES
 from embedstep.output.attempts import Attempt, unit_of
 from embedstep.output.folder import OutputFolder
-from embedstep.output.result import write_whole
+from embedstep.output.result import is_score, write_whole
 from embedstep.report.charts import Bar, amounts, curves, intervals
 from embedstep.report.run import Run, read_run, sources
 from embedstep.report.series import Series, families

@@ -5,7 +5,6 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from embedstep.planning.plan import Plan
 from embedstep.request.schema import TrainRequest
 
 
@@ -15,7 +14,7 @@ def request_fingerprint(request: TrainRequest) -> str:
     Key order, comments, short forms and spelled-out defaults do not change it, and neither does when it is to run or
     what it may go on from.
     """
-    return _digest(request.model_dump(mode="json", exclude={"schedule", "resume"}))
+    return digest_of_json(request.model_dump(mode="json", exclude={"schedule", "resume"}))
 
 
 def training_fingerprint(request: TrainRequest, rows: Mapping[str, str], processes: int) -> str:
@@ -32,12 +31,7 @@ def training_fingerprint(request: TrainRequest, rows: Mapping[str, str], process
     sections = request.model_dump(mode="json", exclude=_NOT_TRAINED)
     for name in _OF_A_RUN:
         del sections["arguments"][name]
-    return _digest({**sections, "data": dict(rows), "processes": processes})
-
-
-def trained_from(plan: Plan) -> str:
-    """Return the SHA-256 of what a run has trained on which rows, from which weights."""
-    return _digest([plan.training_fingerprint, plan.base])
+    return digest_of_json({**sections, "data": dict(rows), "processes": processes})
 
 
 _NOT_TRAINED = {"data", "launch", "tracking", "promotion", "schedule", "skip_if_unchanged", "resume"}
@@ -45,6 +39,7 @@ _OF_A_RUN = ("output_dir", "overwrite_output_dir", "run_name", "logging_dir", "r
 """Arguments that say where a run goes and what it goes on from."""
 
 
-def _digest(value: Any) -> str:
+def digest_of_json(value: Any) -> str:
+    """Return the SHA-256 of plain data, whatever the order of its keys, as 64 hexadecimal digits."""
     canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(canonical.encode()).hexdigest()

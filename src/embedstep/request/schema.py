@@ -105,6 +105,11 @@ Alias = Annotated[Text, Spelled(r"[\w-]+", "a word of letters, digits, '_' and '
 RunKey = Annotated[Text, Spelled(r"[\w./:@=-]{1,200}", "a word of letters, digits and './:@=_-', 200 at most")]
 
 
+TRACKING_URI = "MLFLOW_TRACKING_URI"
+TRACKING_RUN_ID = "MLFLOW_RUN_ID"
+"""Variable by which Kubeflow, ZenML or a person names the run that is open around the step."""
+
+
 class Tracking(Section):
     """Where the run is recorded."""
 

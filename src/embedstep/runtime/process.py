@@ -11,9 +11,25 @@ from math import inf
 from types import FrameType
 
 from embedstep.errors import CannotStartError, StepInterruptedError
-from embedstep.launch.torchrun import LaunchPlan
 
 _INTERRUPTING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LaunchPlan:
+    """One command and its environment.
+
+    Attributes:
+        argv: program and arguments.
+        env: the whole environment of the child.
+        keep_open: descriptors that the child holds too, such as that of a lock.
+        hears_ctrl_c: whether a person's Ctrl-C goes on to it as what it is, and not as SIGTERM.
+    """
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    keep_open: tuple[int, ...] = ()
+    hears_ctrl_c: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,9 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-RUN_ID = "MLFLOW_RUN_ID"
-"""Variable by which Kubeflow, ZenML or a person names the run that is open around the step."""
-URI = "MLFLOW_TRACKING_URI"
+from embedstep.request.schema import TRACKING_RUN_ID, TRACKING_URI
 
 _OVER: ContextVar[Mapping[str, str]] = ContextVar("embedstep_tracking_environment", default={})  # noqa: B039 - never changed
 
@@ -28,7 +26,7 @@ def recorded_at(uri: str, run_id: str | None = None) -> Iterator[None]:
         uri: tracking URI, where the request has none of its own.
         run_id: the run that is open there, if one is.
     """
-    token = _OVER.set({URI: uri} | ({RUN_ID: run_id} if run_id else {}))
+    token = _OVER.set({TRACKING_URI: uri} | ({TRACKING_RUN_ID: run_id} if run_id else {}))
     try:
         yield
     finally:

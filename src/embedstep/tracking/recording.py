@@ -14,16 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from embedstep.errors import INTERRUPTED, OK, CannotStartError, RefusedError, StepInterruptedError
-from embedstep.launch.torchrun import usable_cores
 from embedstep.output.attempts import metric_of
 from embedstep.output.folder import OutputFolder
 from embedstep.output.result import StepResult
 from embedstep.planning.plan import DatasetPlan, Plan
-from embedstep.request.fingerprint import trained_from
-from embedstep.request.schema import Tracking, TrainRequest
+from embedstep.request.schema import TRACKING_RUN_ID, TRACKING_URI, Tracking, TrainRequest
+from embedstep.runtime.devices import usable_cores
 from embedstep.runtime.process import Heard, start_beside
 from embedstep.runtime.secrets import redact
-from embedstep.tracking.environment import RUN_ID, URI, tracking_environ
+from embedstep.tracking.environment import tracking_environ
 from embedstep.tracking.names import MODEL_TAG, ROWS_TAG, SPACE_TAG, STEPS_METRIC, TRAINING_TAG, training_rows
 from embedstep.tracking.sender import tracking_uri
 from embedstep.tracking.spool import Spool, SpoolFolder, Status, new_spool, spools
@@ -108,7 +107,7 @@ class Recording:
             tags={
                 "embedstep.request_fingerprint": result.request_fingerprint,
                 # A training that was stopped is not what the request asks for.
-                **({} if result.stopped else {TRAINING_TAG: trained_from(self.plan)}),
+                **({} if result.stopped else {TRAINING_TAG: self.plan.trained_from}),
                 SPACE_TAG: str(result.space),
             },
         )
@@ -180,7 +179,7 @@ def start_recording(
     for file in (folder.request, folder.plan):
         spool.file(file)
     command = (sys.executable, "-m", "embedstep.tracking.sender", str(folder.path), uri)
-    environ.pop(RUN_ID, None)
+    environ.pop(TRACKING_RUN_ID, None)
     sender = start_beside(command, environ, keep_open=() if folder.lock is None else (folder.lock,))
     recording = Recording(request=request, plan=plan, spool=spool, sender=sender, heard=heard, started=started)
     try:
@@ -205,11 +204,11 @@ def _key(request: TrainRequest, plan: Plan, before: SpoolFolder | None, *, goes_
 def _start(request: TrainRequest, plan: Plan, uri: str, key: str) -> dict[str, Any]:
     tracking = request.recorded_as
     environ = tracking_environ()
-    parent = environ.get(RUN_ID)
+    parent = environ.get(TRACKING_RUN_ID)
     # The run that is open is where the environment says, and not where the request does.
-    is_elsewhere = tracking.uri is not None and tracking_uri(Tracking(), {URI: tracking.uri, **environ}).rstrip(
-        "/"
-    ) != uri.rstrip("/")
+    is_elsewhere = tracking.uri is not None and tracking_uri(
+        Tracking(), {TRACKING_URI: tracking.uri, **environ}
+    ).rstrip("/") != uri.rstrip("/")
     mode = tracking.mode if tracking.mode != "auto" else "attach" if parent and not is_elsewhere else "own"
     tags = {
         "mlflow.source.name": "embedstep",
@@ -217,7 +216,7 @@ def _start(request: TrainRequest, plan: Plan, uri: str, key: str) -> dict[str, A
         **_git_tags(),
         "embedstep.version": version("embedstep"),
         "embedstep.request_fingerprint": plan.request_fingerprint,
-        TRAINING_TAG: trained_from(plan),
+        TRAINING_TAG: plan.trained_from,
         **comparable(request, plan),
         "embedstep.world_size": str(plan.world_size),
         "embedstep.hardware": f"{platform.machine()}, {usable_cores()} cores, {plan.gpus} GPUs",

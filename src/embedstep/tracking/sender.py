@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedstep.errors import CANNOT_START, OK, EmbedstepError, RefusedError
+from embedstep.request.schema import TRACKING_URI
 from embedstep.runtime.exit import leave
 from embedstep.runtime.secrets import redact
-from embedstep.tracking.environment import URI
 from embedstep.tracking.spool import Entry, Sent, Spool, SpoolFolder, unsent
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def _of_mlflow() -> Any:
 
 def tracking_uri(tracking: "Tracking", environ: Mapping[str, str]) -> str:
     """Return where to record: the request's URI, else the environment's, else a database in the current folder."""
-    given = tracking.uri or environ.get(URI) or "sqlite:///mlflow.db"
+    given = tracking.uri or environ.get(TRACKING_URI) or "sqlite:///mlflow.db"
     head, slashes, path = given.partition(":///")
     if head == "sqlite" and slashes and path and not path.startswith("/"):
         # MLflow would place a database and artifacts by the folder of each process.
@@ -162,7 +162,7 @@ def sync_one(spool: SpoolFolder, uri: str | None = None) -> Sent:
 def _uri_of(spool: SpoolFolder) -> str:
     """Return where an attempt was to be recorded: its entry has that without secrets."""
     start = next(entry for entry, _ in spool.read() if entry["kind"] == "start")
-    given = os.environ.get(URI, "")
+    given = os.environ.get(TRACKING_URI, "")
     return given if redact(given, os.environ) == start["uri"] else str(start["uri"])
 
 

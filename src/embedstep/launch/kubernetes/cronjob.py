@@ -9,9 +9,9 @@ from typing import Any
 from embedstep.errors import Problem, RefusedError
 from embedstep.launch.kubernetes.manifest import document_for_pods
 from embedstep.launch.kubernetes.volumes import mounted
-from embedstep.launch.torchrun import ASKED_GPUS
 from embedstep.planning.rules import nothing_is_secret
 from embedstep.request.schema import TrainRequest
+from embedstep.runtime.devices import ASKED_GPUS
 
 _FOLDER = "/etc/embedstep"
 _FILE = "request.json"

@@ -12,12 +12,13 @@ from typing import Any
 from embedstep.errors import Problem, RefusedError
 from embedstep.launch.kubernetes.volumes import mounted
 from embedstep.launch.nodes import JOB, POD
-from embedstep.launch.torchrun import ASKED_GPUS, Devices, devices_of, gpus_of_a_node, processes_per_node
+from embedstep.launch.torchrun import devices_of, gpus_of_a_node, processes_per_node
 from embedstep.planning.rules import nothing_is_secret
 from embedstep.request.arguments.dumps import to_lossless
 from embedstep.request.fingerprint import request_fingerprint
 from embedstep.request.launch import TrainJob
 from embedstep.request.schema import TrainRequest
+from embedstep.runtime.devices import ASKED_GPUS, Devices
 
 GROUP, VERSION, KIND = "trainer.kubeflow.org", "v1alpha1", "TrainJob"
 REQUEST_VARIABLE = "EMBEDSTEP_REQUEST"

@@ -1,4 +1,4 @@
-"""`embedstep schedule kubeflow`: a compiled pipeline as a recurring run of Kubeflow Pipelines."""
+"""A compiled pipeline as a recurring run of Kubeflow Pipelines: what `embedstep schedule kubeflow` does."""
 
 import hashlib
 import io
@@ -10,14 +10,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import click
 import yaml
 from kfp_server_api import ApiException
 from urllib3.exceptions import HTTPError
 
-from embedstep.cli.options import errors_shown
-from embedstep.cli.schedule import read_scheduled, show_schedule, when_options
 from embedstep.errors import CannotStartError, EmbedstepError, Problem, RefusedError, first_line
+from embedstep.orchestration.scheduled import Scheduled
 from embedstep.orchestration.task import document_of
 from embedstep.request.loading import load_request
 from embedstep.request.schema import TrainRequest
@@ -209,56 +207,46 @@ def _client(host: str | None, namespace: str | None, token: str | None) -> Any:
         return Client(host=host, existing_token=os.environ[token] if token else None, **where)
 
 
-@click.command()
-@when_options
-@click.option("--dry-run", is_flag=True, help="Show what would be scheduled, and change nothing.")
-@click.option(
-    "--pipeline", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The compiled pipeline.",
-)  # fmt: skip
-@click.option("--name", help="Name of the recurring run.  [default: that of the pipeline]")
-@click.option("--experiment", help="Its experiment.  [default: its name]")
-@click.option("--host", help="Address of Kubeflow Pipelines.  [default: KF_PIPELINES_ENDPOINT, else the cluster's]")
-@click.option("--namespace", help="Namespace, where Kubeflow has several users.")
-@click.option("--token-from-env", metavar="NAME", help="Variable with the token that Kubeflow wants.")
-def kubeflow(
-    request: str,
-    overrides: tuple[str, ...],
-    cron: str | None,
-    timezone: str | None,
-    dry_run: bool,
+def schedule_pipeline(
+    request: TrainRequest,
     pipeline: Path,
-    name: str | None,
-    experiment: str | None,
-    host: str | None,
-    namespace: str | None,
-    token_from_env: str | None,
-) -> None:
-    """Have Kubeflow Pipelines run a compiled pipeline again and again.
+    *,
+    name: str | None = None,
+    experiment: str | None = None,
+    host: str | None = None,
+    namespace: str | None = None,
+    token_from_env: str | None = None,
+    dry_run: bool = False,
+) -> Scheduled:
+    """Have Kubeflow run a compiled pipeline at the times of a request's schedule.
 
-    Its parameter as_of gets the time that a run is for. A recurring run of the same name is replaced where anything
-    about it is another by now.
+    Args:
+        request: has a schedule.
+        pipeline: file of the compiled pipeline.
+        name: name of the recurring run; None for that of the pipeline.
+        experiment: its experiment; None for its name.
+        host: address of Kubeflow Pipelines; None for the environment's or the cluster's.
+        namespace: where Kubeflow has several users.
+        token_from_env: variable with the token that Kubeflow wants.
+        dry_run: change nothing.
 
-    \b
-    Examples:
-      embedstep schedule kubeflow request.yaml --pipeline retrain.yaml --dry-run
-      embedstep schedule kubeflow request.yaml --pipeline retrain.yaml --cron "0 3 * * 1"
+    Raises:
+        RefusedError: Kubeflow cannot express the schedule, or the file is no compiled pipeline.
+        CannotStartError: Kubeflow does not answer or let us.
     """
-    with errors_shown(request):
-        found = read_scheduled(request, overrides, cron, timezone)
-        text = pipeline.read_bytes().decode(errors="replace")
-        specification = _specification(text)
-        run = recurring_run_of(found, specification, hashlib.sha256(text.encode()).hexdigest(), name)
-        done, number = "would be created or replaced", ""
-        if not dry_run:
-            done, number = scheduled(_client(host, namespace, token_from_env), experiment or run.name, run, pipeline)
-        facts = [
-            ("recurring run", " ".join(filter(None, (run.name, done, number)))),
-            ("experiment", experiment or run.name),
-            ("cron_expression", run.cron_expression),
-            ("no_catchup", str(run.no_catchup).lower()),
-            ("max_concurrency", str(run.max_concurrency)),
-            *((f"parameter {key}", value) for key, value in run.params.items()),
-            ("pipeline", f"{pipeline} ({run.pipeline[:12]})"),
-        ]
-        show_schedule(found, facts, [*notes_of(found, run), *_another_schedule(found, specification)])
+    text = pipeline.read_bytes().decode(errors="replace")
+    specification = _specification(text)
+    run = recurring_run_of(request, specification, hashlib.sha256(text.encode()).hexdigest(), name)
+    done, number = "would be created or replaced", ""
+    if not dry_run:
+        done, number = scheduled(_client(host, namespace, token_from_env), experiment or run.name, run, pipeline)
+    facts = (
+        ("recurring run", " ".join(filter(None, (run.name, done, number)))),
+        ("experiment", experiment or run.name),
+        ("cron_expression", run.cron_expression),
+        ("no_catchup", str(run.no_catchup).lower()),
+        ("max_concurrency", str(run.max_concurrency)),
+        *((f"parameter {key}", value) for key, value in run.params.items()),
+        ("pipeline", f"{pipeline} ({run.pipeline[:12]})"),
+    )
+    return Scheduled(facts=facts, notes=(*notes_of(request, run), *_another_schedule(request, specification)))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from kfp import dsl, kubernetes
 
 from embedstep.errors import Problem, RefusedError
-from embedstep.launch.torchrun import ASKED_GPUS
+from embedstep.runtime.devices import ASKED_GPUS
 
 _COUNTED = "nvidia.com/gpu"
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

@@ -1,17 +1,15 @@
-"""`embedstep schedule zenml`: a pipeline of ZenML as a schedule of the active stack's orchestrator."""
+"""A pipeline of ZenML as a schedule of the active stack's orchestrator: what `embedstep schedule zenml` does."""
 
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import click
 from zenml.client import Client
 from zenml.config.schedule import Schedule
 from zenml.utils.source_utils import set_custom_source_root
 
-from embedstep.cli.options import errors_shown
-from embedstep.cli.schedule import read_scheduled, show_schedule, when_options
 from embedstep.errors import Problem, RefusedError
+from embedstep.orchestration.scheduled import Scheduled
 from embedstep.request.schema import TrainRequest
 
 
@@ -43,36 +41,24 @@ def _pipeline(place: str) -> Any:
     raise RefusedError([Problem("--pipeline", f"needs the form module:pipeline; {place!r} was given")])
 
 
-@click.command()
-@when_options
-@click.option("--dry-run", is_flag=True, help="Show what would be scheduled, and change nothing.")
-@click.option("--pipeline", required=True, metavar="MODULE:NAME", help="The pipeline; it is called with the request.")
-@click.option("--name", help="Name of the schedule.  [default: that of the pipeline]")
-def zenml(
-    request: str,
-    overrides: tuple[str, ...],
-    cron: str | None,
-    timezone: str | None,
-    dry_run: bool,
-    pipeline: str,
-    name: str | None,
-) -> None:
-    """Have the active stack of ZenML run a pipeline again and again.
+def schedule_pipeline(request: TrainRequest, pipeline: str, *, name: str | None, dry_run: bool) -> Scheduled:
+    """Have the active stack of ZenML run a pipeline at the times of a request's schedule.
 
-    A schedule of the same name is left as it is where nothing about it has changed, and else replaced.
+    Args:
+        request: has a schedule.
+        pipeline: where the pipeline is, as `module:name`; it is called with the request.
+        name: name of the schedule; None for that of the pipeline.
+        dry_run: change nothing.
 
-    \b
-    Examples:
-      embedstep schedule zenml request.yaml --pipeline pipelines.zenml_retrain.pipeline:retraining --dry-run
+    Raises:
+        RefusedError: there is no such pipeline, or ZenML or its stack cannot schedule it.
     """
-    with errors_shown(request):
-        found = read_scheduled(request, overrides, cron, timezone)
-        runs = _pipeline(pipeline)
-        wanted = schedule_of(found, name or runs.name)
-        done = "would be created or replaced" if dry_run else _scheduled(runs, wanted, found)
-        facts = [("schedule", f"{wanted.name} {done}"), ("catchup", str(wanted.catchup)), ("pipeline", pipeline)]
-        notes = ["what becomes of a run that is due while the one before still runs is the orchestrator's to say"]
-        show_schedule(found, facts, notes)
+    runs = _pipeline(pipeline)
+    wanted = schedule_of(request, name or runs.name)
+    done = "would be created or replaced" if dry_run else _scheduled(runs, wanted, request)
+    facts = (("schedule", f"{wanted.name} {done}"), ("catchup", str(wanted.catchup)), ("pipeline", pipeline))
+    late = "what becomes of a run that is due while the one before still runs is the orchestrator's to say"
+    return Scheduled(facts=facts, notes=(late,))
 
 
 def _scheduled(runs: Any, wanted: Schedule, request: TrainRequest) -> str:

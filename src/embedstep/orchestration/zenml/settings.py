@@ -5,7 +5,7 @@ from typing import Any
 
 from embedstep.errors import Problem, RefusedError
 from embedstep.launch.kubernetes.volumes import mounted
-from embedstep.launch.torchrun import ASKED_GPUS
+from embedstep.runtime.devices import ASKED_GPUS
 
 _GPU = "nvidia.com/gpu"
 

@@ -16,7 +16,6 @@ from embedstep.planning.batches import epochs_of
 from embedstep.planning.build import evaluates_loss, formed_datasets, material_of_plan
 from embedstep.planning.plan import DatasetPlan, Plan
 from embedstep.request.arguments.ledger import in_force
-from embedstep.request.fingerprint import trained_from
 from embedstep.request.resolved import resolved
 from embedstep.request.schema import Loss, TrainRequest
 from embedstep.sampling.epochs import Epochs
@@ -55,7 +54,7 @@ def build_trainer(
             stopping=stopping,
             watching=watching,
             save_safetensors=request.arguments.save_safetensors,
-            seal=partial(seal, trained_from=trained_from(plan), position=plan.position, request=resolved(request)),
+            seal=partial(seal, trained_from=plan.trained_from, position=plan.position, request=resolved(request)),
             epochs=_epochs(request, plan),
             tokens=_tokens(request, plan, model),
             model=model,

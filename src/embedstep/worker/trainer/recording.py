@@ -11,9 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from transformers import TrainerCallback
 
-from embedstep.cli.tables import in_one_line, is_score
 from embedstep.output.folder import OutputFolder
-from embedstep.output.result import read_json, write_json
+from embedstep.output.result import is_score, read_json, write_json
 from embedstep.planning.plan import Plan
 from embedstep.request.launch import Alarm
 from embedstep.tracking.spool import Spool
@@ -50,7 +49,7 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
             self._display.say(line)
         if self.first_step:
             self._display.say(f"goes on after train step {self.first_step} of {self._plan.train_steps}")
-        for line in (f"training: {in_one_line(self._plan)}", *self._plan.notes):
+        for line in (f"training: {self._plan.summary}", *self._plan.notes):
             self._display.say(line)
         self._write_progress(self.first_step)
 

@@ -1,0 +1,82 @@
+"""What is known of requests and arguments without data: the schema, the arguments, older arguments as a request."""
+
+import json
+import os
+from pathlib import Path
+
+import click
+
+from embedstep.cli.options import errors_shown
+from embedstep.errors import Problem, RefusedError
+
+
+@click.command()
+def schema() -> None:
+    """Print the JSON Schema of a request, for an editor to complete and check by.
+
+    \b
+    Example:
+      embedstep schema > request.schema.json
+    """
+    from embedstep.request.schema import TrainRequest
+
+    click.echo(json.dumps(TrainRequest.model_json_schema(), indent=2))
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print the records as JSON.")
+def arguments(name: str | None, as_json: bool) -> None:
+    """Tell what becomes of the training arguments, or of one of them, of either era.
+
+    \b
+    Examples:
+      embedstep arguments
+      embedstep arguments evaluation_strategy
+      embedstep arguments --json | jq '.[] | select(.fate == "refused") | .name'
+    """
+    from embedstep.cli import tables
+    from embedstep.request.arguments.listing import argument_record, argument_records, in_lines
+
+    with errors_shown("arguments"):
+        found = argument_records() if name is None else argument_record(name)
+        if as_json:
+            click.echo(json.dumps(found, indent=2))
+        elif isinstance(found, dict):
+            click.echo("\n".join(tables.aligned(in_lines(found))))
+        else:
+            header = ("argument", "fate", "today", "what")
+            rows = [(row["name"], row["fate"], row["today"], row["description"]) for row in found]
+            click.echo("\n".join(tables.aligned([header, *rows])))
+
+
+@click.command()
+@click.argument("old", metavar="OLD")
+@click.option("-o", "--output", "target", type=click.Path(path_type=Path), help="Write the request to this file.")
+def migrate(old: str, target: Path | None) -> None:
+    """Turn older training arguments into a request, and tell what became of each.
+
+    OLD is a dump (to_json_string), a YAML file of arguments, or a Python script that calls
+    SentenceTransformerTrainingArguments(...); the script is read, not run. Model and data are left for you to fill in.
+
+    \b
+    Examples:
+      embedstep migrate training_args.json -o request.yaml
+      embedstep migrate train.py
+    """
+    from embedstep.cli import tables
+    from embedstep.planning.migration import migrate_file
+
+    with errors_shown(old):
+        migrated = migrate_file(old)
+        if target is None:
+            click.echo(migrated.request)
+        else:
+            try:
+                target.write_text(migrated.request, encoding="utf-8")
+            except OSError as error:
+                told = f"cannot be written: {os.strerror(error.errno or 0)}"
+                raise RefusedError([Problem(str(target), told)]) from None
+        click.echo("\n".join(tables.aligned([("argument", "becomes", ""), *migrated.table])), err=target is None)
+        if migrated.problems:
+            raise RefusedError(migrated.problems)
