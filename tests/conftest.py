@@ -243,7 +243,7 @@ def train_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
 
     monkeypatch.setattr(attempt, "run_process", run_process)
     # The report takes another process and as long as the training; tests/report and whole runs look at it.
-    monkeypatch.setattr(step, "written_aside", lambda output: ())
+    monkeypatch.setattr(step, "write_report_in_subprocess", lambda output: ())
     monkeypatch.chdir(tmp_path)
 
     def train(document: Mapping[str, Any], output: str = "output") -> StepResult:

@@ -43,11 +43,11 @@ def test_a_run_is_trained_again_to_the_bit(
     assert process.returncode == 0, process.stderr
     found = json.loads(process.stdout)
     assert found == json.loads((tmp_path / "again/replay.json").read_text())
-    assert (found["equal"], found["weights"], found["versions"]) == (True, [result["weights"]] * 2, {})
+    assert (found["equal"], found["weights"], found["versions"]) == (True, [result["weights_sha256"]] * 2, {})
     assert json.loads((tmp_path / "again/plan.json").read_text())["world_size"] == 2
 
     changed = json.loads(outcome.output.joinpath("result.json").read_text())
-    changed["weights"], changed["versions"]["torch"] = "0" * 64, "1.0"
+    changed["weights_sha256"], changed["versions"]["torch"] = "0" * 64, "1.0"
     (outcome.output / "result.json").write_text(json.dumps(changed))
     process = replay(tmp_path, "output", "--output", "other")
     assert process.returncode == 0, process.stderr
@@ -82,7 +82,7 @@ def test_what_serves_is_not_trained_again(request_of: Build, embedstep_run: Run,
     document = request_of(tracking=tracking, skip_if_unchanged=True)
     first = embedstep_run(document)
     assert first.code == 0, first.err
-    assert first.json("result.json")["verdict"] is None
+    assert first.json("result.json")["skip_reason"] is None
     registry = Registry(uri, "same")
     version = registry.of_run(first.json("result.json")["run_id"])
     assert version is not None
@@ -93,7 +93,11 @@ def test_what_serves_is_not_trained_again(request_of: Build, embedstep_run: Run,
     assert second.code == 0, second.err
     assert second.out == "unchanged: models:/same/1 is of the same request and the same rows; nothing was trained\n"
     result = second.json("result.json")
-    assert (result["outcome"], result["verdict"], result["champion"]) == ("succeeded", "unchanged", "models:/same/1")
+    assert (result["outcome"], result["skip_reason"], result["champion"]) == (
+        "succeeded",
+        "unchanged",
+        "models:/same/1",
+    )
     assert not (second.output / "model").exists()
     runs = client_of(uri).search_runs([client_of(uri).get_experiment_by_name("embedstep").experiment_id])
     assert len(runs) == 1
@@ -104,5 +108,5 @@ def test_what_serves_is_not_trained_again(request_of: Build, embedstep_run: Run,
     assert process.returncode == 0, process.stderr
     assert process.stdout.splitlines()[0] == "hold"
     third = embedstep_run(document, "--set", "arguments.seed=43")
-    assert third.json("result.json")["verdict"] is None
+    assert third.json("result.json")["skip_reason"] is None
     assert third.json("result.json")["model"]

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from embedstep import step
-from embedstep.errors import CANNOT_START, INTERRUPTED, REFUSED, RefusedError
+from embedstep.errors import CANNOT_START, INTERRUPTED, REFUSED, InvalidRequestError
 from embedstep.output.folder import LOCK
 from embedstep.request.loading import load_request
 from embedstep.step import run_step
@@ -57,7 +57,7 @@ def test_a_refused_request_leaves_a_finished_step_as_it_is(request_of: Build, tm
     for name in (LOCK, "request.json", "result.json", "metrics.jsonl", "model/weights"):
         (output / name).write_text(f"old {name}")
     before = content(output)
-    with pytest.raises(RefusedError, match=r"model.path: none is not there"):
+    with pytest.raises(InvalidRequestError, match=r"model.path: none is not there"):
         run_step(load_request(json.dumps(request_of(model="./none"))), output, overwrite=True)
     assert content(output) == before
 

@@ -24,7 +24,7 @@ def retraining_of(request: str) -> Any:
         request: the text of the request.
 
     Raises:
-        RefusedError: with every problem of the request.
+        InvalidRequestError: with every problem of the request.
     """
     given = load_request(request)
     as_default = one_line(request)
@@ -64,7 +64,7 @@ def retraining_of(request: str) -> Any:
                     per_device_train_batch_size=per_device_train_batch_size,
                 )
             )
-            with dsl.If(trained.outputs["verdict"] == "trained", name="something-new"):
+            with dsl.If(trained.outputs["status"] == "trained", name="something-new"):
                 model = trained.outputs["model"]
                 evaluate(request=request, as_of=as_of, model=model, eval_data=held_out)
                 promote(

@@ -48,7 +48,7 @@ class EmbedstepError(Exception):
     exit_code: ClassVar[int] = FAILED
 
 
-class RefusedError(EmbedstepError):
+class InvalidRequestError(EmbedstepError):
     """The request or the data was refused: every problem at once, never retried.
 
     Attributes:
@@ -64,7 +64,7 @@ class RefusedError(EmbedstepError):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
     @classmethod
-    def from_lines(cls, lines: Iterable[str]) -> "RefusedError":
+    def from_lines(cls, lines: Iterable[str]) -> "InvalidRequestError":
         """Rebuild the error from problems that another process wrote down as `path: message`."""
         parts = (line.partition(": ") for line in lines)
         return cls(Problem(path, message) if message else Problem("", path) for path, _, message in parts)
@@ -103,7 +103,7 @@ class TrainingFailedError(EmbedstepError):
     exit_code = FAILED
 
 
-class BadNumbersError(TrainingFailedError):
+class DivergedError(TrainingFailedError):
     """The training's numbers have gone bad, and the request says that this ends it."""
 
 

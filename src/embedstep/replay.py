@@ -8,10 +8,10 @@ from os import environ
 from pathlib import Path
 from typing import Any
 
-from embedstep.errors import OK, Problem, RefusedError
-from embedstep.launch.failures import AttemptFailedError
+from embedstep.errors import OK, InvalidRequestError, Problem
+from embedstep.launch.failures import RunFailedError
 from embedstep.output.folder import OutputFolder
-from embedstep.output.result import StepResult, read_json, write_json
+from embedstep.output.result import StepResult, read_json, with_current_names, write_json
 from embedstep.planning.plan import Plan
 from embedstep.request.schema import Tracking, TrainRequest
 from embedstep.step import plan_step, run_step
@@ -68,13 +68,13 @@ def replay(run: str, output: Path, *, uri: str | None = None, overwrite: bool = 
         overwrite: replace a finished model in that folder.
 
     Raises:
-        RefusedError: the run has recorded too little, or its data has changed.
+        InvalidRequestError: the run has recorded too little, or its data has changed.
         CannotStartError: the tracking server does not answer.
-        AttemptFailedError: the training has failed, in the way that its exit code tells.
+        RunFailedError: the training has failed, in the way that its exit code tells.
     """
     if Path(run).is_dir():
         if output.absolute() == Path(run).absolute():
-            raise RefusedError([Problem("--output", "is the run itself; name another folder")])
+            raise InvalidRequestError([Problem("--output", "is the run itself; name another folder")])
         return _replayed(run, Path(run), output, overwrite=overwrite)
     with tempfile.TemporaryDirectory(prefix="embedstep-") as folder:
         fetched = import_module("embedstep.tracking.mlflow_registry").fetch_files
@@ -85,22 +85,22 @@ def replay(run: str, output: Path, *, uri: str | None = None, overwrite: bool = 
 def _replayed(run: str, recorded: Path, output: Path, *, overwrite: bool) -> Replay:
     if missing := [name for name in _FILES if not (recorded / name).exists()]:
         told = f"has recorded no {' and no '.join(missing)}; only a run that ended well can be trained again"
-        raise RefusedError([Problem(run, told)])
-    before, was = read_json(recorded / "result.json"), read_json(recorded / "plan.json")
-    if not before.get("weights"):
-        raise RefusedError([Problem(run, "has no model, or was made before weights were recorded")])
+        raise InvalidRequestError([Problem(run, told)])
+    before, was = with_current_names(read_json(recorded / "result.json")), read_json(recorded / "plan.json")
+    if not before.get("weights_sha256"):
+        raise InvalidRequestError([Problem(run, "has no model, or was made before weights were recorded")])
     request = _request(read_json(recorded / "request.json")["request"], was["world_size"])
-    if before.get("stopped"):
-        told = f"was stopped by the clock ({before['stopped']}), which nobody can do again at the same step"
-        raise RefusedError([Problem(run, told)])
+    if before.get("stop_reason"):
+        told = f"was stopped by the clock ({before['stop_reason']}), which nobody can do again at the same step"
+        raise InvalidRequestError([Problem(run, told)])
     if problems := list(_changed_data(plan_step(request), was)):
-        raise RefusedError(problems)
-    result = run_well(request, output, overwrite=overwrite)
-    assert result.weights is not None
+        raise InvalidRequestError(problems)
+    result = run_or_raise(request, output, overwrite=overwrite)
+    assert result.weights_sha256 is not None
     found = Replay(
         run=run,
         output=str(output),
-        weights=(before["weights"], result.weights),
+        weights=(before["weights_sha256"], result.weights_sha256),
         versions=_differing(before["versions"], result.versions),
         is_of_same_base=read_json(OutputFolder(output).plan)["base"] == was.get("base"),
     )
@@ -110,7 +110,7 @@ def _replayed(run: str, recorded: Path, output: Path, *, overwrite: bool) -> Rep
 
 def _request(raw: Mapping[str, Any], processes: int) -> TrainRequest:
     """Return the request of a run for as many processes as it had, recorded nowhere and from the first step."""
-    request = unrecorded(TrainRequest.model_validate(raw), {"overwrite_output_dir": False})
+    request = without_tracking(TrainRequest.model_validate(raw), {"overwrite_output_dir": False})
     # All of them here, those of a TrainJob's other nodes too.
     launch = request.launch.model_copy(update={"processes_per_node": processes})
     return request.model_copy(update={"launch": launch})
@@ -129,7 +129,7 @@ def _differing(then: Mapping[str, str], now: Mapping[str, str]) -> dict[str, tup
     return {name: (version, now[name]) for name, version in then.items() if now.get(name, version) != version}
 
 
-def unrecorded(request: TrainRequest, arguments: Mapping[str, Any]) -> TrainRequest:
+def without_tracking(request: TrainRequest, arguments: Mapping[str, Any]) -> TrainRequest:
     """Return a request that is recorded and pushed nowhere, goes on from no checkpoint, and trains in any case.
 
     Args:
@@ -149,7 +149,7 @@ def unrecorded(request: TrainRequest, arguments: Mapping[str, Any]) -> TrainRequ
     )
 
 
-def run_well(request: TrainRequest, output: Path, *, overwrite: bool = False) -> StepResult:
+def run_or_raise(request: TrainRequest, output: Path, *, overwrite: bool = False) -> StepResult:
     """Run a request to its end, and return its result only where that is good.
 
     Args:
@@ -159,10 +159,10 @@ def run_well(request: TrainRequest, output: Path, *, overwrite: bool = False) ->
 
     Raises:
         EmbedstepError: as `run_step`.
-        AttemptFailedError: the training has failed, in the way that its exit code tells.
+        RunFailedError: the training has failed, in the way that its exit code tells.
     """
     result = run_step(request, output, overwrite=overwrite)
     if result.exit_code != OK:
         assert result.failure is not None
-        raise AttemptFailedError(result.failure)
+        raise RunFailedError(result.failure)
     return result

@@ -25,19 +25,19 @@ from embedstep.errors import (
     OK,
     CannotStartError,
     EmbedstepError,
+    InvalidRequestError,
     Problem,
-    RefusedError,
     StepInterruptedError,
 )
 from embedstep.launch.attempt import failed, this_machine, train_here
 from embedstep.launch.failures import failure_of
 from embedstep.launch.followers import run_following_node
-from embedstep.launch.node_status import ended_before, telling
-from embedstep.launch.nodes import NodeGroup, is_pod, node_of
-from embedstep.launch.resume import continues, prepare_start, start_of
+from embedstep.launch.node_status import announce_status, ended_before
+from embedstep.launch.nodes import NodeInfo, is_pod, node_of
+from embedstep.launch.resume import can_resume, find_resume_point, prepare_resume
 from embedstep.launch.torchrun import devices_of, processes_per_node
 from embedstep.output.attempts import Attempts
-from embedstep.output.folder import OutputFolder, claimed, run_claimed
+from embedstep.output.folder import OutputFolder, lock_output, lock_run_key
 from embedstep.output.result import StepResult, read_json, result_from_json, write_json
 from embedstep.output.weights import base_digest
 from embedstep.planning.batches import forms_batches
@@ -47,11 +47,11 @@ from embedstep.planning.cron import superseded_by
 from embedstep.planning.plan import Plan
 from embedstep.planning.preflight import check_environment, check_machine
 from embedstep.promotion.unchanged import champion_of_same
-from embedstep.report.background import written_aside
+from embedstep.report.background import write_report_in_subprocess
 from embedstep.request.fingerprint import request_fingerprint
 from embedstep.request.resolved import resolved
 from embedstep.request.schema import TrainRequest
-from embedstep.runtime.process import Heard, on_signal
+from embedstep.runtime.process import ReceivedSignal, on_signal
 from embedstep.tracking.environment import tracking_environ
 from embedstep.tracking.recording import start_recording
 
@@ -67,13 +67,13 @@ def plan_step(request: TrainRequest, *, preview: int = 0) -> Plan:
         preview: steps of the first epoch whose batches are shown with their texts.
 
     Raises:
-        RefusedError: with every problem of the request and of its data.
+        InvalidRequestError: with every problem of the request and of its data.
         CannotStartError: the request names data on the hub, which did not answer.
     """
     with tempfile.TemporaryDirectory(prefix="embedstep-") as folder:
         if preview and not forms_batches(request.arguments):
             told = "is batch_sampler, whose batches sentence-transformers draws while it trains; there is no preview"
-            raise RefusedError([Problem("arguments.batch_sampler", told)])
+            raise InvalidRequestError([Problem("arguments.batch_sampler", told)])
         plan = _plan(request, Path(folder), for_a_run=False)
         plan = with_preview(request, plan, preview) if preview else plan
         return replace(plan, datasets=tuple(replace(item, path=None) for item in plan.datasets))
@@ -94,7 +94,7 @@ def run_step(
         environ: the environment, which says the place of this node among several; None for that of the process.
 
     Raises:
-        RefusedError: the output folder cannot be used, or the request is refused and a finished step lies there.
+        InvalidRequestError: the output folder cannot be used, or the request is refused and a finished step lies there.
         CannotStartError: the disk does not let us write, or this node's place does not fit the request.
     """
     environ = os.environ if environ is None else environ
@@ -108,19 +108,19 @@ def run_step(
     return ended_before(output, group) or _run_first_node(request, output, group, overwrite=overwrite)
 
 
-def _run_first_node(request: TrainRequest, output: Path, group: NodeGroup, *, overwrite: bool) -> StepResult:
+def _run_first_node(request: TrainRequest, output: Path, group: NodeInfo, *, overwrite: bool) -> StepResult:
     started = time.monotonic()
-    heard = Heard()
+    received = ReceivedSignal()
     with (
-        run_claimed(request.tracking.key),
-        claimed(output.absolute(), overwrite=overwrite) as folder,
-        on_signal(heard.take),
-        telling(folder.path, group) as tell_end,
+        lock_run_key(request.tracking.key),
+        lock_output(output.absolute(), overwrite=overwrite) as folder,
+        on_signal(received.record),
+        announce_status(folder.path, group) as tell_end,
     ):
-        result = _run(request, folder, group, heard)
+        result = _run(request, folder, group, received)
         seconds = {**result.seconds, "total": round(time.monotonic() - started, 3)}
         result = replace(result, request_fingerprint=request_fingerprint(request), seconds=seconds)
-        if result.verdict is None or result.model is not None or not folder.model.exists():
+        if result.skip_reason is None or result.model is not None or not folder.model.exists():
             # The result of another request's model stays with that.
             write_json(folder.result, result.to_json())
         if result.model is not None and folder.verified_model.exists():
@@ -138,10 +138,12 @@ def _run_on_cluster(request: TrainRequest, *, overwrite: bool) -> StepResult:
         )
     # What can be told without the files, which only the pods see, is told before they wait for GPUs.
     if problems := [problem for problem in check_request(request) if not _SEEN_BY_PODS.fullmatch(problem.path)]:
-        raise RefusedError(problems)
+        raise InvalidRequestError(problems)
     if told := _superseded(request):
         assert request.launch.trainjob is not None
-        ended = StepResult(exit_code=OK, output=request.launch.trainjob.output, verdict="superseded", stopped=told)
+        ended = StepResult(
+            exit_code=OK, output=request.launch.trainjob.output, skip_reason="superseded", stop_reason=told
+        )
         return replace(ended, request_fingerprint=request_fingerprint(request))
     result: StepResult = import_module("embedstep.launch.kubernetes.trainjob").run_trainjob(
         request, overwrite=overwrite
@@ -149,48 +151,48 @@ def _run_on_cluster(request: TrainRequest, *, overwrite: bool) -> StepResult:
     return result
 
 
-def _run(request: TrainRequest, folder: OutputFolder, group: NodeGroup, heard: Heard) -> StepResult:
+def _run(request: TrainRequest, folder: OutputFolder, group: NodeInfo, received: ReceivedSignal) -> StepResult:
     started = time.monotonic()
-    goes_on = continues(request, folder)
+    resumes = can_resume(request, folder)
     try:
-        with on_signal(partial(_interrupt, heard)):
+        with on_signal(partial(_interrupt, received)):
             # One that was interrupted goes on, and whoever has submitted pods has asked before.
-            if not group.pod and not goes_on and (told := _superseded(request)):
-                return _untrained(request, folder, verdict="superseded", stopped=told)
+            if not group.pod and not resumes and (told := _superseded(request)):
+                return _untrained(request, folder, skip_reason="superseded", stop_reason=told)
             plan = _plan(request, folder.data, for_a_run=True)
             champion, unknown = champion_of_same(request, plan)
             if champion is not None:
-                return _untrained(request, folder, verdict="unchanged", champion=champion)
-            start = start_of(request, plan, folder, goes_on=goes_on)
-            check_machine(request, plan, folder, goes_on=start.is_here)
-            if heard.number is not None:  # and kept by a library to itself, which may lack what it was about to load
-                raise StepInterruptedError(heard.number)
+                return _untrained(request, folder, skip_reason="unchanged", champion=champion)
+            start = find_resume_point(request, plan, folder, resumes=resumes)
+            check_machine(request, plan, folder, resumes=start.is_here)
+            if received.number is not None:  # and kept by a library to itself, which may lack what it was about to load
+                raise StepInterruptedError(received.number)
     except Exception as raised:
         # A library that was reading something may have made another error of the interruption.
-        error = raised if heard.number is None else StepInterruptedError(heard.number)
+        error = raised if received.number is None else StepInterruptedError(received.number)
         if not isinstance(error, EmbedstepError):
             raise
         if folder.model.exists():
             raise error from None  # the finished step that this one was to replace stays as it is
-        folder.clear(with_checkpoints=not goes_on)
+        folder.clear(with_checkpoints=not resumes)
         return failed(folder, failure_of(error))
     attempts = Attempts(folder.attempts, folder.progress)
-    attempts.begin(processes=plan.world_size, on_cpu=plan.on_cpu, goes_on=start.is_here)
-    prepare_start(folder, start)
+    attempts.begin(processes=plan.world_size, on_cpu=plan.on_cpu, resumes=start.is_here)
+    prepare_resume(folder, start)
     # A refused request is never written down: it may be refused for a secret in it.
     write_json(folder.request, resolved(request))
     write_json(folder.plan, plan.to_json())
     try:
-        recording = start_recording(request, plan, folder, goes_on=start.is_here, heard=heard)
+        recording = start_recording(request, plan, folder, resumes=start.is_here, received=received)
     except EmbedstepError as error:
         result = failed(folder, failure_of(error))
         return replace(result, cost=attempts.end(seconds=time.monotonic() - started, exit_code=result.exit_code))
-    result = train_here(request, plan, folder, group, heard)
+    result = train_here(request, plan, folder, group, received)
     cost = attempts.end(seconds=time.monotonic() - started, exit_code=result.exit_code)
     result = replace(result, cost=cost)
     recording.record(result)
     # Whoever has interrupted the step wants it to end now.
-    report = () if result.exit_code == INTERRUPTED else written_aside(folder.path)
+    report = () if result.exit_code == INTERRUPTED else write_report_in_subprocess(folder.path)
     missing = [*([unknown] if unknown else []), *report]
     return recording.close(replace(result, incomplete_tracking=(*result.incomplete_tracking, *missing)))
 
@@ -213,15 +215,15 @@ def _superseded(request: TrainRequest) -> str:
     return f"{told}, and this one is for {request.data.as_of}; schedule.catch_up: true trains for both"
 
 
-def _interrupt(heard: Heard, number: int) -> None:
-    heard.take(number)
+def _interrupt(received: ReceivedSignal, number: int) -> None:
+    received.record(number)
     raise StepInterruptedError(number)
 
 
 def _plan(request: TrainRequest, folder: Path, *, for_a_run: bool) -> Plan:
     """Read the data once: to look at it, or to leave the checked rows in `folder` for the ranks of a run."""
     if problems := check_request(request):
-        raise RefusedError([*problems, *_data_problems(request)])
+        raise InvalidRequestError([*problems, *_data_problems(request)])
     if for_a_run:
         check_environment(request, tracking_environ())
     local, fetched_model = with_local_data(request, folder / "hub", with_model=for_a_run)
@@ -229,7 +231,7 @@ def _plan(request: TrainRequest, folder: Path, *, for_a_run: bool) -> Plan:
     tokens = _tokens(request, fetched_model)
     plan, problems = _planned(request, local, tokens, folder if is_read_twice else None)
     if plan is None or problems:
-        raise RefusedError(problems)
+        raise InvalidRequestError(problems)
     if for_a_run and isinstance(tokens, TokenMaker):
         _tokenize(plan, tokens)
     base = base_digest(_source(request, fetched_model)) if for_a_run else None
@@ -278,7 +280,7 @@ def _tokenize(plan: Plan, tokens: TokenMaker) -> None:
             token_ids_of(item, tokens)
 
 
-def further_problems(refused: RefusedError) -> list[Problem]:
+def further_problems(refused: InvalidRequestError) -> list[Problem]:
     """Return what a request that could not be read whole would be refused for besides: one round of mistakes, not two.
 
     Args:

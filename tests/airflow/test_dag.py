@@ -43,7 +43,7 @@ def test_a_retraining_promotes_and_the_next_one_finds_nothing_new(
     assert found["state"] == "success"
     assert found["first"] == {name: ["success", 1] for name in ("prepare", "train", "evaluate", "promote")}
     # What goes from task to task are words and numbers.
-    assert found["returned"]["verdict"] == "trained"
+    assert found["returned"]["status"] == "trained"
     assert len(json.dumps(found["returned"])) < 200
     runs = sorted((home / "runs").iterdir(), key=lambda path: path.stat().st_mtime)
     assert json.loads((runs[0] / "promote" / "decision").read_text())["verdict"] == "promote"
@@ -77,7 +77,7 @@ def test_two_runs_of_one_hour_on_the_same_rows_train_once(
     assert found["at_30"] == {"prepare": "success", "train": "skipped", "evaluate": "skipped", "promote": "skipped"}
     (model,) = (home / "hour").glob("*/train/model")
     assert (model / "modules.json").exists()
-    verdicts = [json.loads(file.read_text())["verdict"] for file in (home / "hour").glob("*/train/result")]
+    verdicts = [json.loads(file.read_text())["skip_reason"] for file in (home / "hour").glob("*/train/result")]
     assert sorted(verdicts, key=str) == [None, "unchanged"]
 
 

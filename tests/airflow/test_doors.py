@@ -88,6 +88,8 @@ def test_every_door_trains_the_same(
     once()
     (found["Kubeflow"],) = results(tmp_path / "by-kubeflow", "result")
 
-    assert {len(one["weights"]) for one in found.values()} == {64}
+    assert {len(one["weights_sha256"]) for one in found.values()} == {64}
     assert len({one["request_fingerprint"] for one in found.values()}) == 1
-    assert len({one["weights"] for one in found.values()}) == 1, {name: one["weights"] for name, one in found.items()}
+    assert len({one["weights_sha256"] for one in found.values()}) == 1, {
+        name: one["weights_sha256"] for name, one in found.items()
+    }

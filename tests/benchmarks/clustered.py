@@ -26,7 +26,7 @@ from embedstep import __version__
 from tests.benchmarks.commands import environment, timed
 from tests.benchmarks.front_door import write_request
 from tests.benchmarks.harness import BenchmarkError, Record, measure, seconds_of
-from tests.benchmarks.material import Material, material
+from tests.benchmarks.material import SamplerInputs, material
 
 _ROOT = Path(__file__).parents[2]
 _REQUEST = _ROOT / "pipelines" / "requests" / "docstrings_minilm.yaml"
@@ -119,7 +119,7 @@ def _on_this_machine(command: list[str], folder: Path) -> float:
     return seconds
 
 
-def _in_a_container(request: Path, given: Material) -> float:
+def _in_a_container(request: Path, given: SamplerInputs) -> float:
     folders = {
         str(path): {"bind": str(path), "mode": "ro"} for path in (request.parent, given.model, given.train.parent)
     }

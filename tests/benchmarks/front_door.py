@@ -12,7 +12,7 @@ import yaml
 
 from tests.benchmarks.commands import environment, timed
 from tests.benchmarks.harness import Record, measure, seconds_of
-from tests.benchmarks.material import Material, material
+from tests.benchmarks.material import SamplerInputs, material
 
 BOUND = 0.1
 REPEATS = 7
@@ -56,7 +56,7 @@ def _console_script() -> str:
     return str(Path(sys.executable).with_name("embedstep"))
 
 
-def write_request(file: Path, given: Material) -> Path:
+def write_request(file: Path, given: SamplerInputs) -> Path:
     """Write the shipped request for MiniLM with the paths of `given`, and return its file."""
     document = yaml.safe_load(_REQUEST.read_text())
     document["model"]["path"] = str(given.model)

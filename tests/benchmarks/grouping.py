@@ -17,7 +17,7 @@ import yaml
 
 from tests.benchmarks.commands import environment, timed
 from tests.benchmarks.harness import Record, measure
-from tests.benchmarks.material import Material, material
+from tests.benchmarks.material import SamplerInputs, material
 
 BOUND = 0.6
 ROWS = 1_024
@@ -63,7 +63,7 @@ def _metrics(folder: Path, request: Mapping[str, Any], output: Path) -> dict[str
     return {key: value for log in logs for key, value in log.items()}
 
 
-def _request(given: Material, rows: int, *, grouped: bool) -> dict[str, Any]:
+def _request(given: SamplerInputs, rows: int, *, grouped: bool) -> dict[str, Any]:
     columns = {"anchor": "query", "positive": "docstring"}
     return {
         "model": {"path": str(given.model), "max_seq_length": 128},

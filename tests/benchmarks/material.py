@@ -14,7 +14,7 @@ _QUICK_PAIRS = 300
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Material:
+class SamplerInputs:
     """Absolute paths.
 
     Attributes:
@@ -28,7 +28,7 @@ class Material:
     evaluation: Path
 
 
-def material(quick: bool) -> Material:
+def material(quick: bool) -> SamplerInputs:
     """Return what is there, and make it first where it is not.
 
     Args:
@@ -41,7 +41,7 @@ def material(quick: bool) -> Material:
     # pairs.json is written last.
     if not (folder / "pairs.json").exists():
         build(folder, _QUICK_PAIRS if quick else None)
-    return Material(model=minilm(), train=folder / "train.parquet", evaluation=folder / "eval.parquet")
+    return SamplerInputs(model=minilm(), train=folder / "train.parquet", evaluation=folder / "eval.parquet")
 
 
 def minilm() -> Path:

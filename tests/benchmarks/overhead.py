@@ -20,7 +20,7 @@ import yaml
 from embedstep.worker.verification import TEXTS
 from tests.benchmarks.commands import environment, timed
 from tests.benchmarks.harness import Record, measure, medians
-from tests.benchmarks.material import Material, material
+from tests.benchmarks.material import SamplerInputs, material
 
 BOUND = 1.03
 REPEATS = 3
@@ -55,7 +55,7 @@ class Work:
         evaluation_rows: held-out pairs that are evaluated.
     """
 
-    given: Material
+    given: SamplerInputs
     processes: int
     steps: int
     evaluation_rows: int

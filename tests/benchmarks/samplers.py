@@ -76,12 +76,12 @@ def _first_batch(batches: Any, start: int) -> None:
     from torch.utils.data import DataLoader
     from transformers import TrainerState
 
-    from embedstep.worker.trainer.callbacks import BeginsInside
+    from embedstep.worker.trainer.callbacks import ResumeInsideEpoch
 
     loader = DataLoader(range(_MANY), batch_sampler=batches, collate_fn=len)
     arguments = SimpleNamespace(gradient_accumulation_steps=1, ignore_data_skip=False)
     state = TrainerState(global_step=len(batches) + start)
-    BeginsInside().on_epoch_begin(arguments, state, None, train_dataloader=loader)
+    ResumeInsideEpoch().on_epoch_begin(arguments, state, None, train_dataloader=loader)
     batches.set_epoch(1)
     assert next(iter(skip_first_batches(loader, start))) == 64
 

@@ -39,10 +39,12 @@ def checkpoints(quick: bool) -> Record:
 def _ours(**options: Any) -> Any:
     from functools import partial
 
-    from embedstep.output.checkpoints import seal
+    from embedstep.output.checkpoints import write_manifest
     from embedstep.worker.trainer.resumable import ResumableTrainer
 
-    return ResumableTrainer(seal=partial(seal, trained_from="bench", position={}, request={}), **options)
+    return ResumableTrainer(
+        write_manifest=partial(write_manifest, trained_from="bench", position={}, request={}), **options
+    )
 
 
 def _trained(build: Callable[..., Any], steps: int) -> dict[str, float]:

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from embedstep.cli.estimate import estimate_by_former_runs, estimate_by_probe, extrapolated, scaled
-from embedstep.errors import RefusedError
+from embedstep.errors import InvalidRequestError
 from embedstep.output.attempts import FormerRun
 from embedstep.output.result import StepResult
 from embedstep.request.loading import load_request
@@ -42,17 +42,19 @@ def test_a_probe_is_extrapolated_part_by_part(evaluated: Build) -> None:
 
 def test_nothing_tracked_and_nothing_known_are_told(request_of: Build, uri: str) -> None:
     request = load_request(json.dumps(request_of()))
-    with pytest.raises(RefusedError, match=r"tracking\.kind: is none, so that no former run is known; use --estimate"):
+    with pytest.raises(
+        InvalidRequestError, match=r"tracking\.kind: is none, so that no former run is known; use --estimate"
+    ):
         estimate_by_former_runs(request, plan_step(request))
     tracking = {"kind": "mlflow", "uri": uri, "experiment": "nobody was here"}
     request = load_request(json.dumps(request_of(tracking=tracking)))
-    with pytest.raises(RefusedError, match="the experiment nobody was here has no run of this model"):
+    with pytest.raises(InvalidRequestError, match="the experiment nobody was here has no run of this model"):
         estimate_by_former_runs(request, plan_step(request))
 
 
 def test_what_trains_nothing_cannot_be_probed(request_of: Build) -> None:
     request = load_request(json.dumps(request_of(arguments={"do_train": False})))
-    with pytest.raises(RefusedError, match=r"arguments\.do_train: is false, so that there is nothing to probe"):
+    with pytest.raises(InvalidRequestError, match=r"arguments\.do_train: is false, so that there is nothing to probe"):
         estimate_by_probe(request, plan_step(request))
 
 

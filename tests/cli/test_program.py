@@ -192,10 +192,11 @@ def test_an_output_without_permission_is_refused(request_file: Callable[..., str
     locked = Path(tempfile.mkdtemp(dir="/tmp"))
     locked.chmod(0o555)
     as_nobody = (
-        "import os, sys; from embedstep.errors import RefusedError; from embedstep.output.folder import claimed;"
+        "import os, sys; from embedstep.errors import InvalidRequestError;"
+        "from embedstep.output.folder import lock_output;"
         "from pathlib import Path; os.setgid(65534); os.setuid(65534)\n"
-        "try:\n  with claimed(Path(sys.argv[1]), overwrite=False): print('claimed')\n"
-        "except RefusedError as error: print(error)"
+        "try:\n  with lock_output(Path(sys.argv[1]), overwrite=False): print('lock_output')\n"
+        "except InvalidRequestError as error: print(error)"
     )
     for folder in (locked, locked / "new"):
         process = subprocess.run(

@@ -191,7 +191,7 @@ def test_a_password_in_the_tracker_s_address_is_not_shown(capsys: pytest.Capture
             ["request.yaml: 1 problem", "  rank 3: no", "failed, exit code 1; more in /out/error.json"],
         ),
         (
-            Failure(kind="RefusedError", message="x", exit_code=2, problems=("a: b", "c: d")),
+            Failure(kind="InvalidRequestError", message="x", exit_code=2, problems=("a: b", "c: d")),
             ["request.yaml: 2 problems", "  a: b", "  c: d", "refused, exit code 2; more in /out/error.json"],
         ),
         (

@@ -79,7 +79,7 @@ def test_a_task_trains_in_a_pod_and_the_next_one_is_skipped(
     request = local(skip_if_unchanged=True, tracking=tracking)
     first = task(request, deferrable=deferrable)
     assert first["states"] == {"train": ["success", 1]}, first["output"]
-    assert first["returned"]["verdict"] == "trained"
+    assert first["returned"]["status"] == "trained"
     (folder,) = (path for path in shared.iterdir() if (path / "result").is_file())
     result = json.loads((folder / "result").read_text())
     assert result["request_fingerprint"] == request_fingerprint(read_request(str(shared / "request.yaml")))

@@ -54,7 +54,7 @@ def test_the_request_has_one_digest_everywhere(
     (job,) = client.CustomObjectsApi(api).list_namespaced_custom_object(GROUP, VERSION, namespace, "trainjobs")["items"]
     assert job["metadata"]["annotations"]["embedstep.dev/request"] == laptop
     assert [container, task["request_fingerprint"], pod["request_fingerprint"]] == [laptop] * 3
-    assert pod["weights"] == task["weights"] is not None
+    assert pod["weights_sha256"] == task["weights_sha256"] is not None
 
 
 def test_artifacts_of_a_pipeline_reach_the_pods_of_its_trainjob(
@@ -98,10 +98,15 @@ def test_a_step_of_zenml_is_the_launcher_of_a_trainjob(
         from sentence_transformers import SentenceTransformer
         embedding = SentenceTransformer(os.fspath(model)).encode(["a docstring"])
         result = model.result
-        out(**shown(run), weights=result["weights"], dimension=result["dimension"], shape=list(embedding.shape))
+        weights = result["weights_sha256"]
+        out(**shown(run), weights_sha256=weights, dimension=result["dimension"], shape=list(embedding.shape))
         """,
         KUBECONFIG=kubeconfig,
     )
     assert found["steps"] == {"train_embedder": "completed"}
     assert found["shape"] == [1, found["dimension"]]
-    assert found["weights"] == json.loads((shared / "out" / "result.json").read_text())["weights"] is not None
+    assert (
+        found["weights_sha256"]
+        == json.loads((shared / "out" / "result.json").read_text())["weights_sha256"]
+        is not None
+    )

@@ -55,11 +55,11 @@ def test_a_retraining_promotes_and_the_next_one_finds_nothing_new(
         retraining()
         (first,) = results(tmp_path / "outputs", "result")
         (decision,) = results(tmp_path / "outputs", "decision")
-        assert (first["outcome"], first["verdict"]) == ("succeeded", None)
+        assert (first["outcome"], first["skip_reason"]) == ("succeeded", None)
         assert decision["verdict"] == "promote"
         retraining()
         _, second = results(tmp_path / "outputs", "result")
-        assert second["verdict"] == "unchanged"
+        assert second["skip_reason"] == "unchanged"
         assert len(results(tmp_path / "outputs", "decision")) == 1
         states = [found["state"] for found in results(tmp_path / "outputs", "outcome")]
         assert len(states) == 2

@@ -8,7 +8,7 @@ import pytest
 
 from embedstep.data.facts import DatasetFacts
 from embedstep.data.reading import scan
-from embedstep.errors import RefusedError
+from embedstep.errors import InvalidRequestError
 from embedstep.request.datasets import Dataset
 
 
@@ -37,7 +37,7 @@ def refusal() -> Callable[..., list[str]]:
     """Return the function that scans like `read` and returns the problems, each as `path: message`."""
 
     def refused(path: str | list[str], **more: Any) -> list[str]:
-        with pytest.raises(RefusedError) as caught:
+        with pytest.raises(InvalidRequestError) as caught:
             _read(path, **more)
         return [str(problem) for problem in caught.value.problems]
 

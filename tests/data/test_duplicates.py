@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedstep.data.duplicates import TextNumbers, count_duplicates, overlapping
+from embedstep.data.duplicates import TextHashes, count_duplicates, overlapping
 from embedstep.data.facts import DatasetFacts
 
 Read = Callable[..., DatasetFacts]
@@ -18,7 +18,7 @@ Read = Callable[..., DatasetFacts]
 
 def numbers(**columns: list[Any]) -> dict[str, Any]:
     kinds: Any = {name: "texts" if isinstance(cells[0], list) else "text" for name, cells in columns.items()}
-    found = TextNumbers(kinds)
+    found = TextHashes(kinds)
     batch = pa.RecordBatch.from_pydict(columns)
     for start in range(0, batch.num_rows, 2):
         found.update(batch.slice(start, 2))

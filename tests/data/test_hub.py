@@ -6,7 +6,7 @@ import pytest
 
 from embedstep.data import hub
 from embedstep.data.hub import hub_datasets, is_on_hub, named_datasets, with_local_data, without_hub_data
-from embedstep.errors import CANNOT_START, CannotStartError, RefusedError
+from embedstep.errors import CANNOT_START, CannotStartError, InvalidRequestError
 from embedstep.request.loading import load_request
 from embedstep.request.schema import TrainRequest
 from embedstep.runtime.process import LaunchPlan, ProcessEnd
@@ -111,7 +111,7 @@ def test_what_was_fetched_takes_the_place_of_what_was_named(tmp_path: Path, monk
         (
             {"problems": ["data.train.there.hub: org/pairs cannot be loaded: no split", "odd"], "message": "x"},
             2,
-            RefusedError,
+            InvalidRequestError,
             "data.train.there.hub: org/pairs cannot be loaded: no split\nodd",
         ),
         ({"problems": [], "message": "the hub did not answer"}, 3, CannotStartError, "the hub did not answer"),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from embedstep.errors import RefusedError
+from embedstep.errors import InvalidRequestError
 from embedstep.request.fingerprint import request_fingerprint
 from embedstep.request.loading import load_request
 from embedstep.step import plan_step
@@ -55,7 +55,7 @@ def test_more_than_a_limit_is_refused(
 ) -> None:
     document = with_rows(evaluated(), tmp_path)
     document["data"] |= limits
-    with pytest.raises(RefusedError) as caught:
+    with pytest.raises(InvalidRequestError) as caught:
         plan_step(load_request(json.dumps(document)))
     assert [str(problem) for problem in caught.value.problems] == told
     document["data"] |= {"max_duplicates": 0.2, "max_overlap": 1}
@@ -99,7 +99,7 @@ def test_a_moment_stands_in_paths(request_of: Build, tmp_path: Path) -> None:
 def test_what_is_no_moment_is_refused(request_of: Build, moment: str, told: str) -> None:
     document = request_of()
     document["data"]["as_of"] = moment
-    with pytest.raises(RefusedError, match=r"^data\.as_of") as caught:
+    with pytest.raises(InvalidRequestError, match=r"^data\.as_of") as caught:
         load_request(json.dumps(document))
     assert told in str(caught.value)
 
@@ -107,10 +107,10 @@ def test_what_is_no_moment_is_refused(request_of: Build, moment: str, told: str)
 def test_a_path_that_leaves_the_moment_open_is_refused(request_of: Build, tmp_path: Path) -> None:
     document = request_of()
     document["data"]["train"]["docs"]["path"] = str(tmp_path / "{as_of}" / "train.jsonl")
-    with pytest.raises(RefusedError, match=r"data\.train\.docs\.path: leaves \{as_of\} open"):
+    with pytest.raises(InvalidRequestError, match=r"data\.train\.docs\.path: leaves \{as_of\} open"):
         plan_step(load_request(json.dumps(document)))
 
 
 def test_unchanged_needs_a_registry(request_of: Build) -> None:
-    with pytest.raises(RefusedError, match=r"skip_if_unchanged: compares with the champion in the registry"):
+    with pytest.raises(InvalidRequestError, match=r"skip_if_unchanged: compares with the champion in the registry"):
         plan_step(load_request(json.dumps(request_of(skip_if_unchanged=True))))

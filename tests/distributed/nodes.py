@@ -8,7 +8,7 @@ from datasets import Dataset
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 
-from embedstep.runtime.exit import leave
+from embedstep.runtime.exit import exit_now
 from embedstep.worker.trainer.trainer import StepTrainer
 
 model_folder, folder = sys.argv[1:]
@@ -21,4 +21,4 @@ model = SentenceTransformer(model_folder, device="cpu")
 rows = Dataset.from_dict({"anchor": [f"one {i}" for i in range(32)], "positive": [f"two {i}" for i in range(32)]})
 loss = MultipleNegativesRankingLoss(model)
 StepTrainer(save_safetensors=True, model=model, args=arguments, train_dataset=rows, loss=loss).train()
-leave(0)
+exit_now(0)

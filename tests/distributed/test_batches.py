@@ -11,7 +11,7 @@ import pytest
 from embedstep.planning.batches import epochs_of
 from embedstep.planning.build import material_of_plan
 from embedstep.planning.plan import plan_from_json
-from embedstep.request.arguments.ledger import in_force
+from embedstep.request.arguments.ledger import effective_arguments
 from embedstep.request.schema import TrainRequest
 from embedstep.sampling.epochs import Epochs
 
@@ -29,7 +29,7 @@ def epochs_planned(output: Path) -> Epochs:
     """What the plan of a run says, worked out here once more."""
     plan = plan_from_json(json.loads((output / "plan.json").read_text()))
     request = TrainRequest.model_validate(json.loads((output / "request.json").read_text())["request"])
-    arguments = in_force(request.arguments, plan.ledger)
+    arguments = effective_arguments(request.arguments, plan.ledger)
     materials = [material_of_plan(arguments, item) for item in plan.datasets if item.split == "train"]
     return epochs_of(arguments, materials, plan.world_size, arguments.per_device_train_batch_size)
 

@@ -70,7 +70,7 @@ def test_a_killed_attempt_goes_on_to_the_same_weights(request_of: Build, tmp_pat
     step = int(line.split("train step ")[1].split(" of ")[0])
     assert 20 <= step < STEPS
     whole, cut = result(tmp_path, "whole"), result(tmp_path, "cut")
-    assert cut["weights"] == whole["weights"] is not None
+    assert cut["weights_sha256"] == whole["weights_sha256"] is not None
     assert cut["train_steps"] == STEPS - step
     assert steps(tmp_path, "cut") == list(range(1, STEPS + 1))
     assert sorted(path.name for path in (tmp_path / "cut" / "checkpoints").iterdir()) == [
@@ -116,7 +116,7 @@ def test_a_training_that_came_to_its_last_step_is_taken_up_without_another(reque
     (tmp_path / "cut" / "result.json").write_text(json.dumps(failed))
     assert f"goes on after train step {STEPS} of {STEPS}" in ended(start(tmp_path, request, "cut"))
     whole, cut = result(tmp_path, "whole"), result(tmp_path, "cut")
-    assert (cut["weights"], cut["train_steps"]) == (whole["weights"], 0)
+    assert (cut["weights_sha256"], cut["train_steps"]) == (whole["weights_sha256"], 0)
     assert cut["metrics"].items() <= whole["metrics"].items()
 
 
@@ -132,4 +132,4 @@ def test_a_named_checkpoint_elsewhere_is_where_the_first_attempt_begins_only(req
     shutil.rmtree(tmp_path / "cut" / "checkpoints" / f"checkpoint-{STEPS}")
     (tmp_path / "cut" / "result.json").unlink()
     assert f"goes on after train step {STEPS - 10} of" in ended(start(tmp_path, request, "cut"))
-    assert result(tmp_path, "cut")["weights"] == result(tmp_path, "whole")["weights"]
+    assert result(tmp_path, "cut")["weights_sha256"] == result(tmp_path, "whole")["weights_sha256"]

@@ -99,7 +99,7 @@ def test_a_run_in_mlflow_is_whole(embedstep_run: Run, evaluated: Build, tmp_path
     assert [point.step for point in client.get_metric_history(run.info.run_id, "loss")] == [2, 4]
     assert client.get_metric_history(run.info.run_id, "cost/process_hours")[-1].value == result["cost"]["hours"]
     version = client.get_model_version("tiny", "1")
-    assert version.tags["embedstep.space_fingerprint"] == result["space"]
+    assert version.tags["embedstep.space_fingerprint"] == result["embedding_space_id"]
     assert version.tags["embedstep.training_fingerprint"] == run.data.tags["embedstep.training_fingerprint"]
     model = client.get_logged_model(version.source.removeprefix("models:/"))
     check_logged_model(Path(model.artifact_location.removeprefix("file://")), outcome.output / "model")

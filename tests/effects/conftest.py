@@ -93,7 +93,7 @@ def prove(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(processes, "run_process", lambda plan: ProcessEnd(code=worker.main([_output(plan)])))
     # The report takes another process and as long as the training; tests/report and whole runs look at it.
-    monkeypatch.setattr(step, "written_aside", lambda output: ())
+    monkeypatch.setattr(step, "write_report_in_subprocess", lambda output: ())
     build_real = build.build_trainer
     seen: list[tuple[Any, list[int], list[float]]] = []
 

@@ -290,13 +290,13 @@ def test_on_resume_the_intervals_are_those_of_the_request(prove: Train) -> None:
 
 
 def test_overwrite_output_dir(prove: Train, tmp_path: Path, evaluated: Callable[..., dict[str, Any]]) -> None:
-    from embedstep.errors import RefusedError
+    from embedstep.errors import InvalidRequestError
     from embedstep.request.loading import load_request
     from embedstep.step import run_step
 
     first = prove()
     document = evaluated(arguments={"max_steps": 3})
-    with pytest.raises(RefusedError, match="holds a finished model"):
+    with pytest.raises(InvalidRequestError, match="holds a finished model"):
         run_step(load_request(json.dumps(document)), first.output)
     document["arguments"]["overwrite_output_dir"] = True
     assert run_step(load_request(json.dumps(document)), first.output).exit_code == 0

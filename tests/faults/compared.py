@@ -19,7 +19,7 @@ def lost(whole: Path, cut: Path, *, resumed: bool = False) -> list[str]:
     found = []
     if resumed and _result(cut)["train_steps"] >= _result(whole)["train_steps"]:
         found.append("all steps, which were made again")
-    if _result(cut)["weights"] != _result(whole)["weights"]:
+    if _result(cut)["weights_sha256"] != _result(whole)["weights_sha256"]:
         found.append("weights")
     here, there = list(logged(cut)), list(logged(whole))
     if here != there:

@@ -51,32 +51,32 @@ def fault(record_property: Callable[[str, object], None], request: pytest.Fixtur
 @pytest.fixture
 def at_look(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], list[str]]:
     """Return a function that has SIGTERM come at the n-th place where the ranks look, and gives the places passed."""
-    from embedstep.worker.trainer.stopping import Stopping
+    from embedstep.worker.trainer.stopping import StopController
 
     places: list[str] = []
     at: list[int | None] = [None]
-    step_end, look, require_no_sign = Stopping.on_step_end, Stopping.look, Stopping.require_no_sign
+    step_end, check, require_no_sign = StopController.on_step_end, StopController.check, StopController.require_no_sign
 
     def passed(place: str) -> None:
         places.append(place)
         if len(places) == at[0]:
             interrupt()
 
-    def on_step_end(self: Stopping, *arguments: Any, **options: Any) -> None:
+    def on_step_end(self: StopController, *arguments: Any, **options: Any) -> None:
         passed("step")
         step_end(self, *arguments, **options)
 
-    def looking(self: Stopping) -> None:
+    def checking(self: StopController) -> None:
         passed("evaluation")
-        look(self)
+        check(self)
 
-    def encoding(self: Stopping) -> None:
+    def encoding(self: StopController) -> None:
         passed("evaluator")
         require_no_sign(self)
 
-    monkeypatch.setattr(Stopping, "on_step_end", on_step_end)
-    monkeypatch.setattr(Stopping, "look", looking)
-    monkeypatch.setattr(Stopping, "require_no_sign", encoding)
+    monkeypatch.setattr(StopController, "on_step_end", on_step_end)
+    monkeypatch.setattr(StopController, "check", checking)
+    monkeypatch.setattr(StopController, "require_no_sign", encoding)
 
     def arm(number: int | None) -> list[str]:
         at[0] = number

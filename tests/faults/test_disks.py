@@ -32,17 +32,17 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture
 def at_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], None]], None]:
     """Return a function that has something done after the n-th train step."""
-    from embedstep.worker.trainer.stopping import Stopping
+    from embedstep.worker.trainer.stopping import StopController
 
-    step_end = Stopping.on_step_end
+    step_end = StopController.on_step_end
 
     def arm(number: int, do: Callable[[], None]) -> None:
-        def on_step_end(self: Stopping, args: Any, state: Any, *more: Any, **options: Any) -> None:
+        def on_step_end(self: StopController, args: Any, state: Any, *more: Any, **options: Any) -> None:
             if state.global_step == number:
                 do()
             step_end(self, args, state, *more, **options)
 
-        monkeypatch.setattr(Stopping, "on_step_end", on_step_end)
+        monkeypatch.setattr(StopController, "on_step_end", on_step_end)
 
     return arm
 
@@ -82,7 +82,7 @@ def test_a_read_only_disk(train_here: Train, request_of: Build, fault: Fault, di
     with pytest.raises(CannotStartError, match="disk/cut cannot be written: read-only file system"):
         train_here({**request, "arguments": {**ARGUMENTS, "overwrite_output_dir": True}}, "disk/cut")
     mounted(disk, "rw")
-    assert json.loads((disk / "cut" / "result.json").read_text())["weights"] == before.weights
+    assert json.loads((disk / "cut" / "result.json").read_text())["weights_sha256"] == before.weights_sha256
     fault.came_to("3", [] if (disk / "cut" / "model").is_dir() else ["model"])
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from embedstep.output.checkpoints import checkpoints_in, newest
+from embedstep.output.checkpoints import checkpoints_in, latest_checkpoint
 from embedstep.output.result import StepResult, read_json
 from embedstep.request.loading import load_request
 from embedstep.step import run_step
@@ -175,7 +175,7 @@ def test_a_training_whose_time_was_over_goes_on(
     train_here: Train, evaluated: Build, monkeypatch: pytest.MonkeyPatch, fault: Fault, strategy: str, tmp_path: Path
 ) -> None:
     """It stops where nothing is due, and its model is evaluated; the next attempt does not know of that."""
-    from embedstep.worker.trainer.stopping import Stopping
+    from embedstep.worker.trainer.stopping import StopController
 
     arguments = {
         "max_steps": -1, "num_train_epochs": 2, "eval_strategy": strategy, "eval_steps": 4, "save_strategy": strategy,
@@ -183,15 +183,15 @@ def test_a_training_whose_time_was_over_goes_on(
     }  # fmt: skip
     request = evaluated(arguments=arguments, launch={"max_hours": 100})
     whole = uninterrupted(train_here, request)
-    step_end = Stopping.on_step_end
+    step_end = StopController.on_step_end
 
-    def on_step_end(stopping: Stopping, args: Any, state: Any, *others: Any, **options: Any) -> None:
+    def on_step_end(stopping: StopController, args: Any, state: Any, *others: Any, **options: Any) -> None:
         if state.global_step == 6:
             stopping._deadline = 0.0
         step_end(stopping, args, state, *others, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Stopping, "on_step_end", on_step_end)
+        patch.setattr(StopController, "on_step_end", on_step_end)
         stopped = train_here(request, "cut")
     assert (stopped.exit_code, stopped.train_steps) == (0, 6)
     assert stopped.metrics["eval_docs_cosine_ndcg@10"] > 0
@@ -213,11 +213,11 @@ def test_a_checkpoint_of_the_own_folder_is_where_the_first_attempt_begins_only(
     request["arguments"]["resume_from_checkpoint"] = str(named)
     at_look(4)
     assert train_here(request, "cut").exit_code == 75
-    assert (newest(named.parent).step, named.exists()) == (8, False)
+    assert (latest_checkpoint(named.parent).step, named.exists()) == (8, False)
     assert (tmp_path / "cut/checkpoints.before/checkpoint-6").exists()
     at_look(2)
     assert train_here(request, "cut").exit_code == 75
-    assert newest(named.parent).step == 10
+    assert latest_checkpoint(named.parent).step == 10
     at_look(None)
     result = train_here(request, "cut")
     assert (result.exit_code, result.train_steps) == (0, 2)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from embedstep.output.checkpoints import newest
+from embedstep.output.checkpoints import latest_checkpoint
 from tests.faults.compared import lost
 from tests.faults.conftest import Fault
 from tests.faults.processes import Attempt, faulty, trained
@@ -218,7 +218,7 @@ def test_hosts_that_share_no_folder(
     for process in reversed(attempts[1].everything):
         process.kill()
     ended(attempts, [75, -9])
-    kept = [newest(tmp_path / name / "checkpoints") for name in ("first", "second")]
+    kept = [latest_checkpoint(tmp_path / name / "checkpoints") for name in ("first", "second")]
     assert kept[0].step == kept[1].step > 0
     files = [sorted(path.name for path in item.checkpoint.iterdir()) for item in kept if item.checkpoint]
     assert files[0] == files[1]
@@ -237,10 +237,10 @@ def test_a_first_host_with_a_new_disk(
     attempts[1].wait_for_checkpoint(10)
     attempts[0].process.terminate()
     ended(attempts, [75, 75])
-    step = newest(tmp_path / "second" / "checkpoints").step
+    step = latest_checkpoint(tmp_path / "second" / "checkpoints").step
     told = ended(hosts.apart(tmp_path, document, "two", "another", "second"), [0, 0])
     assert f"node 1 has checkpoint-{step}, and node 0 has none as late; it is kept in" in told
-    assert newest(tmp_path / "second" / "checkpoints.before").step == step
+    assert latest_checkpoint(tmp_path / "second" / "checkpoints.before").step == step
     fault.came_to("0, the older checkpoint kept", lost(whole, tmp_path / "another"))
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from embedstep.output.result import StepResult
-from embedstep.worker.trainer.numerics import Watching, is_one_point
+from embedstep.worker.trainer.numerics import NumericsMonitor, is_one_point
 from tests.faults.conftest import Fault
 
 Build = Callable[..., dict[str, Any]]
@@ -102,25 +102,25 @@ def test_zero_gradients_are_told(train_here: Train, request_of: Build, fault: Fa
 @pytest.mark.fault("a norm of the gradients that explodes", "a log")
 def test_an_exploding_norm_is_told_once(fault: Fault) -> None:
     told: list[tuple[str, int]] = []
-    watching = Watching(lambda alarm, step: told.append((alarm, step)))
+    monitor = NumericsMonitor(lambda alarm, step: told.append((alarm, step)))
 
     class State:
         global_step = 0
 
     for norm in (1.0, 1.2, 0.9, 1.1, 1.0, 90.0, 101.0, 5000.0, float("inf")):
         State.global_step += 1
-        watching.on_log(None, State, None, {"grad_norm": norm})
+        monitor.on_log(None, State, None, {"grad_norm": norm})
     assert told == [("exploding_gradients", 8), ("not_finite", 9)]
-    assert watching.first_of(["collapse", "not_finite"]) == "not_finite"
-    assert watching.first_of([]) is None
+    assert monitor.first_of(["collapse", "not_finite"]) == "not_finite"
+    assert monitor.first_of([]) is None
     fault.came_to("told once", None)
 
 
 @pytest.mark.fault("an interruption between two logs of zero", "a log")
 def test_what_is_known_of_the_numbers_goes_on(fault: Fault) -> None:
     told: list[tuple[str, int]] = []
-    before = Watching(lambda alarm, step: told.append((alarm, step)))
-    after = Watching(lambda alarm, step: told.append((alarm, step)))
+    before = NumericsMonitor(lambda alarm, step: told.append((alarm, step)))
+    after = NumericsMonitor(lambda alarm, step: told.append((alarm, step)))
 
     class State:
         global_step = 1

@@ -66,15 +66,15 @@ def test_the_attempts_make_one_run(
     train_here: Train, evaluated: Build, server: str, fault: Fault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each log of the training once, at its step, whatever an attempt had logged beyond its last checkpoint."""
-    from embedstep.worker.trainer.stopping import Stopping
+    from embedstep.worker.trainer.stopping import StopController
 
     request = evaluated(arguments=ARGUMENTS, tracking={"kind": "mlflow", "uri": server})
-    step_end = Stopping.on_step_end
+    step_end = StopController.on_step_end
     codes, runs = [], set()
     for at, fails in ((2, False), (5, False), (7, True), (9, False), (0, False)):
 
         def on_step_end(
-            self: Stopping, args: Any, state: Any, *more: Any, at: int = at, fails: bool = fails, **options: Any
+            self: StopController, args: Any, state: Any, *more: Any, at: int = at, fails: bool = fails, **options: Any
         ) -> None:
             if state.global_step == at and fails:
                 raise RuntimeError("the end of this attempt")
@@ -82,7 +82,7 @@ def test_the_attempts_make_one_run(
                 os.kill(os.getpid(), signal.SIGTERM)
             step_end(self, args, state, *more, **options)
 
-        monkeypatch.setattr(Stopping, "on_step_end", on_step_end)
+        monkeypatch.setattr(StopController, "on_step_end", on_step_end)
         result = train_here(request)
         codes.append(result.exit_code)
         runs.add(result.run_id)

@@ -102,4 +102,4 @@ def test_another_start_goes_on_from_the_checkpoint_of_its_own_attempt(
     result = train_here(request)
     assert (result.exit_code, result.restarts, result.train_steps) == (0, 1, 4)
     assert began[-1]["step"] == 4
-    assert began[-1]["spent"] > 0
+    assert began[-1]["elapsed_seconds"] > 0

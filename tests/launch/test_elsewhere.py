@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from embedstep.cli.estimate import estimate_by_probe
 from embedstep.cli.program import main
-from embedstep.errors import RefusedError
+from embedstep.errors import InvalidRequestError
 from embedstep.replay import _request
 from embedstep.request.loading import load_request
 from embedstep.step import plan_step, run_step
@@ -45,7 +45,7 @@ def test_what_needs_no_files_is_told_before_a_job_is_submitted(
     request_of: Build, tmp_path: Path, sections: dict[str, Any], told: str
 ) -> None:
     request = load_request(json.dumps(request_of(launch=LAUNCH, model="/shared/model", **sections)))
-    with pytest.raises(RefusedError, match=told):
+    with pytest.raises(InvalidRequestError, match=told):
         run_step(request, tmp_path / "out")
 
 
@@ -53,7 +53,7 @@ def test_a_job_that_is_superseded_is_not_submitted(request_of: Build, tmp_path: 
     document = request_of(launch=LAUNCH, schedule={"cron": "0 3 * * *"})
     document["data"]["as_of"] = (datetime.now(UTC) - timedelta(days=3)).isoformat()
     result = run_step(load_request(json.dumps(document)), tmp_path / "out")
-    assert (result.exit_code, result.verdict, result.output) == (0, "superseded", "/shared/out")
+    assert (result.exit_code, result.skip_reason, result.output) == (0, "superseded", "/shared/out")
 
 
 def test_an_output_that_the_pods_do_not_use_is_told(request_of: Build, tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_an_output_that_the_pods_do_not_use_is_told(request_of: Build, tmp_path:
 def test_a_probe_is_not_made_on_this_machine(request_of: Build) -> None:
     request = load_request(json.dumps(request_of()))
     elsewhere = load_request(json.dumps(request_of(launch=LAUNCH)))
-    with pytest.raises(RefusedError, match=r"launch\.kind: is trainjob, and a probe runs on this machine"):
+    with pytest.raises(InvalidRequestError, match=r"launch\.kind: is trainjob, and a probe runs on this machine"):
         estimate_by_probe(elsewhere, plan_step(request))
 
 

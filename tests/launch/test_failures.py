@@ -13,8 +13,8 @@ from embedstep.errors import (
     OUT_OF_MEMORY,
     REFUSED,
     CannotStartError,
+    InvalidRequestError,
     Problem,
-    RefusedError,
     TrainingFailedError,
 )
 from embedstep.launch.failures import NO_ANSWER, failure_of, first_failure
@@ -54,7 +54,8 @@ def test_the_rank_that_was_first_to_raise_is_the_cause(folder: OutputFolder) -> 
 
 
 @pytest.mark.parametrize(
-    ("kind", "code"), [("RefusedError", REFUSED), ("CannotStartError", CANNOT_START), ("MemoryError", OUT_OF_MEMORY)]
+    ("kind", "code"),
+    [("InvalidRequestError", REFUSED), ("CannotStartError", CANNOT_START), ("MemoryError", OUT_OF_MEMORY)],
 )
 def test_what_was_raised_keeps_its_code_and_its_problems(folder: OutputFolder, kind: str, code: int) -> None:
     cause = raised(folder, 0, first=True, kind=kind, exit_code=code, problems=("a: is wrong", "b: is missing"))
@@ -154,9 +155,9 @@ def test_a_signal_to_torchrun_alone_is_an_interruption(folder: OutputFolder) -> 
     ("error", "failure"),
     [
         (
-            RefusedError([Problem("model", "is missing"), Problem("", "is no mapping")]),
+            InvalidRequestError([Problem("model", "is missing"), Problem("", "is no mapping")]),
             Failure(
-                kind="RefusedError",
+                kind="InvalidRequestError",
                 message="model: is missing\nis no mapping",
                 exit_code=REFUSED,
                 problems=("model: is missing", "is no mapping"),

@@ -13,19 +13,26 @@ import pytest
 
 from embedstep.errors import CannotStartError, StepInterruptedError
 from embedstep.launch import node_status
-from embedstep.launch.node_status import AttemptEndedError, ended_before, result_of_job, tell, telling, wait_for_start
-from embedstep.launch.nodes import ALONE, NodeGroup
-from embedstep.launch.termination import cause_of, leave_word
+from embedstep.launch.node_status import (
+    AttemptEndedError,
+    announce_status,
+    ended_before,
+    result_of_job,
+    tell,
+    wait_for_start,
+)
+from embedstep.launch.nodes import SINGLE_NODE, NodeInfo
+from embedstep.launch.termination import cause_of, write_termination_message
 from embedstep.output.result import Failure, StepResult, result_from_json
 from embedstep.request.loading import load_request
 from embedstep.step import run_step
 
-FIRST = NodeGroup(nodes=2, rank=0, address="embedstep-1-node-0-0", port=29400, job="embedstep-1", pod="a")
+FIRST = NodeInfo(nodes=2, rank=0, address="embedstep-1-node-0-0", port=29400, job="embedstep-1", pod="a")
 SECOND = replace(FIRST, rank=1, pod="b")
 
 
 def ended(code: int) -> StepResult:
-    failure = Failure(kind="RefusedError", message="no rows", exit_code=code) if code else None
+    failure = Failure(kind="InvalidRequestError", message="no rows", exit_code=code) if code else None
     return StepResult(exit_code=code, output="out", failure=failure)
 
 
@@ -55,7 +62,7 @@ def test_the_others_wait_until_the_first_node_trains(output: Path) -> None:
 def test_a_first_node_that_plans_is_waited_for_while_it_lives(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(node_status, "_SILENCE", 1.0)
     monkeypatch.setattr(node_status, "_BEAT", 0.2)
-    with telling(output, FIRST):
+    with announce_status(output, FIRST):
         later = threading.Timer(2.5, tell, (output, FIRST, "training"))
         later.start()
         assert isinstance(wait_for_start(output, SECOND, 0.1), str)
@@ -139,7 +146,7 @@ def test_an_attempt_that_has_nothing_to_show_may_be_made_again(output: Path, cod
 
 
 def test_alone_there_is_nobody_to_tell(output: Path) -> None:
-    tell(output, ALONE, "planning")
+    tell(output, SINGLE_NODE, "planning")
     assert not list(output.parent.iterdir())
 
 
@@ -150,16 +157,16 @@ def test_a_volume_that_cannot_be_written_is_told(tmp_path: Path) -> None:
 
 
 def test_how_the_first_node_ended_is_told_whatever_happens(output: Path) -> None:
-    with telling(output, FIRST) as tell_end:
+    with announce_status(output, FIRST) as tell_end:
         tell_end(ended(0))
     assert result_of_job(output, "embedstep-1") == ended(0)
-    with pytest.raises(CannotStartError), telling(output, FIRST):
+    with pytest.raises(CannotStartError), announce_status(output, FIRST):
         raise CannotStartError("no disk")
     found = result_of_job(output, "embedstep-1")
     assert found is not None
     assert found.failure is not None
     assert (found.exit_code, found.failure.message) == (3, "no disk")
-    with pytest.raises(ZeroDivisionError), telling(output, FIRST):
+    with pytest.raises(ZeroDivisionError), announce_status(output, FIRST):
         raise ZeroDivisionError
     assert wait_for_start(output, SECOND, 60) == 1
     assert result_of_job(output, "embedstep-2") is None
@@ -170,13 +177,15 @@ def test_last_words_fit_where_kubernetes_keeps_them(tmp_path: Path) -> None:
     file = tmp_path / "termination-log"
     file.touch()
     problems = tuple(f"data.train.docs: 文字列 {number} " + "ほげ" * 400 for number in range(9))
-    failure = Failure(kind="RefusedError", message="、".join(problems), exit_code=2, problems=problems)
-    leave_word(StepResult(exit_code=2, output="out", failure=failure, incomplete_tracking=("x" * 9000,)), file)
+    failure = Failure(kind="InvalidRequestError", message="、".join(problems), exit_code=2, problems=problems)
+    write_termination_message(
+        StepResult(exit_code=2, output="out", failure=failure, incomplete_tracking=("x" * 9000,)), file
+    )
     assert len(file.read_bytes()) <= 4096
     words = json.loads(file.read_text())
     assert words["failure"]["problems"][0].startswith("data.train.docs: 文字列 0 ")
     few = StepResult(exit_code=0, output="out", metrics={"eval_loss": 0.5})
-    leave_word(few, file)
+    write_termination_message(few, file)
     assert result_from_json(json.loads(file.read_text())) == few
 
 
@@ -185,7 +194,7 @@ def test_last_words_fit_where_kubernetes_keeps_them(tmp_path: Path) -> None:
     [
         (Failure(kind="signal", message="rank 1 was killed by SIGKILL", exit_code=1), "rank 1 was killed by SIGKILL"),
         (Failure(kind="RuntimeError", message="first\nsecond", exit_code=1), "first"),
-        (Failure(kind="RefusedError", message="all", exit_code=2, problems=("one: is 1", "two: is 2")),
+        (Failure(kind="InvalidRequestError", message="all", exit_code=2, problems=("one: is 1", "two: is 2")),
          "one: is 1; two: is 2"),
         (None, ""),
     ],
@@ -193,7 +202,9 @@ def test_last_words_fit_where_kubernetes_keeps_them(tmp_path: Path) -> None:
 def test_the_first_cause_is_read_from_last_words(tmp_path: Path, failure: Failure | None, cause: str) -> None:
     file = tmp_path / "termination-log"
     file.touch()
-    leave_word(StepResult(exit_code=failure.exit_code if failure else 0, output="out", failure=failure), file)
+    write_termination_message(
+        StepResult(exit_code=failure.exit_code if failure else 0, output="out", failure=failure), file
+    )
     assert cause_of(file.read_text()) == cause
 
 

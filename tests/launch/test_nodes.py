@@ -3,7 +3,7 @@
 import pytest
 from zenml.integrations.kubernetes.kube_utils import multi_pod_environment
 
-from embedstep.launch.nodes import ALONE, NodeGroup, group_from_env, processes_problem
+from embedstep.launch.nodes import SINGLE_NODE, NodeInfo, group_from_env, processes_problem
 from embedstep.launch.torchrun import plan_launch
 from embedstep.runtime.devices import Devices
 
@@ -14,13 +14,13 @@ OF_TWO = {
 
 
 def test_the_place_of_a_node() -> None:
-    assert group_from_env(OF_TWO) == NodeGroup(
+    assert group_from_env(OF_TWO) == NodeInfo(
         nodes=2, rank=1, address="job-node-0-0.job", port=29400, job="job", pod="6f1c"
     )
 
 
 def test_a_node_alone() -> None:
-    assert group_from_env({"PET_NPROC_PER_NODE": "auto"}) is ALONE
+    assert group_from_env({"PET_NPROC_PER_NODE": "auto"}) is SINGLE_NODE
     # A TrainJob of one node is known by its address, too.
     of_one = group_from_env(OF_TWO | {"PET_NNODES": "1", "PET_NODE_RANK": "0"})
     assert (of_one.nodes, of_one.address) == (1, "job-node-0-0.job")
@@ -30,7 +30,7 @@ def test_the_place_of_a_pod_in_an_indexed_job_of_zenml() -> None:
     """Case 6.7. ZenML's own environment; the rank is in JOB_COMPLETION_INDEX, which Kubernetes sets."""
     given = multi_pod_environment("job-1f", "ml", 2) | {"JOB_COMPLETION_INDEX": "1"}
     address = "job-1f-0.job-1f.ml.svc"
-    assert group_from_env(given) == NodeGroup(nodes=2, rank=1, address=address, port=29500, job=address)
+    assert group_from_env(given) == NodeInfo(nodes=2, rank=1, address=address, port=29500, job=address)
 
 
 def test_the_place_of_a_pod_in_an_indexed_job() -> None:
@@ -38,8 +38,8 @@ def test_the_place_of_a_pod_in_an_indexed_job() -> None:
     found = group_from_env({**given, "JOB_COMPLETION_INDEX": "1", "PET_RDZV_ID": "monday"})
     assert (found.rank, found.job) == (1, "monday")
     # In a Job whose pods do something of their own each, and as torchrun's only node.
-    assert group_from_env({"JOB_COMPLETION_INDEX": "1"}) is ALONE
-    assert group_from_env({"PET_NNODES": "1", "PET_NODE_RANK": "0"}) is ALONE
+    assert group_from_env({"JOB_COMPLETION_INDEX": "1"}) is SINGLE_NODE
+    assert group_from_env({"PET_NNODES": "1", "PET_NODE_RANK": "0"}) is SINGLE_NODE
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_torchrun_is_told_every_flag() -> None:
     """Case 5.1: torchrun without arguments forms a group of one on each node."""
     plan = plan_launch(
         ("embedstep.worker", "out"), report_to="out", processes=4, on_cpu=True, devices=Devices(gpus=0, cores=8),
-        python="python", environ=OF_TWO, group=group_from_env(OF_TWO), meeting_seconds=900,
+        python="python", environ=OF_TWO, group=group_from_env(OF_TWO), join_timeout_seconds=900,
     )  # fmt: skip
     assert plan.argv == (
         "python", "-m", "embedstep.worker.torchrun.agent", "out", "shared", "900", "30", "--nnodes=2", "--node-rank=1",

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from kfp import compiler, dsl
 
-from embedstep.errors import RefusedError
+from embedstep.errors import InvalidRequestError
 from embedstep.orchestration.components import TRAIN
 from embedstep.orchestration.kfp import (
     component_of,
@@ -60,7 +60,7 @@ def test_each_argument_is_an_optional_parameter_of_its_type(tmp_path: Path) -> N
     assert types["batch_sampler"] == types["save_steps"] == types["lr_scheduler_kwargs"] == "STRING"
     assert set(component["inputDefinitions"]["artifacts"]) == {"train_data", "eval_data", "base_model"}
     assert set(component["outputDefinitions"]["artifacts"]) == {"model", "metrics", "report", "result"}
-    assert set(component["outputDefinitions"]["parameters"]) == {"run_id", "verdict"}
+    assert set(component["outputDefinitions"]["parameters"]) == {"run_id", "status"}
 
 
 def test_what_an_author_writes_arrives_as_it_was_written(request_of: Build, tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_what_is_wrong_is_told_when_the_pipeline_is_compiled(
 ) -> None:
     text = yaml.safe_dump(request_of())
     for request in (text, reference("s3://bucket/request.yaml", text)):
-        with pytest.raises(RefusedError, match=re.escape(told)) as caught:
+        with pytest.raises(InvalidRequestError, match=re.escape(told)) as caught:
             train_embedder(request=request, **arguments)
         assert "hf_abc" not in str(caught.value)
 
@@ -121,7 +121,7 @@ def test_a_long_request_is_given_by_reference(request_of: Build, tmp_path: Path)
     text = yaml.safe_dump(request_of(arguments={"prompts": {f"column_{n}": "p" * 200 for n in range(200)}}))
     file = tmp_path / "request.yaml"
     file.write_text(text)
-    with pytest.raises(RefusedError, match="and a pipeline carries 8,192"):
+    with pytest.raises(InvalidRequestError, match="and a pipeline carries 8,192"):
         train_embedder(request=file)
 
     @dsl.pipeline
@@ -199,7 +199,7 @@ def test_gpus_have_to_be_known_and_of_one_kind(request_of: Build) -> None:
 
     told = {of_a_parameter: "known when the pipeline is compiled", of_two_kinds: "Kubeflow Pipelines takes one"}
     for pipeline, words in told.items():
-        with pytest.raises(RefusedError, match=words):
+        with pytest.raises(InvalidRequestError, match=words):
             dsl.pipeline(pipeline)
 
 
@@ -220,7 +220,7 @@ def test_a_pipeline_trains_scores_and_promotes(evaluated: Build, tmp_path: Path)
 
 
 def test_a_gate_that_cannot_be_is_told_when_the_pipeline_is_compiled(evaluated: Build) -> None:
-    with pytest.raises(RefusedError, match=re.escape("promotion.confidence")):
+    with pytest.raises(InvalidRequestError, match=re.escape("promotion.confidence")):
         promote(request=yaml.safe_dump(evaluated()), model=None, result=None, confidence=2.0)
 
 
@@ -235,7 +235,7 @@ def test_a_gate_that_cannot_be_is_told_when_the_pipeline_is_compiled(evaluated: 
 def test_what_is_wrong_with_the_request_is_told_when_the_pipeline_is_compiled(
     request_of: Build, section: dict[str, Any], told: str
 ) -> None:
-    with pytest.raises(RefusedError, match=re.escape(told)) as caught:
+    with pytest.raises(InvalidRequestError, match=re.escape(told)) as caught:
         train_embedder(request=yaml.safe_dump(request_of(**section)))
     assert "hunter2" not in str(caught.value)
 
@@ -274,5 +274,5 @@ def test_rows_that_prepare_holds_out_need_no_section_of_their_own(request_of: Bu
     [({"seed": 2.5}, "seed: needs a whole number; 2.5 was given"), ({"eval_share": "x"}, "eval_share: needs a number")],
 )
 def test_a_parameter_that_is_no_field_is_checked_too(request_of: Build, parameters: dict[str, Any], told: str) -> None:
-    with pytest.raises(RefusedError, match=re.escape(told)):
+    with pytest.raises(InvalidRequestError, match=re.escape(told)):
         prepare(request=yaml.safe_dump(request_of()), **parameters)

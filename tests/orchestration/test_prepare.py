@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedstep.errors import RefusedError
+from embedstep.errors import InvalidRequestError
 from embedstep.orchestration.prepare import Prepared, prepare
 from embedstep.request.loading import load_request
 
 Build = Callable[..., dict[str, Any]]
 
 
-def lay_down(
+def prepare_data(
     folder: Path,
     rows: list[dict[str, Any]],
     held_out: list[dict[str, Any]] | None = None,
@@ -48,7 +48,7 @@ def laid(folder: Path, split: str) -> list[dict[str, str]]:
 
 def test_what_repeats_or_is_held_out_is_left_out(tmp_path: Path) -> None:
     given_rows = [*rows("a", "b", "c", "d"), {"query": " B ", "answer": "Answer to b"}]
-    found = lay_down(tmp_path, given_rows, rows("d", "e", "e"))
+    found = prepare_data(tmp_path, given_rows, rows("d", "e", "e"))
     told = {item.split: item for item in found.datasets}
     assert laid(tmp_path, "train") == rows("a", "b", "c")
     assert laid(tmp_path, "eval") == rows("d", "e")
@@ -59,7 +59,7 @@ def test_what_repeats_or_is_held_out_is_left_out(tmp_path: Path) -> None:
 def test_a_share_is_held_out_by_the_anchors(tmp_path: Path) -> None:
     anchors = [f"question {number}" for number in range(400)]
     given_rows = [{"query": anchor, "answer": f"{anchor} {number}"} for anchor in anchors for number in range(2)]
-    found = lay_down(tmp_path, given_rows, eval_share=0.25)
+    found = prepare_data(tmp_path, given_rows, eval_share=0.25)
     train, held_out = laid(tmp_path, "train"), laid(tmp_path, "eval")
     assert len(train) + len(held_out) == 800
     assert not {row["query"] for row in train} & {row["query"] for row in held_out}
@@ -67,9 +67,9 @@ def test_a_share_is_held_out_by_the_anchors(tmp_path: Path) -> None:
     told = {item.split: item for item in found.datasets}
     assert told["train"].split_off_rows == told["eval"].rows == len(held_out)
     # Next week there are more rows in another order: an anchor goes the same way.
-    lay_down(tmp_path / "later", [*rows("new"), *reversed(given_rows)], eval_share=0.25)
+    prepare_data(tmp_path / "later", [*rows("new"), *reversed(given_rows)], eval_share=0.25)
     assert {row["query"] for row in laid(tmp_path / "later", "eval")} - {"new"} == {row["query"] for row in held_out}
-    lay_down(tmp_path / "other", given_rows, eval_share=0.25, seed=1)
+    prepare_data(tmp_path / "other", given_rows, eval_share=0.25, seed=1)
     assert {row["query"] for row in laid(tmp_path / "other", "eval")} != {row["query"] for row in held_out}
 
 
@@ -81,11 +81,11 @@ def test_columns_that_only_the_sampler_or_the_gate_reads_are_kept(tmp_path: Path
     }
     given_rows = [{**row, "tokens": number, "team": "search"} for number, row in enumerate(rows("a", "b"))]
     held_out = [{**row, "team": "shop"} for row in rows("c", "d")]
-    lay_down(tmp_path, given_rows, held_out, sections)
+    prepare_data(tmp_path, given_rows, held_out, sections)
     assert laid(tmp_path, "train") == [{**row, "tokens": number} for number, row in enumerate(rows("a", "b"))]
     assert laid(tmp_path, "eval") == held_out
     # Where the held-out rows are split off, their slices come along.
-    lay_down(
+    prepare_data(
         tmp_path / "split",
         given_rows * 20 + [{**r, "tokens": 1, "team": "shop"} for r in rows(*"efghijklm")],
         None,
@@ -98,27 +98,27 @@ def test_columns_that_only_the_sampler_or_the_gate_reads_are_kept(tmp_path: Path
 
 
 def test_the_fingerprint_is_that_of_the_rows(tmp_path: Path) -> None:
-    one = lay_down(tmp_path / "one", rows("a", "b"))
-    again = lay_down(tmp_path / "two", [*rows("a", "b"), *rows("a")])
-    other = lay_down(tmp_path / "three", rows("a", "c"))
+    one = prepare_data(tmp_path / "one", rows("a", "b"))
+    again = prepare_data(tmp_path / "two", [*rows("a", "b"), *rows("a")])
+    other = prepare_data(tmp_path / "three", rows("a", "c"))
     assert one.fingerprint == again.fingerprint
     assert one.fingerprint != other.fingerprint
 
 
 def test_no_row_left_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RefusedError, match=r"data\.train\.docs: no row is left of it"):
-        lay_down(tmp_path, rows("a"), rows("a"))
+    with pytest.raises(InvalidRequestError, match=r"data\.train\.docs: no row is left of it"):
+        prepare_data(tmp_path, rows("a"), rows("a"))
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.0, 2.0])
 def test_a_share_is_less_than_all(tmp_path: Path, share: float) -> None:
-    with pytest.raises(RefusedError, match="eval_share: needs a number from 0 up to 1"):
-        lay_down(tmp_path, rows("a"), eval_share=share)
+    with pytest.raises(InvalidRequestError, match="eval_share: needs a number from 0 up to 1"):
+        prepare_data(tmp_path, rows("a"), eval_share=share)
 
 
 @given(anchors=st.lists(st.text("ab ", min_size=1, max_size=4).filter(str.strip), min_size=1, max_size=30))
 def test_every_text_that_came_in_is_there_once(tmp_path_factory: pytest.TempPathFactory, anchors: list[str]) -> None:
     folder = tmp_path_factory.mktemp("rows")
-    lay_down(folder, rows(*anchors))
+    prepare_data(folder, rows(*anchors))
     found = [row["query"].replace(" ", "") for row in laid(folder, "train")]
     assert found == list(dict.fromkeys(anchor.replace(" ", "") for anchor in anchors))

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from embedstep.errors import RefusedError
+from embedstep.errors import InvalidRequestError
 from embedstep.orchestration.components import PROMOTE, TRAIN
 from embedstep.orchestration.task import Outcome, Task, path_of, shown_metrics, task_from_json, write_outcome
 from embedstep.orchestration.task import request_of as request_of_task
@@ -54,14 +54,14 @@ def run(text: str, verb: str = "train") -> subprocess.CompletedProcess[str]:
 
 
 def refused(given: Task) -> list[str]:
-    with pytest.raises(RefusedError) as caught:
+    with pytest.raises(InvalidRequestError) as caught:
         read(given)
     return [f"{problem.path}: {problem.message}" for problem in caught.value.problems]
 
 
 @pytest.mark.parametrize("data", ["", "[]", "{}", '{"outputs": {}}', '{"outputs": {"artifacts": {}, "outputFile": 1}}'])
 def test_what_is_no_executor_input_is_refused(data: str) -> None:
-    with pytest.raises(RefusedError, match="is not the executor input of a Kubeflow task"):
+    with pytest.raises(InvalidRequestError, match="is not the executor input of a Kubeflow task"):
         task_from_json(data)
 
 
@@ -199,7 +199,7 @@ def test_a_parameter_wins_under_either_of_its_names(tmp_path: Path, evaluated: B
 
 
 def test_a_component_tells_which_artifact_is_missing(tmp_path: Path, evaluated: Build) -> None:
-    with pytest.raises(RefusedError) as caught:
+    with pytest.raises(InvalidRequestError) as caught:
         request_of_task(task(tmp_path, {"request": yaml.safe_dump(evaluated())}), PROMOTE)
     assert [str(problem) for problem in caught.value.problems] == ["model: is missing", "result: is missing"]
 

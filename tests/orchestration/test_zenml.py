@@ -27,7 +27,7 @@ def test_a_retraining_runs_and_the_next_one_on_the_same_rows_is_cached(zen: Zen,
         report = run.steps["train_embedder"].outputs["report"][0]
         ledger = run.steps["train_embedder"].outputs["ledger"][0].load()
         decision = run.steps["promote_embedder"].outputs["decision"][0].load()
-        out(runs=runs, dimension=len(vector), verdict=embedder.verdict, metadata=metadata, type=str(model.type),
+        out(runs=runs, dimension=len(vector), status=embedder.status, metadata=metadata, type=str(model.type),
             visual=[str(item.type) for item in report.visualizations], ledger=ledger.splitlines()[:1],
             decision=decision["verdict"])
 
@@ -68,9 +68,9 @@ def test_a_retraining_runs_and_the_next_one_on_the_same_rows_is_cached(zen: Zen,
         "prepare_data": "completed", "train_embedder": "cached", "evaluate_embedder": "cached",
         "promote_embedder": "completed",
     }  # fmt: skip
-    assert (found["dimension"], found["verdict"], found["type"]) == (32, "trained", "ModelArtifact")
+    assert (found["dimension"], found["status"], found["type"]) == (32, "trained", "ModelArtifact")
     assert 0 < float(found["metadata"]["eval_docs_cosine_ndcg@10"]) <= 1
-    assert len(found["metadata"]["weights"]) == 64
+    assert len(found["metadata"]["weights_sha256"]) == 64
     assert found["visual"] == ["html"]
     assert found["ledger"] == ["name,value,source,fate,effect"]
     assert found["decision"] in ("promote", "hold", "reject")
@@ -113,10 +113,10 @@ def test_a_pipeline_that_declares_a_model_gets_a_version_of_it(zen: Zen, documen
         once()
         version = Client().get_model_version("docs")
         out(number=version.number, metadata={name: str(value) for name, value in version.run_metadata.items()},
-            verdict=version.get_artifact("model").load().verdict)
+            status=version.get_artifact("model").load().status)
         """,
     )
-    assert (found["number"], found["verdict"]) == (1, "trained")
+    assert (found["number"], found["status"]) == (1, "trained")
     assert 0 < float(found["metadata"]["eval_docs_cosine_ndcg@10"]) <= 1
 
 

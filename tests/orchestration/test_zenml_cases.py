@@ -76,7 +76,7 @@ def test_a_store_that_is_no_folder_keeps_the_rows_and_a_model_that_can_be_used(z
             client.activate_stack("default")
         there = [path for path in FILES.find("memory://bucket/zenml") if path.endswith("model.safetensors")]
         out(runs=runs, uri=kept.uri.partition("bucket")[0], there=len(there), dimension=len(vector),
-            verdict=model.verdict, scored="docs_cosine_ndcg@10" in json.dumps(scores))
+            status=model.status, scored="docs_cosine_ndcg@10" in json.dumps(scores))
         """,
     )
     first, second = found["runs"]
@@ -85,7 +85,7 @@ def test_a_store_that_is_no_folder_keeps_the_rows_and_a_model_that_can_be_used(z
         "steps": {"prepare_data": "completed", "train_embedder": "completed", "evaluate_embedder": "completed"},
     }
     assert second["steps"] == {"prepare_data": "completed", "train_embedder": "cached", "evaluate_embedder": "cached"}
-    assert (found["uri"], found["there"], found["dimension"], found["verdict"]) == ("memory://", 1, 32, "trained")
+    assert (found["uri"], found["there"], found["dimension"], found["status"]) == ("memory://", 1, 32, "trained")
     assert found["scored"] is True
 
 

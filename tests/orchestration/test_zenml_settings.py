@@ -15,7 +15,7 @@ from zenml.integrations.kubernetes.manifest_utils import build_pod_manifest
 from zenml.utils.source_utils import set_custom_source_root
 
 from embedstep import __version__
-from embedstep.errors import RefusedError
+from embedstep.errors import InvalidRequestError
 from embedstep.request.schema import Model
 
 pytestmark = pytest.mark.slow
@@ -57,7 +57,7 @@ def test_a_step_operator_has_several_pods(on_kubernetes: OnKubernetes) -> None:
     assert known.pod_count == 2
     assert known.pod_settings is not None
     assert known.pod_settings.resources["limits"] == {"nvidia.com/gpu": "8"}
-    with pytest.raises(RefusedError, match=r"on_kubernetes\.pods: needs a whole number from 1; 0 was given"):
+    with pytest.raises(InvalidRequestError, match=r"on_kubernetes\.pods: needs a whole number from 1; 0 was given"):
         on_kubernetes(pods=0)
 
 
@@ -73,14 +73,14 @@ def test_enums_and_tuples_of_code_are_plain_values_in_a_request(on_kubernetes: O
     found = TrainingArguments(**given).model_dump(mode="json", exclude_none=True)
     assert found == plain
     with pytest.raises(
-        RefusedError, match=r"arguments\.learning_rate: needs plain data; a value of type object was given"
+        InvalidRequestError, match=r"arguments\.learning_rate: needs plain data; a value of type object was given"
     ):
         request_with("model: m", learning_rate=object())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("gpus", [-1, True, 1.5])
 def test_a_number_of_gpus_that_is_none_is_told(on_kubernetes: OnKubernetes, gpus: Any) -> None:
-    with pytest.raises(RefusedError, match=r"on_kubernetes\.gpus: needs a whole number from 0"):
+    with pytest.raises(InvalidRequestError, match=r"on_kubernetes\.gpus: needs a whole number from 0"):
         on_kubernetes(gpus=gpus)
 
 

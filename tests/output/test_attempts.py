@@ -28,7 +28,7 @@ def test_attempts_add_up_until_one_has_ended_well(tmp_path: Path) -> None:
     attempts.begin(processes=2, on_cpu=True)
     found = attempts.end(seconds=72, exit_code=0)
     assert (found["hours"], found["lost_hours"]) == (0.06, 0.02)
-    attempts.begin(processes=2, on_cpu=True, goes_on=True)  # the one before was killed while it was recorded
+    attempts.begin(processes=2, on_cpu=True, resumes=True)  # the one before was killed while it was recorded
     found = attempts.end(seconds=36, exit_code=0)
     assert (found["hours"], found["lost_hours"]) == (0.08, 0.02)
     attempts.begin(processes=1, on_cpu=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from embedstep.output.checkpoints import newest, seal
+from embedstep.output.checkpoints import latest_checkpoint, write_manifest
 from embedstep.output.position import POSITION_FILE
 
 Edit = Callable[[Path], object]
@@ -18,7 +18,7 @@ def made(folder: Path, step: int, trained_from: str = "a") -> Path:
     (checkpoint / "model.safetensors").write_bytes(bytes(range(256)) * 40)
     (checkpoint / "optimizer.pt").write_bytes(b"o" * 5000)
     (checkpoint / "1_Pooling" / "config.json").write_text("{}")
-    seal(checkpoint, trained_from=trained_from, position={"seed": 7}, request={"fingerprint": "f"})
+    write_manifest(checkpoint, trained_from=trained_from, position={"seed": 7}, request={"fingerprint": "f"})
     return checkpoint
 
 
@@ -33,7 +33,7 @@ def test_the_newest_goes_by_its_step_and_not_by_the_clock(tmp_path: Path) -> Non
         made(tmp_path, step)
     (tmp_path / "checkpoint-200").write_text("a file")
     (tmp_path / "checkpoint-best").mkdir()
-    found = newest(tmp_path, "a")
+    found = latest_checkpoint(tmp_path, "a")
     assert (found.checkpoint, found.step, found.skipped) == (tmp_path / "checkpoint-100", 100, ())
 
 
@@ -42,7 +42,7 @@ def test_two_torn_ones_are_skipped_one_after_the_other(tmp_path: Path) -> None:
     made(tmp_path, 20)
     (made(tmp_path, 30) / "1_Pooling" / "config.json").unlink()
     (made(tmp_path, 40) / "model.safetensors").write_bytes(b"half")
-    found = newest(tmp_path, "a")
+    found = latest_checkpoint(tmp_path, "a")
     assert found.step == 20
     assert found.skipped == (
         "checkpoint-40 is skipped: model.safetensors has 4 bytes of 10,240",
@@ -69,7 +69,7 @@ def test_two_torn_ones_are_skipped_one_after_the_other(tmp_path: Path) -> None:
 def test_a_torn_one_is_skipped_for_the_one_before(tmp_path: Path, edit: Edit, why: str) -> None:
     made(tmp_path, 10)
     edit(made(tmp_path, 20))
-    found = newest(tmp_path, "a")
+    found = latest_checkpoint(tmp_path, "a")
     assert found.step == 10
     (told,) = found.skipped
     assert told.startswith(f"checkpoint-20 is skipped: {why}")
@@ -77,24 +77,26 @@ def test_a_torn_one_is_skipped_for_the_one_before(tmp_path: Path, edit: Edit, wh
 
 def test_one_of_another_training_is_not_gone_on_from(tmp_path: Path) -> None:
     made(tmp_path, 10, trained_from="b")
-    found = newest(tmp_path, "a")
+    found = latest_checkpoint(tmp_path, "a")
     assert (found.checkpoint, found.step) == (None, 0)
     assert found.skipped == (
         "checkpoint-10 is skipped: it is of another request, other rows or another number of processes",
     )
-    assert newest(tmp_path).step == 10
+    assert latest_checkpoint(tmp_path).step == 10
 
 
 def test_one_without_an_optimizer_is_not_gone_on_from(tmp_path: Path) -> None:
     checkpoint = tmp_path / "checkpoint-10"
     checkpoint.mkdir()
     (checkpoint / "model.safetensors").write_bytes(b"m")
-    seal(checkpoint, trained_from="a", position={}, request={})
-    assert newest(tmp_path, "a").skipped == ("checkpoint-10 is skipped: it holds the model only (save_only_model)",)
+    write_manifest(checkpoint, trained_from="a", position={}, request={})
+    assert latest_checkpoint(tmp_path, "a").skipped == (
+        "checkpoint-10 is skipped: it holds the model only (save_only_model)",
+    )
 
 
 def test_no_folder_is_no_checkpoint(tmp_path: Path) -> None:
-    assert newest(tmp_path / "none", "a").checkpoint is None
+    assert latest_checkpoint(tmp_path / "none", "a").checkpoint is None
 
 
 def test_a_manifest_with_any_flipped_bit_is_skipped(tmp_path: Path) -> None:
@@ -107,7 +109,7 @@ def test_a_manifest_with_any_flipped_bit_is_skipped(tmp_path: Path) -> None:
             damaged = bytearray(content)
             damaged[position] ^= 1 << bit
             manifest.write_bytes(bytes(damaged))
-            found = newest(tmp_path, "a")
+            found = latest_checkpoint(tmp_path, "a")
             assert found.step == 20 or (found.step == 10 and len(found.skipped) == 1)
 
 

@@ -23,7 +23,7 @@ FULL = StepResult(
     incomplete_tracking=("metrics: no answer",),
     seconds={"train": 1.5},
     versions={"torch": "2.13.0"},
-    verification=0.999999,
+    reload_cosine=0.999999,
 )
 FAILED = StepResult(
     exit_code=1,
@@ -42,6 +42,14 @@ def through_json(data: Any) -> Any:
 @pytest.mark.parametrize("result", [FULL, FAILED, StepResult(exit_code=75, output="")], ids=["full", "failed", "least"])
 def test_a_result_reads_back_equal(result: StepResult) -> None:
     assert result_from_json(through_json(result.to_json())) == result
+
+
+def test_a_result_of_0_1_0_is_read_under_the_names_of_today() -> None:
+    written = through_json(FULL.to_json())
+    former = {"skip_reason": "verdict", "weights_sha256": "weights", "embedding_space_id": "space",
+              "reload_cosine": "verification", "padding_share": "padding", "stop_reason": "stopped"}  # fmt: skip
+    del written["node_rank"]
+    assert result_from_json({former.get(name, name): value for name, value in written.items()}) == FULL
 
 
 @pytest.mark.parametrize(

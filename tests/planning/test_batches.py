@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from embedstep.cli.tables import show_plan
-from embedstep.errors import CannotStartError, RefusedError
+from embedstep.errors import CannotStartError, InvalidRequestError
 from embedstep.output.position import position_problems, write_position
-from embedstep.planning.batches import Material, lengths_of
+from embedstep.planning.batches import SamplerInputs, lengths_of
 from embedstep.planning.plan import Plan
 from embedstep.request.loading import load_request
 from embedstep.step import plan_step
@@ -86,7 +86,7 @@ def test_smaller_batches_are_told(plan_of: PlanOf) -> None:
 def test_data_that_gives_no_batch_is_refused_with_what_would(
     plan_of: PlanOf, rows: list[dict[str, Any]], given: dict[str, Any], told: str
 ) -> None:
-    with pytest.raises(RefusedError) as refused:
+    with pytest.raises(InvalidRequestError) as refused:
         plan_of(rows, **given)
     assert told in map(str, refused.value.problems)
 
@@ -124,12 +124,12 @@ def test_a_full_disk_is_told(plan_of: PlanOf, monkeypatch: pytest.MonkeyPatch) -
 
 def test_texts_that_repeat_only_across_columns_are_no_reason_to_wait(plan_of: PlanOf) -> None:
     rows = [{"q": "x", "a": "y"}, {"q": "y", "a": "x"}, {"q": "x", "a": "z"}, {"q": "z", "a": "x"}]
-    with pytest.raises(RefusedError, match="gives no batch of 2 rows without a text twice"):
+    with pytest.raises(InvalidRequestError, match="gives no batch of 2 rows without a text twice"):
         plan_of(rows, batch_sampler="no_duplicates", dataloader_drop_last=True, per_device_train_batch_size=2)
 
 
 def test_without_texts_or_labels_the_rows_are_too_few(plan_of: PlanOf) -> None:
-    with pytest.raises(RefusedError, match="has 3 rows, fewer than one batch of 4"):
+    with pytest.raises(InvalidRequestError, match="has 3 rows, fewer than one batch of 4"):
         plan_of(answers(1, 1, 1), train_sampling_strategy="sequential", dataloader_drop_last=True)
 
 
@@ -168,7 +168,7 @@ def test_other_lengths_are_other_data(plan_of: PlanOf) -> None:
 
 def test_lengths_that_go_on_as_fractions_are_refused_and_no_label_is_blamed(plan_of: PlanOf) -> None:
     rows = [{"q": f"q{row}", "l": row % 4, "n": row + (0.9 if row > 150 else 0)} for row in range(160)]
-    with pytest.raises(RefusedError) as refused:
+    with pytest.raises(InvalidRequestError) as refused:
         plan_of(rows, batch_sampler="group_by_label", group_by_length=True, length_column_name="n")
     assert [str(problem) for problem in refused.value.problems] == [
         "arguments.length_column_name: data.train.docs: 151.9 is no length; a length is a whole number of tokens, "
@@ -198,7 +198,7 @@ def test_lengths_that_go_on_as_fractions_are_refused_and_no_label_is_blamed(plan
 def test_a_column_of_lengths_that_cannot_be_taken_is_refused(
     plan_of: PlanOf, tmp_path: Path, cell: Any, arguments: dict[str, Any], path: str, told: str
 ) -> None:
-    with pytest.raises(RefusedError) as refused:
+    with pytest.raises(InvalidRequestError) as refused:
         plan_of([{"q": f"q{row}", "a": f"a{row}", "n": cell} for row in range(16)], **arguments)
     (problem,) = refused.value.problems
     assert (problem.path, problem.message.removeprefix(f"{tmp_path}/")) == (path, told)
@@ -217,7 +217,7 @@ def test_the_largest_batch_that_is_named_is_one_that_works(plan_of: PlanOf) -> N
     """Four questions and four answers; a0 goes with one of two questions, q2 with one of two answers: three rows."""
     rows = [{"q": f"q{one}", "a": f"a{other}"} for one, other in [(0, 0), (1, 0), (2, 1), (2, 2), (3, 3)]]
     options = {"batch_sampler": "no_duplicates", "dataloader_drop_last": True}
-    with pytest.raises(RefusedError) as refused:
+    with pytest.raises(InvalidRequestError) as refused:
         plan_of(rows, per_device_train_batch_size=9, **options)
     (problem,) = refused.value.problems
     told = "gives no batch of 9 rows without a text twice; write per_device_train_batch_size: 3 or less"
@@ -239,7 +239,7 @@ def test_an_evaluation_without_a_batch_is_refused_with_one_that_works(
     arguments = {"batch_sampler": "no_duplicates", "eval_strategy": "epoch", "dataloader_drop_last": drop_last}
     request = load_request(json.dumps(request_of(data=data, arguments=arguments)))
     if drop_last:
-        with pytest.raises(RefusedError) as refused:
+        with pytest.raises(InvalidRequestError) as refused:
             plan_step(request)
         assert [str(problem) for problem in refused.value.problems] == [f"data.eval.docs: {message}"]
     else:
@@ -272,7 +272,9 @@ def test_another_sampler_is_one_problem(plan_of: PlanOf, tmp_path: Path) -> None
 def test_lengths_of_another_tokenizer_are_another_order(plan_of: PlanOf) -> None:
     """The model that counts is not the data, and the rows are put together by what it says."""
     one, two = (
-        lengths_of({"docs": Material(rows=2, path=Path(), inputs=("anchor",), lengths=np.array(lengths, np.int32))})
+        lengths_of(
+            {"docs": SamplerInputs(rows=2, path=Path(), inputs=("anchor",), lengths=np.array(lengths, np.int32))}
+        )
         for lengths in ([3, 4], [4, 3])
     )
     assert one != two

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from embedstep.data.facts import ColumnKind, DatasetFacts, Split
-from embedstep.errors import CANNOT_START, CannotStartError, RefusedError
+from embedstep.errors import CANNOT_START, CannotStartError, InvalidRequestError
 from embedstep.output.folder import OutputFolder
 from embedstep.planning import preflight
 from embedstep.planning.build import build_plan
@@ -542,10 +542,10 @@ def test_a_model_on_the_hub_counts_as_nothing() -> None:
 def test_too_little_disk_cannot_start(million: Path, tmp_path: Path, free: Callable[[int], None]) -> None:
     asked = request(model=str(million), arguments={"save_strategy": "no"}, tracking={"kind": "none"})
     free(1_000_000)
-    check_machine(asked, planned(asked), OutputFolder(tmp_path), goes_on=False)
+    check_machine(asked, planned(asked), OutputFolder(tmp_path), resumes=False)
     free(999_999)
     with pytest.raises(CannotStartError) as caught:
-        check_machine(asked, planned(asked), OutputFolder(tmp_path), goes_on=False)
+        check_machine(asked, planned(asked), OutputFolder(tmp_path), resumes=False)
     assert str(caught.value) == (
         f"{tmp_path} has 1.0 MB free, and the model with its checkpoints needs about 1.0 MB; choose another --output, "
         "or write save_total_limit or save_strategy: no"
@@ -561,9 +561,9 @@ def test_checkpoints_that_are_there_need_no_place(million: Path, tmp_path: Path,
     checkpoint.mkdir(parents=True)
     (checkpoint / "optimizer.pt").write_bytes(bytes(3_000_000))
     free(6_000_000)
-    check_machine(asked, planned(asked), OutputFolder(tmp_path), goes_on=True)
+    check_machine(asked, planned(asked), OutputFolder(tmp_path), resumes=True)
     with pytest.raises(CannotStartError, match=r"needs about 9\.0 MB"):
-        check_machine(asked, planned(asked), OutputFolder(tmp_path), goes_on=False)
+        check_machine(asked, planned(asked), OutputFolder(tmp_path), resumes=False)
 
 
 @pytest.mark.parametrize(
@@ -590,7 +590,7 @@ def test_a_missing_package_cannot_start(
 def test_a_password_in_the_environment_s_tracking_address_is_refused() -> None:
     text = "{model: ./none, data: {train: {d: {path: x, columns: {anchor: a, positive: b}}}}, loss: cosent}"
     request = load_request(text)
-    with pytest.raises(RefusedError) as caught:
+    with pytest.raises(InvalidRequestError) as caught:
         check_environment(request, {"MLFLOW_TRACKING_URI": "http://user:planted@127.0.0.1:9"})
     assert "MLFLOW_TRACKING_URI: holds a password" in str(caught.value)
     assert "planted" not in str(caught.value)

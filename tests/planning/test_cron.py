@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedstep.errors import RefusedError
+from embedstep.errors import InvalidRequestError
 from embedstep.planning.cron import firings, superseded_by, table_of
 from embedstep.request.fingerprint import request_fingerprint
 from embedstep.request.loading import load_request
@@ -59,7 +59,7 @@ def test_a_time_that_a_night_leaves_out_or_has_twice_fires_once() -> None:
     ],
 )
 def test_a_schedule_that_cannot_be_is_told(request_of: Build, schedule: dict[str, Any], told: str) -> None:
-    with pytest.raises(RefusedError) as refused:
+    with pytest.raises(InvalidRequestError) as refused:
         load_request(json.dumps(request_of(schedule=schedule)))
     assert told in str(refused.value)
 
@@ -119,8 +119,8 @@ def test_of_seven_runs_that_a_scheduler_starts_at_once_one_trains(request_of: Bu
         document["data"]["as_of"] = moment.isoformat()
         results.append(run_step(load_request(json.dumps(document)), tmp_path / moment.strftime("%d")))
     assert [result.exit_code for result in results] == [0] * 7
-    assert [result.verdict for result in results] == ["superseded"] * 6 + [None]
+    assert [result.skip_reason for result in results] == ["superseded"] * 6 + [None]
     assert [result.model is None for result in results] == [True] * 6 + [False]
     tomorrow = missed[1].isoformat(sep=" ", timespec="minutes")
-    assert str(results[0].stopped).startswith(f"the retraining of {tomorrow} is due since, and this one is for ")
-    assert json.loads((tmp_path / missed[0].strftime("%d") / "result.json").read_text())["verdict"] == "superseded"
+    assert str(results[0].stop_reason).startswith(f"the retraining of {tomorrow} is due since, and this one is for ")
+    assert json.loads((tmp_path / missed[0].strftime("%d") / "result.json").read_text())["skip_reason"] == "superseded"

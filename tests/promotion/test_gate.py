@@ -19,7 +19,7 @@ from embedstep.output.result import StepResult, write_json
 from embedstep.output.weights import weights_digest
 from embedstep.promotion.decision import decision_from_json
 from embedstep.promotion.gate import promote
-from embedstep.promotion.scoring import Scored, Scores
+from embedstep.promotion.scoring import ScoredModels, Scores
 from embedstep.request.loading import load_request
 from embedstep.step import plan_step
 from embedstep.tracking.mlflow_registry import Registry, Version
@@ -187,7 +187,7 @@ def test_a_model_that_loses_what_it_could_before_is_rejected(
         texts = [{"query": f"q{n}", "relevant": "r", "found": "f"} for n in range(50)]
         return Scores(metrics={}, of_queries=of_queries, dimension=2, bytes=1, seconds=1.0, texts={"new": texts})
 
-    scored = Scored(models={"challenger": scores(0.9, 0.3), "champion": scores(0.5, 0.5)}, data={})
+    scored = ScoredModels(models={"challenger": scores(0.9, 0.3), "champion": scores(0.5, 0.5)}, data={})
     output = finished(tmp_path / "one", tiny_model)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("embedstep.promotion.gate.score_models", lambda *given: scored)
@@ -214,7 +214,7 @@ def test_a_gate_that_was_overtaken_decides_again(
     assert second is not None
     times: list[int] = []
 
-    def scored(*given: Any) -> Scored:
+    def scored(*given: Any) -> ScoredModels:
         times.append(1)
         if len(times) == 1:
             client_of(uri).set_registered_model_alias("overtaken", "champion", second.number)
@@ -224,7 +224,7 @@ def test_a_gate_that_was_overtaken_decides_again(
                          bytes=1, seconds=1.0, texts={"docs": [{"query": "q", "relevant": "r", "found": "f"}] * 40})
             for name, share in (("challenger", 1.0), ("champion", 0.5))
         }  # fmt: skip
-        return Scored(models=models, data={})
+        return ScoredModels(models=models, data={})
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("embedstep.promotion.gate.score_models", scored)

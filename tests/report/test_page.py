@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from embedstep.errors import RefusedError
+from embedstep.errors import InvalidRequestError
 from embedstep.report.page import write_report
 from tests.report.conftest import VERDICT
 
@@ -119,5 +119,5 @@ def test_the_same_run_gives_the_same_page(output_of: Make) -> None:
 
 
 def test_an_empty_folder_has_no_report(tmp_path: Path) -> None:
-    with pytest.raises(RefusedError, match="holds no run; a report needs one that has got as far as its plan"):
+    with pytest.raises(InvalidRequestError, match="holds no run; a report needs one that has got as far as its plan"):
         write_report(tmp_path)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedstep.errors import RefusedError
+from embedstep.errors import InvalidRequestError
 from embedstep.request.document import parse_document
 from embedstep.request.scalars import Plain, plain
 
@@ -57,7 +57,7 @@ def test_quoted_scalars_are_text() -> None:
 
 @pytest.mark.parametrize("text", ["a: 1\na: 2", "x: {a: 1, b: 2, a: 3}", '{"a": 1, "a": 2}'])
 def test_a_key_that_stands_twice_is_refused(text: str) -> None:
-    with pytest.raises(RefusedError, match="the key 'a' stands twice in one mapping; keep one"):
+    with pytest.raises(InvalidRequestError, match="the key 'a' stands twice in one mapping; keep one"):
         parse_document(text)
 
 
@@ -74,13 +74,13 @@ def test_a_key_that_stands_twice_is_refused(text: str) -> None:
     ],
 )
 def test_what_is_not_one_plain_document_is_refused(text: str, message: str) -> None:
-    with pytest.raises(RefusedError, match=message):
+    with pytest.raises(InvalidRequestError, match=message):
         parse_document(text)
 
 
 def test_a_mapping_in_braces_may_be_yaml() -> None:
     assert plain(parse_document("{a: 1, b: [x, 2.5]}").data) == {"a": 1, "b": ["x", 2.5]}
-    with pytest.raises(RefusedError, match="the key 'a' stands twice"):
+    with pytest.raises(InvalidRequestError, match="the key 'a' stands twice"):
         parse_document("{a: 1, a: 2}")
 
 
@@ -116,7 +116,7 @@ def is_read_or_refused(text: str) -> bool:
     """Whether the text is read, or refused with at least one problem; any other exception goes through."""
     try:
         parse_document(text)
-    except RefusedError as error:
+    except InvalidRequestError as error:
         return bool(error.problems)
     return True
 

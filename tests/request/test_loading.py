@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedstep.errors import REFUSED, Problem, RefusedError
+from embedstep.errors import REFUSED, InvalidRequestError, Problem
 from embedstep.request.fingerprint import request_fingerprint
 from embedstep.request.loading import load_request, read_request
 from embedstep.request.schema import TrainRequest
@@ -24,7 +24,7 @@ def with_arguments(text: str) -> TrainRequest:
 
 
 def problems_of(text: str, overrides: tuple[str, ...] = ()) -> dict[str, str]:
-    with pytest.raises(RefusedError) as caught:
+    with pytest.raises(InvalidRequestError) as caught:
         load_request(text, overrides)
     assert caught.value.exit_code == REFUSED
     return {problem.path: problem.message for problem in caught.value.problems}
@@ -195,11 +195,11 @@ def test_all_bad_overrides_come_at_once_with_the_problems_of_the_rest() -> None:
 
 
 def test_a_missing_or_unreadable_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RefusedError) as caught:
+    with pytest.raises(InvalidRequestError) as caught:
         read_request(str(tmp_path / "none.yaml"))
     assert caught.value.problems == (Problem(str(tmp_path / "none.yaml"), "cannot be read: No such file or directory"),)
     (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(RefusedError, match="is not text in UTF-8"):
+    with pytest.raises(InvalidRequestError, match="is not text in UTF-8"):
         read_request(str(tmp_path / "bytes.yaml"))
 
 
@@ -271,7 +271,7 @@ def is_loaded_or_refused(text: str, overrides: Sequence[str] = ()) -> bool:
     """Whether the text is a request, or refused in sentences; any other exception goes through."""
     try:
         load_request(text, overrides)
-    except RefusedError as error:
+    except InvalidRequestError as error:
         return bool(error.problems) and all(problem.message for problem in error.problems)
     return True
 

@@ -15,7 +15,7 @@ from embedstep.request.loading import load_request
 from embedstep.request.schema import TrainRequest
 from embedstep.step import plan_step
 from embedstep.tracking import recording
-from embedstep.tracking.environment import recorded_at, tracking_environ
+from embedstep.tracking.environment import tracking_environ, tracking_override
 from embedstep.tracking.sender import tracking_uri
 from embedstep.tracking.spool import Status, spools
 from tests.tracking.conftest import Started
@@ -38,7 +38,7 @@ Given = Callable[..., tuple[TrainRequest, Plan]]
 
 
 @pytest.mark.parametrize(
-    ("status", "is_same_request", "goes_on", "is_same_run"),
+    ("status", "is_same_request", "resumes", "is_same_run"),
     [
         ("FAILED", True, False, True),
         ("KILLED", True, False, True),
@@ -51,7 +51,7 @@ Given = Callable[..., tuple[TrainRequest, Plan]]
 )
 def test_a_retry_has_the_run_of_the_attempt_before(
     given: Given, started: Started, tmp_path: Path,
-    status: Status | None, is_same_request: bool, goes_on: bool, is_same_run: bool,
+    status: Status | None, is_same_request: bool, resumes: bool, is_same_run: bool,
 ) -> None:  # fmt: skip
     request, plan = given()
     tags = {"embedstep.request_fingerprint": plan.request_fingerprint if is_same_request else "another"}
@@ -59,14 +59,14 @@ def test_a_retry_has_the_run_of_the_attempt_before(
     if status is not None:
         spool.end(status, patience=1)
     (before,) = spools(tmp_path / "output")
-    assert (recording._key(request, plan, before, goes_on=goes_on) == "the first") == is_same_run
+    assert (recording._key(request, plan, before, resumes=resumes) == "the first") == is_same_run
 
 
 def test_a_key_of_the_request_is_the_run_s_whatever_was_before(given: Given) -> None:
     request, plan = given(key="weekly/train")
-    assert recording._key(request, plan, None, goes_on=False) == "weekly/train"
+    assert recording._key(request, plan, None, resumes=False) == "weekly/train"
     request, plan = given()
-    assert recording._key(request, plan, None, goes_on=False) != recording._key(request, plan, None, goes_on=False)
+    assert recording._key(request, plan, None, resumes=False) != recording._key(request, plan, None, resumes=False)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_the_run_that_is_open_is_recorded_in_as_the_request_says(
 )
 def test_a_run_that_is_open_elsewhere_is_none_of_ours(given: Given, given_uri: str | None, mode: str) -> None:
     request, plan = given(uri=given_uri)
-    with recorded_at("http://theirs:5000", "abc"):
+    with tracking_override("http://theirs:5000", "abc"):
         start = recording._start(request, plan, tracking_uri(request.tracking, tracking_environ()), "key")
     assert start["mode"] == mode
     assert "MLFLOW_RUN_ID" not in tracking_environ()
@@ -105,7 +105,7 @@ def test_threads_are_recorded_each_at_its_own_place() -> None:
     """Case 6.5: mapped steps of ZenML are threads of one process."""
 
     def place(number: int) -> tuple[str, str]:
-        with recorded_at(f"http://{number}", str(number)):
+        with tracking_override(f"http://{number}", str(number)):
             meeting.wait(10)
             environ = tracking_environ()
         return environ["MLFLOW_TRACKING_URI"], environ["MLFLOW_RUN_ID"]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from embedstep.errors import CannotStartError, RefusedError
+from embedstep.errors import CannotStartError, InvalidRequestError
 from embedstep.request.schema import Tracking
 from embedstep.tracking.sender import Sender, sync, tracking_uri
 from embedstep.tracking.spool import SpoolFolder
@@ -145,7 +145,7 @@ def test_a_deleted_run_waits_for_a_person(uri: str, started: Started) -> None:
     client.delete_run(run.info.run_id)
     folder, spool = started(mode="attach", run_id=run.info.run_id)
     spool.metrics({"loss": 0.5}, train_step=1)
-    with pytest.raises(RefusedError, match="was deleted in MLflow; restore it first"):
+    with pytest.raises(InvalidRequestError, match="was deleted in MLflow; restore it first"):
         Sender(folder, uri).forward()
     assert folder.sent.refused
     client.restore_run(run.info.run_id)
@@ -153,7 +153,7 @@ def test_a_deleted_run_waits_for_a_person(uri: str, started: Started) -> None:
     assert (folder.sent.trouble, folder.sent.refused) == ("", False)
     client.delete_run(run.info.run_id)
     spool.metrics({"loss": 0.25}, train_step=2)
-    with pytest.raises(RefusedError):
+    with pytest.raises(InvalidRequestError):
         Sender(folder, uri).forward()
     client.restore_run(run.info.run_id)
     assert sent(folder, uri).data.metrics == {"loss": 0.25}
@@ -163,7 +163,7 @@ def test_a_deleted_experiment_is_refused(uri: str, started: Started) -> None:
     client = client_of(uri)
     client.delete_experiment(client.create_experiment("gone"))
     folder, _ = started(experiment="gone")
-    with pytest.raises(RefusedError) as caught:
+    with pytest.raises(InvalidRequestError) as caught:
         Sender(folder, uri).forward()
     assert str(caught.value) == "tracking.experiment: 'gone' was deleted in MLflow; restore it or name another"
 
@@ -225,8 +225,8 @@ def test_a_server_that_goes_in_the_middle_gets_the_rest_when_it_is_back(
 @pytest.mark.parametrize(
     ("status", "code", "kind"),
     [
-        (403, "PERMISSION_DENIED", RefusedError),
-        (401, "UNAUTHENTICATED", RefusedError),
+        (403, "PERMISSION_DENIED", InvalidRequestError),
+        (401, "UNAUTHENTICATED", InvalidRequestError),
         (500, "INTERNAL_ERROR", CannotStartError),
         (503, "TEMPORARILY_UNAVAILABLE", CannotStartError),
         (507, "INTERNAL_ERROR", CannotStartError),

@@ -35,8 +35,8 @@ def test_a_run_leaves_what_the_design_says(train_here: Train, evaluated: Build) 
     result = train_here(evaluated())
     assert result.exit_code == 0
     assert result.outcome == "succeeded"
-    assert result.verification is not None
-    assert result.verification > 0.9999
+    assert result.reload_cosine is not None
+    assert result.reload_cosine > 0.9999
     output = Path(result.output)
     names = {path.name for path in output.iterdir()}
     assert names == {

@@ -37,14 +37,14 @@ def node(*, overwrite: bool) -> None:
     """Do the part of one pod of a TrainJob; the request and the pod's place are in its environment."""
     from embedstep.cli import tables
     from embedstep.launch.kubernetes.pod import request_of_pod
-    from embedstep.launch.termination import last_words
+    from embedstep.launch.termination import termination_message
     from embedstep.step import run_step
 
     code = FAILED
-    with errors_shown("request"), last_words(os.environ) as leave:
+    with errors_shown("request"), termination_message(os.environ) as report_end:
         request, output = request_of_pod(os.environ)
         result = run_step(request, output, overwrite=overwrite)
-        leave(result)
+        report_end(result)
         tables.show_result(result, "request")
         code = result.exit_code
     sys.exit(code)

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from embedstep.cli.options import errors_shown
-from embedstep.errors import Problem, RefusedError
+from embedstep.errors import InvalidRequestError, Problem
 
 
 @click.command()
@@ -76,7 +76,7 @@ def migrate(old: str, target: Path | None) -> None:
                 target.write_text(migrated.request, encoding="utf-8")
             except OSError as error:
                 told = f"cannot be written: {os.strerror(error.errno or 0)}"
-                raise RefusedError([Problem(str(target), told)]) from None
+                raise InvalidRequestError([Problem(str(target), told)]) from None
         click.echo("\n".join(tables.aligned([("argument", "becomes", ""), *migrated.table])), err=target is None)
         if migrated.problems:
-            raise RefusedError(migrated.problems)
+            raise InvalidRequestError(migrated.problems)

@@ -9,11 +9,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from embedstep.errors import Problem, RefusedError
+from embedstep.errors import InvalidRequestError, Problem
 from embedstep.output.attempts import HOUR, FormerRun, unit_of
 from embedstep.output.result import StepResult
 from embedstep.planning.plan import Plan
-from embedstep.replay import run_well, unrecorded
+from embedstep.replay import run_or_raise, without_tracking
 from embedstep.request.schema import TrainRequest
 from embedstep.tracking.sender import tracking_uri
 
@@ -39,17 +39,19 @@ def estimate_by_former_runs(request: TrainRequest, plan: Plan) -> Estimate:
     """Estimate by the runs in MLflow that had the same model, processes and devices; the same rows, if there are any.
 
     Raises:
-        RefusedError: nothing is tracked, or there is no such run.
+        InvalidRequestError: nothing is tracked, or there is no such run.
         CannotStartError: the tracking server does not answer.
     """
     if request.tracking.kind == "none":
-        raise RefusedError([Problem("tracking.kind", "is none, so that no former run is known; use --estimate probe")])
+        raise InvalidRequestError(
+            [Problem("tracking.kind", "is none, so that no former run is known; use --estimate probe")]
+        )
     uri = tracking_uri(request.tracking, environ)
     found: list[FormerRun] = import_module("embedstep.tracking.mlflow_registry").former_runs(uri, request, plan)
     same = [run for run in found if run.is_of_same_rows] or found
     if not same:
         told = f"the experiment {request.tracking.experiment} has no run of this model; use --estimate probe"
-        raise RefusedError([Problem("tracking.experiment", told)])
+        raise InvalidRequestError([Problem("tracking.experiment", told)])
     rows = "the same rows" if same[0].is_of_same_rows else "other rows"
     by = f"{len(same)} former run{'s' if len(same) > 1 else ''} of the same model and {rows}"
     return _within_limit(request, plan, scaled(same, plan.train_steps), by)
@@ -72,22 +74,22 @@ def estimate_by_probe(request: TrainRequest, plan: Plan) -> Estimate:
     """Estimate by a training of a few steps and one evaluation in a folder that is gone afterwards.
 
     Raises:
-        AttemptFailedError: the training has failed, as the whole one would.
-        RefusedError: the request trains nothing.
+        RunFailedError: the training has failed, as the whole one would.
+        InvalidRequestError: the request trains nothing.
     """
     if request.launch.trainjob is not None:
         told = "is trainjob, and a probe runs on this machine; --estimate former tells by runs on the cluster"
-        raise RefusedError([Problem("launch.kind", told)])
+        raise InvalidRequestError([Problem("launch.kind", told)])
     steps = min(_PROBED_STEPS, plan.train_steps)
     if not steps:
-        raise RefusedError([Problem("arguments.do_train", "is false, so that there is nothing to probe")])
+        raise InvalidRequestError([Problem("arguments.do_train", "is false, so that there is nothing to probe")])
     arguments: dict[str, Any] = {
         "max_steps": steps, "save_strategy": "no", "load_best_model_at_end": False,
     }  # fmt: skip
     if plan.evaluations:
         arguments |= {"eval_strategy": "steps", "eval_steps": steps, "eval_on_start": False, "eval_delay": 0}
     with tempfile.TemporaryDirectory(prefix="embedstep-") as folder:
-        result = run_well(unrecorded(request, arguments), Path(folder) / "probe")
+        result = run_or_raise(without_tracking(request, arguments), Path(folder) / "probe")
     hours = extrapolated(result, steps, plan) * plan.world_size / HOUR
     return _within_limit(request, plan, hours, f"a probe of {steps} train steps")
 

@@ -92,10 +92,10 @@ def sync(output: Path, uri: str | None) -> None:
       embedstep sync outputs/docs --uri http://localhost:5000
     """
     from embedstep.cli import tables
-    from embedstep.output.folder import unclaimed
+    from embedstep.output.folder import lock_for_sync
     from embedstep.tracking.sender import sync as send
 
-    with errors_shown(str(output)), unclaimed(output):
+    with errors_shown(str(output)), lock_for_sync(output):
         tables.show_sent(output, send(output, uri))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from embedstep.errors import EmbedstepError, RefusedError
+from embedstep.errors import EmbedstepError, InvalidRequestError
 
 _Command = Callable[..., None]
 
@@ -32,8 +32,8 @@ def read(request: str, overrides: tuple[str, ...]) -> Any:
 
     try:
         return read_request(request, overrides)
-    except RefusedError as error:
-        raise RefusedError([*error.problems, *step.further_problems(error)]) from None
+    except InvalidRequestError as error:
+        raise InvalidRequestError([*error.problems, *step.further_problems(error)]) from None
 
 
 @contextmanager
@@ -44,7 +44,7 @@ def errors_shown(request: str) -> Iterator[None]:
     except EmbedstepError as error:
         from embedstep.cli import tables
 
-        problems: list[Any] = list(error.problems) if isinstance(error, RefusedError) else [error]
+        problems: list[Any] = list(error.problems) if isinstance(error, InvalidRequestError) else [error]
         with suppress(BrokenPipeError):
             tables.show_problems(request, problems)
         sys.exit(error.exit_code)

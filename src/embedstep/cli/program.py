@@ -8,7 +8,7 @@ import click
 from embedstep import __version__
 from embedstep.cli import cluster, documents, models, schedule, task, train
 from embedstep.errors import OK
-from embedstep.runtime.exit import leave
+from embedstep.runtime.exit import exit_now
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -76,7 +76,7 @@ def program() -> NoReturn:
         code: Any = OK
     except SystemExit as end:
         code = end.code
-    leave(code if isinstance(code, int) else OK)
+    exit_now(code if isinstance(code, int) else OK)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import click
 import yaml
 
 from embedstep.cli.options import errors_shown, read, request_options
-from embedstep.errors import CannotStartError, Problem, RefusedError
+from embedstep.errors import CannotStartError, InvalidRequestError, Problem
 
 if TYPE_CHECKING:
     from embedstep.orchestration.scheduled import Scheduled
@@ -50,13 +50,15 @@ def read_scheduled(request: str, overrides: Sequence[str], cron: str | None, tim
     """Read a request that has a schedule, or is given one.
 
     Raises:
-        RefusedError: it has none, or the request is refused.
+        InvalidRequestError: it has none, or the request is refused.
     """
     # Quoted, because a field that begins with * would be an alias of YAML.
     given = [f"schedule.{name}={json.dumps(text)}" for name, text in (("cron", cron), ("timezone", timezone)) if text]
     found = read(request, (*overrides, *given))
     if found.schedule is None:
-        raise RefusedError([Problem("schedule", "is missing; write schedule: {cron: '0 3 * * 1'}, or give --cron")])
+        raise InvalidRequestError(
+            [Problem("schedule", "is missing; write schedule: {cron: '0 3 * * 1'}, or give --cron")]
+        )
     return found
 
 
@@ -203,12 +205,12 @@ def kubernetes(
       embedstep schedule kubernetes request.yaml --image embedstep:0.1.0 --claim shared:/shared --output /shared/docs
       embedstep schedule kubernetes request.yaml ... | kubectl apply --namespace ml -f -
     """
-    from embedstep.launch.kubernetes.cronjob import Surroundings, cronjob_of
+    from embedstep.launch.kubernetes.cronjob import PodSettings, cronjob_of
     from embedstep.planning.cron import table_of
 
     with errors_shown(request):
         found = read_scheduled(request, overrides, cron, timezone)
-        around = Surroundings(
+        around = PodSettings(
             image=image, output=output, service_account=service_account,
             claims=dict(_split("--claim", claims, ":", "NAME:FOLDER")),
             resources=dict(_split("--resource", resources, "=", "NAME=AMOUNT")),
@@ -231,5 +233,5 @@ def kubernetes(
 def _split(option: str, given: Sequence[str], sign: str, form: str) -> list[tuple[str, str]]:
     parts = [one.partition(sign) for one in given]
     if wrong := [Problem(option, f"needs the form {form}; {''.join(one)!r} was given") for one in parts if not one[2]]:
-        raise RefusedError(wrong)
+        raise InvalidRequestError(wrong)
     return [(name, value) for name, _, value in parts]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from embedstep.orchestration.prepare import Prepared
     from embedstep.promotion.decision import Decision
     from embedstep.promotion.reindex import Reindex
-    from embedstep.promotion.scoring import Scored
+    from embedstep.promotion.scoring import ScoredModels
     from embedstep.replay import Replay
 
 _MOST_STEPS_SHOWN = 6
@@ -154,11 +154,11 @@ def show_result(result: StepResult, request: str) -> None:
         more = Path(result.output) / "error.json"
         click.echo(f"{outcome}; more in {more}" if more.exists() else outcome, err=True)
         return
-    if result.verdict == "unchanged":
+    if result.skip_reason == "unchanged":
         click.echo(f"unchanged: {result.champion} is of the same request and the same rows; nothing was trained")
         return
-    if result.verdict == "superseded":
-        click.echo(f"superseded: {result.stopped}; nothing was trained")
+    if result.skip_reason == "superseded":
+        click.echo(f"superseded: {result.stop_reason}; nothing was trained")
         return
     facts = {name: f"{value:.4f}" for name, value in result.metrics.items() if is_score(name)}
     facts["model"] = str(result.model)
@@ -169,8 +169,8 @@ def show_result(result: StepResult, request: str) -> None:
     if result.cost:
         facts[result.cost["unit"]] = f"{result.cost['hours']:.4f}" + _lost(result.cost)
     _show("result", aligned(list(facts.items())))
-    if result.stopped:
-        click.echo(click.style(result.stopped, fg="yellow"))
+    if result.stop_reason:
+        click.echo(click.style(result.stop_reason, fg="yellow"))
     _show_missing(result.incomplete_tracking)
 
 
@@ -197,7 +197,7 @@ def show_mined(mined: Sequence["MinedDataset"]) -> None:
     _show("mined", aligned(rows, right=frozenset({1, 2, 3})), header=True)
 
 
-def show_scores(scored: "Scored") -> None:
+def show_scores(scored: "ScoredModels") -> None:
     """Print the metrics of models side by side, and what each gains over the first, with its 95 % interval."""
     first, *others = scored.models
     rows = [("metric", *(part for name in scored.models for part in ((name,) if name == first else (name, "gain"))))]

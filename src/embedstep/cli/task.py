@@ -28,22 +28,22 @@ def task() -> None:
 
 def _run(verb: str, executor_input: str) -> None:
     from embedstep.cli import tables
-    from embedstep.launch.termination import last_words
+    from embedstep.launch.termination import termination_message
     from embedstep.orchestration import verbs
     from embedstep.orchestration.task import task_from_json
 
     code = FAILED
-    with errors_shown("request"), last_words(os.environ) as leave:
+    with errors_shown("request"), termination_message(os.environ) as report_end:
         gc.enable()
         given = task_from_json(executor_input)
         match verb:
             case "prepare":
-                tables.show_prepared(verbs.lay_down(given))
+                tables.show_prepared(verbs.prepare_data(given))
             case "mine_negatives":
-                tables.show_mined(verbs.find_negatives(given))
+                tables.show_mined(verbs.mine_negatives_of(given))
             case "train":
                 result = verbs.train(given)
-                leave(result)
+                report_end(result)
                 tables.show_result(result, "request")
                 code = result.exit_code
             case "evaluate":

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from embedstep.cli.options import errors_shown, read, request_options
-from embedstep.errors import FAILED, Problem, RefusedError
+from embedstep.errors import FAILED, InvalidRequestError, Problem
 
 
 @click.command()
@@ -85,19 +85,19 @@ def run(request: str, overrides: tuple[str, ...], output: Path | None, overwrite
       embedstep run request.yaml --set launch.processes_per_node=2 --set arguments.max_steps=100
     """
     from embedstep.cli import tables
-    from embedstep.launch.termination import last_words
+    from embedstep.launch.termination import termination_message
     from embedstep.step import run_step
 
     code = FAILED
-    with errors_shown(request), last_words(os.environ) as leave:
+    with errors_shown(request), termination_message(os.environ) as report_end:
         gc.enable()
         loaded = read(request, overrides)
         if output is not None and loaded.launch.trainjob is not None:
             told = "is not used: the pods of launch.kind: trainjob write to launch.trainjob.output"
-            raise RefusedError([Problem("--output", told)])
+            raise InvalidRequestError([Problem("--output", told)])
         folder = output or _default_output(request, loaded.arguments.output_dir)
         result = run_step(loaded, folder, overwrite=overwrite)
-        leave(result)
+        report_end(result)
         tables.show_result(result, request)
         code = result.exit_code
     sys.exit(code)

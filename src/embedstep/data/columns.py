@@ -17,7 +17,7 @@ from embedstep.data.formats import TEXT_FORMATS, read_batches
 from embedstep.data.roles import Role
 from embedstep.data.sources import DataFile
 from embedstep.data.table import TableSchema
-from embedstep.errors import Problem, RefusedError
+from embedstep.errors import InvalidRequestError, Problem
 
 _ALLOWED: dict[str, tuple[ColumnKind, ...]] = {
     "anchor": ("text",),
@@ -55,8 +55,8 @@ def column_kinds(where: str, sources: Sequence[Source], roles: Sequence[Role]) -
         roles: the asked columns, each named once.
 
     Raises:
-        RefusedError: with every column that is missing, stands there twice, differs between the files, or is of a
-            kind that its role does not take.
+        InvalidRequestError: with every column that is missing, stands there twice, differs between the files,
+            or is of a kind that its role does not take.
     """
     kinds: dict[str, ColumnKind] = {}
     problems: list[Problem] = []
@@ -71,7 +71,7 @@ def column_kinds(where: str, sources: Sequence[Source], roles: Sequence[Role]) -
         if fault:
             problems.append(Problem(role.path(where), fault))
     if problems:
-        raise RefusedError(problems)
+        raise InvalidRequestError(problems)
     return kinds
 
 
@@ -155,7 +155,7 @@ def _unfit(where: str, role: Role, kind: ColumnKind | None, sources: Sequence[So
 
 def _first_texts(where: str, role: Role, sources: Sequence[Source]) -> list[str]:
     """Return the first different texts of a column; none when the file breaks, as there is a problem already."""
-    with suppress(RefusedError):
+    with suppress(InvalidRequestError):
         for batch in read_batches(where, sources[0].file, {role.column: pa.string()}):
             texts = dict.fromkeys(str(value) for value in batch.column(0).drop_null().to_pylist())
             return list(texts)[:_SHOWN_VALUES]

@@ -27,7 +27,7 @@ _SPACES = bytes(code for code in range(128) if chr(code).isspace() and chr(code)
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 
 
-class TextNumbers:
+class TextHashes:
     """Numbers the texts of rows that arrive in batches."""
 
     def __init__(self, kinds: Mapping[str, ColumnKind]) -> None:

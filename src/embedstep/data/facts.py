@@ -29,7 +29,7 @@ class DatasetFacts:
         label_range: smallest and largest label of an integer or number column.
         fingerprint: SHA-256 of the kept rows and their columns, independent of the files' format and cutting.
         path: Arrow IPC stream file with the kept columns, when it was written.
-        text_numbers: a number for each text by column, which compare datasets that were read by one process.
+        text_hashes: a number for each text by column, which compare datasets that were read by one process.
     """
 
     split: Split
@@ -46,7 +46,7 @@ class DatasetFacts:
     label_range: tuple[float, float] | None = None
     fingerprint: str = ""
     path: str | None = None
-    text_numbers: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    text_hashes: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from embedstep.data.roles import LENGTH, Role
 from embedstep.data.sources import DataFile
 from embedstep.data.stores import first_line, reaching
 from embedstep.data.table import NotIntegersError, TableSchema
-from embedstep.errors import Problem, RefusedError
+from embedstep.errors import InvalidRequestError, Problem
 
 TEXT_FORMATS = frozenset({"jsonl", "csv", "tsv"})
 """Formats that do not state the types of their columns."""
@@ -36,7 +36,7 @@ def read_schema(where: str, file: DataFile, roles: Sequence[Role]) -> TableSchem
         roles: the asked columns; the text columns of a CSV file count as text, whatever they look like.
 
     Raises:
-        RefusedError: the file is not there, may not be read, or is not of its format.
+        InvalidRequestError: the file is not there, may not be read, or is not of its format.
         CannotStartError: the server that holds it could not be reached.
     """
     with _refusing(where, file):
@@ -62,7 +62,7 @@ def read_batches(where: str, file: DataFile, types: Mapping[str, pa.DataType]) -
 
     Raises:
         NotIntegersError: a column is int64 in `types` and holds other values in a text file.
-        RefusedError: the file is broken, with the row where that is known.
+        InvalidRequestError: the file is broken, with the row where that is known.
         CannotStartError: the server that holds it could not be reached.
     """
     with _refusing(where, file):
@@ -90,7 +90,7 @@ def _refusing(where: str, file: DataFile) -> Iterator[None]:
             yield
         except _BROKEN as error:
             message = f"{file.name} cannot be read as {file.format}: {_explained(error)}"
-            raise RefusedError([Problem(f"{where}.path", message)]) from error
+            raise InvalidRequestError([Problem(f"{where}.path", message)]) from error
 
 
 def _explained(error: BaseException) -> str:

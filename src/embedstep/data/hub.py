@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from embedstep.data.facts import SPLITS, Split
-from embedstep.errors import OK, CannotStartError, EmbedstepError, RefusedError, StepInterruptedError
+from embedstep.errors import OK, CannotStartError, EmbedstepError, InvalidRequestError, StepInterruptedError
 from embedstep.output.result import read_json, write_json
 from embedstep.request.datasets import Dataset
 from embedstep.request.schema import Model, TrainRequest
@@ -50,7 +50,7 @@ def with_local_data(request: TrainRequest, folder: Path, *, with_model: bool) ->
         with_model: fetch the model too, which a plan does not need.
 
     Raises:
-        RefusedError: the hub has no such thing.
+        InvalidRequestError: the hub has no such thing.
         CannotStartError: the hub did not answer, or the `train` extra is not installed.
         StepInterruptedError: a signal ended the fetching.
     """
@@ -77,7 +77,7 @@ def _failure(folder: Path, code: int) -> EmbedstepError:
     except OSError:
         return CannotStartError(f"fetching from the hub ended with code {code}; its own words are above")
     if failure["problems"]:
-        return RefusedError.from_lines(failure["problems"])
+        return InvalidRequestError.from_lines(failure["problems"])
     return CannotStartError(failure["message"])
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from embedstep.data.sources import DataFile
 from embedstep.data.table import NotIntegersError, TableSchema
-from embedstep.errors import Problem, RefusedError
+from embedstep.errors import InvalidRequestError, Problem
 
 _BLOCK_BYTES = 8 << 20
 _FIRST_ROWS = 100
@@ -33,14 +33,14 @@ def jsonl_schema(where: str, file: DataFile, columns: Sequence[str]) -> TableSch
     """Return the columns in the first rows; as many rows as it takes to meet a value of each of `columns`.
 
     Raises:
-        RefusedError: the file has no rows, or a line that is no JSON object.
+        InvalidRequestError: the file has no rows, or a line that is no JSON object.
     """
     names: dict[str, None] = {}
     types: dict[str, pa.DataType] = {}
     row = None
     for row in _rows(file):
         if row.fault:
-            raise RefusedError(_faults(where, file, {}))
+            raise InvalidRequestError(_faults(where, file, {}))
         names.update(dict.fromkeys(row.cells))
         for column in columns:
             if pa.types.is_null(types.get(column, pa.null())) and column in row.cells:
@@ -48,7 +48,7 @@ def jsonl_schema(where: str, file: DataFile, columns: Sequence[str]) -> TableSch
         if row.number >= _FIRST_ROWS and len(types) == len(columns) and pa.null() not in types.values():
             break
     if row is None:
-        raise RefusedError([Problem(f"{where}.path", f"{file.name} has no rows")])
+        raise InvalidRequestError([Problem(f"{where}.path", f"{file.name} has no rows")])
     return TableSchema(names=tuple(names), types=types)
 
 
@@ -57,7 +57,7 @@ def jsonl_batches(where: str, file: DataFile, types: Mapping[str, pa.DataType]) 
 
     Raises:
         NotIntegersError: a column is int64 in `types` and holds other numbers too.
-        RefusedError: with the rows that are no JSON object or hold a value of another type.
+        InvalidRequestError: with the rows that are no JSON object or hold a value of another type.
         pyarrow.ArrowInvalid: pyarrow cannot read the file and the plain pass finds nothing wrong with it.
     """
     from pyarrow import json as arrow_json
@@ -73,7 +73,7 @@ def jsonl_batches(where: str, file: DataFile, types: Mapping[str, pa.DataType]) 
                 yield batch
     except pa.ArrowInvalid as error:
         if problems := _faults(where, file, types):
-            raise RefusedError(problems) from error
+            raise InvalidRequestError(problems) from error
         if pa.int64() in types.values():
             raise NotIntegersError from error
         raise

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from embedstep.data.facts import DatasetFacts, Split
 from embedstep.data.roles import LENGTH, LENGTH_PATH, SLICE, Role, repeated_columns, roles_of
 from embedstep.data.sources import DataFile, find_files
-from embedstep.errors import Problem, RefusedError
+from embedstep.errors import InvalidRequestError, Problem
 
 if TYPE_CHECKING:
     from embedstep.data.columns import Source
@@ -40,7 +40,7 @@ def scan(
         slices: column with the slice of each row, kept as `slice`.
 
     Raises:
-        RefusedError: with every problem that was found in the files, their columns and their rows.
+        InvalidRequestError: with every problem that was found in the files, their columns and their rows.
         CannotStartError: `write_to` cannot be written, or a server with files could not be reached.
         ValueError: the dataset's source is the hub, which this reader does not reach.
     """
@@ -56,10 +56,10 @@ def scan(
     files: tuple[DataFile, ...] = ()
     try:
         files = find_files(where, dataset.path, dataset.split)
-    except RefusedError as error:
+    except InvalidRequestError as error:
         problems.extend(error.problems)
     if problems:
-        raise RefusedError(problems)
+        raise InvalidRequestError(problems)
     plan = _planned(where, files, roles, limit=dataset.limit, drop=drop_incomplete_rows)
     return _read(split, name, plan, write_to)
 
@@ -73,10 +73,10 @@ def _planned(
     sources, problems = _sources(where, files, roles)
     try:
         kinds = column_kinds(where, sources, roles) if sources else {}
-    except RefusedError as error:
+    except InvalidRequestError as error:
         problems.extend(error.problems)
     if problems:
-        raise RefusedError(problems)
+        raise InvalidRequestError(problems)
     return Plan(where=where, sources=sources, roles=roles, kinds=kinds, limit=limit, drop=drop)
 
 
@@ -90,7 +90,7 @@ def _sources(where: str, files: tuple[DataFile, ...], roles: tuple[Role, ...]) -
     for file in files:
         try:
             sources.append(Source(file=file, schema=read_schema(where, file, roles)))
-        except RefusedError as error:
+        except InvalidRequestError as error:
             problems.extend(error.problems)
     return sources, problems
 
@@ -107,7 +107,7 @@ def _read(split: Split, name: str, plan: "Plan", write_to: Path | None) -> Datas
 
 def _pass(split: Split, name: str, plan: "Plan", write_to: Path | None) -> DatasetFacts:
     from embedstep.data.columns import unnamed_columns
-    from embedstep.data.duplicates import TextNumbers, count_duplicates
+    from embedstep.data.duplicates import TextHashes, count_duplicates
     from embedstep.data.fingerprint import RowsDigest
     from embedstep.data.labels import LabelSummary
     from embedstep.data.rows import Tally, kept_batches
@@ -118,7 +118,7 @@ def _pass(split: Split, name: str, plan: "Plan", write_to: Path | None) -> Datas
         RowsDigest({name: kind for name, kind in plan.output.items() if name != SLICE}),
         LabelSummary(),
     )
-    numbers = TextNumbers(plan.output)
+    numbers = TextHashes(plan.output)
     with arrow_file(write_to, plan.schema) if write_to else nullcontext(lambda batch: None) as write:
         for batch in kept_batches(plan, tally):
             digest.update(batch)
@@ -132,8 +132,8 @@ def _pass(split: Split, name: str, plan: "Plan", write_to: Path | None) -> Datas
         if not tally.kept and not tally.problems:
             tally.problems.append(_no_rows(plan, tally.dropped))
         if tally.problems:
-            raise RefusedError(tally.problems)
-    text_numbers = numbers.by_column()
+            raise InvalidRequestError(tally.problems)
+    text_hashes = numbers.by_column()
     return DatasetFacts(
         split=split,
         name=name,
@@ -142,12 +142,12 @@ def _pass(split: Split, name: str, plan: "Plan", write_to: Path | None) -> Datas
         has_lengths=LENGTH in plan.output,
         dropped_columns=unnamed_columns(plan.sources, plan.roles),
         dropped_rows=tally.dropped,
-        duplicate_rows=count_duplicates(text_numbers),
+        duplicate_rows=count_duplicates(text_hashes),
         label_values=labels.values,
         label_range=labels.range,
         fingerprint=digest.hexdigest(),
         path=str(write_to) if write_to else None,
-        text_numbers=text_numbers,
+        text_hashes=text_hashes,
     )
 
 

@@ -18,7 +18,7 @@ from embedstep.data.columns import Source, reading_types
 from embedstep.data.facts import ColumnKind
 from embedstep.data.formats import read_batches
 from embedstep.data.roles import Role
-from embedstep.errors import Problem, RefusedError
+from embedstep.errors import InvalidRequestError, Problem
 
 _SHOWN_ROWS = 5
 
@@ -106,7 +106,7 @@ def kept_batches(plan: Plan, tally: Tally) -> Iterator[pa.RecordBatch]:
         gaps = {column: _Gaps() for column in plan.kinds}
         try:
             yield from _kept_of_file(plan, tally, source, gaps)
-        except RefusedError as error:
+        except InvalidRequestError as error:
             tally.problems.extend(error.problems)
         if not plan.drop:
             tally.problems.extend(_incomplete_rows(plan, source, gaps))
@@ -141,7 +141,7 @@ def _cells(plan: Plan, source: Source, batch: pa.RecordBatch) -> dict[str, pa.Ar
             cells[column] = canonical(batch.column(column), kind)
         except pa.ArrowInvalid as error:
             message = f"column {column!r} of {source.file.name} has a value that cannot be used: {error}"
-            raise RefusedError([Problem(f"{plan.where}.path", message)]) from error
+            raise InvalidRequestError([Problem(f"{plan.where}.path", message)]) from error
     return cells
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from embedstep.data.facts import DatasetFacts, Split
 from embedstep.data.hub import named_datasets
 from embedstep.data.reading import scan
-from embedstep.errors import Problem, RefusedError
+from embedstep.errors import InvalidRequestError, Problem
 from embedstep.request.arguments.rules import reads_lengths
 from embedstep.request.schema import TrainRequest
 
@@ -43,20 +43,20 @@ def scan_all(
                     slices=(slices or {}).get((split, name)),
                 )
             )
-        except RefusedError as error:
+        except InvalidRequestError as error:
             problems += error.problems
     return _with_overlap(facts), problems
 
 
 def _with_overlap(facts: list[DatasetFacts]) -> list[DatasetFacts]:
     """Count the rows of held-out datasets that the training data has too."""
-    training = [item.text_numbers for item in facts if item.split == "train"]
+    training = [item.text_hashes for item in facts if item.split == "train"]
     if not training or len(training) == len(facts):
         return facts
     from embedstep.data.duplicates import overlapping
 
     def compared(item: DatasetFacts) -> DatasetFacts:
-        rows = overlapping(item.text_numbers, training)
+        rows = overlapping(item.text_hashes, training)
         first = tuple(int(row) + 1 for row in rows[:_SHOWN_ROWS])
         return replace(item, overlapping_rows=len(rows), first_overlapping=first)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, Literal, cast
 
 from embedstep.data.stores import Store, reaching, store_of
-from embedstep.errors import Problem, RefusedError
+from embedstep.errors import InvalidRequestError, Problem
 
 Format = Literal["parquet", "jsonl", "csv", "tsv", "arrow"]
 
@@ -71,8 +71,8 @@ class _Search:
     split: str | None
     store: Store
 
-    def refused(self, message: str, key: str = "path") -> RefusedError:
-        return RefusedError([Problem(f"{self.where}.{key}", message)])
+    def refused(self, message: str, key: str = "path") -> InvalidRequestError:
+        return InvalidRequestError([Problem(f"{self.where}.{key}", message)])
 
 
 def find_files(where: str, paths: Sequence[str], split: str | None) -> tuple[DataFile, ...]:
@@ -84,7 +84,7 @@ def find_files(where: str, paths: Sequence[str], split: str | None) -> tuple[Dat
         split: which split of a saved dataset with several splits.
 
     Raises:
-        RefusedError: with a problem for each path that stands for no file, and for formats that are mixed.
+        InvalidRequestError: with a problem for each path that stands for no file, and for formats that are mixed.
         CannotStartError: a server with files could not be reached.
     """
     files: list[DataFile] = []
@@ -92,12 +92,12 @@ def find_files(where: str, paths: Sequence[str], split: str | None) -> tuple[Dat
     for given in paths:
         try:
             files.extend(_files_at(where, given, split))
-        except RefusedError as error:
+        except InvalidRequestError as error:
             problems.extend(error.problems)
     problems.extend(_repeated(where, files))
     problems.extend(_mixed(where, files))
     if problems:
-        raise RefusedError(dict.fromkeys(problems))
+        raise InvalidRequestError(dict.fromkeys(problems))
     return tuple(files)
 
 
@@ -124,7 +124,7 @@ def _files_at(where: str, given: str, split: str | None) -> list[DataFile]:
         with reaching(where, given, local="://" not in given):
             store, path = store_of(where, given)
     except RuntimeError as error:  # `~somebody` without a home folder
-        raise RefusedError([Problem(f"{where}.path", f"{given} does not exist: {error}")]) from error
+        raise InvalidRequestError([Problem(f"{where}.path", f"{given} does not exist: {error}")]) from error
     search = _Search(where=where, given=given, split=split, store=store)
     with reaching(where, given, local=store.local):
         if store.is_folder(path):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
-from embedstep.errors import CannotStartError, EmbedstepError, Problem, RefusedError
+from embedstep.errors import CannotStartError, EmbedstepError, InvalidRequestError, Problem
 
 
 class Store(Protocol):
@@ -119,7 +119,7 @@ def store_of(where: str, given: str) -> tuple[Store, str]:
         given: a local path (`~` is the home folder) or a URL with `://`.
 
     Raises:
-        RefusedError: the protocol of the URL is unknown, or the package that opens it is not installed.
+        InvalidRequestError: the protocol of the URL is unknown, or the package that opens it is not installed.
     """
     if "://" not in given:
         return LocalStore(), str(Path(given).expanduser())
@@ -144,7 +144,7 @@ def reaching(where: str, name: str, *, local: bool) -> Iterator[None]:
         local: whether it lies on this machine.
 
     Raises:
-        RefusedError: there is no such file, or it may not be read.
+        InvalidRequestError: there is no such file, or it may not be read.
         CannotStartError: a server could not be reached or has failed; trying again may help.
     """
     try:
@@ -171,5 +171,5 @@ def first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(". ")
 
 
-def _refused(where: str, message: str) -> RefusedError:
-    return RefusedError([Problem(f"{where}.path", message)])
+def _refused(where: str, message: str) -> InvalidRequestError:
+    return InvalidRequestError([Problem(f"{where}.path", message)])

@@ -5,11 +5,11 @@ import sys
 import time
 from dataclasses import asdict, replace
 
-from embedstep.errors import FAILED, INTERRUPTED, OK, BadNumbersError, EmbedstepError, StepInterruptedError
+from embedstep.errors import FAILED, INTERRUPTED, OK, DivergedError, EmbedstepError, StepInterruptedError
 from embedstep.launch.failures import failure_of, first_failure
 from embedstep.launch.node_status import tell
-from embedstep.launch.nodes import NodeGroup
-from embedstep.launch.resume import begin_at, continues, start_of
+from embedstep.launch.nodes import NodeInfo
+from embedstep.launch.resume import can_resume, find_resume_point, resume_at
 from embedstep.launch.torchrun import plan_launch
 from embedstep.output.checkpoints import checkpoints_in
 from embedstep.output.folder import OutputFolder
@@ -17,11 +17,11 @@ from embedstep.output.result import Failure, StepResult, read_json, result_from_
 from embedstep.planning.plan import Plan
 from embedstep.request.schema import TrainRequest
 from embedstep.runtime.devices import Devices, usable_cores, visible_gpus
-from embedstep.runtime.process import Heard, LaunchPlan, ProcessEnd, run_process
+from embedstep.runtime.process import LaunchPlan, ProcessEnd, ReceivedSignal, run_process
 
 _STARTED_AGAIN = frozenset({FAILED, INTERRUPTED})
 """Ends after which another start may come further: a lost rank or node, or what a rank raises, of a GPU too."""
-_LEFT_ALONE = frozenset({BadNumbersError.__name__, StepInterruptedError.__name__})
+_LEFT_ALONE = frozenset({DivergedError.__name__, StepInterruptedError.__name__})
 """Kinds of failures that have one of these codes, and are not started again."""
 
 
@@ -31,7 +31,7 @@ def this_machine() -> Devices:
 
 
 def launch_on(
-    group: NodeGroup, request: TrainRequest, folder: OutputFolder, *, processes: int, on_cpu: bool
+    group: NodeInfo, request: TrainRequest, folder: OutputFolder, *, processes: int, on_cpu: bool
 ) -> LaunchPlan:
     """Return the command and the environment of this node's processes.
 
@@ -50,7 +50,7 @@ def launch_on(
         report_to=output,
         group=group,
         own_folders=has_own_folders(request),
-        meeting_seconds=60 * launch.meeting_minutes,
+        join_timeout_seconds=60 * launch.meeting_minutes,
         grace_seconds=launch.seconds_to_save,
         processes=processes,
         on_cpu=on_cpu,
@@ -66,7 +66,9 @@ def has_own_folders(request: TrainRequest) -> bool:
     return request.launch.nodes > 1 and request.arguments.save_on_each_node
 
 
-def train_here(request: TrainRequest, plan: Plan, folder: OutputFolder, group: NodeGroup, heard: Heard) -> StepResult:
+def train_here(
+    request: TrainRequest, plan: Plan, folder: OutputFolder, group: NodeInfo, received: ReceivedSignal
+) -> StepResult:
     """Train this plan, on the first node of its group, and say how it ended.
 
     After an end that another start may come further than, all processes are started again from the last whole
@@ -77,7 +79,7 @@ def train_here(request: TrainRequest, plan: Plan, folder: OutputFolder, group: N
         plan: its plan.
         folder: the output folder.
         group: the nodes.
-        heard: the signal that has come, as it comes while no process runs; one that comes meanwhile is added.
+        received: the signal that has come, as it comes while no process runs; one that comes meanwhile is added.
     """
     processes = plan.world_size // group.nodes
     launch = launch_on(group, request, folder, processes=processes, on_cpu=plan.on_cpu)
@@ -86,11 +88,11 @@ def train_here(request: TrainRequest, plan: Plan, folder: OutputFolder, group: N
     while True:
         tell(folder.path, group, "training")
         try:
-            if heard.number is not None:
-                raise StepInterruptedError(heard.number)
+            if received.number is not None:
+                raise StepInterruptedError(received.number)
             end = run_process(launch)
             if end.signalled is not None:
-                heard.take(end.signalled, end.since)
+                received.record(end.signalled, end.since)
             result = _outcome(folder, end)
             made = latest - first if result.exit_code == OK else 0  # by the starts before
             result = replace(result, restarts=restarts, train_steps=result.train_steps + made)
@@ -98,9 +100,9 @@ def train_here(request: TrainRequest, plan: Plan, folder: OutputFolder, group: N
                 return result
             restarts += 1
             _say_again(result, restarts, request.launch.max_restarts)
-            goes_on = any(checkpoints_in(folder.checkpoints)) or continues(request, folder)
-            start = start_of(request, plan, folder, goes_on=goes_on)
-            begin_at(folder, replace(start, spent=time.monotonic() - began))
+            resumes = any(checkpoints_in(folder.checkpoints)) or can_resume(request, folder)
+            start = find_resume_point(request, plan, folder, resumes=resumes)
+            resume_at(folder, replace(start, elapsed_seconds=time.monotonic() - began))
             latest = start.step
             folder.forget_processes()
         except EmbedstepError as error:

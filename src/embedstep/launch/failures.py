@@ -18,7 +18,7 @@ from embedstep.errors import (
     OK,
     OUT_OF_MEMORY,
     EmbedstepError,
-    RefusedError,
+    InvalidRequestError,
     StepInterruptedError,
     signal_name,
 )
@@ -43,7 +43,7 @@ def failure_of(error: EmbedstepError) -> Failure:
     )
 
 
-class AttemptFailedError(EmbedstepError):
+class RunFailedError(EmbedstepError):
     """An attempt that was made for something else has failed; it ends in the same code."""
 
     def __init__(self, failure: Failure) -> None:
@@ -53,7 +53,7 @@ class AttemptFailedError(EmbedstepError):
 
 def problems_told(error: BaseException) -> tuple[str, ...]:
     """Return the problems of a refusal as they may be written down, without secrets; other errors have none."""
-    problems = error.problems if isinstance(error, RefusedError) else ()
+    problems = error.problems if isinstance(error, InvalidRequestError) else ()
     return tuple(redact(str(problem), os.environ) for problem in problems)
 
 

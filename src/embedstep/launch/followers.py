@@ -7,15 +7,15 @@ from embedstep.errors import FAILED, INTERRUPTED, OK
 from embedstep.launch.attempt import has_own_folders, launch_on, may_come_further, this_machine
 from embedstep.launch.failures import first_failure
 from embedstep.launch.node_status import wait_for_start
-from embedstep.launch.nodes import NodeGroup
+from embedstep.launch.nodes import NodeInfo
 from embedstep.launch.torchrun import devices_of, processes_per_node
-from embedstep.output.folder import OutputFolder, claimed
+from embedstep.output.folder import OutputFolder, lock_output
 from embedstep.output.result import StepResult
 from embedstep.request.schema import TrainRequest
 from embedstep.runtime.process import LaunchPlan, ProcessEnd, interrupt, on_signal, run_process
 
 
-def run_following_node(request: TrainRequest, output: Path, group: NodeGroup, *, overwrite: bool) -> StepResult:
+def run_following_node(request: TrainRequest, output: Path, group: NodeInfo, *, overwrite: bool) -> StepResult:
     """Run the processes of a node that is not the first, and return how they ended; the first node has the result.
 
     Args:
@@ -29,13 +29,13 @@ def run_following_node(request: TrainRequest, output: Path, group: NodeGroup, *,
         StepInterruptedError: a signal came while it waited.
     """
     if has_own_folders(request):
-        code = _follow_apart(request, output, group, overwrite=overwrite)
+        code = _run_without_shared_disk(request, output, group, overwrite=overwrite)
     else:
-        code = _follow(request, output, group)
+        code = _run_with_shared_disk(request, output, group)
     return StepResult(exit_code=code, output=str(output), node_rank=group.rank)
 
 
-def _follow(request: TrainRequest, output: Path, group: NodeGroup) -> int:
+def _run_with_shared_disk(request: TrainRequest, output: Path, group: NodeInfo) -> int:
     """Start the processes where the plan and the rows are in a shared folder."""
     seconds = 60 * request.launch.meeting_minutes
     with on_signal(interrupt):
@@ -53,9 +53,9 @@ def _follow(request: TrainRequest, output: Path, group: NodeGroup) -> int:
     return _code_of(end)
 
 
-def _follow_apart(request: TrainRequest, output: Path, group: NodeGroup, *, overwrite: bool) -> int:
+def _run_without_shared_disk(request: TrainRequest, output: Path, group: NodeInfo, *, overwrite: bool) -> int:
     """Start the processes of a node that sees nothing of the first one's disk: they are handed what they need."""
-    with claimed(output.absolute(), overwrite=overwrite) as folder:
+    with lock_output(output.absolute(), overwrite=overwrite) as folder:
         launch = _launch(request, folder, group)
         for restarts in range(1, request.launch.max_restarts + 2):
             end = run_process(launch)
@@ -67,7 +67,7 @@ def _follow_apart(request: TrainRequest, output: Path, group: NodeGroup, *, over
         return _code_of(end)
 
 
-def _launch(request: TrainRequest, folder: OutputFolder, group: NodeGroup) -> LaunchPlan:
+def _launch(request: TrainRequest, folder: OutputFolder, group: NodeInfo) -> LaunchPlan:
     devices = devices_of(request.launch, this_machine())
     processes = processes_per_node(request.launch, devices, use_cpu=request.arguments.use_cpu)
     on_cpu = request.arguments.use_cpu or devices.gpus == 0

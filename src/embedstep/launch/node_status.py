@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from embedstep.errors import FAILED, INTERRUPTED, OK, OUT_OF_MEMORY, REFUSED, CannotStartError, EmbedstepError
 from embedstep.launch.failures import failure_of
-from embedstep.launch.nodes import ALONE, NodeGroup
+from embedstep.launch.nodes import SINGLE_NODE, NodeInfo
 from embedstep.output.folder import OutputFolder
 from embedstep.output.result import StepResult, read_json, result_from_json, write_json
 
@@ -57,7 +57,7 @@ class _Told:
 
 
 @contextmanager
-def telling(output: Path, group: NodeGroup) -> Iterator[Callable[[StepResult], None]]:
+def announce_status(output: Path, group: NodeInfo) -> Iterator[Callable[[StepResult], None]]:
     """Tell the others that the first node plans, and in the end how it has ended: call what is given with the result.
 
     Raises:
@@ -71,7 +71,7 @@ def telling(output: Path, group: NodeGroup) -> Iterator[Callable[[StepResult], N
 
     tell(output, group, "planning")
     done = threading.Event()
-    if group != ALONE:
+    if group != SINGLE_NODE:
         threading.Thread(target=_beat, args=(output, done), daemon=True, name="beat").start()
     try:
         yield end
@@ -90,7 +90,7 @@ def _beat(output: Path, done: threading.Event) -> None:
             _beat_file(output).write_text(uuid.uuid4().hex, encoding="utf-8")
 
 
-def tell(output: Path, group: NodeGroup, state: State, result: StepResult | None = None) -> None:
+def tell(output: Path, group: NodeInfo, state: State, result: StepResult | None = None) -> None:
     """Let the other nodes know where the first one is.
 
     Args:
@@ -99,7 +99,7 @@ def tell(output: Path, group: NodeGroup, state: State, result: StepResult | None
         state: where it is.
         result: how it has ended, where it has.
     """
-    if group == ALONE:
+    if group == SINGLE_NODE:
         return
     ended = None if result is None else result.to_json()
     try:
@@ -110,7 +110,7 @@ def tell(output: Path, group: NodeGroup, state: State, result: StepResult | None
         raise CannotStartError(f"{output.parent} cannot be written: {reason}") from None
 
 
-def ended_before(output: Path, group: NodeGroup) -> StepResult | None:
+def ended_before(output: Path, group: NodeInfo) -> StepResult | None:
     """Return how this node has ended before, where another start would end in the same way.
 
     A cluster may start a container again that has failed (a restart policy), or a whole job (whose JobSet was deleted):
@@ -132,7 +132,7 @@ def ended_before(output: Path, group: NodeGroup) -> StepResult | None:
     )
 
 
-def wait_for_start(output: Path, group: NodeGroup, seconds: float, joined: str = "") -> str | int:
+def wait_for_start(output: Path, group: NodeInfo, seconds: float, joined: str = "") -> str | int:
     """Wait until the first node starts its processes, and say which start it is.
 
     Args:
@@ -173,11 +173,11 @@ def wait_for_start(output: Path, group: NodeGroup, seconds: float, joined: str =
 
 def result_of_job(output: Path, job: str) -> StepResult | None:
     """Return how the first node of a job has ended, where the shared folder is mounted here and says so."""
-    told = _told(output, NodeGroup(nodes=1, rank=0, address="", port=0, job=job))
+    told = _told(output, NodeInfo(nodes=1, rank=0, address="", port=0, job=job))
     return None if told is None else told.result
 
 
-def _told(output: Path, group: NodeGroup) -> _Told | None:
+def _told(output: Path, group: NodeInfo) -> _Told | None:
     try:
         found: dict[str, Any] = read_json(_file(output))
         result = None if found["result"] is None else result_from_json(found["result"])

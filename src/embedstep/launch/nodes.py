@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from embedstep.errors import CannotStartError, Problem, RefusedError
+from embedstep.errors import CannotStartError, InvalidRequestError, Problem
 from embedstep.request.fingerprint import request_fingerprint
 from embedstep.request.schema import TrainRequest
 
@@ -24,7 +24,7 @@ reads them, or what the step operator of ZenML sets in an indexed Job, whose add
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class NodeGroup:
+class NodeInfo:
     """The place of this node among all that train together.
 
     Attributes:
@@ -49,15 +49,15 @@ class NodeGroup:
         return self.rank == 0
 
 
-ALONE = NodeGroup(nodes=1, rank=0, address="127.0.0.1", port=29500)
+SINGLE_NODE = NodeInfo(nodes=1, rank=0, address="127.0.0.1", port=29500)
 """A node that trains by itself."""
-UNTOLD = (
+MISSING_NODE_ENV = (
     "nobody has said which of them this is: set PET_NNODES, PET_NODE_RANK (or JOB_COMPLETION_INDEX), PET_MASTER_ADDR, "
     "PET_MASTER_PORT and PET_RDZV_ID (another one for each launch), the same run on each, or write kind: trainjob"
 )
 
 
-def group_from_env(environ: Mapping[str, str]) -> NodeGroup:
+def group_from_env(environ: Mapping[str, str]) -> NodeInfo:
     """Read the place of this node; without the variables it is alone.
 
     Raises:
@@ -66,9 +66,9 @@ def group_from_env(environ: Mapping[str, str]) -> NodeGroup:
     told = {fact: next((one for one in names if environ.get(one)), "") for fact, names in _VARIABLES.items()}
     present = [name for fact, name in told.items() if name and name != _INDEX and fact != "job"]
     if not present:
-        return ALONE
+        return SINGLE_NODE
     if environ.get(told["nodes"]) == "1" and told["job"] != JOB:
-        return ALONE
+        return SINGLE_NODE
     if missing := [" or ".join(_VARIABLES[fact]) for fact, name in told.items() if not name]:
         raise ValueError(
             f"{', '.join(missing)} not set, and {', '.join(present)} {'is' if len(present) == 1 else 'are'}"
@@ -81,7 +81,7 @@ def group_from_env(environ: Mapping[str, str]) -> NodeGroup:
     if rank >= nodes:
         raise ValueError(f"{told['rank']}={rank} is outside a group of {nodes} nodes")
     pod = environ.get(POD, "")
-    return NodeGroup(nodes=nodes, rank=rank, address=found["address"], port=port, job=found["job"], pod=pod)
+    return NodeInfo(nodes=nodes, rank=rank, address=found["address"], port=port, job=found["job"], pod=pod)
 
 
 def is_pod(environ: Mapping[str, str]) -> bool:
@@ -89,22 +89,22 @@ def is_pod(environ: Mapping[str, str]) -> bool:
     return JOB in environ
 
 
-def node_of(request: TrainRequest, environ: Mapping[str, str]) -> NodeGroup:
+def node_of(request: TrainRequest, environ: Mapping[str, str]) -> NodeInfo:
     """Return the place of this node among those that train the request.
 
     Raises:
         CannotStartError: the environment names no place, or one in another group than the request's.
-        RefusedError: the request is for several nodes, and the environment is that of one by itself.
+        InvalidRequestError: the request is for several nodes, and the environment is that of one by itself.
     """
     try:
         group = group_from_env(environ)
     except ValueError as error:
         raise CannotStartError(f"this node does not know its place: {error}") from None
-    if group == ALONE and request.launch.nodes != 1:
-        raise RefusedError([Problem("launch.nodes", f"is {request.launch.nodes}, and {UNTOLD}")])
+    if group == SINGLE_NODE and request.launch.nodes != 1:
+        raise InvalidRequestError([Problem("launch.nodes", f"is {request.launch.nodes}, and {MISSING_NODE_ENV}")])
     if group.nodes != request.launch.nodes:
         raise CannotStartError(f"launch.nodes is {request.launch.nodes}, and the environment says {group.nodes}")
-    if request.launch.kind == "local" and group != ALONE:
+    if request.launch.kind == "local" and group != SINGLE_NODE:
         # What was told of another request by the same name of a launch is none of ours.
         return replace(group, job=f"{group.job}/{request_fingerprint(request)[:12]}")
     return group

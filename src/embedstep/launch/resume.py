@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from embedstep.errors import OK, Problem, RefusedError
-from embedstep.output.checkpoints import Newest, checkpoints_in, newest
+from embedstep.errors import OK, InvalidRequestError, Problem
+from embedstep.output.checkpoints import LatestCheckpoint, checkpoints_in, latest_checkpoint
 from embedstep.output.folder import OutputFolder
 from embedstep.output.position import position_problems
 from embedstep.output.result import read_json, result_from_json, write_json, write_whole
@@ -16,7 +16,7 @@ from embedstep.request.schema import TrainRequest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Start:
+class ResumePoint:
     """Where an attempt begins.
 
     Attributes:
@@ -24,7 +24,7 @@ class Start:
         step: the last train step of that which counts.
         skipped: newer checkpoints, and why each is not taken.
         is_here: it lies in the output folder.
-        spent: seconds of wall time that earlier starts of the attempt have taken.
+        elapsed_seconds: seconds of wall time that earlier starts of the attempt have taken.
         named: the checkpoint that the request names, where that lies in the output folder and the training began there.
     """
 
@@ -32,11 +32,11 @@ class Start:
     step: int = 0
     skipped: tuple[str, ...] = ()
     is_here: bool = False
-    spent: float = 0.0
+    elapsed_seconds: float = 0.0
     named: str | None = None
 
 
-def continues(request: TrainRequest, folder: OutputFolder) -> bool:
+def can_resume(request: TrainRequest, folder: OutputFolder) -> bool:
     """Whether the attempt may go on from a checkpoint in the output folder, so that those must not be cleared.
 
     Args:
@@ -57,46 +57,46 @@ def _has_ended_well(folder: OutputFolder) -> bool:
         before = result_from_json(read_json(folder.result))
     except (OSError, ValueError, TypeError, KeyError):
         return False
-    return before.exit_code == OK and before.stopped is None and folder.model.exists()
+    return before.exit_code == OK and before.stop_reason is None and folder.model.exists()
 
 
-def start_of(request: TrainRequest, plan: Plan, folder: OutputFolder, *, goes_on: bool) -> Start:
+def find_resume_point(request: TrainRequest, plan: Plan, folder: OutputFolder, *, resumes: bool) -> ResumePoint:
     """Return where the attempt begins.
 
     Args:
         request: the request.
         plan: its plan.
         folder: the output folder, as the attempt before has left it.
-        goes_on: whether it may go on from a checkpoint there (`continues`).
+        resumes: whether it may go on from a checkpoint there (`can_resume`).
 
     Raises:
-        RefusedError: a checkpoint is asked for, and there is none; or its rows came in another order.
+        InvalidRequestError: a checkpoint is asked for, and there is none; or its rows came in another order.
     """
     given = request.arguments.resume_from_checkpoint
     if given is not None and given not in LAST_CHECKPOINT:
-        return _named(Path(given).expanduser(), plan, folder, goes_on=goes_on)
-    if not goes_on:
-        return Start()
+        return _named(Path(given).expanduser(), plan, folder, resumes=resumes)
+    if not resumes:
+        return ResumePoint()
     # The library's own word goes on with other arguments, too.
-    found = newest(folder.checkpoints, None if given else plan.trained_from)
+    found = latest_checkpoint(folder.checkpoints, None if given else plan.trained_from)
     if found.checkpoint is None:
         if given or request.resume == "required":
             field = "arguments.resume_from_checkpoint" if given else "resume"
             told = f"is {given or request.resume}, and there is no whole checkpoint in {folder.checkpoints}"
             begins = "resume: auto, which is the default, begins anew where there is none"
-            raise RefusedError([Problem(field, "; ".join([told, *found.skipped, begins]))])
-        return Start(skipped=found.skipped)
+            raise InvalidRequestError([Problem(field, "; ".join([told, *found.skipped, begins]))])
+        return ResumePoint(skipped=found.skipped)
     is_compared = given is not None and not request.arguments.ignore_data_skip
     if is_compared and (problems := list(position_problems(found.checkpoint, plan.position))):
-        raise RefusedError(problems)
+        raise InvalidRequestError(problems)
     return _from(found)
 
 
-def _from(found: Newest) -> Start:
-    return Start(checkpoint=str(found.checkpoint), step=found.step, skipped=found.skipped, is_here=True)
+def _from(found: LatestCheckpoint) -> ResumePoint:
+    return ResumePoint(checkpoint=str(found.checkpoint), step=found.step, skipped=found.skipped, is_here=True)
 
 
-def _named(named: Path, plan: Plan, folder: OutputFolder, *, goes_on: bool) -> Start:
+def _named(named: Path, plan: Plan, folder: OutputFolder, *, resumes: bool) -> ResumePoint:
     """Begin at a checkpoint that the request names, or where an attempt that began there has come to since.
 
     By then the named one may be among those that `save_total_limit` has removed.
@@ -104,14 +104,14 @@ def _named(named: Path, plan: Plan, folder: OutputFolder, *, goes_on: bool) -> S
     is_here = _is_in(named, folder)
     own = str(named) if is_here else None
     step = _last_step_of(named)
-    if goes_on and (own is None or _began_at(folder) == own):
-        found = newest(folder.checkpoints, plan.trained_from)
+    if resumes and (own is None or _began_at(folder) == own):
+        found = latest_checkpoint(folder.checkpoints, plan.trained_from)
         if found.step > (step or 0):
             return replace(_from(found), named=own)
     if step is None:
         told = f"{named} is not there, or torn: its trainer_state.json cannot be read"
-        raise RefusedError([Problem("arguments.resume_from_checkpoint", told)])
-    return Start(checkpoint=str(named), step=step, is_here=is_here, named=own)
+        raise InvalidRequestError([Problem("arguments.resume_from_checkpoint", told)])
+    return ResumePoint(checkpoint=str(named), step=step, is_here=is_here, named=own)
 
 
 def _last_step_of(checkpoint: Path) -> int | None:
@@ -126,13 +126,13 @@ def _began_at(folder: OutputFolder) -> str | None:
     return folder.began_at.read_text(encoding="utf-8") if folder.began_at.exists() else None
 
 
-def prepare_start(folder: OutputFolder, start: Start) -> None:
+def prepare_resume(folder: OutputFolder, start: ResumePoint) -> None:
     """Leave of the attempt before what this one goes on from, and tell the workers of it."""
     folder.clear(with_checkpoints=False)
-    begin_at(folder, start)
+    resume_at(folder, start)
 
 
-def begin_at(folder: OutputFolder, start: Start) -> None:
+def resume_at(folder: OutputFolder, start: ResumePoint) -> None:
     """Leave of the training what this start goes on from, and tell the workers of it."""
     if start.skipped and start.checkpoint is None:
         # Hours of training may be in them, and the difference a mistake.
@@ -159,7 +159,7 @@ def _is_in(checkpoint: Path, folder: OutputFolder) -> bool:
     return checkpoint.resolve().is_relative_to(folder.checkpoints.resolve())
 
 
-def _until(lines: str, start: Start) -> Iterator[str]:
+def _until(lines: str, start: ResumePoint) -> Iterator[str]:
     """Give the metrics of what is not done again: of the steps before, and of its step those that the checkpoint knows.
 
     What was evaluated after the checkpoint at its step is evaluated again. A line that cannot be read is none.

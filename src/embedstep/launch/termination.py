@@ -19,12 +19,12 @@ _LONGEST = 4000
 """Bytes of that which Kubernetes keeps: 4096."""
 _SHORTER = ((500, 4), (250, 2), (100, 1))
 """Characters of each sentence of a failure, and problems, of which the first that fits is taken."""
-_LEFT_OUT = ("ledger", "versions", "padding", "seconds", "cost", "metrics", "incomplete_tracking")
+_LEFT_OUT = ("ledger", "versions", "padding_share", "seconds", "cost", "metrics", "incomplete_tracking")
 """What is left out of it, in this order, where all is too long."""
 
 
 @contextmanager
-def last_words(environ: Mapping[str, str]) -> Iterator[Callable[[StepResult], None]]:
+def termination_message(environ: Mapping[str, str]) -> Iterator[Callable[[StepResult], None]]:
     """Leave the result that what is given is called with, or else the error that is raised.
 
     Of several nodes only the first one has something to say.
@@ -34,14 +34,14 @@ def last_words(environ: Mapping[str, str]) -> Iterator[Callable[[StepResult], No
     """
     file = Path(environ.get(VARIABLE, _OF_KUBERNETES))
 
-    def leave(result: StepResult) -> None:
+    def report_end(result: StepResult) -> None:
         if result.node_rank == 0:
-            leave_word(result, file)
+            write_termination_message(result, file)
 
     try:
-        yield leave
+        yield report_end
     except EmbedstepError as error:
-        leave_word(StepResult(exit_code=error.exit_code, output="", failure=failure_of(error)), file)
+        write_termination_message(StepResult(exit_code=error.exit_code, output="", failure=failure_of(error)), file)
         raise
 
 
@@ -54,7 +54,7 @@ def cause_of(words: str) -> str:
     return "; ".join(failure.get("problems") or [failure.get("message", "").partition("\n")[0]])
 
 
-def leave_word(result: StepResult, file: Path) -> None:
+def write_termination_message(result: StepResult, file: Path) -> None:
     """Leave a result where the API of Kubernetes shows it, as much of it as goes in.
 
     Args:

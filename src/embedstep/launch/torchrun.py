@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from embedstep.launch.nodes import ALONE, NodeGroup
+from embedstep.launch.nodes import SINGLE_NODE, NodeInfo
 from embedstep.request.launch import Launch
 from embedstep.request.schema import TRACKING_RUN_ID
 from embedstep.runtime.devices import Devices, listed_gpus
@@ -56,9 +56,9 @@ def plan_launch(
     devices: Devices,
     python: str,
     environ: Mapping[str, str],
-    group: NodeGroup = ALONE,
+    group: NodeInfo = SINGLE_NODE,
     own_folders: bool = False,
-    meeting_seconds: float = 0,
+    join_timeout_seconds: float = 0,
     grace_seconds: float = 30,
 ) -> LaunchPlan:
     """Plan torchrun on one node: alone with a free port that it picks itself, else at the first node of the group.
@@ -74,7 +74,7 @@ def plan_launch(
         environ: the environment to inherit, less what other launchers left in it.
         group: the nodes that train together.
         own_folders: whether each of them has an output folder of its own, on a disk that the others do not see.
-        meeting_seconds: how long the nodes wait for each other.
+        join_timeout_seconds: how long the nodes wait for each other.
         grace_seconds: how long the workers may take to save and end when they are told to.
     """
     env = {name: value for name, value in environ.items() if not _is_foreign(name)}
@@ -98,14 +98,14 @@ def plan_launch(
         "embedstep.worker.torchrun.agent",
         report_to,
         "own" if own_folders else "shared",
-        f"{meeting_seconds:g}",
+        f"{join_timeout_seconds:g}",
         f"{grace_seconds:g}",
         *torchrun,
     )
-    return LaunchPlan(argv=argv, env=env, hears_ctrl_c=True)
+    return LaunchPlan(argv=argv, env=env, forward_sigint=True)
 
 
-def _meeting_of(group: NodeGroup) -> tuple[str, ...]:
+def _meeting_of(group: NodeInfo) -> tuple[str, ...]:
     """Return where torchrun's agents meet. Every flag is written out: left to itself it would take a group of one."""
     if group.nodes == 1:
         # By its own name a machine without a network cannot be reached, not even by itself.

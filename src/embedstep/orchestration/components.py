@@ -94,7 +94,7 @@ TRAIN = Component(
     results=(
         Parameter(name="run_id", kind="text", description="The MLflow run, empty where none was opened."),
         Parameter(
-            name="verdict",
+            name="status",
             kind="text",
             description="`trained`; `unchanged` or `superseded` where there was nothing to do.",
         ),

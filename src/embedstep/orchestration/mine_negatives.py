@@ -10,7 +10,7 @@ from typing import Any
 
 from embedstep.data.hub import with_local_data
 from embedstep.data.reading import scan
-from embedstep.errors import OK, Problem, RefusedError, StepInterruptedError, TrainingFailedError
+from embedstep.errors import OK, InvalidRequestError, Problem, StepInterruptedError, TrainingFailedError
 from embedstep.output.result import write_json
 from embedstep.request.datasets import Dataset
 from embedstep.request.schema import TrainRequest
@@ -49,12 +49,12 @@ def mine_negatives(request: TrainRequest, folder: Path, options: Mapping[str, An
             `sampling_strategy`, as `sentence_transformers.util.mine_hard_negatives` has them.
 
     Raises:
-        RefusedError: with every problem of the request and its data.
+        InvalidRequestError: with every problem of the request and its data.
         CannotStartError: the data or the model cannot be reached.
         TrainingFailedError: the miner has failed; its own words are above.
     """
     if problems := [*_problems(request, options)]:
-        raise RefusedError(problems)
+        raise InvalidRequestError(problems)
     data = request.data.model_copy(update={"eval": {}, "test": {}})
     with tempfile.TemporaryDirectory(prefix="embedstep-") as name:
         work = Path(name)

@@ -16,7 +16,7 @@ from embedstep.data.hub import with_local_data
 from embedstep.data.reading import scan
 from embedstep.data.roles import LENGTH, SLICE, roles_of
 from embedstep.data.scanning import scan_all
-from embedstep.errors import Problem, RefusedError
+from embedstep.errors import InvalidRequestError, Problem
 from embedstep.promotion.scoring import columns_of_slices
 from embedstep.request.datasets import Data, Dataset
 from embedstep.request.schema import TrainRequest
@@ -90,11 +90,11 @@ def prepare(request: TrainRequest, train: Path, held_out: Path, *, eval_share: f
         seed: another number holds out other anchors.
 
     Raises:
-        RefusedError: with every problem of the data.
+        InvalidRequestError: with every problem of the data.
         CannotStartError: the data cannot be reached, or a folder cannot be written.
     """
     if not 0 <= eval_share < 1:
-        raise RefusedError([Problem("eval_share", f"needs a number from 0 up to 1; {eval_share} was given")])
+        raise InvalidRequestError([Problem("eval_share", f"needs a number from 0 up to 1; {eval_share} was given")])
     data = request.data.model_copy(update={"test": {}})
     with tempfile.TemporaryDirectory(prefix="embedstep-") as name:
         folder = Path(name)
@@ -104,7 +104,7 @@ def prepare(request: TrainRequest, train: Path, held_out: Path, *, eval_share: f
             ("eval" if dataset in data.eval else "train", dataset): column for dataset, column in slices.items()
         })  # fmt: skip
         if problems:
-            raise RefusedError(problems)
+            raise InvalidRequestError(problems)
         without = {item.name for item in facts if item.split == "train"} - data.eval.keys()
         rows = [
             _with_columns_of_source(_read(item, eval_share if item.name in without else 0.0, seed), request)
@@ -137,7 +137,7 @@ def _read(facts: DatasetFacts, share: float, seed: int) -> _Rows:
 
     with pa.OSFile(str(facts.path), "rb") as stream:
         table = pa.ipc.open_stream(stream).read_all()
-    first = first_rows(facts.text_numbers)
+    first = first_rows(facts.text_hashes)
     off = first[_are_held_out(table, facts, share, seed)[first]] if share else first[:0]
     return _Rows(facts=facts, table=table, first=first, off=off)
 
@@ -164,8 +164,8 @@ def _laid_down(rows: Sequence[_Rows], data: Data, train: Path, held_out: Path) -
 
     from embedstep.data.duplicates import overlapping
 
-    named = [item.facts.text_numbers for item in rows if item.facts.split == "eval"]
-    split_off = [{_KEY: item.facts.text_numbers[_KEY][item.off]} for item in rows if _KEY in item.facts.text_numbers]
+    named = [item.facts.text_hashes for item in rows if item.facts.split == "eval"]
+    split_off = [{_KEY: item.facts.text_hashes[_KEY][item.off]} for item in rows if _KEY in item.facts.text_hashes]
     for item in rows:
         facts = item.facts
         repeated = facts.rows - len(item.first)
@@ -176,7 +176,7 @@ def _laid_down(rows: Sequence[_Rows], data: Data, train: Path, held_out: Path) -
         section = data.train[facts.name]
         if len(item.off):
             yield _written(section, item.table.take(item.off), held_out, "eval", facts.name)
-        kept = np.setdiff1d(item.first, overlapping(facts.text_numbers, [*named, *split_off]))
+        kept = np.setdiff1d(item.first, overlapping(facts.text_hashes, [*named, *split_off]))
         kept = np.setdiff1d(kept, item.off)
         yield _written(
             section, item.table.take(kept), train, "train", facts.name, duplicate_rows=repeated,
@@ -190,7 +190,7 @@ def _written(
     import pyarrow.parquet as pq
 
     if not table.num_rows:
-        raise RefusedError([Problem(f"data.{split}.{name}", "no row is left of it")])
+        raise InvalidRequestError([Problem(f"data.{split}.{name}", "no row is left of it")])
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{name}.parquet"
     pq.write_table(table, file)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from embedstep.errors import CannotStartError, Problem, RefusedError
+from embedstep.errors import CannotStartError, InvalidRequestError, Problem
 from embedstep.orchestration.task import Task
 from embedstep.request.launch import TrainJob
 
@@ -21,12 +21,12 @@ def with_shared_inputs(task: Task, job: TrainJob) -> Task:
     A copy is named by its content: the same rows are the same request, and are copied once.
 
     Raises:
-        RefusedError: the volume is not there, from which the task takes its outputs too.
+        InvalidRequestError: the volume is not there, from which the task takes its outputs too.
     """
     volume = next(Path(one.path) for one in job.volumes if job.output.startswith(f"{one.path}/"))
     if not volume.is_dir():
         told = f"{volume} is not mounted in this task, which takes the model from there; with_volume(task, ...) does it"
-        raise RefusedError([Problem("launch.trainjob.output", told)])
+        raise InvalidRequestError([Problem("launch.trainjob.output", told)])
     places = [Path(one.path) for one in job.volumes]
     folder = Path(job.output).with_name(_FOLDER)
     inputs = {

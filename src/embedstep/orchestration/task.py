@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from embedstep.data.stores import reaching, store_of
-from embedstep.errors import Problem, RefusedError
+from embedstep.errors import InvalidRequestError, Problem
 from embedstep.orchestration.components import Component
 from embedstep.orchestration.parameters import Parameter
 from embedstep.output.result import write_json
@@ -101,7 +101,7 @@ def task_from_json(text: str) -> Task:
     """Read an executor input.
 
     Raises:
-        RefusedError: it is none.
+        InvalidRequestError: it is none.
     """
     try:
         data = json.loads(text)
@@ -117,7 +117,7 @@ def task_from_json(text: str) -> Task:
         )
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         told = f"is not the executor input of a Kubeflow task: {type(error).__name__}: {error}"
-        raise RefusedError([Problem("--executor-input", told)]) from None
+        raise InvalidRequestError([Problem("--executor-input", told)]) from None
 
 
 def request_of(task: Task, component: Component, *, looks: bool = True) -> TrainRequest:
@@ -129,7 +129,7 @@ def request_of(task: Task, component: Component, *, looks: bool = True) -> Train
         looks: look for the files of the artifacts; they are not there yet when a pipeline is compiled.
 
     Raises:
-        RefusedError: with every problem that was found.
+        InvalidRequestError: with every problem that was found.
         CannotStartError: the document lies somewhere that cannot be reached.
     """
     text = document_of(str(task.parameters.get("request") or ""))
@@ -137,10 +137,10 @@ def request_of(task: Task, component: Component, *, looks: bool = True) -> Train
     problems = [one for one in found if isinstance(one, Problem)]
     try:
         request = load_request(text, [one for one in found if isinstance(one, str)])
-    except RefusedError as error:
-        raise RefusedError([*problems, *error.problems]) from None
+    except InvalidRequestError as error:
+        raise InvalidRequestError([*problems, *error.problems]) from None
     if problems:
-        raise RefusedError(problems)
+        raise InvalidRequestError(problems)
     return request
 
 
@@ -148,11 +148,13 @@ def document_of(given: str) -> str:
     """Return the text of a request that was given itself, or as `<path or URL>#sha256=<digest>`.
 
     Raises:
-        RefusedError: nothing was given, or what lies there is not what was meant.
+        InvalidRequestError: nothing was given, or what lies there is not what was meant.
         CannotStartError: it lies somewhere that cannot be reached.
     """
     if not given.strip():
-        raise RefusedError([Problem("request", "is missing: the text of a request, or where it lies and its digest")])
+        raise InvalidRequestError(
+            [Problem("request", "is missing: the text of a request, or where it lies and its digest")]
+        )
     if not (reference := REFERENCE.fullmatch(given.strip())):
         return given
     place, digest = reference.groups()
@@ -160,13 +162,13 @@ def document_of(given: str) -> str:
     with reaching("request", place, local=store.local), store.open(path) as file:
         content = file.read()
     if hashlib.sha256(content).hexdigest() != digest:
-        raise RefusedError(
+        raise InvalidRequestError(
             [Problem("request", f"{place} has changed since the pipeline was compiled; compile it anew")]
         )
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise RefusedError([Problem("request", f"{place} is not text in UTF-8")]) from None
+        raise InvalidRequestError([Problem("request", f"{place} is not text in UTF-8")]) from None
 
 
 def _settings(task: Task, component: Component, document: Any, *, looks: bool) -> Iterator[str | Problem]:

@@ -18,7 +18,7 @@ from embedstep.output.folder import OutputFolder
 from embedstep.output.result import StepResult
 from embedstep.promotion.decision import Decision
 from embedstep.promotion.gate import promote as decide
-from embedstep.promotion.scoring import Scored, score_models
+from embedstep.promotion.scoring import ScoredModels, score_models
 from embedstep.runtime.secrets import redact
 from embedstep.step import run_step
 
@@ -26,11 +26,11 @@ OUTCOME_FORMAT = "embedstep.outcome/1"
 _MODEL, _BASELINE = "model", "baseline"
 
 
-def lay_down(task: Task) -> Prepared:
+def prepare_data(task: Task) -> Prepared:
     """Lay down the rows of a task's request.
 
     Raises:
-        RefusedError: with every problem of the request and its data.
+        InvalidRequestError: with every problem of the request and its data.
         CannotStartError: the request or the data cannot be reached.
     """
     request = request_of(task, PREPARE)
@@ -45,11 +45,11 @@ def lay_down(task: Task) -> Prepared:
     return prepared
 
 
-def find_negatives(task: Task) -> tuple[MinedDataset, ...]:
+def mine_negatives_of(task: Task) -> tuple[MinedDataset, ...]:
     """Find hard negatives for the rows of a task's request.
 
     Raises:
-        RefusedError: with every problem of the request and its data.
+        InvalidRequestError: with every problem of the request and its data.
         CannotStartError: the request, the data or the model cannot be reached.
         TrainingFailedError: the miner has failed.
     """
@@ -69,7 +69,7 @@ def train(task: Task) -> StepResult:
     The output folder is beside the model's artifact, and gone with the container; `output_dir` on a volume keeps it.
 
     Raises:
-        RefusedError: with every problem that was found.
+        InvalidRequestError: with every problem that was found.
         CannotStartError: the disk does not let us write, or the request lies somewhere that cannot be reached.
     """
     request = request_of(task, TRAIN)
@@ -89,19 +89,23 @@ def _leave(task: Task, result: StepResult) -> None:
         if file is not None and Path(file).exists():
             place(Path(file), task.path_of(name))
     place_json(dict(result.metrics), task.path_of("metrics"))
-    about = {"space": result.space, "dimension": result.dimension, "weights": result.weights}
+    about = {
+        "embedding_space_id": result.embedding_space_id,
+        "dimension": result.dimension,
+        "weights_sha256": result.weights_sha256,
+    }
     about = {name: value for name, value in about.items() if value is not None}
-    parameters = {"run_id": result.run_id or "", "verdict": result.verdict or "trained"}
+    parameters = {"run_id": result.run_id or "", "status": result.skip_reason or "trained"}
     write_outcome(
         task, Outcome(parameters=parameters, metadata={"metrics": shown_metrics(result.metrics), "model": about})
     )
 
 
-def evaluate(task: Task) -> Scored:
+def evaluate(task: Task) -> ScoredModels:
     """Score the model of a task, beside the baseline if that was given.
 
     Raises:
-        RefusedError: with every problem that was found.
+        InvalidRequestError: with every problem that was found.
         CannotStartError: the request or the data lies somewhere that cannot be reached.
         TrainingFailedError: a model could not be scored.
     """
@@ -119,7 +123,7 @@ def promote(task: Task) -> Decision:
     """Decide about the model of a task, and return what was decided.
 
     Raises:
-        RefusedError: with every problem that was found, or the gate cannot decide.
+        InvalidRequestError: with every problem that was found, or the gate cannot decide.
         CannotStartError: the registry does not answer, or the data lies somewhere that cannot be reached.
         TrainingFailedError: a model could not be scored.
     """

@@ -50,7 +50,7 @@ class Attempts:
     file: Path
     last_sign: Path
 
-    def begin(self, *, processes: int, on_cpu: bool, goes_on: bool = False) -> None:
+    def begin(self, *, processes: int, on_cpu: bool, resumes: bool = False) -> None:
         """Write an attempt down before it costs anything; after one that ended well, the count begins anew.
 
         One that goes on from a checkpoint belongs to those before: the last may have been killed while it was recorded.
@@ -58,7 +58,7 @@ class Attempts:
         before = self.read()
         if before and before[-1].exit_code is None:
             before[-1] = self._as_killed(before[-1])
-        if before and before[-1].exit_code == OK and not goes_on:
+        if before and before[-1].exit_code == OK and not resumes:
             before = []
         now = datetime.now(UTC).isoformat(timespec="seconds")
         self._write([*before, Attempt(started=now, processes=processes, device="CPU" if on_cpu else "GPU")])

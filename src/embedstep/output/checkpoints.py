@@ -16,7 +16,7 @@ from typing import Any
 from embedstep.output.position import write_position
 from embedstep.output.result import read_json, write_json
 
-ASIDE = "_writing"
+STAGING_DIR = "_writing"
 """Folder among the checkpoints in which one is that is being written; a push to the hub leaves out what begins so."""
 _OPTIMIZER = "optimizer.pt"
 MANIFEST = "embedstep_manifest.json"
@@ -27,7 +27,7 @@ _NAME = re.compile(r"checkpoint-(\d+)")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Newest:
+class LatestCheckpoint:
     """The checkpoint to go on from.
 
     Attributes:
@@ -41,7 +41,9 @@ class Newest:
     skipped: tuple[str, ...] = ()
 
 
-def seal(checkpoint: Path, *, trained_from: str, position: Mapping[str, Any], request: Mapping[str, Any]) -> None:
+def write_manifest(
+    checkpoint: Path, *, trained_from: str, position: Mapping[str, Any], request: Mapping[str, Any]
+) -> None:
     """Write down what belongs to a checkpoint, after everything else in it; then all of that is on the disk.
 
     Args:
@@ -62,10 +64,10 @@ def seal(checkpoint: Path, *, trained_from: str, position: Mapping[str, Any], re
     write_json(checkpoint / MANIFEST, {"format": _FORMAT, "trained_from": trained_from, "files": files})
     _digest(checkpoint / MANIFEST, sync=True)
     for folder in (checkpoint, *(path for path in checkpoint.rglob("*") if path.is_dir())):
-        sync_names(folder)
+        fsync_directory(folder)
 
 
-def sync_names(folder: Path) -> None:
+def fsync_directory(folder: Path) -> None:
     """Have the names of a folder's files on the disk: those of older checkpoints are taken away next."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -74,7 +76,7 @@ def sync_names(folder: Path) -> None:
         os.close(descriptor)
 
 
-def newest(folder: Path, trained_from: str | None = None) -> Newest:
+def latest_checkpoint(folder: Path, trained_from: str | None = None) -> LatestCheckpoint:
     """Return the newest whole checkpoint, by its train step.
 
     Args:
@@ -85,9 +87,9 @@ def newest(folder: Path, trained_from: str | None = None) -> Newest:
     for step, checkpoint in sorted(checkpoints_in(folder), reverse=True):
         problem = _problem(checkpoint, trained_from)
         if problem is None:
-            return Newest(checkpoint=checkpoint, step=step, skipped=tuple(skipped))
+            return LatestCheckpoint(checkpoint=checkpoint, step=step, skipped=tuple(skipped))
         skipped.append(f"{checkpoint.name} is skipped: {problem}")
-    return Newest(skipped=tuple(skipped))
+    return LatestCheckpoint(skipped=tuple(skipped))
 
 
 def checkpoints_in(folder: Path) -> Iterator[tuple[int, Path]]:

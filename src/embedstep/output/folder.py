@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
 
-from embedstep.errors import CannotStartError, Problem, RefusedError
-from embedstep.output.checkpoints import ASIDE, checkpoints_in
+from embedstep.errors import CannotStartError, InvalidRequestError, Problem
+from embedstep.output.checkpoints import STAGING_DIR, checkpoints_in
 
 LOCK = ".embedstep.lock"
 _IN_USE = "{} is in use by another step"
@@ -27,7 +27,7 @@ _FILES = (
     "report.html",
     "replay.json",
 )
-NO_PLACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
+DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
 """Errors of a disk that takes nothing more: outside the request, and gone when somebody has made room."""
 
 
@@ -152,7 +152,7 @@ class OutputFolder:
         """Remove what a kill has left of a checkpoint, or all of them with the metrics."""
         if with_checkpoints:
             self.metrics.unlink(missing_ok=True)
-        leftover = self.checkpoints if with_checkpoints else self.checkpoints / ASIDE
+        leftover = self.checkpoints if with_checkpoints else self.checkpoints / STAGING_DIR
         if leftover.exists():
             shutil.rmtree(leftover)
 
@@ -193,7 +193,7 @@ class OutputFolder:
 
 
 @contextmanager
-def claimed(path: Path, *, overwrite: bool) -> Iterator[OutputFolder]:
+def lock_output(path: Path, *, overwrite: bool) -> Iterator[OutputFolder]:
     """Hold the output folder for one attempt. What lies in it stays until `clear`, but for the last attempt's folder.
 
     Args:
@@ -201,7 +201,7 @@ def claimed(path: Path, *, overwrite: bool) -> Iterator[OutputFolder]:
         overwrite: take a folder with a finished model too.
 
     Raises:
-        RefusedError: the folder is a file, belongs to something else, is held by another attempt, or holds a
+        InvalidRequestError: the folder is a file, belongs to something else, is held by another attempt, or holds a
             finished model that `overwrite` does not allow to replace.
         CannotStartError: the disk does not let us write.
     """
@@ -209,7 +209,7 @@ def claimed(path: Path, *, overwrite: bool) -> Iterator[OutputFolder]:
     try:
         yield folder
     except OSError as error:
-        if error.errno in NO_PLACE:
+        if error.errno in DISK_FULL_ERRNOS:
             raise _as_ours(path, error) from error
         raise
     finally:
@@ -217,7 +217,7 @@ def claimed(path: Path, *, overwrite: bool) -> Iterator[OutputFolder]:
 
 
 @contextmanager
-def run_claimed(key: str | None) -> Iterator[None]:
+def lock_run_key(key: str | None) -> Iterator[None]:
     """Hold the run of a key (`tracking.key`) for one attempt on this machine, whichever folder that writes to.
 
     Args:
@@ -237,11 +237,11 @@ def run_claimed(key: str | None) -> Iterator[None]:
 
 
 @contextmanager
-def unclaimed(path: Path) -> Iterator[None]:
+def lock_for_sync(path: Path) -> Iterator[None]:
     """Keep attempts out of an output folder for a while.
 
     Raises:
-        RefusedError: it is no output folder, or an attempt holds it.
+        InvalidRequestError: it is no output folder, or an attempt holds it.
     """
     if not (path / LOCK).exists():
         raise _refused(f"{path} is not an output folder of a run")
@@ -273,13 +273,13 @@ def _claim(path: Path, *, overwrite: bool) -> tuple[OutputFolder, int]:
 
 def _as_ours(path: Path, error: OSError) -> Exception:
     reason = os.strerror(error.errno or 0).lower()
-    if error.errno in NO_PLACE:
+    if error.errno in DISK_FULL_ERRNOS:
         return CannotStartError(f"{path} cannot be written: {reason}")
     return _refused(f"{path} cannot be used: {reason}; choose another folder with --output")
 
 
-def _refused(message: str) -> RefusedError:
-    return RefusedError([Problem("output", message)])
+def _refused(message: str) -> InvalidRequestError:
+    return InvalidRequestError([Problem("output", message)])
 
 
 @contextmanager

@@ -10,6 +10,15 @@ from typing import Any
 from embedstep.errors import OUTCOMES
 
 RESULT_FORMAT = "embedstep.result/1"
+_NAMES_OF_0_1 = {
+    "verdict": "skip_reason",
+    "weights": "weights_sha256",
+    "space": "embedding_space_id",
+    "verification": "reload_cosine",
+    "padding": "padding_share",
+    "stopped": "stop_reason",
+}
+"""Keys of a result that 0.1.0 wrote, and what they are called since."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,22 +56,22 @@ class StepResult:
         model: folder of the verified model; None unless the exit code is 0.
         metrics: evaluation metrics of the last evaluation and the trainer's summary, finite numbers only.
         request_fingerprint: digest of the request.
-        verdict: why nothing was trained: `unchanged` where what serves is of the same request and rows, `superseded`
-            where the next retraining of the schedule is due already; None where something was.
+        skip_reason: why nothing was trained: `unchanged` when the champion has the same request and rows,
+            `superseded` when the next scheduled retraining is due already; None when something was trained.
         champion: URI of the registered model that serves, where nothing was trained.
         run_id: MLflow run, if one was opened.
         tracking_uri: where that run is.
         incomplete_tracking: what could not be recorded, one sentence each.
         seconds: wall time of the parts of the step.
         versions: versions of the libraries that trained.
-        verification: smallest cosine between the fixed texts' embeddings before saving and after loading again.
+        reload_cosine: smallest cosine between the fixed texts' embeddings before saving and after loading again.
         dimension: numbers of an embedding of the model; None without a model.
-        weights: SHA-256 of the model's files with weights.
-        space: fingerprint of the model's embedding space.
+        weights_sha256: SHA-256 of the model's files with weights.
+        embedding_space_id: fingerprint of the model's embedding space.
         train_steps: train steps that the attempt has made.
-        stopped: why the training has ended before its last step, or was not begun; None where it went to the end.
-        padding: share of the places in the first rank's batches, of evaluations too, that were padding; None where
-            others than the process of the rank have padded them, or nobody has.
+        stop_reason: why the training has ended before its last step, or was not begun; None where it went to the end.
+        padding_share: share of padding tokens in the first rank's batches, evaluations included; None when loader
+            workers padded them, or nothing did.
         cost: hours of all attempts: `unit`, `hours`, `lost_hours` and `attempts`.
         ledger: for each training argument its name, value, source, fate and what it did, after a training.
         alarms: numbers that have gone bad, and the train step of the first time.
@@ -76,20 +85,20 @@ class StepResult:
     model: str | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     request_fingerprint: str = ""
-    verdict: str | None = None
+    skip_reason: str | None = None
     champion: str | None = None
     run_id: str | None = None
     tracking_uri: str | None = None
     incomplete_tracking: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
-    verification: float | None = None
+    reload_cosine: float | None = None
     dimension: int | None = None
-    weights: str | None = None
-    space: str | None = None
+    weights_sha256: str | None = None
+    embedding_space_id: str | None = None
     train_steps: int = 0
-    stopped: str | None = None
-    padding: float | None = None
+    stop_reason: str | None = None
+    padding_share: float | None = None
     cost: Mapping[str, Any] = field(default_factory=dict)
     ledger: tuple[Mapping[str, Any], ...] = ()
     alarms: Mapping[str, int] = field(default_factory=dict)
@@ -116,11 +125,17 @@ def result_from_json(data: Mapping[str, Any]) -> StepResult:
     if data.get("format") != RESULT_FORMAT:
         raise ValueError(f"this result has the format {data.get('format')!r}, not {RESULT_FORMAT!r}")
     # What an earlier version wrote has fewer fields.
+    data = with_current_names(data)
     values = {name: data[name] for name in StepResult.__slots__ if name in data}
     values["incomplete_tracking"] = tuple(values["incomplete_tracking"])
     values["ledger"] = tuple(values["ledger"])
     values["failure"] = failure_from_json(values["failure"]) if values["failure"] else None
     return StepResult(**values)
+
+
+def with_current_names(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the data of a result under the names of today, also where 0.1.0 wrote it."""
+    return {_NAMES_OF_0_1.get(name, name): value for name, value in data.items()}
 
 
 def failure_from_json(data: Mapping[str, Any]) -> Failure:

@@ -27,7 +27,7 @@ _LONGEST_SHOWN = 40
 
 
 @dataclass(frozen=True, kw_only=True)
-class Material:
+class SamplerInputs:
     """What batches are formed by, of one dataset.
 
     Attributes:
@@ -52,9 +52,9 @@ def forms_batches(arguments: Arguments) -> bool:
     return arguments.batch_sampler != "batch_sampler" or arguments.train_sampling_strategy != "random"
 
 
-def material_of(
+def sampler_inputs(
     arguments: Arguments, rows: int, inputs: Sequence[str], path: Path, count: Callable[[], Any] | None = None
-) -> Material:
+) -> SamplerInputs:
     """Return what the batches of a dataset are formed by; what is worked out from texts is kept beside the rows.
 
     Args:
@@ -74,7 +74,7 @@ def material_of(
         labels = labels_of(integers_in(path, "label"))
     if arguments.train_sampling_strategy == "group_by_length":
         lengths = _kept(path, "lengths", count or (lambda: text_lengths(path, inputs)))
-    return Material(rows=rows, path=path, inputs=tuple(inputs), texts=texts, labels=labels, lengths=lengths)
+    return SamplerInputs(rows=rows, path=path, inputs=tuple(inputs), texts=texts, labels=labels, lengths=lengths)
 
 
 def _kept(path: Path, name: str, make: Any) -> Any:
@@ -96,7 +96,7 @@ def _kept(path: Path, name: str, make: Any) -> Any:
     return np.load(file, mmap_mode="r")
 
 
-def epochs_of(arguments: Arguments, materials: Sequence[Material], world_size: int, size: int) -> "Epochs":
+def epochs_of(arguments: Arguments, materials: Sequence[SamplerInputs], world_size: int, size: int) -> "Epochs":
     """Return what each rank takes in each step.
 
     Args:
@@ -137,7 +137,7 @@ def rows_of_an_epoch(epochs: "Epochs", number: int) -> int:
     return int(batches.starts[min(taken, len(batches))])
 
 
-def largest_size(material: Material, sampler: "Sampler", world_size: int) -> int:
+def largest_size(material: SamplerInputs, sampler: "Sampler", world_size: int) -> int:
     """Return a batch size of a rank with which there is a step, or 0: the largest one, as far as halving finds it.
 
     Args:
@@ -163,7 +163,7 @@ def _halving(low: int, most: int, does: Callable[[int], bool]) -> int:
     return low
 
 
-def notes_of(name: str, material: Material, epochs: "Epochs", number: int) -> Iterator[str]:
+def notes_of(name: str, material: SamplerInputs, epochs: "Epochs", number: int) -> Iterator[str]:
     """Yield what the batches of a dataset leave out and why, a sentence each.
 
     Args:
@@ -187,7 +187,7 @@ def notes_of(name: str, material: Material, epochs: "Epochs", number: int) -> It
         yield f"data.train.{name}: padding is {grouped:.0%} of a batch; without group_by_length it would be {mixed:.0%}"
     if material.texts is not None and material.texts.lines:
         full = int((np.diff(sampler.batches(0).starts) == sampler.size).sum())
-        line = material.texts.lines[material.texts.scarcest(sampler.size)]
+        line = material.texts.lines[material.texts.most_constrained(sampler.size)]
         often = line.lengths > full
         waiting = int((line.lengths[often] - full).sum())
         if waiting and sampler.drop_last:
@@ -215,7 +215,7 @@ def _padding(batches: Any, lengths: Any) -> float:
     return 1 - int(tokens.sum()) / padded if padded else 0.0
 
 
-def _label_mix(material: Material, batches: Any) -> str:
+def _label_mix(material: SamplerInputs, batches: Any) -> str:
     import numpy as np
 
     labels = integers_in(material.path, "label")
@@ -229,7 +229,7 @@ def _label_mix(material: Material, batches: Any) -> str:
     return ", ".join(shown) + (f" and {more:,} more" if more else "")
 
 
-def _most_frequent(material: Material, line: Any, full: int) -> str:
+def _most_frequent(material: SamplerInputs, line: Any, full: int) -> str:
     import numpy as np
 
     shown = []
@@ -243,7 +243,7 @@ def _most_frequent(material: Material, line: Any, full: int) -> str:
 
 
 def previewed(
-    arguments: Arguments, names: Sequence[str], materials: Sequence[Material], world_size: int, steps: int
+    arguments: Arguments, names: Sequence[str], materials: Sequence[SamplerInputs], world_size: int, steps: int
 ) -> tuple[dict[str, Any], ...]:
     """Return the first steps of the first epoch as plain data: dataset and texts, rank by rank.
 
@@ -263,7 +263,7 @@ def previewed(
     return tuple(found)
 
 
-def lengths_of(materials: Mapping[str, Material]) -> dict[str, str]:
+def lengths_of(materials: Mapping[str, SamplerInputs]) -> dict[str, str]:
     """Return a digest of the lengths that the rows of each dataset are grouped by: other tokenizers count otherwise."""
     return {
         name: sha256(material.lengths.tobytes()).hexdigest()

@@ -17,16 +17,16 @@ from embedstep.data.roles import LENGTH
 from embedstep.data.tokenizer import NOT_HERE, TokenMaker
 from embedstep.data.tokens import TokenIds
 from embedstep.planning.batches import (
-    Material,
+    SamplerInputs,
     epochs_of,
     forms_batches,
     largest_size,
     lengths_of,
-    material_of,
     notes_of,
     position_of,
     previewed,
     rows_of_an_epoch,
+    sampler_inputs,
 )
 from embedstep.planning.evaluators import metric_names
 from embedstep.planning.losses import has_own_layers, negatives_per_anchor
@@ -39,7 +39,7 @@ from embedstep.planning.steps import (
     evaluation_steps,
     never_best,
 )
-from embedstep.request.arguments.ledger import in_force, ledger, with_warmup_steps
+from embedstep.request.arguments.ledger import effective_arguments, ledger, with_warmup_steps
 from embedstep.request.arguments.schema import Arguments
 from embedstep.request.fingerprint import request_fingerprint, training_fingerprint
 from embedstep.request.schema import TrainRequest
@@ -73,7 +73,7 @@ def build_plan(
         tokens: makes the token ids of texts, or why they cannot be made before the training.
     """
     entries = ledger(request.arguments, gpus=gpus, world_size=processes, has_evaluation=bool(request.data.eval))
-    arguments = in_force(request.arguments, entries)
+    arguments = effective_arguments(request.arguments, entries)
     datasets = [_dataset_plan(request, arguments, item, processes) for item in facts]
     datasets = _cut_to_steps(_cut_to_shortest(arguments, datasets), arguments, processes)
     notes = [*planned_notes(request, processes), *_repeated(facts)]
@@ -208,7 +208,7 @@ def _formed(arguments: Arguments, datasets: Sequence[DatasetPlan], processes: in
 
 
 def _counted(
-    items: Sequence[DatasetPlan], materials: Sequence[Material], epochs: "Epochs"
+    items: Sequence[DatasetPlan], materials: Sequence[SamplerInputs], epochs: "Epochs"
 ) -> dict[tuple[str, str], DatasetPlan]:
     """Return the datasets with the batches that they give together, by split and name."""
     return {
@@ -248,7 +248,7 @@ def batch_size_of(arguments: Arguments, split: str) -> int:
     return arguments.per_device_train_batch_size if split == "train" else arguments.per_device_eval_batch_size
 
 
-def _largest_batch(material: Material, epochs: "Epochs", number: int, processes: int) -> int | None:
+def _largest_batch(material: SamplerInputs, epochs: "Epochs", number: int, processes: int) -> int | None:
     """Return the largest batch that would do, for a dataset that gives none by its texts or labels."""
     if epochs.steps_by_itself(number) or (material.texts is None and material.labels is None):
         return None
@@ -257,22 +257,22 @@ def _largest_batch(material: Material, epochs: "Epochs", number: int, processes:
 
 def with_preview(request: TrainRequest, plan: Plan, steps: int) -> Plan:
     """Return the plan with its first steps, batch by batch; the prepared rows must still lie in their files."""
-    arguments = in_force(request.arguments, plan.ledger)
+    arguments = effective_arguments(request.arguments, plan.ledger)
     train = [item for item in plan.datasets if item.split == "train"]
     materials = [material_of_plan(arguments, item) for item in train]
     found = previewed(arguments, [item.name for item in train], materials, plan.world_size, steps)
     return replace(plan, preview=found)
 
 
-def material_of_plan(arguments: Arguments, item: DatasetPlan, tokens: TokenMaker | str = NOT_HERE) -> Material:
+def material_of_plan(arguments: Arguments, item: DatasetPlan, tokens: TokenMaker | str = NOT_HERE) -> SamplerInputs:
     """Return what the batches of a planned dataset are formed by."""
     if item.split != "train":
         arguments = arguments.model_copy(update={"train_sampling_strategy": "random"})
     path = Path(str(item.path))
     if item.has_lengths:
-        return material_of(arguments, item.rows, item.inputs, path, lambda: integers_in(path, LENGTH))
+        return sampler_inputs(arguments, item.rows, item.inputs, path, lambda: integers_in(path, LENGTH))
     count = None if isinstance(tokens, str) else lambda: sum(ids.lengths for ids in token_ids_of(item, tokens))
-    return material_of(arguments, item.rows, item.inputs, path, count)
+    return sampler_inputs(arguments, item.rows, item.inputs, path, count)
 
 
 def token_ids_of(item: DatasetPlan, tokens: TokenMaker) -> list[TokenIds]:

@@ -105,7 +105,7 @@ class LossKind:
     needs_label_groups: bool = False
     needs_transformer: bool = False
     averages_gradients: bool = True
-    own_layers: str = ""
+    loss_parameters: str = ""
     classes: str | None = None
     cross_entropy: str | None = None
     rules: tuple[Rule, ...] = ()
@@ -368,7 +368,7 @@ _ROWS = (
             "concatenation_sent_multiplication": flag(False),
         },
         not_under=_NO_DIMENSION_WRAPPER,
-        own_layers="always",
+        loss_parameters="always",
         classes="num_labels",
         cross_entropy="loss_fct",
         rules=(_something_is_concatenated,),
@@ -378,7 +378,7 @@ _ROWS = (
         class_name="MSELoss",
         takes=(Takes(least=1, most=None, label=VECTOR),),
         options={"projection_dim": integer(None, least=1)},
-        own_layers="projection_dim",
+        loss_parameters="projection_dim",
     ),
     LossKind(
         name="embed_distill",
@@ -388,7 +388,7 @@ _ROWS = (
             "distance_metric": choice("cosine", ("cosine", "mse", "l2")),
             "projection_dim": integer(None, least=1),
         },
-        own_layers="projection_dim",
+        loss_parameters="projection_dim",
     ),
     LossKind(
         name="margin_mse",
@@ -427,7 +427,7 @@ _ROWS = (
         not_under=_NO_WRAPPER,
         needs_transformer=True,
         averages_gradients=False,
-        own_layers="always",
+        loss_parameters="always",
     ),
     LossKind(
         name="contrastive_tension_in_batch_negatives",
@@ -437,7 +437,7 @@ _ROWS = (
         not_under=_NO_WRAPPER,
         in_batch_negatives=True,
         averages_gradients=False,
-        own_layers="always",
+        loss_parameters="always",
         cross_entropy="cross_entropy_loss",
     ),
     LossKind(
@@ -448,7 +448,7 @@ _ROWS = (
         not_under=_NO_WRAPPER,
         needs_transformer=True,
         averages_gradients=False,
-        own_layers="always",
+        loss_parameters="always",
         rules=(_decoder_is_named_once,),
     ),
     LossKind(
@@ -524,7 +524,10 @@ def has_own_layers(loss: schema.Loss) -> bool:
     """Return whether the checked `loss` trains layers that are not in the model (and so in no checkpoint)."""
     inner = _inner(loss)
     kind = loss_kind(inner.kind)
-    return kind.own_layers == "always" or option_values(kind.options, inner.options).get(kind.own_layers) is not None
+    return (
+        kind.loss_parameters == "always"
+        or option_values(kind.options, inner.options).get(kind.loss_parameters) is not None
+    )
 
 
 def check_loss(loss: schema.Loss, facts: DatasetFacts | None, path: str) -> list[Problem]:
@@ -583,9 +586,9 @@ def _nesting_problems(kind: LossKind, loss: schema.Loss, path: str, around: tupl
             yield Problem(
                 f"{path}.kind", f"{kind.name} does not work under {wrapper}; take another loss, or no wrapper"
             )
-        elif wrapper in _NO_DIMENSION_WRAPPER and loss.options.get(kind.own_layers) is not None:
+        elif wrapper in _NO_DIMENSION_WRAPPER and loss.options.get(kind.loss_parameters) is not None:
             yield Problem(
-                f"{path}.options.{kind.own_layers}",
+                f"{path}.options.{kind.loss_parameters}",
                 f"does not work under {wrapper}: its layer takes the whole vector only; remove one of the two",
             )
 

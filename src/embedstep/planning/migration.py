@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from embedstep.errors import Problem, RefusedError
+from embedstep.errors import InvalidRequestError, Problem
 from embedstep.planning.rules import check_rules
 from embedstep.request.arguments.schema import CONTRACT, Arguments
 from embedstep.request.arguments.today import OLDER_NAMES
@@ -63,7 +63,7 @@ def migrate_file(source: str) -> Migrated:
     """Read older arguments from a file and turn them into a request.
 
     Raises:
-        RefusedError: the file cannot be read, is a pickle, or holds no training arguments.
+        InvalidRequestError: the file cannot be read, is a pickle, or holds no training arguments.
     """
     try:
         raw = Path(source).read_bytes()
@@ -85,8 +85,8 @@ def migrate_file(source: str) -> Migrated:
     return migrate(found)
 
 
-def _refused(source: str, message: str) -> RefusedError:
-    return RefusedError([Problem(source, message)])
+def _refused(source: str, message: str) -> InvalidRequestError:
+    return InvalidRequestError([Problem(source, message)])
 
 
 def arguments_in_script(text: str) -> tuple[dict[str, Any], list[Problem]]:
@@ -95,18 +95,18 @@ def arguments_in_script(text: str) -> tuple[dict[str, Any], list[Problem]]:
     The script is parsed, never run.
 
     Raises:
-        RefusedError: the text is no Python, or calls no such class.
+        InvalidRequestError: the text is no Python, or calls no such class.
     """
     try:
         tree = ast.parse(text)
     except (SyntaxError, ValueError) as error:
-        raise RefusedError([Problem("", f"is no Python: {error}")]) from None
+        raise InvalidRequestError([Problem("", f"is no Python: {error}")]) from None
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in _CLASSES:
             written = [("output_dir", value) for value in node.args[:1]]
             written += [(word.arg or "**", word.value) for word in node.keywords]
             return _values(written)
-    raise RefusedError([Problem("", f"calls no {_CLASSES[0]}")])
+    raise InvalidRequestError([Problem("", f"calls no {_CLASSES[0]}")])
 
 
 def _values(written: Sequence[tuple[str, ast.expr]]) -> tuple[dict[str, Any], list[Problem]]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
-from embedstep.errors import CannotStartError, Problem, RefusedError
+from embedstep.errors import CannotStartError, InvalidRequestError, Problem
 from embedstep.output.folder import OutputFolder
 from embedstep.planning.plan import Plan
 from embedstep.planning.rules import TRACKERS
@@ -24,7 +24,7 @@ def check_environment(request: TrainRequest, environ: Mapping[str, str]) -> None
 
     Raises:
         CannotStartError: an extra is not installed, a variable is not set, or other GPUs are there than were asked for.
-        RefusedError: the environment's tracking address holds a password.
+        InvalidRequestError: the environment's tracking address holds a password.
     """
     for package, extra in (("sentence_transformers", "train"), ("mlflow", "mlflow")):
         if find_spec(package) is None and (extra == "train" or request.tracking.kind == extra):
@@ -38,12 +38,12 @@ def check_environment(request: TrainRequest, environ: Mapping[str, str]) -> None
     address = environ.get(TRACKING_URI, "")
     if request.tracking.kind == "mlflow" and not request.tracking.uri and redact(address, {}) != address:
         # The address of the run is written to result.json and shown, so a password in it would be too.
-        raise RefusedError(
+        raise InvalidRequestError(
             [Problem(TRACKING_URI, "holds a password; give it by MLFLOW_TRACKING_USERNAME and _PASSWORD")]
         )
     if request.tracking.mode in ("attach", "nest") and not environ.get(TRACKING_RUN_ID):
         told = f"is {request.tracking.mode}, and {TRACKING_RUN_ID}, which names the open run, is not set"
-        raise RefusedError([Problem("tracking.mode", told)])
+        raise InvalidRequestError([Problem("tracking.mode", told)])
     asked, gpus = environ.get(ASKED_GPUS), visible_gpus(environ)
     if asked and asked != str(gpus):
         raise CannotStartError(
@@ -52,19 +52,19 @@ def check_environment(request: TrainRequest, environ: Mapping[str, str]) -> None
         )
 
 
-def check_machine(request: TrainRequest, plan: Plan, folder: OutputFolder, *, goes_on: bool) -> None:
+def check_machine(request: TrainRequest, plan: Plan, folder: OutputFolder, *, resumes: bool) -> None:
     """Check that the machine has room for a run, before a process is started for it.
 
     Args:
         request: the request.
         plan: its plan.
         folder: the output folder.
-        goes_on: checkpoints that lie there are some of those that are needed.
+        resumes: checkpoints that lie there are some of those that are needed.
 
     Raises:
         CannotStartError: the disk has none for the model and its checkpoints, or memory for the processes is missing.
     """
-    there = folder.checkpoints.rglob("*") if goes_on else ()
+    there = folder.checkpoints.rglob("*") if resumes else ()
     needed = disk_space_needed(request, plan) - sum(file.stat().st_size for file in there if file.is_file())
     free = shutil.disk_usage(folder.path).free
     if needed > free:

@@ -8,15 +8,15 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from embedstep.errors import OK, EmbedstepError, Problem, RefusedError
+from embedstep.errors import OK, EmbedstepError, InvalidRequestError, Problem
 from embedstep.output.folder import OutputFolder
 from embedstep.output.result import StepResult, read_json, result_from_json, write_json
 from embedstep.promotion.comparison import Gain, Gate, Verdict, decide
 from embedstep.promotion.decision import Decision, decision_from_json
 from embedstep.promotion.registry import registry_of
 from embedstep.promotion.reindex import reindex_of
-from embedstep.promotion.scoring import Scored, Scores, deciding, metric_of, score_models
-from embedstep.report.background import written_aside
+from embedstep.promotion.scoring import ScoredModels, Scores, deciding, metric_of, score_models
+from embedstep.report.background import write_report_in_subprocess
 from embedstep.request.schema import Promotion, TrainRequest
 from embedstep.tracking.environment import tracking_environ
 from embedstep.tracking.sender import tracking_uri
@@ -40,13 +40,13 @@ def promote(request: TrainRequest, output: Path, *, champion: str | None = None)
         champion: model to compare with in place of the registry's; nothing is changed in the registry then.
 
     Raises:
-        RefusedError: the run has no model, the gate cannot decide by what the request names, or the data is refused.
+        InvalidRequestError: the run has no model, the request names nothing to decide by, or the data is refused.
         CannotStartError: the registry or the hub did not answer.
         TrainingFailedError: a model could not be scored.
     """
     folder = OutputFolder(output.absolute())
     result = _finished(folder)
-    if result.verdict is not None:
+    if result.skip_reason is not None:
         return _nothing_new(request, folder, result)
     registry = None
     if champion is not None or request.tracking.kind == "none" or request.tracking.register_as is None:
@@ -63,7 +63,7 @@ def _recorded(
 ) -> Iterator[str]:
     """Write the report with the verdict, record both, and tell what could not be."""
     if folder.plan.exists():
-        yield from written_aside(folder.path)
+        yield from write_report_in_subprocess(folder.path)
     if request.tracking.kind == "none" or result.run_id is None:
         return
     tags = {"embedstep.verdict": decision.word, "embedstep.reasons": " / ".join(decision.verdict.reasons)}
@@ -82,10 +82,12 @@ def _recorded(
 
 def _finished(folder: OutputFolder) -> StepResult:
     result = result_from_json(read_json(folder.result)) if folder.result.exists() else None
-    if result is not None and result.verdict is not None:
+    if result is not None and result.skip_reason is not None:
         return result
     if result is None or result.exit_code != OK or not folder.model.is_dir():
-        raise RefusedError([Problem(str(folder.path), "holds no finished model; a gate needs a run that ended well")])
+        raise InvalidRequestError(
+            [Problem(str(folder.path), "holds no finished model; a gate needs a run that ended well")]
+        )
     return result
 
 
@@ -95,7 +97,7 @@ def _in_registry(request: TrainRequest, folder: OutputFolder, result: StepResult
     ours = registry.of_run(result.run_id) if result.run_id else None
     if ours is None:
         told = f"has no version of {name} in the registry; embedstep sync {folder.path} sends one that is waiting"
-        raise RefusedError([Problem(str(folder.path), told)])
+        raise InvalidRequestError([Problem(str(folder.path), told)])
     about = {"version": ours.number, "run_id": ours.run_id}
     for _ in range(_ATTEMPTS):
         serving = registry.champion()
@@ -105,7 +107,7 @@ def _in_registry(request: TrainRequest, folder: OutputFolder, result: StepResult
             decision = _decided(request, folder, against, about)
         if decision.word != "promote" or registry.promote(ours, serving):
             return decision
-    raise RefusedError([Problem(name, f"has got another champion {_ATTEMPTS} times meanwhile; decide again")])
+    raise InvalidRequestError([Problem(name, f"has got another champion {_ATTEMPTS} times meanwhile; decide again")])
 
 
 def _before(folder: OutputFolder, version: str) -> Decision | None:
@@ -118,7 +120,9 @@ def _before(folder: OutputFolder, version: str) -> Decision | None:
 
 def _nothing_new(request: TrainRequest, folder: OutputFolder, result: StepResult) -> Decision:
     serving = {"model": result.champion, "is_base": False}
-    reason = f"nothing was trained: {result.stopped or f'{result.champion} is of the same request and the same rows'}"
+    reason = (
+        f"nothing was trained: {result.stop_reason or f'{result.champion} is of the same request and the same rows'}"
+    )
     held = _already(request, folder, {})
     return replace(held, verdict=Verdict(word="hold", reasons=(reason,)), champion=serving)
 
@@ -180,7 +184,7 @@ def _decided(
     )
 
 
-def _changed_data(folder: OutputFolder, scored: Scored) -> Iterator[str]:
+def _changed_data(folder: OutputFolder, scored: ScoredModels) -> Iterator[str]:
     """Tell which eval data is another than the run had: the run's own scores are no longer those of the verdict."""
     for item in read_json(folder.plan)["datasets"] if folder.plan.exists() else ():
         now = scored.data.get(item["name"], item["fingerprint"])
@@ -189,7 +193,7 @@ def _changed_data(folder: OutputFolder, scored: Scored) -> Iterator[str]:
             yield f"data.eval.{item['name']} {told}"
 
 
-def _on_other_data(request: TrainRequest, own: str, gate: Gate, scored: Scored) -> Iterator[str]:
+def _on_other_data(request: TrainRequest, own: str, gate: Gate, scored: ScoredModels) -> Iterator[str]:
     """Tell where a model loses on the data of another evaluator: what it was good at before, such as older questions.
 
     The metric is the one that decides, and the floor that of slices.
@@ -220,14 +224,14 @@ def _beyond_limits(asked: Promotion, scores: Scores) -> Iterator[str]:
         yield f"a query takes {milliseconds:.1f} ms, and promotion.max_milliseconds is {asked.max_milliseconds:g}"
 
 
-def _gains(gate: Gate, scored: Scored) -> dict[str, Gain]:
+def _gains(gate: Gate, scored: ScoredModels) -> dict[str, Gain]:
     """Return the gain in each metric of the evaluator that decides, at the whole dimension."""
     prefix = gate.metric.rpartition("_")[0]
     names = [name for name in scored.models[_CHALLENGER].of_queries if name.rpartition("_")[0] == prefix]
     return {name: gain for name in names if (gain := _gain(gate, scored, name)) is not None}
 
 
-def _gain(gate: Gate, scored: Scored, metric: str) -> Gain | None:
+def _gain(gate: Gate, scored: ScoredModels, metric: str) -> Gain | None:
     return scored.gain(metric, _CHALLENGER, _CHAMPION, confidence=gate.confidence)
 
 
@@ -259,13 +263,13 @@ def _gate(request: TrainRequest, scores: Scores) -> Gate:
         told = (
             f"is {metric}, which is no mean over queries; a gate decides by a metric of information_retrieval: {known}"
         )
-        raise RefusedError([Problem("promotion.metric", told)])
+        raise InvalidRequestError([Problem("promotion.metric", told)])
     return Gate(
         metric=metric, minimum_gain=asked.minimum_gain, confidence=asked.confidence, slice_floor=-asked.slice_loss
     )
 
 
-def _dimensions(gate: Gate, scored: Scored) -> dict[int, Gain]:
+def _dimensions(gate: Gate, scored: ScoredModels) -> dict[int, Gain]:
     names = [name for name in scored.models[_CHALLENGER].of_queries if name.endswith(f":{gate.metric}")]
     found = {int(name.partition(":")[0]): _gain(gate, scored, name) for name in names}
     return {size: gain for size, gain in found.items() if gain is not None}
@@ -283,13 +287,13 @@ def roll_back(request: TrainRequest) -> str:
     """Make the former champion of the request's registered model the champion again, and say so.
 
     Raises:
-        RefusedError: the request registers no model, or there is no former champion.
+        InvalidRequestError: the request registers no model, or there is no former champion.
         CannotStartError: the registry did not answer.
     """
     name = request.tracking.register_as
     if request.tracking.kind == "none" or name is None:
-        raise RefusedError([Problem("tracking.register_as", "is missing; name the registered model")])
+        raise InvalidRequestError([Problem("tracking.register_as", "is missing; name the registered model")])
     former = registry_of(request).roll_back()
     if former is None:
-        raise RefusedError([Problem("tracking.register_as", f"{name} has no former champion to go back to")])
+        raise InvalidRequestError([Problem("tracking.register_as", f"{name} has no former champion to go back to")])
     return f"{name}: version {former.number} is the champion again"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from embedstep.data.hub import with_local_data
 from embedstep.data.scanning import scan_all
-from embedstep.errors import OK, Problem, RefusedError, TrainingFailedError
+from embedstep.errors import OK, InvalidRequestError, Problem, TrainingFailedError
 from embedstep.output.folder import OutputFolder
 from embedstep.output.result import read_json, write_json
 from embedstep.planning.checks import evaluators_fit
@@ -62,7 +62,7 @@ class Scores:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Scored:
+class ScoredModels:
     """Several models on the same data.
 
     Attributes:
@@ -88,17 +88,17 @@ def named(models: Sequence[str]) -> dict[str, str]:
     """Read `NAME=MODEL` texts.
 
     Raises:
-        RefusedError: one is something else, or two have one name.
+        InvalidRequestError: one is something else, or two have one name.
     """
     found = dict(text.partition("=")[::2] for text in models)
     if wrong := [text for text in models if not all(text.partition("="))]:
-        raise RefusedError([Problem("--model", f"needs NAME=MODEL; {text} was given") for text in wrong])
+        raise InvalidRequestError([Problem("--model", f"needs NAME=MODEL; {text} was given") for text in wrong])
     if len(found) < len(models):
-        raise RefusedError([Problem("--model", "names two models alike; give each its own name")])
+        raise InvalidRequestError([Problem("--model", "names two models alike; give each its own name")])
     return found
 
 
-def score_models(request: TrainRequest, models: Mapping[str, str | None]) -> Scored:
+def score_models(request: TrainRequest, models: Mapping[str, str | None]) -> ScoredModels:
     """Score models with the evaluators of a request on its eval data.
 
     Args:
@@ -107,14 +107,16 @@ def score_models(request: TrainRequest, models: Mapping[str, str | None]) -> Sco
             for the model that the request starts from.
 
     Raises:
-        RefusedError: data, evaluators or models cannot be used.
+        InvalidRequestError: data, evaluators or models cannot be used.
         CannotStartError: the hub did not answer.
         TrainingFailedError: a model could not be loaded or scored.
     """
     if not request.evaluators:
-        raise RefusedError([Problem("evaluators", "is empty; name what to score by, such as information_retrieval")])
+        raise InvalidRequestError(
+            [Problem("evaluators", "is empty; name what to score by, such as information_retrieval")]
+        )
     if problems := list(evaluators_are_known(request)):
-        raise RefusedError(problems)
+        raise InvalidRequestError(problems)
     with tempfile.TemporaryDirectory(prefix="embedstep-") as name:
         folder = Path(name)
         held_out = request.model_copy(update={"data": request.data.model_copy(update={"train": {}, "test": {}})})
@@ -123,11 +125,11 @@ def score_models(request: TrainRequest, models: Mapping[str, str | None]) -> Sco
             local, folder, slices={("eval", name): column for name, column in columns_of_slices(request).items()}
         )
         if problems := problems or list(evaluators_fit(request, facts)):
-            raise RefusedError(problems)
+            raise InvalidRequestError(problems)
         files = {item.name: str(folder / f"eval-{item.name}.arrow") for item in facts}
         places = {name: _place(held_out, name, given, folder / "hub" / name) for name, given in models.items()}
         scored = {name: _score(request, place, files, folder / name) for name, place in places.items()}
-    return Scored(models=scored, data={item.name: item.fingerprint for item in facts})
+    return ScoredModels(models=scored, data={item.name: item.fingerprint for item in facts})
 
 
 def columns_of_slices(request: TrainRequest) -> dict[str, str]:
@@ -168,10 +170,10 @@ def _place(request: TrainRequest, name: str, given: str | None, folder: Path) ->
     if path.is_dir():
         path = OutputFolder(path).model if OutputFolder(path).model.is_dir() else path
         if not any((path / file).is_file() for file in _FILES_OF_A_MODEL):
-            raise RefusedError([Problem(f"--model {name}", f"{path} holds no model")])
+            raise InvalidRequestError([Problem(f"--model {name}", f"{path} holds no model")])
         return _Place(model=str(path))
     if path.is_absolute() or given.startswith((".", "~")) or given.count("/") > 1:
-        raise RefusedError([Problem(f"--model {name}", f"{given} is not there")])
+        raise InvalidRequestError([Problem(f"--model {name}", f"{given} is not there")])
     on_hub = request.model.model_copy(update={"path": given, "static": None, "revision": None})
     wanted = _without_data(request).model_copy(update={"model": on_hub})
     return _Place(model=with_local_data(wanted, folder, with_model=True)[1] or given)

@@ -44,7 +44,7 @@ def champion_of_same(request: TrainRequest, plan: Plan) -> tuple[str | None, str
 
     Raises:
         CannotStartError: the registry does not answer, and the request requires it.
-        RefusedError: it refuses, and the request requires it.
+        InvalidRequestError: it refuses, and the request requires it.
     """
     name = request.tracking.register_as
     if not request.skip_if_unchanged or name is None:

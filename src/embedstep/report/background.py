@@ -13,7 +13,7 @@ _LONGEST = 120.0
 """Seconds; a report takes two."""
 
 
-def written_aside(output: Path) -> Iterator[str]:
+def write_report_in_subprocess(output: Path) -> Iterator[str]:
     """Write the report of a run, and say what kept it from that: whatever is wrong with a picture, the rest stands.
 
     Args:

@@ -43,7 +43,7 @@ def write_report(output: Path) -> Path:
     """Write the report of the run in an output folder, and return its file.
 
     Raises:
-        RefusedError: there is no run.
+        InvalidRequestError: there is no run.
     """
     run = read_run(output)
     environment = Environment(
@@ -64,7 +64,7 @@ def content(run: Run) -> dict[str, Any]:
         "outcome": _outcome(run),
         "verdict": _verdict(run) if run.verdict else None,
         "tiles": list(_tiles(run)),
-        "remarks": [*([run.result["stopped"]] if run.result.get("stopped") else []), *_not_finite(run)],
+        "remarks": [*([run.result["stop_reason"]] if run.result.get("stop_reason") else []), *_not_finite(run)],
         "error": run.error,
         "training": list(_training(run)),
         "evaluation": list(_evaluation(run)),
@@ -220,7 +220,7 @@ def _dataset_row(item: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _padding(run: Run) -> Iterator[str]:
-    if (share := run.result.get("padding")) is not None:
+    if (share := run.result.get("padding_share")) is not None:
         yield f"{share:.1%} of the places in the batches were padding"
 
 
@@ -270,7 +270,7 @@ def _environment(run: Run) -> Iterator[tuple[str, str]]:
     yield from ((told, run.tags[name]) for name, told in names.items() if name in run.tags)
     yield ("visible GPUs", str(run.plan["gpus"]))
     yield ("request", run.plan["request_fingerprint"])
-    for key, told in (("weights", "weights"), ("space", "embedding space")):
+    for key, told in (("weights_sha256", "weights"), ("embedding_space_id", "embedding space")):
         if run.result.get(key):
             yield (told, run.result[key])
 

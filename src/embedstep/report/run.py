@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from embedstep.errors import Problem, RefusedError
+from embedstep.errors import InvalidRequestError, Problem
 from embedstep.output.attempts import Attempt, Attempts
 from embedstep.output.folder import OutputFolder
-from embedstep.output.result import read_json
+from embedstep.output.result import read_json, with_current_names
 from embedstep.report.series import Series, read_series
 from embedstep.runtime.secrets import redact
 from embedstep.tracking.spool import spools
@@ -54,13 +54,15 @@ def read_run(output: Path) -> Run:
     """Read the output folder of a run, whether it has ended well or not.
 
     Raises:
-        RefusedError: no run has got as far as a plan there.
+        InvalidRequestError: no run has got as far as a plan there.
     """
     folder = OutputFolder(output)
     if not folder.plan.exists():
-        raise RefusedError([Problem(str(output), "holds no run; a report needs one that has got as far as its plan")])
+        raise InvalidRequestError(
+            [Problem(str(output), "holds no run; a report needs one that has got as far as its plan")]
+        )
     # While the launcher is at work the result is still where the first rank has left it.
-    result = _read(folder.result) or _read(folder.worker_result)
+    result = with_current_names(_read(folder.result) or _read(folder.worker_result))
     spool = next(reversed(spools(output)), None)
     start = next((entry for entry, _ in spool.read()), {}) if spool else {}
     return Run(

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from embedstep.errors import Problem, RefusedError
+from embedstep.errors import InvalidRequestError, Problem
 from embedstep.request.scalars import Plain
 
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
@@ -58,7 +58,7 @@ def parse_document(text: str) -> Document:
     """Parse YAML or JSON text.
 
     Raises:
-        RefusedError: the text is not one document of mappings, lists and scalars, or a key stands twice.
+        InvalidRequestError: the text is not one document of mappings, lists and scalars, or a key stands twice.
     """
     if text.lstrip().startswith("{"):
         return _parse_json(text)
@@ -78,8 +78,8 @@ def plain_scalar(text: str) -> Any:
     return Plain(text, _NOT_FINITE[text]) if text in _NOT_FINITE else text
 
 
-def _refused(message: str, line: int | None = None) -> RefusedError:
-    return RefusedError([Problem("", f"line {line}: {message}" if line else message)])
+def _refused(message: str, line: int | None = None) -> InvalidRequestError:
+    return InvalidRequestError([Problem("", f"line {line}: {message}" if line else message)])
 
 
 def _parse_json(text: str) -> Document:
@@ -102,7 +102,7 @@ def _parse_json(text: str) -> Document:
         # `{a: 1}` is a mapping in YAML; what is neither gets the answer for what it looks like.
         try:
             return _parse_yaml(text)
-        except RefusedError as neither:
+        except InvalidRequestError as neither:
             if isinstance(neither.__cause__, yaml.YAMLError):
                 raise _refused(f"this is not JSON: {error.msg}", error.lineno) from error
             raise

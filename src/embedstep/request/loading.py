@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from embedstep.errors import Problem, RefusedError
+from embedstep.errors import InvalidRequestError, Problem
 from embedstep.request.arguments.schema import Arguments
 from embedstep.request.document import Document, Path, parse_document
 from embedstep.request.overrides import apply_overrides
@@ -42,7 +42,7 @@ def read_request(source: str, overrides: Sequence[str] = ()) -> TrainRequest:
         overrides: `section.key=value` each, applied on top in their order; the value is read as YAML.
 
     Raises:
-        RefusedError: with every problem that was found.
+        InvalidRequestError: with every problem that was found.
     """
     return load_request(_read_text(source), overrides)
 
@@ -55,20 +55,20 @@ def load_request(text: str, overrides: Sequence[str] = ()) -> TrainRequest:
         overrides: `section.key=value` each, applied on top in their order.
 
     Raises:
-        RefusedError: with every problem that was found; its remainder is the request without the faulty places, if
-            that is a request.
+        InvalidRequestError: with every problem that was found; its remainder is the request without the faulty
+            places, if that is a request.
     """
     document = parse_document(text)
     if not isinstance(document.data, dict):
-        raise RefusedError([Problem("", "a request is a mapping with the keys model, data and loss")])
+        raise InvalidRequestError([Problem("", "a request is a mapping with the keys model, data and loss")])
     problems = list(apply_overrides(document, overrides))
     try:
         request = TrainRequest.model_validate(document.data)
     except ValidationError as error:
         found = _problems(error, document)
-        raise RefusedError([*problems, *_told(found)], _without(document.data, found)) from None
+        raise InvalidRequestError([*problems, *_told(found)], _without(document.data, found)) from None
     if problems:
-        raise RefusedError(problems, request)
+        raise InvalidRequestError(problems, request)
     return request
 
 
@@ -93,9 +93,9 @@ def _read_text(source: str) -> str:
         raw = sys.stdin.buffer.read() if source == "-" else pathlib.Path(source).read_bytes()
         return raw.decode("utf-8-sig")
     except OSError as error:
-        raise RefusedError([Problem(source, f"cannot be read: {os.strerror(error.errno or 0)}")]) from None
+        raise InvalidRequestError([Problem(source, f"cannot be read: {os.strerror(error.errno or 0)}")]) from None
     except ValueError:
-        raise RefusedError([Problem(source, "is not text in UTF-8")]) from None
+        raise InvalidRequestError([Problem(source, "is not text in UTF-8")]) from None
 
 
 def show(value: Any, name: str = "") -> str:

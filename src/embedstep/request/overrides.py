@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from embedstep.errors import Problem, RefusedError
+from embedstep.errors import InvalidRequestError, Problem
 from embedstep.request.arguments.schema import CONTRACT
 from embedstep.request.arguments.today import MERGED, OLDER_NAMES
 from embedstep.request.document import Document, parse_document
@@ -23,7 +23,7 @@ def apply_overrides(document: Document, overrides: Sequence[str]) -> Iterator[Pr
         try:
             path = _apply(document.data, override)
             _replace_other_names(document.data, path, set_here)
-        except RefusedError as error:
+        except InvalidRequestError as error:
             yield from (Problem(f"--set {override.partition('=')[0]}", problem.message) for problem in error.problems)
         else:
             document.mark_override(path)
@@ -34,7 +34,7 @@ def _apply(data: dict[str, Any], override: str) -> tuple[str | int, ...]:
     """Set one value and return its path.
 
     Raises:
-        RefusedError: the path leads nowhere, or the value is no YAML.
+        InvalidRequestError: the path leads nowhere, or the value is no YAML.
     """
     keys, sign, text = override.partition("=")
     parents = keys.strip().split(".")
@@ -60,7 +60,7 @@ def _replace_other_names(
     """Take out of the document the other names of an argument that was set.
 
     Raises:
-        RefusedError: one of them was set as well.
+        InvalidRequestError: one of them was set as well.
     """
     if path[0] != "arguments" or len(path) == 1:
         return
@@ -91,5 +91,5 @@ def _key(here: Any, key: str, path: Sequence[str | int]) -> str | int:
     return int(key)
 
 
-def _refused(message: str) -> RefusedError:
-    return RefusedError([Problem("", message)])
+def _refused(message: str) -> InvalidRequestError:
+    return InvalidRequestError([Problem("", message)])

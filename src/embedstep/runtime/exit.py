@@ -5,7 +5,7 @@ import sys
 from typing import NoReturn
 
 
-def leave(code: int) -> NoReturn:
+def exit_now(code: int) -> NoReturn:
     """End this process at once, now that everything is written, without taking the loaded modules apart.
 
     That takes 0.08 s after `check` and 0.8 s where MLflow was loaded. After a training it can take forever: gloo's

@@ -29,7 +29,7 @@ class LaunchPlan:
     argv: tuple[str, ...]
     env: Mapping[str, str]
     keep_open: tuple[int, ...] = ()
-    hears_ctrl_c: bool = False
+    forward_sigint: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,13 +48,13 @@ class ProcessEnd:
 
 
 @dataclass(slots=True)
-class Heard:
+class ReceivedSignal:
     """The first signal that a step has heard, and when, on the monotonic clock."""
 
     number: int | None = None
     since: float = inf
 
-    def take(self, number: int, since: float | None = None) -> None:
+    def record(self, number: int, since: float | None = None) -> None:
         """Keep it, if it is the first."""
         if self.number is None:
             self.number, self.since = number, time.monotonic() if since is None else since
@@ -74,8 +74,8 @@ def on_signal(handle: Callable[[int], None]) -> Iterator[None]:
     def handler(number: int, frame: FrameType | None) -> None:
         handle(number)
 
-    heard = [number for number in _INTERRUPTING if signal.getsignal(number) != signal.SIG_IGN]
-    before = {number: signal.signal(number, handler) for number in heard}
+    received = [number for number in _INTERRUPTING if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, handler) for number in received}
     try:
         yield
     finally:
@@ -98,14 +98,14 @@ def run_process(plan: LaunchPlan) -> ProcessEnd:
     Raises:
         CannotStartError: the program could not be started.
     """
-    heard = Heard()
+    received = ReceivedSignal()
     child: subprocess.Popen[bytes] | None = None
 
     def passed_on(number: int) -> int:
-        return signal.SIGINT if number == signal.SIGINT and plan.hears_ctrl_c else signal.SIGTERM
+        return signal.SIGINT if number == signal.SIGINT and plan.forward_sigint else signal.SIGTERM
 
     def forward(number: int) -> None:
-        heard.take(number)
+        received.record(number)
         if child is not None:
             child.send_signal(passed_on(number))
 
@@ -116,14 +116,16 @@ def run_process(plan: LaunchPlan) -> ProcessEnd:
             )
         except OSError as error:
             raise CannotStartError(f"{plan.argv[0]} could not be started: {error.strerror}") from error
-        if heard.number is not None:  # the signal came between installing the handler and having a child to hand it to
-            child.send_signal(passed_on(heard.number))
+        if (
+            received.number is not None
+        ):  # the signal came between installing the handler and having a child to hand it to
+            child.send_signal(passed_on(received.number))
         with child:
             code = child.wait()
-    return ProcessEnd(code=code, signalled=heard.number, since=heard.since)
+    return ProcessEnd(code=code, signalled=received.number, since=received.since)
 
 
-def start_beside(
+def start_background(
     argv: tuple[str, ...], env: Mapping[str, str], *, keep_open: tuple[int, ...]
 ) -> "subprocess.Popen[bytes]":
     """Start a command that runs beside what follows and learns by its closed input when we have gone.

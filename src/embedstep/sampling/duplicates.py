@@ -54,9 +54,9 @@ def _full(texts: Texts, size: int, random: np.random.RandomState, turn: int | No
     if not len(texts.ids):
         line = random.permutation(np.arange(texts.rows, dtype=np.int32))
     elif turn is None:
-        line, _ = texts.lines[texts.scarcest(size)].divided(batches, size, random)
+        line, _ = texts.lines[texts.most_constrained(size)].divided(batches, size, random)
     else:
-        line = texts.lines[texts.scarcest(size)].dealt(batches, random, turn)
+        line = texts.lines[texts.most_constrained(size)].dealt(batches, random, turn)
     table: NDArray[np.int32] = line[: batches * size].reshape(size, batches).T
     if len(texts.ids) < 2 or not batches:
         return table
@@ -81,8 +81,8 @@ def _by_other_ways(
 
 def _scarcest_pair(texts: Texts, size: int, random: np.random.RandomState, turn: int) -> tuple[Nodes, Rows]:
     """Return the texts of the scarcest column and of the one that leaves it the fewest batches, and rows for those."""
-    most, scarcest = texts.most_batches(size), texts.scarcest(size)
-    pairs = [texts.ids[[scarcest, other]] + 1 for other in range(len(texts.ids)) if other != scarcest]
+    most, most_constrained = texts.most_batches(size), texts.most_constrained(size)
+    pairs = [texts.ids[[most_constrained, other]] + 1 for other in range(len(texts.ids)) if other != most_constrained]
     found = ((nodes, rows_for(nodes, most, size, random, turn)) for nodes in pairs)
     return min(found, key=lambda pair: len(pair[1]))
 

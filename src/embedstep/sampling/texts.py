@@ -67,7 +67,7 @@ class Texts:
         """Return a number of full batches that no arrangement exceeds: the optimum of the scarcest column."""
         return min([line.full_batches(size) for line in self.lines], default=self.rows // size)
 
-    def scarcest(self, size: int) -> int:
+    def most_constrained(self, size: int) -> int:
         """Return the column that allows the fewest full batches."""
         return int(np.argmin([line.full_batches(size) for line in self.lines]))
 
@@ -80,9 +80,9 @@ class Texts:
 
     def apart(self, size: int) -> tuple["Texts", Rows]:
         """Return the rows that share no text with an earlier one, unless in the scarcest column, and their numbers."""
-        scarcest = self.scarcest(size)
+        most_constrained = self.most_constrained(size)
         stands_elsewhere = np.zeros(self.size + 1, bool)
-        stands_elsewhere[np.delete(self.ids, scarcest, axis=0)] = True
+        stands_elsewhere[np.delete(self.ids, most_constrained, axis=0)] = True
         stands_elsewhere[NOTHING] = False
         first = np.full(self.size, self.rows, np.int32)
         for column in self.ids:
@@ -92,7 +92,7 @@ class Texts:
             number = np.flatnonzero(stands_elsewhere[column])
             keep[number[first[column[number]] < number]] = False
         kept = np.flatnonzero(keep).astype(np.int32)
-        return texts_of(self.ids[scarcest : scarcest + 1, kept]), kept
+        return texts_of(self.ids[most_constrained : most_constrained + 1, kept]), kept
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ _PAUSE = 0.05
 
 
 @contextmanager
-def alone_in(uri: str) -> Iterator[None]:
+def sqlite_lock(uri: str) -> Iterator[None]:
     """Let one process at once make a local database: two that both do leave one that cannot be opened ever after.
 
     Args:

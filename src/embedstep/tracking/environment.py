@@ -19,7 +19,7 @@ def tracking_environ() -> dict[str, str]:
 
 
 @contextmanager
-def recorded_at(uri: str, run_id: str | None = None) -> Iterator[None]:
+def tracking_override(uri: str, run_id: str | None = None) -> Iterator[None]:
     """Have what is done meanwhile in this thread recorded at another place than the environment says.
 
     Args:

@@ -25,10 +25,10 @@ except ModuleNotFoundError as missing:
         "tracking: mlflow is not installed; pip install 'embedstep[mlflow]', or write tracking: {kind: none}"
     ) from None
 
-from embedstep.errors import CannotStartError, EmbedstepError, Problem, RefusedError, first_line
+from embedstep.errors import CannotStartError, EmbedstepError, InvalidRequestError, Problem, first_line
 from embedstep.runtime.secrets import redact
-from embedstep.tracking.database import alone_in
-from embedstep.tracking.mlflow_model import ModelInRun, beside_each_other, model_place
+from embedstep.tracking.database import sqlite_lock
+from embedstep.tracking.mlflow_model import ModelInRun, in_parallel, model_place
 from embedstep.tracking.names import PARAMETER_LIMITS, TRAINING_TAG, entry_name, metric_name, shortened
 from embedstep.tracking.spool import Entry, SpoolFolder
 
@@ -51,8 +51,8 @@ _AT_ONCE = 100
 class Tracker:
     """One run, as a sender fills it.
 
-    Every method raises `CannotStartError` where the server, its database or its files do not answer, and `RefusedError`
-    where they answer that only a person can help: a permission, a deleted experiment, a deleted run.
+    Every method raises `CannotStartError` where the server, its database or its files do not answer, and
+    `InvalidRequestError` where only a person can help: a permission, a deleted experiment, a deleted run.
     """
 
     def __init__(self, uri: str, spool: SpoolFolder) -> None:
@@ -79,7 +79,7 @@ class Tracker:
         Args:
             start: the entry that says which run.
         """
-        with as_ours(self._uri):
+        with translate_errors(self._uri):
             self._run = run = self._active(start["run_id"]) if start["mode"] == "attach" else self._own(start)
             self.run_id = str(run.info.run_id)
             # Another training that is recorded in the same run has numbers of its own.
@@ -94,7 +94,9 @@ class Tracker:
     def _active(self, run_id: str) -> Run:
         run = self._client.get_run(run_id)
         if run.info.lifecycle_stage != "active":
-            raise RefusedError([Problem("tracking", f"the run {run_id} was deleted in MLflow; restore it first")])
+            raise InvalidRequestError(
+                [Problem("tracking", f"the run {run_id} was deleted in MLflow; restore it first")]
+            )
         return run
 
     def _own(self, start: Entry) -> Run:
@@ -118,13 +120,13 @@ class Tracker:
             return str(self._client.create_experiment(name, artifact_location=beside))
         if found.lifecycle_stage != "active":
             told = f"{name!r} was deleted in MLflow; restore it or name another"
-            raise RefusedError([Problem("tracking.experiment", told)])
+            raise InvalidRequestError([Problem("tracking.experiment", told)])
         return str(found.experiment_id)
 
     def answers(self) -> bool:
         """Whether the server itself does, and knows the run."""
         try:
-            with as_ours(self._uri):
+            with translate_errors(self._uri):
                 self._client.get_run(self.run_id)
         except EmbedstepError:
             return False
@@ -141,7 +143,7 @@ class Tracker:
             "register": self._register,
             "end": self._end,
         }[entries[0]["kind"]]
-        with as_ours(self._uri):
+        with translate_errors(self._uri):
             return list(deliver(entries))
 
     def _metrics(self, entries: Sequence[Entry]) -> Iterator[str]:
@@ -173,7 +175,7 @@ class Tracker:
 
     def _files(self, entries: Sequence[Entry]) -> Iterator[str]:
         files = [self._spool.files / name for name in dict.fromkeys(entry["name"] for entry in entries)]
-        for complaints in beside_each_other(lambda file: list(self._file(file)), files):
+        for complaints in in_parallel(lambda file: list(self._file(file)), files):
             yield from complaints
 
     def _models(self, entries: Sequence[Entry]) -> Iterator[str]:
@@ -243,7 +245,7 @@ class Tracker:
         """Read back what has arrived, then end the run, unless it is another's."""
         entries = [entry for entry, _ in self._spool.read()]
         names = sorted({name for entry in entries if entry["kind"] == "metrics" for name in entry["values"]})
-        for complaints in beside_each_other(lambda of: list(of(names)), (self._renamed, self._missing)):
+        for complaints in in_parallel(lambda of: list(of(names)), (self._renamed, self._missing)):
             yield from complaints
         if ends[-1]["status"] != "FINISHED":
             self._model.give_up(self._known_run(), self.attempt)
@@ -269,7 +271,7 @@ def client_of(uri: str) -> MlflowClient:
         CannotStartError: a local database cannot be opened.
     """
     _speak_briefly()
-    with as_ours(uri), alone_in(uri):
+    with translate_errors(uri), sqlite_lock(uri):
         return MlflowClient(tracking_uri=uri)
 
 
@@ -285,7 +287,7 @@ def _speak_briefly() -> None:
 
 
 @contextmanager
-def as_ours(uri: str) -> Iterator[None]:
+def translate_errors(uri: str) -> Iterator[None]:
     """Turn what MLflow, a database driver and a store of files raise into our two kinds.
 
     Args:
@@ -293,7 +295,7 @@ def as_ours(uri: str) -> Iterator[None]:
 
     Raises:
         CannotStartError: something did not answer.
-        RefusedError: it answered that only a person can help.
+        InvalidRequestError: it answered that only a person can help.
     """
     try:
         yield
@@ -304,7 +306,7 @@ def as_ours(uri: str) -> Iterator[None]:
         code = error.error_code if isinstance(error, MlflowException) else ""
         if code in _REFUSING or code in _OF_A_VALUE:
             told = f"MLflow at {shown} refused: {_first_line(error)}"
-            raise RefusedError([Problem("tracking", told)]) from error
+            raise InvalidRequestError([Problem("tracking", told)]) from error
         raise CannotStartError(f"tracking: MLflow at {shown} does not answer: {_first_line(error)}") from error
 
 

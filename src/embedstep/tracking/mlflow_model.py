@@ -93,7 +93,7 @@ class ModelInRun:
             if begun is None or not self._is_output(run_id, logged.model_id):
                 output = LoggedModelOutput(logged.model_id, step=entry["step"])
                 requests.append(lambda: self._client.log_outputs(run_id, [output]))
-            beside_each_other(lambda request: request(), requests)
+            in_parallel(lambda request: request(), requests)
             shutil.rmtree(folder)
         self._is_settled = True
 
@@ -168,7 +168,7 @@ def _uploads(client: MlflowClient, logged: LoggedModel, folder: Path) -> list[Ca
     return [partial(upload, file) for file in folder.rglob("*") if file.is_file()]
 
 
-def beside_each_other(send: Callable[[_Item], _T], items: Iterable[_Item]) -> list[_T]:
+def in_parallel(send: Callable[[_Item], _T], items: Iterable[_Item]) -> list[_T]:
     """Send several at once, and return what came of each: a far server takes a while for each, however small."""
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         return [done.result() for done in [pool.submit(send, item) for item in items]]

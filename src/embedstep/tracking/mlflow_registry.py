@@ -10,7 +10,7 @@ from typing import Any
 
 # First of all, because it says what to install where MLflow is not.
 # isort: off
-from embedstep.tracking.mlflow import as_ours, client_of
+from embedstep.tracking.mlflow import translate_errors, client_of
 from mlflow.artifacts import download_artifacts
 from mlflow.exceptions import MlflowException
 
@@ -49,7 +49,7 @@ class Version:
 class Registry:
     """The versions of one registered model.
 
-    Every method raises `CannotStartError` where the server does not answer, and `RefusedError` where it refuses.
+    Every method raises `CannotStartError` where the server does not answer, and `InvalidRequestError` where it refuses.
     """
 
     def __init__(self, uri: str, name: str) -> None:
@@ -65,7 +65,7 @@ class Registry:
 
     def champion(self) -> Version | None:
         """Return the version that serves, or None where there is none yet."""
-        with as_ours(self._uri):
+        with translate_errors(self._uri):
             try:
                 return _version(self._client.get_model_version_by_alias(self.name, CHAMPION))
             except MlflowException as error:
@@ -75,14 +75,14 @@ class Registry:
 
     def of_run(self, run_id: str) -> Version | None:
         """Return the newest version that a run has registered."""
-        with as_ours(self._uri):
+        with translate_errors(self._uri):
             found = self._client.search_model_versions(f"name = '{self.name}' and run_id = '{run_id}'")
         return max(map(_version, found), key=lambda version: int(version.number), default=None)
 
     def download(self, version: Version, folder: Path) -> Path:
         """Fetch the files of a version, and return the folder of its sentence-transformers model."""
         folder.mkdir(parents=True, exist_ok=True)
-        with as_ours(self._uri), default_uri(self._uri):
+        with translate_errors(self._uri), default_uri(self._uri):
             place = download_artifacts(
                 artifact_uri=f"models:/{self.name}/{version.number}", dst_path=str(folder), tracking_uri=self._uri
             )
@@ -90,7 +90,7 @@ class Registry:
 
     def tag(self, number: str, run_id: str, tags: Mapping[str, str]) -> None:
         """Write tags to a version, by its number, and to the run that trained it."""
-        with as_ours(self._uri):
+        with translate_errors(self._uri):
             for key, text in tags.items():
                 self._client.set_model_version_tag(self.name, number, key, text)
                 self._client.set_tag(run_id, key, text)
@@ -101,7 +101,7 @@ class Registry:
         MLflow has no such operation: an alias goes to whoever sets it last. What it has is that one of two clients
         gets a new name, so that a name is held while the alias is looked at and set.
         """
-        with as_ours(self._uri), self._held():
+        with translate_errors(self._uri), self._held():
             if self.champion() != instead_of:
                 return False
             before = [instead_of.number] if instead_of else []
@@ -112,7 +112,7 @@ class Registry:
 
     def roll_back(self) -> Version | None:
         """Make the former champion the champion again, and return it, or None where there is none."""
-        with as_ours(self._uri), self._held():
+        with translate_errors(self._uri), self._held():
             history = self._history()
             if not history:
                 return None
@@ -138,7 +138,7 @@ class Registry:
         try:
             yield
         finally:
-            self._let_go(lock)
+            self._release(lock)
 
     def _took(self, lock: str) -> bool:
         try:
@@ -156,10 +156,10 @@ class Registry:
                 raise
         else:
             if time.time() - since > _LONGEST_HOLD:
-                self._let_go(lock)
+                self._release(lock)
         return False
 
-    def _let_go(self, lock: str) -> None:
+    def _release(self, lock: str) -> None:
         """Delete the held name; a request that was sent twice has found it gone."""
         try:
             self._client.delete_registered_model(lock)
@@ -173,9 +173,9 @@ def fetch_files(uri: str, run_id: str, names: Sequence[str], folder: Path) -> No
 
     Raises:
         CannotStartError: the server does not answer.
-        RefusedError: there is no such run, or it may not be read.
+        InvalidRequestError: there is no such run, or it may not be read.
     """
-    with as_ours(uri), default_uri(uri):
+    with translate_errors(uri), default_uri(uri):
         client = client_of(uri)
         there = {item.path for item in client.list_artifacts(run_id)}
         for name in names:
@@ -188,11 +188,11 @@ def former_runs(uri: str, request: TrainRequest, plan: Plan) -> list[FormerRun]:
 
     Raises:
         CannotStartError: the server does not answer.
-        RefusedError: it may not be read.
+        InvalidRequestError: it may not be read.
     """
     tags = comparable(request, plan)
     unit = metric_of(unit_of(on_cpu=plan.on_cpu))
-    with as_ours(uri):
+    with translate_errors(uri):
         client = client_of(uri)
         experiment = client.get_experiment_by_name(request.tracking.experiment)
         if experiment is None:
@@ -217,9 +217,9 @@ def record_files(uri: str, run_id: str, files: Sequence[Path]) -> None:
 
     Raises:
         CannotStartError: the server does not answer.
-        RefusedError: there is no such run, or it may not be written.
+        InvalidRequestError: there is no such run, or it may not be written.
     """
-    with as_ours(uri), default_uri(uri):
+    with translate_errors(uri), default_uri(uri):
         for file in files:
             client_of(uri).log_artifact(run_id, str(file))
 

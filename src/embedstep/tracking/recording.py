@@ -13,14 +13,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from embedstep.errors import INTERRUPTED, OK, CannotStartError, RefusedError, StepInterruptedError
+from embedstep.errors import INTERRUPTED, OK, CannotStartError, InvalidRequestError, StepInterruptedError
 from embedstep.output.attempts import metric_of
 from embedstep.output.folder import OutputFolder
 from embedstep.output.result import StepResult
 from embedstep.planning.plan import DatasetPlan, Plan
 from embedstep.request.schema import TRACKING_RUN_ID, TRACKING_URI, Tracking, TrainRequest
 from embedstep.runtime.devices import usable_cores
-from embedstep.runtime.process import Heard, start_beside
+from embedstep.runtime.process import ReceivedSignal, start_background
 from embedstep.runtime.secrets import redact
 from embedstep.tracking.environment import tracking_environ
 from embedstep.tracking.names import MODEL_TAG, ROWS_TAG, SPACE_TAG, STEPS_METRIC, TRAINING_TAG, training_rows
@@ -41,7 +41,7 @@ class Recording:
         plan: its plan.
         spool: what is recorded.
         sender: the process that sends it.
-        heard: the signal that the step has heard, as it comes.
+        received: the signal that the step has heard, as it comes.
         started: when the attempt was started, on the monotonic clock.
     """
 
@@ -49,7 +49,7 @@ class Recording:
     plan: Plan
     spool: Spool
     sender: "subprocess.Popen[bytes] | None"
-    heard: Heard
+    received: ReceivedSignal
     started: float
 
     def require_open(self) -> None:
@@ -57,16 +57,16 @@ class Recording:
 
         Raises:
             CannotStartError: the server does not answer.
-            RefusedError: the server refused the experiment or the run.
+            InvalidRequestError: the server refused the experiment or the run.
             StepInterruptedError: a signal was heard meanwhile.
         """
         if self.sender is None or not self.request.tracking.required:
             return
         while not (sent := self._folder.sent).run_id:
             if sent.trouble:
-                raise RefusedError.from_lines([sent.trouble]) if sent.refused else CannotStartError(sent.trouble)
-            if self.heard.number is not None:
-                raise StepInterruptedError(self.heard.number)
+                raise InvalidRequestError.from_lines([sent.trouble]) if sent.refused else CannotStartError(sent.trouble)
+            if self.received.number is not None:
+                raise StepInterruptedError(self.received.number)
             if self.sender.poll() is not None:
                 raise CannotStartError(f"tracking: what sends the records has ended with code {self.sender.returncode}")
             time.sleep(_POLL)
@@ -101,14 +101,14 @@ class Recording:
         tracking = self.request.tracking
         self.spool.add(
             "register",
-            weights=result.weights,
+            weights=result.weights_sha256,
             register_as=tracking.register_as,
             aliases=list(tracking.aliases),
             tags={
                 "embedstep.request_fingerprint": result.request_fingerprint,
                 # A training that was stopped is not what the request asks for.
-                **({} if result.stopped else {TRAINING_TAG: self.plan.trained_from}),
-                SPACE_TAG: str(result.space),
+                **({} if result.stop_reason else {TRAINING_TAG: self.plan.trained_from}),
+                SPACE_TAG: str(result.embedding_space_id),
             },
         )
 
@@ -126,7 +126,7 @@ class Recording:
         assert self.sender.stdin is not None
         self.sender.stdin.close()
         while self.sender.poll() is None:
-            if time.monotonic() > self.heard.since + self.request.launch.seconds_to_record:
+            if time.monotonic() > self.received.since + self.request.launch.seconds_to_record:
                 self.sender.kill()
             with suppress(subprocess.TimeoutExpired):
                 self.sender.wait(_POLL)
@@ -149,7 +149,7 @@ class Recording:
 
 
 def start_recording(
-    request: TrainRequest, plan: Plan, folder: OutputFolder, *, goes_on: bool, heard: Heard
+    request: TrainRequest, plan: Plan, folder: OutputFolder, *, resumes: bool, received: ReceivedSignal
 ) -> Recording:
     """Open the spool of an attempt and start what sends it.
 
@@ -157,31 +157,31 @@ def start_recording(
         request: the request.
         plan: its plan.
         folder: the output folder.
-        goes_on: the attempt continues from a checkpoint of the one before in this folder.
-        heard: the signal that the step has heard, as it comes.
+        resumes: the attempt continues from a checkpoint of the one before in this folder.
+        received: the signal that the step has heard, as it comes.
 
     Raises:
         CannotStartError: the disk does not let us write, or the request requires a server that does not answer.
-        RefusedError: the request requires a server, and that refused the run.
+        InvalidRequestError: the request requires a server, and that refused the run.
         StepInterruptedError: a signal was heard while that was waited for.
     """
     started = time.monotonic()
     if request.tracking.kind == "none":
         return Recording(
-            request=request, plan=plan, spool=Spool(folder=None), sender=None, heard=heard, started=started
+            request=request, plan=plan, spool=Spool(folder=None), sender=None, received=received, started=started
         )
     before = next(reversed(spools(folder.path)), None)
     spool = Spool(folder=new_spool(folder.path))
     environ = tracking_environ()
     uri = tracking_uri(request.tracking, environ)
-    spool.add("start", **_start(request, plan, uri, _key(request, plan, before, goes_on=goes_on)))
+    spool.add("start", **_start(request, plan, uri, _key(request, plan, before, resumes=resumes)))
     spool.datasets([_dataset(request, item) for item in plan.datasets])
     for file in (folder.request, folder.plan):
         spool.file(file)
     command = (sys.executable, "-m", "embedstep.tracking.sender", str(folder.path), uri)
     environ.pop(TRACKING_RUN_ID, None)
-    sender = start_beside(command, environ, keep_open=() if folder.lock is None else (folder.lock,))
-    recording = Recording(request=request, plan=plan, spool=spool, sender=sender, heard=heard, started=started)
+    sender = start_background(command, environ, keep_open=() if folder.lock is None else (folder.lock,))
+    recording = Recording(request=request, plan=plan, spool=spool, sender=sender, received=received, started=started)
     try:
         recording.require_open()
     except BaseException:
@@ -190,14 +190,14 @@ def start_recording(
     return recording
 
 
-def _key(request: TrainRequest, plan: Plan, before: SpoolFolder | None, *, goes_on: bool) -> str:
+def _key(request: TrainRequest, plan: Plan, before: SpoolFolder | None, *, resumes: bool) -> str:
     """Return what tells the run from others: a retry has that of the attempt before, and any other run a new one."""
     if request.tracking.key is not None:
         return request.tracking.key
     start = next((entry for entry, _ in before.read() if entry["kind"] == "start"), None) if before else None
     if start is None or before is None or before.status == "FINISHED":
         return uuid.uuid4().hex
-    is_retry = goes_on or start["tags"]["embedstep.request_fingerprint"] == plan.request_fingerprint
+    is_retry = resumes or start["tags"]["embedstep.request_fingerprint"] == plan.request_fingerprint
     return str(start["key"]) if is_retry else uuid.uuid4().hex
 
 

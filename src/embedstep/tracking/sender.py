@@ -18,9 +18,9 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedstep.errors import CANNOT_START, OK, EmbedstepError, RefusedError
+from embedstep.errors import CANNOT_START, OK, EmbedstepError, InvalidRequestError
 from embedstep.request.schema import TRACKING_URI
-from embedstep.runtime.exit import leave
+from embedstep.runtime.exit import exit_now
 from embedstep.runtime.secrets import redact
 from embedstep.tracking.spool import Entry, Sent, Spool, SpoolFolder, unsent
 
@@ -56,7 +56,7 @@ class Sender:
 
         Raises:
             CannotStartError: the server does not answer; the spool stays as it is.
-            RefusedError: the server lets us not, and only a person can help.
+            InvalidRequestError: the server lets us not, and only a person can help.
         """
         try:
             for entries, end in _in_groups(self._spool.read(self.sent.bytes)):
@@ -65,7 +65,7 @@ class Sender:
                 if entries[-1]["kind"] == "end":
                     return True
         except EmbedstepError as error:
-            self._write(trouble=str(error), refused=isinstance(error, RefusedError))
+            self._write(trouble=str(error), refused=isinstance(error, InvalidRequestError))
             raise
         return False
 
@@ -143,7 +143,7 @@ def sync(output: Path, uri: str | None = None) -> list[Sent]:
 
     Raises:
         CannotStartError: the server does not answer.
-        RefusedError: the server lets us not, and only a person can help.
+        InvalidRequestError: the server lets us not, and only a person can help.
     """
     return [sync_one(spool, uri) for spool in unsent(output)]
 
@@ -187,7 +187,7 @@ def _watch(live: "_Live", launcher_is_done: threading.Event) -> None:
     launcher_is_done.set()
     if is_orphan:
         time.sleep(_ORPHAN_PATIENCE)
-        leave(CANNOT_START)  # from within a request that is not answered; what was not sent stays in the spool
+        exit_now(CANNOT_START)  # from within a request that is not answered; what was not sent stays in the spool
 
 
 class _Live:
@@ -229,7 +229,7 @@ class _Live:
 
     def _forward(self) -> bool:
         while self._earlier:
-            with suppress(RefusedError):
+            with suppress(InvalidRequestError):
                 sync_one(self._earlier[0])
             del self._earlier[0]
         return self._sender.forward()
@@ -273,4 +273,4 @@ class _Machine:
 
 
 if __name__ == "__main__":
-    leave(main(sys.argv[1:]))
+    exit_now(main(sys.argv[1:]))

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from embedstep.output.folder import OutputFolder
 from embedstep.output.result import write_json
-from embedstep.runtime.exit import leave
+from embedstep.runtime.exit import exit_now
 from embedstep.runtime.world import World, leave_group
 from embedstep.worker.failures import describe
-from embedstep.worker.interruption import Interruption, deaf
+from embedstep.worker.interruption import Interruption, ignore_signals
 
 _PR_SET_PDEATHSIG = 1
 """Of Linux's prctl(2)."""
@@ -34,7 +34,7 @@ def main(argv: list[str]) -> int:
 
         train(output, world, Interruption())
     except Exception as error:
-        deaf()  # torchrun ends the ranks beside one that has failed
+        ignore_signals()  # torchrun ends the ranks beside one that has failed
         return _report(output, world, error)
     return 0
 
@@ -63,4 +63,4 @@ if __name__ == "__main__":
     end_with_torchrun()
     code = main(sys.argv[1:])
     logging.shutdown()
-    leave(code)
+    exit_now(code)

@@ -23,7 +23,7 @@ def quiet_other_ranks(world: World) -> None:
         logging.getLogger().setLevel(logging.WARNING)
 
 
-def lend_environment(request: TrainRequest) -> None:
+def export_environment(request: TrainRequest) -> None:
     """Put into this process's environment what the libraries read there and a request says elsewhere."""
     token = request.arguments.hub_token
     if token is not None:

@@ -7,14 +7,17 @@ import traceback
 
 from embedstep.errors import CANNOT_START, FAILED, INTERRUPTED, OUT_OF_MEMORY, EmbedstepError
 from embedstep.launch.failures import NO_ANSWER, problems_told
-from embedstep.output.folder import NO_PLACE
+from embedstep.output.folder import DISK_FULL_ERRNOS
 from embedstep.output.result import Failure
 from embedstep.runtime.secrets import redact
 
 # As the system says it, and as libraries written in Rust repeat it.
 _FULL_DISK = re.compile(
     "|".join(
-        [*(re.escape(os.strerror(number)) for number in NO_PLACE), rf"os error ({'|'.join(map(str, NO_PLACE))})\b"]
+        [
+            *(re.escape(os.strerror(number)) for number in DISK_FULL_ERRNOS),
+            rf"os error ({'|'.join(map(str, DISK_FULL_ERRNOS))})\b",
+        ]
     )
 )
 # torch's allocator for the CPU raises a plain RuntimeError.

@@ -13,7 +13,7 @@ class Interruption:
     def __init__(self) -> None:
         self.number: int | None = None
 
-    def keep(self) -> None:
+    def install_handlers(self) -> None:
         """Keep SIGTERM and SIGINT from now on."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._take)
@@ -22,7 +22,7 @@ class Interruption:
         self.number = self.number or number
 
 
-def deaf() -> None:
+def ignore_signals() -> None:
     """Take no signal from now on: what is left takes a moment, or is another process's to end."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)

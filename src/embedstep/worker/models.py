@@ -8,7 +8,7 @@ from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from tokenizers import Tokenizer
 from transformers import AutoModel, AutoTokenizer
 
-from embedstep.errors import Problem, RefusedError, first_line
+from embedstep.errors import InvalidRequestError, Problem, first_line
 from embedstep.request import schema
 
 
@@ -21,14 +21,14 @@ def build_model(model: schema.Model, *, fetched: str | None, device: str) -> Sen
         device: torch device, such as `cpu` or `cuda:1`.
 
     Raises:
-        RefusedError: there is no such model, or it cannot be read.
+        InvalidRequestError: there is no such model, or it cannot be read.
     """
     source = fetched or str(Path(model.source).expanduser())
     try:
         built = _static(model, source, device) if model.static else _saved(model, source, device)
     except (OSError, ValueError, KeyError) as error:
         field = "model.path" if model.path else "model.static"
-        raise RefusedError([Problem(field, f"{source} cannot be loaded: {first_line(error)}")]) from error
+        raise InvalidRequestError([Problem(field, f"{source} cannot be loaded: {first_line(error)}")]) from error
     if model.max_seq_length is not None:
         _limit(built, model.max_seq_length)
     return built
@@ -39,7 +39,7 @@ def _limit(built: SentenceTransformer, tokens: int) -> None:
         built.max_seq_length = tokens
     except AttributeError as error:  # a static embedding, saved before, reads texts of any length
         told = f"a {type(built[0]).__name__} has no limit of tokens; remove it"
-        raise RefusedError([Problem("model.max_seq_length", told)]) from error
+        raise InvalidRequestError([Problem("model.max_seq_length", told)]) from error
 
 
 def _saved(model: schema.Model, source: str, device: str) -> SentenceTransformer:

@@ -14,7 +14,14 @@ from sentence_transformers import SentenceTransformerTrainingArguments
 from transformers import TrainerState, set_seed
 from transformers.trainer import TRAINER_STATE_NAME
 
-from embedstep.errors import OK, CannotStartError, Problem, RefusedError, StepInterruptedError, TrainingFailedError
+from embedstep.errors import (
+    OK,
+    CannotStartError,
+    InvalidRequestError,
+    Problem,
+    StepInterruptedError,
+    TrainingFailedError,
+)
 from embedstep.output.folder import OutputFolder
 from embedstep.output.result import StepResult, read_json, write_json
 from embedstep.planning.build import test_prefix
@@ -24,13 +31,13 @@ from embedstep.request.schema import TrainRequest
 from embedstep.runtime.world import World
 from embedstep.tracking.names import flattened
 from embedstep.tracking.spool import Spool, spools
-from embedstep.worker.environment import lend_environment, quiet_other_ranks
+from embedstep.worker.environment import export_environment, quiet_other_ranks
 from embedstep.worker.interruption import Interruption
 from embedstep.worker.models import build_model
 from embedstep.worker.trainer.build import build_trainer, rows_of
-from embedstep.worker.trainer.numerics import Watching
+from embedstep.worker.trainer.numerics import NumericsMonitor
 from embedstep.worker.trainer.recording import Recorder
-from embedstep.worker.trainer.stopping import Stopping
+from embedstep.worker.trainer.stopping import StopController
 from embedstep.worker.trainer.trainer import StepTrainer
 from embedstep.worker.verification import Verified, save_verified
 
@@ -52,7 +59,7 @@ def train(output: OutputFolder, world: World, interruption: Interruption) -> Non
     request = TrainRequest.model_validate(read_json(output.request)["request"])
     plan = plan_from_json(read_json(output.plan))
     quiet_other_ranks(world)
-    lend_environment(request)
+    export_environment(request)
     require_devices(plan)
     arguments = build_arguments(output, plan)
     require_world(arguments, world)
@@ -63,19 +70,19 @@ def train(output: OutputFolder, world: World, interruption: Interruption) -> Non
     is_recorded = world.is_first and request.tracking.kind != "none"
     spool = Spool(folder=spools(output.path)[-1] if is_recorded else None)
     recorder = Recorder(output, plan, spool)
-    watching = Watching(recorder.alarm if world.is_first else lambda alarm, step: None)
-    alarm = partial(watching.first_of, request.launch.stop_on)
+    monitor = NumericsMonitor(recorder.alarm if world.is_first else lambda alarm, step: None)
+    alarm = partial(monitor.first_of, request.launch.stop_on)
     start = read_json(output.start)
-    stopping = Stopping(
-        interruption, request.launch.max_hours, alarm, output.attempt / "interrupted", spent=start["spent"],
-        patience=arguments.ddp_timeout,
+    stopping = StopController(
+        interruption, request.launch.max_hours, alarm, output.attempt / "interrupted",
+        elapsed_seconds=start["elapsed_seconds"], patience=arguments.ddp_timeout,
     )  # fmt: skip
     told = recorder if world.is_first else None
     try:
-        trainer = build_trainer(request, plan, model, arguments, told, stopping, watching)
+        trainer = build_trainer(request, plan, model, arguments, told, stopping, monitor)
         spool.parameters({**flattened(_sections(request)), **arguments.to_sanitized_dict()})
         clock.lap("start")
-        interruption.keep()
+        interruption.install_handlers()
         _train_and_measure(request, plan, trainer, start, stopping)
         if stopping.stopped_after is None:
             require_planned_steps(plan, trainer)
@@ -97,9 +104,9 @@ def train(output: OutputFolder, world: World, interruption: Interruption) -> Non
         result = replace(
             _result(output, plan, spool, recorder, verified, clock),
             ledger=tuple(entries),
-            alarms={str(alarm): step for alarm, step in watching.alarms.items()},
-            stopped=stopping.told(plan.train_steps),
-            padding=trainer.padding.share,
+            alarms={str(alarm): step for alarm, step in monitor.alarms.items()},
+            stop_reason=stopping.told(plan.train_steps),
+            padding_share=trainer.padding.share,
             train_steps=trainer.state.global_step - recorder.first_step,
         )
         write_json(output.worker_result, result.to_json())
@@ -109,7 +116,7 @@ def train(output: OutputFolder, world: World, interruption: Interruption) -> Non
 
 
 def _train_and_measure(
-    request: TrainRequest, plan: Plan, trainer: StepTrainer, start: Mapping[str, Any], stopping: Stopping
+    request: TrainRequest, plan: Plan, trainer: StepTrainer, start: Mapping[str, Any], stopping: StopController
 ) -> None:
     """Train from where the attempt begins, and measure what came of it; interrupted, all ranks save and leave."""
     try:
@@ -118,7 +125,7 @@ def _train_and_measure(
         elif plan.train_steps:
             trainer.take_up(start["checkpoint"])
         measure_at_the_end(request, plan, trainer)
-        stopping.look()
+        stopping.check()
     except StepInterruptedError as interrupted:
         trainer.save_interrupted()
         raise interrupted.after(trainer.state.global_step, plan.train_steps) from None
@@ -162,14 +169,14 @@ def build_arguments(output: OutputFolder, plan: Plan) -> SentenceTransformerTrai
     """Return the trainer's arguments: exactly what the plan's ledger says.
 
     Raises:
-        RefusedError: the installed class refuses a value or a combination.
+        InvalidRequestError: the installed class refuses a value or a combination.
     """
     try:
         return SentenceTransformerTrainingArguments(
             output_dir=str(output.checkpoints), **trainer_arguments(plan.ledger, warmup_steps=plan.warmup_steps)
         )
     except (ValueError, TypeError, KeyError, ImportError) as error:
-        raise RefusedError([Problem("arguments", str(error))]) from error
+        raise InvalidRequestError([Problem("arguments", str(error))]) from error
 
 
 def require_world(arguments: Any, world: World) -> None:
@@ -268,10 +275,10 @@ def _result(
         incomplete_tracking=tuple(spool.complaints),
         seconds=clock.seconds,
         versions={name: version(name) for name in _LIBRARIES},
-        verification=round(verified.cosine, 6),
+        reload_cosine=round(verified.cosine, 6),
         dimension=verified.space.dimension,
-        weights=verified.space.weights,
-        space=verified.space.fingerprint,
+        weights_sha256=verified.space.weights,
+        embedding_space_id=verified.space.fingerprint,
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from kubeflow_trainer_api import models
 
-from embedstep.errors import RefusedError
+from embedstep.errors import InvalidRequestError
 from embedstep.launch.kubernetes.manifest import REQUEST_VARIABLE, is_job_of, trainjob_of
 from embedstep.request.fingerprint import request_fingerprint
 from embedstep.request.loading import load_request
@@ -125,7 +125,7 @@ def test_a_job_is_known_again(request_on_pods: Callable[..., TrainRequest]) -> N
 )
 def test_what_cannot_be_is_told(request_of: Build, of_job: dict[str, Any], told: str) -> None:
     launch = {**LAUNCH, "trainjob": {**LAUNCH["trainjob"], **of_job}}
-    with pytest.raises(RefusedError) as caught:
+    with pytest.raises(InvalidRequestError) as caught:
         load_request(json.dumps(request_of(launch=launch)))
     assert told in str(caught.value)
     assert "hf_secret" not in str(caught.value)
@@ -135,5 +135,5 @@ def test_what_cannot_be_is_told(request_of: Build, of_job: dict[str, Any], told:
 def test_a_request_that_no_environment_holds_is_told(request_of: Build) -> None:
     prompts = {f"column_{number}": "p" * 200 for number in range(600)}
     request = load_request(json.dumps(request_of(launch=LAUNCH, arguments={"prompts": prompts})))
-    with pytest.raises(RefusedError, match="and a pod's environment takes 100,000"):
+    with pytest.raises(InvalidRequestError, match="and a pod's environment takes 100,000"):
         trainjob_of(request)

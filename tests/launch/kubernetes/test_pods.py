@@ -96,9 +96,9 @@ def test_what_keeps_a_pod_is_told() -> None:
 
 
 def test_last_words_are_read_only_where_they_are_ours() -> None:
-    assert pod(terminated={"exitCode": 0, "message": '{"exit_code": 0}'}).last_words == {"exit_code": 0}
-    assert pod(terminated={"exitCode": 0, "message": "[1]"}).last_words is None
-    assert pod(terminated={"exitCode": 1, "message": "Killed"}).last_words is None
+    assert pod(terminated={"exitCode": 0, "message": '{"exit_code": 0}'}).termination_message == {"exit_code": 0}
+    assert pod(terminated={"exitCode": 0, "message": "[1]"}).termination_message is None
+    assert pod(terminated={"exitCode": 1, "message": "Killed"}).termination_message is None
 
 
 @pytest.mark.parametrize(

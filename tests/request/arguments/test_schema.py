@@ -9,7 +9,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 import pytest
 
-from embedstep.errors import RefusedError
+from embedstep.errors import InvalidRequestError
 from embedstep.request.arguments.fates import FATES, LATER, SEED
 from embedstep.request.arguments.ledger import differences, ledger, trainer_arguments
 from embedstep.request.arguments.rules import SCHEDULER_OPTIONS, check_arguments
@@ -214,7 +214,7 @@ def test_the_installed_class_has_the_values_of_the_ledger(given: dict[str, Any])
     ],
 )
 def test_a_word_that_is_nearly_one_of_the_choices_is_refused_with_that_one(given: dict[str, Any], message: str) -> None:
-    with pytest.raises(RefusedError, match="must be") as caught:
+    with pytest.raises(InvalidRequestError, match="must be") as caught:
         load(given)
     assert message in str(caught.value)
 

@@ -17,15 +17,16 @@ CODE = textwrap.dedent("""
     from functools import partial
     from pathlib import Path
     from embedstep.errors import EmbedstepError
-    from embedstep.launch.nodes import NodeGroup
+    from embedstep.launch.nodes import NodeInfo
     from embedstep.output.folder import OutputFolder
     from embedstep.worker.torchrun import broadcast
     from embedstep.worker.torchrun import rendezvous
     broadcast._PIECE = 5
     rank, port, output = int(sys.argv[1]), int(sys.argv[2]), OutputFolder(Path(sys.argv[3]))
-    group = NodeGroup(nodes=2, rank=rank, address="127.0.0.1", port=port)
+    group = NodeInfo(nodes=2, rank=rank, address="127.0.0.1", port=port)
     try:
-        with rendezvous.together(group, 60, lambda lost: None, partial(broadcast.hand_out, output, group)) as met:
+        prepare = partial(broadcast.broadcast_files, output, group)
+        with rendezvous.rendezvous(group, 60, lambda lost: None, prepare) as met:
             met.end(0)
     except EmbedstepError as error:
         print(error)

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.torchrun
 CODE = textwrap.dedent("""
     import os, sys, time
     from embedstep.errors import CannotStartError
-    from embedstep.launch.nodes import NodeGroup
+    from embedstep.launch.nodes import NodeInfo
     from embedstep.worker.torchrun import rendezvous
     rendezvous._SILENCE = 4.0
     shown = time.time
@@ -27,9 +27,9 @@ CODE = textwrap.dedent("""
     rank, nodes, port = map(int, sys.argv[1:4])
     seconds, work, code = map(float, sys.argv[4:])
     told = []
-    group = NodeGroup(nodes=nodes, rank=rank, address=ADDRESS, port=port)
+    group = NodeInfo(nodes=nodes, rank=rank, address=ADDRESS, port=port)
     try:
-        with rendezvous.together(group, seconds, told.append, lambda store: None) as met:
+        with rendezvous.rendezvous(group, seconds, told.append, lambda store: None) as met:
             print("together", flush=True)
             end = time.monotonic() + work
             while time.monotonic() < end and not told:

@@ -63,7 +63,7 @@ def test_the_steps_before_the_one_to_begin_at_are_empty() -> None:
         Epochs(samplers=(sampler,), world_size=1, mixing="proportional", seed=0), 0, [rows], "x", in_training=True
     )
     whole = list(batches)
-    batches.begin_at(5)
+    batches.resume_at(5)
     assert list(batches) == [[]] * 5 + whole[5:]
     assert list(SkipBatchSampler(batches, skip_batches=5)) == whole[5:]
     with pytest.raises(IndexError):

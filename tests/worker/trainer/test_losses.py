@@ -14,7 +14,7 @@ from sentence_transformers.sentence_transformer import losses as library
 from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding
 from transformers import AutoTokenizer, BertConfig, BertModel
 
-from embedstep.errors import RefusedError
+from embedstep.errors import InvalidRequestError
 from embedstep.planning.losses import LEFT_OUT, LEFT_OUT_OPTIONS, LOSSES, LossKind, innermost, negatives_per_anchor
 from embedstep.planning.options import REQUIRED, Option
 from embedstep.request.schema import Loss
@@ -255,7 +255,7 @@ def test_the_guide_is_frozen(model: SentenceTransformer, guide: str) -> None:
 def test_a_loss_that_does_not_go_with_the_model_is_refused(
     model: SentenceTransformer, kind: str, options: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(RefusedError, match=message):
+    with pytest.raises(InvalidRequestError, match=message):
         build_loss(loss_of(kind, options, ""), model)
 
 
@@ -266,5 +266,5 @@ def test_a_static_embedding_is_refused_where_it_cannot_be_trained(model: Sentenc
     loss = loss_of(kind, CASES[kind][0], "")
     assert innermost(loss) is not None
 
-    with pytest.raises(RefusedError, match="static embedding"):
+    with pytest.raises(InvalidRequestError, match="static embedding"):
         build_loss(loss, static)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from embedstep.worker.trainer.stopping import Stopping
+from embedstep.worker.trainer.stopping import StopController
 from tests.conftest import Outcome
 
 Build = Callable[..., dict[str, Any]]
@@ -26,8 +26,8 @@ def test_a_training_ends_when_its_hours_are_over(
     outcome = embedstep_run(document)
     assert outcome.code == 0, outcome.err
     result = outcome.json("result.json")
-    assert result["stopped"] == "launch.max_hours 1e-06: stopped after 1 of 40 train steps"
-    assert result["stopped"] in outcome.out
+    assert result["stop_reason"] == "launch.max_hours 1e-06: stopped after 1 of 40 train steps"
+    assert result["stop_reason"] in outcome.out
     assert (outcome.output / "model/modules.json").exists()
     assert result["metrics"]["eval_docs_cosine_ndcg@10"] > 0
     lines = (outcome.output / "metrics.jsonl").read_text().splitlines()
@@ -42,7 +42,7 @@ def test_a_training_ends_when_its_hours_are_over(
 def test_a_training_within_its_hours_goes_to_the_end(request_of: Build, embedstep_run: Run) -> None:
     outcome = embedstep_run(request_of(launch={"max_hours": 1}))
     assert outcome.code == 0, outcome.err
-    assert outcome.json("result.json")["stopped"] is None
+    assert outcome.json("result.json")["stop_reason"] is None
     assert outcome.json("progress.json")["train_step"] == 4
 
 
@@ -50,7 +50,7 @@ def test_the_time_of_earlier_starts_counts() -> None:
     """After a restart a training has what is left of its hours, and not all of them again."""
     control = SimpleNamespace(should_training_stop=False)
     arguments = SimpleNamespace(eval_strategy="no", save_strategy="no")
-    for spent, stops in ((3599.0, False), (3601.0, True)):
-        stopping = Stopping(hours=1, spent=spent)
+    for elapsed_seconds, stops in ((3599.0, False), (3601.0, True)):
+        stopping = StopController(hours=1, elapsed_seconds=elapsed_seconds)
         stopping.on_step_end(arguments, SimpleNamespace(global_step=1, max_steps=2), control)
         assert control.should_training_stop is stops

@@ -12,7 +12,7 @@ from kubernetes.client import ApiException
 from kubernetes.config import ConfigException
 from urllib3.exceptions import HTTPError
 
-from embedstep.errors import CannotStartError, EmbedstepError, Problem, RefusedError, first_line
+from embedstep.errors import CannotStartError, EmbedstepError, InvalidRequestError, Problem, first_line
 from embedstep.launch.kubernetes.logs import Logs
 from embedstep.launch.kubernetes.manifest import GROUP, TOLD, VERSION
 from embedstep.launch.kubernetes.pods import Pod, as_json, ended_in, owner_by, pod_of, trains
@@ -124,7 +124,7 @@ class Cluster:
         """Submit a job, and return whether that was needed: False where one has its name.
 
         Raises:
-            RefusedError: the API server takes it for invalid.
+            InvalidRequestError: the API server takes it for invalid.
             CannotStartError: it does not answer or let us, or there is no such namespace.
         """
         create = self._objects.create_namespaced_custom_object
@@ -204,7 +204,7 @@ class Cluster:
             return str(error)
         return ""
 
-    def mark_told(self, name: str) -> str:
+    def mark_reported(self, name: str) -> str:
         """Note on a job that its end was told, so that the next run of the same request is another one.
 
         Returns:
@@ -232,7 +232,7 @@ class Cluster:
         Raises:
             _MissingError: there is no such thing.
             _ThereAlreadyError: there is one already.
-            RefusedError: what was sent is invalid.
+            InvalidRequestError: what was sent is invalid.
             CannotStartError: it did not answer, or does not let us.
         """
         for number in range(_TRIES):
@@ -247,7 +247,7 @@ class Cluster:
                     told = f"the cluster does not let us {what} in namespace {self.namespace}: {_message(error)}"
                     raise CannotStartError(told) from None
                 if error.status in (400, 413, 422):
-                    raise RefusedError(
+                    raise InvalidRequestError(
                         [Problem("launch.trainjob", f"the cluster refuses it: {_message(error)}")]
                     ) from None
                 reason = _message(error)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import Any
 
-from embedstep.errors import Problem, RefusedError
+from embedstep.errors import InvalidRequestError, Problem
 from embedstep.launch.kubernetes.manifest import document_for_pods
 from embedstep.launch.kubernetes.volumes import mounted
 from embedstep.planning.rules import nothing_is_secret
@@ -26,7 +26,7 @@ _LARGEST = 900_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Surroundings:
+class PodSettings:
     """What the pods of a CronJob get.
 
     Attributes:
@@ -46,7 +46,7 @@ class Surroundings:
     service_account: str | None = None
 
 
-def cronjob_of(request: TrainRequest, name: str, around: Surroundings) -> list[dict[str, Any]]:
+def cronjob_of(request: TrainRequest, name: str, around: PodSettings) -> list[dict[str, Any]]:
     """Return the ConfigMap with the request, and the CronJob that trains it.
 
     Args:
@@ -55,7 +55,8 @@ def cronjob_of(request: TrainRequest, name: str, around: Surroundings) -> list[d
         around: what the pods get.
 
     Raises:
-        RefusedError: a secret stands in the request, it is too large or for many nodes, or the output is on no volume.
+        InvalidRequestError: a secret stands in the request, it is too large or for many nodes, or the output is on
+            no volume.
     """
     assert request.schedule is not None
     problems = list(nothing_is_secret(request))
@@ -69,7 +70,7 @@ def cronjob_of(request: TrainRequest, name: str, around: Surroundings) -> list[d
     if (size := len(text.encode())) > _LARGEST:
         problems.append(Problem("", f"the request has {size:,} bytes, and a ConfigMap takes {_LARGEST:,}"))
     if problems:
-        raise RefusedError(problems)
+        raise InvalidRequestError(problems)
     return [
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {_FILE: text}},
         {
@@ -86,7 +87,7 @@ def cronjob_of(request: TrainRequest, name: str, around: Surroundings) -> list[d
     ]  # fmt: skip
 
 
-def _job(name: str, around: Surroundings, *, grace: int) -> dict[str, Any]:
+def _job(name: str, around: PodSettings, *, grace: int) -> dict[str, Any]:
     refused = {"containerName": _CONTAINER, "operator": "In", "values": _FOR_GOOD}
     return {
         "backoffLimit": _RETRIES,
@@ -98,7 +99,7 @@ def _job(name: str, around: Surroundings, *, grace: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _pod(name: str, around: Surroundings, *, grace: int) -> dict[str, Any]:
+def _pod(name: str, around: PodSettings, *, grace: int) -> dict[str, Any]:
     volumes, mounts = mounted((claim, path, False) for claim, path in around.claims.items())
     volumes += [{"name": "request", "configMap": {"name": name}}, {"name": "tmp", "emptyDir": {}}]
     mounts += [{"name": "request", "mountPath": _FOLDER}, {"name": "tmp", "mountPath": "/tmp"}]

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from math import ceil
 from typing import Any
 
-from embedstep.errors import Problem, RefusedError
+from embedstep.errors import InvalidRequestError, Problem
 from embedstep.launch.kubernetes.volumes import mounted
 from embedstep.launch.nodes import JOB, POD
 from embedstep.launch.torchrun import devices_of, gpus_of_a_node, processes_per_node
@@ -45,13 +45,15 @@ def trainjob_of(request: TrainRequest, attempt: int = 1, *, overwrite: bool = Fa
         overwrite: have the pods replace a finished step that lies in the output folder.
 
     Raises:
-        RefusedError: the request is of another kind, or too long for a pod's environment.
+        InvalidRequestError: the request is of another kind, or too long for a pod's environment.
     """
     job = request.launch.trainjob
     if job is None:
-        raise RefusedError([Problem("launch.kind", "is local; a TrainJob is made of a request with kind: trainjob")])
+        raise InvalidRequestError(
+            [Problem("launch.kind", "is local; a TrainJob is made of a request with kind: trainjob")]
+        )
     if problems := list(nothing_is_secret(request)):
-        raise RefusedError(problems)  # it would be read by whoever may list jobs
+        raise InvalidRequestError(problems)  # it would be read by whoever may list jobs
     meta: dict[str, Any] = {"name": name_of(request, attempt), "annotations": {DIGEST: request_fingerprint(request)}}
     meta |= {"namespace": job.namespace} if job.namespace else {}
     meta |= {"labels": dict(job.labels)} if job.labels else {}
@@ -86,7 +88,7 @@ def _variables(job: TrainJob, request: TrainRequest, name: str) -> Iterator[dict
     text = json.dumps(document_for_pods(request), ensure_ascii=False, separators=(",", ":"))
     if (size := len(text.encode())) > _LONGEST:
         told = f"the request has {size:,} bytes, and a pod's environment takes {_LONGEST:,}; shorten its prompts"
-        raise RefusedError([Problem("", told)])
+        raise InvalidRequestError([Problem("", told)])
     yield _plain(REQUEST_VARIABLE, text)
     yield _plain(JOB, name)
     yield {"name": POD, "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}}

@@ -20,7 +20,7 @@ def request_of_pod(environ: Mapping[str, str]) -> tuple[TrainRequest, Path]:
         environ: the environment of the pod.
 
     Raises:
-        RefusedError: there is no request, or it is refused.
+        InvalidRequestError: there is no request, or it is refused.
         CannotStartError: the request is not for pods, or the processes that the controller tells do not fit it.
     """
     request = load_request(environ.get(REQUEST_VARIABLE, ""))

@@ -48,7 +48,7 @@ class Pod:
     was_evicted: bool = False
     stuck: str = ""
     unscheduled: str = ""
-    last_words: Mapping[str, Any] | None = None
+    termination_message: Mapping[str, Any] | None = None
 
     @property
     def end(self) -> str:
@@ -99,7 +99,7 @@ def pod_of(data: Mapping[str, Any]) -> Pod:
         was_evicted="DisruptionTarget" in conditions or status.get("reason") in ("Evicted", "Preempting", "NodeLost"),
         stuck=f"{waiting['reason']}: {waiting.get('message', '')}" if stuck else "",
         unscheduled=scheduled.get("message", "") if scheduled.get("status") == "False" else "",
-        last_words=as_json(ended.get("message")),
+        termination_message=as_json(ended.get("message")),
     )
 
 

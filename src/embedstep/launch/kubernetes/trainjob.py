@@ -22,8 +22,8 @@ from embedstep.errors import (
     OUT_OF_MEMORY,
     REFUSED,
     CannotStartError,
+    InvalidRequestError,
     Problem,
-    RefusedError,
     StepInterruptedError,
 )
 from embedstep.launch.failures import failure_of
@@ -38,13 +38,13 @@ from embedstep.request.schema import TrainRequest
 from embedstep.runtime.process import interrupt, on_signal
 
 _POLL = 2.0
-_NOBODY = 120.0
+NO_PODS_TIMEOUT = 120.0
 """Seconds after which a job without a pod and without a word has nobody who makes pods of it."""
 _STUCK = 60.0
 """Seconds that a pod may be in a state which a person has to mend, such as an image that is not there."""
 _SETTLED = 10.0
 """Seconds that a job must stay failed: its conditions are seen to flip while its pods are replaced."""
-_IN_VAIN = 30.0
+FAILED_POD_TIMEOUT = 30.0
 """Seconds for a job to fail after a pod of it has failed for good; if it does not, its runtime starts pods again."""
 _AWAY = 600.0
 _LEFT_BEHIND = 300.0
@@ -69,7 +69,7 @@ def run_trainjob(request: TrainRequest, *, overwrite: bool) -> StepResult:
         overwrite: train again where a job of the same request has ended well.
 
     Raises:
-        RefusedError: the cluster does not take the job.
+        InvalidRequestError: the cluster does not take the job.
         CannotStartError: the cluster does not answer, lacks something, or does not let us.
     """
     started = time.monotonic()
@@ -85,7 +85,7 @@ def run_trainjob(request: TrainRequest, *, overwrite: bool) -> StepResult:
                 # The job of an attempt that had failed was deleted, and its name taken again here.
                 result = _followed(cluster, _submitted(cluster, request, attempts, names, overwrite=overwrite), job)
         for name in names:
-            if told := cluster.mark_told(name):
+            if told := cluster.mark_reported(name):
                 _say(f"{told}; the next run of this request takes TrainJob {name} for its own")
     except (StepInterruptedError, GivenUpError) as error:
         for name in names:
@@ -123,14 +123,16 @@ def _submitted(
         if there is not None and not is_job_of(there, request):
             names.clear()
             told = f"{name} is the name of another job in {cluster.namespace}"
-            raise RefusedError([Problem("launch.trainjob", told)])
+            raise InvalidRequestError([Problem("launch.trainjob", told)])
         condition = ended_in(there or {})
         was_told = there is not None and TOLD in (there["metadata"].get("annotations") or {})
         if there is None or condition == "Failed" or (condition == "Complete" and (overwrite or was_told)):
             continue
         _say(f"found TrainJob {name} in namespace {cluster.namespace}; waiting for it")
         return name
-    raise RefusedError([Problem("launch.trainjob", f"{_ATTEMPTS} jobs of this request have failed; delete them")])
+    raise InvalidRequestError(
+        [Problem("launch.trainjob", f"{_ATTEMPTS} jobs of this request have failed; delete them")]
+    )
 
 
 def _followed(cluster: Cluster, name: str, job: TrainJob) -> StepResult:
@@ -138,7 +140,7 @@ def _followed(cluster: Cluster, name: str, job: TrainJob) -> StepResult:
     logs = cluster.logs()
     seen: dict[str, Pod] = {}
     while True:
-        state, pods = limits.patiently(lambda: cluster.look(name))
+        state, pods = limits.with_retries(lambda: cluster.look(name))
         if state is None:
             raise CannotStartError(f"TrainJob {name} was deleted by somebody else")
         # Pods of a job that has failed may be gone before it is told.
@@ -163,7 +165,7 @@ class _Limits:
         self._job = job
         self._since: dict[str, float] = {}
 
-    def patiently(self, look: Callable[[], _T]) -> _T:
+    def with_retries(self, look: Callable[[], _T]) -> _T:
         """Look at the cluster, again and again while it does not answer.
 
         Raises:
@@ -189,9 +191,9 @@ class _Limits:
         if ended_in(state):
             return
         waits_in_a_queue = bool(state["spec"].get("suspend"))
-        if self._lasts("nobody", holds=not pods and not waits_in_a_queue) > _NOBODY:
+        if self._lasts("nobody", holds=not pods and not waits_in_a_queue) > NO_PODS_TIMEOUT:
             told = cluster.complaint(name) or "nobody makes pods of it; is the controller of Kubeflow Trainer running?"
-            raise GivenUpError(f"TrainJob {name} has no pods after {_NOBODY:.0f} s: {told}")
+            raise GivenUpError(f"TrainJob {name} has no pods after {NO_PODS_TIMEOUT:.0f} s: {told}")
         stuck = next((pod for pod in pods if pod.stuck), None)
         if self._lasts("stuck", holds=stuck is not None) > _STUCK and stuck is not None:
             raise GivenUpError(f"pod {stuck.name} cannot start: {stuck.stuck}")
@@ -206,7 +208,7 @@ class _Limits:
         condition = ended_in(state)
         if condition == "Complete":
             return True
-        if self._lasts("in vain", holds=any(map(ended_for_good, pods))) > _IN_VAIN:
+        if self._lasts("in vain", holds=any(map(ended_for_good, pods))) > FAILED_POD_TIMEOUT:
             return True
         is_over = not [pod for pod in pods if pod.phase in ("Pending", "Running")]
         # A pod on a machine that is gone stays Running for as long as nobody looks after it.
@@ -247,7 +249,7 @@ def _result(
 
 def _left_by_the_first_node(output: Path, name: str, pods: Sequence[Pod]) -> StepResult | None:
     """Return the first node's result: whole from the shared folder, where that is mounted here, or its last words."""
-    said = [pod.last_words for pod in pods if pod.rank == 0 and pod.last_words is not None]
+    said = [pod.termination_message for pod in pods if pod.rank == 0 and pod.termination_message is not None]
     for words in said:
         with suppress(ValueError, TypeError, KeyError):
             result = result_from_json(words)
@@ -267,7 +269,7 @@ def first_cause(pods: Sequence[Pod], logs: Mapping[str, str]) -> Failure:
     if not failed:
         return Failure(kind="job", message="the job has failed, and no pod of it", exit_code=FAILED)
     first, *later = failed
-    words = (first.last_words or {}).get("failure") or {}
+    words = (first.termination_message or {}).get("failure") or {}
     said = "; ".join(words.get("problems") or ()) or words.get("message", "")
     told = f"pod {first.name} {first.end}" + (f": {said}" if said else "")
     told += f"; then {', '.join(pod.name for pod in later)}" if later else ""
@@ -286,7 +288,7 @@ def code_of(pod: Pod) -> int:
 
 def ended_for_good(pod: Pod) -> bool:
     """Whether a pod has ended in a way that comes again, whoever starts it again."""
-    failure = (pod.last_words or {}).get("failure") or {}
+    failure = (pod.termination_message or {}).get("failure") or {}
     return code_of(pod) in (REFUSED, OUT_OF_MEMORY) or failure.get("kind") == AttemptEndedError.__name__
 
 

@@ -16,7 +16,7 @@ _NOTHING_NEW = {
     "hold": "the champion stays until somebody decides",
     "reject": "the champion stays",
 }
-"""Verdicts after which those that follow a model have nothing to do, so that an asset is not told to be new."""
+"""Statuses of a training and verdicts of a gate after which the tasks that follow a model have nothing to do."""
 
 
 def conclude(code: int, outcome: Mapping[str, Any], words: str = "") -> dict[str, Any]:
@@ -35,8 +35,9 @@ def conclude(code: int, outcome: Mapping[str, Any], words: str = "") -> dict[str
     if code != _OK:
         _failed(code, cause_of(words))
     values = dict(outcome.get("parameterValues") or {})
-    if told := _NOTHING_NEW.get(values.get("verdict", "")):
-        raise AirflowSkipException(f"{values['verdict']}: {told}; the log says why")
+    ended = values.get("status") or values.get("verdict", "")
+    if told := _NOTHING_NEW.get(ended):
+        raise AirflowSkipException(f"{ended}: {told}; the log says why")
     return values
 
 

@@ -36,7 +36,7 @@ def prepare(
         image: image of the container.
 
     Raises:
-        RefusedError: with every problem of what is known before the pipeline runs.
+        InvalidRequestError: with every problem of what is known before the pipeline runs.
     """
     artifacts = {"train_data": train_data, "eval_data": eval_data}
     parameters = {"as_of": as_of, "eval_share": eval_share, "seed": seed}
@@ -75,7 +75,7 @@ def mine_negatives(
         image: image of the container.
 
     Raises:
-        RefusedError: with every problem of what is known before the pipeline runs.
+        InvalidRequestError: with every problem of what is known before the pipeline runs.
     """
     artifacts = {"train_data": train_data, "base_model": base_model}
     parameters = {
@@ -110,7 +110,7 @@ def train_embedder(
         arguments: training arguments, each over that of the request; those that are left out change nothing.
 
     Raises:
-        RefusedError: with every problem of what is known before the pipeline runs.
+        InvalidRequestError: with every problem of what is known before the pipeline runs.
     """
     artifacts = {"train_data": train_data, "eval_data": eval_data, "base_model": base_model}
     return task_of(TRAIN, image, request, artifacts, {"as_of": as_of, **arguments})
@@ -130,7 +130,7 @@ def evaluate(
         image: image of the container.
 
     Raises:
-        RefusedError: with every problem of what is known before the pipeline runs.
+        InvalidRequestError: with every problem of what is known before the pipeline runs.
     """
     artifacts = {"model": model, "baseline": baseline, "eval_data": eval_data}
     return task_of(EVALUATE, image, request, artifacts, {"as_of": as_of})
@@ -164,7 +164,7 @@ def promote(
         image: image of the container.
 
     Raises:
-        RefusedError: with every problem of what is known before the pipeline runs.
+        InvalidRequestError: with every problem of what is known before the pipeline runs.
     """
     artifacts = {"model": model, "result": result, "champion": champion, "eval_data": eval_data}
     gate = {"metric": metric, "minimum_gain": minimum_gain, "confidence": confidence}
@@ -180,7 +180,7 @@ def outcome(request: Any, *, as_of: Any = None, image: str = IMAGE) -> dsl.Pipel
         image: image of the container.
 
     Raises:
-        RefusedError: with every problem of what is known before the pipeline runs.
+        InvalidRequestError: with every problem of what is known before the pipeline runs.
     """
     return task_of(OUTCOME, image, request, {}, {"as_of": as_of})
 
@@ -194,7 +194,7 @@ def one_line(text: str) -> str:
         text: the request, YAML or JSON.
 
     Raises:
-        RefusedError: the text is neither.
+        InvalidRequestError: the text is neither.
     """
     return json.dumps(plain(parse_document(text).data), ensure_ascii=False)
 

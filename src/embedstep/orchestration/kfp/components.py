@@ -13,7 +13,7 @@ from kfp.dsl.pipeline_channel import PipelineChannel
 from pydantic import TypeAdapter, ValidationError
 
 from embedstep import __version__
-from embedstep.errors import Problem, RefusedError
+from embedstep.errors import InvalidRequestError, Problem
 from embedstep.orchestration.components import (
     REQUEST,
     TRAIN,
@@ -120,7 +120,7 @@ def task_of(
         parameters: the other parameters by name; None for one that is not given.
 
     Raises:
-        RefusedError: with every problem of what is known before the pipeline runs.
+        InvalidRequestError: with every problem of what is known before the pipeline runs.
     """
     text = _text_of(request)
     artifacts = {name: value for name, value in artifacts.items() if value is not None}
@@ -138,7 +138,7 @@ def _text_of(request: Any) -> Any:
         try:
             return request.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
-            raise RefusedError([Problem("request", f"{request} cannot be read: {error}")]) from None
+            raise InvalidRequestError([Problem("request", f"{request} cannot be read: {error}")]) from None
     return json.dumps(request) if isinstance(request, Mapping) else request
 
 
@@ -153,7 +153,7 @@ def _check_values(component: Component, parameters: Mapping[str, Any]) -> None:
         except ValidationError as error:
             problems += problems_of_arguments(error, arguments)
     if problems:
-        raise RefusedError(problems)
+        raise InvalidRequestError(problems)
 
 
 def _check_request(component: Component, text: Any, artifacts: Mapping[str, Any], sent: Mapping[str, Any]) -> None:
@@ -165,7 +165,7 @@ def _check_request(component: Component, text: Any, artifacts: Mapping[str, Any]
             f"has {size:,} bytes, and a pipeline carries {LONGEST_DOCUMENT:,}; lay the file where the step can read "
             "it, and give reference(<path or URL>, <text>)"
         )
-        raise RefusedError([Problem("request", told)])
+        raise InvalidRequestError([Problem("request", told)])
     as_given = Task(
         parameters={**sent, "request": text},
         inputs={name: Path(name) for name in artifacts},
@@ -180,7 +180,7 @@ def _check_request(component: Component, text: Any, artifacts: Mapping[str, Any]
         evaluators_are_known(given),
     )
     if problems := list(dict.fromkeys(chain.from_iterable(known))):
-        raise RefusedError(problems)
+        raise InvalidRequestError(problems)
 
 
 def _wrong_kinds(component: Component, parameters: Mapping[str, Any]) -> Iterator[Problem]:

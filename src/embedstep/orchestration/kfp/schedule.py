@@ -14,7 +14,7 @@ import yaml
 from kfp_server_api import ApiException
 from urllib3.exceptions import HTTPError
 
-from embedstep.errors import CannotStartError, EmbedstepError, Problem, RefusedError, first_line
+from embedstep.errors import CannotStartError, EmbedstepError, InvalidRequestError, Problem, first_line
 from embedstep.orchestration.scheduled import Scheduled
 from embedstep.orchestration.task import document_of
 from embedstep.request.loading import load_request
@@ -65,7 +65,7 @@ def recurring_run_of(
         name: its name; None for that of the pipeline.
 
     Raises:
-        RefusedError: Kubeflow cannot express the schedule.
+        InvalidRequestError: Kubeflow cannot express the schedule.
     """
     schedule = request.schedule
     assert schedule is not None
@@ -75,7 +75,7 @@ def recurring_run_of(
             "controller, UTC unless CRON_SCHEDULE_TIMEZONE says otherwise there; write timezone: UTC, and the hours "
             "for it"
         )
-        raise RefusedError([Problem("schedule.timezone", told)])
+        raise InvalidRequestError([Problem("schedule.timezone", told)])
     return RecurringRun(
         name=name or specification["pipelineInfo"]["name"],
         cron_expression=f"0 {schedule.cron}",
@@ -94,7 +94,7 @@ def _specification(pipeline: str) -> dict[str, Any]:
             return specification
     except (yaml.YAMLError, StopIteration, TypeError, KeyError):
         pass
-    raise RefusedError([Problem("--pipeline", "is no pipeline that kfp's compiler has written")])
+    raise InvalidRequestError([Problem("--pipeline", "is no pipeline that kfp's compiler has written")])
 
 
 def _parameters(specification: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -140,7 +140,7 @@ def scheduled(client: Any, experiment: str, run: RecurringRun, pipeline: Path) -
         What was done, and the id of the recurring run.
 
     Raises:
-        RefusedError: the name is that of a recurring run that was not made here.
+        InvalidRequestError: the name is that of a recurring run that was not made here.
         CannotStartError: Kubeflow does not answer or let us.
     """
     with _answers():
@@ -148,7 +148,7 @@ def scheduled(client: Any, experiment: str, run: RecurringRun, pipeline: Path) -
         former = [item for item in _recurring_runs(client, where) if item.display_name == run.name]
         if strange := [item for item in former if not str(item.description or "").startswith(_MARK)]:
             told = f"{run.name} is a recurring run that embedstep has not made ({strange[0].recurring_run_id})"
-            raise RefusedError([Problem("--name", f"{told}; give another name, or delete that one")])
+            raise InvalidRequestError([Problem("--name", f"{told}; give another name, or delete that one")])
         if [(item.description, str(item.status)) for item in former] == [(run.description, "ENABLED")]:
             return "unchanged", str(former[0].recurring_run_id)
         made = client.create_recurring_run(
@@ -183,7 +183,7 @@ def _answers() -> Iterator[None]:
         if error.status in (401, 403):
             raise CannotStartError(f"Kubeflow does not let us: {told}") from None
         if error.status in (400, 422):
-            raise RefusedError([Problem("schedule", f"Kubeflow refuses it: {told}")]) from None
+            raise InvalidRequestError([Problem("schedule", f"Kubeflow refuses it: {told}")]) from None
         raise CannotStartError(f"Kubeflow answers {error.status}: {told}") from None
     except (HTTPError, OSError, ValueError) as error:
         raise CannotStartError(f"Kubeflow does not answer: {first_line(error)}") from None
@@ -199,7 +199,7 @@ def _words(body: Any) -> str:
 
 def _client(host: str | None, namespace: str | None, token: str | None) -> Any:
     if token is not None and token not in os.environ:
-        raise RefusedError([Problem("--token-from-env", f"{token} is not set")])
+        raise InvalidRequestError([Problem("--token-from-env", f"{token} is not set")])
     from kfp.client import Client
 
     where = {"namespace": namespace} if namespace else {}
@@ -231,7 +231,7 @@ def schedule_pipeline(
         dry_run: change nothing.
 
     Raises:
-        RefusedError: Kubeflow cannot express the schedule, or the file is no compiled pipeline.
+        InvalidRequestError: Kubeflow cannot express the schedule, or the file is no compiled pipeline.
         CannotStartError: Kubeflow does not answer or let us.
     """
     text = pipeline.read_bytes().decode(errors="replace")

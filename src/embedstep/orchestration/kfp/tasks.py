@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from kfp import dsl, kubernetes
 
-from embedstep.errors import Problem, RefusedError
+from embedstep.errors import InvalidRequestError, Problem
 from embedstep.runtime.devices import ASKED_GPUS
 
 _COUNTED = "nvidia.com/gpu"
@@ -35,18 +35,18 @@ def on_gpus(
         shared_memory: most that `/dev/shm` takes, such as `16Gi`.
 
     Raises:
-        RefusedError: the number is none that is known before the pipeline runs, or the task has another accelerator.
+        InvalidRequestError: the number is not known before the pipeline runs, or the task has another accelerator.
     """
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
         told = f"needs a whole number from 1 that is known when the pipeline is compiled; {count!r} was given"
-        raise RefusedError([Problem("on_gpus.count", told)])
+        raise InvalidRequestError([Problem("on_gpus.count", told)])
     resources = task.container_spec.resources
     if resources is not None and resources.accelerator_type not in (None, "", accelerator):
         told = (
             f"{accelerator!r} was given beside {resources.accelerator_type!r}, and a task of Kubeflow Pipelines takes "
             "one; a request with launch: {kind: trainjob} may ask for several"
         )
-        raise RefusedError([Problem("on_gpus.accelerator", told)])
+        raise InvalidRequestError([Problem("on_gpus.accelerator", told)])
     task.set_accelerator_type(accelerator).set_accelerator_limit(count)
     if cpu is not None:
         task.set_cpu_request(cpu).set_cpu_limit(cpu)
@@ -66,10 +66,12 @@ def with_secret(task: dsl.PipelineTask, secret: str, variables: Mapping[str, str
         variables: name of the variable by the key of the Secret: `{"token": "HF_TOKEN"}`.
 
     Raises:
-        RefusedError: a variable cannot have that name.
+        InvalidRequestError: a variable cannot have that name.
     """
     if wrong := [name for name in variables.values() if not _VARIABLE.fullmatch(name)]:
-        raise RefusedError([Problem("with_secret.variables", f"{name!r} is no name of a variable") for name in wrong])
+        raise InvalidRequestError(
+            [Problem("with_secret.variables", f"{name!r} is no name of a variable") for name in wrong]
+        )
     kubernetes.use_secret_as_env(task, secret_name=secret, secret_key_to_env=dict(variables))
     return task
 

@@ -12,6 +12,8 @@ from zenml.enums import ArtifactType
 from zenml.materializers.base_materializer import BaseMaterializer
 from zenml.utils import io_utils
 
+from embedstep.output.result import with_current_names
+
 _FACTS = "facts.json"
 
 
@@ -51,12 +53,12 @@ class Embedder:
     def result(self) -> Mapping[str, Any]:
         """How the training ended: its `result.json`."""
         found: dict[str, Any] = json.loads((self.path / "result.json").read_text(encoding="utf-8"))
-        return found
+        return with_current_names(found)
 
     @property
-    def verdict(self) -> str:
+    def status(self) -> str:
         """`trained`; `unchanged` or `superseded` where nothing was, and `model` is not there."""
-        return self.result["verdict"] or "trained"
+        return self.result["skip_reason"] or "trained"
 
     def __fspath__(self) -> str:
         """Return the folder of the model."""
@@ -104,13 +106,13 @@ class EmbedderMaterializer(BaseMaterializer):
     def extract_metadata(self, data: Embedder) -> dict[str, Any]:
         """Show what the model is, and its metrics."""
         result = data.result
-        names = ("space", "weights", "dimension", "run_id", "request_fingerprint")
+        names = ("embedding_space_id", "weights_sha256", "dimension", "run_id", "request_fingerprint")
         facts = {name: result[name] for name in names if result[name] is not None}
-        return {"verdict": data.verdict, **facts, **result["metrics"]}
+        return {"status": data.status, **facts, **result["metrics"]}
 
     def compute_content_hash(self, data: Embedder) -> str | None:
         """Return the digest of the weights."""
-        weights: str | None = data.result["weights"]
+        weights: str | None = data.result["weights_sha256"]
         return weights
 
 

@@ -12,7 +12,7 @@ from pydantic import (
     model_validator,
 )
 
-from embedstep.errors import Problem, RefusedError
+from embedstep.errors import InvalidRequestError, Problem
 from embedstep.orchestration.typed_arguments import ArgumentParameters
 from embedstep.request.arguments.schema import CONTRACT, Arguments
 from embedstep.request.document import parse_document
@@ -42,7 +42,7 @@ class _Told(BaseModel):
         except ValidationError as error:
             if not isinstance(raw, dict):
                 raise
-            raise RefusedError(problems_of_arguments(error, raw)) from None
+            raise InvalidRequestError(problems_of_arguments(error, raw)) from None
 
 
 TrainingArguments: type[BaseModel] = create_model(
@@ -66,7 +66,7 @@ def request_with(request: str, **arguments: Unpack[ArgumentParameters]) -> str:
         arguments: training arguments; other names of the same ones go out of the document.
 
     Raises:
-        RefusedError: the text is no mapping, or an argument cannot be set in it.
+        InvalidRequestError: the text is no mapping, or an argument cannot be set in it.
     """
     document = parse_document(request)
     settings, problems = [], []
@@ -77,5 +77,5 @@ def request_with(request: str, **arguments: Unpack[ArgumentParameters]) -> str:
             told = f"needs plain data; a value of type {type(value).__name__} was given"
             problems.append(Problem(f"arguments.{name}", told))
     if problems := [*problems, *apply_overrides(document, settings)]:
-        raise RefusedError(problems)
+        raise InvalidRequestError(problems)
     return json.dumps(plain(document.data), ensure_ascii=False)

@@ -8,7 +8,7 @@ from zenml.client import Client
 from zenml.config.schedule import Schedule
 from zenml.utils.source_utils import set_custom_source_root
 
-from embedstep.errors import Problem, RefusedError
+from embedstep.errors import InvalidRequestError, Problem
 from embedstep.orchestration.scheduled import Scheduled
 from embedstep.request.schema import TrainRequest
 
@@ -17,7 +17,7 @@ def schedule_of(request: TrainRequest, name: str) -> Schedule:
     """Return ZenML's own description of a request's schedule.
 
     Raises:
-        RefusedError: ZenML cannot express it.
+        InvalidRequestError: ZenML cannot express it.
     """
     found = request.schedule
     assert found is not None
@@ -25,7 +25,7 @@ def schedule_of(request: TrainRequest, name: str) -> Schedule:
         told = (
             f"is {found.timezone}, and a schedule of ZenML has no time zone; write timezone: UTC, and the hours for it"
         )
-        raise RefusedError([Problem("schedule.timezone", told)])
+        raise InvalidRequestError([Problem("schedule.timezone", told)])
     return Schedule(name=name, cron_expression=found.cron, catchup=found.catch_up)
 
 
@@ -37,8 +37,8 @@ def _pipeline(place: str) -> Any:
         if sign:
             return getattr(import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise RefusedError([Problem("--pipeline", f"{place} cannot be loaded: {error}")]) from None
-    raise RefusedError([Problem("--pipeline", f"needs the form module:pipeline; {place!r} was given")])
+        raise InvalidRequestError([Problem("--pipeline", f"{place} cannot be loaded: {error}")]) from None
+    raise InvalidRequestError([Problem("--pipeline", f"needs the form module:pipeline; {place!r} was given")])
 
 
 def schedule_pipeline(request: TrainRequest, pipeline: str, *, name: str | None, dry_run: bool) -> Scheduled:
@@ -51,7 +51,7 @@ def schedule_pipeline(request: TrainRequest, pipeline: str, *, name: str | None,
         dry_run: change nothing.
 
     Raises:
-        RefusedError: there is no such pipeline, or ZenML or its stack cannot schedule it.
+        InvalidRequestError: there is no such pipeline, or ZenML or its stack cannot schedule it.
     """
     runs = _pipeline(pipeline)
     wanted = schedule_of(request, name or runs.name)
@@ -69,7 +69,7 @@ def _scheduled(runs: Any, wanted: Schedule, request: TrainRequest) -> str:
             f"the orchestrator {stack.orchestrator.name!r} of the stack {stack.name!r} does not schedule; those of "
             "Kubernetes, Kubeflow, Airflow and the clouds do"
         )
-        raise RefusedError([Problem("schedule", told)])
+        raise InvalidRequestError([Problem("schedule", told)])
     former = client.list_schedules(name=wanted.name).items
     if any(one.cron_expression == wanted.cron_expression and one.catchup == wanted.catchup for one in former):
         return "unchanged"

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from embedstep.errors import Problem, RefusedError
+from embedstep.errors import InvalidRequestError, Problem
 from embedstep.launch.kubernetes.volumes import mounted
 from embedstep.runtime.devices import ASKED_GPUS
 
@@ -39,7 +39,7 @@ def on_kubernetes(
         tolerations: effect by the key of each taint that the pod does not mind.
 
     Raises:
-        RefusedError: the number of GPUs or pods is none.
+        InvalidRequestError: the number of GPUs or pods is none.
     """
     numbers = (("gpus", gpus, 0), ("pods", 1 if pods is None else pods, 1))
     if problems := [
@@ -47,7 +47,7 @@ def on_kubernetes(
         for name, number, least in numbers
         if isinstance(number, bool) or not isinstance(number, int) or number < least
     ]:
-        raise RefusedError(problems)
+        raise InvalidRequestError(problems)
     volumes, mounts = mounted(((claim, path, False) for claim, path in (claims or {}).items()), shared_memory)
     asked = {"cpu": cpu, "memory": memory, _GPU: str(gpus) if gpus else None}
     resources = {name: amount for name, amount in asked.items() if amount is not None}

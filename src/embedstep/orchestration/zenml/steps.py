@@ -13,7 +13,7 @@ from zenml.types import CSVString, HTMLString
 
 from embedstep import __version__
 from embedstep.errors import OK
-from embedstep.launch.failures import AttemptFailedError
+from embedstep.launch.failures import RunFailedError
 from embedstep.orchestration import verbs
 from embedstep.orchestration.components import EVALUATE, PREPARE, PROMOTE, TRAIN
 from embedstep.orchestration.task import request_of, task_of
@@ -50,7 +50,7 @@ def prepare_data(
     folder = Path(kept.name)
     parameters = {"request": request, "as_of": as_of, "eval_share": eval_share, "seed": seed}
     task = task_of(PREPARE, folder, parameters, {})
-    prepared = verbs.lay_down(task)
+    prepared = verbs.prepare_data(task)
     train = Rows(path=folder / "train_rows", fingerprint=prepared.fingerprint_of("train"), kept=kept)
     held_out = Rows(path=folder / "eval_rows", fingerprint=prepared.fingerprint_of("eval"), kept=kept)
     return train, held_out, {**prepared.to_json(), **_beside_rows(request_of(task, PREPARE).model)}
@@ -107,7 +107,7 @@ def train_embedder(
         result = verbs.train(task)
         if result.exit_code != OK:
             assert result.failure is not None
-            raise AttemptFailedError(result.failure)
+            raise RunFailedError(result.failure)
     if result.metrics and get_step_context().model_version is not None:
         # The pipeline has declared a model, whose version this is.
         log_metadata(metadata=dict(result.metrics), infer_model=True)
@@ -117,7 +117,9 @@ def train_embedder(
         if (folder / name).exists():
             (folder / name).rename(model / place)
     report = folder / "report"
-    shown = report.read_text(encoding="utf-8") if report.exists() else f"<p>{result.stopped or result.verdict}</p>"
+    shown = (
+        report.read_text(encoding="utf-8") if report.exists() else f"<p>{result.stop_reason or result.skip_reason}</p>"
+    )
     return (
         Embedder(path=model, kept=kept),
         dict(result.metrics),
@@ -155,7 +157,7 @@ def evaluate_embedder(
     Raises:
         EmbedstepError: with every problem that was found, or a model could not be scored.
     """
-    if model.verdict != "trained":
+    if model.status != "trained":
         return {}
     inputs = {"model": model.model, "eval_data": _path(eval_data)}
     inputs["baseline"] = None if baseline is None else baseline.model

@@ -9,7 +9,7 @@ from zenml import get_step_context
 from zenml.client import Client
 
 from embedstep.orchestration.zenml.artifacts import Embedder
-from embedstep.tracking.environment import recorded_at
+from embedstep.tracking.environment import tracking_override
 
 _STEP_TAG = "embedstep.zenml_step"
 _MAPPED = "map:"
@@ -34,10 +34,10 @@ def recorded_with_the_step() -> Iterator[None]:
     client = sys.modules["mlflow"].MlflowClient(uri)
     name = get_step_context().step_run.name
     if _is_of_the_step(client, run.info.run_id, name):
-        with recorded_at(uri, run.info.run_id):
+        with tracking_override(uri, run.info.run_id):
             yield
         return
-    with _run_below(client, run, name) as run_id, recorded_at(uri, run_id):
+    with _run_below(client, run, name) as run_id, tracking_override(uri, run_id):
         yield
 
 
@@ -72,5 +72,5 @@ def recorded_like(model: Embedder) -> Iterator[None]:
     if uri is None:
         yield
         return
-    with recorded_at(uri):
+    with tracking_override(uri):
         yield

@@ -104,7 +104,7 @@ def _set_for_this_run(
         yield "eval_strategy", ("epoch", "there is data to evaluate with and no strategy was given")
 
 
-def in_force(arguments: Arguments, entries: tuple[LedgerEntry, ...]) -> Arguments:
+def effective_arguments(arguments: Arguments, entries: tuple[LedgerEntry, ...]) -> Arguments:
     """Return the arguments with the values of the ledger, for whoever reads one of them by name."""
     secrets = {"hub_token", "push_to_hub_token"}
     return arguments.model_copy(update={entry.name: entry.value for entry in entries if entry.name not in secrets})

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from embedstep.errors import Problem, RefusedError
+from embedstep.errors import InvalidRequestError, Problem
 from embedstep.request.arguments.fates import FATES, Contract, types_of
 from embedstep.request.arguments.schema import CONTRACT, GROUPS, Arguments
 
@@ -27,12 +27,12 @@ def argument_record(name: str) -> dict[str, Any]:
     """Return the record of one argument.
 
     Raises:
-        RefusedError: there is no such argument; the nearest name is told.
+        InvalidRequestError: there is no such argument; the nearest name is told.
     """
     if name not in CONTRACT:
         near = difflib.get_close_matches(name, CONTRACT, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise RefusedError([Problem(name, f"is not a training argument{hint}")])
+        raise InvalidRequestError([Problem(name, f"is not a training argument{hint}")])
     return CONTRACT[name].to_json(types_of(Arguments)[name])
 
 

@@ -24,7 +24,7 @@ from embedstep.request.arguments.fates import (
     used,
 )
 from embedstep.request.arguments.reading import written_arguments
-from embedstep.request.arguments.today import under_todays_names
+from embedstep.request.arguments.today import rename_arguments
 from embedstep.request.arguments.types import (
     AcceleratorSettings,
     BatchSamplerName,
@@ -466,7 +466,7 @@ class Arguments(
         arguments = handler(written.values)
         arguments._is_dump = written.is_dump
         # Filled in here rather than in a copy, which `Arguments(...)` would not give back.
-        todays = under_todays_names(arguments)
+        todays = rename_arguments(arguments)
         arguments.__dict__.update(todays.__dict__)
         arguments.__pydantic_fields_set__.update(todays.model_fields_set)
         return arguments

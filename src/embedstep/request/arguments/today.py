@@ -1,6 +1,6 @@
 """What older names and values mean on the installed release: small functions, each named by the argument it reads.
 
-`under_todays_names` fills in today's names beside the older ones that were written, so that everything after it reads
+`rename_arguments` fills in today's names beside the older ones that were written, so that everything after it reads
 today's alone. `todays_values` gives what the installed trainer must get so that it does what the seed's words say.
 """
 
@@ -139,7 +139,7 @@ _INSIDE = {
 """Older names that today are one setting of a mapping."""
 
 
-def under_todays_names(given: "Arguments") -> "Arguments":
+def rename_arguments(given: "Arguments") -> "Arguments":
     """Return the arguments with today's names set beside the older ones; what is written under today's name stays."""
     for older in OLDER_NAMES.keys() & given.model_fields_set:
         todays = OLDER_NAMES[older](given)

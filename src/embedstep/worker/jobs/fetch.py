@@ -19,7 +19,7 @@ from huggingface_hub.errors import (
 )
 
 from embedstep.data.hub import hub_datasets, is_on_hub
-from embedstep.errors import CannotStartError, EmbedstepError, Problem, RefusedError, first_line
+from embedstep.errors import CannotStartError, EmbedstepError, InvalidRequestError, Problem, first_line
 from embedstep.output.result import read_json, write_json
 from embedstep.request.datasets import Dataset
 from embedstep.request.schema import Model, TrainRequest
@@ -50,7 +50,7 @@ def fetch(request: TrainRequest, folder: Path, with_model: bool) -> dict[str, st
 
     Raises:
         CannotStartError: the hub did not answer.
-        RefusedError: the hub has no such thing.
+        InvalidRequestError: the hub has no such thing.
     """
     found = {}
     if with_model and is_on_hub(request.model):
@@ -69,16 +69,16 @@ def fetch_dataset(dataset: Dataset, folder: Path, place: str) -> None:
 
     Raises:
         CannotStartError: the hub did not answer.
-        RefusedError: the hub has no such dataset, subset, split or revision.
+        InvalidRequestError: the hub has no such dataset, subset, split or revision.
     """
     try:
         rows = datasets.load_dataset(dataset.hub, dataset.subset, split=dataset.split, revision=dataset.revision)
     except (ConnectionError, TimeoutError, HfHubHTTPError) as error:
         if missing := _missing(error, "dataset", dataset.revision):
-            raise RefusedError([Problem(place, f"{dataset.hub} cannot be loaded: {missing}")]) from error
+            raise InvalidRequestError([Problem(place, f"{dataset.hub} cannot be loaded: {missing}")]) from error
         raise CannotStartError(f"{place}: the hub did not give {dataset.hub}: {_first_line(error)}") from error
     except (ValueError, OSError) as error:
-        raise RefusedError([Problem(place, f"{dataset.hub} cannot be loaded: {_first_line(error)}")]) from error
+        raise InvalidRequestError([Problem(place, f"{dataset.hub} cannot be loaded: {_first_line(error)}")]) from error
     rows.save_to_disk(str(folder))
 
 
@@ -91,14 +91,14 @@ def fetch_model(model: Model, folder: Path | None) -> str:
 
     Raises:
         CannotStartError: the hub did not answer.
-        RefusedError: the hub has no such model or revision, or does not show it to us.
+        InvalidRequestError: the hub has no such model or revision, or does not show it to us.
     """
     field = "model.path" if model.path else "model.static"
     try:
         return str(snapshot_download(model.source, revision=model.revision, local_dir=folder))
     except (OSError, ValueError) as error:
         if missing := _missing(error, "model", model.revision):
-            raise RefusedError([Problem(field, f"{model.source} is no folder here, and {missing}")]) from error
+            raise InvalidRequestError([Problem(field, f"{model.source} is no folder here, and {missing}")]) from error
         raise CannotStartError(
             f"{field}: {model.source} is no folder here, and the hub did not give it: {_first_line(error)}"
         ) from error

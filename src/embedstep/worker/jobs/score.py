@@ -96,7 +96,7 @@ def score(job: ScoringJob) -> None:
                 if dimension is None:
                     texts[evaluator.name] = built.texts()
                 if not vectors:
-                    looked_at, vectors = _looked_at(model, built)
+                    looked_at, vectors = measure(model, built)
     about = {
         "metrics": metrics,
         "slices": slices,
@@ -111,7 +111,7 @@ def score(job: ScoringJob) -> None:
     Path(f"{job.to}.json").write_text(json.dumps(about))
 
 
-def _looked_at(model: SentenceTransformer, evaluator: "_Kept") -> tuple[dict[str, Any], dict[str, Any]]:
+def measure(model: SentenceTransformer, evaluator: "_Kept") -> tuple[dict[str, Any], dict[str, Any]]:
     """Embed a sample of the documents and the queries: how fast, and the vectors as `@sample` and `@queries`."""
     documents = evaluator.corpus[:: max(1, len(evaluator.corpus) // _SAMPLE)][:_SAMPLE]
     queries = evaluator.queries[:_SAMPLE]

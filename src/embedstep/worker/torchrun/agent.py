@@ -23,16 +23,16 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 from embedstep.errors import FAILED, INTERRUPTED, OK, EmbedstepError, PeerLostError, StepInterruptedError
 from embedstep.launch.failures import TORCHRUN, failure_of, first_failure
-from embedstep.launch.nodes import ALONE, NodeGroup
+from embedstep.launch.nodes import SINGLE_NODE, NodeInfo
 from embedstep.output.folder import OutputFolder
 from embedstep.output.result import Failure, write_json
 from embedstep.runtime.cgroups import CgroupMemory, cgroup_memory
 from embedstep.runtime.process import ProcessEnd
 from embedstep.runtime.secrets import redact
-from embedstep.worker.interruption import deaf
-from embedstep.worker.torchrun.broadcast import hand_out
-from embedstep.worker.torchrun.grace import Grace
-from embedstep.worker.torchrun.rendezvous import Meeting, together
+from embedstep.worker.interruption import ignore_signals
+from embedstep.worker.torchrun.broadcast import broadcast_files
+from embedstep.worker.torchrun.grace import GracefulShutdown
+from embedstep.worker.torchrun.rendezvous import Rendezvous, rendezvous
 
 _LINES, _LONGEST = 20, 500
 """Last lines of a rank that are told, and characters of each."""
@@ -50,22 +50,25 @@ def main(argv: list[str]) -> int:
     group = _group_of(arguments)
     # torchrun would put an exception anywhere in its own code in place of the grace when it starts the ranks.
     arguments.signals_to_handle = "SIGQUIT"
-    grace = Grace(float(argv[3]))
+    grace = GracefulShutdown(float(argv[3]))
     # The agent logs each failed rank again, with frames of its own; ranks.json and the rank's own words say it once.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
-    meeting: Meeting | None = None
+    meeting_point: Rendezvous | None = None
     try:
-        prepare = partial(hand_out, output, group) if is_own else _nothing
+        prepare = partial(broadcast_files, output, group) if is_own else _nothing
         # What ranks write may have secrets in it: it is kept where nobody else reads, and for no longer than they run.
-        with TemporaryDirectory(prefix="embedstep-") as words, together(group, seconds, grace.lose, prepare) as meeting:
+        with (
+            TemporaryDirectory(prefix="embedstep-") as words,
+            rendezvous(group, seconds, grace.peer_lost, prepare) as meeting_point,
+        ):
             _keep_words(arguments, words)
             code = _run(output, arguments, grace, words)
-            if meeting is None:
+            if meeting_point is None:
                 return code
             if is_own and group.is_first and code != OK and not grace.has_begun:
-                meeting.wait_for_cause()
-            meeting.end(code, _cause(output, code) if is_own and not group.is_first else None)
-            if (lost := grace.lost or meeting.lost) and code != OK:
+                meeting_point.wait_for_cause()
+            meeting_point.end(code, _cause(output, code) if is_own and not group.is_first else None)
+            if (lost := grace.lost or meeting_point.lost) and code != OK:
                 raise PeerLostError(lost)
             return code
     except EmbedstepError as raised:
@@ -74,7 +77,7 @@ def main(argv: list[str]) -> int:
         if not grace.has_begun and not is_peer:  # or it has been said
             sys.stderr.write(f"{error}\n")
         if group.is_first:
-            cause = meeting.cause if meeting and isinstance(error, PeerLostError) else None
+            cause = meeting_point.cause if meeting_point and isinstance(error, PeerLostError) else None
             write_json(output.attempt / TORCHRUN, asdict(cause or failure_of(error)))
         return error.exit_code
 
@@ -91,7 +94,7 @@ def _keep_words(arguments: Any, words: str) -> None:
     arguments.role, os.environ["TORCHELASTIC_LOG_LINE_PREFIX_TEMPLATE"] = "", "${role_name}"
 
 
-def _last_words(folder: Path, rank: int) -> list[str]:
+def _last_lines(folder: Path, rank: int) -> list[str]:
     """Return the last lines that a rank of this node has written, without secrets."""
     told: list[str] = []
     for file in folder.glob(f"*/attempt_0/{rank}/stderr.log"):
@@ -113,15 +116,15 @@ def _cause(output: OutputFolder, code: int) -> Failure | None:
     return None if found is None or found.exit_code == INTERRUPTED else found
 
 
-def _group_of(arguments: Any) -> NodeGroup:
+def _group_of(arguments: Any) -> NodeInfo:
     if arguments.standalone:
-        return ALONE
-    return NodeGroup(
+        return SINGLE_NODE
+    return NodeInfo(
         nodes=int(arguments.nnodes), rank=arguments.node_rank, address=arguments.master_addr, port=arguments.master_port
     )
 
 
-def _run(output: OutputFolder, arguments: Any, grace: Grace, words: str) -> int:
+def _run(output: OutputFolder, arguments: Any, grace: GracefulShutdown, words: str) -> int:
     before = cgroup_memory()
     try:
         torchrun.run(arguments)
@@ -133,7 +136,7 @@ def _run(output: OutputFolder, arguments: Any, grace: Grace, words: str) -> int:
                 "time": item.timestamp,
                 "host": socket.gethostname(),
                 "no_memory": _no_memory(before),
-                "log": _last_words(Path(words), item.local_rank),
+                "log": _last_lines(Path(words), item.local_rank),
             }
             for rank, item in error.failures.items()
         ]
@@ -148,7 +151,7 @@ def _run(output: OutputFolder, arguments: Any, grace: Grace, words: str) -> int:
         _, first = error.get_first_failure()
         return first.exitcode if first.exitcode > 0 else FAILED
     finally:
-        deaf()  # what is left to do takes a moment
+        ignore_signals()  # what is left to do takes a moment
     return OK
 
 

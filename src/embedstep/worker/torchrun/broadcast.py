@@ -15,18 +15,18 @@ import torch
 import torch.distributed as dist
 
 from embedstep.errors import CannotStartError, PeerLostError
-from embedstep.launch.nodes import NodeGroup
-from embedstep.output.checkpoints import MANIFEST, newest
+from embedstep.launch.nodes import NodeInfo
+from embedstep.output.checkpoints import MANIFEST, latest_checkpoint
 from embedstep.output.folder import OutputFolder
 from embedstep.output.result import read_json
 
-_PIECE = 64 * 2**20
+CHUNK_BYTES = 64 * 2**20
 """Bytes that are sent at once."""
 _PATIENCE = timedelta(minutes=5)
 """How long a node waits for a piece."""
 
 
-def hand_out(output: OutputFolder, group: NodeGroup, store: dist.Store) -> None:
+def broadcast_files(output: OutputFolder, group: NodeInfo, store: dist.Store) -> None:
     """Give the other nodes what the first one has prepared; all of them take part at once.
 
     Checkpoints that another node has, and the first one has not, are kept beside.
@@ -81,7 +81,7 @@ def _files(folder: Path) -> Iterator[Path]:
     return (path for path in folder.rglob("*") if path.is_file())
 
 
-def _agree(store: dist.Store, group: NodeGroup, of: str, problem: str) -> None:
+def _agree(store: dist.Store, group: NodeInfo, of: str, problem: str) -> None:
     """Raise CannotStartError on all nodes with the problem of the first that has one."""
     store.set(f"handed/{of}/{group.rank}", problem)
     told = [store.get(f"handed/{of}/{rank}").decode() for rank in range(group.nodes)]
@@ -94,7 +94,7 @@ def _agree(store: dist.Store, group: NodeGroup, of: str, problem: str) -> None:
 
 def _make_room(output: OutputFolder, step: int, rank: int) -> None:
     """Take away the checkpoints of this node, or keep them beside where the first node knows of none as late."""
-    found = newest(output.checkpoints)
+    found = latest_checkpoint(output.checkpoints)
     if found.step > step:
         kept = output.set_checkpoints_aside(0)
         told = f"node {rank} has {found.checkpoint.name if found.checkpoint else ''}, and node 0 has none as late"
@@ -102,9 +102,9 @@ def _make_room(output: OutputFolder, step: int, rank: int) -> None:
     shutil.rmtree(output.checkpoints, ignore_errors=True)
 
 
-def _handed(file: Path, size: int, group: NodeGroup) -> str:
+def _handed(file: Path, size: int, group: NodeInfo) -> str:
     """Send or receive a file of `size` bytes; return why it could not be written here."""
-    pieces = (torch.empty(min(_PIECE, size - begin), dtype=torch.uint8) for begin in range(0, size, _PIECE))
+    pieces = (torch.empty(min(CHUNK_BYTES, size - begin), dtype=torch.uint8) for begin in range(0, size, CHUNK_BYTES))
     if group.is_first:
         _send(file, pieces)
         return ""

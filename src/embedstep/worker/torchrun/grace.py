@@ -22,7 +22,7 @@ _WITHOUT_PEERS = 5.0
 """Seconds that ranks have to end in when others are lost, which is nothing that they could save in."""
 
 
-class Grace:
+class GracefulShutdown:
     """The time that ranks have to end in, once somebody has asked for it."""
 
     def __init__(self, seconds: float) -> None:
@@ -67,7 +67,7 @@ class Grace:
         _say(f"{self.number.name}: {told}{key}")
         self._begin(self._seconds)
 
-    def lose(self, lost: str) -> None:
+    def peer_lost(self, lost: str) -> None:
         """End the ranks of this node, because a peer is lost, for which they would wait in their next exchange.
 
         Args:

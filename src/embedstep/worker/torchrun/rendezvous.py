@@ -18,7 +18,7 @@ from datetime import timedelta
 from torch.distributed import TCPStore
 
 from embedstep.errors import CannotStartError, first_line
-from embedstep.launch.nodes import NodeGroup
+from embedstep.launch.nodes import NodeInfo
 from embedstep.output.result import Failure, failure_from_json
 
 _PAUSE = 0.5
@@ -31,10 +31,10 @@ _LAST = 60.0
 """Seconds that the first node waits at the end for the others to say how they have ended."""
 
 
-class Meeting:
+class Rendezvous:
     """The store of a group, seen by one of its nodes."""
 
-    def __init__(self, group: NodeGroup, store: TCPStore) -> None:
+    def __init__(self, group: NodeInfo, store: TCPStore) -> None:
         """Take part in what `meet` has opened."""
         self._group = group
         self._store = store
@@ -47,8 +47,8 @@ class Meeting:
     def _others(self) -> Iterator[int]:
         return (rank for rank in range(self._group.nodes) if rank != self._group.rank)
 
-    def watch(self, leave: Callable[[str], None]) -> None:
-        """Say that this node is alive, and call `leave` once, with why, when another is lost or has failed."""
+    def watch(self, end_processes: Callable[[str], None]) -> None:
+        """Say that this node is alive, and call `end_processes` once, with why, when another is lost or has failed."""
         looking = threading.Thread(target=self._keep_looking, daemon=True, name="meeting, looking")
         looking.start()
         while not self._ended.wait(_BEAT):
@@ -56,7 +56,7 @@ class Meeting:
             if time.monotonic() - self._looked > _SILENCE and not self.lost:
                 self.lost = f"the first node has not been heard of for {_SILENCE:.0f} s"
             if self.lost:
-                leave(self.lost)
+                end_processes(self.lost)
                 return
 
     def _keep_looking(self) -> None:
@@ -117,15 +117,15 @@ class Meeting:
 
 
 @contextmanager
-def together(
-    group: NodeGroup, seconds: float, leave: Callable[[str], None], prepare: Callable[[TCPStore], None]
-) -> Iterator[Meeting | None]:
+def rendezvous(
+    group: NodeInfo, seconds: float, end_processes: Callable[[str], None], prepare: Callable[[TCPStore], None]
+) -> Iterator[Rendezvous | None]:
     """Wait for all nodes, then watch them.
 
     Args:
         group: the place of this node; alone there is nothing to wait for, and None is given.
         seconds: how long to wait for the others.
-        leave: ends the processes of this node, given why; called when it loses another.
+        end_processes: ends the processes of this node, given why; called when it loses another.
         prepare: what the nodes do together before that, by their store.
 
     Raises:
@@ -137,12 +137,12 @@ def together(
     store = _met(group, seconds)
     _compare_clocks(group, store)
     prepare(store)
-    meeting = Meeting(group, store)
-    threading.Thread(target=meeting.watch, args=(leave,), daemon=True, name="meeting").start()
-    yield meeting
+    meeting_point = Rendezvous(group, store)
+    threading.Thread(target=meeting_point.watch, args=(end_processes,), daemon=True, name="meeting").start()
+    yield meeting_point
 
 
-def _compare_clocks(group: NodeGroup, store: TCPStore) -> None:
+def _compare_clocks(group: NodeInfo, store: TCPStore) -> None:
     """Tell clocks that differ: by them the first cause is found, and a tracker orders what it is sent.
 
     All nodes have seen each other within half a second.
@@ -166,7 +166,7 @@ def _require_free(port: int) -> None:
         raise CannotStartError(f"port {port} is in use on node 0; choose another (PET_MASTER_PORT)") from error
 
 
-def _met(group: NodeGroup, seconds: float) -> TCPStore:
+def _met(group: NodeInfo, seconds: float) -> TCPStore:
     deadline = time.monotonic() + seconds
     port = group.port + 1
     if group.is_first:

@@ -10,21 +10,21 @@ from sentence_transformers.base.evaluation import BaseEvaluator, SequentialEvalu
 from transformers import PrinterCallback
 
 from embedstep.data.tokenizer import token_maker
-from embedstep.errors import Problem, RefusedError
-from embedstep.output.checkpoints import seal
+from embedstep.errors import InvalidRequestError, Problem
+from embedstep.output.checkpoints import write_manifest
 from embedstep.planning.batches import epochs_of
 from embedstep.planning.build import evaluates_loss, formed_datasets, material_of_plan
 from embedstep.planning.plan import DatasetPlan, Plan
-from embedstep.request.arguments.ledger import in_force
+from embedstep.request.arguments.ledger import effective_arguments
 from embedstep.request.resolved import resolved
 from embedstep.request.schema import Loss, TrainRequest
 from embedstep.sampling.epochs import Epochs
 from embedstep.worker.trainer.evaluators import build_evaluator
 from embedstep.worker.trainer.loading import Tokens
 from embedstep.worker.trainer.losses import build_loss
-from embedstep.worker.trainer.numerics import Watching
+from embedstep.worker.trainer.numerics import NumericsMonitor
 from embedstep.worker.trainer.recording import Recorder
-from embedstep.worker.trainer.stopping import Stopping
+from embedstep.worker.trainer.stopping import StopController
 from embedstep.worker.trainer.tokens import kept_for, tokenizing_of
 from embedstep.worker.trainer.trainer import StepTrainer
 
@@ -35,13 +35,13 @@ def build_trainer(
     model: SentenceTransformer,
     arguments: SentenceTransformerTrainingArguments,
     recorder: Recorder | None,
-    stopping: Stopping,
-    watching: Watching,
+    stopping: StopController,
+    monitor: NumericsMonitor,
 ) -> StepTrainer:
     """Put model, data, losses and evaluators into sentence-transformers' own trainer.
 
     Raises:
-        RefusedError: the trainer refuses a combination.
+        InvalidRequestError: the trainer refuses a combination.
     """
     train_sets = {item.name: rows_of(item) for item in plan.datasets if item.split == "train"}
     eval_sets = {item.name: rows_of(item) for item in plan.datasets if item.split == "eval"}
@@ -52,9 +52,11 @@ def build_trainer(
     try:
         trainer = StepTrainer(
             stopping=stopping,
-            watching=watching,
+            monitor=monitor,
             save_safetensors=request.arguments.save_safetensors,
-            seal=partial(seal, trained_from=plan.trained_from, position=plan.position, request=resolved(request)),
+            write_manifest=partial(
+                write_manifest, trained_from=plan.trained_from, position=plan.position, request=resolved(request)
+            ),
             epochs=_epochs(request, plan),
             tokens=_tokens(request, plan, model),
             model=model,
@@ -66,14 +68,14 @@ def build_trainer(
             callbacks=[recorder] if recorder else None,
         )
     except ValueError as error:
-        raise RefusedError([Problem("arguments", str(error))]) from error
+        raise InvalidRequestError([Problem("arguments", str(error))]) from error
     trainer.remove_callback(PrinterCallback)
     return trainer
 
 
 def _epochs(request: TrainRequest, plan: Plan) -> Callable[[tuple[str, ...], int], Epochs | None]:
     """Return how batches of given files and a given size are formed; None where sentence-transformers does that."""
-    arguments = in_force(request.arguments, plan.ledger)
+    arguments = effective_arguments(request.arguments, plan.ledger)
     materials = {
         str(item.path): material_of_plan(arguments, item) for item in formed_datasets(arguments, plan.datasets)
     }

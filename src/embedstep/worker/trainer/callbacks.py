@@ -12,7 +12,7 @@ from transformers import TrainerCallback
 from embedstep.worker.trainer.loading import RankBatches
 
 
-class DueSteps(TrainerCallback):  # type: ignore[misc]
+class ExactIntervals(TrainerCallback):  # type: ignore[misc]
     """Logs, saves and evaluates by steps where this request says that a step is due, and nowhere else.
 
     transformers 5 adds the last step of the training; 4.37 did not, and a checkpoint more would be one that
@@ -34,7 +34,7 @@ class DueSteps(TrainerCallback):  # type: ignore[misc]
         return control
 
 
-class BeginsInside(TrainerCallback):  # type: ignore[misc]
+class ResumeInsideEpoch(TrainerCallback):  # type: ignore[misc]
     """Lets an epoch that a checkpoint goes on with begin at its step, in its own order.
 
     The library draws the batches before that step, too, to pass over them; near the end of a large epoch that takes
@@ -59,7 +59,7 @@ class BeginsInside(TrainerCallback):  # type: ignore[misc]
         if isinstance(sampler := getattr(batches, "sampler", None), SeedableRandomSampler):
             sampler.set_epoch(epoch)
         if isinstance(batches, RankBatches) and not args.ignore_data_skip:
-            batches.begin_at(step)
+            batches.resume_at(step)
 
 
 def _drawn(loader: Any) -> Any:
@@ -81,7 +81,7 @@ def _is_due(step: int, interval: int) -> bool:
     return interval > 0 and step % interval == 0
 
 
-class GoesOn(TrainerCallback):  # type: ignore[misc]
+class AfterResume(TrainerCallback):  # type: ignore[misc]
     """Does what a checkpoint leaves to do before the next step; knows whether the end of the epoch was seen to.
 
     Attributes:

@@ -11,7 +11,7 @@ from datasets import Dataset, DatasetDict
 
 from embedstep.data.tokens import TokenIds
 from embedstep.sampling.epochs import Epochs
-from embedstep.worker.interruption import deaf
+from embedstep.worker.interruption import ignore_signals
 from embedstep.worker.trainer.batch_checks import require_guarantee
 
 Tokens = Mapping[str, TokenIds]
@@ -25,7 +25,7 @@ def begin_worker(number: int) -> None:
 
     It tokenizes in its one thread: the pool of threads does not survive the fork, and hangs.
     """
-    deaf()
+    ignore_signals()
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 
@@ -65,7 +65,7 @@ class RankBatches:
         if self._in_training:
             self._epoch = epoch
 
-    def begin_at(self, step: int) -> None:
+    def resume_at(self, step: int) -> None:
         """Form nothing for the steps before this one: whoever draws them passes over them."""
         self._start = step
 

@@ -32,7 +32,7 @@ class LoopState:
         evaluate: an evaluation is due after this step.
         save: a checkpoint of the request's own is due after this step.
         end_epoch: what is due at the end of the epoch is still to be done.
-        numbers: what is known of this rank's numbers (`Watching.found`); None where nobody looks.
+        numbers: what is known of this rank's numbers (`NumericsMonitor.found`); None where nobody looks.
     """
 
     loss: float

@@ -8,7 +8,7 @@ from sentence_transformers import SentenceTransformer, util
 from sentence_transformers.sentence_transformer import losses as library
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 
-from embedstep.errors import Problem, RefusedError
+from embedstep.errors import InvalidRequestError, Problem
 from embedstep.planning.losses import LossKind, loss_kind
 from embedstep.planning.options import option_values
 from embedstep.request import schema
@@ -29,7 +29,7 @@ def build_loss(loss: schema.Loss, model: SentenceTransformer, *, label_smoothing
         a scalar, or a dictionary of scalars whose sum is the loss.
 
     Raises:
-        RefusedError: the loss does not go with this model.
+        InvalidRequestError: the loss does not go with this model.
     """
     kind = loss_kind(loss.kind)
     if kind.needs_transformer and isinstance(model[0], StaticEmbedding):
@@ -50,8 +50,8 @@ def build_loss(loss: schema.Loss, model: SentenceTransformer, *, label_smoothing
     return built
 
 
-def _refused(kind: LossKind, message: str) -> RefusedError:
-    return RefusedError([Problem("loss", f"{kind.name} does not go with this model: {message}")])
+def _refused(kind: LossKind, message: str) -> InvalidRequestError:
+    return InvalidRequestError([Problem("loss", f"{kind.name} does not go with this model: {message}")])
 
 
 def _class(kind: LossKind) -> Callable[..., torch.nn.Module]:

@@ -44,7 +44,7 @@ class _LastEmbeddings:
         return _LastEmbeddings, ()
 
 
-class Watching(TrainerCallback):  # type: ignore[misc]
+class NumericsMonitor(TrainerCallback):  # type: ignore[misc]
     """Looks at each log, and before each checkpoint, for numbers that have gone bad on this rank.
 
     Attributes:
@@ -95,9 +95,9 @@ class Watching(TrainerCallback):  # type: ignore[misc]
         norm = logs.get("grad_norm")
         if norm is not None:
             self._look_at_norm(float(norm), state.global_step)
-        self.look(state.global_step)
+        self.check(state.global_step)
 
-    def look(self, step: int) -> None:
+    def check(self, step: int) -> None:
         """Look at the losses and the embeddings of the last batches."""
         if self._bad is not None and bool(self._bad):
             self._alarm("not_finite", step)

@@ -14,14 +14,14 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import SaveStrategy, rotate_checkpoints
 
 from embedstep.errors import StepInterruptedError
-from embedstep.output.checkpoints import ASIDE, checkpoints_in, sync_names
-from embedstep.worker.trainer.callbacks import DueSteps, GoesOn
+from embedstep.output.checkpoints import STAGING_DIR, checkpoints_in, fsync_directory
+from embedstep.worker.trainer.callbacks import AfterResume, ExactIntervals
 from embedstep.worker.trainer.loop_state import LoopState, loop_state_of, share_states
 from embedstep.worker.trainer.loss_parameters import load_own_layers, save_own_layers
-from embedstep.worker.trainer.numerics import Watching
+from embedstep.worker.trainer.numerics import NumericsMonitor
 from embedstep.worker.trainer.rng_state import random_states, set_random_states
 from embedstep.worker.trainer.saving import complete_saved, writing_here
-from embedstep.worker.trainer.stopping import Stopping
+from embedstep.worker.trainer.stopping import StopController
 
 
 class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
@@ -37,9 +37,9 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
         self,
         *,
         save_safetensors: bool = True,
-        stopping: Stopping | None = None,
-        watching: Watching | None = None,
-        seal: Callable[[Path], None] = lambda checkpoint: None,
+        stopping: StopController | None = None,
+        monitor: NumericsMonitor | None = None,
+        write_manifest: Callable[[Path], None] = lambda checkpoint: None,
         **options: Any,
     ) -> None:
         """Build the library's trainer.
@@ -47,12 +47,12 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
         Args:
             save_safetensors: write safetensors, and not torch's own files.
             stopping: whether the ranks are to end before the last step; None for no signal and no limit.
-            watching: looks for numbers that have gone bad, or None.
-            seal: completes a checkpoint whose files are written, before it gets its name.
+            monitor: looks for numbers that have gone bad, or None.
+            write_manifest: completes a checkpoint whose files are written, before it gets its name.
             options: of the library's trainer.
         """
         self._save_safetensors = save_safetensors
-        self._seal = seal
+        self._seal = write_manifest
         self._aside: Path | None = None
         self._checkpoint: Path | None = None
         self._has_trained = False
@@ -64,12 +64,12 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
         self._publishing: Future[None] | None = None
         self._last_log: tuple[Any, float | None] = (None, None)
         super().__init__(**options)
-        self._stopping = stopping or Stopping()
-        self._place = GoesOn(self._go_on)
-        self._watching = watching
-        if watching:
-            watching.watch(self.model)
-        for callback in (watching, DueSteps(), self._place, self._stopping):
+        self._stopping = stopping or StopController()
+        self._place = AfterResume(self._go_on)
+        self._watching = monitor
+        if monitor:
+            monitor.watch(self.model)
+        for callback in (monitor, ExactIntervals(), self._place, self._stopping):
             if callback:
                 self.add_callback(callback)
 
@@ -199,7 +199,7 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
 
     def prediction_step(self, *arguments: Any, **options: Any) -> Any:
         """Look whether the ranks are to end, before each batch."""
-        self._stopping.look()
+        self._stopping.check()
         self._predicts = True
         try:
             return super().prediction_step(*arguments, **options)
@@ -217,7 +217,7 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
             # Where one rank has left an evaluator, the library raises the traceback on all, as the text of an error.
             is_left = StepInterruptedError.__name__ in f"{type(error).__name__}: {error}"
             if is_left and not self._stopping.is_interrupted:
-                self._stopping.look()
+                self._stopping.check()
             raise
         finally:
             looking.remove()
@@ -233,14 +233,14 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Write a checkpoint aside, and give it its name when it is whole on all ranks; of bad numbers is none."""
         if self._watching:
-            self._watching.look(self.state.global_step)
+            self._watching.check(self.state.global_step)
             self._stopping.look_at_numbers()
         self._settle()
         folder, name = Path(self.args.output_dir), f"checkpoint-{self.state.global_step}"
         if self._takes_up:  # it lies there already
             self._find_best(folder)
             return
-        self._aside = folder / ASIDE
+        self._aside = folder / STAGING_DIR
         try:
             super()._save_checkpoint(model, trial)
             if not self.args.save_only_model:
@@ -308,7 +308,7 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
             if step >= own:
                 other.rename(written.with_name(f"{other.name}.before"))
         written.rename(checkpoint)
-        sync_names(checkpoint.parent)
+        fsync_directory(checkpoint.parent)
         shutil.rmtree(written.parent)
         rotate_checkpoints(str(checkpoint.parent), self.args.save_total_limit, best, use_mtime=False)
 

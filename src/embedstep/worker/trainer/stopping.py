@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-from embedstep.errors import BadNumbersError, StepInterruptedError
+from embedstep.errors import DivergedError, StepInterruptedError
 from embedstep.output.attempts import HOUR
 from embedstep.request.launch import Alarm
 from embedstep.worker.interruption import Interruption
@@ -21,7 +21,7 @@ _GOES_ON, _TIME_IS_OVER, _INTERRUPTED, _FIRST_ALARM = range(4)
 _ALARMS = tuple(TOLD)
 
 
-class Stopping(TrainerCallback):  # type: ignore[misc]
+class StopController(TrainerCallback):  # type: ignore[misc]
     """Looks after each train step, and between batches of an evaluation, whether any rank is to end.
 
     The ranks say so to each other over gloo, on the CPU: a GPU would have to come to the end of its queue for it.
@@ -33,7 +33,7 @@ class Stopping(TrainerCallback):  # type: ignore[misc]
         hours: float | None = None,
         alarm: Callable[[], Alarm | None] = lambda: None,
         sign: Path | None = None,
-        spent: float = 0.0,
+        elapsed_seconds: float = 0.0,
         patience: float | None = None,
     ) -> None:
         """Begin to count the time.
@@ -43,13 +43,13 @@ class Stopping(TrainerCallback):  # type: ignore[misc]
             hours: wall time after which the training stops, or None.
             alarm: tells which numbers of this rank have gone bad, of those that end the training.
             sign: file that all ranks see, by which one tells the others where they do not look together.
-            spent: seconds of the time that earlier starts of the attempt have taken.
+            elapsed_seconds: seconds of the time that earlier starts of the attempt have taken.
             patience: seconds that a rank waits for the others; None for torch's own half an hour.
         """
         self.stopped_after: int | None = None
         self._interruption = interruption
         self._hours = hours
-        self._deadline = None if hours is None else time.monotonic() + hours * HOUR - spent
+        self._deadline = None if hours is None else time.monotonic() + hours * HOUR - elapsed_seconds
         self._group = None
         if torch.distributed.is_initialized():
             limit = None if patience is None else timedelta(seconds=patience)
@@ -86,12 +86,12 @@ class Stopping(TrainerCallback):  # type: ignore[misc]
         """Whether any rank was interrupted when all of them looked last."""
         return self._word == _INTERRUPTED
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Look on all ranks at once.
 
         Raises:
             StepInterruptedError: one of them was interrupted.
-            BadNumbersError: on one of them numbers have gone bad.
+            DivergedError: on one of them numbers have gone bad.
         """
         self._look()
         self.require_uninterrupted()
@@ -101,7 +101,7 @@ class Stopping(TrainerCallback):  # type: ignore[misc]
 
         Raises:
             StepInterruptedError: one of them was interrupted since.
-            BadNumbersError: on one of them numbers have gone bad.
+            DivergedError: on one of them numbers have gone bad.
         """
         is_known = self.is_interrupted
         self._look()
@@ -133,7 +133,7 @@ class Stopping(TrainerCallback):  # type: ignore[misc]
         if self._word >= _FIRST_ALARM:
             # What is saved now would be bad, too.
             alarm = _ALARMS[self._word - _FIRST_ALARM]
-            raise BadNumbersError(f"{TOLD[alarm]} (launch.stop_on: {alarm}); the checkpoints before that are kept")
+            raise DivergedError(f"{TOLD[alarm]} (launch.stop_on: {alarm}); the checkpoints before that are kept")
 
     def _highest(self, word: int) -> int:
         if self._group is None:

@@ -11,9 +11,9 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Transformer
 from torch.utils.data import BatchSampler, DataLoader
 
-from embedstep.errors import Problem, RefusedError
+from embedstep.errors import InvalidRequestError, Problem
 from embedstep.sampling.epochs import Epochs
-from embedstep.worker.trainer.callbacks import BeginsInside
+from embedstep.worker.trainer.callbacks import ResumeInsideEpoch
 from embedstep.worker.trainer.loading import ByDataset, RankBatches, Tokens, begin_worker, file_of, parts_of
 from embedstep.worker.trainer.resumable import ResumableTrainer
 from embedstep.worker.trainer.tokens import Padding
@@ -49,7 +49,7 @@ class StepTrainer(ResumableTrainer):
         super().__init__(**options)
         self.padding = Padding(self.model)
         self.data_collator.preprocess_fn = self.padding
-        self.add_callback(BeginsInside())
+        self.add_callback(ResumeInsideEpoch())
 
     @property
     def batch_size_found(self) -> int:
@@ -211,7 +211,7 @@ def _input_embeddings(model: SentenceTransformer) -> torch.nn.Module:
         told = (
             f"adds noise to the token embeddings of a transformer, and the model starts with {type(model[0]).__name__}"
         )
-        raise RefusedError([Problem("arguments.neftune_noise_alpha", told)])
+        raise InvalidRequestError([Problem("arguments.neftune_noise_alpha", told)])
     embeddings: torch.nn.Module = model[0].model.get_input_embeddings()
     return embeddings
 
