@@ -32,11 +32,14 @@ demo: $(STAMP) ## train on real text and show what it brought (DEMO="--small" fo
 # One thread in each of the processes that share the cores: those of torch wait for each other otherwise.
 test test-slow faults: export OMP_NUM_THREADS := 1
 
+# A third of the tests wait for processes or clocks, so that more of them run than there are cores.
+PARALLEL := --numprocesses=4 --dist=worksteal
+
 test: $(STAMP) ## run the tests, all but the slow ones
-	@$(BIN)/pytest --numprocesses=auto --maxprocesses=4 -m "not slow and not image and not kubernetes and not airflow" $(TESTS)
+	@$(BIN)/pytest $(PARALLEL) --durations=10 -m "not slow and not image and not kubernetes and not airflow" $(TESTS)
 
 test-slow: $(STAMP) ## run the slow tests: whole runs and gates beside real servers
-	@$(BIN)/pytest --numprocesses=auto --maxprocesses=4 -m slow $(TESTS)
+	@$(BIN)/pytest $(PARALLEL) --durations=10 -m slow $(TESTS)
 
 faults: $(STAMP) ## inject faults, show what came of each, and write build/faults.json
 	@$(BIN)/pytest --numprocesses=2 tests/faults
