@@ -35,10 +35,10 @@ def _without_what_was_not_set(executor_input: Any, component_spec: Any) -> dict[
     return found
 
 
-def _verdict_or_as_before(channel: str, io_store: Any) -> Any:
+def _status_or_as_before(channel: str, io_store: Any) -> Any:
     """Resolve the output that a condition asks for: kfp's own knows none but those that are named `Output`."""
     task, _, output = channel.removeprefix("pipelinechannel--").rpartition("-")
-    return io_store.get_task_output(task, output) if output == "verdict" else _RESOLVE(channel, io_store)
+    return io_store.get_task_output(task, output) if output == "status" else _RESOLVE(channel, io_store)
 
 
 _RESOLVE = ConditionEvaluator._resolve_pipeline_channel
@@ -55,7 +55,7 @@ def run_in_containers(monkeypatch: pytest.MonkeyPatch, outputs: Path, *folders: 
     """
     monkeypatch.setattr(docker_task_handler, "run_docker_container", _run_to_its_end)
     monkeypatch.setattr(executor_input_utils, "executor_input_to_dict", _without_what_was_not_set)
-    monkeypatch.setattr(ConditionEvaluator, "_resolve_pipeline_channel", staticmethod(_verdict_or_as_before))
+    monkeypatch.setattr(ConditionEvaluator, "_resolve_pipeline_channel", staticmethod(_status_or_as_before))
     local.init(
         local.DockerRunner(
             network_mode="host", user="0", entrypoint="",

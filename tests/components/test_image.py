@@ -105,7 +105,7 @@ def test_a_task_leaves_its_outputs(shared: Path, document: dict[str, Any]) -> No
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert json.loads((shared / "out" / "outputs" / "result").read_text())["train_steps"] == 1
     written = json.loads((shared / "out" / "executor_output.json").read_text())
-    assert written["parameterValues"] == {"run_id": "", "verdict": "trained"}
+    assert written["parameterValues"] == {"run_id": "", "status": "trained"}
 
 
 def test_an_output_that_cannot_be_written_is_told(shared: Path, document: dict[str, Any]) -> None:
