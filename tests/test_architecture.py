@@ -185,7 +185,7 @@ def loaded(code: str, *arguments: str) -> set[str]:
     "module",
     [
         "embedstep", "embedstep.cli.program", "embedstep.step", "embedstep.planning.plan", "embedstep.request.loading",
-        "embedstep.planning.checks",
+        "embedstep.planning.checks", "embedstep.request.arguments.training_arguments",
     ],
 )  # fmt: skip
 def test_importing_loads_nothing_heavy(module: str) -> None:
@@ -196,6 +196,17 @@ def test_the_package_by_itself_costs_nothing() -> None:
     found = loaded("import embedstep")
     assert "embedstep" in found
     assert not found & {"pydantic", "pyarrow", "yaml", "click", "numpy"}
+
+
+def test_arguments_are_set_and_dumped_without_torch() -> None:
+    found = loaded(
+        "from embedstep import BatchSamplers, TrainingArguments\n"
+        "given = TrainingArguments('out', batch_sampler=BatchSamplers.NO_DUPLICATES).set_training(batch_size=32)\n"
+        "assert given.to_dict()['per_device_train_batch_size'] == given.train_batch_size == 32\n"
+        "given.to_json_string(), given.to_sanitized_dict(), given.device, given.world_size"
+    )
+    assert "pydantic" in found
+    assert not found & set(HEAVY)
 
 
 def test_planning_loads_nothing_heavy(request_of: Callable[..., dict[str, Any]], tmp_path: Path) -> None:

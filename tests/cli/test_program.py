@@ -134,7 +134,7 @@ BAD = [
     (
         {"loss": "bogus", "model": "./none", "arguments": {"warmup_ratio": 2, "learning_rate": -1}},
         2,
-        ["arguments.warmup_ratio: is a share of all steps", "arguments.learning_rate: must be 0 or more",
+        ["arguments.warmup_ratio: must be a share from 0 to 1", "arguments.learning_rate: must be 0 or more",
          "loss.kind: no loss is named 'bogus'", "model.path: none is not there"],
     ),
 ]  # fmt: skip

@@ -102,7 +102,7 @@ def test_a_plan_is_a_table(capsys: pytest.CaptureFixture[str]) -> None:
         "  dataloader_pin_memory        False  embedstep  there is no GPU to copy to",
         "  use_cpu                      True   embedstep  no GPU is visible",
         "  prediction_loss_only         True   embedstep  metrics come from evaluators",
-        "  eval_strategy                epoch  embedstep  there is data to evaluate with and no strategy was given",
+        "  eval_strategy                epoch  embedstep  there is evaluation data and no strategy was given",
         "  save_steps                   2      request",
         "  disable_tqdm                 True   embedstep  embedstep shows the progress",
         "metrics",

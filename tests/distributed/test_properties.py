@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from embedstep.request.arguments.members import Process
+
 from embedstep.request.arguments.schema import Arguments
 from embedstep.runtime.world import World
 

@@ -204,5 +204,5 @@ def test_a_name_that_is_gone(given: dict[str, Any]) -> None:
 
 def test_there_is_a_demonstration_for_each_implemented_argument() -> None:
     shown = Path(__file__).read_text(encoding="utf-8")
-    missing = [name for name, row in CONTRACT.items() if row.fate == "implemented" and name not in shown]
+    missing = [name for name, row in CONTRACT.items() if row.support == "implemented" and name not in shown]
     assert missing == []

@@ -57,15 +57,15 @@ LOADER: dict[str, tuple[dict[str, Any], Check]] = {
     ),
     "half_precision_backend": (
         {"half_precision_backend": "cpu_amp"},
-        lambda seen: effect_of(seen, "half_precision_backend") == "happens anyway",
+        lambda seen: effect_of(seen, "half_precision_backend") == "always done",
     ),
     "fp16_backend": (
         {"fp16_backend": "cuda_amp"},
-        lambda seen: effect_of(seen, "fp16_backend") == "happens anyway",
+        lambda seen: effect_of(seen, "fp16_backend") == "always done",
     ),
     "ddp_backend": (
         {"ddp_backend": "gloo"},
-        lambda seen: effect_of(seen, "ddp_backend") == "there is one process, which meets nobody",
+        lambda seen: effect_of(seen, "ddp_backend") == "a single process needs no backend",
     ),
     "local_rank": ({"local_rank": 3}, lambda seen: seen.trainer.args.local_process_index == 0),
     "tf32": ({"tf32": False}, lambda seen: torch.backends.cuda.matmul.allow_tf32 is False),

@@ -309,6 +309,6 @@ def test_every_argument_that_does_something_is_proved() -> None:
         test_measuring.SAVING, test_measuring.LOGGING, test_data.LOADER, PROCESSES,
     ]  # fmt: skip
     proved = {name for table in tables for name in table} | PROVED_BY_NAME.keys()
-    does_something = {name for name, row in CONTRACT.items() if row.fate in ("used", "translated", "implemented")}
+    does_something = {name for name, row in CONTRACT.items() if row.support in ("used", "translated", "implemented")}
     assert does_something - proved == set()
     assert proved - set(CONTRACT) == set()

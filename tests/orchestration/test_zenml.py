@@ -72,7 +72,7 @@ def test_a_retraining_runs_and_the_next_one_on_the_same_rows_is_cached(zen: Zen,
     assert 0 < float(found["metadata"]["eval_docs_cosine_ndcg@10"]) <= 1
     assert len(found["metadata"]["weights_sha256"]) == 64
     assert found["visual"] == ["html"]
-    assert found["ledger"] == ["name,value,source,fate,effect"]
+    assert found["ledger"] == ["name,value,source,support,effect"]
     assert found["decision"] in ("promote", "hold", "reject")
 
 

@@ -11,7 +11,7 @@ from embedstep.cli.program import main
 from embedstep.planning.rules import check_rules
 from embedstep.request.arguments.schema import CONTRACT
 from embedstep.request.loading import load_request
-from tests.places import SEED_ERA
+from tests.places import RECORDED_3_0
 
 SCRIPT = """
 from sentence_transformers import SentenceTransformerTrainingArguments
@@ -56,7 +56,7 @@ def test_a_script_is_read_and_never_run(tmp_path: Path) -> None:
 
 def test_a_dump_becomes_what_was_chosen(tmp_path: Path) -> None:
     dump = {
-        **SEED_ERA["defaults"]["to_dict"],
+        **RECORDED_3_0["defaults"]["to_dict"],
         "learning_rate": 3e-4, "group_by_length": True, "evaluation_strategy": "epoch", "do_eval": True,
         "hub_token": "<HUB_TOKEN>", "local_rank": 0,
     }  # fmt: skip
@@ -123,7 +123,7 @@ def test_what_a_script_computes_is_asked_for(tmp_path: Path) -> None:
     ids=str,
 )
 def test_what_a_dump_becomes_passes_the_check(tmp_path: Path, changed: dict[str, Any], left_out: set[str]) -> None:
-    (tmp_path / "args.json").write_text(json.dumps({**SEED_ERA["defaults"]["to_dict"], **changed}))
+    (tmp_path / "args.json").write_text(json.dumps({**RECORDED_3_0["defaults"]["to_dict"], **changed}))
     code, out, table = migrate(tmp_path / "args.json")
     assert code == 0
     request = load_request(out)
@@ -136,7 +136,7 @@ def test_what_the_rules_refuse_is_told(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('{"fp16": true, "bf16": true, "warmup_ratio": 3, "seed": 7}')
     code, out, err = migrate(tmp_path / "a.json")
     assert code == 2
-    assert "arguments.warmup_ratio: is a share of all steps from 0 to 1, not 3" in err
+    assert "arguments.warmup_ratio: must be a share from 0 to 1, not 3" in err
     assert "arguments.fp16: and bf16 are both true; keep one" in err
     assert yaml.safe_load(out)["arguments"] == {"bf16": True, "seed": 7}
 
@@ -172,24 +172,24 @@ def test_a_migrated_request_runs(
     assert (ledger["warmup_ratio"]["value"], ledger["warmup_ratio"]["source"]) == (0.1, "request")
 
 
-def test_the_arguments_are_listed_with_one_fate_each() -> None:
+def test_the_arguments_are_listed_with_one_level_of_support_each() -> None:
     records = json.loads(CliRunner().invoke(main, ["arguments", "--json"]).stdout)
     assert [record["name"] for record in records] == list(CONTRACT)
     assert len(records) == 151
-    needed = {"name", "fate", "type", "default", "today", "since", "description"}
+    needed = {"name", "support", "type", "default", "current_name", "since", "description"}
     for record in records:
         assert needed <= record.keys()
-        assert record["fate"] in ("used", "translated", "implemented", "environment", "refused")
+        assert record["support"] in ("used", "translated", "implemented", "environment", "refused")
 
 
-def test_one_argument_is_told_in_lines() -> None:
+def test_one_argument_is_shown_in_lines() -> None:
     out = CliRunner().invoke(main, ["arguments", "evaluation_strategy"]).stdout
     assert out.splitlines()[:3] == [
-        "what     Older name of eval_strategy.",
-        "type     one of no, steps, epoch",
-        'default  "no"',
+        "what          Older name of eval_strategy.",
+        "type          one of no, steps, epoch",
+        'default       "no"',
     ]
-    assert "today    eval_strategy" in out
+    assert "current name  eval_strategy" in out
     result = CliRunner().invoke(main, ["arguments", "learning_rat"])
     assert result.exit_code == 2
     assert "is not a training argument; did you mean learning_rate?" in result.stderr

@@ -33,7 +33,7 @@ def arguments(name: str | None, as_json: bool) -> None:
     Examples:
       embedstep arguments
       embedstep arguments evaluation_strategy
-      embedstep arguments --json | jq '.[] | select(.fate == "refused") | .name'
+      embedstep arguments --json | jq '.[] | select(.support == "refused") | .name'
     """
     from embedstep.cli import tables
     from embedstep.request.arguments.listing import argument_record, argument_records, in_lines
@@ -45,8 +45,8 @@ def arguments(name: str | None, as_json: bool) -> None:
         elif isinstance(found, dict):
             click.echo("\n".join(tables.aligned(in_lines(found))))
         else:
-            header = ("argument", "fate", "today", "what")
-            rows = [(row["name"], row["fate"], row["today"], row["description"]) for row in found]
+            header = ("argument", "support", "current name", "what")
+            rows = [(row["name"], row["support"], row["current_name"], row["description"]) for row in found]
             click.echo("\n".join(tables.aligned([header, *rows])))
 
 

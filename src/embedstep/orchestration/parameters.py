@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from embedstep.request.arguments.fates import types_of
 from embedstep.request.arguments.schema import CONTRACT, Arguments
+from embedstep.request.arguments.support import types_of
 
 Kind = Literal["integer", "number", "flag", "text", "json", "status"]
 """What a pipeline can type. What may be of several types, a mapping or a list travels as JSON in a text: inside its own

@@ -17,8 +17,9 @@ _NAMES_OF_0_1 = {
     "verification": "reload_cosine",
     "padding": "padding_share",
     "stopped": "stop_reason",
+    "fate": "support",
 }
-"""Keys of a result that 0.1.0 wrote, and what they are called since."""
+"""Keys of a result and of its ledger in 0.1.0, and their current names."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,7 +74,7 @@ class StepResult:
         padding_share: share of padding tokens in the first rank's batches, evaluations included; None when loader
             workers padded them, or nothing did.
         cost: hours of all attempts: `unit`, `hours`, `lost_hours` and `attempts`.
-        ledger: for each training argument its name, value, source, fate and what it did, after a training.
+        ledger: for each training argument its name, value, source, support and what it did, after a training.
         alarms: numbers that have gone bad, and the train step of the first time.
         restarts: how often all processes were started again.
         node_rank: number of the node; only node 0 has a model, metrics and the first failure of all.
@@ -134,8 +135,11 @@ def result_from_json(data: Mapping[str, Any]) -> StepResult:
 
 
 def with_current_names(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the data of a result under the names of today, also where 0.1.0 wrote it."""
-    return {_NAMES_OF_0_1.get(name, name): value for name, value in data.items()}
+    """Return the data of a result, or an entry of its ledger, under current names, even if 0.1.0 wrote it."""
+    renamed = {_NAMES_OF_0_1.get(name, name): value for name, value in data.items()}
+    if "ledger" in renamed:
+        renamed["ledger"] = [with_current_names(entry) for entry in renamed["ledger"]]
+    return renamed
 
 
 def failure_from_json(data: Mapping[str, Any]) -> Failure:

@@ -15,8 +15,8 @@ from pydantic import ValidationError
 
 from embedstep.errors import InvalidRequestError, Problem
 from embedstep.planning.rules import check_rules
+from embedstep.request.arguments.renames import OLDER_NAMES
 from embedstep.request.arguments.schema import CONTRACT, Arguments
-from embedstep.request.arguments.today import OLDER_NAMES
 from embedstep.request.document import parse_document
 from embedstep.request.loading import problems_of_arguments
 from embedstep.request.scalars import plain
@@ -178,11 +178,11 @@ def _names_in(problems: Sequence[Problem], names: Collection[str]) -> set[str]:
 
 
 def _is_written(name: str, arguments: Arguments) -> bool:
-    """Whether an argument stands in the request: older names give way to today's; what happens anyway is left out."""
+    """Whether the new request sets an argument: older names are replaced, and what is always done is left out."""
     older = OLDER_NAMES.get(name)
     if older is not None:
         return not older(arguments)
-    return CONTRACT[name].today != "" or CONTRACT[name].fate == "implemented"
+    return CONTRACT[name].current_name != "" or CONTRACT[name].support == "implemented"
 
 
 def _rows(
@@ -199,9 +199,9 @@ def _rows(
         elif name not in arguments.model_fields_set:
             if not arguments.is_dump or found[name] not in (row.default, None, False, "", [], {}):
                 yield name, "left out", "it follows from others or from the machine" if arguments.is_dump else "null"
-        elif row.fate == "translated" and row.today != name:
-            yield name, "renamed" if name in OLDER_NAMES else "translated", row.today or "happens anyway"
-        elif row.fate == "implemented":
+        elif row.support == "translated" and row.current_name != name:
+            yield name, "renamed" if name in OLDER_NAMES else "translated", row.current_name or "always done"
+        elif row.support == "implemented":
             yield name, "implemented", row.by
         else:
             yield name, "kept", ""

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from embedstep.errors import Problem
-from embedstep.request.scalars import Flag, Integer, Number, Text
+from embedstep.request.scalars import Boolean, Integer, Number, Text
 
 OptionKind = Literal["flag", "integer", "number", "text", "choice", "integers", "numbers", "choices"]
 
@@ -48,7 +48,7 @@ class Option:
 
 _STRICT = ConfigDict(strict=True)
 _TYPES: Mapping[OptionKind, TypeAdapter[Any]] = {
-    "flag": TypeAdapter(Flag, config=_STRICT),
+    "flag": TypeAdapter(Boolean, config=_STRICT),
     "integer": TypeAdapter(Integer, config=_STRICT),
     "number": TypeAdapter(Number, config=_STRICT),
     "text": TypeAdapter(Text, config=_STRICT),

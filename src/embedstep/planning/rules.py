@@ -10,8 +10,8 @@ from embedstep.data.facts import SPLITS
 from embedstep.errors import Problem
 from embedstep.output.checkpoints import checkpoints_in
 from embedstep.planning.batches import forms_batches
+from embedstep.request.arguments.renames import as_written
 from embedstep.request.arguments.rules import check_arguments
-from embedstep.request.arguments.today import as_written
 from embedstep.request.schema import TrainRequest
 from embedstep.runtime.secrets import holds_secret
 

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from embedstep.errors import OUTCOMES
 from embedstep.output.attempts import Attempt, unit_of
 from embedstep.output.folder import OutputFolder
-from embedstep.output.result import is_score, write_whole
+from embedstep.output.result import is_score, with_current_names, write_whole
 from embedstep.report.charts import Bar, amounts, curves, intervals
 from embedstep.report.run import Run, read_run, sources
 from embedstep.report.series import Series, families
@@ -248,7 +248,7 @@ def _attempt_row(number: int, item: Attempt) -> tuple[str, ...]:
 
 
 def _ledger_row(entry: Mapping[str, Any]) -> tuple[str, ...]:
-    return (entry["name"], str(entry["value"]), entry["source"], entry["fate"], entry["effect"])
+    return (entry["name"], str(entry["value"]), entry["source"], with_current_names(entry)["support"], entry["effect"])
 
 
 def _lineage(run: Run) -> Iterator[tuple[str, ...]]:

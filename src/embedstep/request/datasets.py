@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from embedstep.request.scalars import Flag, Integer, Number, Plain, Text
+from embedstep.request.scalars import Boolean, Integer, Number, Plain, Text
 from embedstep.request.section import Name, Section, Source, described
 
 
@@ -98,7 +98,7 @@ class Data(Section):
     test: dict[Name, Dataset] = described(
         {}, "Held-out datasets for the loss after the training (same name as in train), with arguments.do_predict."
     )
-    drop_incomplete_rows: Flag = described(
+    drop_incomplete_rows: Boolean = described(
         False, "Leave out rows with an empty or null cell and count them. Without it such rows are refused."
     )
     max_duplicates: Share | None = described(

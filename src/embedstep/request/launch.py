@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from embedstep.request.scalars import Flag, Integer, Number, Spelled, Text
+from embedstep.request.scalars import Boolean, Integer, Number, Spelled, Text
 from embedstep.request.section import Section, Source, described
 from embedstep.runtime.secrets import SECRET_NAME
 
@@ -36,7 +36,7 @@ class Volume(Section):
 
     claim: KubernetesName = described(..., "Name of the claim; several nodes need access mode ReadWriteMany.")
     path: Folder = described(..., "Where it is mounted.")
-    read_only: Flag = described(False, "Mount it without the right to write.")
+    read_only: Boolean = described(False, "Mount it without the right to write.")
 
 
 class Toleration(Section):

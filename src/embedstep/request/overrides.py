@@ -4,8 +4,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from embedstep.errors import InvalidRequestError, Problem
-from embedstep.request.arguments.schema import CONTRACT
-from embedstep.request.arguments.today import MERGED, OLDER_NAMES
+from embedstep.request.arguments.renames import other_names
 from embedstep.request.document import Document, parse_document
 
 
@@ -22,7 +21,7 @@ def apply_overrides(document: Document, overrides: Sequence[str]) -> Iterator[Pr
     for override in overrides:
         try:
             path = _apply(document.data, override)
-            _replace_other_names(document.data, path, set_here)
+            _replaceother_names(document.data, path, set_here)
         except InvalidRequestError as error:
             yield from (Problem(f"--set {override.partition('=')[0]}", problem.message) for problem in error.problems)
         else:
@@ -54,7 +53,7 @@ def _apply(data: dict[str, Any], override: str) -> tuple[str | int, ...]:
     return tuple(path)
 
 
-def _replace_other_names(
+def _replaceother_names(
     data: dict[str, Any], path: Sequence[str | int], set_here: Collection[Sequence[str | int]]
 ) -> None:
     """Take out of the document the other names of an argument that was set.
@@ -64,20 +63,10 @@ def _replace_other_names(
     """
     if path[0] != "arguments" or len(path) == 1:
         return
-    for other in _other_names(str(path[1])) & data["arguments"].keys():
+    for other in other_names(str(path[1])) & data["arguments"].keys():
         if ("arguments", other) in set_here:
             raise _refused(f"is another name of arguments.{other}, which is set as well; set one of them")
         del data["arguments"][other]
-
-
-def _other_names(name: str) -> set[str]:
-    """Return the names that an argument has in the other era: `evaluation_strategy` for `eval_strategy`.
-
-    Names whose values are put together with those under today's name stand beside it.
-    """
-    todays = {older: CONTRACT[older].today for older in OLDER_NAMES}
-    same = {older for older, today in todays.items() if today == name and today not in MERGED}
-    return same | ({todays[name]} & CONTRACT.keys() - MERGED if name in todays else set())
 
 
 def _key(here: Any, key: str, path: Sequence[str | int]) -> str | int:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from embedstep.request.arguments.dumps import to_lossless
+from embedstep.request.arguments.lossless import to_lossless
 from embedstep.request.fingerprint import request_fingerprint
 from embedstep.request.schema import TrainRequest
 

@@ -126,7 +126,7 @@ def _count_or_share(raw: Any) -> Any:
     return _number(value) if not isinstance(value, int) else _integer(value)
 
 
-def _flag(raw: Any) -> Any:
+def _boolean(raw: Any) -> Any:
     value = plain(raw)
     if isinstance(value, str):
         return _WORDS.get(value.strip().lower(), value)
@@ -135,7 +135,7 @@ def _flag(raw: Any) -> Any:
 
 def scalar(text: str) -> bool | int | float | str:
     """Return what text says where nobody knows the type: a truth value, a number, or itself."""
-    for read in (_flag, _integer, _number):
+    for read in (_boolean, _integer, _number):
         value = read(text)
         if not isinstance(value, str):
             return cast(bool | int | float, value)
@@ -159,7 +159,7 @@ def _choice(raw: Any) -> Any:
 Integer = Annotated[int, BeforeValidator(_integer)]
 Number = Annotated[float, BeforeValidator(_number)]
 CountOrShare = Annotated[int | float, BeforeValidator(_count_or_share)]
-Flag = Annotated[bool, BeforeValidator(_flag)]
+Boolean = Annotated[bool, BeforeValidator(_boolean)]
 Text = Annotated[str, BeforeValidator(_text)]
 CHOICE = BeforeValidator(_choice)
 PlainData = Annotated[Any, BeforeValidator(_plain_data)]

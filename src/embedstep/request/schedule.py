@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim, CronSimError
 from pydantic import AfterValidator
 
-from embedstep.request.scalars import Flag, Text
+from embedstep.request.scalars import Boolean, Text
 from embedstep.request.section import Section, described
 
 _FIELDS = 5
@@ -52,7 +52,7 @@ class Schedule(Section):
         "Five fields as cron has them, such as `0 3 * * 1`: minute, hour, day of the month, month, day of the week.",
     )
     timezone: TimeZone = described("UTC", "Time zone of the hours, such as `Europe/Berlin`.")
-    catch_up: Flag = described(
+    catch_up: Boolean = described(
         False, "Train for each time that was missed, while the scheduler was away. Without it only the newest trains."
     )
     overlap: Literal["skip", "wait"] = described(

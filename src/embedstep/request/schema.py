@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from embedstep.request.arguments.schema import Arguments
 from embedstep.request.datasets import Data
 from embedstep.request.launch import Launch
-from embedstep.request.scalars import Flag, Integer, Number, PlainData, Spelled, Text
+from embedstep.request.scalars import Boolean, Integer, Number, PlainData, Spelled, Text
 from embedstep.request.schedule import Schedule
 from embedstep.request.section import Name, Section, Source, described
 
@@ -42,7 +42,7 @@ class Model(Section):
     revision: Text | None = described(
         None, "Branch, tag or commit of a model on the hub. A commit makes a run repeatable."
     )
-    trust_remote_code: Flag = described(
+    trust_remote_code: Boolean = described(
         False, "Run Python code that comes with the model. Off, because that code can do anything on the machine."
     )
     max_seq_length: Annotated[Integer, Field(gt=0)] | None = described(
@@ -139,7 +139,7 @@ class Tracking(Section):
         "run of the attempt before, and a machine makes one attempt of a key at once. Null: it does so only in the "
         "same output folder.",
     )
-    required: Flag = described(
+    required: Boolean = described(
         False,
         "Start nothing while the tracking server does not answer (exit code 3) or refuses (2). Otherwise the training "
         "goes on, and what is to be recorded waits in the output folder for `embedstep sync`.",
@@ -204,7 +204,7 @@ class TrainRequest(Section):
         "Whether an attempt goes on from the newest whole checkpoint that an interrupted or failed one of the same "
         "training has left in its output folder. `auto`: where there is one. `required`: refused where there is none.",
     )
-    skip_if_unchanged: Flag = described(
+    skip_if_unchanged: Boolean = described(
         False,
         "Train nothing, and end well with the verdict `unchanged`, where the champion of the model registry was "
         "trained by the same request on the same rows.",

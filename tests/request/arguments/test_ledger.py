@@ -1,3 +1,5 @@
+"""The value of each argument in a run, who set it, and what it does."""
+
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ def entries(
 
 
 def ours(found: dict[str, LedgerEntry]) -> dict[str, tuple[Any, str]]:
-    """What embedstep has set, with the reason."""
+    """What embedstep sets, with the reason."""
     return {name: (entry.value, entry.effect) for name, entry in found.items() if entry.source == "embedstep"}
 
 
@@ -28,7 +30,7 @@ ON_CPU = {
     "dataloader_pin_memory": (False, "there is no GPU to copy to"),
 }
 TOGETHER = {"dataloader_drop_last": (True, "all processes must make the same number of steps")}
-GLOO = {"ddp_backend": ("gloo", "the processes meet on the CPU")}
+GLOO = {"ddp_backend": ("gloo", "the processes communicate on the CPU")}
 
 
 def test_there_is_one_entry_for_each_argument_in_the_order_of_the_table() -> None:
@@ -45,11 +47,13 @@ def test_there_is_one_entry_for_each_argument_in_the_order_of_the_table() -> Non
     ],
     ids=["CPU", "two processes on the CPU", "GPU", "four GPUs"],
 )
-def test_what_is_set_for_a_machine_and_why(machine: dict[str, Any], expected: dict[str, tuple[Any, str]]) -> None:
+def test_embedstep_sets_what_a_machine_needs_and_says_why(
+    machine: dict[str, Any], expected: dict[str, tuple[Any, str]]
+) -> None:
     assert ours(entries(**machine)) == expected
 
 
-def test_the_cpu_that_the_request_asks_for_is_the_request_s() -> None:
+def test_a_cpu_that_the_request_asks_for_is_set_by_the_request() -> None:
     found = entries(gpus=4, world_size=2, use_cpu=True)
     assert (found["use_cpu"].value, found["use_cpu"].source) == (True, "request")
     assert ours(found) == {**ALWAYS, **GLOO, **TOGETHER, "dataloader_pin_memory": ON_CPU["dataloader_pin_memory"]}
@@ -60,7 +64,7 @@ def test_the_cpu_that_the_request_asks_for_is_the_request_s() -> None:
     [("dataloader_pin_memory", True), ("dataloader_pin_memory", False), ("ddp_backend", "mpi"), ("ddp_backend", "gloo"),
      ("dataloader_drop_last", True)],
 )  # fmt: skip
-def test_a_written_value_wins_where_it_may(name: str, value: object) -> None:
+def test_a_value_in_the_request_wins_where_it_can(name: str, value: object) -> None:
     entry = entries(world_size=2, **dict[str, Any]({name: value}))[name]
     assert (entry.value, entry.source) == (value, "request")
 
@@ -70,7 +74,7 @@ def test_a_written_value_wins_where_it_may(name: str, value: object) -> None:
     [("use_cpu", False, True), ("dataloader_drop_last", False, True), ("disable_tqdm", False, True),
      ("output_dir", "elsewhere", None)],
 )  # fmt: skip
-def test_what_no_machine_allows_is_set_over_the_request(name: str, written: object, value: object) -> None:
+def test_what_the_machine_cannot_do_overrides_the_request(name: str, written: object, value: object) -> None:
     entry = entries(world_size=2, **dict[str, Any]({name: written}))[name]
     assert (entry.value, entry.source) == (value, "embedstep")
     assert entry.effect
@@ -86,7 +90,7 @@ def test_what_no_machine_allows_is_set_over_the_request(name: str, written: obje
         (False, {"eval_strategy": "no"}, "no", "request"),
     ],
 )
-def test_what_can_be_evaluated_is_evaluated_unless_told(
+def test_evaluation_data_is_used_unless_the_request_says_otherwise(
     has_evaluation: bool, given: dict[str, Any], value: str, source: str
 ) -> None:
     entry = entries(has_evaluation=has_evaluation, **given)["eval_strategy"]
@@ -94,12 +98,12 @@ def test_what_can_be_evaluated_is_evaluated_unless_told(
     assert bool(entry.effect) == (source == "embedstep")
 
 
-def test_a_default_that_is_written_is_the_request_s() -> None:
+def test_a_default_that_the_request_gives_is_set_by_the_request() -> None:
     assert entries(learning_rate=5e-5)["learning_rate"].source == "request"
-    assert entries()["learning_rate"] == LedgerEntry(name="learning_rate", value=5e-5, source="default", fate="used")
+    assert entries()["learning_rate"] == LedgerEntry(name="learning_rate", value=5e-5, source="default", support="used")
 
 
-def test_the_trainer_gets_every_installed_argument_and_no_default_of_a_release_decides() -> None:
+def test_the_trainer_gets_every_installed_argument() -> None:
     given = Arguments.model_validate({"learning_rate": 1e-3, "output_dir": "x", "warmup_ratio": 1.0})
     found = trainer_arguments(ledger(given, gpus=0, world_size=2, has_evaluation=True), warmup_steps=20)
     kept_back = {"output_dir", "hub_token", "warmup_ratio", "gradient_checkpointing", "gradient_checkpointing_kwargs"}
@@ -112,7 +116,7 @@ def test_the_trainer_gets_every_installed_argument_and_no_default_of_a_release_d
     assert {name: found[name] for name in expected} == expected
 
 
-def test_a_dump_says_so_and_its_defaults_are_nobody_s() -> None:
+def test_only_the_chosen_values_of_a_dump_count_as_set() -> None:
     dump = {**{name: row.default for name, row in CONTRACT.items()}, "learning_rate": 1e-3, "local_rank": 0}
     found = {entry.name: entry for entry in ledger(
         Arguments.model_validate(dump), gpus=0, world_size=1, has_evaluation=True
@@ -124,28 +128,28 @@ def test_a_dump_says_so_and_its_defaults_are_nobody_s() -> None:
 @pytest.mark.parametrize(
     ("given", "name", "value", "effect"),
     [
-        ({"max_steps": 0}, "max_steps", -1, "0 means to go by epochs; today's trainer would make one step"),
-        ({"eval_delay": None}, "eval_delay", 0, "null means no delay; today's trainer fails on it"),
-        ({"optim": "adamw_hf"}, "optim", "adamw_torch", "adamw_hf is gone; this is the same algorithm in torch"),
+        ({"max_steps": 0}, "max_steps", -1, "0 means that epochs decide; the installed trainer would make one step"),
+        ({"eval_delay": None}, "eval_delay", 0, "null means no delay; the installed trainer fails on it"),
+        ({"optim": "adamw_hf"}, "optim", "adamw_torch", "adamw_hf was removed; this is the same algorithm in torch"),
         ({"metric_for_best_model": "eval_sts_loss"}, "greater_is_better", True,
-         "by the seed's rule: greater, unless the metric is loss or eval_loss"),
+         "greater, unless the metric is loss or eval_loss, as in 3.0"),
         ({"lr_scheduler_type": "reduce_lr_on_plateau"}, "metric_for_best_model", "loss",
-         "reduce_lr_on_plateau goes by it; the loss when none is given"),
+         "reduce_lr_on_plateau needs one; the loss if none is given"),
         ({"lr_scheduler_type": "reduce_lr_on_plateau"}, "greater_is_better", False,
-         "by the seed's rule: greater, unless the metric is loss or eval_loss"),
+         "greater, unless the metric is loss or eval_loss, as in 3.0"),
         ({"load_best_model_at_end": True}, "greater_is_better", False,
-         "by the seed's rule: greater, unless the metric is loss or eval_loss"),
+         "greater, unless the metric is loss or eval_loss, as in 3.0"),
         ({"report_to": ["mlflow", "tensorboard"]}, "report_to", ["tensorboard"], "the run is recorded by `tracking`"),
         ({"report_to": "all"}, "report_to", "none", "the run is recorded by `tracking`"),
         ({}, "report_to", "none", "the run is recorded by `tracking`"),
-        ({"ddp_backend": "gloo"}, "ddp_backend", None, "there is one process, which meets nobody"),
+        ({"ddp_backend": "gloo"}, "ddp_backend", None, "a single process needs no backend"),
         ({"evaluation_strategy": "epoch"}, "evaluation_strategy", "epoch", "means eval_strategy"),
         ({"evaluation_strategy": "epoch"}, "eval_strategy", "epoch", ""),
-        ({"half_precision_backend": "cuda_amp"}, "half_precision_backend", "cuda_amp", "happens anyway"),
+        ({"half_precision_backend": "cuda_amp"}, "half_precision_backend", "cuda_amp", "always done"),
         ({"data_seed": 3}, "data_seed", 3, "done by the samplers"),
     ],
 )  # fmt: skip
-def test_older_words_get_their_meaning_and_the_ledger_says_so(
+def test_older_values_keep_their_meaning_and_the_ledger_says_how(
     given: dict[str, Any], name: str, value: object, effect: str
 ) -> None:
     entry = entries(**given)[name]

@@ -1,4 +1,4 @@
-"""The table of arguments beside the installed class: whatever a release adds, drops or changes is named here."""
+"""The table of arguments against the installed class: the tests name what a release adds, removes or changes."""
 
 import dataclasses
 import enum
@@ -10,10 +10,10 @@ from typing import Annotated, Any, get_args, get_origin
 import pytest
 
 from embedstep.errors import InvalidRequestError
-from embedstep.request.arguments.fates import FATES, LATER, SEED
 from embedstep.request.arguments.ledger import differences, ledger, trainer_arguments
 from embedstep.request.arguments.rules import SCHEDULER_OPTIONS, check_arguments
 from embedstep.request.arguments.schema import CONTRACT, GROUPS, Arguments, Legacy
+from embedstep.request.arguments.support import LATER, RELEASE_3_0, SUPPORT_MEANINGS
 from embedstep.request.arguments.types import (
     BatchSamplerName,
     HubStrategy,
@@ -24,7 +24,7 @@ from embedstep.request.arguments.types import (
     SchedulerName,
 )
 from embedstep.request.loading import load_request
-from tests.places import SEED_ERA
+from tests.places import RECORDED_3_0
 
 FIELDS = Arguments.model_fields
 REFUSED: dict[str, Any] = {
@@ -61,7 +61,7 @@ OTHER_DEFAULTS_TODAY = {
     "report_to": "none",
     "warmup_ratio": None,
 }
-"""Defaults of the installed release that are not the seed's: these are given to it explicitly."""
+"""Defaults of the installed release that differ from 3.0: embedstep passes these arguments explicitly."""
 
 
 def installed() -> dict[str, dataclasses.Field[Any]]:
@@ -97,25 +97,25 @@ def test_every_installed_argument_is_in_the_table_and_no_other() -> None:
     )
 
 
-def test_every_argument_of_the_seed_is_in_the_table_with_its_default() -> None:
-    seed = {row["name"]: row["default"] for row in SEED_ERA["signature"]}
-    assert len(seed) == 120
-    assert {name for name, row in CONTRACT.items() if row.since == SEED} == set(seed)
-    given = {name: SEED_ERA["defaults"]["to_dict"].get(name) for name in seed}
+def test_every_argument_of_3_0_is_in_the_table_with_its_default() -> None:
+    defaults = {row["name"]: row["default"] for row in RECORDED_3_0["signature"]}
+    assert len(defaults) == 120
+    assert {name for name, row in CONTRACT.items() if row.since == RELEASE_3_0} == set(defaults)
+    given = {name: RECORDED_3_0["defaults"]["to_dict"].get(name) for name in defaults}
     assert Arguments.model_validate(given).model_fields_set <= {"output_dir", "prediction_loss_only", "logging_dir"}
 
 
-def test_31_arguments_came_later_and_31_are_gone() -> None:
+def test_31_arguments_came_later_and_31_were_removed() -> None:
     assert sum(row.since == LATER for row in CONTRACT.values()) == 31
     assert len(Legacy.model_fields) == 31
     assert not set(Legacy.model_fields) & set(installed())
 
 
-def test_every_argument_has_one_row_and_one_fate() -> None:
+def test_every_argument_has_one_row_and_one_level_of_support() -> None:
     names = [name for group in GROUPS for name in group.model_fields]
     assert [name for name, count in Counter(names).items() if count > 1] == []
     assert set(names) == set(FIELDS) == set(CONTRACT)
-    assert Counter(row.fate for row in CONTRACT.values()).keys() == set(FATES)
+    assert Counter(row.support for row in CONTRACT.values()).keys() == set(SUPPORT_MEANINGS)
 
 
 def test_every_default_is_the_installed_one_or_given_to_it() -> None:
@@ -154,8 +154,8 @@ def test_every_choice_is_an_installed_one() -> None:
 def test_every_argument_says_what_it_is_for(name: str) -> None:
     row = CONTRACT[name]
     assert row.description.endswith(".")
-    assert (row.instead != "") == (row.fate == "refused")
-    assert (row.by != "") == (row.fate in ("implemented", "environment"))
+    assert (row.instead != "") == (row.support == "refused")
+    assert (row.by != "") == (row.support in ("implemented", "environment"))
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -167,7 +167,7 @@ def test_an_argument_without_a_meaning_is_refused_unless_it_has_its_default(name
 
 
 def test_all_refused_arguments_are_known_here_and_named_at_once() -> None:
-    assert set(REFUSED) == {name for name, row in CONTRACT.items() if row.fate == "refused"}
+    assert set(REFUSED) == {name for name, row in CONTRACT.items() if row.support == "refused"}
     assert {problem.path for problem in check_arguments(load(REFUSED))} == {f"arguments.{name}" for name in REFUSED}
 
 

@@ -1,47 +1,47 @@
-"""The setters, beside what those of the seed era really wrote."""
+"""Changes of arguments, and what the setters of sentence-transformers 3.0 wrote for the same calls."""
 
 import ast
 import inspect
 from collections.abc import Callable
+from enum import Enum
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 
-from embedstep.request.arguments import setters
-from embedstep.request.arguments.dumps import Machine, to_dict, to_lossless
+from embedstep.errors import InvalidRequestError
+from embedstep.request.arguments.dumps import Machine, to_dict
 from embedstep.request.arguments.ledger import ledger
+from embedstep.request.arguments.lossless import to_lossless
 from embedstep.request.arguments.rules import check_arguments
-from embedstep.request.arguments.schema import Arguments
-from embedstep.request.arguments.setters import (
-    set_dataloader,
-    set_evaluate,
-    set_logging,
-    set_lr_scheduler,
-    set_optimizer,
-    set_push_to_hub,
-    set_save,
-    set_testing,
-    set_training,
-)
-from tests.places import SEED_ERA
+from embedstep.request.arguments.training_arguments import TrainingArguments
+from tests.places import RECORDED_3_0
 
-CALLS: list[dict[str, Any]] = SEED_ERA["setters"]
-FRESH = Arguments(output_dir="out")
+CALLS: list[dict[str, Any]] = RECORDED_3_0["setters"]
 THERE = Machine(trackers=("tensorboard",), log_folder="runs/<TIMESTAMP>_<HOST>")
-FUNCTIONS: dict[str, Callable[..., Arguments]] = {name: getattr(setters, name) for name in SEED_ERA["setter_writes"]}
+SETTERS: list[str] = list(RECORDED_3_0["setter_writes"])
 LISTS = {"all": ["all"], "none": ["none"]}
-"""A tracker that the seed keeps as a word is a list of one."""
+"""A tracker that 3.0 keeps as a word is a list of one."""
 REFUSED_HERE = {
     ("set_logging", "level"): "unknown levels are refused at once, not when the trainer is built",
-    ("set_push_to_hub", "token"): "a token has no place in a request",
+    ("set_push_to_hub", "token"): "a request must not hold a token",
 }
-"""Calls that the seed accepted, and why they are refused."""
+"""Calls that 3.0 accepted, and why they are refused."""
 OTHER_DUMPS = {
-    "prediction_loss_only": "the constructor forces it, and a dump is of constructed arguments",
+    "prediction_loss_only": "the constructor forces it, and a dump describes constructed arguments",
     "report_to": "the constructor makes a list of the word",
 }
-"""Arguments that stand otherwise in the seed's dump after a call, and why."""
+"""Arguments with another value in the dump of 3.0 after a call, and why."""
+
+
+class IntervalStrategy(Enum):
+    """As the libraries have it."""
+
+    STEPS = "steps"
+    NO = "no"
+
+
+def fresh(**values: Any) -> TrainingArguments:
+    return TrainingArguments("out", **values)
 
 
 def id_of(call: dict[str, Any]) -> str:
@@ -68,106 +68,104 @@ def parameters_of(signature: str) -> dict[str, Any]:
     return dict(zip(names, [*required, *defaults], strict=True))
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_names_and_defaults_are_the_seeds(name: str) -> None:
-    found = {key: parameter.default for key, parameter in inspect.signature(FUNCTIONS[name]).parameters.items()}
-    assert found.pop("arguments") is inspect.Parameter.empty
-    assert found == parameters_of(SEED_ERA["method_signatures"][name])
-    assert list(found) == list(parameters_of(SEED_ERA["method_signatures"][name]))
+@pytest.mark.parametrize("name", SETTERS)
+def test_a_setter_has_the_parameters_of_3_0(name: str) -> None:
+    signature = inspect.signature(getattr(fresh(), name))
+    found = {key: parameter.default for key, parameter in signature.parameters.items()}
+    expected = parameters_of(RECORDED_3_0["method_signatures"][name])
+    assert list(found.items()) == list(expected.items())
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_a_call_without_parameters_writes_what_the_seed_writes(name: str) -> None:
+@pytest.mark.parametrize("name", SETTERS)
+def test_a_call_without_parameters_writes_what_3_0_writes(name: str) -> None:
     required = {"model_id": "m"} if name == "set_push_to_hub" else {}
-    written = to_lossless(FUNCTIONS[name](FRESH, **required))
+    written = to_lossless(getattr(fresh(), name)(**required))
     assert written.pop("output_dir") == "out"
-    expected = {key: plain(value) for key, value in SEED_ERA["setter_writes"][name].items()}
+    expected = {key: plain(value) for key, value in RECORDED_3_0["setter_writes"][name].items()}
     if "report_to" in expected:
         expected["report_to"] = LISTS[expected["report_to"]]
     assert written == expected
 
 
 @pytest.mark.parametrize("call", [call for call in CALLS if "error" not in call], ids=id_of)
-def test_a_call_does_what_the_seeds_does(call: dict[str, Any]) -> None:
-    function = FUNCTIONS[call["method"]]
+def test_a_call_changes_what_3_0_changes(call: dict[str, Any]) -> None:
+    given = fresh()
+    setter: Callable[..., TrainingArguments] = getattr(given, call["method"])
     if is_refused_here(call):
-        with pytest.raises(ValidationError):
-            function(FRESH, **call["kwargs"])
+        with pytest.raises(InvalidRequestError):
+            setter(**call["kwargs"])
         return
-    given = function(FRESH, **call["kwargs"])
+    assert setter(**call["kwargs"]) is given
     for name, change in call["changed"].items():
         value = plain(change["after"])
         assert getattr(given, name) == (LISTS.get(value, value) if name == "report_to" else value)
-    expected = {**SEED_ERA["defaults"]["to_dict"], **call["to_dict_changed"]}
+    expected = {**RECORDED_3_0["defaults"]["to_dict"], **call["to_dict_changed"]}
     found = to_dict(given, machine=THERE)
     assert {name for name in found if found[name] != expected[name]} <= OTHER_DUMPS.keys()
 
 
 @pytest.mark.parametrize("call", [call for call in CALLS if "error" in call], ids=id_of)
-def test_what_the_seed_refused_is_refused(call: dict[str, Any]) -> None:
-    error = {"ValueError": ValueError, "TypeError": TypeError}[call["error"]["type"]]
+def test_what_3_0_refused_is_refused_and_changes_nothing(call: dict[str, Any]) -> None:
+    given = fresh()
+    error = {"ValueError": InvalidRequestError, "TypeError": TypeError}[call["error"]["type"]]
     with pytest.raises(error):
-        FUNCTIONS[call["method"]](FRESH, **call["kwargs"])
+        getattr(given, call["method"])(**call["kwargs"])
+    assert to_lossless(given) == {"output_dir": "out"}
 
 
-def test_every_example_of_the_seed_works() -> None:
-    given = set_training(FRESH, learning_rate=1e-4, batch_size=32)
-    given = set_evaluate(given, strategy="steps", steps=100)
-    given = set_testing(given, batch_size=32)
-    given = set_save(given, strategy="steps", steps=100)
-    given = set_logging(given, strategy="steps", steps=100)
-    given = set_push_to_hub(given, "me/awesome-model")
-    given = set_optimizer(given, name="adamw_torch", beta1=0.8)
-    given = set_lr_scheduler(given, name="cosine", warmup_ratio=0.05)
-    given = set_dataloader(given, train_batch_size=16, eval_batch_size=64)
-    assert check_arguments(given) == []
-    assert (given.learning_rate, given.per_device_train_batch_size, given.eval_strategy) == (5e-05, 16, "steps")
-    assert (given.adam_beta1, given.warmup_ratio, given.hub_model_id) == (0.8, 0.05, "me/awesome-model")
-
-
-def test_no_delay_is_a_delay_of_nothing_when_it_is_run() -> None:
-    given = set_evaluate(FRESH, strategy="steps", steps=100)
+def test_no_delay_is_a_delay_of_zero_in_the_run() -> None:
+    given = fresh().set_evaluate(strategy="steps", steps=100)
     assert given.eval_delay is None
     entries = ledger(given, gpus=0, world_size=1, has_evaluation=True)
     assert {entry.name: entry.value for entry in entries}["eval_delay"] == 0.0
 
 
-def test_the_arguments_that_go_in_stay_as_they_are() -> None:
-    set_training(FRESH, batch_size=32)
-    assert to_lossless(FRESH) == {"output_dir": "out"}
+def test_a_strategy_may_be_a_member_of_an_enumeration() -> None:
+    given = fresh().set_evaluate(strategy=IntervalStrategy.STEPS, steps=7)  # type: ignore[arg-type]
+    assert (given.eval_strategy, given.do_eval) == ("steps", True)
+    assert given.set_evaluate(strategy=IntervalStrategy.NO).do_eval is False  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    ("before", "function", "given", "names"),
+    ("setter", "name"),
+    [("set_evaluate", "eval_steps"), ("set_save", "save_steps"), ("set_logging", "logging_steps")],
+)
+def test_a_strategy_by_steps_needs_steps(setter: str, name: str) -> None:
+    with pytest.raises(InvalidRequestError, match=rf"^arguments\.{name}: must be above 0 with the strategy steps$"):
+        getattr(fresh(), setter)(strategy="steps", steps=0)
+
+
+@pytest.mark.parametrize(
+    ("before", "setter", "given", "names"),
     [
-        ({"eval_strategy": "epoch"}, set_evaluate, {"strategy": "steps"}, {"eval_strategy": "steps"}),
-        ({"evaluation_strategy": "epoch"}, set_evaluate, {}, {"eval_strategy": "no"}),
-        ({"activation_checkpointing": True}, set_training, {},
+        ({"eval_strategy": "epoch"}, "set_evaluate", {"strategy": "steps"}, {"eval_strategy": "steps"}),
+        ({"evaluation_strategy": "epoch"}, "set_evaluate", {}, {"eval_strategy": "no"}),
+        ({"activation_checkpointing": True}, "set_training", {},
          {"activation_checkpointing": False, "gradient_checkpointing": False}),
-        ({"adafactor": True}, set_optimizer, {"name": "sgd"}, {"optim": "sgd", "adafactor": False}),
-        ({"push_to_hub_model_id": "m", "push_to_hub_organization": "o"}, set_push_to_hub, {"model_id": "me/n"},
+        ({"adafactor": True}, "set_optimizer", {"name": "sgd"}, {"optim": "sgd", "adafactor": False}),
+        ({"push_to_hub_model_id": "m", "push_to_hub_organization": "o"}, "set_push_to_hub", {"model_id": "me/n"},
          {"hub_model_id": "me/n", "push_to_hub_model_id": None, "push_to_hub_organization": None}),
-        ({"push_to_hub_token": {"from_env": "OLD"}}, set_push_to_hub, {"model_id": "m"},
+        ({"push_to_hub_token": {"from_env": "OLD"}}, "set_push_to_hub", {"model_id": "m"},
          {"hub_token": None, "push_to_hub_token": None}),
     ],
 )  # fmt: skip
 def test_the_last_call_wins_over_other_names_for_the_same(
-    before: dict[str, Any], function: Callable[..., Arguments], given: dict[str, Any], names: dict[str, Any]
+    before: dict[str, Any], setter: str, given: dict[str, Any], names: dict[str, Any]
 ) -> None:
-    after = function(Arguments.model_validate(before), **given)
+    after = getattr(fresh(**before), setter)(**given)
     assert {name: getattr(after, name) for name in names} == names
     assert check_arguments(after) == []
 
 
-def test_an_older_batch_size_is_not_forgotten_in_silence() -> None:
-    # There the older name wins for good, so the size that was asked for last would never be used.
-    after = set_training(Arguments(per_gpu_train_batch_size=4), batch_size=32)
+def test_an_older_batch_size_is_not_dropped_silently() -> None:
+    # In 3.0 the older name always wins, so the size that was set last would never be used.
+    after = fresh(per_gpu_train_batch_size=4).set_training(batch_size=32)
     assert [problem.path for problem in check_arguments(after)] == ["arguments.per_gpu_train_batch_size"]
 
 
 def test_a_token_is_given_by_the_name_of_its_variable() -> None:
-    given = set_push_to_hub(FRESH, "me/m", token={"from_env": "HF_TOKEN"})
+    given = fresh().set_push_to_hub("me/m", token={"from_env": "HF_TOKEN"})
     assert given.hub_token is not None
     assert given.hub_token.from_env == "HF_TOKEN"
-    with pytest.raises(ValidationError, match="a secret has no place in a request"):
-        set_push_to_hub(FRESH, "me/m", token="hf_x")  # type: ignore[arg-type]
+    with pytest.raises(InvalidRequestError, match=r"^arguments\.hub_token: a secret has no place in a request"):
+        given.set_push_to_hub("me/m", token="hf_x")  # type: ignore[arg-type]

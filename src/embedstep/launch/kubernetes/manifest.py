@@ -14,7 +14,7 @@ from embedstep.launch.kubernetes.volumes import mounted
 from embedstep.launch.nodes import JOB, POD
 from embedstep.launch.torchrun import devices_of, gpus_of_a_node, processes_per_node
 from embedstep.planning.rules import nothing_is_secret
-from embedstep.request.arguments.dumps import to_lossless
+from embedstep.request.arguments.lossless import to_lossless
 from embedstep.request.fingerprint import request_fingerprint
 from embedstep.request.launch import TrainJob
 from embedstep.request.schema import TrainRequest

@@ -28,7 +28,7 @@ from embedstep.planning.rules import nothing_is_secret
 from embedstep.request.arguments.rules import check_arguments
 from embedstep.request.arguments.schema import Arguments
 from embedstep.request.loading import problems_of_arguments
-from embedstep.request.scalars import Flag, Integer, Number, Text
+from embedstep.request.scalars import Boolean, Integer, Number, Text
 
 IMAGE = f"embedstep:{__version__}"
 _EXECUTOR_INPUT = "{{$}}"
@@ -38,7 +38,7 @@ _WORDS: Mapping[Kind, str] = {"integer": "a whole number", "number": "a number",
 _FIELDS: Mapping[Kind, TypeAdapter[Any]] = {
     "integer": TypeAdapter(Integer),
     "number": TypeAdapter(Number),
-    "flag": TypeAdapter(Flag),
+    "flag": TypeAdapter(Boolean),
     "text": TypeAdapter(Text),
 }
 

@@ -1,8 +1,8 @@
-"""Arguments written down again: as the class of the seed era writes itself, and without loss.
+"""Arguments in the form in which the class of sentence-transformers 3.0 writes them.
 
-`to_dict`, `to_json_string` and `to_sanitized_dict` give what sentence-transformers 3.0.0 with transformers 4.37.2 gives
-for the same arguments, by its names, in its order and with the values that its constructor makes of them. What that
-constructor asks of the machine is a parameter here. `to_lossless` gives what was written and nothing else.
+`to_dict`, `to_json_string` and `to_sanitized_dict` return what sentence-transformers 3.0.0 with transformers 4.37.2
+returns for the same arguments: its names, its order, and the values that its constructor derives. What that constructor
+asks the machine is a parameter here. Line numbers are those of transformers 4.37.2, training_args.py.
 """
 
 import json
@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
-from embedstep.request.arguments.members import eval_batch_size, train_batch_size
-from embedstep.request.arguments.reading import IS_DUMP, looks_like_a_dump
+from embedstep.request.arguments.installed import greater_is_better
+from embedstep.request.arguments.lossless import to_lossless
+from embedstep.request.arguments.process import eval_batch_size, train_batch_size
 from embedstep.request.arguments.schema import Arguments
-from embedstep.request.arguments.today import OLDER_NAMES, greater_is_better
 from embedstep.runtime.world import World
 
-SEED_NAMES: tuple[str, ...] = (
+NAMES_IN_3_0: tuple[str, ...] = (
     "output_dir", "overwrite_output_dir", "do_train", "do_eval", "do_predict", "evaluation_strategy",
     "prediction_loss_only", "per_device_train_batch_size", "per_device_eval_batch_size", "per_gpu_train_batch_size",
     "per_gpu_eval_batch_size", "gradient_accumulation_steps", "eval_accumulation_steps", "eval_delay", "learning_rate",
@@ -41,25 +41,23 @@ SEED_NAMES: tuple[str, ...] = (
     "torch_compile_mode", "dispatch_batches", "split_batches", "include_tokens_per_second",
     "include_num_input_tokens_seen", "neftune_noise_alpha", "batch_sampler", "multi_dataset_batch_sampler",
 )  # fmt: skip
-"""The arguments of the seed era, in the order of its constructor."""
+"""The arguments of sentence-transformers 3.0, in the order of its constructor."""
 _OTHER_DEFAULTS: Mapping[str, Any] = {"eval_delay": 0, "include_num_input_tokens_seen": False}
-"""Defaults whose type in the seed era is not that of the table."""
-_MERGED = ("accelerator_config", "fsdp_config", "debug")
-"""Names of today that several older ones are put into."""
+"""Defaults that had another type in 3.0."""
 
 Values = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Machine:
-    """What the constructor of the seed era asks of its machine.
+    """What the 3.0 constructor asks the machine.
 
     Attributes:
         trackers: names of the installed experiment trackers, which `report_to: all` means.
-        log_folder: folder of event files below the output folder; on a real machine its name has the time and host.
-        home: what `~` at the start of a path stands for; as it is, the path stays as written.
-        hub_user: owner of the Hub token, to whom a repository without an owner belongs.
-        world: place of the process among all that train together.
+        log_folder: folder of event files below the output folder; in 3.0 its name has the time and the host.
+        home: replaces `~` at the start of a path; the default leaves the path as written.
+        hub_user: owner of the Hub token, and of a repository that names no owner.
+        world: rank of this process and the number of processes.
     """
 
     trackers: tuple[str, ...] = ()
@@ -70,26 +68,26 @@ class Machine:
 
 
 NO_MACHINE = Machine()
-"""One process, without trackers and without an account."""
+"""One process, no trackers, no Hub account."""
 
 
 def to_dict(arguments: Arguments, *, machine: Machine = NO_MACHINE) -> dict[str, Any]:
-    """Return the 120 arguments of the seed era as plain data, secrets as `<HUB_TOKEN>`.
+    """Return the 120 arguments of 3.0 as plain data, secrets as `<HUB_TOKEN>`.
 
-    A whole number in a field of fractions is written as a fraction: 3.0 epochs, also where 3 was given.
+    Floats are written as floats: 3.0 epochs, even if 3 was given.
 
     Args:
-        arguments: as the request gave them.
+        arguments: as the request gives them.
         machine: what the constructor would find.
 
     Raises:
         OSError: the file that `fsdp_config` names cannot be read.
         ValueError: it holds no JSON mapping.
     """
-    values = _by_seed_names(to_lossless(arguments))
+    values = _by_names_in_3_0(to_lossless(arguments))
     for resolve in RESOLUTIONS:
         values = {**values, **resolve(values, machine)}
-    return {name: values[name] for name in SEED_NAMES}
+    return {name: values[name] for name in NAMES_IN_3_0}
 
 
 def to_json_string(arguments: Arguments, *, machine: Machine = NO_MACHINE) -> str:
@@ -98,11 +96,11 @@ def to_json_string(arguments: Arguments, *, machine: Machine = NO_MACHINE) -> st
 
 
 def to_sanitized_dict(arguments: Arguments, n_gpu: int = 0, *, machine: Machine = NO_MACHINE) -> dict[str, Any]:
-    """Return `to_dict` and the two batch sizes, with anything but numbers, truth values and text as Python's text.
+    """Return `to_dict` and the two batch sizes; a value that is no number, boolean or text becomes its `str`.
 
     Args:
-        arguments: as the request gave them.
-        n_gpu: GPUs that the process trains on.
+        arguments: as the request gives them.
+        n_gpu: GPUs on which the process trains.
         machine: what the constructor would find.
 
     Raises:
@@ -117,47 +115,9 @@ def to_sanitized_dict(arguments: Arguments, n_gpu: int = 0, *, machine: Machine 
     return {name: value if isinstance(value, int | float | str) else str(value) for name, value in values.items()}
 
 
-def to_lossless(arguments: Arguments) -> dict[str, Any]:
-    """Return what was written as plain JSON data, less what was filled in under today's names.
-
-    `Arguments.model_validate` makes equal arguments of it, with the same fields set, and as much a dump as they were.
-    """
-    written = arguments.model_dump(mode="json", exclude_unset=True)
-    for name, filled in _filled_in(arguments).items():
-        found = getattr(arguments, name)
-        own = _less(found, filled) if name in _MERGED else found
-        if found == filled or (name in _MERGED and own is None):
-            del written[name]
-        elif name in _MERGED:
-            written[name] = own
-    is_in_doubt = arguments.is_dump or looks_like_a_dump(written)
-    return {**written, IS_DUMP: arguments.is_dump} if is_in_doubt else written
-
-
-def _filled_in(arguments: Arguments) -> Values:
-    """Return what reading puts under today's names, apart from what was written there."""
-    bare = arguments.model_copy(update={name: Arguments.model_fields[name].default for name in _MERGED})
-    filled: dict[str, Any] = {}
-    for older in OLDER_NAMES.keys() & arguments.model_fields_set:
-        for name, value in OLDER_NAMES[older](bare).items():
-            filled[name] = {**filled.get(name, {}), **value} if isinstance(value, Mapping) else value
-    return filled
-
-
-def _less(found: Any, filled: Any) -> Any:
-    """Return the part of a value that reading would not fill in, and None for nothing."""
-    if found == filled:
-        return None
-    if isinstance(found, dict) and isinstance(filled, dict):
-        return {key: value for key, value in found.items() if key not in filled or filled[key] != value} or None
-    if isinstance(found, list) and isinstance(filled, list) and found[-len(filled) :] == filled:
-        return found[: -len(filled)]
-    return found
-
-
-def _by_seed_names(written: Values) -> Values:
-    """Return every argument of the seed era, with what was written under a later name only."""
-    defaults = {**{name: Arguments.model_fields[name].default for name in SEED_NAMES}, **_OTHER_DEFAULTS}
+def _by_names_in_3_0(written: Values) -> Values:
+    """Return every argument of 3.0; a value written under a later name only appears under the name in 3.0."""
+    defaults = {**{name: Arguments.model_fields[name].default for name in NAMES_IN_3_0}, **_OTHER_DEFAULTS}
     later = {name: value for read in LATER_NAMES for name, value in read(written).items()}
     return {**defaults, **later, **{name: value for name, value in written.items() if name in defaults}}
 
@@ -186,11 +146,11 @@ LATER_NAMES: tuple[Callable[[Values], Values], ...] = (
     _train_sampling_strategy,
     _accelerator_config,
 )
-"""For each later name, what it says under the seed's."""
+"""For each later name, what it sets under the names in 3.0."""
 
 
 def _paths(values: Values, machine: Machine) -> Values:
-    """The home folder is put in, and event files go below the output folder (lines 1309 to 1317)."""
+    """Expand the home folder; event files go below the output folder (lines 1309 to 1317)."""
     output, logs = values["output_dir"], values["logging_dir"]
     if logs is None and output is not None:
         logs = f"{output.rstrip('/')}/{machine.log_folder}"
@@ -202,31 +162,31 @@ def _expanded(path: str | None, machine: Machine) -> str | None:
 
 
 def _progress_bars(values: Values, machine: Machine) -> Values:
-    """They are shown at the library's normal verbosity (line 1319)."""
+    """Progress bars are shown at the default verbosity (line 1319)."""
     return {"disable_tqdm": bool(values["disable_tqdm"])}
 
 
 def _older_names(values: Values, machine: Machine) -> Values:
-    """Where they are given they win over the newer ones (lines 1336, 1422 and 1466)."""
+    """Older names win over newer ones (lines 1336, 1422 and 1466)."""
     newer = {"use_cpu": True} if values["no_cuda"] else {}
     backend = {"half_precision_backend": values["fp16_backend"]} if values["fp16_backend"] != "auto" else {}
     return {**newer, **backend, **({"optim": "adafactor"} if values["adafactor"] else {})}
 
 
 def _do_eval(values: Values, machine: Machine) -> Values:
-    """A strategy says that there is evaluation (line 1344)."""
+    """A strategy turns evaluation on (line 1344)."""
     return {"do_eval": values["do_eval"] or values["evaluation_strategy"] != "no"}
 
 
 def _eval_steps(values: Values, machine: Machine) -> Values:
-    """Evaluation goes by the steps of logging when it has none of its own (line 1348)."""
+    """Evaluation uses `logging_steps` if `eval_steps` is not set (line 1348)."""
     if values["evaluation_strategy"] != "steps" or values["eval_steps"]:
         return {}
     return {"eval_steps": values["logging_steps"]}
 
 
-def _whole_steps(values: Values, machine: Machine) -> Values:
-    """A number of steps is a whole number, a share is not; 1.0 is a share (lines 1362 to 1373)."""
+def _integer_steps(values: Values, machine: Machine) -> Values:
+    """Steps above 1 become an integer; 1.0 is a share of all steps (lines 1362 to 1373)."""
     strategies = {"logging_steps": "logging", "eval_steps": "evaluation", "save_steps": "save"}
     return {
         name: int(values[name])
@@ -236,7 +196,7 @@ def _whole_steps(values: Values, machine: Machine) -> Values:
 
 
 def _best_metric(values: Values, machine: Machine) -> Values:
-    """Whoever needs a metric and names none goes by the loss, where less is better (lines 1413 to 1418)."""
+    """If a metric is needed and none is named, it is the loss, where less is better (lines 1413 to 1418)."""
     needed = values["load_best_model_at_end"] or values["lr_scheduler_type"] == "reduce_lr_on_plateau"
     metric = "loss" if needed and values["metric_for_best_model"] is None else values["metric_for_best_model"]
     greater = values["greater_is_better"]
@@ -246,25 +206,25 @@ def _best_metric(values: Values, machine: Machine) -> Values:
 
 
 def _run_name(values: Values, machine: Machine) -> Values:
-    """A run without a name has that of its output folder (line 1419)."""
+    """The default run name is the output folder (line 1419)."""
     return {"run_name": values["output_dir"]} if values["run_name"] is None else {}
 
 
 def _compile(values: Values, machine: Machine) -> Values:
-    """A backend or a mode switches compiling on, and the backend is inductor (lines 1510 to 1520)."""
+    """A backend or a mode turns compiling on; the default backend is inductor (lines 1510 to 1520)."""
     backend = values["torchdynamo"] or values["torch_compile_backend"]
     on = values["torch_compile"] or backend is not None or values["torch_compile_mode"] is not None
     return {"torch_compile": on, "torch_compile_backend": backend or "inductor" if on else None}
 
 
 def _trackers(values: Values, machine: Machine) -> Values:
-    """Nothing and `all` are what is installed, `none` is nothing; each stands alone (lines 1565 to 1580)."""
+    """Null and `all` alone mean every installed tracker, `none` alone means no tracker (lines 1565 to 1580)."""
     given = values["report_to"]
     return {"report_to": list(machine.trackers) if given in (None, ["all"]) else [] if given == ["none"] else given}
 
 
 def _fsdp_config(values: Values, machine: Machine) -> Values:
-    """The settings are read from a file, and the two older arguments are put in (lines 1602 to 1650)."""
+    """Settings are read from a file, and the two older arguments are merged in (lines 1602 to 1650)."""
     config = _settings(values["fsdp_config"])
     config["min_num_params"] = max(config.get("min_num_params", 0), values["fsdp_min_num_params"])
     layers = config.get("transformer_layer_cls_to_wrap")
@@ -287,18 +247,18 @@ def _settings(config: Any) -> dict[str, Any]:
 
 
 def _debug(values: Values, machine: Machine) -> Values:
-    """The older switch becomes a word of the list, and is off then (lines 1676 to 1690)."""
+    """The older argument becomes an item of the list, and is false afterwards (lines 1676 to 1690)."""
     older = ["tpu_metrics_debug"] if values["tpu_metrics_debug"] else []
     return {"debug": values["debug"] + older, "tpu_metrics_debug": False}
 
 
 def _pinned_memory(values: Values, machine: Machine) -> Values:
-    """There is nothing to copy to on a CPU (line 1716)."""
+    """A CPU needs no pinned memory (line 1716)."""
     return {"dataloader_pin_memory": False} if values["use_cpu"] else {}
 
 
 def _repository(values: Values, machine: Machine) -> Values:
-    """The older names make the id: owner and name, which the output folder gives where it is missing (line 1727)."""
+    """The older names give owner and name; the default name is the output folder (line 1727)."""
     name, owner = values["push_to_hub_model_id"], values["push_to_hub_organization"]
     if name is not None:
         owner = owner or machine.hub_user
@@ -309,28 +269,29 @@ def _repository(values: Values, machine: Machine) -> Values:
 
 
 def _tokens_counted(values: Values, machine: Machine) -> Values:
-    """The words of today are true and false then."""
+    """Today's three choices are true or false in 3.0."""
     return {"include_num_input_tokens_seen": values["include_num_input_tokens_seen"] not in (False, "no")}
 
 
-def _of_the_process(values: Values, machine: Machine) -> Values:
-    """Rank and the last batch go by the processes (line 1863; sentence-transformers 3.0.0, training_args.py)."""
+def _rank_and_last_batch(values: Values, machine: Machine) -> Values:
+    """Several processes drop the last batch (line 1863; sentence-transformers 3.0.0, training_args.py)."""
     dropped = values["dataloader_drop_last"] or machine.world.world_size > 1
     return {"local_rank": machine.world.local_rank, "dataloader_drop_last": dropped}
 
 
 def _forced(values: Values, machine: Machine) -> Values:
-    """The trainer computes its loss itself and broadcasts nothing (sentence-transformers 3.0.0, training_args.py)."""
+    """The constructor forces these two values (sentence-transformers 3.0.0, training_args.py)."""
     return {"prediction_loss_only": True, "ddp_broadcast_buffers": False}
 
 
 def _secrets(values: Values, machine: Machine) -> Values:
-    """Their names stand for them, also where there are none (line 2139)."""
+    """Placeholders replace secrets, set or not (line 2139)."""
     return {name: f"<{name.upper()}>" for name in ("hub_token", "push_to_hub_token")}
 
 
 RESOLUTIONS: tuple[Callable[[Values, Machine], Values], ...] = (
-    _paths, _progress_bars, _older_names, _do_eval, _eval_steps, _whole_steps, _best_metric, _run_name, _compile,
-    _trackers, _fsdp_config, _debug, _pinned_memory, _repository, _tokens_counted, _of_the_process, _forced, _secrets,
+    _paths, _progress_bars, _older_names, _do_eval, _eval_steps, _integer_steps, _best_metric, _run_name, _compile,
+    _trackers, _fsdp_config, _debug, _pinned_memory, _repository, _tokens_counted, _rank_and_last_batch, _forced,
+    _secrets,
 )  # fmt: skip
-"""What the constructor makes of the values, in its order; lines are those of transformers 4.37.2, training_args.py."""
+"""What the constructor derives, in its order."""

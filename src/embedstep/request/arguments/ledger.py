@@ -1,30 +1,27 @@
-"""Which value each training argument has in this run, where it came from, and what it does in it.
+"""The value of each training argument in this run, where it comes from, and what it does.
 
-The trainer gets every argument of the installed release with the value that stands here, so that no release's own
-defaults decide; nothing else is decided later.
+The trainer gets every argument of the installed release from here, so no release's own defaults decide anything.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from embedstep.request.arguments.fates import Fate
+from embedstep.request.arguments.installed import installed_values
 from embedstep.request.arguments.schema import CONTRACT, Arguments, Legacy
-from embedstep.request.arguments.today import todays_values
+from embedstep.request.arguments.support import Support
 
 Source = Literal["request", "dump", "embedstep", "default"]
 _NOT_GIVEN = {
-    "output_dir": "the step has a folder of its own",
+    "output_dir": "the step has its own folder",
     "hub_token": "a secret; the libraries read HF_TOKEN",
-    "warmup_ratio": "today a name with a warning; the planned steps are given",
-    "gradient_checkpointing": "today a name with a warning, for activation_checkpointing",
-    "gradient_checkpointing_kwargs": "today a name with a warning, for activation_checkpointing_kwargs",
+    "warmup_ratio": "deprecated; the trainer gets the planned warmup steps",
+    "gradient_checkpointing": "deprecated; the trainer gets activation_checkpointing",
+    "gradient_checkpointing_kwargs": "deprecated; the trainer gets activation_checkpointing_kwargs",
 }
 """Installed arguments that the trainer never gets from here, and why."""
-
-
-_PINNED = {"report_to", "hub_private_repo"}
-"""Defaults that need another word today to stay what they were; nobody has chosen anything there."""
+_SAME_DEFAULT = {"report_to", "hub_private_repo"}
+"""Defaults that need another value today to mean the same; they stay defaults, since nobody chose them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,17 +29,17 @@ class LedgerEntry:
     """One argument of one run.
 
     Attributes:
-        name: name in SentenceTransformerTrainingArguments, of either era.
-        value: the value in force.
-        source: who set it: a person's request, a dump that a library wrote, embedstep for this run, or nobody.
-        fate: what becomes of the argument.
-        effect: what it did in this run, where that is not plain from name and value.
+        name: name in SentenceTransformerTrainingArguments, of 3.0 or of the installed release.
+        value: effective value.
+        source: who set it: a request, a dump that a library wrote, embedstep for this run, or nobody (a default).
+        support: how the argument is supported.
+        effect: what it does in this run, if name and value do not say it.
     """
 
     name: str
     value: Any
     source: Source
-    fate: Fate
+    support: Support
     effect: str = ""
 
 
@@ -50,12 +47,12 @@ def ledger(arguments: Arguments, *, gpus: int, world_size: int, has_evaluation: 
     """Return one entry for each argument, in the order of the table.
 
     Args:
-        arguments: as the request gave them.
+        arguments: as the request gives them.
         gpus: visible GPUs on the node.
-        world_size: processes that train together.
-        has_evaluation: whether there is anything to evaluate with.
+        world_size: number of processes.
+        has_evaluation: whether the request has evaluation data.
     """
-    todays = {name: (value, reason) for name, value, reason in todays_values(arguments)}
+    installed = {name: (value, reason) for name, value, reason in installed_values(arguments)}
     ours = dict(_set_for_this_run(arguments, gpus=gpus, world_size=world_size, has_evaluation=has_evaluation))
     written = arguments.model_dump(mode="json")
     entries = []
@@ -63,26 +60,26 @@ def ledger(arguments: Arguments, *, gpus: int, world_size: int, has_evaluation: 
         is_given = row.name in arguments.model_fields_set
         source: Source = ("dump" if arguments.is_dump else "request") if is_given else "default"
         value, effect = written[row.name], ""
-        # Of what is switched off, only this one does something by that.
+        # Of the arguments that are off, only do_train: false has an effect.
         is_on = is_given and (getattr(arguments, row.name) != row.default or row.name == "do_train")
-        if is_on and row.fate == "translated" and row.name != row.today:
-            effect = f"means {row.today}" if row.today else "happens anyway"
-        elif is_on and row.fate == "implemented":
+        if is_on and row.support == "translated" and row.name != row.current_name:
+            effect = f"means {row.current_name}" if row.current_name else "always done"
+        elif is_on and row.support == "implemented":
             effect = f"done by {row.by}"
-        if row.name in todays:
-            value, effect = todays[row.name]
-            source = source if is_given or row.name in _PINNED else "embedstep"
+        if row.name in installed:
+            value, effect = installed[row.name]
+            source = source if is_given or row.name in _SAME_DEFAULT else "embedstep"
         if row.name in ours:
             value, effect = ours[row.name]
             source = "embedstep"
-        entries.append(LedgerEntry(name=row.name, value=value, source=source, fate=row.fate, effect=effect))
+        entries.append(LedgerEntry(name=row.name, value=value, source=source, support=row.support, effect=effect))
     return tuple(entries)
 
 
 def _set_for_this_run(
     arguments: Arguments, *, gpus: int, world_size: int, has_evaluation: bool
 ) -> Iterator[tuple[str, tuple[Any, str]]]:
-    """Yield what embedstep sets over the request and the defaults, with the reason."""
+    """Yield the values that embedstep sets over the request and the defaults, with the reason."""
     given = arguments.model_fields_set
     yield "output_dir", (None, "checkpoints/ in the output folder of the step")
     yield "disable_tqdm", (True, "embedstep shows the progress")
@@ -94,43 +91,43 @@ def _set_for_this_run(
         yield "dataloader_pin_memory", (False, "there is no GPU to copy to")
     if world_size > 1:
         if on_cpu and arguments.ddp_backend is None:
-            yield "ddp_backend", ("gloo", "the processes meet on the CPU")
+            yield "ddp_backend", ("gloo", "the processes communicate on the CPU")
         if not arguments.dataloader_drop_last:
             yield "dataloader_drop_last", (True, "all processes must make the same number of steps")
     elif arguments.ddp_backend is not None:
-        yield "ddp_backend", (None, "there is one process, which meets nobody")
+        yield "ddp_backend", (None, "a single process needs no backend")
     is_off = "do_eval" in given and not arguments.do_eval
     if has_evaluation and "eval_strategy" not in given and not is_off and not arguments.is_dump:
-        yield "eval_strategy", ("epoch", "there is data to evaluate with and no strategy was given")
+        yield "eval_strategy", ("epoch", "there is evaluation data and no strategy was given")
 
 
 def effective_arguments(arguments: Arguments, entries: tuple[LedgerEntry, ...]) -> Arguments:
-    """Return the arguments with the values of the ledger, for whoever reads one of them by name."""
+    """Return the arguments with the effective values of the ledger."""
     secrets = {"hub_token", "push_to_hub_token"}
     return arguments.model_copy(update={entry.name: entry.value for entry in entries if entry.name not in secrets})
 
 
 def with_warmup_steps(entries: tuple[LedgerEntry, ...], steps: int) -> tuple[LedgerEntry, ...]:
-    """Return the entries, with what the warm-up comes to beside the argument that asks for it by a share.
+    """Return the entries with the planned warmup steps as the effect of the argument that gives them as a share.
 
     Args:
         entries: the ledger.
-        steps: steps of warm-up as planned.
+        steps: planned warmup steps.
     """
     values = {entry.name: entry.value for entry in entries}
-    asking = "warmup_steps" if values["warmup_steps"] > 0 else "warmup_ratio"
-    is_share = 0 < (values[asking] or 0) < 1 or (asking == "warmup_ratio" and values[asking])
+    source = "warmup_steps" if values["warmup_steps"] > 0 else "warmup_ratio"
+    is_share = 0 < (values[source] or 0) < 1 or (source == "warmup_ratio" and values[source])
     if not is_share:
         return entries
-    return tuple(replace(entry, effect=f"{steps} steps") if entry.name == asking else entry for entry in entries)
+    return tuple(replace(entry, effect=f"{steps} steps") if entry.name == source else entry for entry in entries)
 
 
 def trainer_arguments(entries: tuple[LedgerEntry, ...], *, warmup_steps: int) -> dict[str, Any]:
-    """Return the keyword arguments for the installed class, less what the step gives it otherwise.
+    """Return the keyword arguments for the installed class, without those that the step passes itself.
 
     Args:
         entries: the ledger.
-        warmup_steps: steps of warm-up as planned: a number below 1 would be a share today, and a ratio of 1 one step.
+        warmup_steps: planned steps, because the installed class reads a ratio of 1 as a single step.
     """
     installed = {entry.name: entry.value for entry in entries if entry.name not in Legacy.model_fields}
     given = {name: value for name, value in installed.items() if name not in _NOT_GIVEN}
@@ -139,11 +136,11 @@ def trainer_arguments(entries: tuple[LedgerEntry, ...], *, warmup_steps: int) ->
 
 
 def differences(entries: tuple[LedgerEntry, ...], found: Mapping[str, Any]) -> Iterator[str]:
-    """Yield each argument that the real trainer ended up with another value of than the ledger says.
+    """Yield a sentence for each argument whose value in the trainer is not that of the ledger.
 
     Args:
         entries: the ledger.
-        found: the trainer's own arguments after the training, as plain values by name.
+        found: the trainer's arguments after the training, as plain values by name.
     """
     for entry in entries:
         if entry.name in Legacy.model_fields or entry.name in _NOT_GIVEN or entry.name in _FOLLOWS_FROM_OTHERS:
@@ -153,23 +150,23 @@ def differences(entries: tuple[LedgerEntry, ...], found: Mapping[str, Any]) -> I
 
 
 _FOLLOWS_FROM_OTHERS = {
-    "accelerator_config": "filled up with accelerate's defaults",
-    "activation_checkpointing_kwargs": "filled up by the trainer",
+    "accelerator_config": "completed with accelerate's defaults",
+    "activation_checkpointing_kwargs": "completed by the trainer",
     "ddp_broadcast_buffers": "forced by the trainer",
     "do_eval": "follows from eval_strategy",
-    "eval_steps": "logging_steps when it is not given",
-    "fsdp_config": "filled up with accelerate's defaults",
-    "local_rank": "torchrun's",
-    "metric_for_best_model": "loss when the best model is asked for and none is given",
+    "eval_steps": "logging_steps if it is not given",
+    "fsdp_config": "completed with accelerate's defaults",
+    "local_rank": "set by torchrun",
+    "metric_for_best_model": "the loss if load_best_model_at_end is set and no metric is given",
     "report_to": "a list of names",
-    "run_name": "the output folder when it is not given",
-    "save_steps": "a whole number when it is given as 10.0",
-    "logging_steps": "a whole number when it is given as 10.0",
+    "run_name": "the output folder if it is not given",
+    "save_steps": "an integer if it is given as 10.0",
+    "logging_steps": "an integer if it is given as 10.0",
     "torch_compile": "follows from backend and mode",
-    "torch_compile_backend": "the default backend when torch_compile is on",
+    "torch_compile_backend": "the default backend if torch_compile is on",
     "warmup_steps": "the planned number of steps",
 }
-"""Arguments of which the class itself makes another value, and what of."""
+"""Arguments whose value the installed class derives itself, and how."""
 
 
 def _same(planned: Any, found: Any) -> bool:

@@ -1,7 +1,7 @@
-"""The forms in which arguments are written down: a mapping, JSON text, a dump of either era, a live arguments object.
+"""The forms that arguments come in: a mapping, JSON text, a dump of any release, a live arguments object.
 
-A dump is what a library writes of itself (`to_dict`, `to_json_string`): every argument with its value, facts of the
-machine that wrote it, and placeholders for secrets. Only what differs from the defaults says something.
+A dump is what a library's class writes (`to_dict`, `to_json_string`): every argument with its value, facts of the
+machine, and placeholders for secrets. Only values that differ from the defaults were chosen by somebody.
 """
 
 import enum
@@ -9,24 +9,24 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_origin
 
 from pydantic import BaseModel
 
 from embedstep.request.scalars import plain
 
 _FEWEST_IN_A_DUMP = 80
-"""Nobody writes eighty arguments by hand; the dumps of the two eras hold 118 to 120, a few less without the nulls."""
+"""Nobody writes 80 arguments by hand; dumps hold 118 to 120, a few less without the nulls."""
 IS_DUMP = "_is_dump"
-"""Key by which arguments that embedstep has written down say whether they came out of a dump; nobody guesses then."""
+"""Key by which embedstep notes whether the arguments that it writes came from a dump, so that nothing is guessed."""
 _PLACEHOLDER = re.compile(r"<[A-Z_]+>")
 _MACHINE_LOG_FOLDER = re.compile(r".*/runs/[A-Z][a-z]{2}\d{2}_\d{2}-\d{2}-\d{2}_.+")
 _OF_THE_MACHINE = {"_n_gpu", "local_rank", "train_batch_size", "eval_batch_size"}
-"""What a dump says of the machine that wrote it."""
-_TODAYS_DEFAULTS = {"hub_private_repo": None, "warmup_ratio": None}
-"""Nulls of the installed release that are not the seed's: a dump of it says nothing by them."""
-_SEEDS_FSDP = {"min_num_params": 0, "xla": False, "xla_fsdp_grad_ckpt": False}
-_TODAYS_ACCELERATOR: Mapping[str, Any] = {
+"""Entries of a dump that describe the machine that wrote it."""
+_NULL_DEFAULTS = {"hub_private_repo": None, "warmup_ratio": None}
+"""Defaults of the installed release that are null, and were not in 3.0."""
+_DEFAULT_FSDP_CONFIG = {"min_num_params": 0, "xla": False, "xla_fsdp_grad_ckpt": False}
+_DEFAULT_ACCELERATOR_CONFIG: Mapping[str, Any] = {
     "split_batches": False,
     "dispatch_batches": None,
     "even_batches": True,
@@ -35,30 +35,36 @@ _TODAYS_ACCELERATOR: Mapping[str, Any] = {
     "gradient_accumulation_kwargs": None,
     "use_configured_state": False,
 }
-_FOLLOWING: Mapping[str, Callable[[Any, Mapping[str, Any]], bool]] = {
-    "report_to": lambda value, values: True,  # the trackers that were installed where it was written
+_DERIVED: Mapping[str, Callable[[Any, Mapping[str, Any]], bool]] = {
+    # Before transformers 5, which has no no_cuda, the default was a list of the installed trackers.
+    "report_to": lambda value, values: "no_cuda" in values,
     "activation_checkpointing": lambda value, values: value is False,
     "ddp_broadcast_buffers": lambda value, values: value is False,
     "disable_tqdm": lambda value, values: value is False,
-    "fsdp_config": lambda value, values: value == _SEEDS_FSDP,
+    "fsdp_config": lambda value, values: value == _DEFAULT_FSDP_CONFIG,
     "accelerator_config": lambda value, values: (
-        isinstance(value, Mapping) and value.items() <= _TODAYS_ACCELERATOR.items()
+        isinstance(value, Mapping) and value.items() <= _DEFAULT_ACCELERATOR_CONFIG.items()
     ),
     "eval_steps": lambda value, values: value == values.get("logging_steps"),
     "do_eval": lambda value, values: "no" not in (values.get("evaluation_strategy"), values.get("eval_strategy")),
     "include_num_input_tokens_seen": lambda value, values: value in (False, "no"),
 }
-"""What the class fills in by itself; a dump says nothing by it."""
+"""Values that the class derives itself: for each name, whether a value is one of them."""
 _SECRETS = ("hub_token", "push_to_hub_token")
+_UNSET_BY_NULL = {
+    "average_tokens_across_devices", "do_train", "eval_do_concat_batches", "length_column_name", "local_rank",
+    "project", "remove_unused_columns", "train_sampling_strategy",
+}  # fmt: skip
+"""Arguments that the installed trainer does not read, so that null changes nothing there."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Written:
-    """Arguments as somebody or something wrote them.
+    """Arguments before validation.
 
     Attributes:
-        values: by name, still unchecked.
-        is_dump: whether a library wrote them, and not a person.
+        values: by name.
+        is_dump: whether a library wrote them, not a person.
     """
 
     values: Any
@@ -66,10 +72,10 @@ class Written:
 
 
 def written_arguments(raw: Any, model: type[BaseModel]) -> Written:
-    """Bring one of the forms into a mapping of what was chosen.
+    """Turn one of the forms into a mapping of what was chosen.
 
     Args:
-        raw: a mapping, JSON text of one, null, or an arguments object of either era.
+        raw: a mapping, JSON text of one, null, or an arguments object of any release.
         model: the table, for its names and defaults.
 
     Raises:
@@ -80,7 +86,7 @@ def written_arguments(raw: Any, model: type[BaseModel]) -> Written:
     if isinstance(raw, str):
         raw = _from_json(raw)
     elif not isinstance(raw, Mapping) and callable(getattr(raw, "to_dict", None)):
-        raw = raw.to_dict()
+        raw = _held_by(raw, model)
     if not isinstance(raw, Mapping):
         return Written(values=raw)
     values = {name: _without_enums(value) for name, value in raw.items()}
@@ -94,38 +100,65 @@ def written_arguments(raw: Any, model: type[BaseModel]) -> Written:
     return Written(values=dict(_chosen(values, model)), is_dump=True)
 
 
+def read_nulls(values: Any, model: type[BaseModel]) -> Any:
+    """Give null the meaning that it has in the installed class: false for a boolean, an empty list or mapping, unset.
+
+    Where the class stores null and fails on it later, null stays and the type of the argument refuses it.
+    """
+    if not isinstance(values, Mapping):
+        return values
+    found = dict(values)
+    for name in [name for name, value in values.items() if value is None and name in model.model_fields]:
+        annotation = model.model_fields[name].annotation
+        kind = get_origin(annotation) or annotation
+        if name in _UNSET_BY_NULL:
+            del found[name]
+        elif kind in (bool, list, dict):
+            found[name] = kind()
+    return found
+
+
 def looks_like_a_dump(values: Mapping[str, Any]) -> bool:
-    """Whether a library wrote these arguments, by their number and by what no person would write."""
+    """Whether a library wrote these arguments: there are too many for a person, or a private one is among them."""
     return len(values) >= _FEWEST_IN_A_DUMP or "_n_gpu" in values
+
+
+def _held_by(live: Any, model: type[BaseModel]) -> Mapping[str, Any]:
+    """Return every value that an arguments object holds; its own dump leaves out a batch sampler that is a class."""
+    dump = live.to_dict()
+    return {
+        **{name: value for name, value in getattr(live, "__dict__", {}).items() if name in model.model_fields},
+        **dump,
+    }
 
 
 def _from_json(text: str) -> Any:
     try:
         return json.loads(text, object_pairs_hook=_without_repeats)
-    except _StandsTwiceError:
+    except _RepeatedKeyError:
         raise
     except ValueError:
         raise ValueError(
-            "needs a mapping, or the JSON text of one; of a training_args.bin, which is a pickle, write "
-            "torch.load(path, weights_only=False).to_json_string() once where you trust it"
+            "needs a mapping or the JSON text of one; a training_args.bin is a pickle: if you trust it, convert it "
+            "with torch.load(path, weights_only=False).to_json_string()"
         ) from None
 
 
-class _StandsTwiceError(ValueError):
-    """A name of a mapping stands there twice, so that nobody knows which value is meant."""
+class _RepeatedKeyError(ValueError):
+    """A key occurs twice, so the value is ambiguous."""
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
-        raise _StandsTwiceError(f"{next(name for name in names if names.count(name) > 1)} stands twice; keep one")
+        raise _RepeatedKeyError(f"{next(name for name in names if names.count(name) > 1)} occurs twice; keep one")
     return found
 
 
 def _chosen(values: Mapping[str, Any], model: type[BaseModel]) -> Mapping[str, Any]:
-    """Return what a dump holds besides defaults, facts of a machine and values that follow from others."""
-    chosen, told = {}, plain(dict(values))
+    """Return what a dump holds apart from defaults, facts of a machine and values derived from others."""
+    chosen, read = {}, plain(dict(values))
     for name, value in values.items():
         if name in _OF_THE_MACHINE or (name in model.model_fields and _is_default(name, value, values, model)):
             continue
@@ -133,7 +166,7 @@ def _chosen(values: Mapping[str, Any], model: type[BaseModel]) -> Mapping[str, A
             continue
         if name == "run_name" and value == values.get("output_dir"):
             continue
-        if name in _FOLLOWING and _FOLLOWING[name](told[name], told):
+        if name in _DERIVED and _DERIVED[name](read[name], read):
             continue
         chosen[name] = value
     return chosen
@@ -141,7 +174,7 @@ def _chosen(values: Mapping[str, Any], model: type[BaseModel]) -> Mapping[str, A
 
 def _is_default(name: str, value: Any, values: Mapping[str, Any], model: type[BaseModel]) -> bool:
     given, default = plain(value), model.model_fields[name].default
-    if "eval_strategy" in values and name in _TODAYS_DEFAULTS and given == _TODAYS_DEFAULTS[name]:
+    if "eval_strategy" in values and name in _NULL_DEFAULTS and given == _NULL_DEFAULTS[name]:
         return True
     if default is None or default in ("", [], {}):
         return given is None or given in ("", [], {})

@@ -1,11 +1,11 @@
-"""Rules for the training arguments by themselves: one small pure function each, all asked, every answer reported."""
+"""Rules for the training arguments alone: one small pure function each; every problem is reported."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from embedstep.errors import Problem
+from embedstep.request.arguments.renames import groups_by_length, names_agree
 from embedstep.request.arguments.schema import CONTRACT, Arguments
-from embedstep.request.arguments.today import groups_by_length, names_agree
 
 Rule = Callable[[Arguments], Iterator[Problem]]
 _RANGES: Mapping[str, tuple[float, float]] = {
@@ -21,16 +21,16 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "dataloader_num_workers": (0, math.inf),
     "torch_empty_cache_steps": (1, math.inf),
 }
-"""Least and most of a number; those of steps and epochs bound what a plan has to count."""
+"""Smallest and largest value; the limits of steps and epochs bound the size of a plan."""
 
 
 def check_arguments(arguments: Arguments) -> list[Problem]:
-    """Return every problem that training arguments have by themselves."""
+    """Return every problem that the training arguments have on their own."""
     return [problem for rule in RULES for problem in rule(arguments)]
 
 
 def nothing_is_refused(arguments: Arguments) -> Iterator[Problem]:
-    """An argument that has no meaning any more has its default, or nothing."""
+    """An argument without a meaning must keep its default, or be empty."""
     for row in CONTRACT.values():
         value = getattr(arguments, row.name)
         is_empty = row.default is None and value in ("", [], {})
@@ -61,31 +61,31 @@ SCHEDULER_OPTIONS: Mapping[str, set[str]] = {
         "verbose", "smooth", "window_size", "reset_start",
     },
 }  # fmt: skip
-"""Options that each scheduler of the installed release takes in `lr_scheduler_kwargs`."""
+"""Options of each scheduler of the installed release, for `lr_scheduler_kwargs`."""
 
 
 def apex_is_gone(arguments: Arguments) -> Iterator[Problem]:
-    """Of the backends of mixed precision, torch's own is left."""
+    """Apex was removed; mixed precision is torch's own."""
     for name in ("half_precision_backend", "fp16_backend"):
         if getattr(arguments, name) == "apex":
-            yield Problem(f"arguments.{name}", "is apex, which is gone; leave it out")
+            yield Problem(f"arguments.{name}", "is apex, which was removed; leave it out")
     if arguments.optim == "adamw_apex_fused":
-        yield Problem("arguments.optim", "is adamw_apex_fused, which is gone; write adamw_torch_fused")
+        yield Problem("arguments.optim", "is adamw_apex_fused, which was removed; write adamw_torch_fused")
 
 
 def names_lengths(arguments: Arguments) -> bool:
-    """Whether a column of lengths is asked for; a dump writes the default without anyone having chosen it."""
+    """Whether the request names a column of lengths; a dump holds the default although nobody chose it."""
     is_written = "length_column_name" in arguments.model_fields_set and not arguments.is_dump
     return bool(is_written or arguments.length_column_name != CONTRACT["length_column_name"].default)
 
 
 def reads_lengths(arguments: Arguments) -> bool:
-    """Whether a column of lengths is read: it is asked for, and rows are grouped by it."""
+    """Whether a column of lengths is read: the request names one, and rows are grouped by length."""
     return names_lengths(arguments) and groups_by_length(arguments)
 
 
 def options_have_a_reader(arguments: Arguments) -> Iterator[Problem]:
-    """Options beside something that does not read them change nothing, in silence."""
+    """Options that nothing reads would be ignored silently."""
     if arguments.optim_args and arguments.optim in _OPTIMIZERS_WITHOUT_OPTIONS:
         yield Problem("arguments.optim_args", f"is not read by {arguments.optim}; remove it, or choose another optim")
     if arguments.gradient_checkpointing_kwargs and not (
@@ -111,51 +111,54 @@ _FSDP_SETTINGS = {
     "xla_fsdp_settings", "cpu_offload", "auto_wrap_policy", "cpu_ram_efficient_loading", "state_dict_type",
     "activation_checkpointing", "reshard_after_forward",
 }  # fmt: skip
-"""What the installed class reads in `fsdp_config` for FSDP2 (transformers 5.24, `_process_fsdp_args`)."""
+"""Keys of `fsdp_config` that the installed class reads for FSDP2 (transformers 5.24, `_process_fsdp_args`)."""
 
 
 def sharding_is_possible(arguments: Arguments) -> Iterator[Problem]:
-    """The seed's class refused these words together (transformers 4.37.2, training_args.py)."""
-    words = set(arguments.fsdp)
+    """FSDP options that exclude each other (transformers 4.37.2, training_args.py), or that FSDP2 does not have."""
+    options = set(arguments.fsdp)
     if isinstance(arguments.fsdp_config, str):
         yield Problem("arguments.fsdp_config", "is the name of a file; write the mapping that is in it")
-    if one_word := sorted(words & {"no_shard", "hybrid_shard", "hybrid_shard_zero2"}):
-        told = "is plain DDP; remove it" if one_word == ["no_shard"] else "is gone from FSDP2; write full_shard"
-        yield Problem("arguments.fsdp", f"{one_word[0]} {told}")
-    if arguments.fsdp_min_num_params and arguments.fsdp and "auto_wrap" not in words:
-        yield Problem("arguments.fsdp_min_num_params", "counts only beside auto_wrap; add it to fsdp")
+    if removed := sorted(options & {"no_shard", "hybrid_shard", "hybrid_shard_zero2"}):
+        reason = "is plain DDP; remove it" if removed == ["no_shard"] else "does not exist in FSDP2; write full_shard"
+        yield Problem("arguments.fsdp", f"{removed[0]} {reason}")
+    if arguments.fsdp_min_num_params and arguments.fsdp and "auto_wrap" not in options:
+        yield Problem("arguments.fsdp_min_num_params", "needs auto_wrap; add it to fsdp")
     config = arguments.fsdp_config if isinstance(arguments.fsdp_config, dict) and not arguments.is_dump else {}
     for name in sorted({name.removeprefix("fsdp_") for name in config} - _FSDP_SETTINGS):
         yield Problem(f"arguments.fsdp_config.{name}", "is not read by FSDP2; remove it")
-    if words == {"offload"}:
-        yield Problem("arguments.fsdp", "is offload alone; write it beside full_shard or shard_grad_op")
-    if {"full_shard", "shard_grad_op"} <= words:
+    if options == {"offload"}:
+        yield Problem("arguments.fsdp", "is offload alone; add full_shard or shard_grad_op")
+    if {"full_shard", "shard_grad_op"} <= options:
         yield Problem("arguments.fsdp", "holds full_shard and shard_grad_op; keep one")
     if arguments.fsdp_min_num_params and arguments.fsdp_transformer_layer_cls_to_wrap:
-        told = "and fsdp_transformer_layer_cls_to_wrap exclude each other; keep one"
-        yield Problem("arguments.fsdp_min_num_params", told)
+        yield Problem(
+            "arguments.fsdp_min_num_params", "and fsdp_transformer_layer_cls_to_wrap exclude each other; keep one"
+        )
 
 
 def machines_and_packages_are_there(arguments: Arguments) -> Iterator[Problem]:
-    """What belongs to a device or a package that a step does not have."""
+    """Arguments for devices and packages that a step does not have."""
     if "tpu_metrics_debug" in arguments.debug:
         yield Problem("arguments.debug", "tpu_metrics_debug needs a TPU; remove it")
     if arguments.use_mps_device:
         yield Problem("arguments.use_mps_device", "there is no MPS device on this machine; remove it")
     for name in ("project", "trackio_space_id", "trackio_bucket_id", "trackio_static_space_id"):
         if getattr(arguments, name) != CONTRACT[name].default and not arguments.is_dump:
-            yield Problem(f"arguments.{name}", "belongs to trackio, which is not part of the train extra; remove it")
+            yield Problem(f"arguments.{name}", "needs trackio, which is not part of the train extra; remove it")
 
 
 def columns_are_chosen(arguments: Arguments) -> Iterator[Problem]:
-    """Columns are read by role alone, so there is nothing that `false` could keep."""
+    """Columns are read by their roles only, so `false` has nothing to keep."""
     if not arguments.remove_unused_columns:
-        told = "is false, but columns are chosen by their roles; name the column under data.*.columns"
-        yield Problem("arguments.remove_unused_columns", told)
+        yield Problem(
+            "arguments.remove_unused_columns",
+            "is false, but columns are chosen by their roles; name the column under data.*.columns",
+        )
 
 
 def numbers_are_in_range(arguments: Arguments) -> Iterator[Problem]:
-    """Numbers with which the installed trainer fails late or does something else than they say."""
+    """Numbers on which the installed trainer fails late, or which it misreads."""
     for name, (least, most) in _RANGES.items():
         value = getattr(arguments, name)
         if value is None:
@@ -169,20 +172,20 @@ def numbers_are_in_range(arguments: Arguments) -> Iterator[Problem]:
     for name in ("logging_steps", "eval_steps", "save_steps"):
         value = getattr(arguments, name)
         if value is not None and (value < 0 or (value > 1 and value != int(value))):
-            yield Problem(f"arguments.{name}", f"is a number of steps, or a share of all steps below 1, not {value:g}")
+            yield Problem(f"arguments.{name}", f"must be an integer number of steps or a share below 1, not {value:g}")
     if arguments.logging_strategy == "steps" and arguments.logging_steps == 0:
         yield Problem("arguments.logging_steps", "is 0; write logging_strategy: no to log nothing")
 
 
 def warmup_is_a_share(arguments: Arguments) -> Iterator[Problem]:
-    """The seed's class refused a ratio outside 0 to 1."""
+    """The class of 3.0 refused a ratio outside 0 to 1; the installed one does not."""
     ratio = arguments.warmup_ratio or 0
     if not 0 <= ratio <= 1:
-        yield Problem("arguments.warmup_ratio", f"is a share of all steps from 0 to 1, not {ratio:g}")
+        yield Problem("arguments.warmup_ratio", f"must be a share from 0 to 1, not {ratio:g}")
 
 
 def precision_is_possible(arguments: Arguments) -> Iterator[Problem]:
-    """Two half precisions at once contradict each other."""
+    """Two half precisions exclude each other."""
     if arguments.fp16 and arguments.bf16:
         yield Problem("arguments.fp16", "and bf16 are both true; keep one")
     if arguments.fp16_full_eval and arguments.bf16_full_eval:
@@ -192,13 +195,13 @@ def precision_is_possible(arguments: Arguments) -> Iterator[Problem]:
 
 
 def a_repository_has_a_name(arguments: Arguments) -> Iterator[Problem]:
-    """An upload needs a repository, whose name may be that of the output folder."""
+    """An upload needs a repository name, which output_dir may give."""
     if arguments.push_to_hub and arguments.hub_model_id is None and arguments.output_dir is None:
         yield Problem("arguments.hub_model_id", "is missing: push_to_hub is true; write owner/name")
 
 
 def loaders_are_consistent(arguments: Arguments) -> Iterator[Problem]:
-    """Settings of loader workers need loader workers."""
+    """Settings for loader workers need loader workers."""
     if arguments.dataloader_num_workers == 0:
         if arguments.dataloader_persistent_workers:
             yield Problem("arguments.dataloader_persistent_workers", "needs dataloader_num_workers of 1 or more")

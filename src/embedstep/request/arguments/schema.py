@@ -1,11 +1,11 @@
 """The training arguments: every one that SentenceTransformerTrainingArguments has or had, as one typed table.
 
-A row is read from left to right: name, type, what becomes of the argument (its fate), default, description. The 120 of
-sentence-transformers 3.0 with transformers 4.37 have that release's defaults; those marked `LATER` came afterwards.
+A row gives name, type, support, default and description. The 120 arguments of sentence-transformers 3.0 with
+transformers 4.37 have that release's defaults; those marked `LATER` came afterwards.
 
-It is written down here rather than read from the class, because importing the class takes seconds and torch, and a
-request is checked before either is there. A test compares each row with the installed class, so a release that adds,
-drops or changes an argument is noticed by name.
+The table is not read from the class, because importing the class takes seconds and needs torch, and requests are
+checked without either. A test compares each row with the installed class and names every argument that a release adds,
+removes or changes.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, PrivateAttr, model_validator
 
-from embedstep.request.arguments.fates import (
+from embedstep.request.arguments.lossless import to_lossless
+from embedstep.request.arguments.reading import read_nulls, written_arguments
+from embedstep.request.arguments.renames import rename_arguments
+from embedstep.request.arguments.support import (
     LATER,
     Contract,
     contracts_of,
@@ -23,8 +26,6 @@ from embedstep.request.arguments.fates import (
     translated,
     used,
 )
-from embedstep.request.arguments.reading import written_arguments
-from embedstep.request.arguments.today import rename_arguments
 from embedstep.request.arguments.types import (
     AcceleratorSettings,
     BatchSamplerName,
@@ -36,6 +37,7 @@ from embedstep.request.arguments.types import (
     LogLevel,
     MappingOrFile,
     MappingOrJson,
+    MetricInputs,
     MultiDatasetBatchSamplerName,
     Names,
     OptimizerName,
@@ -50,45 +52,45 @@ from embedstep.request.arguments.types import (
     StartMethod,
     TokenCount,
 )
-from embedstep.request.scalars import CountOrShare, Flag, Integer, Number, Text
+from embedstep.request.scalars import Boolean, CountOrShare, Integer, Number, Text
 
 
 class Group(BaseModel):
     """A topic of the table."""
 
-    # A schema for each topic would be made and never used: that of all of them is made once, when it is.
+    # Only `Arguments` is validated; a schema for each topic would be built for nothing.
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", defer_build=True)
 
 
 class Output(Group):
-    """Where the step writes."""
+    """Where the step writes its files."""
 
-    output_dir: Text | None = used(None, "Output folder of the step; `embedstep run --output` wins over it.")
+    output_dir: Text | None = used(None, "Output folder of the step; `embedstep run --output` overrides it.")
 
 
 class Schedule(Group):
-    """How long, and at which learning rate."""
+    """Length of the training, and its learning rate schedule."""
 
     num_train_epochs: Number = used(3.0, "Number of epochs, fractions allowed.")
     max_steps: Integer = translated(
-        -1, "Total optimizer steps; a positive value overrides epochs; -1 = use epochs.", to="max_steps"
+        -1, "Total optimizer steps; a positive value overrides num_train_epochs.", to="max_steps"
     )
     lr_scheduler_type: SchedulerName = used("linear", "Learning rate schedule name.")
     lr_scheduler_kwargs: MappingOrJson | None = used({}, "Extra keyword arguments of the scheduler factory.")
-    warmup_ratio: Number | None = translated(0.0, "Warmup as a share of all steps, 0..1.", to="warmup_steps")
-    warmup_steps: CountOrShare = used(0, "Number of warmup steps; overrides warmup_ratio.")
+    warmup_ratio: Number | None = translated(0.0, "Warmup as a share of all steps, from 0 to 1.", to="warmup_steps")
+    warmup_steps: CountOrShare = used(0, "Warmup steps, or a share below 1; overrides warmup_ratio.")
 
 
 class Batch(Group):
-    """How many rows in a batch."""
+    """Batch sizes."""
 
     per_device_train_batch_size: Integer = used(8, "Training batch size per device.")
     per_device_eval_batch_size: Integer = used(8, "Evaluation batch size per device.")
     gradient_accumulation_steps: Integer = used(1, "Micro-batches per optimizer step.")
-    auto_find_batch_size: Flag = implemented(
+    auto_find_batch_size: Boolean = implemented(
         False, "Try smaller batches until the first step fits into memory.", by="the trainer"
     )
-    average_tokens_across_devices: Flag = refused(
+    average_tokens_across_devices: Boolean = refused(
         True,
         "Scale the loss by tokens over all devices.",
         instead="the losses average over rows, not tokens; remove it",
@@ -97,31 +99,31 @@ class Batch(Group):
 
 
 class Data(Group):
-    """How rows come to the model."""
+    """How rows reach the model."""
 
-    seed: Integer = used(42, "Random seed for python/numpy/torch and the data order.")
-    data_seed: Integer | None = implemented(None, "Seed of the data sampler only.", by="the samplers")
-    dataloader_drop_last: Flag = used(False, "Drop the last incomplete batch.")
+    seed: Integer = used(42, "Random seed for Python, NumPy, torch and the data order.")
+    data_seed: Integer | None = implemented(None, "Separate seed for the data order.", by="the samplers")
+    dataloader_drop_last: Boolean = used(False, "Drop the last incomplete batch.")
     dataloader_num_workers: Integer = used(0, "Worker processes of the dataloader.")
-    remove_unused_columns: Flag = translated(True, "Drop dataset columns that no role names.", to="")
+    remove_unused_columns: Boolean = translated(True, "Drop dataset columns that have no role.", to="")
     label_names: list[Text] | None = refused(
         None,
         "Input keys that are labels.",
         instead="labels are chosen by role; name the column as data.*.columns.label",
     )
-    ignore_data_skip: Flag = used(False, "When resuming, do not skip batches already seen.")
+    ignore_data_skip: Boolean = used(False, "When resuming, do not skip batches already seen.")
     length_column_name: Text = implemented(
         "length",
-        "Column with the length of each row, for group_by_length; where none is named, tokens are counted.",
+        "Column with the length of each row, for group_by_length; without one, tokens are counted.",
         by="the samplers",
     )
-    dataloader_pin_memory: Flag = used(True, "Pin host memory in the loader.")
-    dataloader_persistent_workers: Flag = used(False, "Keep loader workers alive.")
-    full_determinism: Flag = used(False, "Deterministic algorithms and seed.")
+    dataloader_pin_memory: Boolean = used(True, "Copy batches to pinned memory.")
+    dataloader_persistent_workers: Boolean = used(False, "Keep loader workers alive between epochs.")
+    full_determinism: Boolean = used(False, "Use deterministic algorithms.")
     batch_sampler: BatchSamplerName = implemented(
         "batch_sampler",
-        "How rows form batches: batch_sampler/no_duplicates/group_by_label.",
-        by="the samplers; the default is sentence-transformers' own",
+        "How rows form batches.",
+        by="embedstep's samplers; the default one is that of sentence-transformers",
     )
     multi_dataset_batch_sampler: MultiDatasetBatchSamplerName = used(
         "proportional", "How batches are drawn from several datasets."
@@ -135,42 +137,44 @@ class Data(Group):
     dataloader_multiprocessing_context: StartMethod | None = implemented(
         None, "Start method of loader workers.", by="the trainer", since=LATER
     )
-    dataloader_in_order: Flag = implemented(True, "Yield batches in order.", by="the trainer", since=LATER)
+    dataloader_in_order: Boolean = implemented(True, "Yield batches in order.", by="the trainer", since=LATER)
     train_sampling_strategy: SamplingStrategy = implemented(
-        "random", "How rows follow each other: random, sequential or group_by_length.", by="the samplers", since=LATER
+        "random", "Order of the rows: random, sequential or by similar length.", by="the samplers", since=LATER
     )
-    prompts: Prompts | None = used(None, "Prompt text per column or dataset.", since=LATER)
-    router_mapping: Routes = used({}, "Column -> Router route.", since=LATER)
+    prompts: Prompts | None = used(None, "Prompt for each column or dataset.", since=LATER)
+    router_mapping: Routes = used({}, "Router route for each column.", since=LATER)
 
 
 class Optimizer(Group):
-    """How the weights change."""
+    """How the weights are updated."""
 
-    learning_rate: Number = used(5e-05, "Initial (peak) learning rate.")
-    weight_decay: Number = used(0.0, "Weight decay for all parameters but biases and norm weights.")
+    learning_rate: Number = used(5e-05, "Peak learning rate.")
+    weight_decay: Number = used(0.0, "Weight decay, except on biases and norm weights.")
     adam_beta1: Number = used(0.9, "Adam beta1.")
     adam_beta2: Number = used(0.999, "Adam beta2.")
     adam_epsilon: Number = used(1e-08, "Adam epsilon.")
     max_grad_norm: Number = used(1.0, "Gradient clipping norm; 0 disables.")
     label_smoothing_factor: Number = implemented(
-        0.0, "Label smoothing of a cross-entropy loss.", by="the loss: one that ends in a cross-entropy over classes"
+        0.0, "Label smoothing.", by="losses that end in a cross-entropy over classes"
     )
     optim: OptimizerName = translated("adamw_torch", "Optimizer name.", to="optim")
     optim_args: Text | None = used(None, "Extra optimizer options `a=1,b=2`.")
-    gradient_checkpointing: Flag = translated(
+    gradient_checkpointing: Boolean = translated(
         False, "Recompute activations to save memory.", to="activation_checkpointing"
     )
     gradient_checkpointing_kwargs: MappingOrJson | None = translated(
         None, "Options of torch checkpointing.", to="activation_checkpointing_kwargs"
     )
-    neftune_noise_alpha: Number | None = implemented(None, "Noise on the embeddings while training.", by="the trainer")
+    neftune_noise_alpha: Number | None = implemented(
+        None, "Noise added to the token embeddings during training (NEFTune).", by="the trainer"
+    )
     optim_target_modules: Names | None = refused(
         None,
         "Module names for GaLore/APOLLO optimizers.",
         instead="it belongs to the GaLore and APOLLO optimizers, which are not part of the train extra; remove it",
         since=LATER,
     )
-    use_liger_kernel: Flag = refused(
+    use_liger_kernel: Boolean = refused(
         False,
         "Liger Triton kernels.",
         instead="its kernels are for language model heads and do nothing here; remove it",
@@ -182,9 +186,11 @@ class Optimizer(Group):
         instead="its kernels are for language model heads and do nothing here; remove it",
         since=LATER,
     )
-    use_cache: Flag = used(False, "Value written to model.config.use_cache.", since=LATER)
-    learning_rate_mapping: Rates = used({}, "Regular expression -> learning rate.", since=LATER)
-    activation_checkpointing: Flag | None = used(
+    use_cache: Boolean = used(False, "Sets `use_cache` in the model's config.", since=LATER)
+    learning_rate_mapping: Rates = used(
+        {}, "Learning rates for parameters whose name matches a regular expression.", since=LATER
+    )
+    activation_checkpointing: Boolean | None = used(
         None, "Recompute activations to save memory; newer name of gradient_checkpointing.", since=LATER
     )
     activation_checkpointing_kwargs: MappingOrJson | None = used(
@@ -193,96 +199,103 @@ class Optimizer(Group):
 
 
 class Precision(Group):
-    """In which numbers."""
+    """Floating-point precision."""
 
-    bf16: Flag = environment(False, "bfloat16 mixed precision.", by="a GPU that has it, or the CPU")
-    fp16: Flag = environment(False, "float16 mixed precision.", by="a GPU")
-    bf16_full_eval: Flag = implemented(
-        False, "Evaluate with the model cast to bfloat16.", by="the worker: every evaluation, and the weights come back"
+    bf16: Boolean = environment(False, "bfloat16 mixed precision.", by="a GPU that supports it, or the CPU")
+    fp16: Boolean = environment(False, "float16 mixed precision.", by="a GPU")
+    bf16_full_eval: Boolean = implemented(
+        False,
+        "Evaluate with the model cast to bfloat16.",
+        by="the worker, for every evaluation; the weights are restored",
     )
-    fp16_full_eval: Flag = implemented(
-        False, "Evaluate with the model cast to float16.", by="the worker: every evaluation, and the weights come back"
+    fp16_full_eval: Boolean = implemented(
+        False,
+        "Evaluate with the model cast to float16.",
+        by="the worker, for every evaluation; the weights are restored",
     )
-    tf32: Flag | None = environment(None, "Allow TF32 matmul on Ampere and newer.", by="an Ampere GPU or later")
+    tf32: Boolean | None = environment(None, "Allow TF32 matrix multiplication.", by="an Ampere GPU or newer")
 
 
 class Hardware(Group):
-    """On which device."""
+    """Which device is used."""
 
-    use_cpu: Flag = used(False, "Train on the CPU even if an accelerator exists.")
+    use_cpu: Boolean = used(False, "Train on the CPU even if an accelerator exists.")
     torch_empty_cache_steps: Integer | None = used(None, "Clear the device cache every N steps.", since=LATER)
 
 
 class Distributed(Group):
-    """Several processes."""
+    """Training in several processes."""
 
-    local_rank: Integer = environment(-1, "Rank given by the old launcher.", by="torchrun")
-    ddp_backend: Text | None = environment(None, "torch.distributed backend.", by="the launch: several processes")
+    local_rank: Integer = environment(-1, "Rank set by the former launcher.", by="torchrun")
+    ddp_backend: Text | None = environment(None, "torch.distributed backend.", by="several processes")
     fsdp: FsdpOptions = translated([], "Fully sharded data parallel options.", to="fsdp, fsdp_config")
-    fsdp_config: MappingOrFile | None = used(None, "FSDP settings: a mapping or JSON text of one.")
+    fsdp_config: MappingOrFile | None = used(None, "FSDP settings, as a mapping or its JSON text.")
     deepspeed: MappingOrFile | None = refused(
         None,
         "DeepSpeed configuration file or mapping.",
         instead="DeepSpeed is not part of the train extra; write fsdp to shard a model that is too large for one GPU",
     )
-    ddp_find_unused_parameters: Flag | None = used(None, "DDP find_unused_parameters.")
+    ddp_find_unused_parameters: Boolean | None = used(None, "DDP find_unused_parameters.")
     ddp_bucket_cap_mb: Integer | None = used(None, "DDP bucket size.")
-    ddp_broadcast_buffers: Flag | None = translated(None, "DDP broadcast_buffers; the trainer uses false.", to="")
-    ddp_timeout: Integer = used(1800, "Seconds before collective operations time out, on a CPU too.")
-    eval_use_gather_object: Flag = used(False, "Gather Python objects in evaluation.", since=LATER)
+    ddp_broadcast_buffers: Boolean | None = translated(None, "DDP broadcast_buffers; the trainer uses false.", to="")
+    ddp_timeout: Integer = used(1800, "Timeout of collective operations in seconds.")
+    eval_use_gather_object: Boolean = used(False, "Gather Python objects in evaluation.", since=LATER)
     parallelism_config: MappingOrJson | None = refused(
         None,
-        "accelerate ParallelismConfig object.",
-        instead="it is a Python object, which a document cannot hold; remove it",
+        "ParallelismConfig object of accelerate.",
+        instead="it is a Python object, which a request cannot hold; remove it",
         since=LATER,
     )
-    ddp_static_graph: Flag | None = used(None, "DDP static_graph.", since=LATER)
+    ddp_static_graph: Boolean | None = used(None, "DDP static_graph.", since=LATER)
 
 
 class Compile(Group):
-    """torch.compile."""
+    """Compilation with torch.compile."""
 
-    torch_compile: Flag = used(False, "Compile the model.")
-    torch_compile_backend: Text | None = used(None, "Compile backend; implies torch_compile.")
-    torch_compile_mode: Text | None = used(None, "Compile mode; implies torch_compile.")
+    torch_compile: Boolean = used(False, "Compile the model.")
+    torch_compile_backend: Text | None = used(None, "Backend; implies torch_compile.")
+    torch_compile_mode: Text | None = used(None, "Mode; implies torch_compile.")
 
 
 class Evaluation(Group):
-    """When to measure."""
+    """When and how the model is evaluated."""
 
-    do_train: Flag = implemented(
-        False, "Whether the step should train at all.", by="the worker: an explicit false evaluates only"
-    )
-    do_eval: Flag = implemented(
+    do_train: Boolean = implemented(False, "Train; an explicit false evaluates only.", by="the worker")
+    do_eval: Boolean = implemented(
         False,
-        "Whether to evaluate; switched on automatically when the evaluation strategy is not `no`.",
-        by="the worker: an evaluation after the training",
+        "Evaluate; implied by any evaluation strategy except `no`.",
+        by="the worker, with an evaluation after the training",
     )
-    do_predict: Flag = implemented(
+    do_predict: Boolean = implemented(
         False,
-        "Whether to run prediction on a held-out test set.",
-        by="the worker: the loss on data.test after the training",
+        "Evaluate on a test set.",
+        by="the worker, with the loss on data.test after the training",
     )
-    prediction_loss_only: Flag = used(False, "Return only the loss from evaluation.")
+    prediction_loss_only: Boolean = used(False, "Return only the loss from evaluation.")
     eval_accumulation_steps: Integer | None = used(
-        None, "Number of evaluation batches after which gathered tensors move to CPU."
+        None, "Evaluation batches after which gathered tensors move to the CPU."
     )
     eval_delay: CountOrShare | None = translated(
         0, "Epochs or steps to wait before the first evaluation.", to="eval_delay"
     )
-    eval_steps: CountOrShare | None = used(None, "Steps between evaluations; <1 = share; default = logging_steps.")
-    eval_strategy: Interval = used("no", "When to evaluate: `no`, `steps` or `epoch`.", since=LATER)
-    eval_on_start: Flag = used(False, "Evaluate before the first step.", since=LATER)
-    eval_do_concat_batches: Flag = refused(
-        True, "Concatenate per-batch results.", instead="the trainer keeps no predictions; remove it", since=LATER
+    eval_steps: CountOrShare | None = used(
+        None, "Steps between evaluations, or a share of all steps below 1; the default is logging_steps."
     )
-    include_for_metrics: list[Text] = refused(
+    eval_strategy: Interval = used("no", "When to evaluate: `no`, `steps` or `epoch`.", since=LATER)
+    eval_on_start: Boolean = used(False, "Evaluate before the first step.", since=LATER)
+    eval_do_concat_batches: Boolean = refused(
+        True,
+        "Concatenate the results of all batches.",
+        instead="the trainer keeps no predictions; remove it",
+        since=LATER,
+    )
+    include_for_metrics: MetricInputs = refused(
         [],
         "Extra data for compute_metrics: inputs, loss.",
         instead="it feeds compute_metrics, which this trainer does not call; write an evaluator",
         since=LATER,
     )
-    batch_eval_metrics: Flag = refused(
+    batch_eval_metrics: Boolean = refused(
         False,
         "Compute metrics batch by batch.",
         instead="it feeds compute_metrics, which this trainer does not call; write an evaluator",
@@ -293,53 +306,51 @@ class Evaluation(Group):
 class Saving(Group):
     """Checkpoints."""
 
-    save_strategy: SaveInterval = used("steps", "When to write checkpoints: no/steps/epoch.")
-    save_steps: CountOrShare = used(500, "Steps between checkpoints; <1 = share.")
+    save_strategy: SaveInterval = used("steps", "When to write checkpoints.")
+    save_steps: CountOrShare = used(500, "Steps between checkpoints, or a share of all steps below 1.")
     save_total_limit: Integer | None = used(None, "Keep at most this many checkpoints.")
-    save_on_each_node: Flag = implemented(
+    save_on_each_node: Boolean = implemented(
         False,
         "Write checkpoints on every node.",
-        by="the trainer: each node has an output folder on a disk of its own, and is handed what the first prepares",
+        by="the trainer; each node keeps an output folder on its own disk and receives what the first node prepares",
     )
-    save_only_model: Flag = used(False, "Leave optimizer, scheduler and RNG state out of checkpoints.")
-    load_best_model_at_end: Flag = used(False, "Reload the best checkpoint after training.")
+    save_only_model: Boolean = used(False, "Leave optimizer, scheduler and RNG state out of checkpoints.")
+    load_best_model_at_end: Boolean = used(False, "Load the best checkpoint after the training.")
     metric_for_best_model: Text | None = used(None, "Metric used to choose the best checkpoint.")
-    greater_is_better: Flag | None = translated(None, "Whether a larger metric is better.", to="greater_is_better")
+    greater_is_better: Boolean | None = translated(None, "Whether a larger metric is better.", to="greater_is_better")
     resume_from_checkpoint: Checkpoint = implemented(None, "Checkpoint to resume from.", by="the worker")
-    enable_jit_checkpoint: Flag = refused(
+    enable_jit_checkpoint: Boolean = refused(
         False,
         "Save a checkpoint on SIGTERM.",
-        instead="the trainer hangs on it when only one of several processes is signalled; remove it",
+        instead="the trainer hangs if only one of several processes gets the signal; remove it",
         since=LATER,
     )
-    restore_callback_states_from_checkpoint: Flag = refused(
+    restore_callback_states_from_checkpoint: Boolean = refused(
         False,
-        "Restore callback state on resume.",
+        "Restore the state of callbacks on resume.",
         instead="the callbacks of a step keep no state of their own; remove it",
         since=LATER,
     )
 
 
 class Logging(Group):
-    """What is told while it trains."""
+    """What is logged during the training."""
 
-    log_level: LogLevel = used("passive", "Library log level on the main process.")
-    log_level_replica: LogLevel = used("warning", "Library log level on replicas.")
-    log_on_each_node: Flag = used(True, "Whether each node logs at log_level or only the first.")
-    logging_strategy: Interval = used("steps", "When training metrics are logged: no/steps/epoch.")
-    logging_first_step: Flag = used(False, "Also log step 1.")
-    logging_steps: CountOrShare = used(500, "Steps between logs; <1 = share of all steps.")
-    logging_nan_inf_filter: Flag = used(True, "Hide nan/inf losses from the log.")
+    log_level: LogLevel = used("passive", "Log level of the libraries on the main process.")
+    log_level_replica: LogLevel = used("warning", "Log level of the libraries on the other processes.")
+    log_on_each_node: Boolean = used(True, "Use log_level on the main process of each node, not only of the first.")
+    logging_strategy: Interval = used("steps", "When training metrics are logged.")
+    logging_first_step: Boolean = used(False, "Also log the first step.")
+    logging_steps: CountOrShare = used(500, "Steps between logs, or a share of all steps below 1.")
+    logging_nan_inf_filter: Boolean = used(True, "Leave nan and inf losses out of the log.")
     debug: DebugOptions = used([], "Debug features: underflow_overflow, tpu_metrics_debug.")
-    disable_tqdm: Flag | None = used(None, "Hide the trainer's own progress bars.")
-    skip_memory_metrics: Flag = used(True, "Leave memory numbers out of the metrics.")
-    include_num_input_tokens_seen: TokenCount = implemented(
-        "no", "Count input tokens: no, all or non_padding.", by="the trainer"
-    )
+    disable_tqdm: Boolean | None = used(None, "Hide the trainer's own progress bars.")
+    skip_memory_metrics: Boolean = used(True, "Leave memory use out of the metrics.")
+    include_num_input_tokens_seen: TokenCount = implemented("no", "Count input tokens.", by="the trainer")
 
 
 class Tracking(Group):
-    """Where a run is recorded besides `tracking`."""
+    """Trackers besides the section `tracking`."""
 
     run_name: Text | None = translated(None, "Name of the run in trackers.", to="tracking.run_name")
     report_to: Names | None = translated(None, "Experiment trackers.", to="tracking, report_to")
@@ -356,67 +367,69 @@ class Tracking(Group):
 class Hub(Group):
     """Uploads to the Hugging Face hub."""
 
-    push_to_hub: Flag = used(False, "Upload to the Hub on each save.")
+    push_to_hub: Boolean = used(False, "Upload to the Hub on each save.")
     hub_model_id: Text | None = used(None, "Repository name.")
-    hub_strategy: HubStrategy = used("every_save", "What is pushed when: end/every_save/checkpoint/all_checkpoints.")
+    hub_strategy: HubStrategy = used("every_save", "What is pushed, and when.")
     hub_token: Secret | None = environment(
-        None, "Access token, by the name of its environment variable.", by="HF_TOKEN"
+        None, "Access token, given as the name of an environment variable.", by="the variable HF_TOKEN"
     )
-    hub_private_repo: Flag | None = translated(False, "Create the repository as private.", to="hub_private_repo")
-    hub_always_push: Flag = used(False, "Push even if the previous push still runs.")
+    hub_private_repo: Boolean | None = translated(False, "Make a new repository private.", to="hub_private_repo")
+    hub_always_push: Boolean = used(False, "Push even while the previous push is running.")
     hub_revision: Text | None = used(None, "Branch or tag to push to.", since=LATER)
 
 
 class Legacy(Group):
-    """Names of sentence-transformers 3.0 that are gone from the libraries."""
+    """Names of sentence-transformers 3.0 that the libraries have removed."""
 
-    overwrite_output_dir: Flag = implemented(
-        False, "Permission to write into a non-empty output directory.", by="the output folder: --overwrite"
+    overwrite_output_dir: Boolean = implemented(
+        False, "Allow a non-empty output folder.", by="the output folder, like --overwrite"
     )
     evaluation_strategy: Interval = translated("no", "Older name of eval_strategy.", to="eval_strategy")
     per_gpu_train_batch_size: Integer | None = translated(
-        None, "Older name of per_device_train_batch_size; 0 is not given.", to="per_device_train_batch_size"
+        None, "Older name of per_device_train_batch_size; 0 means not set.", to="per_device_train_batch_size"
     )
     per_gpu_eval_batch_size: Integer | None = translated(
-        None, "Older name of per_device_eval_batch_size; 0 is not given.", to="per_device_eval_batch_size"
+        None, "Older name of per_device_eval_batch_size; 0 means not set.", to="per_device_eval_batch_size"
     )
     logging_dir: Text | None = translated(None, "Folder for TensorBoard event files.", to="TENSORBOARD_LOGGING_DIR")
-    save_safetensors: Flag = implemented(
-        True, "Write safetensors instead of pytorch_model.bin.", by="the worker: false writes pytorch_model.bin"
+    save_safetensors: Boolean = implemented(
+        True, "Write safetensors instead of pytorch_model.bin.", by="the worker; false writes pytorch_model.bin"
     )
-    no_cuda: Flag = translated(False, "Older name of use_cpu.", to="use_cpu")
-    use_mps_device: Flag = environment(False, "Ask for Apple MPS.", by="a machine with MPS")
-    jit_mode_eval: Flag = refused(
+    no_cuda: Boolean = translated(False, "Older name of use_cpu.", to="use_cpu")
+    use_mps_device: Boolean = environment(False, "Train on Apple MPS.", by="a machine with MPS")
+    jit_mode_eval: Boolean = refused(
         False,
         "Use torch.jit.trace for evaluation.",
         instead="the libraries no longer trace models for evaluation; write torch_compile",
     )
-    use_ipex: Flag = refused(
+    use_ipex: Boolean = refused(
         False,
         "Use Intel extension for PyTorch.",
         instead="the libraries no longer use this extension; bf16 on a CPU works without it",
     )
-    fp16_opt_level: Text = refused("O1", "Apex optimisation level.", instead="Apex is gone; write fp16 or bf16")
-    half_precision_backend: PrecisionBackend = translated(
-        "auto", "Backend of mixed precision: auto/cuda_amp/cpu_amp/apex.", to=""
-    )
+    fp16_opt_level: Text = refused("O1", "Apex optimization level.", instead="Apex was removed; write fp16 or bf16")
+    half_precision_backend: PrecisionBackend = translated("auto", "Backend of mixed precision.", to="")
     tpu_num_cores: Integer | None = refused(
         None, "TPU cores for the launcher.", instead="the TPU launcher sets it, not the training step; remove it"
     )
-    tpu_metrics_debug: Flag = translated(False, "Print TPU metrics.", to="debug")
+    tpu_metrics_debug: Boolean = translated(False, "Print TPU metrics.", to="debug")
     past_index: Integer = refused(
-        -1, "Index of the cached hidden state in the outputs.", instead="an embedding model keeps no past; remove it"
+        -1,
+        "Index of the cached hidden state in the model's outputs.",
+        instead="an embedding model keeps no past; remove it",
     )
-    fsdp_min_num_params: Integer = translated(0, "Size from which FSDP wraps a layer.", to="fsdp_config.min_num_params")
+    fsdp_min_num_params: Integer = translated(
+        0, "Parameters from which FSDP wraps a layer.", to="fsdp_config.min_num_params"
+    )
     fsdp_transformer_layer_cls_to_wrap: Text | None = translated(
-        None, "Layer class that FSDP wraps.", to="fsdp_config.transformer_layer_cls_to_wrap"
+        None, "Class of the layers that FSDP wraps.", to="fsdp_config.transformer_layer_cls_to_wrap"
     )
-    adafactor: Flag = translated(False, "Use the optimizer Adafactor.", to="optim: adafactor")
-    group_by_length: Flag = implemented(False, "Batch rows of similar length together.", by="the samplers")
-    use_legacy_prediction_loop: Flag = refused(
-        False, "Use the old evaluation loop.", instead="the old loop is gone; remove it"
+    adafactor: Boolean = translated(False, "Use the optimizer Adafactor.", to="optim: adafactor")
+    group_by_length: Boolean = implemented(False, "Form batches of rows of similar length.", by="the samplers")
+    use_legacy_prediction_loop: Boolean = refused(
+        False, "Use the old evaluation loop.", instead="the old loop was removed; remove the argument"
     )
-    include_inputs_for_metrics: Flag = refused(
+    include_inputs_for_metrics: Boolean = refused(
         False,
         "Give model inputs to compute_metrics.",
         instead="it feeds compute_metrics, which this trainer does not call; write an evaluator",
@@ -424,51 +437,54 @@ class Legacy(Group):
     fp16_backend: PrecisionBackend = translated("auto", "Older name of half_precision_backend.", to="")
     push_to_hub_model_id: Text | None = translated(None, "Repository name without its owner.", to="hub_model_id")
     push_to_hub_organization: Text | None = translated(None, "Owner of the repository.", to="hub_model_id")
-    push_to_hub_token: Secret | None = environment(None, "Access token.", by="HF_TOKEN")
+    push_to_hub_token: Secret | None = environment(None, "Access token.", by="the variable HF_TOKEN")
     mp_parameters: Text = refused(
         "", "SageMaker launcher string.", instead="the SageMaker launcher sets it, not the training step; remove it"
     )
     torchdynamo: Text | None = translated(None, "Older name of torch_compile_backend.", to="torch_compile_backend")
     ray_scope: Text | None = refused(
         "last",
-        "Scope of Ray Tune best trial.",
-        instead="it belongs to a search over hyperparameters, which a step does not run; remove it",
+        "Scope of the best trial of Ray Tune.",
+        instead="it belongs to a hyperparameter search, which a step does not run; remove it",
     )
-    dispatch_batches: Flag | None = translated(
-        None, "Only the main process iterates and sends batches.", to="accelerator_config.dispatch_batches"
+    dispatch_batches: Boolean | None = translated(
+        None,
+        "Read batches in the main process only, and send them to the others.",
+        to="accelerator_config.dispatch_batches",
     )
-    split_batches: Flag | None = translated(
+    split_batches: Boolean | None = translated(
         False, "Split each batch over the processes.", to="accelerator_config.split_batches"
     )
-    include_tokens_per_second: Flag = implemented(False, "Log training tokens per second.", by="the trainer")
+    include_tokens_per_second: Boolean = implemented(False, "Log training tokens per second.", by="the trainer")
 
 
 class Arguments(
     Legacy, Hub, Tracking, Logging, Saving, Evaluation, Compile, Distributed, Hardware, Precision, Optimizer, Data,
     Batch, Schedule, Output,
 ):  # fmt: skip
-    """Training arguments by their names in SentenceTransformerTrainingArguments, of either era."""
+    """Training arguments by their names in SentenceTransformerTrainingArguments, old and current ones."""
 
-    # Pydantic takes the fields of the last base first.
+    # Pydantic puts the fields of the last base first.
     _is_dump: bool = PrivateAttr(default=False)
 
     @property
     def is_dump(self) -> bool:
-        """Whether they were written by a library, which writes every default too."""
+        """Whether a library wrote them, which writes every default too."""
         return self._is_dump
 
     @model_validator(mode="wrap")
     @classmethod
-    def _of_either_era(cls, raw: Any, handler: ModelWrapValidatorHandler["Arguments"]) -> "Arguments":
-        if isinstance(raw, cls):
+    def _read(cls, raw: Any, handler: ModelWrapValidatorHandler["Arguments"]) -> "Arguments":
+        if type(raw) is cls:
             return raw
-        written = written_arguments(raw, cls)
-        arguments = handler(written.values)
+        # `TrainingArguments` may change later, so a request takes its values and not the object.
+        written = written_arguments(to_lossless(raw) if isinstance(raw, Arguments) else raw, cls)
+        arguments = handler(read_nulls(written.values, cls))
         arguments._is_dump = written.is_dump
-        # Filled in here rather than in a copy, which `Arguments(...)` would not give back.
-        todays = rename_arguments(arguments)
-        arguments.__dict__.update(todays.__dict__)
-        arguments.__pydantic_fields_set__.update(todays.model_fields_set)
+        # Changed in place, because `Arguments(...)` would not return a copy.
+        renamed = rename_arguments(arguments)
+        arguments.__dict__.update(renamed.__dict__)
+        arguments.__pydantic_fields_set__.update(renamed.model_fields_set)
         return arguments
 
 

@@ -1,37 +1,38 @@
-"""The types of argument values, each taking what either era of the libraries wrote for it."""
+"""The types of argument values; each reads what any release of the libraries wrote for it."""
 
 import json
+from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from typing_extensions import TypedDict
 
-from embedstep.request.scalars import CHOICE, Flag, Number, Plain, PlainData, Text, plain, scalar
+from embedstep.request.scalars import CHOICE, Boolean, Number, Plain, PlainData, Text, plain, scalar
 
 
 def _mapping(raw: Any) -> Any:
-    """Read a mapping that was written as JSON text, as a command line has to."""
+    """Read a mapping from JSON text, which is how a command line gives one."""
     value = plain(raw)
     if isinstance(value, str) and value.lstrip().startswith("{"):
         try:
             return json.loads(value)
         except json.JSONDecodeError as error:
-            raise ValueError(f"it starts like a JSON mapping and is not one: {error}") from error
+            raise ValueError(f"starts like a JSON mapping and is not one: {error}") from error
     return value
 
 
 def _settings(raw: Any) -> Any:
-    """Read words and numbers in a mapping as what they say; `no` is text to YAML 1.2, and true to the libraries."""
+    """Read booleans and numbers in a mapping from text: `no` is text in YAML 1.2, and true to the libraries."""
     value = _mapping(raw)
-    return _said(value) if isinstance(value, dict) else value
+    return _scalars(value) if isinstance(value, dict) else value
 
 
-def _said(value: Any) -> Any:
+def _scalars(value: Any) -> Any:
     match value:
         case dict():
-            return {key: _said(inner) for key, inner in value.items()}
+            return {key: _scalars(inner) for key, inner in value.items()}
         case list():
-            return [_said(inner) for inner in value]
+            return [_scalars(inner) for inner in value]
         case str():
             return scalar(value)
     return value
@@ -39,8 +40,11 @@ def _said(value: Any) -> Any:
 
 MappingOrJson = Annotated[dict[str, PlainData], BeforeValidator(_settings)]
 MappingOrFile = Annotated[dict[str, PlainData] | Text, BeforeValidator(_settings)]
-Rates = Annotated[dict[str, Number], BeforeValidator(_mapping)]
-Routes = Annotated[dict[str, Text | dict[str, Text]], BeforeValidator(_mapping)]
+Rates = Annotated[dict[str, Number], BeforeValidator(_mapping, json_schema_input_type=dict[str, Number] | None)]
+Routes = Annotated[
+    dict[str, Text | dict[str, Text]],
+    BeforeValidator(_mapping, json_schema_input_type=dict[str, Text | dict[str, Text]] | None),
+]
 
 
 class AcceleratorConfig(TypedDict, total=False):
@@ -48,15 +52,17 @@ class AcceleratorConfig(TypedDict, total=False):
 
     __pydantic_config__ = ConfigDict(strict=True, extra="forbid")  # type: ignore[misc]
 
-    split_batches: Annotated[Flag, Field(description="Split each batch over the processes.")]
-    dispatch_batches: Annotated[Flag | None, Field(description="Only the first process iterates and sends batches.")]
-    even_batches: Annotated[Flag, Field(description="Repeat rows so that each process gets as many.")]
-    use_seedable_sampler: Annotated[Flag, Field(description="Draw with a sampler that is seeded anew in each epoch.")]
-    non_blocking: Annotated[Flag, Field(description="Copy to the device without waiting.")]
+    split_batches: Annotated[Boolean, Field(description="Split each batch over the processes.")]
+    dispatch_batches: Annotated[
+        Boolean | None, Field(description="Read batches in the first process only, and send them to the others.")
+    ]
+    even_batches: Annotated[Boolean, Field(description="Repeat rows so that each process gets equally many.")]
+    use_seedable_sampler: Annotated[Boolean, Field(description="Use a sampler that is seeded again in each epoch.")]
+    non_blocking: Annotated[Boolean, Field(description="Copy to the device without waiting.")]
     gradient_accumulation_kwargs: Annotated[
         dict[str, PlainData] | None, Field(description="Options of accelerate's GradientAccumulationPlugin.")
     ]
-    use_configured_state: Annotated[Flag, Field(description="Take over an accelerator state that is there already.")]
+    use_configured_state: Annotated[Boolean, Field(description="Use an existing accelerator state.")]
 
 
 AcceleratorSettings = Annotated[AcceleratorConfig, BeforeValidator(_mapping)]
@@ -66,6 +72,24 @@ SaveInterval = Annotated[Literal["no", "steps", "epoch", "best"], CHOICE]
 HubStrategy = Literal["end", "every_save", "checkpoint", "all_checkpoints"]
 BatchSamplerName = Literal["batch_sampler", "no_duplicates", "no_duplicates_hashed", "group_by_label"]
 MultiDatasetBatchSamplerName = Literal["round_robin", "proportional"]
+
+
+class BatchSamplers(StrEnum):
+    """The choices of `batch_sampler`."""
+
+    BATCH_SAMPLER = "batch_sampler"
+    NO_DUPLICATES = "no_duplicates"
+    NO_DUPLICATES_HASHED = "no_duplicates_hashed"
+    GROUP_BY_LABEL = "group_by_label"
+
+
+class MultiDatasetBatchSamplers(StrEnum):
+    """The choices of `multi_dataset_batch_sampler`."""
+
+    ROUND_ROBIN = "round_robin"
+    PROPORTIONAL = "proportional"
+
+
 SchedulerName = Literal[
     "linear",
     "cosine",
@@ -125,11 +149,11 @@ OptimizerName = Literal[
     "adamw_hf",
     "adamw_apex_fused",
 ]
-"""The optimizers of the installed release, and two of the seed's that are gone."""
+"""The optimizers of the installed release, and two of 3.0 that were removed."""
 
 
 def _token_count(raw: Any) -> Any:
-    """Read the older true and false as the newer words."""
+    """Read true as `all` and false as `no`, as older releases wrote them."""
     value = plain(raw)
     value = value.lower() if isinstance(value, str) else value
     return "all" if value in (True, "true") else "no" if value in (False, "false") else value
@@ -143,7 +167,7 @@ StartMethod = Literal["fork", "forkserver", "spawn"]
 
 
 def _checkpoint(raw: Any) -> Any:
-    """Read the true and false of a script's own flag: the newest checkpoint, and none."""
+    """Read true as the newest checkpoint and false as none, as scripts do."""
     value = raw.value if isinstance(raw, Plain) else raw
     words = {"": None, "false": None, "true": "true"}
     return words.get(str(value).lower(), value) if isinstance(value, str | bool) else value
@@ -153,32 +177,35 @@ Checkpoint = Annotated[Text | None, BeforeValidator(_checkpoint)]
 
 
 def _names(raw: Any) -> Any:
-    """Read one name, several with blanks between them, or a list of names, as a list."""
+    """Read a list of names, or text with names separated by blanks."""
     value = plain(raw)
     return value.split() if isinstance(value, str) else value
 
 
 def _fsdp_words(raw: Any) -> Any:
-    """Read the seed's true and false too; true meant full_shard (transformers 4.37.2, training_args.py)."""
+    """Read true as full_shard, as transformers 4.37.2 did (training_args.py)."""
     value = plain(raw)
     if isinstance(value, bool):
         return ["full_shard"] if value else []
     return _names(value)
 
 
-_WORDS = BeforeValidator(_names, json_schema_input_type=str | list[str])
-Names = Annotated[list[Text], _WORDS]
-DebugOptions = Annotated[list[Literal["underflow_overflow", "tpu_metrics_debug"]], _WORDS]
+Names = Annotated[list[Text], BeforeValidator(_names, json_schema_input_type=str | list[str])]
+DebugOptions = Annotated[
+    list[Literal["underflow_overflow", "tpu_metrics_debug"]],
+    BeforeValidator(_names, json_schema_input_type=str | list[str] | None),
+]
+MetricInputs = Annotated[list[Text], BeforeValidator(plain, json_schema_input_type=list[str] | None)]
 FsdpOptions = Annotated[
     list[
         Literal["full_shard", "shard_grad_op", "no_shard", "hybrid_shard", "hybrid_shard_zero2", "offload", "auto_wrap"]
     ],
-    BeforeValidator(_fsdp_words, json_schema_input_type=str | list[str] | bool),
+    BeforeValidator(_fsdp_words, json_schema_input_type=str | list[str] | bool | None),
 ]
 
 
 class FromEnvironment(BaseModel):
-    """Where a secret is: the name of an environment variable, never its value."""
+    """The name of the environment variable that holds a secret."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
