@@ -268,7 +268,6 @@ def test_null_unsets_an_argument_that_the_installed_trainer_does_not_read(name: 
 
 
 def test_nulls_in_a_request_file_are_read_too() -> None:
-    """Case A22 of a trial: these four were refused."""
     text = "model: m\ndata: {train: {docs: {path: a.csv, columns: {anchor: a, positive: b}}}}\nloss: cosent\n"
     names = ("debug", "fsdp", "router_mapping", "include_for_metrics")
     given = load_request(f"{text}arguments: {{{', '.join(f'{name}: null' for name in names)}}}\n").arguments

@@ -125,11 +125,9 @@ def looks_like_a_dump(values: Mapping[str, Any]) -> bool:
 
 def _held_by(live: Any, model: type[BaseModel]) -> Mapping[str, Any]:
     """Return every value that an arguments object holds; its own dump leaves out a batch sampler that is a class."""
-    dump = live.to_dict()
-    return {
-        **{name: value for name, value in getattr(live, "__dict__", {}).items() if name in model.model_fields},
-        **dump,
-    }
+    names = model.model_fields.keys() - set(_SECRETS)
+    held = {name: value for name, value in getattr(live, "__dict__", {}).items() if name in names}
+    return {**held, **live.to_dict()}
 
 
 def _from_json(text: str) -> Any:

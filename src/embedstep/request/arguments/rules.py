@@ -29,7 +29,7 @@ def check_arguments(arguments: Arguments) -> list[Problem]:
     return [problem for rule in RULES for problem in rule(arguments)]
 
 
-def nothing_is_refused(arguments: Arguments) -> Iterator[Problem]:
+def refused_arguments_are_unset(arguments: Arguments) -> Iterator[Problem]:
     """An argument without a meaning must keep its default, or be empty."""
     for row in CONTRACT.values():
         value = getattr(arguments, row.name)
@@ -64,7 +64,7 @@ SCHEDULER_OPTIONS: Mapping[str, set[str]] = {
 """Options of each scheduler of the installed release, for `lr_scheduler_kwargs`."""
 
 
-def apex_is_gone(arguments: Arguments) -> Iterator[Problem]:
+def apex_was_removed(arguments: Arguments) -> Iterator[Problem]:
     """Apex was removed; mixed precision is torch's own."""
     for name in ("half_precision_backend", "fp16_backend"):
         if getattr(arguments, name) == "apex":
@@ -137,7 +137,7 @@ def sharding_is_possible(arguments: Arguments) -> Iterator[Problem]:
         )
 
 
-def machines_and_packages_are_there(arguments: Arguments) -> Iterator[Problem]:
+def devices_and_packages_exist(arguments: Arguments) -> Iterator[Problem]:
     """Arguments for devices and packages that a step does not have."""
     if "tpu_metrics_debug" in arguments.debug:
         yield Problem("arguments.debug", "tpu_metrics_debug needs a TPU; remove it")
@@ -211,11 +211,11 @@ def loaders_are_consistent(arguments: Arguments) -> Iterator[Problem]:
 
 RULES: Sequence[Rule] = (
     names_agree,
-    nothing_is_refused,
-    apex_is_gone,
+    refused_arguments_are_unset,
+    apex_was_removed,
     options_have_a_reader,
     sharding_is_possible,
-    machines_and_packages_are_there,
+    devices_and_packages_exist,
     columns_are_chosen,
     numbers_are_in_range,
     warmup_is_a_share,
