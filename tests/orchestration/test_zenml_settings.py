@@ -14,6 +14,7 @@ from zenml.integrations.kubernetes.flavors.kubernetes_step_operator_flavor impor
 from zenml.integrations.kubernetes.manifest_utils import build_pod_manifest
 from zenml.utils.source_utils import set_custom_source_root
 
+import embedstep
 from embedstep import __version__
 from embedstep.errors import InvalidRequestError
 from embedstep.request.schema import Model
@@ -76,6 +77,13 @@ def test_enums_and_tuples_of_code_are_plain_values_in_a_request(on_kubernetes: O
         InvalidRequestError, match=r"arguments\.learning_rate: needs plain data; a value of type object was given"
     ):
         request_with("model: m", learning_rate=object())  # type: ignore[arg-type]
+
+
+def test_an_object_of_the_exported_class_sets_only_what_it_holds(on_kubernetes: OnKubernetes) -> None:
+    from embedstep.orchestration.zenml import TrainingArguments
+
+    given = embedstep.TrainingArguments("out", seed=3)
+    assert TrainingArguments.model_validate(given).model_dump(exclude_none=True) == {"output_dir": "out", "seed": 3}
 
 
 @pytest.mark.parametrize("gpus", [-1, True, 1.5])

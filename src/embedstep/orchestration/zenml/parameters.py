@@ -14,6 +14,7 @@ from pydantic import (
 
 from embedstep.errors import InvalidRequestError, Problem
 from embedstep.orchestration.typed_arguments import ArgumentParameters
+from embedstep.request.arguments.lossless import to_lossless
 from embedstep.request.arguments.schema import CONTRACT, Arguments
 from embedstep.request.document import parse_document
 from embedstep.request.loading import problems_of_arguments
@@ -35,6 +36,8 @@ class _Told(BaseModel):
     @model_validator(mode="wrap")
     @classmethod
     def _or_refused(cls, raw: Any, handler: ModelWrapValidatorHandler["_Told"]) -> "_Told":
+        if isinstance(raw, Arguments):
+            raw = to_lossless(raw)  # its defaults are not meant to override the request
         if isinstance(raw, BaseModel) and type(raw) is not cls:
             raw = raw.model_dump()  # ZenML would cut a subclass to the fields of its base in silence
         try:
