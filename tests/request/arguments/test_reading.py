@@ -259,7 +259,9 @@ def test_null_means_what_it_means_in_the_installed_class(name: str, value: Any) 
     assert check_arguments(given) == []
 
 
-@pytest.mark.parametrize("name", ["do_train", "length_column_name", "remove_unused_columns", "eval_do_concat_batches"])
+@pytest.mark.parametrize(
+    "name", ["do_train", "do_eval", "length_column_name", "remove_unused_columns", "eval_do_concat_batches"]
+)
 def test_null_unsets_an_argument_that_the_installed_trainer_does_not_read(name: str) -> None:
     given = read({name: None})
     assert getattr(given, name) == Arguments.model_fields[name].default

@@ -52,8 +52,8 @@ _DERIVED: Mapping[str, Callable[[Any, Mapping[str, Any]], bool]] = {
 """Values that the class derives itself: for each name, whether a value is one of them."""
 _SECRETS = ("hub_token", "push_to_hub_token")
 _UNSET_BY_NULL = {
-    "average_tokens_across_devices", "do_train", "eval_do_concat_batches", "length_column_name", "local_rank",
-    "project", "remove_unused_columns", "train_sampling_strategy",
+    "average_tokens_across_devices", "do_eval", "do_train", "eval_do_concat_batches", "length_column_name",
+    "local_rank", "project", "remove_unused_columns", "train_sampling_strategy",
 }  # fmt: skip
 """Arguments that the installed trainer does not read, so that null changes nothing there."""
 
