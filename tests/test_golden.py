@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from docs.code import component_functions, typed_arguments
 from docs.pages import component_page, losses_page
 
 from embedstep.cli.program import main
 from embedstep.orchestration.components import COMPONENTS, Component
-from embedstep.orchestration.parameters import typed_arguments
 from embedstep.request.arguments.listing import arguments_page
 from embedstep.request.schema import TrainRequest
 from tests.places import ROOT
@@ -41,15 +41,15 @@ def compiled(pipeline: Any) -> str:
 
 
 def component_file(component: Component) -> str:
-    from embedstep.orchestration.kfp import component_of
+    from embedstep.orchestration.kfp import build_component
 
-    return compiled(component_of(component))
+    return compiled(build_component(component))
 
 
 def pipeline_file() -> str:
-    from pipelines.kubeflow_retrain.pipeline import retraining_of
+    from pipelines.kubeflow_retrain.pipeline import build_pipeline
 
-    return compiled(retraining_of((ROOT / "pipelines/requests/docstrings_minilm.yaml").read_text(encoding="utf-8")))
+    return compiled(build_pipeline((ROOT / "pipelines/requests/docstrings_minilm.yaml").read_text(encoding="utf-8")))
 
 
 def page_of(component: Component) -> str:
@@ -74,9 +74,10 @@ FILES: dict[str, Callable[[], str]] = {
     "docs/losses.md": losses_page,
     "docs/arguments.md": arguments_page,
     "src/embedstep/orchestration/typed_arguments.py": typed_arguments,
-    **{f"components/{one.name}/component.yaml": partial(component_file, one) for one in COMPONENTS},
+    "src/embedstep/orchestration/kfp/functions.py": component_functions,
+    **{f"components/{one.name}/component.yaml": partial(component_file, one) for one in COMPONENTS.values()},
     "pipelines/kubeflow_retrain/pipeline.yaml": pipeline_file,
-    **{f"components/{one.name}/README.md": partial(page_of, one) for one in COMPONENTS},
+    **{f"components/{one.name}/README.md": partial(page_of, one) for one in COMPONENTS.values()},
 }
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from embedstep.tracking.mlflow_registry import Registry
 from tests.conftest import Outcome
-from tests.tracking.conftest import client_of
+from tests.tracking.conftest import open_client
 
 Build = Callable[..., dict[str, Any]]
 Run = Callable[..., Outcome]
@@ -84,14 +84,14 @@ def test_what_serves_is_not_trained_again(request_of: Build, embedstep_run: Run,
     assert first.code == 0, first.err
     assert first.json("result.json")["skip_reason"] is None
     registry = Registry(uri, "same")
-    version = registry.of_run(first.json("result.json")["run_id"])
+    version = registry.find_version(first.json("result.json")["run_id"])
     assert version is not None
     # Nothing serves yet, so that the same is trained once more.
     shutil.rmtree(first.output)
     assert registry.promote(version, None)
     second = embedstep_run(document)
     assert second.code == 0, second.err
-    assert second.out == "unchanged: models:/same/1 is of the same request and the same rows; nothing was trained\n"
+    assert second.out == "unchanged: models:/same/1 was trained from the same request and rows; nothing was trained\n"
     result = second.json("result.json")
     assert (result["outcome"], result["skip_reason"], result["champion"]) == (
         "succeeded",
@@ -99,7 +99,7 @@ def test_what_serves_is_not_trained_again(request_of: Build, embedstep_run: Run,
         "models:/same/1",
     )
     assert not (second.output / "model").exists()
-    runs = client_of(uri).search_runs([client_of(uri).get_experiment_by_name("embedstep").experiment_id])
+    runs = open_client(uri).search_runs([open_client(uri).get_experiment_by_name("embedstep").experiment_id])
     assert len(runs) == 1
     process = subprocess.run(
         [sys.executable, "-m", "embedstep", "promote", "request.yaml", "output"],

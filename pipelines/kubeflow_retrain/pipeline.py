@@ -17,7 +17,7 @@ from embedstep import load_request
 from embedstep.orchestration.kfp import evaluate, one_line, outcome, prepare, promote, train_embedder, with_retries
 
 
-def retraining_of(request: str) -> Any:
+def build_pipeline(request: str) -> Any:
     """Return the pipeline that retrains the model of a request.
 
     Args:
@@ -83,4 +83,4 @@ if __name__ == "__main__":
     # kfp brings 75,000 objects, and the collector need not look through them once more for the second that is left.
     gc.freeze()
     source, target = sys.argv[1:]
-    compiler.Compiler().compile(retraining_of(Path(source).read_text(encoding="utf-8")), target)
+    compiler.Compiler().compile(build_pipeline(Path(source).read_text(encoding="utf-8")), target)

@@ -1,6 +1,6 @@
-"""A declarative training step for sentence-transformers. Read `embedstep.step` for the walk of a request.
+"""A declarative training step for sentence-transformers.
 
-The names below are promised; they are looked up on use, so that `import embedstep` costs nothing.
+These names are the public interface. They are imported on first use, so `import embedstep` is fast.
 """
 
 from importlib import import_module

@@ -97,9 +97,7 @@ def test_a_refused_request_fails_at_once_and_is_not_tried_again(airflow: Airflow
     assert found["asked"] == []
     assert found["state"] == "failed"
     assert found["states"]["train"] == ["failed", 1]
-    told = (
-        r"the request or the data was refused, and no retry helps: .*no loss is named 'no_such_loss'.*\(exit code 2\)"
-    )
+    told = r"refused, and a retry does not help: .*no loss is named 'no_such_loss'.*\(exit code 2\)"
     assert re.search(told, found["output"])
 
 
@@ -165,7 +163,7 @@ def test_an_interrupted_training_is_tried_again_and_goes_on(airflow: Airflow, do
         EMBEDSTEP_RUNS=str(home / "interrupted"),
     )
     assert found["states"]["train"] == ["success", 2], found["output"]
-    assert re.search(r"the component has failed: interrupted by SIGTERM after .*\(exit code 75\)", found["output"])
+    assert re.search(r"the component failed: interrupted by SIGTERM after .*\(exit code 75\)", found["output"])
     assert "goes on after train step" in found["output"]
     (result,) = (home / "interrupted").glob("*/train/result")
     assert json.loads(result.read_text())["train_steps"] < 400

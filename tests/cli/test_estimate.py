@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from embedstep.cli.estimate import estimate_by_former_runs, estimate_by_probe, extrapolated, scaled
+from embedstep.cli.estimate import estimate_from_past_runs, estimate_from_trial, extrapolate_seconds, scale_hours
 from embedstep.errors import InvalidRequestError
 from embedstep.output.attempts import FormerRun
 from embedstep.output.result import StepResult
@@ -27,7 +27,7 @@ def test_former_runs_are_scaled_to_the_steps() -> None:
         FormerRun(train_steps=steps, hours=hours, is_of_same_rows=True)
         for steps, hours in ((100, 1.0), (200, 2.2), (50, 9.0))
     ]
-    assert scaled(runs, 1000) == pytest.approx(11.0)
+    assert scale_hours(runs, 1000) == pytest.approx(11.0)
 
 
 def test_a_probe_is_extrapolated_part_by_part(evaluated: Build) -> None:
@@ -37,25 +37,26 @@ def test_a_probe_is_extrapolated_part_by_part(evaluated: Build) -> None:
     result = StepResult(
         exit_code=0, output="", seconds={"total": 55.0}, metrics={"train_runtime": 45.0, "eval_runtime": 5.0}
     )
-    assert extrapolated(result, 20, plan) == 10 + 2 * 1000 + 5 * 3
+    assert extrapolate_seconds(result, 20, plan) == 10 + 2 * 1000 + 5 * 3
 
 
 def test_nothing_tracked_and_nothing_known_are_told(request_of: Build, uri: str) -> None:
     request = load_request(json.dumps(request_of()))
     with pytest.raises(
-        InvalidRequestError, match=r"tracking\.kind: is none, so that no former run is known; use --estimate"
+        InvalidRequestError,
+        match=r"tracking\.kind: is none, so there are no past runs to estimate from; use --estimate",
     ):
-        estimate_by_former_runs(request, plan_step(request))
+        estimate_from_past_runs(request, plan_step(request))
     tracking = {"kind": "mlflow", "uri": uri, "experiment": "nobody was here"}
     request = load_request(json.dumps(request_of(tracking=tracking)))
     with pytest.raises(InvalidRequestError, match="the experiment nobody was here has no run of this model"):
-        estimate_by_former_runs(request, plan_step(request))
+        estimate_from_past_runs(request, plan_step(request))
 
 
 def test_what_trains_nothing_cannot_be_probed(request_of: Build) -> None:
     request = load_request(json.dumps(request_of(arguments={"do_train": False})))
-    with pytest.raises(InvalidRequestError, match=r"arguments\.do_train: is false, so that there is nothing to probe"):
-        estimate_by_probe(request, plan_step(request))
+    with pytest.raises(InvalidRequestError, match=r"arguments\.do_train: is false, so there is nothing to try"):
+        estimate_from_trial(request, plan_step(request))
 
 
 @pytest.mark.slow
@@ -78,16 +79,16 @@ def test_a_plan_tells_the_cost(evaluated: Build, embedstep_run: Callable[..., Ou
     same = estimated("former", "--set", "arguments.max_steps=8")
     assert same == {
         "hours": pytest.approx(2 * took, abs=2e-6), "unit": "process-hours",
-        "by": "1 former run of the same model and the same rows",
+        "basis": "1 past run of the same model on the same rows",
     }  # fmt: skip
     other = estimated("former", "--set", "data.train.docs.limit=100")
     assert (other["hours"], other["by"]) == (
-        pytest.approx(took, abs=2e-6), "1 former run of the same model and other rows",
+        pytest.approx(took, abs=2e-6), "1 past run of the same model on other rows",
     )  # fmt: skip
     limited = estimated("former", "--set", "launch.max_hours=1e-6")
-    assert (limited["hours"], limited["by"].rpartition(", ")[2]) == (1e-6, "cut by launch.max_hours")
+    assert (limited["hours"], limited["basis"].rpartition(", ")[2]) == (1e-6, "capped by launch.max_hours")
     probed = estimated("probe", "--set", "arguments.resume_from_checkpoint=last", "--set", "arguments.report_to=mlflow")
-    assert probed["by"] == "a probe of 4 train steps"
+    assert probed["basis"] == "a trial of 4 train steps"
     assert probed["hours"] == pytest.approx(took, rel=1.5)
     assert not (tmp_path / "outputs").exists()
     assert yaml.safe_load((tmp_path / "request.yaml").read_text()) == document

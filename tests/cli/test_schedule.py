@@ -55,7 +55,7 @@ def test_a_recurring_run_is_made_once_and_replaced_by_another(schedule: Any, ser
     assert run["pipeline_spec"]["deploymentSpec"] == specification["deploymentSpec"]
     assert "enableCache" not in json.dumps(run["pipeline_spec"])  # other rows at the same address are no same input
     assert f"embedstep-retrain created {run['recurring_run_id']}" in made.stdout
-    assert "note: a run that is due while the one before still runs is not left out by Kubeflow" in made.stdout
+    assert "note: Kubeflow does not skip a run that is due while the previous one is still running" in made.stdout
 
     again = schedule(section=MONDAYS)
     assert f"embedstep-retrain unchanged {run['recurring_run_id']}" in again.stdout
@@ -86,7 +86,7 @@ def test_a_dry_run_asks_nobody(schedule: Any, server: Kubeflow) -> None:
         (("--cron", "0 0 31 2 *"), None, 2, "schedule.cron: '0 0 31 2 *' never fires"),
         (
             ("--timezone", "Europe/Berlin"), MONDAYS, 2,
-            "schedule.timezone: is Europe/Berlin, and a recurring run of Kubeflow has no time zone",
+            "schedule.timezone: is Europe/Berlin, but recurring runs of Kubeflow have no time zone",
         ),
         (("--token-from-env", "NOT_SET"), MONDAYS, 2, "--token-from-env: NOT_SET is not set"),
     ],
@@ -104,7 +104,7 @@ def test_a_file_that_is_no_pipeline_is_told(schedule: Any, tmp_path: Path) -> No
     (tmp_path / "other.yaml").write_text("a: [1, 2]\n")
     refused = schedule(section=MONDAYS, pipeline=tmp_path / "other.yaml")
     assert refused.returncode == 2
-    assert "--pipeline: is no pipeline that kfp's compiler has written" in refused.stderr
+    assert "--pipeline: is not a pipeline compiled by kfp" in refused.stderr
 
 
 def test_a_recurring_run_of_somebody_else_is_left_alone(schedule: Any, server: Kubeflow) -> None:
@@ -113,7 +113,7 @@ def test_a_recurring_run_of_somebody_else_is_left_alone(schedule: Any, server: K
     run["description"] = "made by hand"
     refused = schedule("--cron", "0 4 * * *", section=MONDAYS)
     assert refused.returncode == 2
-    assert "--name: embedstep-retrain is a recurring run that embedstep has not made" in refused.stderr
+    assert "--name: embedstep-retrain is a recurring run that embedstep did not create" in refused.stderr
     assert server.recurring_runs == [run]
 
 
@@ -121,7 +121,7 @@ def test_a_recurring_run_of_somebody_else_is_left_alone(schedule: Any, server: K
     ("status", "code", "told"),
     [
         (400, 2, "schedule: Kubeflow refuses it: no such experiment"),
-        (403, 3, "Kubeflow does not let us: no such experiment"),
+        (403, 3, "Kubeflow denies access: no such experiment"),
         (500, 3, "Kubeflow answers 500: no such experiment"),
     ],
 )

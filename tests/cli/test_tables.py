@@ -117,7 +117,7 @@ def test_a_plan_is_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     ("given", "lines"),
     [
         ({"evaluate": False, "save_strategy": "no"}, ["evaluations       none", "checkpoints       none",
-                                                      "none: there is nothing under data.eval"]),
+                                                      "none: data.eval is empty"]),
         ({"max_steps": 1}, ["evaluations       1, after train step 1", "checkpoints       none"]),
         ({"max_steps": 9000, "save_steps": 1000},
          ["checkpoints       9, after train steps 1,000, 2,000, 3,000, 4,000, 5,000, 6,000, … 9,000",
@@ -184,19 +184,19 @@ def test_a_password_in_the_tracker_s_address_is_not_shown(capsys: pytest.Capture
         (
             Failure(kind="signal", message="rank 1 was killed by SIGKILL", exit_code=1),
             ["request.yaml: 1 problem", "  rank 1 was killed by SIGKILL",
-             "failed, exit code 1; more in /out/error.json"],
+             "failed, exit code 1; details in /out/error.json"],
         ),
         (
             Failure(kind="ValueError", message="no", exit_code=1, rank=3),
-            ["request.yaml: 1 problem", "  rank 3: no", "failed, exit code 1; more in /out/error.json"],
+            ["request.yaml: 1 problem", "  rank 3: no", "failed, exit code 1; details in /out/error.json"],
         ),
         (
             Failure(kind="InvalidRequestError", message="x", exit_code=2, problems=("a: b", "c: d")),
-            ["request.yaml: 2 problems", "  a: b", "  c: d", "refused, exit code 2; more in /out/error.json"],
+            ["request.yaml: 2 problems", "  a: b", "  c: d", "refused, exit code 2; details in /out/error.json"],
         ),
         (
             Failure(kind="CannotStartError", message="no disk", exit_code=3),
-            ["request.yaml: 1 problem", "  no disk", "cannot start, exit code 3; more in /out/error.json"],
+            ["request.yaml: 1 problem", "  no disk", "cannot start, exit code 3; details in /out/error.json"],
         ),
     ],
 )  # fmt: skip

@@ -12,7 +12,7 @@ import yaml
 from kfp import dsl
 from mlflow import MlflowClient
 from pipelines.docstrings.pairs import build
-from pipelines.kubeflow_retrain.pipeline import retraining_of
+from pipelines.kubeflow_retrain.pipeline import build_pipeline
 
 from embedstep.orchestration.kfp import IMAGE, one_line, train_embedder
 from tests.components.local_runner import results, run_in_containers
@@ -51,7 +51,7 @@ def test_a_retraining_promotes_and_the_next_one_finds_nothing_new(
             "promotion": {"metric": "docs_cosine_ndcg@10"},
             "skip_if_unchanged": True,
         }  # fmt: skip
-        retraining = retraining_of(yaml.safe_dump(request))
+        retraining = build_pipeline(yaml.safe_dump(request))
         retraining()
         (first,) = results(tmp_path / "outputs", "result")
         (decision,) = results(tmp_path / "outputs", "decision")

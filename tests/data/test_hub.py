@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from embedstep.data import hub
 from embedstep.data.hub import hub_datasets, is_on_hub, named_datasets, with_local_data, without_hub_data
 from embedstep.errors import CANNOT_START, CannotStartError, InvalidRequestError
+from embedstep.output import job
 from embedstep.request.loading import load_request
 from embedstep.request.schema import TrainRequest
 from embedstep.runtime.process import LaunchPlan, ProcessEnd
@@ -65,7 +65,7 @@ def test_a_model_that_is_no_path_is_an_id(
 def test_a_request_without_the_hub_comes_back_as_it_is_without_a_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_model: bool
 ) -> None:
-    monkeypatch.setattr(hub, "run_process", no_process)
+    monkeypatch.setattr(job, "run_process", no_process)
     asked = request()
     found, model = with_local_data(asked, tmp_path / "hub", with_model=with_model)
     assert found is asked
@@ -74,7 +74,7 @@ def test_a_request_without_the_hub_comes_back_as_it_is_without_a_process(
 
 
 def test_a_plan_does_not_fetch_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, "run_process", no_process)
+    monkeypatch.setattr(job, "run_process", no_process)
     asked = request(model="org/model")
     assert with_local_data(asked, tmp_path, with_model=False) == (asked, None)
 
@@ -85,12 +85,12 @@ def test_what_was_fetched_takes_the_place_of_what_was_named(tmp_path: Path, monk
     def fetch(plan: LaunchPlan) -> ProcessEnd:
         folder = Path(plan.argv[-1])
         assert plan.argv[1:-1] == ("-m", "embedstep.worker.jobs.fetch")
-        wanted.update(json.loads((folder / "wanted.json").read_text()))
+        wanted.update(json.loads((folder / "job.json").read_text()))
         places = {"model": "/cache/model", "train.there": "/rows/train", "eval.there": "/rows/eval"}
-        (folder / "found.json").write_text(json.dumps(places))
+        (folder / "result.json").write_text(json.dumps(places))
         return ProcessEnd(code=0)
 
-    monkeypatch.setattr(hub, "run_process", fetch)
+    monkeypatch.setattr(job, "run_process", fetch)
     asked = request(model="org/model", data=DATA)
     found, model = with_local_data(asked, tmp_path / "deep" / "hub", with_model=True)
     assert model == "/cache/model"
@@ -115,8 +115,8 @@ def test_what_was_fetched_takes_the_place_of_what_was_named(tmp_path: Path, monk
             "data.train.there.hub: org/pairs cannot be loaded: no split\nodd",
         ),
         ({"problems": [], "message": "the hub did not answer"}, 3, CannotStartError, "the hub did not answer"),
-        (None, 1, CannotStartError, "fetching from the hub ended with code 1; its own words are above"),
-        (None, -9, CannotStartError, "fetching from the hub ended with code -9; its own words are above"),
+        (None, 1, CannotStartError, "fetching from the hub ended with code 1; see the output above"),
+        (None, -9, CannotStartError, "fetching from the hub ended with code -9; see the output above"),
     ],
 )
 def test_a_failed_fetch_ends_in_the_error_that_it_was(
@@ -132,7 +132,7 @@ def test_a_failed_fetch_ends_in_the_error_that_it_was(
             (Path(plan.argv[-1]) / "failure.json").write_text(json.dumps(left))
         return ProcessEnd(code=code)
 
-    monkeypatch.setattr(hub, "run_process", fail)
+    monkeypatch.setattr(job, "run_process", fail)
     with pytest.raises(error) as caught:
         with_local_data(request(data=DATA), tmp_path, with_model=False)
     assert str(caught.value) == message

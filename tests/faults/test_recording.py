@@ -88,7 +88,7 @@ def test_a_model_that_cannot_be_sent_is_there(
     wait_for_trained(attempt)
     attempt.process.terminate()
     told = attempt.ends(0, within=9)
-    assert f"embedstep sync {attempt.output} sends what is missing" in told.replace("\n", " ")
+    assert f"run embedstep sync {attempt.output} to send the rest" in told.replace("\n", " ")
     fault.came_to("0 within the grace", lost(whole, attempt.output))
 
 

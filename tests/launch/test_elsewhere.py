@@ -10,7 +10,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from embedstep.cli.estimate import estimate_by_probe
+from embedstep.cli.estimate import estimate_from_trial
 from embedstep.cli.program import main
 from embedstep.errors import InvalidRequestError
 from embedstep.replay import _request
@@ -60,14 +60,14 @@ def test_an_output_that_the_pods_do_not_use_is_told(request_of: Build, tmp_path:
     (tmp_path / "request.yaml").write_text(yaml.safe_dump(request_of(launch=LAUNCH)))
     ended = CliRunner().invoke(main, ["run", str(tmp_path / "request.yaml"), "--output", "here"])
     assert ended.exit_code == 2
-    assert "--output: is not used: the pods of launch.kind: trainjob write to launch.trainjob.output" in ended.output
+    assert "--output: has no effect: the pods of launch.kind: trainjob write to launch.trainjob.output" in ended.output
 
 
 def test_a_probe_is_not_made_on_this_machine(request_of: Build) -> None:
     request = load_request(json.dumps(request_of()))
     elsewhere = load_request(json.dumps(request_of(launch=LAUNCH)))
     with pytest.raises(InvalidRequestError, match=r"launch\.kind: is trainjob, and a probe runs on this machine"):
-        estimate_by_probe(elsewhere, plan_step(request))
+        estimate_from_trial(elsewhere, plan_step(request))
 
 
 def test_a_replay_trains_here_with_as_many_processes(request_of: Build) -> None:

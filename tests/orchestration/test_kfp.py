@@ -13,7 +13,7 @@ from kfp import compiler, dsl
 from embedstep.errors import InvalidRequestError
 from embedstep.orchestration.components import TRAIN
 from embedstep.orchestration.kfp import (
-    component_of,
+    build_component,
     evaluate,
     on_gpus,
     on_nodes,
@@ -49,7 +49,7 @@ def inputs_of_task(specification: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_each_argument_is_an_optional_parameter_of_its_type(tmp_path: Path) -> None:
-    (component,) = compiled(component_of(TRAIN), tmp_path)["components"].values()
+    (component,) = compiled(build_component(TRAIN), tmp_path)["components"].values()
     parameters = component["inputDefinitions"]["parameters"]
     assert set(parameters) == {"request", "as_of", *CONTRACT}
     assert [name for name, one in parameters.items() if not one.get("isOptional")] == ["request"]
@@ -121,7 +121,7 @@ def test_a_long_request_is_given_by_reference(request_of: Build, tmp_path: Path)
     text = yaml.safe_dump(request_of(arguments={"prompts": {f"column_{n}": "p" * 200 for n in range(200)}}))
     file = tmp_path / "request.yaml"
     file.write_text(text)
-    with pytest.raises(InvalidRequestError, match="and a pipeline carries 8,192"):
+    with pytest.raises(InvalidRequestError, match="and a pipeline carries at most 8,192"):
         train_embedder(request=file)
 
     @dsl.pipeline
@@ -197,7 +197,7 @@ def test_gpus_have_to_be_known_and_of_one_kind(request_of: Build) -> None:
     def of_two_kinds() -> None:
         on_gpus(on_gpus(train_embedder(request=text), 1), 1, accelerator="rdma/hca")
 
-    told = {of_a_parameter: "known when the pipeline is compiled", of_two_kinds: "Kubeflow Pipelines takes one"}
+    told = {of_a_parameter: "known when the pipeline is compiled", of_two_kinds: "Kubeflow Pipelines allows one kind"}
     for pipeline, words in told.items():
         with pytest.raises(InvalidRequestError, match=words):
             dsl.pipeline(pipeline)
@@ -271,7 +271,7 @@ def test_rows_that_prepare_holds_out_need_no_section_of_their_own(request_of: Bu
 
 @pytest.mark.parametrize(
     ("parameters", "told"),
-    [({"seed": 2.5}, "seed: needs a whole number; 2.5 was given"), ({"eval_share": "x"}, "eval_share: needs a number")],
+    [({"seed": 2.5}, "seed: needs an integer; 2.5 was given"), ({"eval_share": "x"}, "eval_share: needs a number")],
 )
 def test_a_parameter_that_is_no_field_is_checked_too(request_of: Build, parameters: dict[str, Any], told: str) -> None:
     with pytest.raises(InvalidRequestError, match=re.escape(told)):

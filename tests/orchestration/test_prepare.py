@@ -1,4 +1,4 @@
-"""Rows that are laid down for a pipeline."""
+"""Rows that are prepared for a pipeline."""
 
 import json
 from collections.abc import Callable
@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedstep.errors import InvalidRequestError
-from embedstep.orchestration.prepare import Prepared, prepare
+from embedstep.orchestration.prepare import Prepared, prepare_data
 from embedstep.request.loading import load_request
 
 Build = Callable[..., dict[str, Any]]
 
 
-def prepare_data(
+def prepared(
     folder: Path,
     rows: list[dict[str, Any]],
     held_out: list[dict[str, Any]] | None = None,
@@ -34,24 +34,24 @@ def prepare_data(
             data[split] = {"docs": {"path": str(file), "columns": columns}}
     document = {"model": "m", "data": data, "loss": "multiple_negatives_ranking", **(sections or {})}
     request = load_request(json.dumps(document))
-    return prepare(request, folder / "train", folder / "eval", **how)
+    return prepare_data(request, folder / "train", folder / "eval", **how)
 
 
 def rows(*anchors: str) -> list[dict[str, str]]:
     return [{"query": anchor, "answer": f"answer to {anchor}"} for anchor in anchors]
 
 
-def laid(folder: Path, split: str) -> list[dict[str, str]]:
+def written(folder: Path, split: str) -> list[dict[str, str]]:
     found: list[dict[str, str]] = pq.read_table(folder / split / "docs.parquet").to_pylist()
     return found
 
 
 def test_what_repeats_or_is_held_out_is_left_out(tmp_path: Path) -> None:
     given_rows = [*rows("a", "b", "c", "d"), {"query": " B ", "answer": "Answer to b"}]
-    found = prepare_data(tmp_path, given_rows, rows("d", "e", "e"))
+    found = prepared(tmp_path, given_rows, rows("d", "e", "e"))
     told = {item.split: item for item in found.datasets}
-    assert laid(tmp_path, "train") == rows("a", "b", "c")
-    assert laid(tmp_path, "eval") == rows("d", "e")
+    assert written(tmp_path, "train") == rows("a", "b", "c")
+    assert written(tmp_path, "eval") == rows("d", "e")
     assert (told["train"].duplicate_rows, told["train"].overlapping_rows, told["train"].rows) == (1, 1, 3)
     assert told["eval"].duplicate_rows == 1
 
@@ -59,18 +59,18 @@ def test_what_repeats_or_is_held_out_is_left_out(tmp_path: Path) -> None:
 def test_a_share_is_held_out_by_the_anchors(tmp_path: Path) -> None:
     anchors = [f"question {number}" for number in range(400)]
     given_rows = [{"query": anchor, "answer": f"{anchor} {number}"} for anchor in anchors for number in range(2)]
-    found = prepare_data(tmp_path, given_rows, eval_share=0.25)
-    train, held_out = laid(tmp_path, "train"), laid(tmp_path, "eval")
+    found = prepared(tmp_path, given_rows, eval_share=0.25)
+    train, held_out = written(tmp_path, "train"), written(tmp_path, "eval")
     assert len(train) + len(held_out) == 800
     assert not {row["query"] for row in train} & {row["query"] for row in held_out}
     assert 0.18 < len(held_out) / 800 < 0.32
     told = {item.split: item for item in found.datasets}
     assert told["train"].split_off_rows == told["eval"].rows == len(held_out)
     # Next week there are more rows in another order: an anchor goes the same way.
-    prepare_data(tmp_path / "later", [*rows("new"), *reversed(given_rows)], eval_share=0.25)
-    assert {row["query"] for row in laid(tmp_path / "later", "eval")} - {"new"} == {row["query"] for row in held_out}
-    prepare_data(tmp_path / "other", given_rows, eval_share=0.25, seed=1)
-    assert {row["query"] for row in laid(tmp_path / "other", "eval")} != {row["query"] for row in held_out}
+    prepared(tmp_path / "later", [*rows("new"), *reversed(given_rows)], eval_share=0.25)
+    assert {row["query"] for row in written(tmp_path / "later", "eval")} - {"new"} == {row["query"] for row in held_out}
+    prepared(tmp_path / "other", given_rows, eval_share=0.25, seed=1)
+    assert {row["query"] for row in written(tmp_path / "other", "eval")} != {row["query"] for row in held_out}
 
 
 def test_columns_that_only_the_sampler_or_the_gate_reads_are_kept(tmp_path: Path) -> None:
@@ -81,44 +81,44 @@ def test_columns_that_only_the_sampler_or_the_gate_reads_are_kept(tmp_path: Path
     }
     given_rows = [{**row, "tokens": number, "team": "search"} for number, row in enumerate(rows("a", "b"))]
     held_out = [{**row, "team": "shop"} for row in rows("c", "d")]
-    prepare_data(tmp_path, given_rows, held_out, sections)
-    assert laid(tmp_path, "train") == [{**row, "tokens": number} for number, row in enumerate(rows("a", "b"))]
-    assert laid(tmp_path, "eval") == held_out
+    prepared(tmp_path, given_rows, held_out, sections)
+    assert written(tmp_path, "train") == [{**row, "tokens": number} for number, row in enumerate(rows("a", "b"))]
+    assert written(tmp_path, "eval") == held_out
     # Where the held-out rows are split off, their slices come along.
-    prepare_data(
+    prepared(
         tmp_path / "split",
         given_rows * 20 + [{**r, "tokens": 1, "team": "shop"} for r in rows(*"efghijklm")],
         None,
         sections,
         eval_share=0.5,
     )
-    assert {frozenset(row) for row in laid(tmp_path / "split", "eval")} >= {
+    assert {frozenset(row) for row in written(tmp_path / "split", "eval")} >= {
         frozenset({"query", "answer", "tokens", "team"})
     }
 
 
 def test_the_fingerprint_is_that_of_the_rows(tmp_path: Path) -> None:
-    one = prepare_data(tmp_path / "one", rows("a", "b"))
-    again = prepare_data(tmp_path / "two", [*rows("a", "b"), *rows("a")])
-    other = prepare_data(tmp_path / "three", rows("a", "c"))
+    one = prepared(tmp_path / "one", rows("a", "b"))
+    again = prepared(tmp_path / "two", [*rows("a", "b"), *rows("a")])
+    other = prepared(tmp_path / "three", rows("a", "c"))
     assert one.fingerprint == again.fingerprint
     assert one.fingerprint != other.fingerprint
 
 
 def test_no_row_left_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidRequestError, match=r"data\.train\.docs: no row is left of it"):
-        prepare_data(tmp_path, rows("a"), rows("a"))
+    with pytest.raises(InvalidRequestError, match=r"data\.train\.docs: has no rows left"):
+        prepared(tmp_path, rows("a"), rows("a"))
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.0, 2.0])
 def test_a_share_is_less_than_all(tmp_path: Path, share: float) -> None:
     with pytest.raises(InvalidRequestError, match="eval_share: needs a number from 0 up to 1"):
-        prepare_data(tmp_path, rows("a"), eval_share=share)
+        prepared(tmp_path, rows("a"), eval_share=share)
 
 
 @given(anchors=st.lists(st.text("ab ", min_size=1, max_size=4).filter(str.strip), min_size=1, max_size=30))
 def test_every_text_that_came_in_is_there_once(tmp_path_factory: pytest.TempPathFactory, anchors: list[str]) -> None:
     folder = tmp_path_factory.mktemp("rows")
-    prepare_data(folder, rows(*anchors))
-    found = [row["query"].replace(" ", "") for row in laid(folder, "train")]
+    prepared(folder, rows(*anchors))
+    found = [row["query"].replace(" ", "") for row in written(folder, "train")]
     assert found == list(dict.fromkeys(anchor.replace(" ", "") for anchor in anchors))

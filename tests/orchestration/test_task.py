@@ -14,8 +14,15 @@ import yaml
 
 from embedstep.errors import InvalidRequestError
 from embedstep.orchestration.components import PROMOTE, TRAIN
-from embedstep.orchestration.task import Outcome, Task, path_of, shown_metrics, task_from_json, write_outcome
-from embedstep.orchestration.task import request_of as request_of_task
+from embedstep.orchestration.task import (
+    Task,
+    TaskOutputs,
+    local_path,
+    resolve_request,
+    shown_metrics,
+    task_from_json,
+    write_outputs,
+)
 from embedstep.request.schema import TrainRequest
 
 OUTPUTS = (
@@ -44,7 +51,7 @@ def task(folder: Path, parameters: dict[str, Any], **artifacts: Path) -> Task:
 
 
 def read(given: Task) -> TrainRequest:
-    return request_of_task(given, TRAIN)
+    return resolve_request(given, TRAIN)
 
 
 def run(text: str, verb: str = "train") -> subprocess.CompletedProcess[str]:
@@ -78,7 +85,7 @@ def test_what_is_no_executor_input_is_refused(data: str) -> None:
 def test_an_artifact_lies_where_the_launcher_has_put_it(uri: str, path: str) -> None:
     from kfp.dsl import Artifact
 
-    assert path_of(uri) == Path(path)
+    assert local_path(uri) == Path(path)
     assert Artifact(uri=uri).path == path
 
 
@@ -135,7 +142,7 @@ def test_a_long_request_is_read_from_where_it_lies(tmp_path: Path, request_of: B
     assert read(task(tmp_path, given)).arguments.prompts == prompts
     file.write_text(text + "# another day\n")
     assert refused(task(tmp_path, given)) == [
-        f"request: {file} has changed since the pipeline was compiled; compile it anew"
+        f"request: {file} has changed since the pipeline was compiled; compile it again"
     ]
     file.unlink()
     assert refused(task(tmp_path, given)) == [f"request.path: {file} does not exist"]
@@ -145,7 +152,7 @@ def test_a_long_request_is_read_from_where_it_lies(tmp_path: Path, request_of: B
     ("parameters", "told"),
     [
         ({"evaluation_strategy": "no", "eval_strategy": "no"}, "--set arguments.evaluation_strategy: is another"),
-        ({}, "request: is missing: the text of a request, or where it lies and its digest"),
+        ({}, "request: is missing; give the text of a request, or <path or URL>#sha256=<digest>"),
         ({"as_of": "[[ScheduledTime]]"}, "data.as_of: needs a date or a time such as 2026-11-02"),
         ({"learning_rate": "quick"}, "arguments.learning_rate: needs a number"),
         ({"per_device_train_batch_size": 2.5}, "arguments.per_device_train_batch_size: needs a whole number"),
@@ -168,11 +175,11 @@ def test_a_folder_without_one_of_the_datasets_is_refused(tmp_path: Path, request
     (tmp_path / "rows").mkdir()
     (tmp_path / "rows" / "docs.parquet").touch()
     problems = refused(task(tmp_path, {"request": yaml.safe_dump(document)}, train_data=tmp_path / "rows"))
-    assert problems == ["train_data: has no more.parquet, and the request has the datasets docs, more"]
+    assert problems == ["train_data: has no more.parquet; the request has the datasets docs, more"]
     (tmp_path / "held_out").mkdir()
     (tmp_path / "held_out" / "else.parquet").touch()
     problems = refused(task(tmp_path, {"request": yaml.safe_dump(document)}, eval_data=tmp_path / "held_out"))
-    assert problems == ["eval_data: the request says nothing of data.eval, such as which of its columns is the anchor"]
+    assert problems == ["eval_data: the request has no data.eval, which names the columns of the rows"]
 
 
 def test_metrics_are_shown_under_names_that_kubeflow_takes(tmp_path: Path) -> None:
@@ -182,7 +189,7 @@ def test_metrics_are_shown_under_names_that_kubeflow_takes(tmp_path: Path) -> No
     assert len(shown) == 50
     assert all("@" not in name for name in shown)
     given = task(tmp_path, {})
-    write_outcome(given, Outcome(parameters={"verdict": "trained"}, metadata={"metrics": shown}))
+    write_outputs(given, TaskOutputs(parameters={"verdict": "trained"}, metadata={"metrics": shown}))
     written = json.loads((tmp_path / "executor_output.json").read_text())
     (artifact,) = written["artifacts"]["metrics"]["artifacts"]
     assert artifact["metadata"] == shown
@@ -200,7 +207,7 @@ def test_a_parameter_wins_under_either_of_its_names(tmp_path: Path, evaluated: B
 
 def test_a_component_tells_which_artifact_is_missing(tmp_path: Path, evaluated: Build) -> None:
     with pytest.raises(InvalidRequestError) as caught:
-        request_of_task(task(tmp_path, {"request": yaml.safe_dump(evaluated())}), PROMOTE)
+        resolve_request(task(tmp_path, {"request": yaml.safe_dump(evaluated())}), PROMOTE)
     assert [str(problem) for problem in caught.value.problems] == ["model: is missing", "result: is missing"]
 
 
@@ -218,7 +225,7 @@ def test_a_task_trains_and_leaves_its_outputs(tmp_path: Path, evaluated: Build) 
     result = json.loads((outputs / "result").read_text())
     assert (result["train_steps"], result["outcome"]) == (2, "succeeded")
     written = json.loads((tmp_path / "executor_output.json").read_text())
-    assert written["parameterValues"] == {"run_id": "", "verdict": "trained"}
+    assert written["parameterValues"] == {"run_id": "", "status": "trained"}
     shown = written["artifacts"]["metrics"]["artifacts"][0]["metadata"]
     assert shown["eval_docs_cosine_ndcg_at_10"] == result["metrics"]["eval_docs_cosine_ndcg@10"]
     assert json.loads((outputs / "metrics").read_text()) == result["metrics"]

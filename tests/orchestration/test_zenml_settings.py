@@ -58,7 +58,7 @@ def test_a_step_operator_has_several_pods(on_kubernetes: OnKubernetes) -> None:
     assert known.pod_count == 2
     assert known.pod_settings is not None
     assert known.pod_settings.resources["limits"] == {"nvidia.com/gpu": "8"}
-    with pytest.raises(InvalidRequestError, match=r"on_kubernetes\.pods: needs a whole number from 1; 0 was given"):
+    with pytest.raises(InvalidRequestError, match=r"on_kubernetes\.pods: needs an integer of at least 1; 0 was given"):
         on_kubernetes(pods=0)
 
 
@@ -88,7 +88,7 @@ def test_an_object_of_the_exported_class_sets_only_what_it_holds(on_kubernetes: 
 
 @pytest.mark.parametrize("gpus", [-1, True, 1.5])
 def test_a_number_of_gpus_that_is_none_is_told(on_kubernetes: OnKubernetes, gpus: Any) -> None:
-    with pytest.raises(InvalidRequestError, match=r"on_kubernetes\.gpus: needs a whole number from 0"):
+    with pytest.raises(InvalidRequestError, match=r"on_kubernetes\.gpus: needs an integer of at least 0"):
         on_kubernetes(gpus=gpus)
 
 
@@ -96,13 +96,13 @@ def test_another_base_model_behind_the_same_path_is_another_training(
     on_kubernetes: OnKubernetes, tiny_model: Path, tmp_path: Path
 ) -> None:
     """ZenML's key has the path; what `prepare_data` says of it has the weights."""
-    from embedstep.orchestration.zenml.steps import _beside_rows
+    from embedstep.orchestration.zenml.steps import _training_inputs
 
     shutil.copytree(tiny_model, tmp_path / "model")
     model = Model(path=str(tmp_path / "model"))
-    before = _beside_rows(model)
-    assert before == {**_beside_rows(Model(path=str(tiny_model))), "version": __version__}
+    before = _training_inputs(model)
+    assert before == {**_training_inputs(Model(path=str(tiny_model))), "version": __version__}
     with (tmp_path / "model" / "model.safetensors").open("ab") as file:
         file.write(b"another")
-    assert _beside_rows(model)["base"] != before["base"] is not None
-    assert _beside_rows(Model(path="of/the-hub"))["base"] is None
+    assert _training_inputs(model)["base"] != before["base"] is not None
+    assert _training_inputs(Model(path="of/the-hub"))["base"] is None

@@ -209,7 +209,7 @@ def test_the_time_that_forming_batches_takes_is_told(plan_of: PlanOf, capsys: py
     assert plan.sampling_seconds is not None
     assert 0 < plan.sampling_seconds < 60
     show_plan(replace(plan, sampling_seconds=12.34))
-    assert "  forming batches   about 12 s an epoch, in each process\n" in capsys.readouterr().out
+    assert "  forming batches   about 12 s per epoch, in each process\n" in capsys.readouterr().out
     assert plan_of(answers(3, 3, 3, 3)).sampling_seconds is None
 
 

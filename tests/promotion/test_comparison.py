@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embedstep.promotion.comparison import Gate, Verdict, decide, gain_of
+from embedstep.promotion.comparison import Gate, Verdict, bootstrap_gain, decide
 
 GATE = Gate(metric="docs_cosine_ndcg@10")
 
@@ -18,35 +18,35 @@ def verdict(
 
 def test_a_clear_gain_is_promoted() -> None:
     found = verdict([0.6] * 50 + [0.4] * 50, [0.3] * 50 + [0.4] * 50)
-    assert found.word == "promote"
+    assert found.action == "promote"
     assert found.reasons == (
-        "docs_cosine_ndcg@10 0.5000 against 0.3500: +0.1500, and with 95% confidence between +0.1200 and +0.1800",
+        "docs_cosine_ndcg@10 0.5000 against 0.3500: +0.1500, 95% confidence interval +0.1200 to +0.1800",
     )
 
 
 def test_the_same_model_twice_keeps_the_champion() -> None:
     scores = [0.1, 0.5, 0.9] * 20
     found = verdict(scores, scores)
-    assert found.word == "hold"
+    assert found.action == "hold"
     assert found.reasons == (
-        "docs_cosine_ndcg@10 0.5000 against 0.5000: +0.0000, and with 95% confidence between +0.0000 and +0.0000; "
-        "that may be chance",
+        "docs_cosine_ndcg@10 0.5000 against 0.5000: +0.0000, 95% confidence interval +0.0000 to +0.0000; "
+        "not significant",
     )
 
 
 def test_a_gain_that_may_be_chance_is_held() -> None:
-    assert verdict([1, 0, 1, 0, 1], [0, 1, 0, 1, 0]).word == "hold"
+    assert verdict([1, 0, 1, 0, 1], [0, 1, 0, 1, 0]).action == "hold"
 
 
 def test_a_gain_below_what_is_asked_for_is_held() -> None:
     found = verdict([0.51] * 100, [0.5] * 100, Gate(metric="m", minimum_gain=0.02))
-    assert found.word == "hold"
-    assert found.reasons[0].endswith("; less than the 0.02 that is asked for")
+    assert found.action == "hold"
+    assert found.reasons[0].endswith("; below the minimum gain of 0.02")
 
 
 def test_a_worse_model_is_rejected() -> None:
     found = verdict([0.3] * 100, [0.5] * 100)
-    assert found.word == "reject"
+    assert found.action == "reject"
     assert found.reasons[0].endswith("; the challenger is worse")
 
 
@@ -54,27 +54,27 @@ def test_a_worse_model_is_rejected() -> None:
 def test_scores_that_are_not_finite_are_rejected_before_anything_is_compared(value: float) -> None:
     """Case 3.11: a NaN that is kept as 0 would win a gate in which less is better."""
     found = verdict([value] + [0.9] * 99, [0.5] * 100)
-    assert (found.word, found.gain) == ("reject", None)
-    assert found.reasons == ("the challenger's docs_cosine_ndcg@10 is not a number for 1 of 100 queries",)
+    assert (found.action, found.gain) == ("reject", None)
+    assert found.reasons == ("docs_cosine_ndcg@10 of the challenger is not finite for 1 of 100 queries",)
 
 
 def test_a_slice_below_the_floor_is_rejected_though_the_average_is_up() -> None:
     """Case 8.3."""
     slices = ["en"] * 80 + ["de"] * 20
     found = verdict([0.8] * 80 + [0.3] * 20, [0.5] * 100, Gate(metric="m", slice_floor=-0.05), slices)
-    assert found.word == "reject"
+    assert found.action == "reject"
     assert found.reasons == (
-        "slice de: m 0.3000 against 0.5000 on 20 queries, -0.2000; no slice may lose more than 0.05",
-        "m 0.7000 against 0.5000: +0.2000, and with 95% confidence between +0.1600 and +0.2400",
+        "slice de: m 0.3000 against 0.5000 on 20 queries, -0.2000; more than the allowed loss of 0.05",
+        "m 0.7000 against 0.5000: +0.2000, 95% confidence interval +0.1600 to +0.2400",
     )
     assert {name: round(gain.gain, 6) for name, gain in found.slices.items()} == {"de": -0.2, "en": 0.3}
-    assert verdict([0.8] * 80 + [0.3] * 20, [0.5] * 100, Gate(metric="m"), slices).word == "promote"
+    assert verdict([0.8] * 80 + [0.3] * 20, [0.5] * 100, Gate(metric="m"), slices).action == "promote"
 
 
 def test_a_slice_of_few_queries_decides_nothing() -> None:
     slices = ["en"] * 95 + ["de"] * 5
     found = verdict([0.8] * 95 + [0.3] * 5, [0.5] * 100, Gate(metric="m", slice_floor=-0.05), slices)
-    assert found.word == "promote"
+    assert found.action == "promote"
     assert set(found.slices) == {"en"}
 
 
@@ -92,11 +92,11 @@ def test_other_queries_cannot_be_compared(one: list[float], other: list[float]) 
 def test_changing_sides_changes_signs(pairs: list[tuple[float, float]], confidence: float) -> None:
     gate = Gate(metric="m", confidence=confidence)
     one, other = np.array(pairs).T
-    forth, back = gain_of(gate, one, other), gain_of(gate, other, one)
+    forth, back = bootstrap_gain(gate, one, other), bootstrap_gain(gate, other, one)
     assert forth.low <= forth.gain + 1e-9
     assert forth.gain - 1e-9 <= forth.high
     np.testing.assert_allclose([forth.low, forth.high], [-back.high, -back.low], atol=1e-9)
-    words = {decide(gate, one, other).word, decide(gate, other, one).word}
+    words = {decide(gate, one, other).action, decide(gate, other, one).action}
     assert words in ({"hold"}, {"promote", "reject"})
 
 
@@ -106,6 +106,8 @@ def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
     held = 0
     for seed in range(200):
         champion = random.rand(80)
-        found = gain_of(Gate(metric="m", confidence=0.9, seed=seed), champion + random.normal(0.02, 0.1, 80), champion)
+        found = bootstrap_gain(
+            Gate(metric="m", confidence=0.9, seed=seed), champion + random.normal(0.02, 0.1, 80), champion
+        )
         held += found.low <= 0.02 <= found.high
     assert 165 <= held <= 195

@@ -25,7 +25,7 @@ from embedstep.step import plan_step
 from embedstep.tracking.mlflow_registry import Registry, Version
 from embedstep.tracking.sender import Sender
 from embedstep.tracking.spool import Spool, new_spool
-from tests.tracking.conftest import client_of
+from tests.tracking.conftest import open_client
 
 Build = Callable[..., dict[str, Any]]
 
@@ -63,7 +63,7 @@ def finished(output: Path, model: Path, *, uri: str | None = None, register_as: 
         spool.add("register", weights=weights_digest(model), register_as=register_as, aliases=["challenger"], tags={})
         spool.end("FINISHED", patience=1)
         assert Sender(folder, uri).forward()
-        assert (folder.sent.complaints, folder.sent.later) == ((), ())
+        assert (folder.sent.not_recorded, folder.sent.deferred) == ((), ())
         run_id = folder.sent.run_id
     write_json(output / "result.json", StepResult(
         exit_code=0, output=str(output), model=str(output / "model"), run_id=run_id,
@@ -99,7 +99,7 @@ def test_a_model_s_way_through_the_registry(
     won = found["examples"]["won"]
     assert [one["challenger"] > one["champion"] for one in won] == [True] * 10
     assert {"query", "relevant", "champion_found", "challenger_found"} < set(won[0])
-    client = client_of(uri)
+    client = open_client(uri)
     first = client.get_model_version_by_alias("way", "champion")
     assert (str(first.version), first.tags["embedstep.verdict"]) == (found["challenger"]["version"], "promote")
     assert client.get_run(first.run_id).data.tags["embedstep.verdict"] == "promote"
@@ -109,7 +109,7 @@ def test_a_model_s_way_through_the_registry(
     assert again.stdout.splitlines()[0] == "promote"
     (good / "verdict.json").unlink()
     again = embedstep("promote", document, tmp_path, str(good))
-    assert again.stdout.splitlines() == ["hold", "  the challenger is the champion already"]
+    assert again.stdout.splitlines() == ["hold", "  the challenger is already the champion"]
 
     bad = finished(tmp_path / "bad", blind, uri=uri, register_as="way")
     process = embedstep("promote", document, tmp_path, str(bad))
@@ -120,11 +120,11 @@ def test_a_model_s_way_through_the_registry(
 
     process = embedstep("rollback", document, tmp_path)
     assert process.returncode == 2
-    assert "way has no former champion to go back to" in process.stderr
+    assert "way has no previous champion" in process.stderr
     registry = Registry(uri, "way")
     serving = registry.champion()
     assert serving is not None
-    second = registry.of_run(json.loads((bad / "result.json").read_text())["run_id"])
+    second = registry.find_version(json.loads((bad / "result.json").read_text())["run_id"])
     assert second is not None
     assert registry.promote(second, serving)
     process = embedstep("rollback", document, tmp_path)
@@ -143,7 +143,7 @@ def test_slices_decide_too(evaluated: Build, tiny_model: Path, minilm: Path, tmp
     assert (tmp_path / "good/verdict.json").exists()
     index = found["reindex"]
     assert index["needed"]
-    assert index["reasons"][0] == "vectors have 384 numbers in place of 32: the index is made anew"
+    assert index["reasons"][0] == "vectors have 384 dimensions in place of 32, so the index must be rebuilt"
     assert 0 < index["neighbours"] < 1
     assert index["documents"] == 40
 
@@ -158,9 +158,9 @@ def test_limits_and_changed_data_are_told(evaluated: Build, tiny_model: Path, mi
     assert process.returncode == 0, process.stderr
     lines = process.stdout.splitlines()
     assert lines[0] == "reject"
-    assert lines[1] == "  its weights take 90.9 MB, and promotion.max_megabytes is 10"
+    assert lines[1] == "  the weights take 90.9 MB, more than promotion.max_megabytes (10)"
     assert lines[2].endswith(" ms, and promotion.max_milliseconds is 0.001")
-    assert lines[4] == "  data.eval.docs has changed since the run; both models were scored on what it is now"
+    assert lines[4] == "  data.eval.docs has changed since the run; both models were scored on the current rows"
     assert lines[-1].startswith("  9,000 documents, about ")
     report = (output / "report.html").read_text()
     assert "promotion.max_megabytes is 10" in report
@@ -193,9 +193,9 @@ def test_a_model_that_loses_what_it_could_before_is_rejected(
         patch.setattr("embedstep.promotion.gate.score_models", lambda *given: scored)
         decision = promote(loaded, output, champion="any")
     assert decision.metric == "new_cosine_ndcg@10"
-    assert decision.word == "reject"
+    assert decision.action == "reject"
     assert decision.verdict.reasons[0] == (
-        "new_old_cosine_ndcg@10 0.3053 against 0.5053 on 50 queries, -0.2000; no evaluator may lose more than 0.02"
+        "new_old_cosine_ndcg@10 0.3053 against 0.5053 on 50 queries, -0.2000; more than the allowed loss of 0.02"
     )
     assert decision.won[0]["query"].startswith("q")
     assert decision_from_json(json.loads(json.dumps(decision.to_json()))) == decision
@@ -210,14 +210,14 @@ def test_a_gate_that_was_overtaken_decides_again(
     output = finished(tmp_path / "one", minilm, uri=uri, register_as="overtaken")
     other = finished(tmp_path / "two", tiny_model, uri=uri, register_as="overtaken")
     registry = Registry(uri, "overtaken")
-    second = registry.of_run(json.loads((other / "result.json").read_text())["run_id"])
+    second = registry.find_version(json.loads((other / "result.json").read_text())["run_id"])
     assert second is not None
     times: list[int] = []
 
     def scored(*given: Any) -> ScoredModels:
         times.append(1)
         if len(times) == 1:
-            client_of(uri).set_registered_model_alias("overtaken", "champion", second.number)
+            open_client(uri).set_registered_model_alias("overtaken", "champion", second.number)
         good = {"docs_cosine_ndcg@10": np.linspace(0.5, 0.9, 40)}
         models = {
             name: Scores(metrics={}, of_queries={key: values * share for key, values in good.items()}, dimension=2,
@@ -229,12 +229,12 @@ def test_a_gate_that_was_overtaken_decides_again(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("embedstep.promotion.gate.score_models", scored)
         decision = promote(request, output)
-        assert (len(times), decision.word, decision.champion["version"]) == (2, "promote", second.number)
+        assert (len(times), decision.action, decision.champion["version"]) == (2, "promote", second.number)
         # The call that broke off after the alias had moved has not told its verdict; the next one tells that.
         again = promote(request, output)
-    assert (len(times), again.word, again.to_json()) == (2, "promote", decision.to_json())
+    assert (len(times), again.action, again.to_json()) == (2, "promote", decision.to_json())
     assert (
-        client_of(uri).get_model_version("overtaken", decision.challenger["version"]).tags["embedstep.verdict"]
+        open_client(uri).get_model_version("overtaken", decision.challenger["version"]).tags["embedstep.verdict"]
         == "promote"
     )
 
@@ -257,14 +257,14 @@ def test_the_same_model_twice_keeps_champion_and_index(evaluated: Build, tiny_mo
     output = finished(tmp_path / "one", tiny_model)
     process = embedstep("promote", evaluated(), tmp_path, str(output), "--champion", str(tiny_model))
     assert process.stdout.splitlines()[0] == "hold"
-    assert process.stdout.splitlines()[-1] == "  stays: both models have the same embedding space"
+    assert process.stdout.splitlines()[-1] == "  can be kept: both models have the same embedding space"
 
 
 @pytest.mark.parametrize(
     ("sections", "told"),
     [
         ({"promotion": {"metric": "docs_cosine_ndcg@11"}},
-         "promotion.metric: is docs_cosine_ndcg@11, which is no mean over queries; a gate decides by a metric of "
+         "promotion.metric: is docs_cosine_ndcg@11, which has no score for each query; use a metric of "
          "information_retrieval: docs_cosine_accuracy@1, "),
         ({"promotion": {"slices": "nothing"}}, "promotion.slices: "),
     ],
@@ -282,11 +282,11 @@ def test_what_cannot_decide_is_refused(
 def test_a_gate_needs_a_finished_run(evaluated: Build, tmp_path: Path) -> None:
     process = embedstep("promote", evaluated(), tmp_path, "nowhere")
     assert process.returncode == 2
-    assert "nowhere: holds no finished model; a gate needs a run that ended well" in process.stderr
+    assert "nowhere: contains no finished model; promote needs a successful run" in process.stderr
 
 
 def versions(uri: str, name: str, count: int) -> list[Version]:
-    client = client_of(uri)
+    client = open_client(uri)
     client.create_registered_model(name)
     made = [client.create_model_version(name, f"s3://models/{number}") for number in range(count)]
     return [Version(number=str(one.version), run_id=None) for one in made]
@@ -313,13 +313,13 @@ def test_of_two_gates_at_once_one_wins(server: str) -> None:
     champion = Registry(server, "race").champion()
     assert champion is not None
     assert champion.number == winner
-    assert [model.name for model in client_of(server).search_registered_models("name LIKE 'race%'")] == ["race"]
+    assert [model.name for model in open_client(server).search_registered_models("name LIKE 'race%'")] == ["race"]
 
 
 def test_a_gate_that_vanished_holds_nobody_up_for_long(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     one, _ = versions(uri, "held", 2)
-    client_of(uri).create_registered_model("held.promoting")
-    monkeypatch.setattr("embedstep.tracking.mlflow_registry._LONGEST_HOLD", 0.5)
+    open_client(uri).create_registered_model("held.promoting")
+    monkeypatch.setattr("embedstep.tracking.mlflow_registry._LOCK_EXPIRY", 0.5)
     assert Registry(uri, "held").promote(one, None)
     assert Registry(uri, "held").champion() == one
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from embedstep.output.weights import space_of
-from embedstep.promotion.scoring import dimensions_of, score_models
+from embedstep.promotion.scoring import score_models, shorter_dimensions
 from embedstep.request.loading import load_request
 from embedstep.request.schema import Loss
 
@@ -110,9 +110,9 @@ def test_the_scores_as_json(evaluated: Build, tiny_model: Path, tmp_path: Path) 
     ("words", "told"),
     [
         (["--model", "tiny"], "--model: needs NAME=MODEL; tiny was given"),
-        (["--model", "a=./x", "--model", "a=./y"], "--model: names two models alike; give each its own name"),
-        (["--model", "a=./nowhere"], "--model a: ./nowhere is not there"),
-        (["--model", "a=."], "--model a: . holds no model"),
+        (["--model", "a=./x", "--model", "a=./y"], "--model: uses a name twice; give each model its own name"),
+        (["--model", "a=./nowhere"], "--model a: ./nowhere does not exist"),
+        (["--model", "a=."], "--model a: . contains no model"),
     ],
 )
 def test_a_mistake_is_told(evaluated: Build, tmp_path: Path, words: list[str], told: str) -> None:
@@ -125,7 +125,7 @@ def test_a_mistake_is_told(evaluated: Build, tmp_path: Path, words: list[str], t
 def test_something_to_score_by_is_needed(request_of: Build, tmp_path: Path) -> None:
     process = evaluate(request_of(), tmp_path, "--model", "a=.")
     assert process.returncode == 2
-    assert "evaluators: is empty; name what to score by, such as information_retrieval" in process.stderr
+    assert "evaluators: is empty; name an evaluator, such as information_retrieval" in process.stderr
 
 
 def test_a_model_that_cannot_be_loaded_is_told(evaluated: Build, tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_a_model_that_cannot_be_loaded_is_told(evaluated: Build, tmp_path: Path)
     (tmp_path / "broken/modules.json").write_text("[")
     process = evaluate(evaluated(), tmp_path, "--model", "a=broken")
     assert process.returncode == 1
-    assert "broken: the model could not be scored; what stands above says why" in process.stderr
+    assert "broken: scoring ended with code 1; see the output above" in process.stderr
 
 
 def test_dimensions_are_those_of_every_loss() -> None:
@@ -142,4 +142,4 @@ def test_dimensions_are_those_of_every_loss() -> None:
         "loss": {"kind": "matryoshka", "options": {"matryoshka_dims": [64, 16]}, "loss": "cosent"},
     }
     plain = {"kind": "matryoshka", "options": {"matryoshka_dims": [32]}, "loss": "cosent"}
-    assert dimensions_of([Loss.model_validate(loss) for loss in (nested, plain, "cosent")]) == [64, 32, 16]
+    assert shorter_dimensions([Loss.model_validate(loss) for loss in (nested, plain, "cosent")]) == [64, 32, 16]

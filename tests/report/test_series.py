@@ -7,14 +7,14 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedstep.report.series import families, read_series, thinned
+from embedstep.report.series import group_by_cutoff, read_series, thin
 
 FINITE = st.floats(-1e6, 1e6)
 
 
 @given(st.lists(FINITE, min_size=1, max_size=400), st.sampled_from([2, 10, 50]))
 def test_thinning_keeps_the_extremes_in_order(values: list[float], most: int) -> None:
-    steps, kept = thinned(np.arange(len(values), dtype=float), np.array(values), most)
+    steps, kept = thin(np.arange(len(values), dtype=float), np.array(values), most)
     assert len(kept) <= max(most, 1)
     assert (np.diff(steps) > 0).all()
     assert (kept.min(), kept.max()) == (min(values), max(values))
@@ -22,7 +22,7 @@ def test_thinning_keeps_the_extremes_in_order(values: list[float], most: int) ->
 
 
 def test_few_points_stay_as_they_are() -> None:
-    steps, kept = thinned(np.array([1.0, 2.0]), np.array([5.0, 4.0]))
+    steps, kept = thin(np.array([1.0, 2.0]), np.array([5.0, 4.0]))
     assert (steps.tolist(), kept.tolist()) == ([1.0, 2.0], [5.0, 4.0])
 
 
@@ -40,6 +40,6 @@ def test_a_run_that_has_logged_nothing_has_no_series(tmp_path: Path) -> None:
 
 def test_cutoffs_of_a_metric_belong_together() -> None:
     names = dict.fromkeys(["a_ndcg@10", "a_acc@1", "a_acc@10", "spearman", "weird@x"])
-    assert families(names) == {  # type: ignore[arg-type]
+    assert group_by_cutoff(names) == {  # type: ignore[arg-type]
         "a_ndcg": ["a_ndcg@10"], "a_acc": ["a_acc@1", "a_acc@10"], "spearman": ["spearman"], "weird@x": ["weird@x"],
     }  # fmt: skip

@@ -20,7 +20,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
 
 
-def client_of(uri: str) -> Client:
+def open_client(uri: str) -> Client:
     """Return MLflow's own client."""
     from mlflow import MlflowClient
 

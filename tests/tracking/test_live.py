@@ -11,7 +11,7 @@ import pytest
 from embedstep.tracking.spool import Spool, SpoolFolder
 from tests.conftest import wait_for
 from tests.gateway import Gateway
-from tests.tracking.conftest import Started, client_of
+from tests.tracking.conftest import Started, open_client
 
 pytestmark = pytest.mark.slow
 
@@ -33,7 +33,7 @@ def close(process: "subprocess.Popen[bytes]") -> None:
 def test_what_is_spooled_arrives_while_the_training_goes_on(uri: str, started: Started, tmp_path: Path) -> None:
     folder, spool = started()
     process = sender(tmp_path / "output", uri)
-    client = client_of(uri)
+    client = open_client(uri)
     for step in (1, 2):
         spool.metrics({"loss": 1 / step}, train_step=step)
         wait_for(lambda step=step: folder.sent.run_id is not None and _last(client, folder.sent.run_id) == step)  # type: ignore[misc]
@@ -57,14 +57,14 @@ def test_a_launcher_that_is_gone_without_a_word_has_failed(uri: str, started: St
     wait_for(lambda: folder.sent.run_id is not None)
     close(process)
     assert process.wait(timeout=60) == 0
-    assert client_of(uri).get_run(folder.sent.run_id).info.status == "FAILED"
+    assert open_client(uri).get_run(folder.sent.run_id).info.status == "FAILED"
 
 
 def waited_for(uri: str, started: Started, output: Path, *, away: float, patience: float) -> tuple[float, SpoolFolder]:
     """Seconds that a sender waits at the end for a server that has been away for a while, and its spool."""
     folder, spool = started()
     process = sender(output, uri)
-    wait_for(lambda: folder.sent.trouble != "")
+    wait_for(lambda: folder.sent.last_error != "")
     time.sleep(away)
     began = time.monotonic()
     spool.end("FINISHED", patience=patience)
@@ -98,13 +98,13 @@ def test_a_server_that_comes_back_before_the_end_has_everything(server: str, sta
     with Gateway(server, status=503, code="TEMPORARILY_UNAVAILABLE").open() as gateway:
         process = sender(tmp_path / "output", gateway.url)
         spool.metrics({"loss": 0.5}, train_step=5)
-        wait_for(lambda: folder.sent.trouble != "")
+        wait_for(lambda: folder.sent.last_error != "")
         gateway.status = None
         spool.metrics({"loss": 0.25}, train_step=10)
         spool.end("FINISHED", patience=60)
         close(process)
         assert process.wait(timeout=60) == 0
-    run = client_of(server).get_run(folder.sent.run_id)
+    run = open_client(server).get_run(folder.sent.run_id)
     assert (run.info.status, run.data.metrics["loss"]) == ("FINISHED", 0.25)
 
 
@@ -119,7 +119,7 @@ def test_what_an_earlier_attempt_left_goes_first(uri: str, started: Started, tmp
     assert process.wait(timeout=60) == 0
     assert lost.is_sent
     assert lost.status == "FAILED"
-    client = client_of(uri)
+    client = open_client(uri)
     run = client.get_run(folder.sent.run_id)
     assert (run.info.status, run.info.run_id) == ("FINISHED", lost.sent.run_id)
     assert [point.step for point in client.get_metric_history(run.info.run_id, "loss")] == [5, 10]
@@ -136,8 +136,8 @@ def test_a_slow_server_has_all_that_came_before_the_end(server: str, started: St
         assert process.wait(timeout=60) == 0
         # Two thousand points take a few requests, not two thousand.
         assert len(gateway.paths) < 40
-    assert len(client_of(server).get_metric_history(folder.sent.run_id, "loss")) == 2000
-    assert Spool(folder=folder).complaints == []
+    assert len(open_client(server).get_metric_history(folder.sent.run_id, "loss")) == 2000
+    assert Spool(folder=folder).not_recorded == []
 
 
 def test_a_server_that_goes_for_a_while_loses_nothing(server: str, started: Started, tmp_path: Path) -> None:
@@ -147,17 +147,17 @@ def test_a_server_that_goes_for_a_while_loses_nothing(server: str, started: Star
         process = sender(tmp_path / "output", gateway.url)
         for step in range(1, 6):
             spool.metrics({"loss": 1 / step}, train_step=step)
-        wait_for(lambda: folder.sent.run_id is not None and _last(client_of(server), folder.sent.run_id) == 5)
+        wait_for(lambda: folder.sent.run_id is not None and _last(open_client(server), folder.sent.run_id) == 5)
         gateway.status = 503
         for step in range(6, 10):
             spool.metrics({"loss": 1 / step}, train_step=step)
-        wait_for(lambda: bool(folder.sent.trouble))
+        wait_for(lambda: bool(folder.sent.last_error))
         gateway.status = None
         spool.metrics({"loss": 0.1}, train_step=10)
         spool.end("FINISHED", patience=60)
         close(process)
         assert process.wait(timeout=90) == 0
-    client = client_of(server)
+    client = open_client(server)
     assert client.get_run(folder.sent.run_id).info.status == "FINISHED"
     assert [point.step for point in client.get_metric_history(folder.sent.run_id, "loss")] == list(range(1, 11))
     assert folder.is_sent

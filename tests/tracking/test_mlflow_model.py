@@ -12,7 +12,7 @@ from embedstep.errors import CannotStartError
 from embedstep.output.weights import weights_digest
 from embedstep.tracking.sender import Sender
 from tests.gateway import Gateway
-from tests.tracking.conftest import Started, client_of
+from tests.tracking.conftest import Started, open_client
 
 TEXTS = ["read a file", "write a file"]
 
@@ -83,9 +83,9 @@ def test_the_model_is_registered_once_and_both_flavors_load_it(
     for _ in range(2):
         Sender(folder, server).forward()
         run_id = folder.sent.run_id
-        assert (folder.sent.complaints, folder.sent.later) == ((), ())
+        assert (folder.sent.not_recorded, folder.sent.deferred) == ((), ())
         (folder.path / "sent.json").unlink()
-    client = client_of(server)
+    client = open_client(server)
     (found,) = client.search_model_versions(f"name = '{name}'")
     assert (found.run_id, found.tags["a"]) == (run_id, "b")
     assert {client.get_model_version_by_alias(name, one).version for one in aliases} == {found.version}
@@ -111,11 +111,11 @@ def test_a_model_that_has_not_turned_out_well_is_none(
         assert not Sender(folder, uri).forward()
     spool.end(status, patience=1)
     assert Sender(folder, uri).forward()
-    client = client_of(uri)
+    client = open_client(uri)
     run = client.get_run(folder.sent.run_id)
     models = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
     assert [model.status for model in models] == ["FAILED"] * is_sent_before
-    assert (folder.sent.complaints, folder.sent.later) == ((), ())
+    assert (folder.sent.not_recorded, folder.sent.deferred) == ((), ())
 
 
 def test_a_model_whose_files_have_not_arrived_is_not_registered(
@@ -130,15 +130,15 @@ def test_a_model_whose_files_have_not_arrived_is_not_registered(
         sender = Sender(folder, gateway.url)
         with pytest.raises(CannotStartError):
             sender.forward()
-        assert client_of(server).search_model_versions("name = 'cut'") == []
+        assert open_client(server).search_model_versions("name = 'cut'") == []
         gateway.closed_after = None
         assert sender.forward()
-    client = client_of(server)
+    client = open_client(server)
     (version,) = client.search_model_versions("name = 'cut'")
     run = client.get_run(folder.sent.run_id)
     (model,) = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
     assert (version.source, model.status) == (f"models:/{model.model_id}", "READY")
-    assert (folder.sent.complaints, folder.sent.later) == ((), ())
+    assert (folder.sent.not_recorded, folder.sent.deferred) == ((), ())
 
 
 @pytest.mark.parametrize("is_there", [True, False])
@@ -153,8 +153,8 @@ def test_another_sender_goes_on_between_the_files_and_the_registry(
     spool.add("register", weights=weights_digest(tiny_model), register_as=name, aliases=[], tags={})
     spool.end("FINISHED", patience=1)
     assert Sender(folder, uri).forward()
-    assert len(client_of(uri).search_model_versions(f"name = '{name}'")) == is_there
-    assert (len(folder.sent.complaints), folder.sent.later) == (not is_there, ())
+    assert len(open_client(uri).search_model_versions(f"name = '{name}'")) == is_there
+    assert (len(folder.sent.not_recorded), folder.sent.deferred) == (not is_there, ())
 
 
 def test_a_model_is_sent_from_where_it_lies_by_now(
@@ -162,13 +162,13 @@ def test_a_model_is_sent_from_where_it_lies_by_now(
 ) -> None:
     """The one that was recorded, though: the folder may hold that of a later attempt."""
     weights = weights_digest(tiny_model)
-    for known, complaints in ((weights, 0), ("0" * 64, 1)):
+    for known, lost in ((weights, 0), ("0" * 64, 1)):
         folder, spool = started(key=known)
         spool.add("model", **entry(tmp_path / "gone", published=str(tiny_model)))
         spool.add("register", weights=known, register_as=None, aliases=[], tags={})
         spool.end("FINISHED", patience=1)
         Sender(folder, uri).forward()
-        told = folder.sent.complaints
-        assert [line for line in told if "is not there any more, or another by now" in line] == list(told[:complaints])
-        assert len(told) == complaints
-        assert folder.sent.later == ()
+        told = folder.sent.not_recorded
+        assert [line for line in told if "was removed or replaced" in line] == list(told[:lost])
+        assert len(told) == lost
+        assert folder.sent.deferred == ()

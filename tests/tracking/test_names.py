@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedstep.tracking.names import flattened, metric_name, shortened
+from embedstep.tracking.names import flatten, metric_name, shortened
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_a_cut_value_has_the_length_of_the_limit(length: int) -> None:
     ],
 )
 def test_sections_become_parameters(sections: dict[str, Any], parameters: dict[str, Any]) -> None:
-    assert flattened(sections) == parameters
+    assert flatten(sections) == parameters
 
 
 _keys = st.text("abc", min_size=1, max_size=3)
@@ -84,7 +84,7 @@ _sections = st.recursive(
 
 @given(st.dictionaries(_keys, _sections, min_size=1, max_size=3))
 def test_nothing_is_lost_in_flattening(sections: dict[str, Any]) -> None:
-    for path, value in flattened(sections).items():
+    for path, value in flatten(sections).items():
         here: Any = sections
         for key in path.split("."):
             here = here[key]

@@ -59,14 +59,16 @@ def test_a_retry_has_the_run_of_the_attempt_before(
     if status is not None:
         spool.end(status, patience=1)
     (before,) = spools(tmp_path / "output")
-    assert (recording._key(request, plan, before, resumes=resumes) == "the first") == is_same_run
+    assert (recording._choose_key(request, plan, before, resumes=resumes) == "the first") == is_same_run
 
 
 def test_a_key_of_the_request_is_the_run_s_whatever_was_before(given: Given) -> None:
     request, plan = given(key="weekly/train")
-    assert recording._key(request, plan, None, resumes=False) == "weekly/train"
+    assert recording._choose_key(request, plan, None, resumes=False) == "weekly/train"
     request, plan = given()
-    assert recording._key(request, plan, None, resumes=False) != recording._key(request, plan, None, resumes=False)
+    assert recording._choose_key(request, plan, None, resumes=False) != recording._key(
+        request, plan, None, resumes=False
+    )
 
 
 @pytest.mark.parametrize(
@@ -85,7 +87,7 @@ def test_the_run_that_is_open_is_recorded_in_as_the_request_says(
     if open_run is not None:
         monkeypatch.setenv("MLFLOW_RUN_ID", open_run)
     request, plan = given(mode=mode)
-    start = recording._start(request, plan, "sqlite:////m.db", "key")
+    start = recording._describe_start(request, plan, "sqlite:////m.db", "key")
     assert (start["mode"], start["run_id"]) == found
 
 
@@ -96,7 +98,7 @@ def test_the_run_that_is_open_is_recorded_in_as_the_request_says(
 def test_a_run_that_is_open_elsewhere_is_none_of_ours(given: Given, given_uri: str | None, mode: str) -> None:
     request, plan = given(uri=given_uri)
     with tracking_override("http://theirs:5000", "abc"):
-        start = recording._start(request, plan, tracking_uri(request.tracking, tracking_environ()), "key")
+        start = recording._describe_start(request, plan, tracking_uri(request.tracking, tracking_environ()), "key")
     assert start["mode"] == mode
     assert "MLFLOW_RUN_ID" not in tracking_environ()
 
@@ -124,22 +126,22 @@ def test_a_run_tells_the_commit_that_it_was_started_from(
 
     request, plan = given()
     monkeypatch.chdir(tmp_path)
-    assert "mlflow.source.git.commit" not in recording._start(request, plan, "", "key")["tags"]
+    assert "mlflow.source.git.commit" not in recording._describe_start(request, plan, "", "key")["tags"]
     git("init", "-q")
     (tmp_path / "request.yaml").write_text("a")
     git("add", "request.yaml")
     git("commit", "-qm", "one")
-    tags = recording._start(request, plan, "", "key")["tags"]
+    tags = recording._describe_start(request, plan, "", "key")["tags"]
     assert tags["mlflow.source.git.commit"] == git("rev-parse", "HEAD")
     assert "embedstep.git.changed" not in tags
     (tmp_path / "request.yaml").write_text("b")
-    assert recording._start(request, plan, "", "key")["tags"]["embedstep.git.changed"] == "true"
+    assert recording._describe_start(request, plan, "", "key")["tags"]["embedstep.git.changed"] == "true"
 
 
 def test_datasets_are_told_by_their_source_without_secrets(given: Given) -> None:
     request, plan = given()
     (item,) = plan.datasets
-    found = recording._dataset(request, item)
+    found = recording._describe_dataset(request, item)
     path = (request.data.train["docs"].path or [""])[0]
     assert (found["name"], found["source_type"], found["source"]) == (
         "train.docs",
@@ -151,9 +153,9 @@ def test_datasets_are_told_by_their_source_without_secrets(given: Given) -> None
     }  # fmt: skip
     signed = request.data.train["docs"].model_copy(update={"path": ["https://host/a.parquet?sig=planted-signature"]})
     request = request.model_copy(update={"data": request.data.model_copy(update={"train": {"docs": signed}})})
-    assert "planted" not in str(recording._dataset(request, item))
+    assert "planted" not in str(recording._describe_dataset(request, item))
     on_hub = signed.model_copy(update={"path": None, "hub": "org/docs", "split": "train", "revision": "abc"})
     request = request.model_copy(update={"data": request.data.model_copy(update={"train": {"docs": on_hub}})})
-    assert recording._dataset(request, item)["source"] == {
+    assert recording._describe_dataset(request, item)["source"] == {
         "path": "org/docs", "config_name": None, "split": "train", "revision": "abc", "as_of": None,
     }  # fmt: skip

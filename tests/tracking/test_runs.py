@@ -16,7 +16,7 @@ from embedstep.tracking.spool import spools
 from tests.conftest import Outcome, wait_for
 from tests.faults.processes import faulty
 from tests.gateway import Gateway
-from tests.tracking.conftest import client_of
+from tests.tracking.conftest import open_client
 
 Run = Callable[..., Outcome]
 Build = Callable[..., dict[str, Any]]
@@ -46,14 +46,14 @@ def test_a_server_that_is_away_costs_no_training_and_gets_it_later(
     result = outcome.json("result.json")
     (missing,) = result["incomplete_tracking"]
     assert missing.startswith(f"tracking: MLflow at {nobody} does not answer: ")
-    assert missing.endswith(f"; embedstep sync {outcome.output} sends what is missing")
+    assert missing.endswith(f"; run embedstep sync {outcome.output} to send the rest")
     assert f"not recorded: {missing}" in outcome.out
     still_away = embedstep("sync", str(outcome.output), folder=tmp_path)
     assert still_away.returncode == 3
     assert "does not answer" in still_away.stderr
     later = embedstep("sync", str(outcome.output), "--uri", server, folder=tmp_path)
     assert later.returncode == 0, later.stderr
-    client = client_of(server)
+    client = open_client(server)
     (run,) = client.search_runs([client.get_experiment_by_name("later").experiment_id])
     assert later.stdout == f"{outcome.output}: sent to the run {run.info.run_id} at {server}\n"
     assert run.info.status == "FINISHED"
@@ -81,7 +81,7 @@ def test_a_retry_in_the_same_folder_is_the_same_run(embedstep_run: Run, request_
     assert outcome.code == 0, outcome.err
     result = outcome.json("result.json")
     assert result["run_id"] == failed["run_id"]
-    run = client_of(result["tracking_uri"]).get_run(result["run_id"])
+    run = open_client(result["tracking_uri"]).get_run(result["run_id"])
     assert (run.info.status, run.data.tags["embedstep.attempts"]) == ("FINISHED", "2")
     another = embedstep_run(document, "--overwrite").json("result.json")
     assert another["run_id"] != result["run_id"]
@@ -100,7 +100,7 @@ def test_a_resumed_run_goes_on_in_its_history(embedstep_run: Run, request_of: Bu
     assert killed.code == 1
     assert killed.json("error.json")["message"].startswith("rank 0 was killed by SIGKILL")
     result = killed.json("result.json")
-    client = client_of(result["tracking_uri"])
+    client = open_client(result["tracking_uri"])
     # Case 3.9: it was the rank that writes what is recorded.
     assert client.get_run(result["run_id"]).info.status == "FAILED"
     outcome = embedstep_run(document, "--set", "arguments.resume_from_checkpoint=last")
@@ -136,7 +136,7 @@ def test_a_loss_that_leaves_python_has_failed(embedstep_run: Run, request_of: Bu
     outcome = embedstep_run(request_of(tracking={"kind": "mlflow"}), environ=faulty("leave python", "step", rank=0))
     assert outcome.code == 1
     result = outcome.json("result.json")
-    assert client_of(result["tracking_uri"]).get_run(result["run_id"]).info.status == "FAILED"
+    assert open_client(result["tracking_uri"]).get_run(result["run_id"]).info.status == "FAILED"
 
 
 def test_a_launcher_that_is_killed_leaves_no_run_running(
@@ -163,7 +163,7 @@ def test_a_launcher_that_is_killed_leaves_no_run_running(
     wait_for(lambda: not Path(f"/proc/{worker}").exists())
     (spool,) = spools(output)
     wait_for(lambda: spool.is_sent)
-    run = client_of(f"sqlite:///{tmp_path / 'mlflow.db'}").get_run(spool.sent.run_id)
+    run = open_client(f"sqlite:///{tmp_path / 'mlflow.db'}").get_run(spool.sent.run_id)
     assert run.info.status == "FAILED"
 
 

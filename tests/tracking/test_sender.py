@@ -11,23 +11,23 @@ from embedstep.request.schema import Tracking
 from embedstep.tracking.sender import Sender, sync, tracking_uri
 from embedstep.tracking.spool import SpoolFolder
 from tests.gateway import Gateway
-from tests.tracking.conftest import Started, client_of
+from tests.tracking.conftest import Started, open_client
 
 
 def sent(folder: SpoolFolder, uri: str) -> Any:
     """Send all that is there, and return the run as MLflow has it."""
     sender = Sender(folder, uri)
     sender.forward()
-    return client_of(uri).get_run(sender.sent.run_id)
+    return open_client(uri).get_run(sender.sent.run_id)
 
 
 def history(uri: str, run: Any, name: str) -> list[tuple[int, float, int]]:
-    points = client_of(uri).get_metric_history(run.info.run_id, name)
+    points = open_client(uri).get_metric_history(run.info.run_id, name)
     return [(point.step, point.value, point.timestamp) for point in points]
 
 
 def artifacts(uri: str, run: Any, folder: str | None = None) -> set[str]:
-    return {item.path for item in client_of(uri).list_artifacts(run.info.run_id, folder)}
+    return {item.path for item in open_client(uri).list_artifacts(run.info.run_id, folder)}
 
 
 def test_a_whole_attempt_arrives(uri: str, started: Started, tmp_path: Path) -> None:
@@ -56,9 +56,9 @@ def test_a_whole_attempt_arrives(uri: str, started: Started, tmp_path: Path) -> 
     assert run.info.status == "FINISHED"
     assert run.info.end_time == folder.read()[-1][0]["at"]
     assert artifacts(uri, run) == {"plan.json", "metric_names.json"}
-    names = client_of(uri).download_artifacts(run.info.run_id, "metric_names.json", str(tmp_path))
+    names = open_client(uri).download_artifacts(run.info.run_id, "metric_names.json", str(tmp_path))
     assert json.loads(Path(names).read_text()) == {"eval_docs_cosine_ndcg_at_10": "eval_docs_cosine_ndcg@10"}
-    assert folder.sent.complaints == ()
+    assert folder.sent.not_recorded == ()
     assert folder.is_sent
 
 
@@ -74,7 +74,7 @@ def test_sending_again_changes_nothing(uri: str, started: Started) -> None:
     assert again.info.run_id == first.info.run_id
     assert again.info.status == "FINISHED"
     assert history(uri, again, "loss") == points
-    assert folder.sent.complaints == ()
+    assert folder.sent.not_recorded == ()
 
 
 def test_a_retry_goes_on_in_the_same_run(uri: str, started: Started, tmp_path: Path) -> None:
@@ -97,12 +97,12 @@ def test_a_retry_goes_on_in_the_same_run(uri: str, started: Started, tmp_path: P
     run = sent(folder, uri)
     assert run.info.status == "FINISHED"
     assert [point[:2] for point in history(uri, run, "loss")] == [(10, 0.5), (20, 0.25)]
-    drift = client_of(uri).download_artifacts(run.info.run_id, "attempts/2/parameters.json", str(tmp_path))
+    drift = open_client(uri).download_artifacts(run.info.run_id, "attempts/2/parameters.json", str(tmp_path))
     assert json.loads(Path(drift).read_text()) == {"seed": "1", "rows": "12"}
 
 
 def test_a_run_of_another_s_is_filled_and_not_ended(uri: str, started: Started) -> None:
-    client = client_of(uri)
+    client = open_client(uri)
     theirs = client.create_run("0")
     client.log_param(theirs.info.run_id, "theirs", "kept")
     folder, spool = started(mode="attach", run_id=theirs.info.run_id)
@@ -116,7 +116,7 @@ def test_a_run_of_another_s_is_filled_and_not_ended(uri: str, started: Started) 
 
 def test_a_nested_run_leaves_its_parent_alone(uri: str, started: Started) -> None:
     """Case 3.14."""
-    client = client_of(uri)
+    client = open_client(uri)
     parent = client.create_run("0")
     folder, spool = started(mode="nest", run_id=parent.info.run_id)
     spool.parameters({"seed": 1})
@@ -136,11 +136,11 @@ def test_more_than_a_hundred_parameters_and_long_values_arrive(uri: str, started
     assert len(run.data.params) == 352
     assert run.data.params["limit"] == "y" * 6000
     assert run.data.params["long"].endswith("x… (7000 characters)")
-    assert folder.sent.complaints == ()
+    assert folder.sent.not_recorded == ()
 
 
 def test_a_deleted_run_waits_for_a_person(uri: str, started: Started) -> None:
-    client = client_of(uri)
+    client = open_client(uri)
     run = client.create_run("0")
     client.delete_run(run.info.run_id)
     folder, spool = started(mode="attach", run_id=run.info.run_id)
@@ -150,7 +150,7 @@ def test_a_deleted_run_waits_for_a_person(uri: str, started: Started) -> None:
     assert folder.sent.refused
     client.restore_run(run.info.run_id)
     assert sent(folder, uri).data.metrics == {"loss": 0.5}
-    assert (folder.sent.trouble, folder.sent.refused) == ("", False)
+    assert (folder.sent.last_error, folder.sent.refused) == ("", False)
     client.delete_run(run.info.run_id)
     spool.metrics({"loss": 0.25}, train_step=2)
     with pytest.raises(InvalidRequestError):
@@ -160,12 +160,12 @@ def test_a_deleted_run_waits_for_a_person(uri: str, started: Started) -> None:
 
 
 def test_a_deleted_experiment_is_refused(uri: str, started: Started) -> None:
-    client = client_of(uri)
+    client = open_client(uri)
     client.delete_experiment(client.create_experiment("gone"))
     folder, _ = started(experiment="gone")
     with pytest.raises(InvalidRequestError) as caught:
         Sender(folder, uri).forward()
-    assert str(caught.value) == "tracking.experiment: 'gone' was deleted in MLflow; restore it or name another"
+    assert str(caught.value) == "tracking.experiment: 'gone' was deleted in MLflow; restore it or choose another"
 
 
 def test_files_and_a_model_that_are_gone_are_told_and_the_rest_arrives(
@@ -181,11 +181,11 @@ def test_files_and_a_model_that_are_gone_are_told_and_the_rest_arrives(
     spool.end("FINISHED", patience=1)
     run = sent(folder, uri)
     assert (run.info.status, run.data.metrics) == ("FINISHED", {"loss": 0.5})
-    assert folder.sent.complaints == (
-        "a.json: it is not there any more",
-        f"the model: {tmp_path / 'model'} is not there any more, or another by now",
+    assert folder.sent.not_recorded == (
+        "a.json: the file was removed",
+        f"the model: {tmp_path / 'model'} was removed or replaced",
     )
-    assert folder.sent.later == ()
+    assert folder.sent.deferred == ()
 
 
 def test_a_server_that_is_away_loses_nothing(nobody: str, uri: str, started: Started) -> None:
@@ -193,7 +193,7 @@ def test_a_server_that_is_away_loses_nothing(nobody: str, uri: str, started: Sta
     spool.metrics({"loss": 0.5}, train_step=1)
     with pytest.raises(CannotStartError, match=rf"^tracking: MLflow at {nobody} does not answer: "):
         Sender(folder, nobody).forward()
-    assert folder.sent.trouble
+    assert folder.sent.last_error
     assert folder.sent.bytes == 0
     assert sent(folder, uri).data.metrics == {"loss": 0.5}
 
@@ -218,7 +218,7 @@ def test_a_server_that_goes_in_the_middle_gets_the_rest_when_it_is_back(
     assert (run.info.status, run.data.params) == ("FINISHED", {"seed": "1"})
     assert [point[:2] for point in history(server, run, "loss")] == [(1, 1.0), (2, 0.5)]
     assert artifacts(server, run) == {"plan.json"}
-    runs = client_of(server).search_runs([run.info.experiment_id], f"tags.`embedstep.run_key` = '{tmp_path}'")
+    runs = open_client(server).search_runs([run.info.experiment_id], f"tags.`embedstep.run_key` = '{tmp_path}'")
     assert len(runs) == 1
 
 
@@ -257,14 +257,14 @@ def test_a_store_that_takes_no_files_keeps_nothing_else_from_arriving(
         spool.end("FINISHED", patience=1)
         run = sent(folder, gateway.url)
         assert (run.info.status, run.data.metrics) == ("FINISHED", {"loss": 0.5})
-        ((_, _, why),) = folder.sent.later
+        ((_, _, why),) = folder.sent.deferred
         assert str(status) in why
         assert not folder.is_sent
         (still,) = sync(tmp_path / "output")
-        assert len(still.later) == 1
+        assert len(still.deferred) == 1
         gateway.status = None
         (now,) = sync(tmp_path / "output")
-        assert (now.later, now.complaints) == ((), ())
+        assert (now.deferred, now.not_recorded) == ((), ())
     assert artifacts(server, run) == {"plan.json"}
     assert folder.is_sent
 
@@ -273,7 +273,7 @@ def test_sync_ends_runs_whose_processes_are_gone(uri: str, started: Started, tmp
     _, spool = started(uri=uri)
     spool.metrics({"loss": 0.5}, train_step=1)
     (one,) = sync(tmp_path / "output")
-    run = client_of(uri).get_run(one.run_id)
+    run = open_client(uri).get_run(one.run_id)
     assert (run.info.status, run.data.metrics) == ("FAILED", {"loss": 0.5})
     assert sync(tmp_path / "output") == []
 
@@ -326,4 +326,4 @@ def test_a_server_that_keeps_fewer_parameters_gets_the_first_and_is_told_of_once
         run = sent(folder, gateway.url)
     assert run.data.params == {f"argument_{number:03}": str(number) for number in range(200)}
     assert (run.info.status, run.data.metrics) == ("FINISHED", {"loss": 0.5})
-    assert folder.sent.complaints == ("parameters: INVALID_PARAMETER_VALUE: a run has 200 parameters at most",)
+    assert folder.sent.not_recorded == ("parameters: INVALID_PARAMETER_VALUE: a run has 200 parameters at most",)

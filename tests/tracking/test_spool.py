@@ -74,14 +74,14 @@ def test_what_the_disk_does_not_take_is_a_complaint_and_no_exception(tmp_path: P
     spool = Spool(folder=SpoolFolder(tmp_path / "none" / "1"))
     spool.metrics({"loss": 0.5}, train_step=1)
     spool.file(tmp_path / "missing.json")
-    assert spool.complaints == ["metrics: No such file or directory", "missing.json: No such file or directory"]
+    assert spool.not_recorded == ["metrics: No such file or directory", "missing.json: No such file or directory"]
 
 
 def test_without_a_folder_nothing_is_kept(tmp_path: Path) -> None:
     spool = Spool(folder=None)
     spool.metrics({"loss": 0.5}, train_step=1)
     spool.file(tmp_path / "missing.json")
-    assert spool.complaints == []
+    assert spool.not_recorded == []
 
 
 def test_spools_that_were_sent_go_when_another_begins(started: Started, tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""The command line: one file for each group of commands, each command a few lines over a public function."""
+"""The command line: one file for each group of commands."""

@@ -1,4 +1,4 @@
-"""The verbs of a cluster: a request as a manifest, and what each pod of it runs."""
+"""Commands for a cluster: a request as a manifest, and the command of its pods."""
 
 import os
 import sys
@@ -6,18 +6,18 @@ import sys
 import click
 import yaml
 
-from embedstep.cli.options import errors_shown, read, request_options
+from embedstep.cli.options import read, request_options, show_errors
 from embedstep.errors import FAILED
 
-_overwrite = click.option("--overwrite", is_flag=True, help="Replace a finished step in the output folder.")
+_overwrite = click.option("--overwrite", is_flag=True, help="Replace a finished model in the output folder.")
 
 
 @click.command()
 @request_options
-@click.option("--attempt", type=click.IntRange(1), default=1, help="Number of the attempt; it is part of the name.")
+@click.option("--attempt", type=click.IntRange(1), default=1, help="Number of the attempt, part of the name.")
 @_overwrite
 def manifest(request: str, overrides: tuple[str, ...], attempt: int, *, overwrite: bool) -> None:
-    """Print the TrainJob that does the work of a request with launch.kind: trainjob.
+    """Print the TrainJob of a request with launch.kind: trainjob.
 
     \b
     Examples:
@@ -26,7 +26,7 @@ def manifest(request: str, overrides: tuple[str, ...], attempt: int, *, overwrit
     """
     from embedstep.launch.kubernetes.manifest import trainjob_of
 
-    with errors_shown(request):
+    with show_errors(request):
         job = trainjob_of(read(request, overrides), attempt, overwrite=overwrite)
         click.echo(yaml.safe_dump(job, sort_keys=False), nl=False)
 
@@ -34,14 +34,14 @@ def manifest(request: str, overrides: tuple[str, ...], attempt: int, *, overwrit
 @click.command(hidden=True)
 @_overwrite
 def node(*, overwrite: bool) -> None:
-    """Do the part of one pod of a TrainJob; the request and the pod's place are in its environment."""
+    """Run one pod of a TrainJob. The request and the rank of the pod are in its environment."""
     from embedstep.cli import tables
     from embedstep.launch.kubernetes.pod import request_of_pod
     from embedstep.launch.termination import termination_message
     from embedstep.step import run_step
 
     code = FAILED
-    with errors_shown("request"), termination_message(os.environ) as report_end:
+    with show_errors("request"), termination_message(os.environ) as report_end:
         request, output = request_of_pod(os.environ)
         result = run_step(request, output, overwrite=overwrite)
         report_end(result)

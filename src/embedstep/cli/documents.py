@@ -1,4 +1,4 @@
-"""What is known of requests and arguments without data: the schema, the arguments, older arguments as a request."""
+"""Commands that need no data: the schema of a request, the training arguments, migration of older arguments."""
 
 import json
 import os
@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from embedstep.cli.options import errors_shown
+from embedstep.cli.options import show_errors
 from embedstep.errors import InvalidRequestError, Problem
 
 
 @click.command()
 def schema() -> None:
-    """Print the JSON Schema of a request, for an editor to complete and check by.
+    """Print the JSON Schema of a request, for completion and validation in an editor.
 
     \b
     Example:
@@ -27,7 +27,7 @@ def schema() -> None:
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print the records as JSON.")
 def arguments(name: str | None, as_json: bool) -> None:
-    """Tell what becomes of the training arguments, or of one of them, of either era.
+    """Show how each training argument is supported, or one of them, old or new.
 
     \b
     Examples:
@@ -38,7 +38,7 @@ def arguments(name: str | None, as_json: bool) -> None:
     from embedstep.cli import tables
     from embedstep.request.arguments.listing import argument_record, argument_records, in_lines
 
-    with errors_shown("arguments"):
+    with show_errors("arguments"):
         found = argument_records() if name is None else argument_record(name)
         if as_json:
             click.echo(json.dumps(found, indent=2))
@@ -54,10 +54,10 @@ def arguments(name: str | None, as_json: bool) -> None:
 @click.argument("old", metavar="OLD")
 @click.option("-o", "--output", "target", type=click.Path(path_type=Path), help="Write the request to this file.")
 def migrate(old: str, target: Path | None) -> None:
-    """Turn older training arguments into a request, and tell what became of each.
+    """Convert training arguments of sentence-transformers to a request, and report each of them.
 
     OLD is a dump (to_json_string), a YAML file of arguments, or a Python script that calls
-    SentenceTransformerTrainingArguments(...); the script is read, not run. Model and data are left for you to fill in.
+    SentenceTransformerTrainingArguments(...). The script is parsed, not run. Fill in the model and the data yourself.
 
     \b
     Examples:
@@ -67,7 +67,7 @@ def migrate(old: str, target: Path | None) -> None:
     from embedstep.cli import tables
     from embedstep.planning.migration import migrate_file
 
-    with errors_shown(old):
+    with show_errors(old):
         migrated = migrate_file(old)
         if target is None:
             click.echo(migrated.request)
@@ -75,8 +75,8 @@ def migrate(old: str, target: Path | None) -> None:
             try:
                 target.write_text(migrated.request, encoding="utf-8")
             except OSError as error:
-                told = f"cannot be written: {os.strerror(error.errno or 0)}"
-                raise InvalidRequestError([Problem(str(target), told)]) from None
+                message = f"cannot be written: {os.strerror(error.errno or 0)}"
+                raise InvalidRequestError([Problem(str(target), message)]) from None
         click.echo("\n".join(tables.aligned([("argument", "becomes", ""), *migrated.table])), err=target is None)
         if migrated.problems:
             raise InvalidRequestError(migrated.problems)

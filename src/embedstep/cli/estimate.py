@@ -1,4 +1,4 @@
-"""What a run will cost, before it costs anything: by what runs like it have cost, or by a few steps of its own."""
+"""Estimates of what a run will cost, from past MLflow runs or from a trial of 20 steps."""
 
 import tempfile
 from collections.abc import Sequence
@@ -17,26 +17,26 @@ from embedstep.replay import run_or_raise, without_tracking
 from embedstep.request.schema import TrainRequest
 from embedstep.tracking.sender import tracking_uri
 
-_PROBED_STEPS = 20
+_TRIAL_STEPS = 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Estimate:
-    """What a run will probably take.
+    """The estimated cost of a run.
 
     Attributes:
-        hours: hours of all its processes together.
+        hours: hours of all processes together.
         unit: `GPU-hours` or `process-hours`.
-        by: what that is told by.
+        basis: what the estimate is based on.
     """
 
     hours: float
     unit: str
-    by: str
+    basis: str
 
 
-def estimate_by_former_runs(request: TrainRequest, plan: Plan) -> Estimate:
-    """Estimate by the runs in MLflow that had the same model, processes and devices; the same rows, if there are any.
+def estimate_from_past_runs(request: TrainRequest, plan: Plan) -> Estimate:
+    """Estimate from MLflow runs with the same model, processes and devices, preferably on the same rows.
 
     Raises:
         InvalidRequestError: nothing is tracked, or there is no such run.
@@ -44,68 +44,68 @@ def estimate_by_former_runs(request: TrainRequest, plan: Plan) -> Estimate:
     """
     if request.tracking.kind == "none":
         raise InvalidRequestError(
-            [Problem("tracking.kind", "is none, so that no former run is known; use --estimate probe")]
+            [Problem("tracking.kind", "is none, so there are no past runs to estimate from; use --estimate probe")]
         )
     uri = tracking_uri(request.tracking, environ)
     found: list[FormerRun] = import_module("embedstep.tracking.mlflow_registry").former_runs(uri, request, plan)
     same = [run for run in found if run.is_of_same_rows] or found
     if not same:
-        told = f"the experiment {request.tracking.experiment} has no run of this model; use --estimate probe"
-        raise InvalidRequestError([Problem("tracking.experiment", told)])
+        message = f"the experiment {request.tracking.experiment} has no run of this model; use --estimate probe"
+        raise InvalidRequestError([Problem("tracking.experiment", message)])
     rows = "the same rows" if same[0].is_of_same_rows else "other rows"
-    by = f"{len(same)} former run{'s' if len(same) > 1 else ''} of the same model and {rows}"
-    return _within_limit(request, plan, scaled(same, plan.train_steps), by)
+    basis = f"{len(same)} past run{'s' if len(same) > 1 else ''} of the same model on {rows}"
+    return _limit(request, plan, scale_hours(same, plan.train_steps), basis)
 
 
-def _within_limit(request: TrainRequest, plan: Plan, hours: float, by: str) -> Estimate:
-    """Return the estimate, which launch.max_hours may cut."""
+def _limit(request: TrainRequest, plan: Plan, hours: float, basis: str) -> Estimate:
+    """Cap the estimate at launch.max_hours, where a run is stopped."""
     limit = (request.launch.max_hours or float("inf")) * plan.world_size
     if hours > limit:
-        by = f"{by}, cut by launch.max_hours"
-    return Estimate(hours=round(min(hours, limit), 6), unit=unit_of(on_cpu=plan.on_cpu), by=by)
+        basis = f"{basis}, capped by launch.max_hours"
+    return Estimate(hours=round(min(hours, limit), 6), unit=unit_of(on_cpu=plan.on_cpu), basis=basis)
 
 
-def scaled(runs: Sequence[FormerRun], train_steps: int) -> float:
-    """Return the median of what the runs would have taken with another number of train steps."""
+def scale_hours(runs: Sequence[FormerRun], train_steps: int) -> float:
+    """Return the median of the runs' hours, each scaled to a number of train steps."""
     return round(median(run.hours / run.train_steps * train_steps for run in runs), 6)
 
 
-def estimate_by_probe(request: TrainRequest, plan: Plan) -> Estimate:
-    """Estimate by a training of a few steps and one evaluation in a folder that is gone afterwards.
+def estimate_from_trial(request: TrainRequest, plan: Plan) -> Estimate:
+    """Estimate from a training of a few steps and one evaluation, in a temporary folder.
 
     Raises:
-        RunFailedError: the training has failed, as the whole one would.
-        InvalidRequestError: the request trains nothing.
+        RunFailedError: the trial failed, as the full run would.
+        InvalidRequestError: the request trains nothing, or trains in a cluster.
     """
     if request.launch.trainjob is not None:
-        told = "is trainjob, and a probe runs on this machine; --estimate former tells by runs on the cluster"
-        raise InvalidRequestError([Problem("launch.kind", told)])
-    steps = min(_PROBED_STEPS, plan.train_steps)
+        message = "is trainjob, but a trial runs on this machine; use --estimate former, based on runs in the cluster"
+        raise InvalidRequestError([Problem("launch.kind", message)])
+    steps = min(_TRIAL_STEPS, plan.train_steps)
     if not steps:
-        raise InvalidRequestError([Problem("arguments.do_train", "is false, so that there is nothing to probe")])
+        raise InvalidRequestError([Problem("arguments.do_train", "is false, so there is nothing to try")])
     arguments: dict[str, Any] = {
         "max_steps": steps, "save_strategy": "no", "load_best_model_at_end": False,
     }  # fmt: skip
     if plan.evaluations:
         arguments |= {"eval_strategy": "steps", "eval_steps": steps, "eval_on_start": False, "eval_delay": 0}
     with tempfile.TemporaryDirectory(prefix="embedstep-") as folder:
-        result = run_or_raise(without_tracking(request, arguments), Path(folder) / "probe")
-    hours = extrapolated(result, steps, plan) * plan.world_size / HOUR
-    return _within_limit(request, plan, hours, f"a probe of {steps} train steps")
+        result = run_or_raise(without_tracking(request, arguments), Path(folder) / "trial")
+    hours = extrapolate_seconds(result, steps, plan) * plan.world_size / HOUR
+    return _limit(request, plan, hours, f"a trial of {steps} train steps")
 
 
-def extrapolated(result: StepResult, steps: int, plan: Plan) -> float:
-    """Return the seconds of the planned run, by those of a probe.
+def extrapolate_seconds(result: StepResult, steps: int, plan: Plan) -> float:
+    """Return the seconds of a full run: the fixed part of a trial, plus its train steps and evaluations scaled up.
 
     Args:
-        result: of the probe.
-        steps: train steps that it made.
-        plan: of the whole run.
+        result: result of the trial.
+        steps: train steps of the trial.
+        plan: plan of the full run.
     """
-    of_training = result.metrics.get("train_runtime", 0.0)
-    of_evaluation = sum(
+    training = result.metrics.get("train_runtime", 0.0)
+    evaluation = sum(
         value for name, value in result.metrics.items() if name.startswith("eval_") and name.endswith("_runtime")
     )
-    fixed: float = result.seconds["total"] - of_training
-    a_step = max(of_training - of_evaluation, 0.0) / steps
-    return fixed + a_step * plan.train_steps + of_evaluation * len(plan.evaluations)
+    fixed: float = result.seconds["total"] - training
+    per_step = max(training - evaluation, 0.0) / steps
+    return fixed + per_step * plan.train_steps + evaluation * len(plan.evaluations)

@@ -1,11 +1,11 @@
-"""What is done with a run that has ended: scored, promoted, taken back, sent, trained again."""
+"""Commands for finished runs: evaluate, promote, rollback, sync, report, replay."""
 
 import json
 from pathlib import Path
 
 import click
 
-from embedstep.cli.options import errors_shown, read, request_options
+from embedstep.cli.options import read, request_options, show_errors
 from embedstep.errors import CannotStartError
 
 
@@ -17,7 +17,7 @@ from embedstep.errors import CannotStartError
     multiple=True,
     required=True,
     metavar="NAME=MODEL",
-    help="A model folder, an output folder, or a model id on the hub. The first is what the others are compared with.",
+    help="A model folder, an output folder, or a model id on the hub. The first is the baseline of the comparison.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
 def evaluate(request: str, overrides: tuple[str, ...], models: tuple[str, ...], as_json: bool) -> None:
@@ -29,10 +29,10 @@ def evaluate(request: str, overrides: tuple[str, ...], models: tuple[str, ...], 
       embedstep evaluate request.yaml --model base=sentence-transformers/all-MiniLM-L6-v2 --json
     """
     from embedstep.cli import tables
-    from embedstep.promotion.scoring import named, score_models
+    from embedstep.promotion.scoring import parse_models, score_models
 
-    with errors_shown(request):
-        scored = score_models(read(request, overrides), named(models))
+    with show_errors(request):
+        scored = score_models(read(request, overrides), parse_models(models))
         if as_json:
             click.echo(json.dumps(scored.to_json(), indent=2))
         else:
@@ -42,14 +42,14 @@ def evaluate(request: str, overrides: tuple[str, ...], models: tuple[str, ...], 
 @click.command()
 @request_options
 @click.argument("output", type=click.Path(path_type=Path))
-@click.option("--champion", metavar="MODEL", help="Compare with this model; the registry is left as it is.")
+@click.option("--champion", metavar="MODEL", help="Compare with this model, and do not change the registry.")
 @click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON.")
 def promote(request: str, overrides: tuple[str, ...], output: Path, champion: str | None, as_json: bool) -> None:
-    """Decide whether the model of a run may serve: promote, hold or reject, with the reasons.
+    """Compare the model of a run with the champion, and decide: promote, hold or reject.
 
-    OUTPUT is the output folder of the run. Its model and the champion are scored on the same queries, and their
-    difference counts when it is no chance. With tracking.register_as the champion is the registry's, and a promoted
-    model takes its alias. A verdict is no failure: the exit code is 0 for each of the three.
+    OUTPUT is the output folder of the run. Both models are scored on the same queries, and the difference counts if a
+    paired bootstrap finds it significant. With tracking.register_as the champion is that of the registry, and a
+    promoted model takes over its alias. The exit code is 0 for each of the three verdicts.
 
     \b
     Examples:
@@ -59,7 +59,7 @@ def promote(request: str, overrides: tuple[str, ...], output: Path, champion: st
     from embedstep.cli import tables
     from embedstep.promotion.gate import promote as decide
 
-    with errors_shown(request):
+    with show_errors(request):
         decision = decide(read(request, overrides), output, champion=champion)
         if as_json:
             click.echo(json.dumps(decision.to_json(), indent=2))
@@ -70,21 +70,21 @@ def promote(request: str, overrides: tuple[str, ...], output: Path, champion: st
 @click.command()
 @request_options
 def rollback(request: str, overrides: tuple[str, ...]) -> None:
-    """Make the former champion the champion again."""
+    """Make the previous champion the champion again."""
     from embedstep.promotion.gate import roll_back
 
-    with errors_shown(request):
+    with show_errors(request):
         click.echo(roll_back(read(request, overrides)))
 
 
 @click.command()
 @click.argument("output", type=click.Path(path_type=Path))
-@click.option("--uri", metavar="URI", help="Tracking URI in place of the one that the run had.")
+@click.option("--uri", metavar="URI", help="Tracking URI to use in place of the run's own.")
 def sync(output: Path, uri: str | None) -> None:
-    """Send to MLflow what a run could not send because the server was away.
+    """Send to MLflow what a run could not send because the server did not answer.
 
-    OUTPUT is the output folder of the run. What has arrived already is not changed; a run whose processes are gone
-    without a word is ended as FAILED.
+    OUTPUT is the output folder of the run. What has already arrived is not changed. A run whose processes were killed
+    is ended as FAILED.
 
     \b
     Examples:
@@ -95,39 +95,39 @@ def sync(output: Path, uri: str | None) -> None:
     from embedstep.output.folder import lock_for_sync
     from embedstep.tracking.sender import sync as send
 
-    with errors_shown(str(output)), lock_for_sync(output):
+    with show_errors(str(output)), lock_for_sync(output):
         tables.show_sent(output, send(output, uri))
 
 
 @click.command()
 @click.argument("output", type=click.Path(path_type=Path))
 def report(output: Path) -> None:
-    """Write the report of a run again, such as after a gate has decided.
+    """Write the HTML report of a run again.
 
     \b
     Example:
       embedstep report outputs/docs
     """
-    with errors_shown(str(output)):
+    with show_errors(str(output)):
         try:
             from embedstep.report.page import write_report
         except ModuleNotFoundError as missing:
-            told = f"the report needs {missing.name}; pip install 'embedstep[train]'"
-            raise CannotStartError(told) from None
+            message = f"{missing.name}, which reports need, is not installed; pip install 'embedstep[train]'"
+            raise CannotStartError(message) from None
         click.echo(write_report(output))
 
 
 @click.command()
 @click.argument("run", metavar="RUN")
 @click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Output folder of the new training.")
-@click.option("--uri", metavar="URI", help="Tracking URI of the run. Without it: MLFLOW_TRACKING_URI.")
+@click.option("--uri", metavar="URI", help="Tracking URI of the run.  [default: MLFLOW_TRACKING_URI]")
 @click.option("--overwrite", is_flag=True, help="Replace a finished model in the output folder.")
-@click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
 def replay(run: str, output: Path | None, uri: str | None, overwrite: bool, as_json: bool) -> None:
-    """Train a run again from what it has recorded, and tell whether the weights are equal to the bit.
+    """Repeat a run from its recorded request, and check whether the weights are bit-identical.
 
-    RUN is an output folder or the id of an MLflow run. Rows that have changed since are refused. Nothing is recorded
-    and nothing registered.
+    RUN is an output folder or the id of an MLflow run. Rows that have changed since are refused. Nothing is recorded or
+    registered.
 
     \b
     Examples:
@@ -137,7 +137,7 @@ def replay(run: str, output: Path | None, uri: str | None, overwrite: bool, as_j
     from embedstep.cli import tables
     from embedstep.replay import replay as train_again
 
-    with errors_shown(run):
+    with show_errors(run):
         found = train_again(run, output or Path("outputs") / f"replay-{Path(run).name}", uri=uri, overwrite=overwrite)
         if as_json:
             click.echo(json.dumps(found.to_json(), indent=2))

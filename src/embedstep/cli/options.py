@@ -1,4 +1,4 @@
-"""What the verbs of the command line have in common: the request that they read, and how they end."""
+"""Shared by all commands: the options of a request, reading it, and the display of errors."""
 
 import os
 import sys
@@ -14,19 +14,19 @@ _Command = Callable[..., None]
 
 
 def request_options(command: _Command) -> _Command:
-    """Add what every verb that reads a request takes."""
+    """Add the argument REQUEST and the option --set."""
     command = click.option(
         "--set",
         "overrides",
         multiple=True,
         metavar="SECTION.KEY=VALUE",
-        help="Set one value over the document, such as --set arguments.learning_rate=2e-5. Can be repeated.",
+        help="Override one value of the request, such as --set arguments.learning_rate=2e-5. Can be repeated.",
     )(command)
     return click.argument("request", metavar="REQUEST")(command)
 
 
 def read(request: str, overrides: tuple[str, ...]) -> Any:
-    """Read a request; of one that is refused, look at the rest too."""
+    """Read a request. If it is refused, check the readable rest of it as well, to report all problems at once."""
     from embedstep import step
     from embedstep.request.loading import read_request
 
@@ -37,8 +37,8 @@ def read(request: str, overrides: tuple[str, ...]) -> Any:
 
 
 @contextmanager
-def errors_shown(request: str) -> Iterator[None]:
-    """End in the code of an error that embedstep raised on purpose, with its sentences and no traceback."""
+def show_errors(request: str) -> Iterator[None]:
+    """Exit with the code of an EmbedstepError and its message, without a traceback."""
     try:
         yield
     except EmbedstepError as error:
@@ -49,5 +49,5 @@ def errors_shown(request: str) -> Iterator[None]:
             tables.show_problems(request, problems)
         sys.exit(error.exit_code)
     except BrokenPipeError:
-        # The reader of our output has left, as `head` does; that is no failure, and hides none.
+        # The reader of our output has closed the pipe, as `head` does. That is not a failure.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""The command line: one verb, one function, each a few lines over `step`."""
+"""The command line: all commands, and the program that runs them."""
 
 import gc
 from typing import Any, NoReturn
@@ -35,10 +35,10 @@ def main() -> None:
 
     \b
     Exit codes:
-      0   a verified model and result.json are there
+      0   success: a verified model and result.json are in the output folder
       1   training failed
-      2   the request or the data was refused: do not retry
-      3   could not start (a package, a server or disk space is missing): retry
+      2   invalid request or data: do not retry
+      3   could not start (missing package, server or disk space): retry
       4   out of memory: do not retry unchanged
       75  interrupted: retry
     """
@@ -66,9 +66,10 @@ for _command in (
 
 
 def program() -> NoReturn:
-    """The `embedstep` program: the command line, made to answer at once.
+    """The `embedstep` program.
 
-    Imports make next to no garbage, and looking for it among them takes 0.03 s, a good part of what `check` takes.
+    Garbage collection is off while modules are imported: they make next to none, and looking for it takes 0.03 s, a
+    good part of the time of `check`.
     """
     gc.disable()
     try:

@@ -1,30 +1,35 @@
-"""`embedstep schedule ORCHESTRATOR`: one schedule of a request, in the words of each orchestrator."""
+"""`embedstep schedule ORCHESTRATOR`: one command for each orchestrator, all with the same schedule of a request.
+
+To add an orchestrator, write a function here that turns a request with a schedule into a `Scheduled`.
+"""
 
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 import yaml
 
-from embedstep.cli.options import errors_shown, read, request_options
+from embedstep.cli.options import read, request_options, show_errors
 from embedstep.errors import CannotStartError, InvalidRequestError, Problem
 
 if TYPE_CHECKING:
     from embedstep.orchestration.scheduled import Scheduled
 
 _NOT_IN_A_NAME = re.compile(r"[^a-z0-9-]+")
+_dry_run = click.option("--dry-run", is_flag=True, help="Show what would be scheduled, and change nothing.")
 
 
 @click.group()
 def schedule() -> None:
-    """Have an orchestrator run a retraining again and again.
+    """Schedule recurring retraining in an orchestrator.
 
-    The time is the section `schedule` of the request, or --cron and --timezone.
+    The time comes from the section `schedule` of the request, or from --cron and --timezone.
 
     \b
     Examples:
@@ -36,23 +41,32 @@ def schedule() -> None:
     """
 
 
-def when_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add what every dialect takes: the request, --cron and --timezone."""
-    for option in (
-        click.option("--timezone", metavar="ZONE", help="Time zone of the hours, such as Europe/Berlin."),
-        click.option("--cron", metavar="FIELDS", help="When, as cron's five fields, such as '0 3 * * 1'."),
-    ):
-        command = option(command)
-    return request_options(command)
+def _orchestrator(function: Callable[..., "Scheduled | None"]) -> click.Command:
+    """Add a command whose function gets the request and the options, and returns what to print, if anything."""
+
+    @wraps(function)
+    def command(
+        request: str, overrides: tuple[str, ...], cron: str | None, timezone: str | None, **options: Any
+    ) -> None:
+        with show_errors(request):
+            loaded = _read_scheduled(request, overrides, cron, timezone)
+            with _missing_library(function.__name__):
+                found = function(loaded, **options)
+            if found is not None:
+                _show(loaded, found)
+
+    zone = click.option("--timezone", metavar="ZONE", help="Time zone of the schedule, such as Europe/Berlin.")
+    cron = click.option("--cron", metavar="FIELDS", help="Schedule in cron's five fields, such as '0 3 * * 1'.")
+    return schedule.command(function.__name__)(request_options(cron(zone(command))))
 
 
-def read_scheduled(request: str, overrides: Sequence[str], cron: str | None, timezone: str | None) -> Any:
-    """Read a request that has a schedule, or is given one.
+def _read_scheduled(request: str, overrides: Sequence[str], cron: str | None, timezone: str | None) -> Any:
+    """Read a request, with the schedule of the options if they are given.
 
     Raises:
-        InvalidRequestError: it has none, or the request is refused.
+        InvalidRequestError: there is no schedule, or the request is refused.
     """
-    # Quoted, because a field that begins with * would be an alias of YAML.
+    # Quoted, because YAML takes a field that begins with * for an alias.
     given = [f"schedule.{name}={json.dumps(text)}" for name, text in (("cron", cron), ("timezone", timezone)) if text]
     found = read(request, (*overrides, *given))
     if found.schedule is None:
@@ -62,8 +76,8 @@ def read_scheduled(request: str, overrides: Sequence[str], cron: str | None, tim
     return found
 
 
-def show_schedule(request: Any, scheduled: "Scheduled") -> None:
-    """Print what is scheduled, its next five times, and what the orchestrator does in another way."""
+def _show(request: Any, scheduled: "Scheduled") -> None:
+    """Print what is scheduled, its next five times, and where the orchestrator differs."""
     from embedstep.cli.tables import aligned
     from embedstep.planning.cron import table_of
 
@@ -78,11 +92,11 @@ def show_schedule(request: Any, scheduled: "Scheduled") -> None:
 
 
 @contextmanager
-def _needs(extra: str) -> Iterator[None]:
-    """Say how to install what an orchestrator needs, where that is missing.
+def _missing_library(extra: str) -> Iterator[None]:
+    """Name the extra that installs a missing library.
 
     Raises:
-        CannotStartError: it is.
+        CannotStartError: a library is missing.
     """
     try:
         yield
@@ -90,12 +104,11 @@ def _needs(extra: str) -> Iterator[None]:
         raise CannotStartError(f"{error.name} is not installed; pip install 'embedstep[{extra}]'") from None
 
 
-@schedule.command()
-@when_options
-def airflow(request: str, overrides: tuple[str, ...], cron: str | None, timezone: str | None) -> None:
-    """Show what a DAG makes of a request's schedule: `DAG(..., **dag_schedule(REQUEST))`.
+@_orchestrator
+def airflow(request: Any) -> "Scheduled":
+    """Show the schedule of a DAG that is declared with `DAG(..., **dag_schedule(REQUEST))`.
 
-    Airflow takes a schedule from the file of a DAG, so there is nothing to create.
+    Airflow reads the schedule from the file of the DAG, so nothing is created.
 
     \b
     Example:
@@ -103,22 +116,18 @@ def airflow(request: str, overrides: tuple[str, ...], cron: str | None, timezone
     """
     from embedstep.orchestration.scheduled import Scheduled
 
-    with errors_shown(request):
-        found = read_scheduled(request, overrides, cron, timezone)
-        wanted = found.schedule
-        facts = (
-            ("schedule", f'CronTriggerTimetable("{wanted.cron}", timezone="{wanted.timezone}")'),
-            ("catchup", str(wanted.catch_up)),
-            ("max_active_runs", "1"),
-        )
-        skips = wanted.overlap == "skip"
-        late = "a run that is due while the one before still runs is not left out by Airflow: it waits"
-        show_schedule(found, Scheduled(facts=facts, notes=(late,) if skips else ()))
+    wanted = request.schedule
+    facts = (
+        ("schedule", f'CronTriggerTimetable("{wanted.cron}", timezone="{wanted.timezone}")'),
+        ("catchup", str(wanted.catch_up)),
+        ("max_active_runs", "1"),
+    )
+    note = "Airflow does not skip a run that is due while the previous one is still running: it waits"
+    return Scheduled(facts=facts, notes=(note,) if wanted.overlap == "skip" else ())
 
 
-@schedule.command()
-@when_options
-@click.option("--dry-run", is_flag=True, help="Show what would be scheduled, and change nothing.")
+@_orchestrator
+@_dry_run
 @click.option(
     "--pipeline", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="The compiled pipeline.",
@@ -126,79 +135,59 @@ def airflow(request: str, overrides: tuple[str, ...], cron: str | None, timezone
 @click.option("--name", help="Name of the recurring run.  [default: that of the pipeline]")
 @click.option("--experiment", help="Its experiment.  [default: its name]")
 @click.option("--host", help="Address of Kubeflow Pipelines.  [default: KF_PIPELINES_ENDPOINT, else the cluster's]")
-@click.option("--namespace", help="Namespace, where Kubeflow has several users.")
-@click.option("--token-from-env", metavar="NAME", help="Variable with the token that Kubeflow wants.")
-def kubeflow(
-    request: str,
-    overrides: tuple[str, ...],
-    cron: str | None,
-    timezone: str | None,
-    pipeline: Path,
-    **options: Any,
-) -> None:
-    """Have Kubeflow Pipelines run a compiled pipeline again and again.
+@click.option("--namespace", help="Namespace, if Kubeflow has several users.")
+@click.option("--token-from-env", metavar="NAME", help="Variable with the access token.")
+def kubeflow(request: Any, pipeline: Path, **options: Any) -> "Scheduled":
+    """Create a recurring run of a compiled pipeline in Kubeflow Pipelines.
 
-    Its parameter as_of gets the time that a run is for. A recurring run of the same name is replaced where anything
-    about it is another by now.
+    The pipeline's parameter as_of is set to the scheduled time of each run. A recurring run of the same name is
+    replaced if it has changed.
 
     \b
     Examples:
       embedstep schedule kubeflow request.yaml --pipeline retrain.yaml --dry-run
       embedstep schedule kubeflow request.yaml --pipeline retrain.yaml --cron "0 3 * * 1"
     """
-    with errors_shown(request), _needs("kubeflow"):
-        from embedstep.orchestration.kfp.schedule import schedule_pipeline
+    from embedstep.orchestration.kfp.schedule import schedule_pipeline
 
-        found = read_scheduled(request, overrides, cron, timezone)
-        show_schedule(found, schedule_pipeline(found, pipeline, **options))
+    return schedule_pipeline(request, pipeline, **options)
 
 
-@schedule.command()
-@when_options
-@click.option("--dry-run", is_flag=True, help="Show what would be scheduled, and change nothing.")
+@_orchestrator
+@_dry_run
 @click.option("--pipeline", required=True, metavar="MODULE:NAME", help="The pipeline; it is called with the request.")
 @click.option("--name", help="Name of the schedule.  [default: that of the pipeline]")
-def zenml(
-    request: str, overrides: tuple[str, ...], cron: str | None, timezone: str | None, pipeline: str, **options: Any
-) -> None:
-    """Have the active stack of ZenML run a pipeline again and again.
+def zenml(request: Any, pipeline: str, **options: Any) -> "Scheduled":
+    """Create a schedule for a pipeline in the active stack of ZenML.
 
-    A schedule of the same name is left as it is where nothing about it has changed, and else replaced.
+    A schedule of the same name is replaced if it has changed.
 
     \b
     Examples:
       embedstep schedule zenml request.yaml --pipeline pipelines.zenml_retrain.pipeline:retraining --dry-run
     """
-    with errors_shown(request), _needs("zenml"):
-        from embedstep.orchestration.zenml.schedule import schedule_pipeline
+    from embedstep.orchestration.zenml.schedule import schedule_pipeline
 
-        found = read_scheduled(request, overrides, cron, timezone)
-        show_schedule(found, schedule_pipeline(found, pipeline, **options))
+    return schedule_pipeline(request, pipeline, **options)
 
 
-@schedule.command()
-@when_options
+@_orchestrator
 @click.option("--image", required=True, help="The image.")
 @click.option("--output", required=True, metavar="FOLDER", help="Output folder, on a volume.")
 @click.option("--claim", "claims", multiple=True, metavar="NAME:FOLDER", help="Mount a PersistentVolumeClaim.")
 @click.option("--secret", "secrets", multiple=True, metavar="VARIABLE=SECRET:KEY", help="A variable from a Secret.")
 @click.option("--resource", "resources", multiple=True, metavar="NAME=AMOUNT", help="Such as nvidia.com/gpu=1.")
-@click.option("--service-account", help="ServiceAccount of the pods; a launcher of TrainJobs needs one.")
+@click.option("--service-account", help="ServiceAccount of the pods, required to create TrainJobs.")
 @click.option("--name", help="Name of the CronJob.  [default: the run name or the experiment of the request]")
 def kubernetes(
-    request: str,
-    overrides: tuple[str, ...],
-    cron: str | None,
-    timezone: str | None,
-    image: str,
-    output: str,
+    request: Any,
     claims: tuple[str, ...],
     secrets: tuple[str, ...],
     resources: tuple[str, ...],
-    service_account: str | None,
     name: str | None,
+    **settings: Any,
 ) -> None:
-    """Print a CronJob that trains a request, and the ConfigMap that holds it.
+    """Print a CronJob that trains a request, and the ConfigMap that contains it.
 
     \b
     Examples:
@@ -208,26 +197,24 @@ def kubernetes(
     from embedstep.launch.kubernetes.cronjob import PodSettings, cronjob_of
     from embedstep.planning.cron import table_of
 
-    with errors_shown(request):
-        found = read_scheduled(request, overrides, cron, timezone)
-        around = PodSettings(
-            image=image, output=output, service_account=service_account,
-            claims=dict(_split("--claim", claims, ":", "NAME:FOLDER")),
-            resources=dict(_split("--resource", resources, "=", "NAME=AMOUNT")),
-            secrets={
-                variable: _split("--secret", [of], ":", "VARIABLE=SECRET:KEY")[0]
-                for variable, of in _split("--secret", secrets, "=", "VARIABLE=SECRET:KEY")
-            },
-        )  # fmt: skip
-        called = name or found.recorded_as.run_name or found.tracking.experiment or "embedstep"
-        manifests = cronjob_of(found, _NOT_IN_A_NAME.sub("-", called.lower()).strip("-"), around)
-        # As comments, so that what is printed can be applied.
-        for local, utc in table_of(found.schedule, datetime.now(UTC)):
-            click.echo(f"# next: {local}, {utc}")
-        if found.schedule.catch_up:
-            click.echo("# note: a CronJob starts the newest of the times that were missed, and no other")
-        click.echo("# note: a CronJob tells no pod the time that it is for; data.as_of is that of the request")
-        click.echo(yaml.safe_dump_all(manifests, sort_keys=False, allow_unicode=True), nl=False)
+    pod = PodSettings(
+        claims=dict(_split("--claim", claims, ":", "NAME:FOLDER")),
+        resources=dict(_split("--resource", resources, "=", "NAME=AMOUNT")),
+        secrets={
+            variable: _split("--secret", [of], ":", "VARIABLE=SECRET:KEY")[0]
+            for variable, of in _split("--secret", secrets, "=", "VARIABLE=SECRET:KEY")
+        },
+        **settings,
+    )
+    name = name or request.recorded_as.run_name or request.tracking.experiment or "embedstep"
+    manifests = cronjob_of(request, _NOT_IN_A_NAME.sub("-", name.lower()).strip("-"), pod)
+    # As comments, so that the output can be applied.
+    for local, utc in table_of(request.schedule, datetime.now(UTC)):
+        click.echo(f"# next: {local}, {utc}")
+    if request.schedule.catch_up:
+        click.echo("# note: of several missed times, a CronJob runs only the latest")
+    click.echo("# note: a CronJob does not pass the scheduled time to its pod; data.as_of is that of the request")
+    click.echo(yaml.safe_dump_all(manifests, sort_keys=False, allow_unicode=True), nl=False)
 
 
 def _split(option: str, given: Sequence[str], sign: str, form: str) -> list[tuple[str, str]]:

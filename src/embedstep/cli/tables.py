@@ -1,7 +1,6 @@
-"""What a person sees: tables that line up, colour only on a terminal.
+"""Console output: aligned tables, and colours where the output is a terminal.
 
-The tables are a few lines of padding rather than a table library, because `plan` answers in half a second and the
-library would take a sixth of it. click leaves the colours out where nobody sees them.
+A few lines of padding replace a table library, whose import would take a sixth of the half second of `plan`.
 """
 
 import os
@@ -14,6 +13,7 @@ import click
 from embedstep.output.result import StepResult, is_score
 from embedstep.planning.plan import Plan
 from embedstep.runtime.secrets import redact
+from embedstep.runtime.text import shorten
 from embedstep.tracking.spool import Sent
 
 if TYPE_CHECKING:
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
     from embedstep.promotion.scoring import ScoredModels
     from embedstep.replay import Replay
 
-_MOST_STEPS_SHOWN = 6
-_LONGEST_CELL = 48
+_MAX_STEPS = 6
+_MAX_CELL = 48
 _SHOWN_DIGEST = 12
 
 
 def aligned(rows: Sequence[Sequence[str]], right: frozenset[int] = frozenset()) -> list[str]:
-    """Return one line for each row, its cells padded to the widest of their column.
+    """Return one line for each row, with cells padded to the width of their column.
 
     Args:
-        rows: rows of as many cells each.
-        right: columns whose cells are padded on the left, as numbers are.
+        rows: rows with the same number of cells.
+        right: indices of the right-aligned columns.
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
@@ -48,26 +48,25 @@ def aligned(rows: Sequence[Sequence[str]], right: frozenset[int] = frozenset()) 
 
 
 def show_plan(plan: Plan, cost: "Estimate | None" = None) -> None:
-    """Print the plan as tables on standard output, with what it will cost where that was asked for."""
+    """Print the plan as tables, with the estimated cost if there is one."""
     _show("data", aligned(_dataset_rows(plan), right=frozenset({1, 2, 5, 6, 7, 8})), header=True)
-    told = {"cost": f"about {cost.hours:.3g} {cost.unit}, by {cost.by}"} if cost else {}
-    _show("training", aligned(list({**_training_facts(plan), **told}.items())))
+    estimate = {"cost": f"about {cost.hours:.3g} {cost.unit}, estimated from {cost.basis}"} if cost else {}
+    _show("training", aligned(list({**_training_facts(plan), **estimate}.items())))
     _show("arguments", aligned(_ledger_rows(plan)), header=True)
-    _show("metrics", plan.metrics or ["none: there is nothing under data.eval"])
+    _show("metrics", plan.metrics or ["none: data.eval is empty"])
     if plan.notes:
         _show("notes", plan.notes)
     for item in plan.preview:
         for rank, rows in enumerate(item["ranks"]):
             title = f"step {item['step']}, data.train.{item['dataset']}, process {rank}"
             names = list(rows[0])
-            _show(title, aligned([names, *([_shortened(row[name]) for name in names] for row in rows)]), header=True)
+            _show(title, aligned([names, *([_format_cell(row[name]) for name in names] for row in rows)]), header=True)
 
 
-def _shortened(cell: Any) -> str:
-    """Return a cell in a few words, on one line."""
+def _format_cell(cell: Any) -> str:
+    """Return a cell as one short line."""
     text = " | ".join(cell) if isinstance(cell, list) and cell and isinstance(cell[0], str) else str(cell)
-    text = " ".join(text.split())
-    return text if len(text) <= _LONGEST_CELL else text[: _LONGEST_CELL - 1] + "…"
+    return shorten(text, _MAX_CELL)
 
 
 def _show(title: str, lines: Sequence[str], *, header: bool = False) -> None:
@@ -102,7 +101,7 @@ def _training_facts(plan: Plan) -> Mapping[str, str]:
     dropped = {name for item in plan.datasets for name in item.dropped_columns}
     seconds = plan.sampling_seconds
     forming = (
-        {} if seconds is None else {"forming batches": f"about {max(seconds, 0.01):.2g} s an epoch, in each process"}
+        {} if seconds is None else {"forming batches": f"about {max(seconds, 0.01):.2g} s per epoch, in each process"}
     )
     return {
         "processes": f"{plan.world_size} on {_devices(plan)}",
@@ -120,15 +119,15 @@ def _training_facts(plan: Plan) -> Mapping[str, str]:
 
 
 def _devices(plan: Plan) -> str:
-    """Each process has a GPU of its own, or all share the CPU."""
+    """Name the devices: a GPU for each process, or the CPU for all."""
     return "the CPU" if plan.on_cpu else f"{plan.world_size} GPU{'s' if plan.world_size > 1 else ''}"
 
 
 def _steps(steps: Sequence[int]) -> str:
     if not steps:
         return "none"
-    shown = ", ".join(f"{step:,}" for step in steps[:_MOST_STEPS_SHOWN])
-    if len(steps) > _MOST_STEPS_SHOWN:
+    shown = ", ".join(f"{step:,}" for step in steps[:_MAX_STEPS])
+    if len(steps) > _MAX_STEPS:
         shown += f", … {steps[-1]:,}"
     return f"{len(steps)}, after train step{'s' if len(steps) > 1 else ''} {shown}"
 
@@ -139,10 +138,10 @@ def _ledger_rows(plan: Plan) -> list[tuple[str, ...]]:
     return [*rows, *((entry.name, str(entry.value), entry.source, entry.effect) for entry in entries)]
 
 
-def show_result(result: StepResult, request: str) -> None:
-    """Print how a step ended: to standard output when it succeeded, else to standard error.
+def show_result(result: StepResult, request: str = "request") -> None:
+    """Print the result of a step: to standard output if it succeeded, else to standard error.
 
-    Of several nodes the first one says it for all.
+    Of several nodes only the first one prints.
     """
     if result.node_rank:
         return
@@ -152,10 +151,10 @@ def show_result(result: StepResult, request: str) -> None:
         show_problems(request, [f"{where}{line}" for line in lines])
         outcome = f"{result.outcome.replace('_', ' ')}, exit code {result.exit_code}"
         more = Path(result.output) / "error.json"
-        click.echo(f"{outcome}; more in {more}" if more.exists() else outcome, err=True)
+        click.echo(f"{outcome}; details in {more}" if more.exists() else outcome, err=True)
         return
     if result.skip_reason == "unchanged":
-        click.echo(f"unchanged: {result.champion} is of the same request and the same rows; nothing was trained")
+        click.echo(f"unchanged: {result.champion} was trained from the same request and rows; nothing was trained")
         return
     if result.skip_reason == "superseded":
         click.echo(f"superseded: {result.stop_reason}; nothing was trained")
@@ -175,13 +174,13 @@ def show_result(result: StepResult, request: str) -> None:
 
 
 def _lost(cost: Mapping[str, Any]) -> str:
-    """Say how much of the cost went into attempts that ended without a model."""
+    """Name the part of the cost that was spent on attempts without a model."""
     return f" in {len(cost['attempts'])} attempts, {cost['lost_hours']:.4f} lost" if cost["lost_hours"] else ""
 
 
 def show_prepared(prepared: "Prepared") -> None:
-    """Print what became of the rows of each dataset."""
-    rows = [("dataset", "rows", "repeated", "held out elsewhere", "split off", "fingerprint")]
+    """Print the row counts of each prepared dataset."""
+    rows = [("dataset", "rows", "duplicates", "overlapping", "split off", "fingerprint")]
     rows += [
         (f"{item.split} {item.name}", f"{item.rows:,}", f"{item.duplicate_rows:,}", f"{item.overlapping_rows:,}",
          f"{item.split_off_rows:,}", item.fingerprint[:_SHOWN_DIGEST])
@@ -191,14 +190,14 @@ def show_prepared(prepared: "Prepared") -> None:
 
 
 def show_mined(mined: Sequence["MinedDataset"]) -> None:
-    """Print for how many rows of each dataset negatives were found."""
-    rows = [("dataset", "rows", "with negatives", "negatives each")]
+    """Print the row counts of each mined dataset."""
+    rows = [("dataset", "rows", "with negatives", "negatives per row")]
     rows += [(item.name, f"{item.rows:,}", f"{item.mined_rows:,}", str(item.negatives)) for item in mined]
     _show("mined", aligned(rows, right=frozenset({1, 2, 3})), header=True)
 
 
 def show_scores(scored: "ScoredModels") -> None:
-    """Print the metrics of models side by side, and what each gains over the first, with its 95 % interval."""
+    """Print the metrics of all models, and their gain over the first with its 95 % confidence interval."""
     first, *others = scored.models
     rows = [("metric", *(part for name in scored.models for part in ((name,) if name == first else (name, "gain"))))]
     for metric, value in scored.models[first].metrics.items():
@@ -216,9 +215,9 @@ def show_scores(scored: "ScoredModels") -> None:
 
 
 def show_decision(decision: "Decision") -> None:
-    """Print a verdict, its reasons, and what was gained where."""
-    colour = {"promote": "green", "hold": "yellow", "reject": "red"}[decision.word]
-    click.echo(click.style(decision.word, fg=colour, bold=True))
+    """Print a verdict, its reasons, and the gains."""
+    colour = {"promote": "green", "hold": "yellow", "reject": "red"}[decision.action]
+    click.echo(click.style(decision.action, fg=colour, bold=True))
     for reason in decision.verdict.reasons:
         click.echo(f"  {reason}")
     gains = {f"slice {name}": gain for name, gain in decision.verdict.slices.items()}
@@ -238,45 +237,45 @@ def show_decision(decision: "Decision") -> None:
 
 def _reindex_lines(reindex: "Reindex") -> list[str]:
     if not reindex.needed:
-        return [f"stays: {reindex.reasons[0]}"]
-    lines = [f"to be made anew: {reason}" for reason in reindex.reasons]
+        return [f"can be kept: {reindex.reasons[0]}"]
+    lines = [f"must be rebuilt: {reason}" for reason in reindex.reasons]
     if reindex.neighbours is not None:
-        lines.append(f"{reindex.neighbours:.0%} of the nearest 10 documents are the same")
+        lines.append(f"{reindex.neighbours:.0%} of the 10 nearest documents are the same")
     return [*lines, f"{reindex.documents:,} documents, about {reindex.seconds / 60:,.1f} minutes on this machine"]
 
 
 def show_replay(found: "Replay") -> None:
-    """Print whether a training could be repeated, and what may have kept it from that."""
+    """Print whether the weights are the same, and what may have changed them."""
     then, now = (digest[:_SHOWN_DIGEST] for digest in found.weights)
     if found.is_equal:
-        click.echo(click.style(f"equal: all weights are those of {found.run} to the bit ({now})", fg="green"))
+        click.echo(click.style(f"equal: all weights are bit-identical to those of {found.run} ({now})", fg="green"))
     else:
-        click.echo(click.style(f"not equal: the weights of {found.run} were {then}, and are {now} now", fg="yellow"))
+        click.echo(click.style(f"not equal: the weights of {found.run} were {then} and are now {now}", fg="yellow"))
     rows = [(name, *both) for name, both in found.versions.items()]
     if rows:
         _show("versions", aligned([("library", "then", "now"), *rows]), header=True)
     elif not found.is_equal and not found.is_of_same_base:
-        click.echo("  the model that the training starts from is another by now")
+        click.echo("  the base model has changed")
     elif not found.is_equal:
-        click.echo("  the libraries are the same; another kind of processor or GPU rounds in another way")
+        click.echo("  the libraries are the same; another kind of CPU or GPU rounds differently")
 
 
 def show_sent(output: Path, sent: Sequence[Sent]) -> None:
-    """Print what `embedstep sync` has sent, a line for each attempt."""
+    """Print what `embedstep sync` has sent, one line for each attempt."""
     if not sent:
         click.echo(f"{output}: everything has arrived")
     for one in sent:
         click.echo(f"{output}: sent to the run {one.run_id} at {one.uri}")
-        _show_missing((*one.complaints, *(why for _, _, why in one.later)))
+        _show_missing((*one.not_recorded, *(why for _, _, why in one.deferred)))
 
 
-def _show_missing(complaints: Sequence[str]) -> None:
-    for complaint in complaints:
-        click.echo(click.style(f"not recorded: {complaint}", fg="yellow"))
+def _show_missing(messages: Sequence[str]) -> None:
+    for message in messages:
+        click.echo(click.style(f"not recorded: {message}", fg="yellow"))
 
 
 def show_problems(request: str, problems: Sequence[Any]) -> None:
-    """Print every problem on standard error, one a line, under the name of the request."""
+    """Print all problems to standard error, one on each line, under the name of the request."""
     count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
     click.echo(click.style(f"{request}: {count}", fg="red", bold=True), err=True)
     for problem in problems:

@@ -1,69 +1,72 @@
-"""What the container of a component runs: `embedstep task <verb>`, with what an orchestrator hands it."""
+"""`embedstep task COMMAND`: what the container of a component runs, with a task of its orchestrator as JSON."""
 
 import gc
 import json
 import os
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import click
 
-from embedstep.cli.options import errors_shown
+from embedstep.cli.options import show_errors
 from embedstep.errors import FAILED, OK
 
-_SUMMARIES = {
-    "prepare": "Lay down the rows of a task.",
-    "mine_negatives": "Find hard negatives for the rows of a task.",
-    "train": "Train from the request, the artifacts and the parameters of a task.",
-    "evaluate": "Score the model of a task.",
-    "promote": "Decide whether the model of a task may serve.",
-    "outcome": "Write down how a pipeline ended.",
+_SHOW: Mapping[str, str] = {
+    "prepare": "show_prepared",
+    "mine_negatives": "show_mined",
+    "train": "show_result",
+    "evaluate": "show_scores",
+    "promote": "show_decision",
 }
+"""The function in `tables` that prints what a command returns. Other commands print it as JSON."""
 
 
-@click.group()
+class _Commands(click.Group):
+    """The commands of the table of components, which is imported only when one is needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of the table."""
+        from embedstep.orchestration.components import COMPONENTS
+
+        return [one.command for one in COMPONENTS.values()]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command, or None if no component has it."""
+        from embedstep.orchestration.components import COMPONENTS
+
+        found = next((one for one in COMPONENTS.values() if one.command == cmd_name), None)
+        if found is None:
+            return None
+        option = click.Option(
+            ["--executor-input"], required=True, metavar="JSON", help="What Kubeflow substitutes for {{$}}."
+        )
+        return click.Command(
+            cmd_name, params=[option], help=found.description,
+            callback=lambda executor_input: _run(found, executor_input),
+        )  # fmt: skip
+
+
+@click.group(cls=_Commands)
 def task() -> None:
-    """Run the container of a component: what Kubeflow puts in for {{$}} goes in, and its outputs come out."""
+    """Run a component: read the inputs of a Kubeflow task, and write its outputs."""
 
 
-def _run(verb: str, executor_input: str) -> None:
+def _run(component: Any, executor_input: str) -> None:
     from embedstep.cli import tables
     from embedstep.launch.termination import termination_message
-    from embedstep.orchestration import verbs
     from embedstep.orchestration.task import task_from_json
+    from embedstep.output.result import StepResult
 
     code = FAILED
-    with errors_shown("request"), termination_message(os.environ) as report_end:
+    with show_errors("request"), termination_message(os.environ) as report_end:
         gc.enable()
-        given = task_from_json(executor_input)
-        match verb:
-            case "prepare":
-                tables.show_prepared(verbs.prepare_data(given))
-            case "mine_negatives":
-                tables.show_mined(verbs.mine_negatives_of(given))
-            case "train":
-                result = verbs.train(given)
-                report_end(result)
-                tables.show_result(result, "request")
-                code = result.exit_code
-            case "evaluate":
-                tables.show_scores(verbs.evaluate(given))
-            case "promote":
-                tables.show_decision(verbs.promote(given))
-            case _:
-                click.echo(json.dumps(verbs.outcome(given), indent=2))
-        code = code if verb == "train" else OK
+        found = component.load()(task_from_json(executor_input))
+        if isinstance(found, StepResult):
+            report_end(found)
+        if component.command in _SHOW:
+            getattr(tables, _SHOW[component.command])(found)
+        else:
+            click.echo(json.dumps(found, indent=2))
+        code = found.exit_code if isinstance(found, StepResult) else OK
     sys.exit(code)
-
-
-def _command(verb: str, summary: str) -> click.Command:
-    option = click.Option(["--executor-input"], required=True, metavar="JSON", help="What Kubeflow puts in for {{$}}.")
-
-    def callback(**given: Any) -> None:
-        _run(verb, given["executor_input"])
-
-    return click.Command(verb, params=[option], callback=callback, help=summary)
-
-
-for _verb, _summary in _SUMMARIES.items():
-    task.add_command(_command(_verb, _summary))

@@ -1,4 +1,4 @@
-"""What a person does with a request: check it, look at its plan, run it."""
+"""Commands for a request: check, plan, run."""
 
 import gc
 import json
@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from embedstep.cli.options import errors_shown, read, request_options
+from embedstep.cli.options import read, request_options, show_errors
 from embedstep.errors import FAILED, InvalidRequestError, Problem
 
 
@@ -26,9 +26,9 @@ def check(request: str, overrides: tuple[str, ...]) -> None:
     """
     from embedstep import step
 
-    with errors_shown(request):
+    with show_errors(request):
         plan = step.plan_step(read(request, overrides))
-        click.echo(f"{request}: good, {plan.summary}")
+        click.echo(f"{request}: valid, {plan.summary}")
         for note in plan.notes:
             click.echo(f"  {note}")
 
@@ -39,9 +39,9 @@ def check(request: str, overrides: tuple[str, ...]) -> None:
 @click.option(
     "--estimate",
     type=click.Choice(["former", "probe"]),
-    help="Tell the cost, too: by former runs of the model in MLflow, or by a training of 20 steps now.",
+    help="Also estimate the cost, from past MLflow runs or a 20-step trial.",
 )
-@click.option("--preview", type=click.IntRange(1), metavar="N", help="Show the texts of the first N steps, too.")
+@click.option("--preview", type=click.IntRange(1), metavar="N", help="Also show the texts of the first N steps.")
 def plan(request: str, overrides: tuple[str, ...], as_json: bool, estimate: str | None, preview: int | None) -> None:
     """Show what a run would do: rows, batches, steps, evaluations, metrics. Needs no torch and no GPU.
 
@@ -56,13 +56,13 @@ def plan(request: str, overrides: tuple[str, ...], as_json: bool, estimate: str 
     from embedstep import step
     from embedstep.cli import tables
 
-    with errors_shown(request):
+    with show_errors(request):
         loaded = read(request, overrides)
         planned = step.plan_step(loaded, preview=preview or 0)
-        cost = _estimated(estimate, loaded, planned) if estimate else None
+        cost = _estimate(estimate, loaded, planned) if estimate else None
         if as_json:
-            told = {"estimate": asdict(cost)} if cost else {}
-            click.echo(json.dumps({**planned.to_json(), **told}, indent=2))
+            extra = {"estimate": asdict(cost)} if cost else {}
+            click.echo(json.dumps({**planned.to_json(), **extra}, indent=2))
         else:
             tables.show_plan(planned, cost)
 
@@ -72,11 +72,11 @@ def plan(request: str, overrides: tuple[str, ...], as_json: bool, estimate: str 
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Output folder. Without it: arguments.output_dir, else outputs/ and the name of the request file.",
+    help="Output folder.  [default: arguments.output_dir, else outputs/ and the name of the request file]",
 )
 @click.option("--overwrite", is_flag=True, help="Replace a finished model in the output folder.")
 def run(request: str, overrides: tuple[str, ...], output: Path | None, overwrite: bool) -> None:
-    """Train, and leave a verified model, metrics and result.json in the output folder.
+    """Train, and write a verified model, metrics and result.json to the output folder.
 
     \b
     Examples:
@@ -89,12 +89,12 @@ def run(request: str, overrides: tuple[str, ...], output: Path | None, overwrite
     from embedstep.step import run_step
 
     code = FAILED
-    with errors_shown(request), termination_message(os.environ) as report_end:
+    with show_errors(request), termination_message(os.environ) as report_end:
         gc.enable()
         loaded = read(request, overrides)
         if output is not None and loaded.launch.trainjob is not None:
-            told = "is not used: the pods of launch.kind: trainjob write to launch.trainjob.output"
-            raise InvalidRequestError([Problem("--output", told)])
+            message = "has no effect: the pods of launch.kind: trainjob write to launch.trainjob.output"
+            raise InvalidRequestError([Problem("--output", message)])
         folder = output or _default_output(request, loaded.arguments.output_dir)
         result = run_step(loaded, folder, overwrite=overwrite)
         report_end(result)
@@ -103,15 +103,15 @@ def run(request: str, overrides: tuple[str, ...], output: Path | None, overwrite
     sys.exit(code)
 
 
-def _estimated(way: str, request: Any, plan: Any) -> Any:
+def _estimate(way: str, request: Any, plan: Any) -> Any:
     from embedstep.cli import estimate
 
-    by = {"former": estimate.estimate_by_former_runs, "probe": estimate.estimate_by_probe}
-    # The processes of a probe tell their progress; standard output is for the plan.
+    functions = {"former": estimate.estimate_from_past_runs, "probe": estimate.estimate_from_trial}
+    # The processes of a trial print their progress, and standard output is for the plan.
     stdout = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     try:
-        return by[way](request, plan)
+        return functions[way](request, plan)
     finally:
         os.dup2(stdout, sys.stdout.fileno())
         os.close(stdout)

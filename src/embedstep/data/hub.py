@@ -6,18 +6,16 @@ node, before any rank starts.
 
 import os
 import re
-import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from embedstep.data.facts import SPLITS, Split
-from embedstep.errors import OK, CannotStartError, EmbedstepError, InvalidRequestError, StepInterruptedError
-from embedstep.output.result import read_json, write_json
+from embedstep.errors import CannotStartError
+from embedstep.output.job import run_job
 from embedstep.request.datasets import Dataset
 from embedstep.request.schema import Model, TrainRequest
-from embedstep.runtime.process import LaunchPlan, run_process
 
 _HUB_ID = re.compile(r"(?!.*\.(json|safetensors|bin)$)(\w[\w.-]*/)?\w[\w.-]*")
 """A name, or an organisation and a name; anything with more parts, or with the ending of a file, is a path."""
@@ -59,26 +57,13 @@ def with_local_data(request: TrainRequest, folder: Path, *, with_model: bool) ->
         return request, None
     if find_spec("datasets") is None:
         raise CannotStartError("datasets is not installed, which fetches from the hub; pip install 'embedstep[train]'")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "wanted.json", {"request": request.model_dump(mode="json"), "model": wants_model})
-    argv = (sys.executable, "-m", "embedstep.worker.jobs.fetch", str(folder))
-    end = run_process(LaunchPlan(argv=argv, env=dict(os.environ)))
-    if end.signalled is not None:
-        raise StepInterruptedError(end.signalled)
-    if end.code != OK:
-        raise _failure(folder, end.code)
-    found = read_json(folder / "found.json")
+
+    def failure(code: int) -> CannotStartError:
+        return CannotStartError(f"fetching from the hub ended with code {code}; see the output above")
+
+    job = {"request": request.model_dump(mode="json"), "model": wants_model}
+    found = run_job("fetch", job, folder, on_failure=failure, shows_progress=True)
     return _with_places(request, found), found.get("model")
-
-
-def _failure(folder: Path, code: int) -> EmbedstepError:
-    try:
-        failure = read_json(folder / "failure.json")
-    except OSError:
-        return CannotStartError(f"fetching from the hub ended with code {code}; its own words are above")
-    if failure["problems"]:
-        return InvalidRequestError.from_lines(failure["problems"])
-    return CannotStartError(failure["message"])
 
 
 def _with_places(request: TrainRequest, found: dict[str, Any]) -> TrainRequest:

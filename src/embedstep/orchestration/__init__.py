@@ -1,1 +1,1 @@
-"""Doors to orchestrators: each file here is the one that imports its orchestrator."""
+"""Components, and the orchestrators that run them. Each orchestrator's library is imported in its folder only."""

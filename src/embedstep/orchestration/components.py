@@ -1,10 +1,13 @@
-"""The components that a pipeline is built of, as data: what goes in, what comes out, and what the image is told to do.
+"""The components that pipelines are built from, as data: inputs, outputs, parameters, and the function that runs.
 
-`orchestration.kfp` makes components of Kubeflow of it, `task` reads what they are given, and their pages come from it.
+`embedstep task`, the Kubeflow components with their Python functions, the Airflow operators and the reference pages all
+follow from this table. A new component is a row here and a function in `commands`; `make golden` writes its files.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from importlib import import_module
+from typing import Any, Literal
 
 from embedstep.orchestration.parameters import Parameter, argument_parameters, field_parameters
 from embedstep.request.schema import Promotion
@@ -13,25 +16,25 @@ ArtifactType = Literal["Artifact", "Dataset", "HTML", "Metrics", "Model"]
 REQUEST = Parameter(
     name="request",
     kind="text",
-    description="The request, YAML or JSON; of one with more than 8 KB where it lies: `<path or URL>#sha256=<digest>`.",
+    description="The request as YAML or JSON, or `<path or URL>#sha256=<digest>` if it is longer than 8 KB.",
 )
 AS_OF = Parameter(
     name="as_of",
     kind="text",
-    description="Up to when the data counts, as an ISO 8601 date or time. Over data.as_of.",
+    description="Use data up to this ISO 8601 date or time. Overrides data.as_of.",
     sets="data.as_of",
 )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Artifact:
-    """A file or folder that goes into a component or comes out of it.
+    """A file or folder that a component reads or writes.
 
     Attributes:
-        name: its name.
-        type: its type in Kubeflow.
-        description: what it holds.
-        is_required: whether it must be given; an output always comes.
+        name: name of the artifact.
+        type: artifact type in Kubeflow.
+        description: what it contains.
+        is_required: whether an input must be given; outputs are always written.
     """
 
     name: str
@@ -42,168 +45,204 @@ class Artifact:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Component:
-    """A component. Each takes the request, which must be given, and has parameters over it, which may be.
+    """A component. Each requires the request and has optional parameters that override it.
 
     Attributes:
-        name: its name, as a Python function has it.
-        verb: what the image is told to do: `embedstep task <verb>`.
-        description: what it does, in a sentence.
-        parameters: parameters over the request.
-        inputs: artifacts that go in.
-        outputs: artifacts that it leaves.
-        results: parameters that it leaves.
+        name: name of the component, a Python identifier.
+        command: what the container runs: `embedstep task <command>`.
+        run: the function that does the work, as `module:function`. It takes a `Task` and returns a value to print.
+        description: what it does, in one sentence.
+        parameters: optional parameters.
+        inputs: input artifacts.
+        outputs: output artifacts.
+        results: output parameters.
     """
 
     name: str
-    verb: str
+    command: str
+    run: str
     description: str
     parameters: tuple[Parameter, ...]
     inputs: tuple[Artifact, ...]
     outputs: tuple[Artifact, ...]
     results: tuple[Parameter, ...]
 
+    def load(self) -> Callable[..., Any]:
+        """Import the function only now: compiling a pipeline needs none of what it imports."""
+        module, _, name = self.run.partition(":")
+        found: Callable[..., Any] = getattr(import_module(module), name)
+        return found
 
-_OF_TRAINING = Artifact(
+
+_COMMANDS = "embedstep.orchestration.commands"
+_TRAIN_DATA = Artifact(
     name="train_data",
     type="Dataset",
-    description="Rows to train on, over the paths of data.train: a file or folder, or a folder with "
-    "`<dataset>.parquet` for each.",
+    description="Training rows, in place of the paths in data.train: a file or folder for one dataset, else a folder "
+    "with `<dataset>.parquet` for each.",
 )
 _EVAL_DATA = Artifact(
     name="eval_data",
     type="Dataset",
-    description="Rows to evaluate with, over the paths of data.eval: a file or folder, or a folder with "
-    "`<dataset>.parquet` for each.",
+    description="Evaluation rows, in place of the paths in data.eval: a file or folder for one dataset, else a folder "
+    "with `<dataset>.parquet` for each.",
 )
 TRAIN = Component(
     name="train_embedder",
-    verb="train",
+    command="train",
+    run=f"{_COMMANDS}:train",
     description="Train a sentence-transformers model from one request.",
     parameters=(AS_OF, *argument_parameters()),
     inputs=(
-        _OF_TRAINING,
+        _TRAIN_DATA,
         _EVAL_DATA,
-        Artifact(name="base_model", type="Model", description="Model to start from, over model."),
+        Artifact(name="base_model", type="Model", description="Base model, in place of the one in the request."),
     ),
     outputs=(
-        Artifact(name="model", type="Model", description="The trained model, verified."),
-        Artifact(name="metrics", type="Metrics", description="Metrics of the last evaluation, finite numbers only."),
-        Artifact(name="report", type="HTML", description="The report of the run."),
-        Artifact(name="result", type="Artifact", description="How the step ended: its `result.json`."),
+        Artifact(name="model", type="Model", description="The trained and verified model."),
+        Artifact(name="metrics", type="Metrics", description="Finite metrics of the last evaluation."),
+        Artifact(name="report", type="HTML", description="HTML report of the run."),
+        Artifact(name="result", type="Artifact", description="The `result.json` of the step."),
     ),
     results=(
-        Parameter(name="run_id", kind="text", description="The MLflow run, empty where none was opened."),
+        Parameter(name="run_id", kind="text", description="MLflow run id; empty if no run was opened."),
         Parameter(
             name="status",
             kind="text",
-            description="`trained`; `unchanged` or `superseded` where there was nothing to do.",
+            description="`trained`, or `unchanged` or `superseded` if there was nothing to train.",
         ),
     ),
 )
 EVALUATE = Component(
     name="evaluate",
-    verb="evaluate",
-    description="Score a model with the evaluators of a request on its eval data, beside another if that is given.",
+    command="evaluate",
+    run=f"{_COMMANDS}:evaluate",
+    description="Score a model with the evaluators of a request on its eval data, and compare it with a baseline.",
     parameters=(AS_OF,),
     inputs=(
         Artifact(name="model", type="Model", description="The model to score.", is_required=True),
-        Artifact(name="baseline", type="Model", description="A model to compare it with."),
+        Artifact(name="baseline", type="Model", description="Model to compare it with."),
         _EVAL_DATA,
     ),
     outputs=(
         Artifact(name="metrics", type="Metrics", description="Metrics of the model."),
         Artifact(
-            name="scores", type="Artifact", description="Metrics of both, what `embedstep evaluate --json` prints."
+            name="scores",
+            type="Artifact",
+            description="Metrics of all models, as `embedstep evaluate --json` prints them.",
         ),
     ),
     results=(),
 )
 PROMOTE = Component(
     name="promote",
-    verb="promote",
-    description="Decide whether a trained model may serve, and make it the registry's champion if it may.",
+    command="promote",
+    run=f"{_COMMANDS}:promote",
+    description="Compare a trained model with the champion, and promote it in the registry if it is better.",
     parameters=(AS_OF, *field_parameters(Promotion, "promotion", ("metric", "minimum_gain", "confidence"))),
     inputs=(
-        Artifact(name="model", type="Model", description="The model, from train_embedder.", is_required=True),
-        Artifact(name="result", type="Artifact", description="The result of its training.", is_required=True),
-        Artifact(name="champion", type="Model", description="Model to compare with; the registry stays as it is."),
+        Artifact(name="model", type="Model", description="The model that train_embedder returned.", is_required=True),
+        Artifact(
+            name="result", type="Artifact", description="The result that train_embedder returned.", is_required=True
+        ),
+        Artifact(
+            name="champion",
+            type="Model",
+            description="Model to compare with in place of the registry's champion; the registry is not changed.",
+        ),
         _EVAL_DATA,
     ),
-    outputs=(Artifact(name="decision", type="Artifact", description="The verdict with its reasons: `verdict.json`."),),
+    outputs=(Artifact(name="decision", type="Artifact", description="The verdict and its reasons: `verdict.json`."),),
     results=(Parameter(name="verdict", kind="text", description="`promote`, `hold` or `reject`."),),
 )
 
 _TRAIN_ROWS = Artifact(
-    name="train_rows", type="Dataset", description="Rows to train on: `<dataset>.parquet` for each training dataset."
+    name="train_rows", type="Dataset", description="Training rows: `<dataset>.parquet` for each training dataset."
 )
 PREPARE = Component(
     name="prepare",
-    verb="prepare",
-    description="Read the rows of a request, check them, leave out what repeats, hold a share out, and lay them down.",
+    command="prepare",
+    run=f"{_COMMANDS}:prepare",
+    description="Read and check the rows of a request, drop duplicates, split off evaluation rows, and write Parquet.",
     parameters=(
         AS_OF,
         Parameter(
             name="eval_share",
             kind="number",
-            description="Share of the anchors that is held out of each training dataset without rows in data.eval.",
+            description="Share of the anchors to hold out of each training dataset that data.eval does not name.",
         ),
-        Parameter(name="seed", kind="integer", description="Another number holds out other anchors. Without it: 42."),
+        Parameter(name="seed", kind="integer", description="Seed of that split. Default: 42."),
     ),
     inputs=(
-        replace(_OF_TRAINING, description=f"{_OF_TRAINING.description} Without it: where the request says."),
+        replace(_TRAIN_DATA, description=f"{_TRAIN_DATA.description} Default: the paths in the request."),
         _EVAL_DATA,
     ),
     outputs=(
         _TRAIN_ROWS,
         Artifact(
-            name="eval_rows", type="Dataset", description="Rows to evaluate with: `<dataset>.parquet` for each dataset."
+            name="eval_rows", type="Dataset", description="Evaluation rows: `<dataset>.parquet` for each dataset."
         ),
-        Artifact(name="prepared", type="Artifact", description="What became of the rows, as JSON."),
+        Artifact(name="prepared", type="Artifact", description="Row counts and fingerprints of each dataset, as JSON."),
     ),
     results=(
-        Parameter(name="fingerprint", kind="text", description="SHA-256 of all rows; the same where none has changed."),
-        Parameter(name="rows", kind="integer", description="Training rows."),
+        Parameter(name="fingerprint", kind="text", description="SHA-256 of all rows."),
+        Parameter(name="rows", kind="integer", description="Number of training rows."),
     ),
 )
 MINE_NEGATIVES = Component(
     name="mine_negatives",
-    verb="mine_negatives",
-    description="Find hard negatives with sentence-transformers' miner, for the columns that a request has for them.",
+    command="mine_negatives",
+    run=f"{_COMMANDS}:mine",
+    description="Mine hard negatives with sentence-transformers, for the negative columns that a request names.",
     parameters=(
         AS_OF,
-        Parameter(name="range_min", kind="integer", description="Closest matches that are passed over."),
-        Parameter(name="range_max", kind="integer", description="Closest matches that are looked at."),
-        Parameter(name="max_score", kind="number", description="Greatest similarity of a negative to the anchor."),
-        Parameter(name="min_score", kind="number", description="Least similarity of a negative to the anchor."),
+        Parameter(name="range_min", kind="integer", description="Number of closest matches to skip."),
+        Parameter(name="range_max", kind="integer", description="Number of closest matches to consider."),
+        Parameter(name="max_score", kind="number", description="Highest similarity of a negative to the anchor."),
+        Parameter(name="min_score", kind="number", description="Lowest similarity of a negative to the anchor."),
         Parameter(
             name="absolute_margin",
             kind="number",
-            description="How much less similar than the positive a negative has to be.",
+            description="Minimum difference between the positive's similarity and a negative's.",
         ),
-        Parameter(name="relative_margin", kind="number", description="The same, as a share of the positive's score."),
-        Parameter(name="sampling_strategy", kind="text", description="`top` takes the closest, `random` any of them."),
+        Parameter(
+            name="relative_margin", kind="number", description="The same, as a fraction of the positive's similarity."
+        ),
+        Parameter(
+            name="sampling_strategy", kind="text", description="`top` takes the closest, `random` samples among them."
+        ),
     ),
     inputs=(
-        _OF_TRAINING,
-        Artifact(name="base_model", type="Model", description="Model to find them with, over model."),
+        _TRAIN_DATA,
+        Artifact(
+            name="base_model", type="Model", description="Model to mine with, in place of the one in the request."
+        ),
     ),
     outputs=(
         _TRAIN_ROWS,
-        Artifact(name="mined", type="Artifact", description="What was found, as JSON."),
+        Artifact(name="mined", type="Artifact", description="Number of rows with negatives in each dataset, as JSON."),
     ),
-    results=(Parameter(name="rows", kind="integer", description="Rows for which enough negatives were found."),),
+    results=(Parameter(name="rows", kind="integer", description="Number of rows with enough negatives."),),
 )
 
 OUTCOME = Component(
     name="outcome",
-    verb="outcome",
-    description="Write down how a pipeline ended, as the exit task of it, whatever has happened.",
-    parameters=(AS_OF, Parameter(name="status", kind="status", description="Kubeflow's own word; it fills that in.")),
+    command="outcome",
+    run=f"{_COMMANDS}:outcome",
+    description="Record how a pipeline ended, as its exit task.",
+    parameters=(AS_OF, Parameter(name="status", kind="status", description="Final status; Kubeflow fills it in.")),
     inputs=(),
-    outputs=(Artifact(name="outcome", type="Artifact", description="State, error, request and moment, as JSON."),),
+    outputs=(
+        Artifact(
+            name="outcome", type="Artifact", description="State, error, digest of the request and as_of, as JSON."
+        ),
+    ),
     results=(
-        Parameter(name="state", kind="text", description="Kubeflow's word for it, such as `SUCCEEDED` or `FAILED`."),
+        Parameter(name="state", kind="text", description="Final state in Kubeflow, such as `SUCCEEDED` or `FAILED`."),
     ),
 )
 
-COMPONENTS = (PREPARE, MINE_NEGATIVES, TRAIN, EVALUATE, PROMOTE, OUTCOME)
+COMPONENTS: Mapping[str, Component] = {
+    one.name: one for one in (PREPARE, MINE_NEGATIVES, TRAIN, EVALUATE, PROMOTE, OUTCOME)
+}
+"""Every component by its name."""

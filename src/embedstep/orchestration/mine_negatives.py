@@ -1,7 +1,5 @@
-"""Hard negatives for the rows of a request: as many as it names columns for, found by a model among the positives."""
+"""Hard negatives for the rows of a request, mined by a model among the positives: one for each negative column."""
 
-import os
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,11 +8,10 @@ from typing import Any
 
 from embedstep.data.hub import with_local_data
 from embedstep.data.reading import scan
-from embedstep.errors import OK, InvalidRequestError, Problem, StepInterruptedError, TrainingFailedError
-from embedstep.output.result import write_json
+from embedstep.errors import InvalidRequestError, Problem, TrainingFailedError
+from embedstep.output.job import run_job
 from embedstep.request.datasets import Dataset
 from embedstep.request.schema import TrainRequest
-from embedstep.runtime.process import LaunchPlan, run_process
 
 MINED_FORMAT = "embedstep.mined/1"
 STRATEGIES = ("top", "random")
@@ -22,12 +19,12 @@ STRATEGIES = ("top", "random")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MinedDataset:
-    """What was found for one dataset.
+    """Row counts of one mined dataset.
 
     Attributes:
         name: name in the request.
-        rows: rows that came in.
-        mined_rows: rows for which enough negatives were found; the others are left out.
+        rows: rows read.
+        mined_rows: rows with enough negatives; the others are dropped.
         negatives: negatives of each row.
         fingerprint: SHA-256 of the rows as a training will read them.
     """
@@ -40,18 +37,19 @@ class MinedDataset:
 
 
 def mine_negatives(request: TrainRequest, folder: Path, options: Mapping[str, Any]) -> tuple[MinedDataset, ...]:
-    """Lay down `<dataset>.parquet` of each training dataset, with negatives in the columns that the request names.
+    """Write `<dataset>.parquet` for each training dataset, with negatives in the columns that the request names.
 
     Args:
         request: names the model, the data and, under `columns.negative`, a column for each negative.
-        folder: where the files go.
+        folder: folder for the files.
         options: `range_min`, `range_max`, `max_score`, `min_score`, `absolute_margin`, `relative_margin` and
-            `sampling_strategy`, as `sentence_transformers.util.mine_hard_negatives` has them.
+            `sampling_strategy` of `sentence_transformers.util.mine_hard_negatives`.
 
     Raises:
         InvalidRequestError: with every problem of the request and its data.
         CannotStartError: the data or the model cannot be reached.
-        TrainingFailedError: the miner has failed; its own words are above.
+        StepInterruptedError: a signal arrived while mining.
+        TrainingFailedError: the miner failed; its output says why.
     """
     if problems := [*_problems(request, options)]:
         raise InvalidRequestError(problems)
@@ -63,7 +61,7 @@ def mine_negatives(request: TrainRequest, folder: Path, options: Mapping[str, An
         folder.mkdir(parents=True, exist_ok=True)
         job = {"section": request.model.model_dump(mode="json"), "fetched": fetched, "options": dict(options)}
         return tuple(
-            _mined(name, dataset, job, work, folder / f"{name}.parquet", drop=request.data.drop_incomplete_rows)
+            _mine(name, dataset, job, work, folder / f"{name}.parquet", drop=request.data.drop_incomplete_rows)
             for name, dataset in local.data.train.items()
         )
 
@@ -72,28 +70,27 @@ def _problems(request: TrainRequest, options: Mapping[str, Any]) -> Iterator[Pro
     for name, dataset in request.data.train.items():
         place, columns = f"data.train.{name}.columns", dataset.columns
         if columns.anchor is None or columns.positive is None:
-            yield Problem(place, "needs an anchor and a positive to find negatives for")
+            yield Problem(place, "needs an anchor and a positive to mine negatives for")
         if not columns.negative:
-            yield Problem(f"{place}.negative", "is empty; name a column for each negative that is to be found")
+            yield Problem(f"{place}.negative", "is empty; name a column for each negative")
         if columns.label:
-            yield Problem(f"{place}.label", "is given, and rows with negatives have none")
+            yield Problem(f"{place}.label", "cannot be used; rows with negatives have no label")
     if (strategy := options.get("sampling_strategy", "top")) not in STRATEGIES:
         yield Problem("sampling_strategy", f"must be {' or '.join(STRATEGIES)}; {strategy!r} was given")
 
 
-def _mined(name: str, dataset: Dataset, job: Mapping[str, Any], work: Path, file: Path, *, drop: bool) -> MinedDataset:
+def _mine(name: str, dataset: Dataset, job: Mapping[str, Any], work: Path, file: Path, *, drop: bool) -> MinedDataset:
     pairs = dataset.model_copy(update={"columns": dataset.columns.model_copy(update={"negative": None})})
     rows = work / f"{name}.arrow"
     facts = scan("train", name, pairs, drop_incomplete_rows=drop, write_to=rows)
     negatives = list(dataset.columns.negative or ())
     found = work / f"{name}.parquet"
-    write_json(work / "job.json", {**job, "rows": str(rows), "negatives": len(negatives), "to": str(found)})
-    argv = (sys.executable, "-m", "embedstep.worker.jobs.mine", str(work / "job.json"))
-    end = run_process(LaunchPlan(argv=argv, env={**os.environ, "TQDM_DISABLE": "1"}))
-    if end.signalled is not None:
-        raise StepInterruptedError(end.signalled)
-    if end.code != OK:
-        raise TrainingFailedError(f"data.train.{name}: no negatives could be found; the miner's own words are above")
+
+    def failure(code: int) -> TrainingFailedError:
+        return TrainingFailedError(f"data.train.{name}: mining negatives ended with code {code}; see the output above")
+
+    wanted = {**job, "rows": str(rows), "negatives": len(negatives), "to": str(found)}
+    run_job("mine", wanted, work / f"mine-{name}", on_failure=failure)
     names = [str(dataset.columns.anchor), str(dataset.columns.positive), *negatives]
     _rename(found, file, names)
     mined = scan("train", name, dataset.at(str(file)), drop_incomplete_rows=False)
@@ -103,7 +100,7 @@ def _mined(name: str, dataset: Dataset, job: Mapping[str, Any], work: Path, file
 
 
 def _rename(found: Path, file: Path, names: list[str]) -> None:
-    """Give the columns, which are in the order anchor, positive, negatives, the names of the request."""
+    """Rename the columns, in the order anchor, positive, negatives, to those of the request."""
     import pyarrow.parquet as pq
 
     pq.write_table(pq.read_table(found).rename_columns(names), file)

@@ -1,7 +1,7 @@
-"""Rows brought in once for a pipeline: read and checked, cleared of what repeats, split, laid down as Parquet.
+"""Rows prepared once for a pipeline: read, checked, deduplicated, split, and written as Parquet.
 
-The files have the columns that the request names, so that the same request reads them: `train/<dataset>.parquet` and
-`eval/<dataset>.parquet`.
+The files `train/<dataset>.parquet` and `eval/<dataset>.parquet` have the columns that the request names, so the same
+request reads them.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from embedstep.data.reading import scan
 from embedstep.data.roles import LENGTH, SLICE, roles_of
 from embedstep.data.scanning import scan_all
 from embedstep.errors import InvalidRequestError, Problem
-from embedstep.promotion.scoring import columns_of_slices
+from embedstep.promotion.scoring import slice_columns
 from embedstep.request.datasets import Data, Dataset
 from embedstep.request.schema import TrainRequest
 
@@ -32,16 +32,16 @@ _KEY = "anchor"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PreparedDataset:
-    """What became of the rows of one dataset.
+    """Row counts of one prepared dataset.
 
     Attributes:
         split: `train` or `eval`.
         name: name in the request.
-        rows: rows that were laid down.
+        rows: rows written.
         fingerprint: SHA-256 of the rows as a training will read them.
-        duplicate_rows: rows that were left out because an earlier one has the same texts.
-        overlapping_rows: training rows that were left out because their anchor is held out.
-        split_off_rows: training rows that were held out.
+        duplicate_rows: rows dropped because an earlier row has the same texts.
+        overlapping_rows: training rows dropped because their anchor is also in the evaluation rows.
+        split_off_rows: training rows moved to the evaluation rows.
     """
 
     split: Split
@@ -55,19 +55,19 @@ class PreparedDataset:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prepared:
-    """All datasets of a request, as they were laid down."""
+    """All prepared datasets of a request."""
 
     datasets: tuple[PreparedDataset, ...]
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of all rows: the same next week where none has changed."""
+        """SHA-256 of all rows."""
         return self.fingerprint_of("train", "eval")
 
     def fingerprint_of(self, *splits: Split) -> str:
         """Return the SHA-256 of the rows of some splits."""
-        told = [f"{item.split}.{item.name}:{item.fingerprint}" for item in self.datasets if item.split in splits]
-        return hashlib.sha256("\n".join(sorted(told)).encode()).hexdigest()
+        lines = [f"{item.split}.{item.name}:{item.fingerprint}" for item in self.datasets if item.split in splits]
+        return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
@@ -75,19 +75,21 @@ class Prepared:
         return {"format": PREPARED_FORMAT, "fingerprint": self.fingerprint, "datasets": datasets}
 
 
-def prepare(request: TrainRequest, train: Path, held_out: Path, *, eval_share: float = 0.0, seed: int = 42) -> Prepared:
-    """Lay down the training and evaluation rows of a request.
+def prepare_data(
+    request: TrainRequest, train: Path, held_out: Path, *, eval_share: float = 0.0, seed: int = 42
+) -> Prepared:
+    """Write the training and evaluation rows of a request.
 
-    A row all of whose texts an earlier one has is left out, and so is a training row whose anchor is held out. Of a
-    dataset without evaluation rows, a share can be held out: by its anchors, so that all rows of an anchor go one way,
-    and by their text alone, so that an anchor goes the same way next week.
+    Drops rows whose texts repeat an earlier row, and training rows whose anchor is also evaluated. A dataset without
+    evaluation rows can be split: by anchor, so that all rows of an anchor stay together, and by a hash of the anchor's
+    text, so that an anchor falls on the same side next week.
 
     Args:
-        request: names the data; nothing else of it counts.
-        train: folder for `<dataset>.parquet` of the training rows.
-        held_out: folder for those of the evaluation rows.
-        eval_share: share of the anchors that are held out of a dataset that data.eval does not name.
-        seed: another number holds out other anchors.
+        request: names the data; the rest is ignored.
+        train: folder for `<dataset>.parquet` with the training rows.
+        held_out: folder for the same with the evaluation rows.
+        eval_share: share of the anchors to split off a dataset that data.eval does not name.
+        seed: seed of that split.
 
     Raises:
         InvalidRequestError: with every problem of the data.
@@ -99,7 +101,7 @@ def prepare(request: TrainRequest, train: Path, held_out: Path, *, eval_share: f
     with tempfile.TemporaryDirectory(prefix="embedstep-") as name:
         folder = Path(name)
         local, _ = with_local_data(request.model_copy(update={"data": data}), folder / "hub", with_model=False)
-        slices = columns_of_slices(request)
+        slices = slice_columns(request)
         facts, problems = scan_all(local, folder, slices={
             ("eval" if dataset in data.eval else "train", dataset): column for dataset, column in slices.items()
         })  # fmt: skip
@@ -107,21 +109,20 @@ def prepare(request: TrainRequest, train: Path, held_out: Path, *, eval_share: f
             raise InvalidRequestError(problems)
         without = {item.name for item in facts if item.split == "train"} - data.eval.keys()
         rows = [
-            _with_columns_of_source(_read(item, eval_share if item.name in without else 0.0, seed), request)
-            for item in facts
+            _restore_columns(_read(item, eval_share if item.name in without else 0.0, seed), request) for item in facts
         ]
-        return Prepared(datasets=tuple(_laid_down(rows, data, train, held_out)))
+        return Prepared(datasets=tuple(_write_all(rows, data, train, held_out)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Rows:
-    """The rows of a dataset as they came in, and which of them are held out of its training rows.
+    """The rows of a dataset as read, and which of them to keep.
 
     Attributes:
-        facts: what is known of them.
-        table: the rows, their columns named by role, or as the source names them.
-        first: numbers of those that are there for the first time.
-        off: numbers of those among them that are split off.
+        facts: facts of the dataset.
+        table: the rows, with columns named by role first, then as in the source.
+        first: indices of rows that repeat no earlier row.
+        off: indices among those that are split off for evaluation.
     """
 
     facts: DatasetFacts
@@ -138,12 +139,12 @@ def _read(facts: DatasetFacts, share: float, seed: int) -> _Rows:
     with pa.OSFile(str(facts.path), "rb") as stream:
         table = pa.ipc.open_stream(stream).read_all()
     first = first_rows(facts.text_hashes)
-    off = first[_are_held_out(table, facts, share, seed)[first]] if share else first[:0]
+    off = first[_is_split_off(table, facts, share, seed)[first]] if share else first[:0]
     return _Rows(facts=facts, table=table, first=first, off=off)
 
 
-def _are_held_out(table: "pa.Table", facts: DatasetFacts, share: float, seed: int) -> "NDArray[np.bool_]":
-    """Return for each row whether its anchor is held out."""
+def _is_split_off(table: "pa.Table", facts: DatasetFacts, share: float, seed: int) -> "NDArray[np.bool_]":
+    """Return for each row whether its anchor is split off, shape (rows,)."""
     import numpy as np
 
     from embedstep.data.duplicates import normalised
@@ -158,8 +159,8 @@ def _are_held_out(table: "pa.Table", facts: DatasetFacts, share: float, seed: in
     return np.fromiter(numbers, bool, facts.rows)
 
 
-def _laid_down(rows: Sequence[_Rows], data: Data, train: Path, held_out: Path) -> Iterator[PreparedDataset]:
-    """Lay down every dataset. What is held out of one is held out of all: an anchor may stand in two."""
+def _write_all(rows: Sequence[_Rows], data: Data, train: Path, held_out: Path) -> Iterator[PreparedDataset]:
+    """Write every dataset. Evaluation rows of one are dropped from the training rows of all: they may share anchors."""
     import numpy as np
 
     from embedstep.data.duplicates import overlapping
@@ -171,36 +172,36 @@ def _laid_down(rows: Sequence[_Rows], data: Data, train: Path, held_out: Path) -
         repeated = facts.rows - len(item.first)
         if facts.split == "eval":
             section = data.eval[facts.name]
-            yield _written(section, item.table.take(item.first), held_out, "eval", facts.name, duplicate_rows=repeated)
+            yield _write(section, item.table.take(item.first), held_out, "eval", facts.name, duplicate_rows=repeated)
             continue
         section = data.train[facts.name]
         if len(item.off):
-            yield _written(section, item.table.take(item.off), held_out, "eval", facts.name)
+            yield _write(section, item.table.take(item.off), held_out, "eval", facts.name)
         kept = np.setdiff1d(item.first, overlapping(facts.text_hashes, [*named, *split_off]))
         kept = np.setdiff1d(kept, item.off)
-        yield _written(
+        yield _write(
             section, item.table.take(kept), train, "train", facts.name, duplicate_rows=repeated,
             split_off_rows=len(item.off), overlapping_rows=len(item.first) - len(kept) - len(item.off),
         )  # fmt: skip
 
 
-def _written(
+def _write(
     section: Dataset, table: "pa.Table", folder: Path, split: Split, name: str, **counts: int
 ) -> PreparedDataset:
     import pyarrow.parquet as pq
 
     if not table.num_rows:
-        raise InvalidRequestError([Problem(f"data.{split}.{name}", "no row is left of it")])
+        raise InvalidRequestError([Problem(f"data.{split}.{name}", "has no rows left")])
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{name}.parquet"
     pq.write_table(table, file)
-    # As a training will read it: what was laid down is looked at, not what was meant to be.
+    # From the written file, because that is what a training will read.
     facts = scan(split, name, section.at(str(file)), drop_incomplete_rows=False)
     return PreparedDataset(split=split, name=name, rows=facts.rows, fingerprint=facts.fingerprint, **counts)
 
 
-def _with_columns_of_source(rows: _Rows, request: TrainRequest) -> _Rows:
-    """Give the columns of a dataset, which are named by their roles, the names that its source has."""
+def _restore_columns(rows: _Rows, request: TrainRequest) -> _Rows:
+    """Rename the columns of a dataset from their roles to the names in its source."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -212,6 +213,6 @@ def _with_columns_of_source(rows: _Rows, request: TrainRequest) -> _Rows:
         columns[labels[0]] = table.column("label")
     for number, name in enumerate(labels if len(labels) > 1 else ()):
         columns[name] = pc.list_element(table.column("label"), number)
-    beside = {LENGTH: request.arguments.length_column_name, SLICE: request.promotion.slices}
-    columns |= {str(name): table.column(role) for role, name in beside.items() if role in table.column_names}
+    others = {LENGTH: request.arguments.length_column_name, SLICE: request.promotion.slices}
+    columns |= {str(name): table.column(role) for role, name in others.items() if role in table.column_names}
     return replace(rows, table=pa.table(columns))

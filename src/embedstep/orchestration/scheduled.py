@@ -1,4 +1,4 @@
-"""What an orchestrator makes of a request's schedule, for `embedstep schedule` to show."""
+"""A schedule in an orchestrator, for `embedstep schedule` to print."""
 
 from dataclasses import dataclass
 
@@ -8,8 +8,8 @@ class Scheduled:
     """A schedule in an orchestrator.
 
     Attributes:
-        facts: what was made or would be, as pairs of a name and a value.
-        notes: what the orchestrator does in another way than the request says, a sentence each.
+        facts: what was or would be created, as pairs of a name and a value.
+        notes: where the orchestrator does not follow the request exactly, one sentence each.
     """
 
     facts: tuple[tuple[str, str], ...]

@@ -1,4 +1,4 @@
-"""The inputs of a task whose training happens in pods of its own, which see a volume and no file of the task."""
+"""The inputs of a task that trains in pods of its own, which see a shared volume but no file of the task."""
 
 import hashlib
 import os
@@ -15,41 +15,42 @@ from embedstep.request.launch import TrainJob
 _FOLDER = "inputs"
 
 
-def with_shared_inputs(task: Task, job: TrainJob) -> Task:
-    """Copy the artifacts of a task to the volume of its pods, beside the output folder, and return the task with those.
+def stage_inputs(task: Task, job: TrainJob) -> Task:
+    """Copy the artifacts of a task to the volume of its pods, and return the task with the copies as inputs.
 
-    A copy is named by its content: the same rows are the same request, and are copied once.
+    A copy is named by its digest, so the same rows give the same request and are copied once.
 
     Raises:
-        InvalidRequestError: the volume is not there, from which the task takes its outputs too.
+        InvalidRequestError: the volume, from which the task also reads its outputs, is not mounted.
+        CannotStartError: an artifact cannot be copied.
     """
     volume = next(Path(one.path) for one in job.volumes if job.output.startswith(f"{one.path}/"))
     if not volume.is_dir():
-        told = f"{volume} is not mounted in this task, which takes the model from there; with_volume(task, ...) does it"
-        raise InvalidRequestError([Problem("launch.trainjob.output", told)])
+        message = f"{volume} is not mounted in this task, which reads the model from there; use with_volume(task, ...)"
+        raise InvalidRequestError([Problem("launch.trainjob.output", message)])
     places = [Path(one.path) for one in job.volumes]
     folder = Path(job.output).with_name(_FOLDER)
     inputs = {
-        name: path if any(path.is_relative_to(place) for place in places) else _copied(path, folder / name)
+        name: path if any(path.is_relative_to(place) for place in places) else _copy(path, folder / name)
         for name, path in task.inputs.items()
     }
     return replace(task, inputs=inputs)
 
 
-def _copied(source: Path, folder: Path) -> Path:
+def _copy(source: Path, folder: Path) -> Path:
     target = folder / _digest(source) / f"data{source.suffix}"
-    aside = folder / f".{uuid.uuid4().hex}"
+    staging = folder / f".{uuid.uuid4().hex}"
     try:
         if not target.exists():
-            aside.mkdir(parents=True)
-            (shutil.copytree if source.is_dir() else shutil.copyfile)(source, aside / target.name)
-            aside.rename(target.parent)
+            staging.mkdir(parents=True)
+            (shutil.copytree if source.is_dir() else shutil.copyfile)(source, staging / target.name)
+            staging.rename(target.parent)
     except OSError as error:
-        if not target.exists():  # and not because another task has been faster
-            told = f"{source} cannot be copied to {folder}, where the pods would see it"
-            raise CannotStartError(f"{told}: {os.strerror(error.errno or 0).lower()}") from None
+        if not target.exists():  # another task may have been faster
+            reason = os.strerror(error.errno or 0).lower()
+            raise CannotStartError(f"{source} cannot be copied to the pods' volume at {folder}: {reason}") from None
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(staging, ignore_errors=True)
     return target
 
 
@@ -58,7 +59,7 @@ def _digest(source: Path) -> str:
     for file in _files(source):
         with file.open("rb") as stream:
             content = hashlib.file_digest(stream, "sha256").digest()
-        # Not with the name of the artifact itself, which may be another in each run of a pipeline.
+        # Without the name of the artifact, which may differ from run to run.
         digest.update(file.relative_to(source).as_posix().encode() + content)
     return digest.hexdigest()[:16]
 

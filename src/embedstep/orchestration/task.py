@@ -1,8 +1,7 @@
-"""What a component's container runs: an executor input of Kubeflow Pipelines in, a step, its outputs out.
+"""The task of a component: inputs and outputs, read from Kubeflow's executor input, written as its executor output.
 
-Kubeflow itself is not needed for that: the executor input is JSON on the command line, and what a task has to say goes
-into a file that it names. Its form is that of `ExecutorInput` and `ExecutorOutput` in Kubeflow's
-`api/v2alpha1/pipeline_spec.proto`.
+Kubeflow itself is not needed: the input is JSON on the command line, and the output goes to a file named in it. Their
+format is that of `ExecutorInput` and `ExecutorOutput` in Kubeflow's `api/v2alpha1/pipeline_spec.proto`.
 """
 
 import hashlib
@@ -27,14 +26,14 @@ from embedstep.request.schema import TrainRequest
 from embedstep.tracking.names import metric_name
 
 LONGEST_DOCUMENT = 8192
-"""Bytes of a request that a pipeline carries itself. Kubeflow keeps no more than 10,000 characters of a task's inputs
-where it shows them, and one argument of a program has its limit, too."""
+"""Bytes of a request that a pipeline carries itself. Kubeflow keeps at most 10,000 characters of a task's inputs, and
+the operating system limits the length of an argument."""
 REFERENCE = re.compile(r"(\S+)#sha256=([0-9a-f]{64})")
 MOST_METRICS = 50
-"""Metrics that are shown in Kubeflow's pages, the evaluators' first; all of them are in the file of the artifact."""
-_OF_ANY_MODEL = ("max_seq_length", "trust_remote_code")
+"""Metrics shown in Kubeflow's pages, those of evaluators first. The file of the artifact contains all of them."""
+_MODEL_INDEPENDENT = ("max_seq_length", "trust_remote_code")
 _MOUNTS = {"gs://": "/gcs/", "s3://": "/s3/", "minio://": "/minio/"}
-"""Where Kubeflow's launcher puts an artifact on disk, by the beginning of its URI (kfp's `artifact_types`)."""
+"""Where Kubeflow's launcher mounts artifacts, by the scheme of their URI (kfp's `artifact_types`)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,10 +41,10 @@ class Task:
     """The inputs and outputs of a task.
 
     Attributes:
-        parameters: values of the input parameters that were set.
-        inputs: path of each input artifact that was given.
-        outputs: each output artifact as Kubeflow describes it: `name`, `uri`, `metadata`.
-        output_file: where to write what came out.
+        parameters: values of the input parameters that were given.
+        inputs: paths of the input artifacts that were given.
+        outputs: output artifacts as Kubeflow describes them: `name`, `uri`, `metadata`.
+        output_file: file for the executor output.
     """
 
     parameters: Mapping[str, Any]
@@ -53,12 +52,12 @@ class Task:
     outputs: Mapping[str, Mapping[str, Any]]
     output_file: Path
 
-    def path_of(self, output: str) -> Path:
-        """Return where the file or folder of an output artifact is to be."""
-        return path_of(self.outputs[output]["uri"])
+    def output_path(self, output: str) -> Path:
+        """Return the path at which an output artifact is to be written."""
+        return local_path(self.outputs[output]["uri"])
 
 
-def path_of(uri: str) -> Path:
+def local_path(uri: str) -> Path:
     """Return the local path of an artifact."""
     if uri.startswith("oci://"):
         return Path("/oci", uri.removeprefix("oci://").replace("/", "_"))
@@ -68,16 +67,16 @@ def path_of(uri: str) -> Path:
     return Path(uri)
 
 
-def task_of(
+def make_task(
     component: Component, folder: Path, parameters: Mapping[str, Any], inputs: Mapping[str, Path | None]
 ) -> Task:
-    """Return the task of a component whose outputs go to a folder.
+    """Create a task that writes its outputs to a folder.
 
     Args:
-        component: the component.
-        folder: where each output artifact lies afterwards, by its name, and `outcome.json`.
-        parameters: values of the parameters; None for one that is not given.
-        inputs: paths of the input artifacts; None for one that is not given.
+        component: component of the task.
+        folder: folder for the output artifacts, each under its name, and for `outcome.json`.
+        parameters: values of the parameters; None for those that are not given.
+        inputs: paths of the input artifacts; None for those that are not given.
     """
     return Task(
         parameters={name: value for name, value in parameters.items() if value is not None},
@@ -88,7 +87,7 @@ def task_of(
 
 
 def executor_input(task: Task) -> str:
-    """Return what `task_from_json` reads, for a container or another process to run the task."""
+    """Return the text that `task_from_json` reads, to run the task in a container or another process."""
     inputs = {name: {"artifacts": [{"name": name, "uri": str(path)}]} for name, path in task.inputs.items()}
     outputs = {name: {"artifacts": [dict(artifact)]} for name, artifact in task.outputs.items()}
     given = {"parameterValues": dict(task.parameters), "artifacts": inputs}
@@ -101,7 +100,7 @@ def task_from_json(text: str) -> Task:
     """Read an executor input.
 
     Raises:
-        InvalidRequestError: it is none.
+        InvalidRequestError: the text is not an executor input.
     """
     try:
         data = json.loads(text)
@@ -109,31 +108,31 @@ def task_from_json(text: str) -> Task:
         artifacts = {"inputs": data.get("inputs", {}).get("artifacts", {}), "outputs": data["outputs"]["artifacts"]}
         first = {side: {name: one["artifacts"][0] for name, one in of.items()} for side, of in artifacts.items()}
         return Task(
-            # Kubeflow's local runner hands over what was not set as null.
+            # Kubeflow's local runner passes null for a parameter that was not set.
             parameters={name: value for name, value in given.items() if value is not None},
-            inputs={name: path_of(artifact["uri"]) for name, artifact in first["inputs"].items()},
+            inputs={name: local_path(artifact["uri"]) for name, artifact in first["inputs"].items()},
             outputs=first["outputs"],
             output_file=Path(data["outputs"]["outputFile"]),
         )
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-        told = f"is not the executor input of a Kubeflow task: {type(error).__name__}: {error}"
-        raise InvalidRequestError([Problem("--executor-input", told)]) from None
+        message = f"is not the executor input of a Kubeflow task: {type(error).__name__}: {error}"
+        raise InvalidRequestError([Problem("--executor-input", message)]) from None
 
 
-def request_of(task: Task, component: Component, *, looks: bool = True) -> TrainRequest:
-    """Return the request of a task: its document, with the artifacts and parameters that were given over it.
+def resolve_request(task: Task, component: Component, *, check_files: bool = True) -> TrainRequest:
+    """Return the request of a task: its document, overridden by the artifacts and parameters.
 
     Args:
-        task: what the task was given.
-        component: the component of the task, whose parameters know what they set.
-        looks: look for the files of the artifacts; they are not there yet when a pipeline is compiled.
+        task: the task.
+        component: component of the task, whose parameters know what they set.
+        check_files: require the files of the artifacts, which do not exist yet when a pipeline is compiled.
 
     Raises:
-        InvalidRequestError: with every problem that was found.
-        CannotStartError: the document lies somewhere that cannot be reached.
+        InvalidRequestError: with every problem of the request.
+        CannotStartError: the document cannot be reached.
     """
-    text = document_of(str(task.parameters.get("request") or ""))
-    found = list(_settings(task, component, parse_document(text).data, looks=looks))
+    text = read_document(str(task.parameters.get("request") or ""))
+    found = list(_settings(task, component, parse_document(text).data, check_files=check_files))
     problems = [one for one in found if isinstance(one, Problem)]
     try:
         request = load_request(text, [one for one in found if isinstance(one, str)])
@@ -144,16 +143,16 @@ def request_of(task: Task, component: Component, *, looks: bool = True) -> Train
     return request
 
 
-def document_of(given: str) -> str:
-    """Return the text of a request that was given itself, or as `<path or URL>#sha256=<digest>`.
+def read_document(given: str) -> str:
+    """Return the text of a request, given as such or as `<path or URL>#sha256=<digest>`.
 
     Raises:
-        InvalidRequestError: nothing was given, or what lies there is not what was meant.
-        CannotStartError: it lies somewhere that cannot be reached.
+        InvalidRequestError: nothing was given, or the file has another digest.
+        CannotStartError: the file cannot be reached.
     """
     if not given.strip():
         raise InvalidRequestError(
-            [Problem("request", "is missing: the text of a request, or where it lies and its digest")]
+            [Problem("request", "is missing; give the text of a request, or <path or URL>#sha256=<digest>")]
         )
     if not (reference := REFERENCE.fullmatch(given.strip())):
         return given
@@ -163,7 +162,7 @@ def document_of(given: str) -> str:
         content = file.read()
     if hashlib.sha256(content).hexdigest() != digest:
         raise InvalidRequestError(
-            [Problem("request", f"{place} has changed since the pipeline was compiled; compile it anew")]
+            [Problem("request", f"{place} has changed since the pipeline was compiled; compile it again")]
         )
     try:
         return content.decode("utf-8-sig")
@@ -171,15 +170,15 @@ def document_of(given: str) -> str:
         raise InvalidRequestError([Problem("request", f"{place} is not text in UTF-8")]) from None
 
 
-def _settings(task: Task, component: Component, document: Any, *, looks: bool) -> Iterator[str | Problem]:
-    """Yield what was given beside the document, as `--set` takes it, and what cannot be."""
+def _settings(task: Task, component: Component, document: Any, *, check_files: bool) -> Iterator[str | Problem]:
+    """Yield the inputs of a task as settings in the form of `--set`, and the problems among them."""
     wanted = [artifact.name for artifact in component.inputs if artifact.is_required]
     yield from (Problem(name, "is missing") for name in wanted if name not in task.inputs)
     for split in ("train", "eval"):
         if (path := task.inputs.get(f"{split}_data")) is not None:
-            yield from _datasets(split, path, document, looks=looks)
+            yield from _datasets(split, path, document, check_files=check_files)
     if (model := task.inputs.get("base_model")) is not None:
-        yield f"model={json.dumps({**_kept_of_model(document), 'path': str(model)})}"
+        yield f"model={json.dumps({**_kept_model_settings(document), 'path': str(model)})}"
     for parameter in component.parameters:
         if parameter.sets and parameter.name in task.parameters:
             yield from _setting(parameter, task.parameters[parameter.name])
@@ -188,28 +187,26 @@ def _settings(task: Task, component: Component, document: Any, *, looks: bool) -
 def _setting(parameter: Parameter, value: Any) -> Iterator[str]:
     if parameter.kind == "json" and isinstance(value, str):
         yield f"{parameter.sets}={value}"
-    # A parameter of a pipeline has to have a default, and outside the arguments an empty text is none.
+    # A pipeline parameter needs a default. Except for training arguments, an empty text means not given.
     elif value != "" or parameter.sets.startswith("arguments."):
         yield f"{parameter.sets}={json.dumps(value, ensure_ascii=False)}"
 
 
-def _datasets(split: str, path: Path, document: Any, *, looks: bool) -> Iterator[str | Problem]:
-    """Let the datasets of a split be read from an artifact: the file of their name in it, or all of it for one."""
+def _datasets(split: str, path: Path, document: Any, *, check_files: bool) -> Iterator[str | Problem]:
+    """Read the datasets of a split from an artifact: each from the file of its name, a single one from all files."""
     named = _sections(split, document)
-    # `prepare` holds rows out of a dataset that has none to evaluate with, and their columns are the same.
+    # `prepare` splits evaluation rows off a dataset without any, and they have the same columns.
     held_out = {} if split == "train" else _sections("train", document)
-    brought = {name: held_out[name] for name in held_out if name not in named and (path / f"{name}.parquet").exists()}
-    for name, section in brought.items():
+    split_off = {name: held_out[name] for name in held_out if name not in named and (path / f"{name}.parquet").exists()}
+    for name, section in split_off.items():
         given = {"path": str(path / f"{name}.parquet"), "columns": plain(section["columns"])}
         yield f"data.{split}.{name}={json.dumps(given)}"
-    if not named and not brought and (split == "train" or (looks and _holds_anything(path))):
-        told = f"the request says nothing of data.{split}, such as which of its columns is the anchor"
-        yield Problem(f"{split}_data", told)
+    if not named and not split_off and (split == "train" or (check_files and _holds_anything(path))):
+        yield Problem(f"{split}_data", f"the request has no data.{split}, which names the columns of the rows")
     for name in named:
         file = path / f"{name}.parquet"
-        if looks and len(named) > 1 and not file.exists():
-            told = f"has no {file.name}, and the request has the datasets {', '.join(named)}"
-            yield Problem(f"{split}_data", told)
+        if check_files and len(named) > 1 and not file.exists():
+            yield Problem(f"{split}_data", f"has no {file.name}; the request has the datasets {', '.join(named)}")
             continue
         place = f"data.{split}.{name}"
         yield f"{place}.path={json.dumps(str(file if file.exists() else path))}"
@@ -217,7 +214,7 @@ def _datasets(split: str, path: Path, document: Any, *, looks: bool) -> Iterator
 
 
 def _sections(split: str, document: Any) -> dict[str, Any]:
-    """Return the sections of a split's datasets by their names, as far as the document has such a thing."""
+    """Return the sections of a split's datasets by name, as far as an unchecked document has them."""
     data = document.get("data") if isinstance(document, dict) else None
     sections = data.get(split) if isinstance(data, dict) else None
     if not isinstance(sections, dict):
@@ -229,43 +226,43 @@ def _holds_anything(path: Path) -> bool:
     return path.is_file() or (path.is_dir() and any(path.iterdir()))
 
 
-def _kept_of_model(document: Any) -> dict[str, Any]:
-    """Return what the request says of any model, whichever it is."""
+def _kept_model_settings(document: Any) -> dict[str, Any]:
+    """Return the settings that apply to any base model."""
     model = document.get("model") if isinstance(document, dict) else None
-    return {name: plain(model[name]) for name in _OF_ANY_MODEL if name in model} if isinstance(model, dict) else {}
+    return {name: plain(model[name]) for name in _MODEL_INDEPENDENT if name in model} if isinstance(model, dict) else {}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Outcome:
-    """What a task tells Kubeflow.
+class TaskOutputs:
+    """The outputs of a task, except the files.
 
     Attributes:
         parameters: values of the output parameters.
-        metadata: of each output artifact, what Kubeflow's pages show.
+        metadata: metadata of the output artifacts, which Kubeflow's pages show.
     """
 
     parameters: Mapping[str, str | int]
     metadata: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
-def write_outcome(task: Task, outcome: Outcome) -> None:
-    """Write the executor output, with every artifact: one that is not named there is none to Kubeflow."""
+def write_outputs(task: Task, outputs: TaskOutputs) -> None:
+    """Write the executor output. It lists every artifact, because Kubeflow drops those that it does not name."""
     artifacts = {
-        name: {"artifacts": [{**artifact, "metadata": dict(outcome.metadata.get(name, {}))}]}
+        name: {"artifacts": [{**artifact, "metadata": dict(outputs.metadata.get(name, {}))}]}
         for name, artifact in task.outputs.items()
     }
     task.output_file.parent.mkdir(parents=True, exist_ok=True)
-    task.output_file.write_text(json.dumps({"parameterValues": dict(outcome.parameters), "artifacts": artifacts}))
+    task.output_file.write_text(json.dumps({"parameterValues": dict(outputs.parameters), "artifacts": artifacts}))
 
 
 def shown_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Return the metrics that Kubeflow's pages show, under names that they take."""
+    """Return the metrics to show in Kubeflow's pages, with names that Kubeflow accepts."""
     of_evaluators = sorted(metrics, key=lambda name: ("@" not in name, "cosine" not in name))
     return {metric_name(name): metrics[name] for name in of_evaluators[:MOST_METRICS]}
 
 
-def place(source: Path, target: Path) -> None:
-    """Copy a file or folder to where an output artifact is to be."""
+def copy_output(source: Path, target: Path) -> None:
+    """Copy a file or folder to the path of an output artifact."""
     target.parent.mkdir(parents=True, exist_ok=True)
     if source.is_dir():
         shutil.copytree(source, target, dirs_exist_ok=True)
@@ -273,7 +270,7 @@ def place(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def place_json(data: Any, target: Path) -> None:
-    """Write data to where an output artifact is to be."""
+def write_json_output(data: Any, target: Path) -> None:
+    """Write JSON to the path of an output artifact."""
     target.parent.mkdir(parents=True, exist_ok=True)
     write_json(target, data)

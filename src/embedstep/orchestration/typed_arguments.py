@@ -1,4 +1,4 @@
-"""The training arguments as keyword arguments, for an editor to complete; made by `make golden`."""
+"""The training arguments as keyword arguments, for completion in editors. Written by `make golden`."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, Protocol
@@ -7,13 +7,13 @@ from typing_extensions import TypedDict
 
 
 class Channel(Protocol):
-    """A value that is known when the pipeline runs: a parameter of it, or an output of a task (kfp's channel)."""
+    """A value known only when the pipeline runs: a pipeline parameter or the output of a task (kfp's channel)."""
 
     channel_type: Any
 
 
 class ArgumentParameters(TypedDict, total=False):
-    """Each training argument of either era; what is left out is the request's."""
+    """Every training argument, old and new. Those left out keep the value in the request."""
 
     output_dir: str | Channel
     num_train_epochs: float | Channel

@@ -1,1 +1,1 @@
-"""Whether a new model may serve: two models on the same queries, how sure their difference is, and a verdict."""
+"""Promotion: compare a new model with the one in production on the same queries, and decide which one serves."""

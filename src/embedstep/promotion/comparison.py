@@ -1,4 +1,4 @@
-"""From the scores of two models on the same queries to a verdict, with its reasons."""
+"""The decision between two models from their scores on the same queries: a paired bootstrap and a set of conditions."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,25 +7,26 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Numbers = NDArray[np.float64]
-Word = Literal["promote", "hold", "reject"]
+QueryScores = NDArray[np.float64]
+"""One score for each query, shape (queries,)."""
+Action = Literal["promote", "hold", "reject"]
 _RESAMPLES = 10_000
-_FEWEST = 2
-_AT_ONCE = 1 << 20
-"""Numbers that are held at once, of 8 bytes each."""
+_MIN_QUERIES = 2
+_BATCH_VALUES = 1 << 20
+"""Resampled values in memory at once, 8 bytes each."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Gate:
-    """What a challenger has to be.
+    """Conditions for replacing the production model.
 
     Attributes:
-        metric: the score that decides.
-        minimum_gain: least gain over the champion, in the units of the metric.
-        confidence: share of resamples that the interval of the gain holds.
-        slice_floor: gain below which no slice may be, a negative number; None where slices do not decide.
-        slice_size: queries that a slice needs to decide anything.
-        seed: of the resamples.
+        metric: metric to compare.
+        minimum_gain: minimum gain over the champion, in units of the metric.
+        confidence: confidence level of the interval of the gain.
+        slice_floor: lowest gain allowed in any slice, a negative number; None to ignore slices.
+        slice_size: minimum number of queries of a slice that counts.
+        seed: seed of the bootstrap.
     """
 
     metric: str
@@ -38,14 +39,14 @@ class Gate:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Gain:
-    """What a challenger gains over a champion on some queries.
+    """Gain of a challenger over a champion.
 
     Attributes:
-        queries: how many.
+        queries: number of queries.
         champion: mean score of the champion.
         challenger: mean score of the challenger.
-        low: lower end of the interval of the gain.
-        high: upper end of it.
+        low: lower end of the confidence interval of the gain.
+        high: upper end of the confidence interval of the gain.
     """
 
     queries: int
@@ -62,66 +63,68 @@ class Gain:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verdict:
-    """Whether a challenger may serve.
+    """What to do with a challenger.
 
     Attributes:
-        word: `promote`, `hold` (keep the champion; nothing is wrong) or `reject`.
-        reasons: why, a sentence each.
-        gain: over all queries; None where it could not be told.
-        slices: the gain by slice.
+        action: `promote`, `hold` (keep the champion, nothing is wrong) or `reject`.
+        reasons: reasons, one sentence each.
+        gain: gain over all queries; None if it could not be computed.
+        slices: gain in each slice.
     """
 
-    word: Word
+    action: Action
     reasons: tuple[str, ...]
     gain: Gain | None = None
     slices: Mapping[str, Gain] = field(default_factory=dict)
 
 
-def decide(gate: Gate, challenger: Numbers, champion: Numbers, slices: Sequence[str] | None = None) -> Verdict:
+def decide(gate: Gate, challenger: QueryScores, champion: QueryScores, slices: Sequence[str] | None = None) -> Verdict:
     """Compare two models on the same queries. A tie keeps the champion.
 
     Args:
-        gate: what the challenger has to be.
+        gate: conditions for the challenger.
         challenger: its score of each query, shape (queries,).
-        champion: the champion's score of the same queries, shape (queries,).
-        slices: name of each query's slice, or None.
+        champion: score of the champion of the same queries, shape (queries,).
+        slices: slice of each query, or None.
 
     Raises:
-        ValueError: the models were scored on different numbers of queries, or on fewer than two.
+        ValueError: the numbers of queries differ, or are below two.
     """
-    if challenger.shape != champion.shape or len(champion) < _FEWEST:
+    if challenger.shape != champion.shape or len(champion) < _MIN_QUERIES:
         raise ValueError(f"scores of {len(challenger)} and of {len(champion)} queries cannot be compared")
     for name, scores in (("challenger", challenger), ("champion", champion)):
         if wrong := int((~np.isfinite(scores)).sum()):
-            told = f"the {name}'s {gate.metric} is not a number for {wrong:,} of {len(scores):,} queries"
-            return Verdict(word="reject", reasons=(told,))
-    gain = gain_of(gate, challenger, champion)
+            reason = f"{gate.metric} of the {name} is not finite for {wrong:,} of {len(scores):,} queries"
+            return Verdict(action="reject", reasons=(reason,))
+    gain = bootstrap_gain(gate, challenger, champion)
     by_slice = dict(_by_slice(gate, challenger, champion, slices)) if slices is not None else {}
-    word, reason = _of_all(gate, gain)
+    action, reason = _judge(gate, gain)
     below = tuple(_below_floor(gate, by_slice))
-    return Verdict(word="reject" if below else word, reasons=(*below, reason), gain=gain, slices=by_slice)
+    return Verdict(action="reject" if below else action, reasons=(*below, reason), gain=gain, slices=by_slice)
 
 
-def _of_all(gate: Gate, gain: Gain) -> tuple[Word, str]:
-    told = (
-        f"{gate.metric} {gain.challenger:.4f} against {gain.champion:.4f}: {gain.gain:+.4f}, and with "
-        f"{gate.confidence:.0%} confidence between {gain.low:+.4f} and {gain.high:+.4f}"
+def _judge(gate: Gate, gain: Gain) -> tuple[Action, str]:
+    result = (
+        f"{gate.metric} {gain.challenger:.4f} against {gain.champion:.4f}: {gain.gain:+.4f}, "
+        f"{gate.confidence:.0%} confidence interval {gain.low:+.4f} to {gain.high:+.4f}"
     )
     if gain.high < 0:
-        return "reject", f"{told}; the challenger is worse"
+        return "reject", f"{result}; the challenger is worse"
     if gain.low <= 0:
-        return "hold", f"{told}; that may be chance"
+        return "hold", f"{result}; not significant"
     if gain.gain < gate.minimum_gain:
-        return "hold", f"{told}; less than the {gate.minimum_gain:g} that is asked for"
-    return "promote", told
+        return "hold", f"{result}; below the minimum gain of {gate.minimum_gain:g}"
+    return "promote", result
 
 
-def _by_slice(gate: Gate, challenger: Numbers, champion: Numbers, slices: Sequence[str]) -> Iterator[tuple[str, Gain]]:
+def _by_slice(
+    gate: Gate, challenger: QueryScores, champion: QueryScores, slices: Sequence[str]
+) -> Iterator[tuple[str, Gain]]:
     names = np.asarray(slices)
     for name in sorted(set(slices)):
         here = names == name
         if here.sum() >= gate.slice_size:
-            yield name, gain_of(gate, challenger[here], champion[here])
+            yield name, bootstrap_gain(gate, challenger[here], champion[here])
 
 
 def _below_floor(gate: Gate, slices: Mapping[str, Gain]) -> Iterator[str]:
@@ -131,23 +134,23 @@ def _below_floor(gate: Gate, slices: Mapping[str, Gain]) -> Iterator[str]:
         if gain.gain < gate.slice_floor:
             yield (
                 f"slice {name}: {gate.metric} {gain.challenger:.4f} against {gain.champion:.4f} on {gain.queries:,} "
-                f"queries, {gain.gain:+.4f}; no slice may lose more than {-gate.slice_floor:g}"
+                f"queries, {gain.gain:+.4f}; more than the allowed loss of {-gate.slice_floor:g}"
             )
 
 
-def gain_of(gate: Gate, challenger: Numbers, champion: Numbers) -> Gain:
-    """Return the gain and its interval by a paired bootstrap over the queries (Efron and Tibshirani, 1993, chapter 13).
+def bootstrap_gain(gate: Gate, challenger: QueryScores, champion: QueryScores) -> Gain:
+    """Compute the gain and its percentile interval by a paired bootstrap (Efron and Tibshirani, 1993, chapter 13).
 
-    The percentile interval: queries are drawn with replacement, both models' scores of a query together.
+    Queries are drawn with replacement, with the scores of both models.
     """
-    # Imported here because it takes a third of a second, and a verdict is all that needs it.
+    # Imported here, because the import takes a third of a second.
     from scipy.stats import bootstrap
 
     found = bootstrap(
         (challenger - champion,),
         np.mean,
         n_resamples=_RESAMPLES,
-        batch=max(1, _AT_ONCE // len(champion)),
+        batch=max(1, _BATCH_VALUES // len(champion)),
         confidence_level=gate.confidence,
         method="percentile",
         rng=gate.seed,

@@ -1,11 +1,11 @@
-"""What a gate has decided, as a value that is written down and read again."""
+"""The decision of a gate, as a value that is written to `verdict.json` and read again."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from embedstep.promotion.comparison import Gain, Verdict, Word
+from embedstep.promotion.comparison import Action, Gain, Verdict
 from embedstep.promotion.reindex import Reindex
 
 VERDICT_FORMAT = "embedstep.verdict/1"
@@ -13,23 +13,23 @@ VERDICT_FORMAT = "embedstep.verdict/1"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Decision:
-    """What a gate has decided, and by what.
+    """The decision of a gate, and the measurements behind it.
 
     Attributes:
-        verdict: the word and its reasons.
-        metric: the score that decided.
-        challenger: what the challenger is: `model`, and `version` and `run_id` where it is registered.
-        champion: the same of the model that it was compared with; `is_base` tells that nothing has served yet.
-        metrics: averages of both, by `challenger` and `champion`.
+        verdict: verdict and reasons.
+        metric: metric that decided.
+        challenger: `model` of the challenger, and `version` and `run_id` if it is registered.
+        champion: the same of the model that it was compared with; `is_base` if nothing is in production yet.
+        metrics: mean metrics of both, by `challenger` and `champion`.
         data: fingerprint of each eval dataset.
-        dimensions: gain by shorter dimension.
+        dimensions: gain at each truncated dimension.
         of_metrics: gain in each metric of the evaluator that decided.
-        won: queries that the challenger answers best by the champion: `query`, `relevant`, `champion` and `challenger`
-            (the scores), `champion_found` and `challenger_found` (the first documents).
-        lost: the same of the queries that it answers worst by it.
-        reindex: whether documents have to be embedded again; None where nothing serves yet.
-        missing: what could not be recorded of it, a sentence each.
-        measured: `megabytes`, `milliseconds` and `documents_per_second` of both.
+        won: queries with the largest gain: `query`, `relevant`, the scores `champion` and `challenger`, and the top
+            documents `champion_found` and `challenger_found`.
+        lost: the same for the queries with the largest loss.
+        reindex: whether documents must be embedded again; None if nothing is in production yet.
+        missing: what could not be recorded, one sentence each.
+        measured: `megabytes`, `milliseconds` and `documents_per_second` of both models.
     """
 
     verdict: Verdict
@@ -47,17 +47,17 @@ class Decision:
     missing: tuple[str, ...] = ()
 
     @property
-    def word(self) -> Word:
+    def action(self) -> Action:
         """`promote`, `hold` or `reject`."""
-        return self.verdict.word
+        return self.verdict.action
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data for `verdict.json`."""
         gain = self.verdict.gain
-        told: dict[str, Any] = _finite(
+        plain: dict[str, Any] = _finite(
             {
                 "format": VERDICT_FORMAT,
-                "verdict": self.word,
+                "verdict": self.action,
                 "reasons": list(self.verdict.reasons),
                 "metric": self.metric,
                 "challenger": dict(self.challenger),
@@ -73,14 +73,14 @@ class Decision:
                 "data": dict(self.data),
             }
         )
-        return told
+        return plain
 
 
 def decision_from_json(data: Mapping[str, Any]) -> Decision:
     """Read what `Decision.to_json` wrote."""
     return Decision(
         verdict=Verdict(
-            word=data["verdict"],
+            action=data["verdict"],
             reasons=tuple(data["reasons"]),
             gain=_gain(data["gain"]) if data["gain"] else None,
             slices={name: _gain(one) for name, one in data["slices"].items()},
@@ -106,7 +106,7 @@ def _gain(data: Mapping[str, Any]) -> Gain:
 
 
 def _finite(value: Any) -> Any:
-    """Return plain data with null for numbers that JSON does not have."""
+    """Replace NaN and infinity by null, because JSON has neither."""
     match value:
         case dict():
             return {key: _finite(inner) for key, inner in value.items()}

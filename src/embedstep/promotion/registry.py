@@ -1,4 +1,4 @@
-"""The model registry of a request, imported only where one is asked: MLflow takes seconds."""
+"""The model registry of a request. MLflow is imported only when it is opened, which takes seconds."""
 
 from importlib import import_module
 from typing import Any
@@ -8,8 +8,8 @@ from embedstep.tracking.environment import tracking_environ
 from embedstep.tracking.sender import tracking_uri
 
 
-def registry_of(request: TrainRequest) -> Any:
-    """Return the `Registry` of the model that the request registers.
+def open_registry(request: TrainRequest) -> Any:
+    """Open the `Registry` of the model that the request registers.
 
     Raises:
         CannotStartError: MLflow is not installed, or a local database cannot be opened.

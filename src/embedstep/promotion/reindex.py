@@ -1,4 +1,4 @@
-"""What another model costs the index that serves: whether its vectors still fit, and how long new ones would take."""
+"""Whether the index must be rebuilt for a new model, and how long embedding the documents would take."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ _NEIGHBOURS = 10
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reindex:
-    """Whether documents have to be embedded again.
+    """Whether documents must be embedded again.
 
     Attributes:
-        needed: the vectors of the two models cannot stand in one index.
-        reasons: what differs, a sentence each.
-        neighbours: share of each query's 10 nearest documents of the sample that the other model finds too.
-        documents: how many documents there are to embed.
-        seconds: time to embed them, by the speed on the machine that decides.
+        needed: the vectors of the two models cannot share an index.
+        reasons: what differs, one sentence each.
+        neighbours: mean overlap of the 10 nearest documents of a query, in a sample.
+        documents: number of documents to embed.
+        seconds: time to embed them, at the speed of this machine.
     """
 
     needed: bool
@@ -31,13 +31,13 @@ class Reindex:
     seconds: float = 0.0
 
 
-def reindex_of(champion: Any, challenger: Any, documents: int | None) -> Reindex:
+def compare_spaces(champion: Any, challenger: Any, documents: int | None) -> Reindex:
     """Compare the embedding spaces of two scored models.
 
     Args:
-        champion: the scores of the model whose vectors the index holds.
-        challenger: the scores of the other one.
-        documents: documents in the index; those of the evaluation where nobody has said.
+        champion: scores of the model whose vectors are in the index.
+        challenger: scores of the new model.
+        documents: number of documents in the index; None for that of the evaluation data.
     """
     old, new = champion.space, challenger.space
     if old["fingerprint"] == new["fingerprint"]:
@@ -53,16 +53,18 @@ def reindex_of(champion: Any, challenger: Any, documents: int | None) -> Reindex
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any]) -> Sequence[str]:
-    told = []
+    differences = []
     if old["dimension"] != new["dimension"]:
-        told.append(f"vectors have {new['dimension']} numbers in place of {old['dimension']}: the index is made anew")
+        differences.append(
+            f"vectors have {new['dimension']} dimensions in place of {old['dimension']}, so the index must be rebuilt"
+        )
     if old["is_normalized"] != new["is_normalized"]:
-        told.append(f"vectors are {'normalised now' if new['is_normalized'] else 'no longer normalised'}")
+        differences.append(f"vectors are {'normalised now' if new['is_normalized'] else 'no longer normalised'}")
     if old["prompts"] != new["prompts"]:
-        told.append("prompts differ: whoever embeds queries has to put others before them")
+        differences.append("prompts differ; change them where queries are embedded")
     if old["modules"] != new["modules"]:
-        told.append("pooling or another module behind the transformer differs")
-    return told or ["the weights differ, and nothing else"]
+        differences.append("pooling or another module after the transformer differs")
+    return differences or ["only the weights differ"]
 
 
 def _overlap(champion: Any, challenger: Any) -> float | None:
@@ -74,7 +76,7 @@ def _overlap(champion: Any, challenger: Any) -> float | None:
 
 
 def _nearest(queries: Vectors, documents: Vectors) -> NDArray[np.int64]:
-    """Return the numbers of the nearest documents of each query by the cosine, shape (queries, up to 10)."""
+    """Return the indices of the documents nearest by cosine to each query, shape (queries, up to 10)."""
     similarity = _unit(queries) @ _unit(documents).T
     return np.argsort(-similarity, axis=1, kind="stable")[:, :_NEIGHBOURS]
 

@@ -1,7 +1,5 @@
-"""Any models on the same held-out data: what is read once, scored in a process for each model, and compared here."""
+"""Scores of models on the same evaluation data, which is read once. Each model is scored in a process of its own."""
 
-import os
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -13,35 +11,34 @@ from numpy.typing import NDArray
 
 from embedstep.data.hub import with_local_data
 from embedstep.data.scanning import scan_all
-from embedstep.errors import OK, InvalidRequestError, Problem, TrainingFailedError
+from embedstep.errors import InvalidRequestError, Problem, TrainingFailedError
 from embedstep.output.folder import OutputFolder
-from embedstep.output.result import read_json, write_json
+from embedstep.output.job import run_job
 from embedstep.planning.checks import evaluators_fit
 from embedstep.planning.evaluators import RETRIEVAL, evaluator_kind, evaluators_are_known
-from embedstep.promotion.comparison import Gain, Gate, gain_of
+from embedstep.promotion.comparison import Gain, Gate, bootstrap_gain
 from embedstep.request.schema import Evaluator, Loss, TrainRequest
-from embedstep.runtime.process import LaunchPlan, run_process
 
-_TOLD = ("metrics", "dimension", "bytes", "seconds", "milliseconds", "documents_per_second", "space")
+_SUMMARY = ("metrics", "dimension", "bytes", "seconds", "milliseconds", "documents_per_second", "space")
 _FILES_OF_A_MODEL = ("modules.json", "config.json", "config_sentence_transformers.json")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scores:
-    """What a model got.
+    """Scores and measurements of one model. A retrieval evaluator is one that has queries.
 
     Attributes:
-        metrics: the averages, as the evaluators name them; `128:` stands before those of 128 dimensions.
-        of_queries: each query's scores by the same names, shape (queries,), of evaluators that have queries.
-        dimension: numbers of an embedding.
-        bytes: size of the model's weights in memory.
+        metrics: mean metrics by the evaluators' names; those at 128 dimensions have the prefix `128:`.
+        of_queries: scores of each query of the retrieval evaluators by the same names, shape (queries,).
+        dimension: dimension of an embedding.
+        bytes: size of the weights in memory.
         seconds: wall time of the evaluators.
-        slices: the slice of each query by the names of those evaluators, where the request names slices.
-        texts: `query`, `relevant` and `found` of each query by the names of those evaluators, shortened.
-        space: the embedding space with its `fingerprint`; None for a model that lies in no folder.
-        documents: documents of the first of those evaluators.
-        documents_per_second: how fast a sample of them was embedded.
-        milliseconds: median time to embed one query by itself; None without queries.
+        slices: slice of each query by retrieval evaluator, if the request names slices.
+        texts: `query`, `relevant` and `found` of each query by retrieval evaluator, shortened.
+        space: embedding space with its `fingerprint`; None for a base model.
+        documents: number of documents of the first retrieval evaluator.
+        documents_per_second: embedding speed, measured on a sample of them.
+        milliseconds: median time to embed a single query; None without queries.
         sample: vectors of that sample, shape (up to 1000, dimension).
         queries: vectors of the queries, shape (up to 1000, dimension).
     """
@@ -66,7 +63,7 @@ class ScoredModels:
     """Several models on the same data.
 
     Attributes:
-        models: what each got, by its name, in the order in which they were named.
+        models: scores of each model by its name, in the given order.
         data: fingerprint of each eval dataset by its name.
     """
 
@@ -74,27 +71,31 @@ class ScoredModels:
     data: Mapping[str, str]
 
     def gain(self, metric: str, challenger: str, champion: str, *, confidence: float = 0.95) -> Gain | None:
-        """Return what one model gains over another, or None for a metric that is no mean over queries."""
+        """Return the gain of one model over another, or None for a metric without a score for each query."""
         one, other = (self.models[name].of_queries.get(metric) for name in (challenger, champion))
-        return None if one is None or other is None else gain_of(Gate(metric=metric, confidence=confidence), one, other)
+        return (
+            None
+            if one is None or other is None
+            else bootstrap_gain(Gate(metric=metric, confidence=confidence), one, other)
+        )
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain data, without the scores of single queries."""
-        models = {name: {key: getattr(scores, key) for key in _TOLD} for name, scores in self.models.items()}
+        """Return plain data, without the scores of each query."""
+        models = {name: {key: getattr(scores, key) for key in _SUMMARY} for name, scores in self.models.items()}
         return {"format": "embedstep.scores/1", "data": dict(self.data), "models": models}
 
 
-def named(models: Sequence[str]) -> dict[str, str]:
+def parse_models(models: Sequence[str]) -> dict[str, str]:
     """Read `NAME=MODEL` texts.
 
     Raises:
-        InvalidRequestError: one is something else, or two have one name.
+        InvalidRequestError: a text has another form, or a name occurs twice.
     """
     found = dict(text.partition("=")[::2] for text in models)
     if wrong := [text for text in models if not all(text.partition("="))]:
         raise InvalidRequestError([Problem("--model", f"needs NAME=MODEL; {text} was given") for text in wrong])
     if len(found) < len(models):
-        raise InvalidRequestError([Problem("--model", "names two models alike; give each its own name")])
+        raise InvalidRequestError([Problem("--model", "uses a name twice; give each model its own name")])
     return found
 
 
@@ -102,19 +103,18 @@ def score_models(request: TrainRequest, models: Mapping[str, str | None]) -> Sco
     """Score models with the evaluators of a request on its eval data.
 
     Args:
-        request: names the data and the evaluators; nothing else of it counts.
-        models: folder of each model, output folder of the run that trained it, or its id on the hub, by a name; None
-            for the model that the request starts from.
+        request: names the data and the evaluators; the rest is ignored.
+        models: each model by a name: its folder, the output folder of its run, or its id on the hub; None for the base
+            model of the request.
 
     Raises:
         InvalidRequestError: data, evaluators or models cannot be used.
         CannotStartError: the hub did not answer.
+        StepInterruptedError: a signal arrived while scoring.
         TrainingFailedError: a model could not be loaded or scored.
     """
     if not request.evaluators:
-        raise InvalidRequestError(
-            [Problem("evaluators", "is empty; name what to score by, such as information_retrieval")]
-        )
+        raise InvalidRequestError([Problem("evaluators", "is empty; name an evaluator, such as information_retrieval")])
     if problems := list(evaluators_are_known(request)):
         raise InvalidRequestError(problems)
     with tempfile.TemporaryDirectory(prefix="embedstep-") as name:
@@ -122,58 +122,58 @@ def score_models(request: TrainRequest, models: Mapping[str, str | None]) -> Sco
         held_out = request.model_copy(update={"data": request.data.model_copy(update={"train": {}, "test": {}})})
         local, _ = with_local_data(held_out, folder / "data", with_model=False)
         facts, problems = scan_all(
-            local, folder, slices={("eval", name): column for name, column in columns_of_slices(request).items()}
+            local, folder, slices={("eval", name): column for name, column in slice_columns(request).items()}
         )
         if problems := problems or list(evaluators_fit(request, facts)):
             raise InvalidRequestError(problems)
         files = {item.name: str(folder / f"eval-{item.name}.arrow") for item in facts}
-        places = {name: _place(held_out, name, given, folder / "hub" / name) for name, given in models.items()}
-        scored = {name: _score(request, place, files, folder / name) for name, place in places.items()}
+        places = {name: _locate(held_out, name, given, folder / "hub" / name) for name, given in models.items()}
+        scored = {name: _score(request, place, files, folder / f"score-{name}") for name, place in places.items()}
     return ScoredModels(models=scored, data={item.name: item.fingerprint for item in facts})
 
 
-def columns_of_slices(request: TrainRequest) -> dict[str, str]:
-    """Return the column of slices by the eval dataset that has it: that of the evaluator that decides."""
-    decides = deciding(request)
+def slice_columns(request: TrainRequest) -> dict[str, str]:
+    """Return the column of slices by the eval dataset of the deciding evaluator."""
+    decides = deciding_evaluator(request)
     if request.promotion.slices is None or decides is None:
         return {}
     return {decides.dataset: request.promotion.slices}
 
 
-def deciding(request: TrainRequest) -> Evaluator | None:
-    """Return the retrieval evaluator whose metric decides: the one that the metric is named after, or the first."""
+def deciding_evaluator(request: TrainRequest) -> Evaluator | None:
+    """Return the retrieval evaluator whose metric decides: the one in the metric's name, else the first."""
     found = [item for item in request.evaluators if evaluator_kind(item.kind).name == RETRIEVAL]
     if request.promotion.metric is None:
         return next(iter(found), None)
-    named = [item for item in found if metric_of(request).startswith(f"{item.name}_")]
-    return max(named, key=lambda item: len(item.name), default=None)
+    matching = [item for item in found if deciding_metric(request).startswith(f"{item.name}_")]
+    return max(matching, key=lambda item: len(item.name), default=None)
 
 
-def metric_of(request: TrainRequest) -> str:
-    """Return the metric that the request decides by, as evaluators name it; empty where it leaves that open."""
+def deciding_metric(request: TrainRequest) -> str:
+    """Return the metric that decides, by the evaluators' names; empty if the request names none."""
     return (request.promotion.metric or "").removeprefix("eval_")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Place:
-    """Where a model is: in a folder, or to be made of the request's section with what was fetched for it."""
+    """Where a model is: a folder, or None for the request's section `model` with what was fetched for it."""
 
     model: str | None = None
     fetched: str | None = None
 
 
-def _place(request: TrainRequest, name: str, given: str | None, folder: Path) -> _Place:
-    """Return where a model is; one of the hub is fetched."""
+def _locate(request: TrainRequest, name: str, given: str | None, folder: Path) -> _Place:
+    """Locate a model, and fetch it if it is on the hub."""
     if given is None:
         return _Place(fetched=with_local_data(_without_data(request), folder, with_model=True)[1])
     path = Path(given).expanduser()
     if path.is_dir():
         path = OutputFolder(path).model if OutputFolder(path).model.is_dir() else path
         if not any((path / file).is_file() for file in _FILES_OF_A_MODEL):
-            raise InvalidRequestError([Problem(f"--model {name}", f"{path} holds no model")])
+            raise InvalidRequestError([Problem(f"--model {name}", f"{path} contains no model")])
         return _Place(model=str(path))
     if path.is_absolute() or given.startswith((".", "~")) or given.count("/") > 1:
-        raise InvalidRequestError([Problem(f"--model {name}", f"{given} is not there")])
+        raise InvalidRequestError([Problem(f"--model {name}", f"{given} does not exist")])
     on_hub = request.model.model_copy(update={"path": given, "static": None, "revision": None})
     wanted = _without_data(request).model_copy(update={"model": on_hub})
     return _Place(model=with_local_data(wanted, folder, with_model=True)[1] or given)
@@ -183,30 +183,29 @@ def _without_data(request: TrainRequest) -> TrainRequest:
     return request.model_copy(update={"data": request.data.model_copy(update={"eval": {}})})
 
 
-def _score(request: TrainRequest, place: _Place, files: Mapping[str, str], to: Path) -> Scores:
+def _score(request: TrainRequest, place: _Place, files: Mapping[str, str], folder: Path) -> Scores:
+    arrays_file = folder / "scores.npz"
     job = {
         **asdict(place), "section": request.model.model_dump(mode="json"),
         "evaluators": [item.model_dump(mode="json") for item in request.evaluators],
-        "data": dict(files), "dimensions": dimensions_of(list(request.loss.values())),
-        "trust_remote_code": request.model.trust_remote_code, "to": str(to),
+        "data": dict(files), "dimensions": shorter_dimensions(list(request.loss.values())),
+        "trust_remote_code": request.model.trust_remote_code, "to": str(arrays_file),
     }  # fmt: skip
-    write_json(to.with_suffix(".job"), job)
-    argv = (sys.executable, "-m", "embedstep.worker.jobs.score", str(to.with_suffix(".job")))
-    end = run_process(LaunchPlan(argv=argv, env={**os.environ, "TQDM_DISABLE": "1"}))
-    if end.code != OK:
-        raise TrainingFailedError(
-            f"{place.model or 'the model of the request'}: the model could not be scored; what stands above says why"
-        )
-    about = read_json(Path(f"{to}.json"))
-    with np.load(f"{to}.npz") as arrays:
+
+    def failure(code: int) -> TrainingFailedError:
+        model = place.model or "the model of the request"
+        return TrainingFailedError(f"{model}: scoring ended with code {code}; see the output above")
+
+    about = run_job("score", job, folder, on_failure=failure)
+    with np.load(arrays_file) as arrays:
         slices = {name: tuple(some) for name, some in about.pop("slices").items()}
         of_queries = {name: arrays[name] for name in arrays.files if not name.startswith("@")}
         vectors = {name[1:]: arrays[name] for name in arrays.files if name.startswith("@")}
         return Scores(of_queries=of_queries, slices=slices, **about, **vectors)
 
 
-def dimensions_of(losses: Sequence[Loss]) -> list[int]:
-    """Return the shorter embeddings that losses train for, the longest first."""
+def shorter_dimensions(losses: Sequence[Loss]) -> list[int]:
+    """Return the truncated dimensions that losses train for, the largest first."""
     found: set[int] = set()
     for loss in losses:
         inner: Loss | None = loss

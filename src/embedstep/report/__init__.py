@@ -1,1 +1,1 @@
-"""The run for a person to look at: one HTML file that needs no network and no script."""
+"""The report of a run: one HTML file without scripts that needs no network."""

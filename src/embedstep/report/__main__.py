@@ -1,4 +1,4 @@
-"""Writing a report in a process of its own: `python -m embedstep.report OUTPUT`."""
+"""Write a report in a process of its own: `python -m embedstep.report OUTPUT`."""
 
 import sys
 from pathlib import Path

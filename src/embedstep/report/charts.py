@@ -1,8 +1,8 @@
-"""Pictures of a run as SVG texts, which a page takes in as they are.
+"""Charts of a run as SVG text to embed in a page.
 
-Matplotlib draws them without a display and without a script, so that they are there on paper, in a mail and where a
-dashboard lets no script run. Its colours are fixed; the ones used here are marks, which become the page's own variables
-afterwards, so that a picture follows the page into the dark.
+Matplotlib draws them without a display or scripts, so they also work in print, in mail, and in dashboards that block
+scripts. The colours used here are placeholders that are replaced by CSS variables of the page, so that charts follow
+its light or dark theme.
 """
 
 import io
@@ -34,13 +34,13 @@ _SIZE = (4.6, 2.6)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bar:
-    """A difference with its interval, as a row of a picture.
+    """A gain with its confidence interval, one row of a chart.
 
     Attributes:
-        name: what it is of.
-        gain: the difference.
-        low: lower end of its interval.
-        high: upper end of it.
+        name: label of the row.
+        gain: the gain.
+        low: lower end of the interval.
+        high: upper end of the interval.
     """
 
     name: str
@@ -49,16 +49,16 @@ class Bar:
     high: float
 
 
-def curves(
+def draw_curves(
     key: str, lines: Mapping[str, Series], *, champion: Mapping[str, float] | None = None, unit: str = ""
 ) -> str:
-    """Draw metrics over the train steps, each with the champion's value as a dashed line where there is one.
+    """Draw metrics over train steps, with the champion's values as dashed lines.
 
     Args:
-        key: what the picture is called in the page.
-        lines: the metrics by the names in the legend.
-        champion: the champion's values by the same names.
-        unit: what the vertical axis counts.
+        key: unique name of the chart in the page.
+        lines: metrics by their name in the legend.
+        champion: values of the champion by the same names.
+        unit: label of the vertical axis.
     """
     with mpl.rc_context(_STYLE):
         figure, axes = _figure(_SIZE)
@@ -78,8 +78,8 @@ def curves(
         return _svg(key, figure)
 
 
-def intervals(key: str, rows: Sequence[Bar]) -> str:
-    """Draw differences with their intervals around zero, the first row on top."""
+def draw_intervals(key: str, rows: Sequence[Bar]) -> str:
+    """Draw gains with their intervals around zero, the first row on top."""
     with mpl.rc_context(_STYLE):
         figure, axes = _figure((_SIZE[0] * 1.6, 0.7 + _ROW * len(rows)))
         places = range(len(rows), 0, -1)
@@ -95,8 +95,8 @@ def intervals(key: str, rows: Sequence[Bar]) -> str:
         return _svg(key, figure)
 
 
-def amounts(key: str, parts: Mapping[str, float], *, unit: str) -> str:
-    """Draw amounts as bars with their numbers, the first on top."""
+def draw_bars(key: str, parts: Mapping[str, float], *, unit: str) -> str:
+    """Draw horizontal bars with their values, the first on top."""
     with mpl.rc_context(_STYLE):
         figure, axes = _figure((_SIZE[0], 0.7 + _ROW * len(parts)))
         places = list(range(len(parts), 0, -1))
@@ -114,17 +114,17 @@ def _figure(size: tuple[float, float]) -> tuple[Figure, Axes]:
 
 
 def _svg(key: str, figure: Figure) -> str:
-    """Return the picture with the page's colours, and names that no other picture in the page has."""
+    """Return the chart with CSS variables as colours, and with ids that are unique in the page."""
     stream = io.StringIO()
     mpl.rcParams["svg.hashsalt"] = key
     nothing: dict[str, Any] = {"Date": None, "Creator": None, "Format": None, "Type": None}
     figure.savefig(stream, format="svg", metadata=nothing)
     text = stream.getvalue()
     text = text[text.index("<svg") :]
-    for mark, variable in _VARIABLES.items():
-        text = text.replace(mark, variable)
+    for placeholder, variable in _VARIABLES.items():
+        text = text.replace(placeholder, variable)
     text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{key}-", text)
-    # The page's style gives pictures their width, and the background is the page's.
+    # The style of the page sets width and background.
     text = re.sub(r'<svg([^>]*?) width="[^"]*"', r"<svg\1", text, count=1)
     text = re.sub(r'<svg([^>]*?) height="[^"]*"', r'<svg\1 role="img"', text, count=1)
     return text.replace("fill: #ffffff", "fill: none")

@@ -1,4 +1,4 @@
-"""The page: what is on it, from top to bottom, and the file that it is written to."""
+"""The content of a report, from top to bottom, and the file that it is written to."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,25 +12,26 @@ from embedstep.errors import OUTCOMES
 from embedstep.output.attempts import Attempt, unit_of
 from embedstep.output.folder import OutputFolder
 from embedstep.output.result import is_score, with_current_names, write_whole
-from embedstep.report.charts import Bar, amounts, curves, intervals
-from embedstep.report.run import Run, read_run, sources
-from embedstep.report.series import Series, families
+from embedstep.report.charts import Bar, draw_bars, draw_curves, draw_intervals
+from embedstep.report.run import Run, describe_sources, read_run
+from embedstep.report.series import Series, group_by_cutoff
+from embedstep.runtime.text import shorten
 
 _TONES = {"promote": "good", "hold": "even", "reject": "bad"}
-_TRAINING = {"loss": "loss", "learning_rate": "learning rate", "grad_norm": "norm of the gradients"}
-_MOST_LINES = 5
-_LONGEST_TEXT = 140
+_TRAINING = {"loss": "loss", "learning_rate": "learning rate", "grad_norm": "gradient norm"}
+_MAX_LINES = 5
+_MAX_TEXT = 140
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class Chart:
     """A chart with its title.
 
     Attributes:
-        title: what it shows.
+        title: title above the chart.
         svg: the chart.
-        note: what the eye cannot see in it.
-        is_wide: it takes a whole row of the page.
+        note: text below the chart.
+        is_wide: whether it takes a whole row of the page.
     """
 
     title: str
@@ -43,20 +44,20 @@ def write_report(output: Path) -> Path:
     """Write the report of the run in an output folder, and return its file.
 
     Raises:
-        InvalidRequestError: there is no run.
+        InvalidRequestError: there is no run in the folder.
     """
     run = read_run(output)
     environment = Environment(
         loader=PackageLoader("embedstep.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    text = environment.get_template("page.html").render(**content(run))
+    text = environment.get_template("page.html").render(**build_content(run))
     file = OutputFolder(output).report
     write_whole(file, text)
     return file
 
 
-def content(run: Run) -> dict[str, Any]:
-    """Return what the template asks for."""
+def build_content(run: Run) -> dict[str, Any]:
+    """Return the variables of the template."""
     ledger = run.result.get("ledger") or run.plan["ledger"]
     return {
         "title": run.name,
@@ -102,11 +103,11 @@ def _tiles(run: Run) -> Iterator[tuple[str, str]]:
     if best is not None:
         yield best.removeprefix("eval_"), f"{scores[best].last:.4f}"
     if best in run.champion:
-        yield "of the champion", f"{run.champion[str(best)]:.4f}"
+        yield "champion", f"{run.champion[str(best)]:.4f}"
     yield "train steps", f"{run.plan['train_steps']:,}"
     yield "training rows", f"{sum(item['rows'] for item in run.plan['datasets'] if item['split'] == 'train'):,}"
     if speed := run.result.get("metrics", {}).get("train_samples_per_second"):
-        yield "rows a second", f"{speed:,.0f}"
+        yield "rows per second", f"{speed:,.0f}"
     if run.attempts:
         yield _unit(run), f"{sum(attempt.hours for attempt in run.attempts):.3f}"
 
@@ -114,7 +115,7 @@ def _tiles(run: Run) -> Iterator[tuple[str, str]]:
 def _not_finite(run: Run) -> Iterator[str]:
     for name, series in run.series.items():
         if series.not_finite:
-            yield f"{name} was no finite number {series.not_finite:,} times"
+            yield f"{name} was not finite {series.not_finite:,} times"
 
 
 def _verdict(run: Run) -> dict[str, Any]:
@@ -138,7 +139,7 @@ def _others(verdict: Mapping[str, Any]) -> dict[str, Any]:
     return slices | {f"{size} dimensions": gain for size, gain in verdict["dimensions"].items()}
 
 
-def _gain_charts(verdict: Mapping[str, Any]) -> Iterator[Picture]:
+def _gain_charts(verdict: Mapping[str, Any]) -> Iterator[Chart]:
     for key, title, gains in (
         ("gains", "Gain by metric", verdict["gains"]),
         ("slices", f"{verdict['metric']} by slice", verdict["slices"]),
@@ -146,7 +147,7 @@ def _gain_charts(verdict: Mapping[str, Any]) -> Iterator[Picture]:
     ):
         bars = [Bar(name=name, gain=one["gain"], low=one["low"], high=one["high"]) for name, one in gains.items()]
         if bars:
-            yield Picture(title, Markup(intervals(key, bars)), is_wide=True)
+            yield Chart(title, Markup(draw_intervals(key, bars)), is_wide=True)
 
 
 def _gain_row(name: str, gain: Mapping[str, float]) -> tuple[str, ...]:
@@ -162,24 +163,18 @@ def _index(reindex: Mapping[str, Any] | None) -> list[str]:
         minutes = reindex["seconds"] / 60
         lines.append(f"{reindex['documents']:,} documents to embed again, about {minutes:,.1f} minutes on one machine")
         if reindex["neighbours"] is not None:
-            lines.append(f"{reindex['neighbours']:.0%} of the nearest 10 documents of a query stay the same")
+            lines.append(f"{reindex['neighbours']:.0%} of the 10 nearest documents of a query stay the same")
     return lines
 
 
 def _example_row(one: Mapping[str, Any]) -> tuple[str, ...]:
     query, relevant, before, now = (
-        _shortened(one[key]) for key in ("query", "relevant", "champion_found", "challenger_found")
+        shorten(one[key], _MAX_TEXT) for key in ("query", "relevant", "champion_found", "challenger_found")
     )
     return (query, relevant, before, f"{one['champion']:.2f}", now, f"{one['challenger']:.2f}")
 
 
-def _shortened(text: str) -> str:
-    """Cut by characters: there are languages without spaces."""
-    flat = " ".join(text.split())
-    return flat if len(flat) <= _LONGEST_TEXT else f"{flat[:_LONGEST_TEXT]} …"
-
-
-def _training(run: Run) -> Iterator[Picture]:
+def _training(run: Run) -> Iterator[Chart]:
     for name, title in _TRAINING.items():
         lines = {name: run.series[name]} if name in run.series else {}
         if name == "loss":
@@ -187,23 +182,23 @@ def _training(run: Run) -> Iterator[Picture]:
                 key: series for key, series in run.series.items() if key.endswith("_loss") and key != "train_loss"
             }
         if shown := _with_values(lines):
-            left = len(shown) - _MOST_LINES
-            note = f"{left} more are in metrics.jsonl" if left > 0 else ""
-            yield Picture(title, Markup(curves(f"training-{name}", dict(list(shown.items())[:_MOST_LINES]))), note)
+            left = len(shown) - _MAX_LINES
+            note = f"{left} more in metrics.jsonl" if left > 0 else ""
+            yield Chart(title, Markup(draw_curves(f"training-{name}", dict(list(shown.items())[:_MAX_LINES]))), note)
 
 
-def _evaluation(run: Run) -> Iterator[Picture]:
+def _evaluation(run: Run) -> Iterator[Chart]:
     scores = {
         name: series for name, series in run.series.items()
         if is_score(name) and not name.endswith("_loss") and name != "eval_sequential_score"
     }  # fmt: skip
-    for number, (family, names) in enumerate(families(_with_values(scores)).items()):
-        # In the legend of a picture of several, what they have in common is its title.
+    for number, (family, names) in enumerate(group_by_cutoff(_with_values(scores)).items()):
+        # The title has the common part of the names, and the legend the rest.
         left = len(family) if len(names) > 1 else 0
-        lines = {name[left:]: scores[name] for name in names[:_MOST_LINES]}
+        lines = {name[left:]: scores[name] for name in names[:_MAX_LINES]}
         champion = {name[left:]: run.champion[name] for name in names if name in run.champion}
         title = (family if left else names[0]).removeprefix("eval_")
-        yield Picture(title, Markup(curves(f"evaluation-{number}", lines, champion=champion)))
+        yield Chart(title, Markup(draw_curves(f"evaluation-{number}", lines, champion=champion)))
 
 
 def _with_values(lines: Mapping[str, Series]) -> dict[str, Series]:
@@ -221,20 +216,20 @@ def _dataset_row(item: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _padding(run: Run) -> Iterator[str]:
     if (share := run.result.get("padding_share")) is not None:
-        yield f"{share:.1%} of the places in the batches were padding"
+        yield f"{share:.1%} of the tokens in the batches were padding"
 
 
-def _labels(run: Run) -> Iterator[Picture]:
+def _labels(run: Run) -> Iterator[Chart]:
     for number, item in enumerate(run.plan["datasets"]):
         if item["labels"]:
             title = f"labels of {item['split']}.{item['name']}"
-            yield Picture(title, Markup(amounts(f"labels-{number}", item["labels"], unit="rows")))
+            yield Chart(title, Markup(draw_bars(f"labels-{number}", item["labels"], unit="rows")))
 
 
-def _cost(run: Run) -> Iterator[Picture]:
+def _cost(run: Run) -> Iterator[Chart]:
     seconds = {name: value for name, value in run.result.get("seconds", {}).items() if name != "total"}
     if seconds:
-        yield Picture("Where the time went", Markup(amounts("seconds", seconds, unit="seconds")))
+        yield Chart("Time by phase", Markup(draw_bars("seconds", seconds, unit="seconds")))
 
 
 def _unit(run: Run) -> str:
@@ -253,7 +248,7 @@ def _ledger_row(entry: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _lineage(run: Run) -> Iterator[tuple[str, ...]]:
     fingerprints = [item["fingerprint"] for item in run.plan["datasets"]]
-    for (name, source), fingerprint in zip(sources(run), fingerprints, strict=True):
+    for (name, source), fingerprint in zip(describe_sources(run), fingerprints, strict=True):
         yield (name, source, fingerprint)
     if moment := run.request.get("data", {}).get("as_of"):
         yield ("as of", moment, "")
@@ -265,14 +260,14 @@ def _environment(run: Run) -> Iterator[tuple[str, str]]:
         "embedstep.python": "Python",
         "embedstep.hardware": "machine",
         "mlflow.source.git.commit": "git commit",
-        "embedstep.git.changed": "changed since that commit",
+        "embedstep.git.changed": "uncommitted changes",
     }
-    yield from ((told, run.tags[name]) for name, told in names.items() if name in run.tags)
+    yield from ((label, run.tags[name]) for name, label in names.items() if name in run.tags)
     yield ("visible GPUs", str(run.plan["gpus"]))
     yield ("request", run.plan["request_fingerprint"])
-    for key, told in (("weights_sha256", "weights"), ("embedding_space_id", "embedding space")):
+    for key, label in (("weights_sha256", "weights"), ("embedding_space_id", "embedding space")):
         if run.result.get(key):
-            yield (told, run.result[key])
+            yield (label, run.result[key])
 
 
 def _replay(run: Run) -> Sequence[str]:

@@ -1,4 +1,4 @@
-"""A run as its output folder tells it."""
+"""A run, read from its output folder."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -17,19 +17,19 @@ from embedstep.tracking.spool import spools
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
-    """What a report is made of. What a run did not get to is empty.
+    """The content of a report. What a run has not reached is empty.
 
     Attributes:
-        name: last part of the output folder's path.
-        result: how it ended, or what the first rank has said so far.
-        plan: what it was to do.
-        request: its sections with every default.
-        series: what it has logged.
-        verdict: what a gate has decided.
-        run_id: the MLflow run, once it is open.
-        tags: what its tracking was told about repository and machine.
-        attempts: what each attempt has cost.
-        error: the first thing that went wrong.
+        name: name of the output folder.
+        result: result of the run, or of the first rank while the run is active.
+        plan: plan of the run.
+        request: request with all defaults.
+        series: logged metrics.
+        verdict: verdict of `embedstep promote`.
+        run_id: MLflow run, once it is open.
+        tags: MLflow tags about repository and machine.
+        attempts: cost of each attempt.
+        error: first error.
     """
 
     name: str
@@ -45,23 +45,21 @@ class Run:
 
     @property
     def champion(self) -> dict[str, float]:
-        """The champion's scores by the names that the run gives them."""
+        """Scores of the champion, with the names of the run's metrics."""
         found = self.verdict.get("metrics", {}).get("champion", {})
         return {f"eval_{name}": value for name, value in found.items()}
 
 
 def read_run(output: Path) -> Run:
-    """Read the output folder of a run, whether it has ended well or not.
+    """Read the output folder of a run, whatever its state.
 
     Raises:
-        InvalidRequestError: no run has got as far as a plan there.
+        InvalidRequestError: there is no plan in the folder.
     """
     folder = OutputFolder(output)
     if not folder.plan.exists():
-        raise InvalidRequestError(
-            [Problem(str(output), "holds no run; a report needs one that has got as far as its plan")]
-        )
-    # While the launcher is at work the result is still where the first rank has left it.
+        raise InvalidRequestError([Problem(str(output), "contains no run; a report needs one that has a plan")])
+    # Until the run has ended, only the file of the first rank exists.
     result = with_current_names(_read(folder.result) or _read(folder.worker_result))
     spool = next(reversed(spools(output)), None)
     start = next((entry for entry, _ in spool.read()), {}) if spool else {}
@@ -83,8 +81,8 @@ def _read(file: Path) -> Any:
     return read_json(file) if file.exists() else {}
 
 
-def sources(run: Run) -> list[tuple[str, str]]:
-    """Return where each dataset comes from, without secrets."""
+def describe_sources(run: Run) -> list[tuple[str, str]]:
+    """Return the source of each dataset, without secrets."""
     found = []
     for item in run.plan["datasets"]:
         given = run.request.get("data", {}).get(item["split"], {}).get(item["name"], {})

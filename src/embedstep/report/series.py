@@ -1,4 +1,4 @@
-"""What a run has logged, as lines to draw: read once, and never more points than a screen can show."""
+"""The logged metrics of a run as series to draw, thinned to as many points as a screen can show."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-_MOST_POINTS = 800
+_MAX_POINTS = 800
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -17,8 +17,8 @@ class Series:
 
     Attributes:
         steps: train steps, shape (points,).
-        values: its finite values, shape (points,).
-        not_finite: how many values were none.
+        values: finite values, shape (points,).
+        not_finite: number of values that were not finite.
     """
 
     steps: NDArray[np.float64]
@@ -32,7 +32,7 @@ class Series:
 
 
 def read_series(file: Path) -> dict[str, Series]:
-    """Return the metrics in a `metrics.jsonl`, thinned, in the order in which they first appear."""
+    """Read the metrics of a `metrics.jsonl`, thinned, in order of first appearance."""
     steps: dict[str, list[float]] = {}
     values: dict[str, list[float]] = {}
     for line in _lines(file):
@@ -41,7 +41,7 @@ def read_series(file: Path) -> dict[str, Series]:
             if name not in values:
                 steps[name], values[name] = [], []
             steps[name].append(step)
-            # What is not finite is written as text.
+            # Values that are not finite are written as text.
             values[name].append(float(value))
     return {name: _series(np.array(steps[name], float), np.array(some, float)) for name, some in values.items()}
 
@@ -57,20 +57,20 @@ def _lines(file: Path) -> Iterator[dict[str, float]]:
 
 def _series(steps: NDArray[np.float64], values: NDArray[np.float64]) -> Series:
     finite = np.isfinite(values)
-    kept, numbers = thinned(steps[finite], values[finite])
+    kept, numbers = thin(steps[finite], values[finite])
     return Series(steps=kept, values=numbers, not_finite=int((~finite).sum()))
 
 
-def thinned(
-    steps: NDArray[np.float64], values: NDArray[np.float64], most: int = _MOST_POINTS
+def thin(
+    steps: NDArray[np.float64], values: NDArray[np.float64], limit: int = _MAX_POINTS
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return at most `most` of the points: the least and the largest of each of equally many neighbours.
+    """Keep at most `limit` points: the minimum and the maximum of each of `limit / 2` equal groups of neighbours.
 
-    A spike stays, which every n-th point or a mean would lose.
+    This keeps spikes, which taking every n-th point or means would lose.
     """
-    if len(values) <= most:
+    if len(values) <= limit:
         return steps, values
-    bounds = np.linspace(0, len(values), most // 2 + 1).astype(int)[:-1]
+    bounds = np.linspace(0, len(values), limit // 2 + 1).astype(int)[:-1]
     sizes = np.diff([*bounds, len(values)])
     group = np.repeat(np.arange(len(bounds)), sizes)
     order = np.lexsort((values, group))
@@ -79,8 +79,8 @@ def thinned(
     return steps[kept], values[kept]
 
 
-def families(names: Mapping[str, Series]) -> dict[str, list[str]]:
-    """Return the scores that belong in one picture: the cutoffs of a metric together, each other score by itself."""
+def group_by_cutoff(names: Mapping[str, Series]) -> dict[str, list[str]]:
+    """Group scores by chart: all cutoffs of a metric together, every other score by itself."""
     found: dict[str, list[str]] = {}
     for name in names:
         family, _, cutoff = name.rpartition("@")

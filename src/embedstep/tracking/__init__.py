@@ -1,1 +1,1 @@
-"""Where a run is recorded: everything goes to a spool on disk first, and a process beside the training sends it."""
+"""Tracking: everything is first written to a spool on disk, and a background process sends it."""

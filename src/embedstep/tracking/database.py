@@ -1,4 +1,4 @@
-"""A local database of MLflow, which one process at once may make."""
+"""Creating a local MLflow database, by one process at a time."""
 
 import fcntl
 import os
@@ -9,20 +9,20 @@ from pathlib import Path
 
 from embedstep.errors import CannotStartError
 
-_LONGEST = 60.0
-"""Seconds that another process may take to make it."""
-_PAUSE = 0.05
+_TIMEOUT = 60.0
+"""Seconds that another process may hold the lock."""
+_POLL = 0.05
 
 
 @contextmanager
 def sqlite_lock(uri: str) -> Iterator[None]:
-    """Let one process at once make a local database: two that both do leave one that cannot be opened ever after.
+    """Lock the creation of a local database: if two processes create it at once, it cannot be opened afterwards.
 
     Args:
-        uri: tracking URI; any but that of a local database is nothing to wait for.
+        uri: tracking URI; others than that of a local database need no lock.
 
     Raises:
-        CannotStartError: another process holds it for too long.
+        CannotStartError: another process holds the lock for too long.
     """
     if not uri.startswith("sqlite:////"):
         yield
@@ -38,14 +38,14 @@ def sqlite_lock(uri: str) -> Iterator[None]:
 
 
 def _lock(descriptor: int, folder: Path) -> None:
-    deadline = time.monotonic() + _LONGEST
+    deadline = time.monotonic() + _TIMEOUT
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > deadline:
-                told = f"{folder} was locked by another process for {_LONGEST:.0f} s; lsof says by which"
-                raise CannotStartError(told) from None
-            time.sleep(_PAUSE)
+                message = f"{folder} was locked by another process for {_TIMEOUT:.0f} s; find it with lsof"
+                raise CannotStartError(message) from None
+            time.sleep(_POLL)
         else:
             return

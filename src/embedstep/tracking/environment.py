@@ -1,6 +1,6 @@
-"""The environment as tracking sees it: what an orchestrator tells one step stands over the variables of the process.
+"""Environment variables for tracking, with overrides for one step.
 
-An orchestrator may run several steps in threads of one process, which has one environment for all of them.
+An orchestrator may run several steps in threads of one process, which share its environment.
 """
 
 import os
@@ -10,24 +10,24 @@ from contextvars import ContextVar
 
 from embedstep.request.schema import TRACKING_RUN_ID, TRACKING_URI
 
-_OVER: ContextVar[Mapping[str, str]] = ContextVar("embedstep_tracking_environment", default={})  # noqa: B039 - never changed
+_OVERRIDES: ContextVar[Mapping[str, str]] = ContextVar("embedstep_tracking_environment", default={})  # noqa: B039 - never changed
 
 
 def tracking_environ() -> dict[str, str]:
-    """Return the variables that count for tracking in this thread."""
-    return {**os.environ, **_OVER.get()}
+    """Return the environment with the overrides of this thread."""
+    return {**os.environ, **_OVERRIDES.get()}
 
 
 @contextmanager
 def tracking_override(uri: str, run_id: str | None = None) -> Iterator[None]:
-    """Have what is done meanwhile in this thread recorded at another place than the environment says.
+    """Record to another place than the environment says, in this thread.
 
     Args:
-        uri: tracking URI, where the request has none of its own.
-        run_id: the run that is open there, if one is.
+        uri: tracking URI, unless the request has one.
+        run_id: run that is open there, if any.
     """
-    token = _OVER.set({TRACKING_URI: uri} | ({TRACKING_RUN_ID: run_id} if run_id else {}))
+    token = _OVERRIDES.set({TRACKING_URI: uri} | ({TRACKING_RUN_ID: run_id} if run_id else {}))
     try:
         yield
     finally:
-        _OVER.reset(token)
+        _OVERRIDES.reset(token)

@@ -1,7 +1,7 @@
-"""Runs in MLflow, as a sender fills them beside a training. Only this file and its neighbours import MLflow.
+"""Runs in MLflow, filled by the sender during a training. Only the files `mlflow*.py` import MLflow.
 
-The client is used rather than the fluent interface, because that one keeps the active run in a global that any other
-library in the process may change.
+We use the client rather than the fluent interface, which keeps the active run in a global that any library in the
+process may change.
 """
 
 import json
@@ -28,62 +28,64 @@ except ModuleNotFoundError as missing:
 from embedstep.errors import CannotStartError, EmbedstepError, InvalidRequestError, Problem, first_line
 from embedstep.runtime.secrets import redact
 from embedstep.tracking.database import sqlite_lock
-from embedstep.tracking.mlflow_model import ModelInRun, in_parallel, model_place
+from embedstep.tracking.mlflow_model import ModelInRun, in_parallel, locate_model
 from embedstep.tracking.names import PARAMETER_LIMITS, TRAINING_TAG, entry_name, metric_name, shortened
 from embedstep.tracking.spool import Entry, SpoolFolder
 
-# Making a database and resolving paths is told at the INFO level, in the middle of the progress.
+# At INFO level MLflow logs the creation of a database in the middle of our progress.
 logging.getLogger("mlflow").setLevel(logging.WARNING)
 _KEY_TAG = "embedstep.run_key"
 _ATTEMPTS_TAG = "embedstep.attempt_ids"
-_OF_A_VALUE = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS"}
-"""Codes by which a server says that one entry is wrong; the others stand between it and all entries."""
-_REFUSING = {
+_ENTRY_ERRORS = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS"}
+"""Error codes that concern one entry. Any other error prevents all entries from being sent."""
+_REFUSED = {
     "PERMISSION_DENIED",
     "UNAUTHENTICATED",
     "CUSTOMER_UNAUTHORIZED",
     "RESOURCE_DOES_NOT_EXIST",
     "INVALID_STATE",
 }
-_AT_ONCE = 100
+_BATCH = 100
 
 
 class Tracker:
-    """One run, as a sender fills it.
+    """One MLflow run that the sender fills.
 
-    Every method raises `CannotStartError` where the server, its database or its files do not answer, and
-    `InvalidRequestError` where only a person can help: a permission, a deleted experiment, a deleted run.
+    Every method raises `CannotStartError` if the server, its database or its artifact store does not answer, and
+    `InvalidRequestError` if only a person can help: a missing permission, a deleted experiment or run.
     """
 
     def __init__(self, uri: str, spool: SpoolFolder) -> None:
-        """Make a client; nothing is asked yet.
+        """Create the client, without a request to the server.
 
         Args:
             uri: tracking URI.
-            spool: what is to be sent.
+            spool: spool to send.
         """
         self._uri = uri
         self._spool = spool
-        self._client = client_of(uri)
+        self._client = open_client(uri)
         sent = spool.sent
         self.run_id, self.attempt = sent.run_id or "", sent.attempt
         self._logged: dict[str, set[int]] = {}
-        # A sender that takes over goes on with what the one before has sent.
-        self._goes_on = bool(self.run_id)
+        # A new sender continues where the previous one stopped.
+        self._has_history = bool(self.run_id)
         self._run: Run | None = None
         self._model = ModelInRun(self._client, may_be_there=True, is_settled=spool.has_sent("model"))
 
     def open(self, start: Entry) -> None:
-        """Find the run, by its key where an earlier attempt has opened it, or open one.
+        """Find the run by its key, or create it.
 
         Args:
-            start: the entry that says which run.
+            start: entry that identifies the run.
         """
         with translate_errors(self._uri):
-            self._run = run = self._active(start["run_id"]) if start["mode"] == "attach" else self._own(start)
+            self._run = run = (
+                self._require_active(start["run_id"]) if start["mode"] == "attach" else self._find_or_create(start)
+            )
             self.run_id = str(run.info.run_id)
-            # Another training that is recorded in the same run has numbers of its own.
-            self._goes_on = run.data.tags.get(TRAINING_TAG) == start["tags"].get(TRAINING_TAG)
+            # Metrics of another training in the same run do not count.
+            self._has_history = run.data.tags.get(TRAINING_TAG) == start["tags"].get(TRAINING_TAG)
             attempts = run.data.tags.get(_ATTEMPTS_TAG, "").split()
             attempts += [] if start["attempt"] in attempts else [start["attempt"]]
             self.attempt = attempts.index(start["attempt"]) + 1
@@ -91,7 +93,7 @@ class Tracker:
             tags |= {_ATTEMPTS_TAG: " ".join(attempts), "embedstep.attempts": str(len(attempts))}
             self._client.log_batch(self.run_id, tags=[RunTag(name, text) for name, text in tags.items()])
 
-    def _active(self, run_id: str) -> Run:
+    def _require_active(self, run_id: str) -> Run:
         run = self._client.get_run(run_id)
         if run.info.lifecycle_stage != "active":
             raise InvalidRequestError(
@@ -99,11 +101,11 @@ class Tracker:
             )
         return run
 
-    def _own(self, start: Entry) -> Run:
+    def _find_or_create(self, start: Entry) -> Run:
         experiment = self._experiment(start["experiment"])
         found = self._client.search_runs([experiment], f"tags.`{_KEY_TAG}` = '{start['key']}'", max_results=1)
         if found:
-            # A run that has ended stays so unless it is told.
+            # An ended run does not become active by itself.
             self._client.update_run(found[0].info.run_id, status="RUNNING")
             return found[0]
         parent = {"mlflow.parentRunId": start["run_id"]} if start["mode"] == "nest" else {}
@@ -112,19 +114,21 @@ class Tracker:
         return self._client.create_run(experiment, start_time=start["at"], run_name=start["run_name"], tags=tags)
 
     def _experiment(self, name: str) -> str:
-        """Return the id of the experiment; a new one in a local database keeps its artifacts beside the database."""
+        """Return the id of the experiment. With a local database, artifacts are stored next to it."""
         found = self._client.get_experiment_by_name(name)
         if found is None:
             is_local = self._uri.startswith("sqlite:////")
-            beside = (Path(self._uri.removeprefix("sqlite:///")).parent / "mlartifacts").as_uri() if is_local else None
-            return str(self._client.create_experiment(name, artifact_location=beside))
+            artifacts = (
+                (Path(self._uri.removeprefix("sqlite:///")).parent / "mlartifacts").as_uri() if is_local else None
+            )
+            return str(self._client.create_experiment(name, artifact_location=artifacts))
         if found.lifecycle_stage != "active":
-            told = f"{name!r} was deleted in MLflow; restore it or name another"
-            raise InvalidRequestError([Problem("tracking.experiment", told)])
+            message = f"{name!r} was deleted in MLflow; restore it or choose another"
+            raise InvalidRequestError([Problem("tracking.experiment", message)])
         return str(found.experiment_id)
 
     def answers(self) -> bool:
-        """Whether the server itself does, and knows the run."""
+        """Whether the server answers and knows the run."""
         try:
             with translate_errors(self._uri):
                 self._client.get_run(self.run_id)
@@ -133,7 +137,7 @@ class Tracker:
         return True
 
     def deliver(self, entries: Sequence[Entry]) -> list[str]:
-        """Send entries of one kind, and return what the server will never take, one sentence each."""
+        """Send entries of one kind, and return messages about entries that the server rejects for good."""
         deliver = {
             "metrics": self._metrics,
             "parameters": self._parameters,
@@ -151,11 +155,11 @@ class Tracker:
         for entry in entries:
             for name, value in entry["values"].items():
                 metric = Metric(metric_name(name), value, entry["at"], entry["step"])
-                place = metric.key, metric.step
+                point = metric.key, metric.step
                 if entry.get("once"):
-                    if place in once or metric.step in self._steps_logged(metric.key):
+                    if point in once or metric.step in self._steps_logged(metric.key):
                         continue
-                    once.add(place)
+                    once.add(point)
                 metrics.append(metric)
         if metrics:
             yield from self._try("metrics", lambda: self._client.log_batch(self.run_id, metrics=metrics))
@@ -163,9 +167,9 @@ class Tracker:
             self._logged[name].add(step)
 
     def _steps_logged(self, name: str) -> set[int]:
-        """Return the steps of a metric that the same training has logged, some beyond the checkpoint it has left."""
+        """Return the steps of a metric that the training has already logged, possibly after its last checkpoint."""
         if name not in self._logged:
-            history = self._client.get_metric_history(self.run_id, name) if self._goes_on else []
+            history = self._client.get_metric_history(self.run_id, name) if self._has_history else []
             self._logged[name] = {point.step for point in history}
         return self._logged[name]
 
@@ -175,25 +179,25 @@ class Tracker:
 
     def _files(self, entries: Sequence[Entry]) -> Iterator[str]:
         files = [self._spool.files / name for name in dict.fromkeys(entry["name"] for entry in entries)]
-        for complaints in in_parallel(lambda file: list(self._file(file)), files):
-            yield from complaints
+        for messages in in_parallel(lambda file: list(self._file(file)), files):
+            yield from messages
 
     def _models(self, entries: Sequence[Entry]) -> Iterator[str]:
         entry = entries[-1]
         others = {one["kind"]: one for one, _ in self._spool.read()}
         if "end" in others and "register" not in others:
-            self._model.miss(self._known_run(), self.attempt)
-            return  # it has not turned out well, and is nobody's model
-        place = model_place(entry, others["register"]["weights"] if "register" in others else None)
-        if place is None:
-            self._model.miss(self._known_run(), self.attempt)
-            yield f"the model: {entry['published']} is not there any more, or another by now"
+            self._model.mark_missing(self._known_run(), self.attempt)
+            return  # the training failed, so its model is not registered
+        path = locate_model(entry, others["register"]["weights"] if "register" in others else None)
+        if path is None:
+            self._model.mark_missing(self._known_run(), self.attempt)
+            yield f"the model: {entry['published']} was removed or replaced"
             return
         run = self._known_run()
-        yield from self._try("the model", lambda: self._model.upload(run, self.attempt, entry, place, self._spool.path))
+        yield from self._try("the model", lambda: self._model.upload(run, self.attempt, entry, path, self._spool.path))
 
     def _known_run(self) -> Run:
-        """Return the run as it was opened here, or as it is now where another sender has opened it."""
+        """Return the run that was opened here, or fetch one that another sender has opened."""
         return self._run or self._client.get_run(self.run_id)
 
     def _register(self, entries: Sequence[Entry]) -> Iterator[str]:
@@ -204,49 +208,49 @@ class Tracker:
         try:
             call()
         except MlflowException as error:
-            if error.error_code not in _OF_A_VALUE:
+            if error.error_code not in _ENTRY_ERRORS:
                 raise
-            # By the same code a server says that the run was deleted.
-            self._active(self.run_id)
+            # The same error code also means that the run was deleted.
+            self._require_active(self.run_id)
             yield f"{what}: {_first_line(error)}"
 
     def _parameters(self, entries: Sequence[Entry]) -> Iterator[str]:
-        """Record parameters, cut to what this server keeps; those that an earlier attempt had otherwise are told."""
+        """Record parameters, shortened to the server's limit. Those that differ from an earlier attempt go to a tag."""
         values: dict[str, str] = {name: value for entry in entries for name, value in entry["values"].items()}
         for limit in PARAMETER_LIMITS:
             items = [Param(name, shortened(value, limit)) for name, value in values.items()]
-            complaints = list(self._try("parameters", lambda items=items: self._log_parameters(items)))
-            if not complaints:
+            messages = list(self._try("parameters", lambda items=items: self._log_parameters(items)))
+            if not messages:
                 return
         before = self._client.get_run(self.run_id).data.params
         changed = {name: value for name, value in values.items() if not _is_kept(value, before.get(name))}
         if not changed:
-            yield from complaints
+            yield from messages
             return
         yield from self._try("parameters", lambda: self._log_parameters([p for p in items if p.key not in changed]))
-        told = json.dumps(changed, ensure_ascii=False)
-        tag = RunTag(f"embedstep.attempt.{self.attempt}.changed_parameters", shortened(told))
+        text = shortened(json.dumps(changed, ensure_ascii=False))
+        tag = RunTag(f"embedstep.attempt.{self.attempt}.changed_parameters", text)
         self._client.log_batch(self.run_id, tags=[tag])
         file = self._spool.files / "parameters.json"
         file.write_text(json.dumps(dict(values), indent=2, ensure_ascii=False))
         yield from self._file(file, f"attempts/{self.attempt}")
 
     def _log_parameters(self, items: Sequence[Param]) -> None:
-        for start in range(0, len(items), _AT_ONCE):
-            self._client.log_batch(self.run_id, params=items[start : start + _AT_ONCE])
+        for start in range(0, len(items), _BATCH):
+            self._client.log_batch(self.run_id, params=items[start : start + _BATCH])
 
     def _file(self, file: Path, folder: str | None = None) -> Iterator[str]:
         if file.exists():
             yield from self._try(file.name, lambda: self._client.log_artifact(self.run_id, str(file), folder))
         else:
-            yield f"{file.name}: it is not there any more"
+            yield f"{file.name}: the file was removed"
 
     def _end(self, ends: Sequence[Entry]) -> Iterator[str]:
-        """Read back what has arrived, then end the run, unless it is another's."""
+        """Check which metrics have arrived, then end the run, unless someone else opened it."""
         entries = [entry for entry, _ in self._spool.read()]
         names = sorted({name for entry in entries if entry["kind"] == "metrics" for name in entry["values"]})
-        for complaints in in_parallel(lambda of: list(of(names)), (self._renamed, self._missing)):
-            yield from complaints
+        for messages in in_parallel(lambda check: list(check(names)), (self._renamed, self._missing)):
+            yield from messages
         if ends[-1]["status"] != "FINISHED":
             self._model.give_up(self._known_run(), self.attempt)
         if next(entry["mode"] for entry in entries if entry["kind"] == "start") != "attach":
@@ -264,21 +268,21 @@ class Tracker:
             yield f"metrics: {', '.join(missing)} did not arrive"
 
 
-def client_of(uri: str) -> MlflowClient:
-    """Return a client, after making a local database that is not there yet.
+def open_client(uri: str) -> MlflowClient:
+    """Create a client, and a local database if it does not exist.
 
     Raises:
         CannotStartError: a local database cannot be opened.
     """
-    _speak_briefly()
+    _limit_retries()
     with translate_errors(uri), sqlite_lock(uri):
         return MlflowClient(tracking_uri=uri)
 
 
-def _speak_briefly() -> None:
-    """Let MLflow give a request up soon, unless somebody has set that: its own default is to try for minutes.
+def _limit_retries() -> None:
+    """Make MLflow give up on a request soon, unless the user has set that; by default it retries for minutes.
 
-    Where we try again, the pauses between attempts are ours, and longer.
+    The sender retries by itself, with longer pauses.
     """
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_JITTER", "0.1")
@@ -288,14 +292,14 @@ def _speak_briefly() -> None:
 
 @contextmanager
 def translate_errors(uri: str) -> Iterator[None]:
-    """Turn what MLflow, a database driver and a store of files raise into our two kinds.
+    """Convert errors of MLflow, a database driver or an artifact store.
 
     Args:
         uri: tracking URI.
 
     Raises:
         CannotStartError: something did not answer.
-        InvalidRequestError: it answered that only a person can help.
+        InvalidRequestError: the server refused, and only a person can help.
     """
     try:
         yield
@@ -304,9 +308,9 @@ def translate_errors(uri: str) -> Iterator[None]:
     except Exception as error:
         shown = redact(uri, os.environ)
         code = error.error_code if isinstance(error, MlflowException) else ""
-        if code in _REFUSING or code in _OF_A_VALUE:
-            told = f"MLflow at {shown} refused: {_first_line(error)}"
-            raise InvalidRequestError([Problem("tracking", told)]) from error
+        if code in _REFUSED or code in _ENTRY_ERRORS:
+            message = f"MLflow at {shown} refused: {_first_line(error)}"
+            raise InvalidRequestError([Problem("tracking", message)]) from error
         raise CannotStartError(f"tracking: MLflow at {shown} does not answer: {_first_line(error)}") from error
 
 

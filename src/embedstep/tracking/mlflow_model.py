@@ -1,7 +1,7 @@
-"""The finished model in MLflow: written in its sentence-transformers flavor without loading it, and registered.
+"""The trained model in MLflow: written in the sentence-transformers flavor without loading it, and registered.
 
-MLflow's own `log_model` needs the model in memory, and with it torch in the process that sends; it also asks the server
-for the history of every metric. The files are the same: a test compares them.
+MLflow's own `log_model` needs the model in memory, and so torch in the sender; it also fetches the history of every
+metric. The files are the same, as a test checks.
 """
 
 import os
@@ -33,63 +33,63 @@ from embedstep.tracking.spool import Entry
 _T = TypeVar("_T")
 _Item = TypeVar("_Item")
 _NAME = "model"
-_AT_ONCE = 16
+_THREADS = 16
 FOLDER = "model.sentence_transformer"
-"""Where the flavor keeps the sentence-transformers model among its own files."""
+"""Folder of the sentence-transformers model among the files of the flavor."""
 _PYTHON = ".".join(map(str, sys.version_info[:3]))
 _ATTEMPT_TAG = "embedstep.attempt"
 
 
 class ModelInRun:
-    """The model of one attempt in MLflow: its files first, and when it has turned out well, its place in the registry.
+    """The model of one attempt in MLflow: its files are uploaded first, and it is registered once it is verified.
 
-    The first takes as long as a model is large and a server far, and goes on while the model is being verified.
+    Uploading may take long, and runs while the model is being verified.
     """
 
     def __init__(self, client: MlflowClient, *, may_be_there: bool, is_settled: bool) -> None:
-        """Take the client; nothing is asked yet.
+        """Take the client, without a request to the server.
 
         Args:
-            client: of the server.
-            may_be_there: somebody may have begun with it before, so that the server is asked.
-            is_settled: its files have arrived before, or it was told that they never will.
+            client: client of the server.
+            may_be_there: whether an upload may have started earlier, so that the server must be asked.
+            is_settled: whether the files have arrived, or were reported as missing.
         """
         self._client = client
         self._may_be_there = may_be_there
         self._logged: Any = None
         self._is_settled = is_settled
 
-    def upload(self, run: Run, attempt: int, entry: Entry, place: Path, aside: Path) -> None:
+    def upload(self, run: Run, attempt: int, entry: Entry, path: Path, work: Path) -> None:
         """Upload the files of the model, unless they are there.
 
         Args:
-            run: the run that trained it.
-            attempt: the attempt of that run that trained it.
+            run: run that trained it.
+            attempt: attempt of that run.
             entry: `dimension`, `example`, `requirements` and `step`.
-            place: the folder that the model lies in now.
-            aside: folder for the files of MLflow's own.
+            path: current folder of the model.
+            work: folder for MLflow's own files.
         """
         run_id = run.info.run_id
         begun = self._found(run, attempt)
         self._logged = logged = begun or self._client.create_logged_model(
             run.info.experiment_id, _NAME, run_id, {_ATTEMPT_TAG: str(attempt)}
         )
-        # Whoever tries this again finds what was begun.
+        # A retry will find the model that was created.
         self._may_be_there = True
         if logged.status != LoggedModelStatus.READY:
-            folder = aside / "mlflow_model"
+            folder = work / "mlflow_model"
             shutil.rmtree(folder, ignore_errors=True)
-            of_mlflow = Model(artifact_path=logged.artifact_location, run_id=run_id, model_id=logged.model_id)
+            metadata = Model(artifact_path=logged.artifact_location, run_id=run_id, model_id=logged.model_id)
             try:
-                write_model(folder, of_mlflow, {**entry, "path": place})
+                write_model(folder, metadata, {**entry, "path": path})
             except OSError:
-                if place.exists():
+                if path.exists():
                     raise
-                # It has turned out well meanwhile, and got its name.
+                # The model was verified meanwhile, and its folder renamed.
                 shutil.rmtree(folder, ignore_errors=True)
-                write_model(folder, of_mlflow, {**entry, "path": entry["published"]})
-            requests = _uploads(self._client, logged, folder)
-            # A server refuses to be told twice.
+                write_model(folder, metadata, {**entry, "path": entry["published"]})
+            requests = _list_uploads(self._client, logged, folder)
+            # A server refuses a second output with the same id.
             if begun is None or not self._is_output(run_id, logged.model_id):
                 output = LoggedModelOutput(logged.model_id, step=entry["step"])
                 requests.append(lambda: self._client.log_outputs(run_id, [output]))
@@ -97,24 +97,24 @@ class ModelInRun:
             shutil.rmtree(folder)
         self._is_settled = True
 
-    def miss(self, run: Run, attempt: int) -> None:
-        """Know that the model cannot be sent any more, which has been told."""
+    def mark_missing(self, run: Run, attempt: int) -> None:
+        """Note that the model can no longer be sent, which has been reported."""
         self.give_up(run, attempt)
         self._is_settled = True
 
     def register(self, run: Run, attempt: int, entry: Entry) -> None:
-        """Say that the model is as it should be, and register it as the entry says, unless it is.
+        """Mark the model as ready, and register it, unless that is done.
 
         Args:
-            run: the run that trained it.
-            attempt: the attempt of that run that trained it.
+            run: run that trained it.
+            attempt: attempt of that run.
             entry: `register_as`, `aliases` and `tags`.
 
         Raises:
-            CannotStartError: its files could not be uploaded yet.
+            CannotStartError: the files have not been uploaded yet.
         """
         if not self._is_settled:
-            raise CannotStartError("the files of the model are not there yet")
+            raise CannotStartError("the files of the model have not been uploaded yet")
         logged = self._logged or self._found(run, attempt)
         if logged is None or logged.status == LoggedModelStatus.FAILED:
             return
@@ -126,7 +126,7 @@ class ModelInRun:
             _register(self._client, run.info.run_id, logged.model_id, entry, tags)
 
     def give_up(self, run: Run, attempt: int) -> None:
-        """Say that the model of an attempt that has not ended well is none."""
+        """Mark the model of a failed attempt as failed."""
         logged = self._logged or self._found(run, attempt)
         if logged is not None and logged.status != LoggedModelStatus.READY:
             self._logged = self._client.finalize_logged_model(logged.model_id, LoggedModelStatus.FAILED)
@@ -142,23 +142,23 @@ class ModelInRun:
         return next((found for found in before if found.tags.get(_ATTEMPT_TAG) == str(attempt)), None)
 
 
-def model_place(entry: Entry, weights: str | None) -> Path | None:
-    """Return the folder that a recorded model lies in now, or None where it is gone.
+def locate_model(entry: Entry, weights: str | None) -> Path | None:
+    """Return the current folder of a recorded model, or None if it is gone.
 
-    It is renamed when it has turned out well, and either folder may hold a later attempt's by now.
+    The folder is renamed after verification, and a later attempt may have replaced either.
 
     Args:
         entry: `path` and `published`.
-        weights: digest of its weights, or None for an attempt that is still at work and has not said that yet.
+        weights: digest of the weights, or None if the attempt is still running.
     """
-    places = [place for place in (Path(entry["path"]), Path(entry["published"])) if place.is_dir()]
+    folders = [folder for folder in (Path(entry["path"]), Path(entry["published"])) if folder.is_dir()]
     if weights is None:
-        places = [place for place in places if str(place) == entry["path"]]
-    return next((place for place in places if weights is None or weights_digest(place) == weights), None)
+        folders = [folder for folder in folders if str(folder) == entry["path"]]
+    return next((folder for folder in folders if weights is None or weights_digest(folder) == weights), None)
 
 
-def _uploads(client: MlflowClient, logged: LoggedModel, folder: Path) -> list[Callable[[], None]]:
-    # The client's own method would ask for the logged model again before each file.
+def _list_uploads(client: MlflowClient, logged: LoggedModel, folder: Path) -> list[Callable[[], None]]:
+    # The client's own method would fetch the logged model again before each file.
     store = get_artifact_repository(logged.artifact_location, tracking_uri=client.tracking_uri)
 
     def upload(file: Path) -> None:
@@ -169,8 +169,8 @@ def _uploads(client: MlflowClient, logged: LoggedModel, folder: Path) -> list[Ca
 
 
 def in_parallel(send: Callable[[_Item], _T], items: Iterable[_Item]) -> list[_T]:
-    """Send several at once, and return what came of each: a far server takes a while for each, however small."""
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
+    """Send items in threads, because a distant server takes a while for each of them, and return the results."""
+    with ThreadPoolExecutor(_THREADS) as pool:
         return [done.result() for done in [pool.submit(send, item) for item in items]]
 
 
@@ -191,8 +191,8 @@ def _register(client: MlflowClient, run_id: str, model_id: str, entry: Entry, ta
 
 @contextmanager
 def default_uri(uri: str) -> Iterator[None]:
-    """Let MLflow's default be `uri`: where a version's model is, it looks up there, whatever the client's own is."""
-    # What nobody has set must not be set afterwards: MLflow keeps it in the environment, for other processes too.
+    """Set MLflow's global URI, which it uses to find the files of a model version, whatever URI the client has."""
+    # Unset it again if it was unset: MLflow stores it in the environment, for other processes too.
     before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
     mlflow.set_tracking_uri(uri)
     try:
@@ -201,35 +201,35 @@ def default_uri(uri: str) -> Iterator[None]:
         mlflow.set_tracking_uri(before)
 
 
-def write_model(folder: Path, of_mlflow: Model, entry: Entry) -> None:
+def write_model(folder: Path, metadata: Model, entry: Entry) -> None:
     """Write a model in MLflow's sentence-transformers flavor.
 
-    The layout is that of `mlflow.sentence_transformers.save_model` in MLflow 3; the weights are linked, where the file
-    system can, and not copied.
+    The layout is that of `mlflow.sentence_transformers.save_model` in MLflow 3. Weights are hard-linked if the file
+    system allows it.
 
     Args:
-        folder: where to.
-        of_mlflow: what MLflow knows of it so far.
+        folder: target folder, which must not exist.
+        metadata: MLflow's metadata of the model, completed and saved here.
         entry: `path`, `dimension`, `example` and `requirements`.
     """
     shutil.copytree(entry["path"], folder / FOLDER, copy_function=_link)
-    _save_example(of_mlflow, entry["example"], str(folder))
-    of_mlflow.signature = ModelSignature(
+    _save_example(metadata, entry["example"], str(folder))
+    metadata.signature = ModelSignature(
         inputs=Schema([ColSpec(DataType.string)]),
         outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, entry["dimension"]))]),
     )
-    of_mlflow.add_flavor(
+    metadata.add_flavor(
         "python_function",
         loader_module="mlflow.sentence_transformers",
         python_version=_PYTHON,
         data=FOLDER,
         env={"conda": "conda.yaml", "virtualenv": "python_env.yaml"},
     )
-    of_mlflow.add_flavor("sentence_transformers", sentence_transformers_version=_version(entry), code=None)
-    of_mlflow.model_size_bytes = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    metadata.add_flavor("sentence_transformers", sentence_transformers_version=_version(entry), code=None)
+    metadata.model_size_bytes = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     for name, text in _environment([f"mlflow=={version('mlflow')}", *entry["requirements"]]).items():
         (folder / name).write_text(text, encoding="utf-8")
-    of_mlflow.save(str(folder / "MLmodel"))
+    metadata.save(str(folder / "MLmodel"))
 
 
 def _link(source: str, target: str) -> None:
@@ -246,19 +246,19 @@ def _version(entry: Entry) -> str:
 
 
 def _environment(requirements: list[str]) -> dict[str, str]:
-    """Return the files that say what to install before the model is loaded, in pip's, virtualenv's and conda's way."""
-    of_conda: dict[str, Any] = {
+    """Return the files with the requirements of the model, for pip, virtualenv and conda."""
+    conda: dict[str, Any] = {
         "name": "mlflow-env",
         "channels": ["conda-forge"],
         "dependencies": [f"python={_PYTHON}", "pip", {"pip": requirements}],
     }
-    of_virtualenv = {
+    virtualenv = {
         "python": _PYTHON,
         "build_dependencies": ["pip", "setuptools", "wheel"],
         "dependencies": ["-r requirements.txt"],
     }
     return {
         "requirements.txt": "\n".join(requirements) + "\n",
-        "conda.yaml": yaml.safe_dump(of_conda, sort_keys=False),
-        "python_env.yaml": yaml.safe_dump(of_virtualenv, sort_keys=False),
+        "conda.yaml": yaml.safe_dump(conda, sort_keys=False),
+        "python_env.yaml": yaml.safe_dump(virtualenv, sort_keys=False),
     }

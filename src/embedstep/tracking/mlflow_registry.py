@@ -1,4 +1,4 @@
-"""The model registry of MLflow, as a gate needs it: who serves, and one hand at a time that changes it."""
+"""MLflow's model registry: the champion, and changes of it by one process at a time."""
 
 import json
 import time
@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-# First of all, because it says what to install where MLflow is not.
+# First, because it says how to install MLflow if that is missing.
 # isort: off
-from embedstep.tracking.mlflow import translate_errors, client_of
+from embedstep.tracking.mlflow import translate_errors, open_client
 from mlflow.artifacts import download_artifacts
 from mlflow.exceptions import MlflowException
 
@@ -21,14 +21,14 @@ from embedstep.planning.plan import Plan
 from embedstep.request.schema import TrainRequest
 from embedstep.tracking.mlflow_model import FOLDER, default_uri
 from embedstep.tracking.names import MODEL_TAG, ROWS_TAG, STEPS_METRIC
-from embedstep.tracking.recording import comparable
+from embedstep.tracking.recording import comparison_tags
 
 CHAMPION = "champion"
 _HISTORY_TAG = "embedstep.former_champions"
-_LONGEST_HOLD = 60.0
-_PATIENCE = 120.0
-_PAUSE = 0.2
-_MOST_RUNS = 50
+_LOCK_EXPIRY = 60.0
+_LOCK_TIMEOUT = 120.0
+_POLL = 0.2
+_MAX_RUNS = 50
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,9 +36,9 @@ class Version:
     """A version of a registered model.
 
     Attributes:
-        number: its number, as MLflow writes it.
-        run_id: the run that trained it.
-        tags: its tags.
+        number: number of the version, as MLflow writes it.
+        run_id: run that trained it.
+        tags: tags of the version.
     """
 
     number: str
@@ -49,11 +49,11 @@ class Version:
 class Registry:
     """The versions of one registered model.
 
-    Every method raises `CannotStartError` where the server does not answer, and `InvalidRequestError` where it refuses.
+    Every method raises `CannotStartError` if the server does not answer, and `InvalidRequestError` if it refuses.
     """
 
     def __init__(self, uri: str, name: str) -> None:
-        """Make a client; nothing is asked yet.
+        """Create the client, without a request to the server.
 
         Args:
             uri: tracking URI.
@@ -61,10 +61,10 @@ class Registry:
         """
         self.name = name
         self._uri = uri
-        self._client = client_of(uri)
+        self._client = open_client(uri)
 
     def champion(self) -> Version | None:
-        """Return the version that serves, or None where there is none yet."""
+        """Return the champion, or None if there is none yet."""
         with translate_errors(self._uri):
             try:
                 return _version(self._client.get_model_version_by_alias(self.name, CHAMPION))
@@ -73,23 +73,23 @@ class Registry:
                     return None
                 raise
 
-    def of_run(self, run_id: str) -> Version | None:
-        """Return the newest version that a run has registered."""
+    def find_version(self, run_id: str) -> Version | None:
+        """Return the newest version of a run, or None."""
         with translate_errors(self._uri):
             found = self._client.search_model_versions(f"name = '{self.name}' and run_id = '{run_id}'")
         return max(map(_version, found), key=lambda version: int(version.number), default=None)
 
     def download(self, version: Version, folder: Path) -> Path:
-        """Fetch the files of a version, and return the folder of its sentence-transformers model."""
+        """Download a version, and return the folder of its sentence-transformers model."""
         folder.mkdir(parents=True, exist_ok=True)
         with translate_errors(self._uri), default_uri(self._uri):
-            place = download_artifacts(
+            path = download_artifacts(
                 artifact_uri=f"models:/{self.name}/{version.number}", dst_path=str(folder), tracking_uri=self._uri
             )
-        return Path(place) / FOLDER
+        return Path(path) / FOLDER
 
     def tag(self, number: str, run_id: str, tags: Mapping[str, str]) -> None:
-        """Write tags to a version, by its number, and to the run that trained it."""
+        """Set tags of a version and of the run that trained it."""
         with translate_errors(self._uri):
             for key, text in tags.items():
                 self._client.set_model_version_tag(self.name, number, key, text)
@@ -98,10 +98,10 @@ class Registry:
     def promote(self, version: Version, instead_of: Version | None) -> bool:
         """Make a version the champion if the champion is still the expected one, and return whether it was.
 
-        MLflow has no such operation: an alias goes to whoever sets it last. What it has is that one of two clients
-        gets a new name, so that a name is held while the alias is looked at and set.
+        MLflow has no compare-and-set for aliases. But only one of two clients can create a registered model of a new
+        name, so such a name serves as a lock while the alias is read and set.
         """
-        with translate_errors(self._uri), self._held():
+        with translate_errors(self._uri), self._locked():
             if self.champion() != instead_of:
                 return False
             before = [instead_of.number] if instead_of else []
@@ -111,8 +111,8 @@ class Registry:
             return True
 
     def roll_back(self) -> Version | None:
-        """Make the former champion the champion again, and return it, or None where there is none."""
-        with translate_errors(self._uri), self._held():
+        """Make the previous champion the champion again, and return it, or None if there is none."""
+        with translate_errors(self._uri), self._locked():
             history = self._history()
             if not history:
                 return None
@@ -127,24 +127,26 @@ class Registry:
         return found
 
     @contextmanager
-    def _held(self) -> Iterator[None]:
-        """Hold the name beside that of the model; one that is held for a minute has lost its holder."""
+    def _locked(self) -> Iterator[None]:
+        """Hold the lock of the model. A lock older than a minute counts as abandoned."""
         lock = f"{self.name}.promoting"
-        deadline = time.monotonic() + _PATIENCE
-        while not self._took(lock):
+        deadline = time.monotonic() + _LOCK_TIMEOUT
+        while not self._try_lock(lock):
             if time.monotonic() > deadline:
-                raise CannotStartError(f"{self.name}: other gates are at work since two minutes; try again")
-            time.sleep(_PAUSE)
+                raise CannotStartError(f"{self.name}: another promotion has been running for two minutes; try again")
+            time.sleep(_POLL)
         try:
             yield
         finally:
             self._release(lock)
 
-    def _took(self, lock: str) -> bool:
+    def _try_lock(self, lock: str) -> bool:
         try:
-            self._client.create_registered_model(lock, description="A gate decides; this goes away by itself.")
+            self._client.create_registered_model(
+                lock, description="Lock of a running promotion; it is deleted automatically."
+            )
         except MlflowException as error:
-            # A name that goes while the server looks who has it is told as one that is not there.
+            # If the lock is deleted meanwhile, the server reports that it does not exist.
             if error.error_code not in ("RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST"):
                 raise
         else:
@@ -155,12 +157,12 @@ class Registry:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
         else:
-            if time.time() - since > _LONGEST_HOLD:
+            if time.time() - since > _LOCK_EXPIRY:
                 self._release(lock)
         return False
 
     def _release(self, lock: str) -> None:
-        """Delete the held name; a request that was sent twice has found it gone."""
+        """Delete the lock. A request that is sent twice finds it deleted."""
         try:
             self._client.delete_registered_model(lock)
         except MlflowException as error:
@@ -169,14 +171,14 @@ class Registry:
 
 
 def fetch_files(uri: str, run_id: str, names: Sequence[str], folder: Path) -> None:
-    """Fetch files that a run has recorded at the top of its artifacts; those that it has not are left out.
+    """Download files from the top of a run's artifacts, and skip those that are not there.
 
     Raises:
         CannotStartError: the server does not answer.
-        InvalidRequestError: there is no such run, or it may not be read.
+        InvalidRequestError: the run does not exist or may not be read.
     """
     with translate_errors(uri), default_uri(uri):
-        client = client_of(uri)
+        client = open_client(uri)
         there = {item.path for item in client.list_artifacts(run_id)}
         for name in names:
             if name in there:
@@ -184,23 +186,23 @@ def fetch_files(uri: str, run_id: str, names: Sequence[str], folder: Path) -> No
 
 
 def former_runs(uri: str, request: TrainRequest, plan: Plan) -> list[FormerRun]:
-    """Return the runs of the request's experiment that ended well with its model, processes and devices.
+    """Return the successful runs in the request's experiment with the same model, processes and devices.
 
     Raises:
         CannotStartError: the server does not answer.
-        InvalidRequestError: it may not be read.
+        InvalidRequestError: the experiment may not be read.
     """
-    tags = comparable(request, plan)
+    tags = comparison_tags(request, plan)
     unit = metric_of(unit_of(on_cpu=plan.on_cpu))
     with translate_errors(uri):
-        client = client_of(uri)
+        client = open_client(uri)
         experiment = client.get_experiment_by_name(request.tracking.experiment)
         if experiment is None:
             return []
-        asked = {MODEL_TAG: tags[MODEL_TAG], "embedstep.world_size": str(plan.world_size)}
-        where = " and ".join(f"tags.`{name}` = '{value}'" for name, value in asked.items())
+        wanted = {MODEL_TAG: tags[MODEL_TAG], "embedstep.world_size": str(plan.world_size)}
+        where = " and ".join(f"tags.`{name}` = '{value}'" for name, value in wanted.items())
         where += " and attributes.status = 'FINISHED'"
-        runs = client.search_runs([experiment.experiment_id], where, max_results=_MOST_RUNS)
+        runs = client.search_runs([experiment.experiment_id], where, max_results=_MAX_RUNS)
     return [
         FormerRun(
             train_steps=int(run.data.metrics[STEPS_METRIC]),
@@ -213,15 +215,15 @@ def former_runs(uri: str, request: TrainRequest, plan: Plan) -> list[FormerRun]:
 
 
 def record_files(uri: str, run_id: str, files: Sequence[Path]) -> None:
-    """Record files at the top of the artifacts of a run, in place of those of the same names.
+    """Upload files to the top of a run's artifacts, replacing those of the same names.
 
     Raises:
         CannotStartError: the server does not answer.
-        InvalidRequestError: there is no such run, or it may not be written.
+        InvalidRequestError: the run does not exist or may not be written.
     """
     with translate_errors(uri), default_uri(uri):
         for file in files:
-            client_of(uri).log_artifact(run_id, str(file))
+            open_client(uri).log_artifact(run_id, str(file))
 
 
 def _version(found: Any) -> Version:

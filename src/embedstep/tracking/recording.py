@@ -1,4 +1,4 @@
-"""What a launcher does about tracking: it opens the spool of an attempt, starts the sender, and waits for its end."""
+"""Recording of an attempt by the launcher: open the spool, start the sender, and wait until everything is sent."""
 
 import os
 import platform
@@ -28,21 +28,21 @@ from embedstep.tracking.sender import tracking_uri
 from embedstep.tracking.spool import Spool, SpoolFolder, Status, new_spool, spools
 
 _POLL = 0.1
-_SHARE_OF_PATIENCE = 0.01
-_PATIENCE = (1.0, 60.0)
+_WAIT_SHARE = 0.01
+_WAIT_SECONDS = (1.0, 60.0)
 
 
 @dataclass(slots=True, kw_only=True)
 class Recording:
-    """An attempt that is being recorded, or one that is not: then nothing happens.
+    """Recording of an attempt. Without tracking there is no sender, and the methods do nothing.
 
     Attributes:
         request: the request.
-        plan: its plan.
-        spool: what is recorded.
-        sender: the process that sends it.
-        received: the signal that the step has heard, as it comes.
-        started: when the attempt was started, on the monotonic clock.
+        plan: plan of the request.
+        spool: spool of the attempt.
+        sender: process that sends the spool.
+        received: first signal that the step receives.
+        started: start of the attempt, on the monotonic clock.
     """
 
     request: TrainRequest
@@ -53,26 +53,30 @@ class Recording:
     started: float
 
     def require_open(self) -> None:
-        """Wait until the run is open, where the request says that nothing may start before.
+        """Wait until the run is open, if the request requires tracking.
 
         Raises:
             CannotStartError: the server does not answer.
             InvalidRequestError: the server refused the experiment or the run.
-            StepInterruptedError: a signal was heard meanwhile.
+            StepInterruptedError: a signal arrived while waiting.
         """
         if self.sender is None or not self.request.tracking.required:
             return
         while not (sent := self._folder.sent).run_id:
-            if sent.trouble:
-                raise InvalidRequestError.from_lines([sent.trouble]) if sent.refused else CannotStartError(sent.trouble)
+            if sent.last_error:
+                raise (
+                    InvalidRequestError.from_lines([sent.last_error])
+                    if sent.refused
+                    else CannotStartError(sent.last_error)
+                )
             if self.received.number is not None:
                 raise StepInterruptedError(self.received.number)
             if self.sender.poll() is not None:
-                raise CannotStartError(f"tracking: what sends the records has ended with code {self.sender.returncode}")
+                raise CannotStartError(f"tracking: the sender ended with code {self.sender.returncode}")
             time.sleep(_POLL)
 
     def give_up(self) -> None:
-        """End the sender at once."""
+        """Kill the sender."""
         if self.sender is not None and self.sender.stdin is not None:
             self.sender.kill()
             self.sender.wait()
@@ -84,7 +88,7 @@ class Recording:
         return self.spool.folder
 
     def record(self, result: StepResult) -> None:
-        """Record what came of the attempt, which is being sent while the rest of the step goes on."""
+        """Record the result of the attempt, which is sent while the rest of the step runs."""
         if self.sender is None:
             return
         if result.cost:
@@ -106,16 +110,16 @@ class Recording:
             aliases=list(tracking.aliases),
             tags={
                 "embedstep.request_fingerprint": result.request_fingerprint,
-                # A training that was stopped is not what the request asks for.
+                # A training that was stopped early is not what the request describes.
                 **({} if result.stop_reason else {TRAINING_TAG: self.plan.trained_from}),
                 SPACE_TAG: str(result.embedding_space_id),
             },
         )
 
     def close(self, result: StepResult) -> StepResult:
-        """Record the end, wait until it has arrived, and return the result with the run and what is missing in it.
+        """Record the end, wait until it has arrived, and return the result with the run and what is missing.
 
-        Whoever has told the step to end kills it after the grace: what has not arrived until then waits in the spool.
+        After a signal there is only the grace period, so the sender is killed in time, and the rest stays in the spool.
         """
         if self.sender is None:
             return result
@@ -131,11 +135,11 @@ class Recording:
             with suppress(subprocess.TimeoutExpired):
                 self.sender.wait(_POLL)
         sent = self._folder.sent
-        missing = [*result.incomplete_tracking, *self.spool.complaints, *sent.complaints]
+        missing = [*result.incomplete_tracking, *self.spool.not_recorded, *sent.not_recorded]
         if not self._folder.is_sent:
-            of_files = next((why for _, _, why in sent.later), "")
-            trouble = sent.trouble or of_files or f"the sender has ended with code {self.sender.returncode}"
-            missing.append(f"{trouble}; embedstep sync {result.output} sends what is missing")
+            file_error = next((why for _, _, why in sent.deferred), "")
+            reason = sent.last_error or file_error or f"the sender ended with code {self.sender.returncode}"
+            missing.append(f"{reason}; run embedstep sync {result.output} to send the rest")
         seconds = {**result.seconds, "record": round(time.monotonic() - ended, 3)}
         return replace(
             result, run_id=sent.run_id, tracking_uri=sent.uri, incomplete_tracking=tuple(missing), seconds=seconds
@@ -143,27 +147,27 @@ class Recording:
 
     @property
     def _patience(self) -> float:
-        """A hundredth of what the attempt took, so that a server that is gone costs next to nothing."""
-        least, most = _PATIENCE
-        return min(max(least, _SHARE_OF_PATIENCE * (time.monotonic() - self.started)), most)
+        """Seconds to wait for a server that does not answer: 1 % of the duration of the attempt."""
+        least, most = _WAIT_SECONDS
+        return min(max(least, _WAIT_SHARE * (time.monotonic() - self.started)), most)
 
 
 def start_recording(
     request: TrainRequest, plan: Plan, folder: OutputFolder, *, resumes: bool, received: ReceivedSignal
 ) -> Recording:
-    """Open the spool of an attempt and start what sends it.
+    """Open the spool of an attempt and start the sender.
 
     Args:
         request: the request.
-        plan: its plan.
+        plan: plan of the request.
         folder: the output folder.
-        resumes: the attempt continues from a checkpoint of the one before in this folder.
-        received: the signal that the step has heard, as it comes.
+        resumes: whether the attempt resumes from a checkpoint of the previous one.
+        received: first signal that the step receives.
 
     Raises:
-        CannotStartError: the disk does not let us write, or the request requires a server that does not answer.
-        InvalidRequestError: the request requires a server, and that refused the run.
-        StepInterruptedError: a signal was heard while that was waited for.
+        CannotStartError: the disk cannot be written, or the request requires a server that does not answer.
+        InvalidRequestError: the request requires a server that refused the run.
+        StepInterruptedError: a signal arrived while waiting for the server.
     """
     started = time.monotonic()
     if request.tracking.kind == "none":
@@ -174,8 +178,8 @@ def start_recording(
     spool = Spool(folder=new_spool(folder.path))
     environ = tracking_environ()
     uri = tracking_uri(request.tracking, environ)
-    spool.add("start", **_start(request, plan, uri, _key(request, plan, before, resumes=resumes)))
-    spool.datasets([_dataset(request, item) for item in plan.datasets])
+    spool.add("start", **_describe_start(request, plan, uri, _choose_key(request, plan, before, resumes=resumes)))
+    spool.datasets([_describe_dataset(request, item) for item in plan.datasets])
     for file in (folder.request, folder.plan):
         spool.file(file)
     command = (sys.executable, "-m", "embedstep.tracking.sender", str(folder.path), uri)
@@ -190,8 +194,8 @@ def start_recording(
     return recording
 
 
-def _key(request: TrainRequest, plan: Plan, before: SpoolFolder | None, *, resumes: bool) -> str:
-    """Return what tells the run from others: a retry has that of the attempt before, and any other run a new one."""
+def _choose_key(request: TrainRequest, plan: Plan, before: SpoolFolder | None, *, resumes: bool) -> str:
+    """Return the key of the run: that of the previous attempt for a retry, else a new one."""
     if request.tracking.key is not None:
         return request.tracking.key
     start = next((entry for entry, _ in before.read() if entry["kind"] == "start"), None) if before else None
@@ -201,11 +205,11 @@ def _key(request: TrainRequest, plan: Plan, before: SpoolFolder | None, *, resum
     return str(start["key"]) if is_retry else uuid.uuid4().hex
 
 
-def _start(request: TrainRequest, plan: Plan, uri: str, key: str) -> dict[str, Any]:
+def _describe_start(request: TrainRequest, plan: Plan, uri: str, key: str) -> dict[str, Any]:
     tracking = request.recorded_as
     environ = tracking_environ()
     parent = environ.get(TRACKING_RUN_ID)
-    # The run that is open is where the environment says, and not where the request does.
+    # The open run is in the environment's server, which may not be that of the request.
     is_elsewhere = tracking.uri is not None and tracking_uri(
         Tracking(), {TRACKING_URI: tracking.uri, **environ}
     ).rstrip("/") != uri.rstrip("/")
@@ -217,7 +221,7 @@ def _start(request: TrainRequest, plan: Plan, uri: str, key: str) -> dict[str, A
         "embedstep.version": version("embedstep"),
         "embedstep.request_fingerprint": plan.request_fingerprint,
         TRAINING_TAG: plan.trained_from,
-        **comparable(request, plan),
+        **comparison_tags(request, plan),
         "embedstep.world_size": str(plan.world_size),
         "embedstep.hardware": f"{platform.machine()}, {usable_cores()} cores, {plan.gpus} GPUs",
         "embedstep.python": platform.python_version(),
@@ -235,14 +239,14 @@ def _start(request: TrainRequest, plan: Plan, uri: str, key: str) -> dict[str, A
     }
 
 
-def comparable(request: TrainRequest, plan: Plan) -> dict[str, str]:
-    """Return the tags by which a run is found when another is to be estimated."""
+def comparison_tags(request: TrainRequest, plan: Plan) -> dict[str, str]:
+    """Return the tags by which past runs are found to estimate a cost."""
     rows = training_rows([item.fingerprint for item in plan.datasets if item.split == "train"])
     return {MODEL_TAG: request.model.source, ROWS_TAG: rows}
 
 
 def _git_tags() -> Mapping[str, str]:
-    """Return the commit of the folder that the step was started in, if it is of a repository."""
+    """Return the git commit of the current folder, if it is in a repository."""
     try:
         commit = subprocess.run(("git", "rev-parse", "HEAD"), capture_output=True, text=True, timeout=5, check=True)
         changes = subprocess.run(
@@ -258,8 +262,8 @@ def _git_tags() -> Mapping[str, str]:
     return {**tags, "embedstep.git.changed": "true"} if changes.stdout.strip() else tags
 
 
-def _dataset(request: TrainRequest, item: DatasetPlan) -> dict[str, Any]:
-    """Return a dataset as MLflow's input wants it: `hf` and `local` are its own names for where one comes from."""
+def _describe_dataset(request: TrainRequest, item: DatasetPlan) -> dict[str, Any]:
+    """Describe a dataset as an input of a run. `hf` and `local` are MLflow's names of source types."""
     given = getattr(request.data, item.split)[item.name]
     if given.hub is not None:
         source_type = "hf"

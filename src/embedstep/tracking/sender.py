@@ -1,8 +1,8 @@
-"""Sends what an attempt has spooled, in a process beside the training: `python -m embedstep.tracking.sender OUTPUT`.
+"""The sender, a background process: `python -m embedstep.tracking.sender OUTPUT URI`.
 
-The training never waits for a server: it appends to the spool, and this process reads it. It ends when it has sent the
-end of the attempt, or when the server does not answer for as long as that entry allows; the spool then stays. When the
-launcher is gone without an end, which its closed pipe tells, the attempt has failed.
+The training never waits for a server: it appends to the spool, and this process sends it. It ends when it has sent the
+last entry of the attempt, or when the server has not answered for as long as that entry allows; the spool then stays.
+If the launcher disappears without writing a last entry, which closes the sender's input, the attempt has failed.
 """
 
 import gc
@@ -28,22 +28,22 @@ if TYPE_CHECKING:
     from embedstep.request.schema import Tracking
 
 _POLL = 0.25
-_LONGEST_PAUSE = 30.0
-_SECONDS_OF_METRICS = 10.0
-_AT_ONCE = 5000
-_ORPHAN_PATIENCE = 30.0
-"""Seconds after which a sender whose launcher is gone ends, whatever it waits for: the next attempt waits for it."""
-_OF_FILES = ("file", "model", "register")
+_MAX_PAUSE = 30.0
+_METRICS_INTERVAL = 10.0
+_BATCH = 5000
+_ORPHAN_SECONDS = 30.0
+"""Seconds after which a sender without a launcher exits, because the next attempt waits for it."""
+_FILE_KINDS = ("file", "model", "register")
 
 
 class Sender:
-    """Sends one spool, from where it was left."""
+    """Sends one spool, from where the previous sender stopped."""
 
     def __init__(self, spool: SpoolFolder, uri: str) -> None:
-        """Take what is to be sent; nothing is imported and asked yet.
+        """Take the spool, without importing MLflow.
 
         Args:
-            spool: the spool of an attempt.
+            spool: spool of an attempt.
             uri: tracking URI, with its secrets.
         """
         self._spool = spool
@@ -52,51 +52,53 @@ class Sender:
         self.sent = spool.sent
 
     def forward(self) -> bool:
-        """Send what is there, and return whether that was all, with the end of the attempt.
+        """Send all new entries, and return whether the last one of the attempt was among them.
 
         Raises:
             CannotStartError: the server does not answer; the spool stays as it is.
-            InvalidRequestError: the server lets us not, and only a person can help.
+            InvalidRequestError: the server refuses, and only a person can help.
         """
         try:
             for entries, end in _in_groups(self._spool.read(self.sent.bytes)):
-                complaints = self._delivered(entries, end)
-                self._write(bytes=end, complaints=(*self.sent.complaints, *complaints), trouble="", refused=False)
+                not_recorded = self._deliver_or_defer(entries, end)
+                self._write(
+                    bytes=end, not_recorded=(*self.sent.not_recorded, *not_recorded), last_error="", refused=False
+                )
                 if entries[-1]["kind"] == "end":
                     return True
         except EmbedstepError as error:
-            self._write(trouble=str(error), refused=isinstance(error, InvalidRequestError))
+            self._write(last_error=str(error), refused=isinstance(error, InvalidRequestError))
             raise
         return False
 
-    def again(self) -> None:
-        """Send the files that their store did not take; what it does not take now stays."""
-        later, self.sent = self.sent.later, replace(self.sent, later=())
-        for start, end, _ in later:
+    def send_deferred(self) -> None:
+        """Send deferred files again. Those that fail again stay deferred."""
+        deferred, self.sent = self.sent.deferred, replace(self.sent, deferred=())
+        for start, end, _ in deferred:
             entries = [entry for entry, after in self._spool.read(start) if after <= end]
-            complaints = self._delivered(entries, end, start)
-            self._write(complaints=(*self.sent.complaints, *complaints))
+            not_recorded = self._deliver_or_defer(entries, end, start)
+            self._write(not_recorded=(*self.sent.not_recorded, *not_recorded))
 
-    def _delivered(self, entries: Sequence[Entry], end: int, start: int | None = None) -> list[str]:
-        """Send entries. Files may have a store of their own, whose trouble keeps nothing else from arriving."""
+    def _deliver_or_defer(self, entries: Sequence[Entry], end: int, start: int | None = None) -> list[str]:
+        """Send entries, and defer files on failure: their store may fail while the server works."""
         try:
             return self._deliver(entries)
         except EmbedstepError as error:
-            if entries[0]["kind"] not in _OF_FILES or self._tracker is None or not self._tracker.answers():
+            if entries[0]["kind"] not in _FILE_KINDS or self._tracker is None or not self._tracker.answers():
                 raise
             part = (self.sent.bytes if start is None else start, end, str(error))
-            self.sent = replace(self.sent, later=(*self.sent.later, part))
+            self.sent = replace(self.sent, deferred=(*self.sent.deferred, part))
             return []
 
     def _deliver(self, entries: Sequence[Entry]) -> list[str]:
         if self._tracker is None:
-            self._tracker = _of_mlflow().Tracker(self._uri, self._spool)
+            self._tracker = _import_tracker().Tracker(self._uri, self._spool)
         if entries[0]["kind"] == "lost":
             return [f"{len(entries)} entries were cut off by a full disk"]
         if entries[0]["kind"] != "start":
             found: list[str] = self._tracker.deliver(entries)
             return found
-        if not self.sent.run_id:  # an answer that was lost on the way may have left the tracker with half of it
+        if not self.sent.run_id:  # the tracker may have opened the run before an error
             self._tracker.open(entries[0])
             self._write(run_id=self._tracker.run_id, attempt=self._tracker.attempt, uri=redact(self._uri, os.environ))
         return []
@@ -107,14 +109,14 @@ class Sender:
 
 
 def _in_groups(entries: Sequence[tuple[Entry, int]]) -> Iterator[tuple[list[Entry], int]]:
-    """Yield neighbours of one kind together, with the byte after them."""
+    """Group consecutive entries of one kind, each group with its end in bytes."""
     for _, some in groupby(entries, key=lambda item: item[0]["kind"]):
-        while group := list(islice(some, _AT_ONCE)):
+        while group := list(islice(some, _BATCH)):
             yield [entry for entry, _ in group], group[-1][1]
 
 
-def _of_mlflow() -> Any:
-    """Load MLflow once it is needed. Looking for garbage meanwhile would take a sixth of the 1.4 s on a core."""
+def _import_tracker() -> Any:
+    """Import MLflow without garbage collection, which would take a sixth of the 1.4 s."""
     gc.disable()
     try:
         return import_module("embedstep.tracking.mlflow")
@@ -123,108 +125,108 @@ def _of_mlflow() -> Any:
 
 
 def tracking_uri(tracking: "Tracking", environ: Mapping[str, str]) -> str:
-    """Return where to record: the request's URI, else the environment's, else a database in the current folder."""
+    """Return the tracking URI of the request, else of the environment, else a database in the current folder."""
     given = tracking.uri or environ.get(TRACKING_URI) or "sqlite:///mlflow.db"
     head, slashes, path = given.partition(":///")
     if head == "sqlite" and slashes and path and not path.startswith("/"):
-        # MLflow would place a database and artifacts by the folder of each process.
+        # MLflow would resolve a relative path against the current folder of each process.
         return f"sqlite:///{Path(path).absolute()}"
     return given
 
 
 def sync(output: Path, uri: str | None = None) -> list[Sent]:
-    """Send what attempts in an output folder have left unsent, and return how far each was sent.
+    """Send what the attempts in an output folder have not sent, and return the progress of each.
 
-    What has arrived is known by its run, its time and its step; sending it once more changes nothing.
+    Sending is idempotent: entries are identified by run, time and step.
 
     Args:
-        output: the output folder; nobody is writing in it.
-        uri: tracking URI in place of the one that the attempts had.
+        output: output folder of a run that is not active.
+        uri: tracking URI in place of that of the attempts.
 
     Raises:
         CannotStartError: the server does not answer.
-        InvalidRequestError: the server lets us not, and only a person can help.
+        InvalidRequestError: the server refuses, and only a person can help.
     """
     return [sync_one(spool, uri) for spool in unsent(output)]
 
 
 def sync_one(spool: SpoolFolder, uri: str | None = None) -> Sent:
-    """Send what is left of one spool; see `sync`."""
+    """Send the rest of one spool. See `sync`."""
     if spool.status is None:
-        # Whoever would have written the end is gone.
+        # The process that would have written the last entry is gone.
         Spool(folder=spool).end("FAILED", patience=0)
-    sender = Sender(spool, uri or _uri_of(spool))
-    sender.again()
+    sender = Sender(spool, uri or _read_uri(spool))
+    sender.send_deferred()
     sender.forward()
     return sender.sent
 
 
-def _uri_of(spool: SpoolFolder) -> str:
-    """Return where an attempt was to be recorded: its entry has that without secrets."""
+def _read_uri(spool: SpoolFolder) -> str:
+    """Return the tracking URI of an attempt, from the environment if the spool has the same one without secrets."""
     start = next(entry for entry, _ in spool.read() if entry["kind"] == "start")
     given = os.environ.get(TRACKING_URI, "")
     return given if redact(given, os.environ) == start["uri"] else str(start["uri"])
 
 
 def main(argv: Sequence[str]) -> int:
-    """Send the spools of an output folder until the last one's end.
+    """Send the spools of an output folder, until the last entry of the last one.
 
     Args:
-        argv: the output folder and the tracking URI.
+        argv: output folder and tracking URI.
     """
-    # The training goes first; at its end this process is waited for, so that it may not starve either.
+    # The training has priority, but waits for this process at its end, so not too low.
     os.nice(5)
     output, uri = Path(argv[0]), argv[1]
     launcher_is_done = threading.Event()
-    live = _Live(output, uri, launcher_is_done)
+    live = _LiveSender(output, uri, launcher_is_done)
     threading.Thread(target=_watch, args=(live, launcher_is_done), daemon=True).start()
     return live.run()
 
 
-def _watch(live: "_Live", launcher_is_done: threading.Event) -> None:
+def _watch(live: "_LiveSender", launcher_is_done: threading.Event) -> None:
     sys.stdin.buffer.read()
     is_orphan = not live.has_end
     launcher_is_done.set()
     if is_orphan:
-        time.sleep(_ORPHAN_PATIENCE)
-        exit_now(CANNOT_START)  # from within a request that is not answered; what was not sent stays in the spool
+        time.sleep(_ORPHAN_SECONDS)
+        exit_now(CANNOT_START)  # the main thread may be in a request; unsent entries stay in the spool
 
 
-class _Live:
-    """Sends while an attempt runs; what earlier attempts in the folder left unsent goes first."""
+class _LiveSender:
+    """Sends while an attempt runs, after what earlier attempts in the folder have not sent."""
 
     def __init__(self, output: Path, uri: str, launcher_is_done: threading.Event) -> None:
         *self._earlier, self._spool = unsent(output)
         self._sender = Sender(self._spool, uri)
         self._launcher_is_done = launcher_is_done
-        self._machine = _Machine(self._spool, uri)
-        self._has_told = False
+        self._machine = _MachineMetrics(self._spool, uri)
+        self._has_reported = False
         self._silent_since: float | None = None
 
     @property
     def has_end(self) -> bool:
-        """Whether the launcher has written how the attempt has ended."""
+        """Whether the launcher has written the last entry."""
         return self._spool.status is not None
 
     def run(self) -> int:
-        """Return the code to end in, after the end of the attempt was sent or cannot be."""
+        """Send until the last entry was sent or cannot be, and return the exit code."""
         pause = _POLL
         while True:
             if self._launcher_is_done.is_set() and not self.has_end:
-                Spool(folder=self._spool).end("FAILED", patience=_ORPHAN_PATIENCE)
+                Spool(folder=self._spool).end("FAILED", patience=_ORPHAN_SECONDS)
             try:
                 if self._forward():
                     return OK
                 self._silent_since, pause = None, _POLL
             except EmbedstepError as error:
-                self._tell(error)
-                pause = min(2 * pause, _LONGEST_PAUSE)
-                if self._is_out_of_patience():
+                self._report(error)
+                pause = min(2 * pause, _MAX_PAUSE)
+                if self._has_timed_out():
                     return error.exit_code
             if self._launcher_is_done.is_set():
                 time.sleep(_POLL / 5)
             else:
-                self._machine.look()
+                self._machine.record()
                 self._launcher_is_done.wait(pause)
 
     def _forward(self) -> bool:
@@ -234,41 +236,41 @@ class _Live:
             del self._earlier[0]
         return self._sender.forward()
 
-    def _is_out_of_patience(self) -> bool:
-        """Whether the attempt has ended, and the server has not answered for longer than that allows.
+    def _has_timed_out(self) -> bool:
+        """Whether the attempt has ended, and the server has been silent for longer than its last entry allows.
 
-        One that was away for the last hour is not waited for at the end; one that went a moment ago is.
+        Silence counts from before the end: a server that was down for the last hour gets no extra time.
         """
         now = time.monotonic()
         self._silent_since = now if self._silent_since is None else self._silent_since
         patience = self._spool.patience
         return patience is not None and now > self._silent_since + patience
 
-    def _tell(self, error: EmbedstepError) -> None:
-        if not self._has_told:
-            self._has_told = True
-            sys.stderr.write(f"{error}\n  the training goes on; what is to be recorded waits in {self._spool.path}\n")
+    def _report(self, error: EmbedstepError) -> None:
+        if not self._has_reported:
+            self._has_reported = True
+            sys.stderr.write(f"{error}\n  training continues; unsent records are kept in {self._spool.path}\n")
 
 
-class _Machine:
-    """Looks at the machine now and then, as MLflow's own monitor does."""
+class _MachineMetrics:
+    """Records system metrics at intervals, as MLflow's own monitor does."""
 
     def __init__(self, spool: SpoolFolder, uri: str) -> None:
         self._writer = Spool(folder=spool)
         self._uri = uri
         self._metrics: Any = None
-        self._looked = -1
+        self._last = -1
 
-    def look(self) -> None:
-        """Record the machine's metrics, unless that was done in the last ten seconds or is switched off."""
+    def record(self) -> None:
+        """Record the metrics, unless that was done in the last ten seconds or is disabled."""
         if os.environ.get("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "true").lower() == "false":
             return
         if self._metrics is None:
             self._metrics = import_module("embedstep.tracking.mlflow_system").SystemMetrics(self._uri)
             self._started = time.monotonic()
-        number = int((time.monotonic() - self._started) / _SECONDS_OF_METRICS)
-        if number > self._looked:
-            self._looked = number
+        number = int((time.monotonic() - self._started) / _METRICS_INTERVAL)
+        if number > self._last:
+            self._last = number
             self._writer.metrics(self._metrics.read(), train_step=number)
 
 

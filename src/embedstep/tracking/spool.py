@@ -1,7 +1,7 @@
-"""What is to be recorded of an attempt, on disk before anything is sent: a folder that can be sent now or next week.
+"""The spool: everything to record of an attempt, on disk before it is sent, so that it can also be sent next week.
 
-Each attempt has one, `tracking/<number>` in the output folder: entries in `spool.jsonl`, copies of the recorded files
-in `files`, and in `sent.json` how far a sender has come. Several processes append to it, a line at once.
+Each attempt has a folder `tracking/<number>` in the output folder: entries in `spool.jsonl`, copies of files in
+`files`, and the progress of the sender in `sent.json`. Several processes append entries, one line at a time.
 """
 
 import errno
@@ -22,33 +22,35 @@ from embedstep.output.result import read_json, write_json
 
 _EXAMPLE = ("how do I open a file", "Open a file and return a stream.")
 _REQUIRED = ("sentence-transformers", "transformers", "torch", "numpy")
+_NAMES_OF_0_1 = {"complaints": "not_recorded", "later": "deferred", "trouble": "last_error"}
+"""Keys of `sent.json` in 0.1.0, whose unsent spools are still sent, and their current names."""
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 Entry = Mapping[str, Any]
-"""`at` (milliseconds since 1970), `kind`, and what belongs to that kind."""
+"""`at` (milliseconds since 1970), `kind`, and the fields of that kind."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sent:
-    """How far a spool was sent.
+    """Progress of the sender of a spool.
 
     Attributes:
-        run_id: the MLflow run, once it is open.
-        attempt: which attempt of that run this is, from 1.
-        uri: where it is, without secrets.
-        bytes: how much of the spool has arrived.
-        complaints: what did not arrive and never will, one sentence each.
-        later: parts of the spool with files that their store did not take, as first byte, byte after them, and why.
-        trouble: why the next entry has not arrived yet; empty while it goes on.
-        refused: whether only a person can end that trouble.
+        run_id: MLflow run, once it is open.
+        attempt: number of the attempt in that run, from 1.
+        uri: tracking URI without secrets.
+        bytes: size of the part of the spool that was sent.
+        not_recorded: what the server rejected for good, one sentence each.
+        deferred: parts of the spool with files that could not be stored yet, as first byte, end, and reason.
+        last_error: why the next entry could not be sent yet; empty if there is no error.
+        refused: whether only a person can resolve that error.
     """
 
     run_id: str | None = None
     attempt: int = 1
     uri: str | None = None
     bytes: int = 0
-    complaints: tuple[str, ...] = ()
-    later: tuple[tuple[int, int, str], ...] = ()
-    trouble: str = ""
+    not_recorded: tuple[str, ...] = ()
+    deferred: tuple[tuple[int, int, str], ...] = ()
+    last_error: str = ""
     refused: bool = False
 
 
@@ -57,7 +59,7 @@ class SpoolFolder:
     """The spool of one attempt.
 
     Attributes:
-        path: its folder.
+        path: folder of the spool.
     """
 
     path: Path
@@ -69,66 +71,66 @@ class SpoolFolder:
 
     @property
     def entries(self) -> Path:
-        """The entries, one in a line."""
+        """File of the entries, one on each line."""
         return self.path / "spool.jsonl"
 
     @property
     def files(self) -> Path:
-        """Copies of the files that are to be recorded, as they were at their entry."""
+        """Folder of the files to record, copied when they were recorded."""
         return self.path / "files"
 
     @property
     def sent(self) -> Sent:
-        """How far it was sent."""
+        """Progress of the sender."""
         file = self.path / "sent.json"
         if not file.exists():
             return Sent()
-        data = read_json(file)
-        later = tuple((start, end, why) for start, end, why in data["later"])
-        return Sent(**{**data, "complaints": tuple(data["complaints"]), "later": later})
+        data = {_NAMES_OF_0_1.get(name, name): value for name, value in read_json(file).items()}
+        deferred = tuple((start, end, why) for start, end, why in data["deferred"])
+        return Sent(**{**data, "not_recorded": tuple(data["not_recorded"]), "deferred": deferred})
 
     def write_sent(self, sent: Sent) -> None:
-        """Write down how far it was sent."""
+        """Save the progress of the sender."""
         write_json(self.path / "sent.json", asdict(sent))
 
     def read(self, start: int = 0) -> list[tuple[Entry, int]]:
-        """Return the entries from byte `start`, each with the byte after it; a line being written is none yet."""
+        """Return the entries from byte `start`, each with its end in bytes. An incomplete last line is left out."""
         if not self.entries.exists():
             return []
         with self.entries.open("rb") as file:
             file.seek(start)
             lines = file.read().split(b"\n")[:-1]
         ends = accumulate((len(line) + 1 for line in lines), initial=start)
-        return [(_entry(line), end) for line, end in zip(lines, islice(ends, 1, None), strict=True)]
+        return [(_parse_entry(line), end) for line, end in zip(lines, islice(ends, 1, None), strict=True)]
 
     @property
     def status(self) -> Status | None:
-        """How the attempt has ended, or None before that."""
+        """Final status of the attempt, or None while it runs."""
         found: Status | None = next((entry["status"] for entry, _ in self.read() if entry["kind"] == "end"), None)
         return found
 
     def has_sent(self, kind: str) -> bool:
-        """Whether there are entries of a kind and all are done with: arrived, or told that they never will."""
+        """Whether there are entries of a kind, and all were sent or rejected for good."""
         sent = self.sent
         ends = [end for entry, end in self.read() if entry["kind"] == kind]
-        waiting = [(start, end) for start, end, _ in sent.later]
+        waiting = [(start, end) for start, end, _ in sent.deferred]
         return bool(ends) and all(end <= sent.bytes and not any(a < end <= b for a, b in waiting) for end in ends)
 
     @property
     def patience(self) -> float | None:
-        """Seconds that the end of the attempt allows for a server that does not answer, or None before the end."""
+        """Seconds to wait for a server that does not answer, from the last entry; None while the attempt runs."""
         ends = (entry for entry, _ in self.read(self.sent.bytes) if entry["kind"] == "end")
         return next((float(entry["patience"]) for entry in ends), None)
 
     @property
     def is_sent(self) -> bool:
-        """Whether everything has arrived, the end too."""
+        """Whether everything was sent, including the last entry."""
         sent = self.sent
-        return self.status is not None and not sent.later and sent.bytes >= self.entries.stat().st_size
+        return self.status is not None and not sent.deferred and sent.bytes >= self.entries.stat().st_size
 
 
-def _entry(line: bytes) -> Entry:
-    """Read a line; one that a full disk has cut off is an entry of the kind `lost`."""
+def _parse_entry(line: bytes) -> Entry:
+    """Parse a line. One that was cut off by a full disk has the kind `lost`."""
     try:
         entry: Entry = json.loads(line)
     except ValueError:
@@ -137,18 +139,18 @@ def _entry(line: bytes) -> Entry:
 
 
 def spools(output: Path) -> list[SpoolFolder]:
-    """Return the spools of the attempts in an output folder, the first attempt first."""
+    """Return the spools in an output folder, in the order of attempts."""
     found = [SpoolFolder(path) for path in (output / "tracking").glob("*") if path.name.isdecimal()]
     return sorted(found, key=lambda spool: spool.number)
 
 
 def unsent(output: Path) -> list[SpoolFolder]:
-    """Return the spools of an output folder that were not sent to their end."""
+    """Return the spools in an output folder that were not completely sent."""
     return [spool for spool in spools(output) if not spool.is_sent]
 
 
 def new_spool(output: Path) -> SpoolFolder:
-    """Make the spool of another attempt; those of earlier ones are removed where they were sent, but for the last."""
+    """Create the spool of another attempt, and delete earlier ones that were sent, except the last."""
     earlier = spools(output)
     number = earlier[-1].number + 1 if earlier else 1
     for spool in earlier[:-1]:
@@ -161,15 +163,15 @@ def new_spool(output: Path) -> SpoolFolder:
 
 @dataclass(slots=True, kw_only=True)
 class Spool:
-    """Writes entries. Whatever happens to the disk, a training goes on: what cannot be written is noted.
+    """Writes entries. A disk error does not stop the training; it is noted.
 
     Attributes:
-        folder: the spool, or None to record nothing.
-        complaints: what could not be written, one sentence each.
+        folder: folder of the spool, or None to record nothing.
+        not_recorded: what could not be written, one sentence each.
     """
 
     folder: SpoolFolder | None
-    complaints: list[str] = field(default_factory=list)
+    not_recorded: list[str] = field(default_factory=list)
     _not_finite: Counter[str] = field(default_factory=Counter)
 
     def parameters(self, values: Mapping[str, Any]) -> None:
@@ -177,10 +179,15 @@ class Spool:
         self.add("parameters", values={name: str(value) for name, value in values.items()})
 
     def metrics(self, values: Mapping[str, float], *, train_step: int, once: bool = False) -> None:
-        """Record numbers at a train step, `once` where an earlier attempt may have come to that step and logged them.
+        """Record metrics at a train step.
 
-        Only the finite ones: MLflow's databases keep NaN as 0 and infinity as the largest number, so that a search for
-        a small loss finds runs that diverged. Of the others `non_finite/<name>` counts how many there were.
+        Only finite values: MLflow's databases store NaN as 0 and infinity as the largest number, so a search for a low
+        loss would find diverged runs. `non_finite/<name>` counts the others.
+
+        Args:
+            values: metrics by name.
+            train_step: the train step.
+            once: skip metrics that an earlier attempt has already logged at this step.
         """
         finite = {name: float(value) for name, value in values.items() if math.isfinite(value)}
         for name in values.keys() - finite.keys():
@@ -189,27 +196,27 @@ class Spool:
         self.add("metrics", step=train_step, values=finite, **({"once": True} if once else {}))
 
     def datasets(self, values: Sequence[Mapping[str, Any]]) -> None:
-        """Record what is trained and evaluated on."""
+        """Record the datasets as inputs of the run."""
         self.add("datasets", values=list(values))
 
     def file(self, file: Path) -> None:
-        """Record a file as it is now, at the top of the run's artifacts."""
+        """Copy a file, to record it at the top of the run's artifacts."""
         if self.folder is None:
             return
         try:
             shutil.copyfile(file, self.folder.files / file.name)
         except OSError as error:
-            self._complain(file.name, error)
+            self._note_error(file.name, error)
         else:
             self.add("file", name=file.name)
 
     def model(self, place: Path, published: Path, *, dimension: int, step: int) -> None:
-        """Record a saved model, whose files may be sent before anybody knows whether it is as it should be.
+        """Record a saved model. Its files may be sent before it is verified.
 
         Args:
-            place: its folder.
-            published: where it will be when it has turned out well.
-            dimension: numbers of an embedding.
+            place: folder of the model.
+            published: folder of the model after verification.
+            dimension: dimension of an embedding.
             step: the last train step.
         """
         self.add(
@@ -223,11 +230,11 @@ class Spool:
         )
 
     def end(self, status: Status, *, patience: float) -> None:
-        """Record how the attempt has ended.
+        """Record the end of the attempt.
 
         Args:
-            status: the last status of the run.
-            patience: seconds that a server may leave unanswered, from when it last answered.
+            status: final status of the run.
+            patience: seconds to wait for a server that does not answer, counted from its last answer.
         """
         self.add("end", status=status, patience=patience)
 
@@ -237,12 +244,12 @@ class Spool:
             return
         line = json.dumps({"at": int(time.time() * 1000), "kind": kind, **content}, allow_nan=False) + "\n"
         try:
-            # One write for a line, because others append, too; a disk that is full takes a part of it.
+            # One write for each line, because other processes append too. A full disk writes only a part.
             with self.folder.entries.open("ab", buffering=0) as file:
                 if file.write(line.encode()) < len(line.encode()):
                     raise OSError(errno.ENOSPC, "")
         except OSError as error:
-            self._complain(kind, error)
+            self._note_error(kind, error)
 
-    def _complain(self, what: str, error: OSError) -> None:
-        self.complaints.append(f"{what}: {os.strerror(error.errno or 0)}")
+    def _note_error(self, what: str, error: OSError) -> None:
+        self.not_recorded.append(f"{what}: {os.strerror(error.errno or 0)}")

@@ -29,7 +29,7 @@ from embedstep.planning.plan import Plan, plan_from_json
 from embedstep.request.arguments.ledger import LedgerEntry, differences, trainer_arguments
 from embedstep.request.schema import TrainRequest
 from embedstep.runtime.world import World
-from embedstep.tracking.names import flattened
+from embedstep.tracking.names import flatten
 from embedstep.tracking.spool import Spool, spools
 from embedstep.worker.environment import export_environment, quiet_other_ranks
 from embedstep.worker.interruption import Interruption
@@ -80,7 +80,7 @@ def train(output: OutputFolder, world: World, interruption: Interruption) -> Non
     told = recorder if world.is_first else None
     try:
         trainer = build_trainer(request, plan, model, arguments, told, stopping, monitor)
-        spool.parameters({**flattened(_sections(request)), **arguments.to_sanitized_dict()})
+        spool.parameters({**flatten(_sections(request)), **arguments.to_sanitized_dict()})
         clock.lap("start")
         interruption.install_handlers()
         _train_and_measure(request, plan, trainer, start, stopping)
@@ -272,7 +272,7 @@ def _result(
         model=str(output.model),
         metrics=recorder.metrics,
         request_fingerprint=plan.request_fingerprint,
-        incomplete_tracking=tuple(spool.complaints),
+        incomplete_tracking=tuple(spool.not_recorded),
         seconds=clock.seconds,
         versions={name: version(name) for name in _LIBRARIES},
         reload_cosine=round(verified.cosine, 6),

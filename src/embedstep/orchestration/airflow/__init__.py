@@ -1,4 +1,4 @@
-"""Operators for Airflow: each runs a component of embedstep in another environment, or in a pod.
+"""Operators for Airflow that run a component in another Python environment, or in a pod.
 
     from embedstep.orchestration.airflow import EmbedstepOperator
 
@@ -6,7 +6,7 @@
         task_id="train", component="train_embedder", request=REQUEST, folder="/data/{{ run_id }}/train"
     )
 
-Airflow's pins and those of the libraries that train do not go together, so nothing that trains is imported here.
+Airflow's pinned dependencies conflict with those of the training libraries, so nothing here imports them.
 """
 
 from embedstep.orchestration.airflow.local import EmbedstepOperator

@@ -1,4 +1,4 @@
-"""What an operator is told of the component that it runs, wherever it runs it."""
+"""The component that an operator runs, wherever it runs."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 
 class ComponentOperator(BaseOperator):
-    """What the operators have in common: which component, with what, and where its artifacts go."""
+    """Base of the operators: which component, its inputs, and the folder of its artifacts."""
 
     template_fields: Sequence[str] = ("request", "folder", "parameters", "inputs")
     template_fields_renderers = {"request": "yaml", "parameters": "json"}  # noqa: RUF012 - as Airflow declares it
@@ -27,12 +27,12 @@ class ComponentOperator(BaseOperator):
         """Describe the task.
 
         Args:
-            component: `prepare`, `mine_negatives`, `train_embedder`, `evaluate` or `promote`.
-            request: the request, as YAML or JSON, or where it lies and its digest (`<path or URL>#sha256=<digest>`).
-            folder: where its artifacts go, another one for each run of the DAG.
-            parameters: its parameters, such as `learning_rate` and `as_of`.
-            inputs: paths of its input artifacts by their names.
-            kwargs: what the operator takes beside these.
+            component: name of the component, such as `prepare` or `train_embedder`.
+            request: the request as YAML or JSON, or a reference to it (`<path or URL>#sha256=<digest>`).
+            folder: folder for the artifacts, a new one in each run of the DAG.
+            parameters: parameters of the component, such as `learning_rate` and `as_of`.
+            inputs: paths of the input artifacts by name.
+            kwargs: other arguments of the operator.
         """
         super().__init__(**kwargs)
         self.component = component
@@ -41,20 +41,19 @@ class ComponentOperator(BaseOperator):
         self.parameters = dict(parameters or {})
         self.inputs = dict(inputs or {})
 
-    def task_of_component(self) -> tuple[str, Any]:
-        """Return the verb of the component, and its task (`embedstep.orchestration.task.Task`).
+    def make_task_of_component(self) -> tuple[str, Any]:
+        """Return the command of the component and its task (`embedstep.orchestration.task.Task`).
 
         Raises:
-            AirflowFailException: there is no such component, or it has no such parameter or input.
+            AirflowFailException: the component, a parameter or an input is unknown.
         """
-        # Not when a DAG is parsed, which happens again and again.
+        # Imported here, because Airflow parses a DAG again and again.
         from embedstep.orchestration.components import COMPONENTS
-        from embedstep.orchestration.task import task_of
+        from embedstep.orchestration.task import make_task
 
-        known = {one.name: one for one in COMPONENTS}
-        if self.component not in known:
-            raise AirflowFailException(f"component {self.component!r} is none of {', '.join(known)}")
-        found = known[self.component]
+        if self.component not in COMPONENTS:
+            raise AirflowFailException(f"component {self.component!r} is none of {', '.join(COMPONENTS)}")
+        found = COMPONENTS[self.component]
         for kind, given, names in (
             ("parameter", self.parameters, {one.name for one in found.parameters}),
             ("input", self.inputs, {one.name for one in found.inputs}),
@@ -63,4 +62,4 @@ class ComponentOperator(BaseOperator):
                 raise AirflowFailException(f"{self.component} has no {kind} {', '.join(unknown)}")
         parameters = {"request": self.request, **self.parameters}
         inputs = {name: Path(path) for name, path in self.inputs.items()}
-        return found.verb, task_of(found, Path(self.folder), parameters, inputs)
+        return found.command, make_task(found, Path(self.folder), parameters, inputs)

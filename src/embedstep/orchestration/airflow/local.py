@@ -1,4 +1,4 @@
-"""A component in a process of its own, by an interpreter that has what it needs."""
+"""An operator that runs a component in a subprocess, with the Python interpreter of another environment."""
 
 import json
 import os
@@ -14,14 +14,14 @@ from embedstep.orchestration.airflow.component import ComponentOperator
 from embedstep.orchestration.airflow.outcome import conclude
 
 _GRACE = 60.0
-"""Seconds for a component that was told to end: a training saves where it is."""
+"""Seconds between SIGTERM and SIGKILL: a training saves a checkpoint first."""
 
 
 class EmbedstepOperator(ComponentOperator):
-    """Runs a component in a process of its own.
+    """Runs a component in a subprocess.
 
-    What it returns are its small outputs, such as `verdict` and `run_id`. Its artifacts lie in `folder` by their names,
-    for the `inputs` of the tasks that follow.
+    It returns the output parameters, such as `verdict` and `run_id`. The artifacts are files in `folder`, for the
+    `inputs` of later tasks.
     """
 
     template_fields = (*ComponentOperator.template_fields, "environment")
@@ -33,8 +33,8 @@ class EmbedstepOperator(ComponentOperator):
 
         Args:
             python: interpreter of an environment with `embedstep[train]`.
-            environment: variables beside those of the worker.
-            kwargs: what ComponentOperator and every operator of Airflow take.
+            environment: variables in addition to those of the Airflow worker.
+            kwargs: arguments of ComponentOperator and of every Airflow operator.
         """
         super().__init__(**kwargs)
         self.python = python
@@ -42,31 +42,31 @@ class EmbedstepOperator(ComponentOperator):
         self._process: subprocess.Popen[str] | None = None
 
     def execute(self, context: Any) -> dict[str, Any]:
-        """Run the component to its end, with its log in Airflow's.
+        """Run the component, and write its output to Airflow's log.
 
         Raises:
-            AirflowSkipException: there is nothing for the tasks that follow.
-            AirflowFailException: it was refused, or had too little memory.
-            AirflowException: it failed in a way that another try may mend.
+            AirflowSkipException: later tasks have nothing to do.
+            AirflowFailException: the request was refused, or memory ran out.
+            AirflowException: it failed, and a retry may succeed.
         """
         from embedstep.orchestration.task import executor_input
 
-        verb, task = self.task_of_component()
-        with NamedTemporaryFile(prefix="embedstep-") as words:
+        command, task = self.make_task_of_component()
+        with NamedTemporaryFile(prefix="embedstep-") as termination:
             self._process = subprocess.Popen(
-                [self.python, "-m", "embedstep", "task", verb, "--executor-input", executor_input(task)],
+                [self.python, "-m", "embedstep", "task", command, "--executor-input", executor_input(task)],
                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                env={**os.environ, **self.environment, VARIABLE: words.name},
+                env={**os.environ, **self.environment, VARIABLE: termination.name},
             )  # fmt: skip
             assert self._process.stdout is not None
             for line in self._process.stdout:
                 self.log.info(line.rstrip("\n"))
             code = self._process.wait()
-            said = words.read().decode(errors="replace")
-        return conclude(code, json.loads(task.output_file.read_text(encoding="utf-8")) if code == 0 else {}, said)
+            message = termination.read().decode(errors="replace")
+        return conclude(code, json.loads(task.output_file.read_text(encoding="utf-8")) if code == 0 else {}, message)
 
     def on_kill(self) -> None:
-        """Have the component end, and wait a minute for it."""
+        """Stop the component, and kill it if it does not exit within a minute."""
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
             try:

@@ -1,4 +1,4 @@
-"""What a component's exit code and outcome are to Airflow: success, skipped, failed for good, or to be tried again."""
+"""From the exit code and outputs of a component to a state of Airflow: success, skipped, failed, or to be retried."""
 
 from collections.abc import Mapping
 from typing import Any, NoReturn
@@ -8,41 +8,41 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 from embedstep.launch.termination import cause_of
 
 _OK = 0
-_FOR_GOOD = {2: "the request or the data was refused", 4: "out of memory"}
-"""Codes of the outcome contract after which another try of the same would end in the same way."""
-_NOTHING_NEW = {
+_PERMANENT = {2: "the request or the data was refused", 4: "out of memory"}
+"""Exit codes after which a retry would fail in the same way."""
+_SKIPPED = {
     "unchanged": "nothing was trained",
     "superseded": "nothing was trained",
-    "hold": "the champion stays until somebody decides",
+    "hold": "the champion stays until someone decides",
     "reject": "the champion stays",
 }
-"""Statuses of a training and verdicts of a gate after which the tasks that follow a model have nothing to do."""
+"""Statuses of a training and verdicts of a gate after which later tasks have nothing to do."""
 
 
-def conclude(code: int, outcome: Mapping[str, Any], words: str = "") -> dict[str, Any]:
-    """Return what goes to the tasks that follow: names and small values, never what lies behind them.
+def conclude(code: int, outcome: Mapping[str, Any], message: str = "") -> dict[str, Any]:
+    """Return the output parameters for later tasks: names and small values, never data.
 
     Args:
         code: exit code of the component.
-        outcome: what the component has written of its end.
-        words: its last words, which have the first cause of a failure.
+        outcome: what the component wrote to its output file.
+        message: its termination message, which names the first cause of a failure.
 
     Raises:
-        AirflowSkipException: there is no new model, so that there is nothing for the tasks that follow.
-        AirflowFailException: another try would end in the same way.
-        AirflowException: another try may end well.
+        AirflowSkipException: there is no new model, so later tasks have nothing to do.
+        AirflowFailException: a retry would fail in the same way.
+        AirflowException: a retry may succeed.
     """
     if code != _OK:
-        _failed(code, cause_of(words))
+        _failed(code, cause_of(message))
     values = dict(outcome.get("parameterValues") or {})
     ended = values.get("status") or values.get("verdict", "")
-    if told := _NOTHING_NEW.get(ended):
-        raise AirflowSkipException(f"{ended}: {told}; the log says why")
+    if consequence := _SKIPPED.get(ended):
+        raise AirflowSkipException(f"{ended}: {consequence}; see the log for the reason")
     return values
 
 
 def _failed(code: int, cause: str) -> NoReturn:
-    told = f"{cause} (exit code {code})" if cause else f"exit code {code}; the log says why"
-    if code in _FOR_GOOD:
-        raise AirflowFailException(f"{_FOR_GOOD[code]}, and no retry helps: {told}")
-    raise AirflowException(f"the component has failed: {told}")
+    reason = f"{cause} (exit code {code})" if cause else f"exit code {code}; see the log for the reason"
+    if code in _PERMANENT:
+        raise AirflowFailException(f"{_PERMANENT[code]}, and a retry does not help: {reason}")
+    raise AirflowException(f"the component failed: {reason}")

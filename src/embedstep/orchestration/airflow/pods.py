@@ -1,4 +1,4 @@
-"""A component in a pod of the image, by Airflow's KubernetesPodOperator."""
+"""An operator that runs a component in a pod, built on Airflow's KubernetesPodOperator."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,14 +15,14 @@ from embedstep.orchestration.airflow.component import ComponentOperator
 from embedstep.orchestration.airflow.outcome import conclude
 
 _XCOM = Path(PodDefaults.XCOM_MOUNT_PATH) / "return.json"
-"""File of a pod that Airflow takes for what the task returns."""
+"""File whose content Airflow takes as the return value of the task."""
 
 
 class EmbedstepPodOperator(ComponentOperator, KubernetesPodOperator):
-    """Runs a component in a pod; its artifacts lie in `folder`, on a volume that the pods of all tasks mount.
+    """Runs a component in a pod. Its artifacts are files in `folder`, on a volume that the pods of all tasks mount.
 
-    With `deferrable=True` no worker waits for it. The pod has as much shared memory as its memory allows, and the
-    container beside it, which hands the outcome to Airflow, has the same image, so that no other one is fetched.
+    With `deferrable=True` no Airflow worker waits for it. Shared memory is limited only by the memory of the pod. The
+    sidecar that returns the outputs to Airflow uses the same image, so no other image is pulled.
     """
 
     template_fields = (*KubernetesPodOperator.template_fields, *ComponentOperator.template_fields)
@@ -39,9 +39,9 @@ class EmbedstepPodOperator(ComponentOperator, KubernetesPodOperator):
 
         Args:
             volumes: volumes of the pod.
-            volume_mounts: where they are mounted; one at `/dev/shm` is in place of the shared memory.
-            do_xcom_push: return its small outputs; without them no task can know that nothing was trained.
-            kwargs: what ComponentOperator and KubernetesPodOperator take, such as `image` and `container_resources`.
+            volume_mounts: where they are mounted; one at `/dev/shm` replaces the shared memory.
+            do_xcom_push: return the output parameters; without them later tasks cannot know that nothing was trained.
+            kwargs: arguments of ComponentOperator and KubernetesPodOperator, such as `image`.
         """
         volumes, volume_mounts = volumes or (), volume_mounts or ()
         if not any(mount.mount_path == SHARED_MEMORY for mount in volume_mounts):
@@ -53,31 +53,31 @@ class EmbedstepPodOperator(ComponentOperator, KubernetesPodOperator):
         )  # fmt: skip
 
     def execute(self, context: Any) -> Any:
-        """Run the pod to its end, or leave it to the triggerer.
+        """Run the pod, or defer to the triggerer.
 
         Raises:
-            AirflowSkipException: there is nothing for the tasks that follow.
-            AirflowFailException: it was refused, or had too little memory.
-            AirflowException: it failed in a way that another try may mend.
+            AirflowSkipException: later tasks have nothing to do.
+            AirflowFailException: the request was refused, or memory ran out.
+            AirflowException: it failed, and a retry may succeed.
         """
         from embedstep.orchestration.task import executor_input
 
-        verb, task = self.task_of_component()
+        command, task = self.make_task_of_component()
         if self.do_xcom_push:
             task = replace(task, output_file=_XCOM)
         self.cmds = ["embedstep"]
-        self.arguments = ["task", verb, "--executor-input", executor_input(task)]
+        self.arguments = ["task", command, "--executor-input", executor_input(task)]
         return self._concluded(super().execute(context))
 
     def trigger_reentry(self, context: Any, event: Any) -> Any:
-        """Go on when the triggerer has seen the pod's end."""
+        """Continue after the triggerer has seen the pod end."""
         return self._concluded(super().trigger_reentry(context, event))
 
     def _concluded(self, outcome: Any) -> Any:
         return conclude(0, outcome) if isinstance(outcome, dict) else outcome
 
     def build_pod_request_obj(self, context: Any = None) -> V1Pod:
-        """Return the pod, whose second container takes the image that is there anyway."""
+        """Build the pod, with the same image in the sidecar."""
         pod = super().build_pod_request_obj(context)
         for container in pod.spec.containers:
             if container.name == PodDefaults.SIDECAR_CONTAINER_NAME:
@@ -85,18 +85,18 @@ class EmbedstepPodOperator(ComponentOperator, KubernetesPodOperator):
         return pod
 
     def cleanup(self, pod: Any, remote_pod: Any, *args: Any, **kwargs: Any) -> None:
-        """Remove the pod, and tell by the code of its container what a failure is to Airflow."""
-        code, words = _end(remote_pod, self.base_container_name)
+        """Remove the pod, and map the exit code of its container to an exception of Airflow."""
+        code, message = _read_end(remote_pod, self.base_container_name)
         try:
             super().cleanup(pod, remote_pod, *args, **kwargs)
         except AirflowException as error:
             if code:
-                conclude(code, {}, words)
+                conclude(code, {}, message)
             raise error from None
 
 
-def _end(pod: Any, container: str) -> tuple[int, str]:
-    """Return the exit code of a container of a pod, 0 while there is none, and its last words."""
+def _read_end(pod: Any, container: str) -> tuple[int, str]:
+    """Return the exit code of a container, 0 if it has not ended, and its termination message."""
     statuses = (pod.status.container_statuses if pod and pod.status else None) or []
     ended = [one.state.terminated for one in statuses if one.name == container and one.state]
     return (int(ended[0].exit_code), ended[0].message or "") if ended and ended[0] else (0, "")

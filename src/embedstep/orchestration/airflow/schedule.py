@@ -1,4 +1,4 @@
-"""A request's schedule as arguments of a DAG. Read again and again as DAGs are parsed, so nothing is checked here."""
+"""A request's schedule as arguments of a DAG. Airflow parses a DAG again and again, so nothing is checked here."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def dag_schedule(request: str) -> dict[str, Any]:
-    """Return `schedule`, `catchup` and `max_active_runs` of a DAG; `embedstep schedule airflow` shows and checks them.
+    """Return `schedule`, `catchup` and `max_active_runs` of a DAG. `embedstep schedule airflow` checks and shows them.
 
     Args:
-        request: the text of a request; one without a schedule runs when somebody starts it.
+        request: text of a request; without a schedule the DAG runs only when it is triggered.
     """
     document = yaml.load(request, _LOADER)
     given = (document.get("schedule") if isinstance(document, dict) else None) or {}

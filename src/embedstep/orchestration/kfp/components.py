@@ -1,5 +1,6 @@
-"""The components of embedstep as Kubeflow's, typed by its argument contract, and tasks of them that were checked."""
+"""Kubeflow components with typed parameters, and pipeline tasks whose values are checked at compile time."""
 
+import hashlib
 import inspect
 import json
 from collections.abc import Iterator, Mapping
@@ -14,48 +15,44 @@ from pydantic import TypeAdapter, ValidationError
 
 from embedstep import __version__
 from embedstep.errors import InvalidRequestError, Problem
-from embedstep.orchestration.components import (
-    REQUEST,
-    TRAIN,
-    Artifact,
-    Component,
-)
+from embedstep.orchestration.components import REQUEST, TRAIN, Artifact, Component
 from embedstep.orchestration.parameters import Kind, Parameter
-from embedstep.orchestration.task import LONGEST_DOCUMENT, REFERENCE, Task, request_of
+from embedstep.orchestration.task import LONGEST_DOCUMENT, REFERENCE, Task, resolve_request
 from embedstep.planning.evaluators import evaluators_are_known
 from embedstep.planning.losses import losses_are_known
 from embedstep.planning.rules import nothing_is_secret
 from embedstep.request.arguments.rules import check_arguments
 from embedstep.request.arguments.schema import Arguments
+from embedstep.request.document import parse_document
 from embedstep.request.loading import problems_of_arguments
-from embedstep.request.scalars import Boolean, Integer, Number, Text
+from embedstep.request.scalars import Boolean, Integer, Number, Text, plain
 
 IMAGE = f"embedstep:{__version__}"
 _EXECUTOR_INPUT = "{{$}}"
-"""What Kubeflow replaces by the inputs and outputs of a task, as JSON."""
-_TYPES: Mapping[Kind, type] = {"integer": int, "number": float, "flag": bool, "text": str, "json": str}
-_WORDS: Mapping[Kind, str] = {"integer": "a whole number", "number": "a number", "text": "text"}
+"""Kubeflow replaces it with the inputs and outputs of the task, as JSON."""
+_TYPES: Mapping[Kind, type] = {"integer": int, "number": float, "boolean": bool, "text": str, "json": str}
+_WORDS: Mapping[Kind, str] = {"integer": "an integer", "number": "a number", "text": "text"}
 _FIELDS: Mapping[Kind, TypeAdapter[Any]] = {
     "integer": TypeAdapter(Integer),
     "number": TypeAdapter(Number),
-    "flag": TypeAdapter(Boolean),
+    "boolean": TypeAdapter(Boolean),
     "text": TypeAdapter(Text),
 }
 
 
 @cache
-def component_of(component: Component, image: str = IMAGE) -> Any:
-    """Return a component of Kubeflow Pipelines, which compiles to a file or is called in a pipeline.
+def build_component(component: Component, image: str = IMAGE) -> Any:
+    """Build a Kubeflow component, to compile to a file or to call in a pipeline.
 
     Args:
-        component: what it is.
-        image: image that it runs, with embedstep on its path.
+        component: row of the table.
+        image: image with `embedstep` on its PATH.
     """
 
     def definition(*_: Any) -> dsl.ContainerSpec:
         return dsl.ContainerSpec(
             image=image,
-            command=["embedstep", "task", component.verb],
+            command=["embedstep", "task", component.command],
             args=["--executor-input", _EXECUTOR_INPUT],
         )
 
@@ -93,47 +90,44 @@ def _outputs(component: Component) -> list[inspect.Parameter]:
 
 
 def _of_kind(parameter: Parameter) -> tuple[Any, Any]:
-    """Return the annotation of a parameter, and its default."""
+    """Return the annotation and the default of a parameter."""
     if parameter.kind == "status":
         return dsl.PipelineTaskFinalStatus, inspect.Parameter.empty
     return _optional(_TYPES[parameter.kind]), None
 
 
 def _optional(type_: Any) -> Any:
-    return Optional[type_]  # noqa: UP045 - the form `X | None` is another class, which kfp does not take apart
+    return Optional[type_]  # noqa: UP045 - kfp does not understand `X | None`
 
 
 def _parameter(name: str, annotation: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
-def task_of(
-    component: Component, image: str, request: Any, artifacts: Mapping[str, Any], parameters: Mapping[str, Any]
-) -> dsl.PipelineTask:
-    """Return a task that Kubeflow does not cache: to it, other rows at the same address are the same input.
+def create_task(component: Component, image: str, request: Any, **inputs: Any) -> dsl.PipelineTask:
+    """Create a task without caching: Kubeflow would take changed rows at the same address for the same input.
 
     Args:
-        component: what the task does.
+        component: component of the task.
         image: image of the container.
-        request: the request: a file, its text, a mapping, a reference, or a channel.
-        artifacts: the artifacts by name; None for one that is not given.
-        parameters: the other parameters by name; None for one that is not given.
+        request: a path, the text, a mapping, a reference, or a channel.
+        inputs: artifacts and parameters by name; None for those that are not given.
 
     Raises:
-        InvalidRequestError: with every problem of what is known before the pipeline runs.
+        InvalidRequestError: everything that is wrong and known before the pipeline runs.
     """
-    text = _text_of(request)
-    artifacts = {name: value for name, value in artifacts.items() if value is not None}
-    given = {name: value for name, value in parameters.items() if value is not None}
-    known = {name: value for name, value in given.items() if not isinstance(value, PipelineChannel)}
+    text = _read_text(request)
+    inputs = {name: value for name, value in inputs.items() if value is not None}
+    artifacts = {one.name: inputs.pop(one.name) for one in component.inputs if one.name in inputs}
+    known = {name: value for name, value in inputs.items() if not isinstance(value, PipelineChannel)}
     _check_values(component, known)
     kinds = {one.name: one.kind for one in component.parameters}
-    sent = {name: _sent(value, kinds[name]) for name, value in known.items()}
+    sent = {name: _convert(value, kinds[name]) for name, value in known.items()}
     _check_request(component, text, artifacts, sent)
-    return component_of(component, image)(request=text, **artifacts, **(given | sent)).set_caching_options(False)
+    return build_component(component, image)(request=text, **artifacts, **(inputs | sent)).set_caching_options(False)
 
 
-def _text_of(request: Any) -> Any:
+def _read_text(request: Any) -> Any:
     if isinstance(request, Path):
         try:
             return request.read_text(encoding="utf-8-sig")
@@ -143,10 +137,10 @@ def _text_of(request: Any) -> Any:
 
 
 def _check_values(component: Component, parameters: Mapping[str, Any]) -> None:
-    """Refuse values that cannot be, whatever the request is."""
+    """Refuse values that are invalid for any request."""
     problems = [*_wrong_kinds(component, parameters)]
     if component is TRAIN:
-        # By themselves, so that a name that is no argument at all is told.
+        # Without the request, so that an unknown name is reported as such.
         arguments = {name: value for name, value in parameters.items() if name != "as_of"}
         try:
             Arguments.model_validate(arguments)
@@ -157,22 +151,22 @@ def _check_values(component: Component, parameters: Mapping[str, Any]) -> None:
 
 
 def _check_request(component: Component, text: Any, artifacts: Mapping[str, Any], sent: Mapping[str, Any]) -> None:
-    """Refuse what cannot work, whatever the pipeline will bring."""
+    """Refuse a request that cannot work whatever the values of the channels are."""
     if isinstance(text, PipelineChannel) or REFERENCE.fullmatch(str(text).strip()):
         return
     if (size := len(text.encode())) > LONGEST_DOCUMENT:
-        told = (
-            f"has {size:,} bytes, and a pipeline carries {LONGEST_DOCUMENT:,}; lay the file where the step can read "
-            "it, and give reference(<path or URL>, <text>)"
+        message = (
+            f"has {size:,} bytes, and a pipeline carries at most {LONGEST_DOCUMENT:,}; store the file where the step "
+            "can read it and pass reference(<path or URL>, <text>)"
         )
-        raise InvalidRequestError([Problem("request", told)])
+        raise InvalidRequestError([Problem("request", message)])
     as_given = Task(
         parameters={**sent, "request": text},
         inputs={name: Path(name) for name in artifacts},
         outputs={},
         output_file=Path(),
     )
-    given = request_of(as_given, component, looks=False)
+    given = resolve_request(as_given, component, check_files=False)
     known = (
         nothing_is_secret(given),
         check_arguments(given.arguments),
@@ -184,7 +178,7 @@ def _check_request(component: Component, text: Any, artifacts: Mapping[str, Any]
 
 
 def _wrong_kinds(component: Component, parameters: Mapping[str, Any]) -> Iterator[Problem]:
-    """Yield what is wrong with parameters that set nothing in the request, which would tell of them."""
+    """Yield problems of parameters that set nothing in the request, whose validation does not see them."""
     for one in component.parameters:
         if one.sets or one.name not in parameters:
             continue
@@ -194,10 +188,34 @@ def _wrong_kinds(component: Component, parameters: Mapping[str, Any]) -> Iterato
             yield Problem(one.name, f"needs {_WORDS[one.kind]}; {value!r} was given")
 
 
-def _sent(value: Any, kind: Kind) -> Any:
-    """Return a value as the component's parameter types it."""
+def _convert(value: Any, kind: Kind) -> Any:
+    """Convert a value to the type of the component's parameter."""
     if kind == "json":
         return json.dumps(value)
-    # What YAML would repair, such as 'no' for a flag, is repaired here already.
+    # As YAML would: 'no' is false.
     value = _FIELDS[kind].validate_python(value)
     return float(value) if kind == "number" else value
+
+
+def one_line(text: str) -> str:
+    """Return a request as one line of JSON, for the default of a pipeline parameter.
+
+    Kubeflow's compiler also writes defaults into comments at the top of its file, which a second line would break.
+
+    Args:
+        text: the request as YAML or JSON.
+
+    Raises:
+        InvalidRequestError: the text is neither.
+    """
+    return json.dumps(plain(parse_document(text).data), ensure_ascii=False)
+
+
+def reference(where: str, text: str) -> str:
+    """Return a reference to a long request, for a pipeline to carry in its place.
+
+    Args:
+        where: path or URL where the step can read the file.
+        text: content of the file.
+    """
+    return f"{where}#sha256={hashlib.sha256(text.encode()).hexdigest()}"

@@ -1,4 +1,4 @@
-"""A compiled pipeline as a recurring run of Kubeflow Pipelines: what `embedstep schedule kubeflow` does."""
+"""`embedstep schedule kubeflow`: a recurring run of a compiled pipeline in Kubeflow Pipelines."""
 
 import hashlib
 import io
@@ -16,28 +16,28 @@ from urllib3.exceptions import HTTPError
 
 from embedstep.errors import CannotStartError, EmbedstepError, InvalidRequestError, Problem, first_line
 from embedstep.orchestration.scheduled import Scheduled
-from embedstep.orchestration.task import document_of
+from embedstep.orchestration.task import read_document
 from embedstep.request.loading import load_request
 from embedstep.request.schema import TrainRequest
 
 SCHEDULED_TIME = "[[ScheduledTime.2006-01-02T15:04:05Z]]"
-"""What Kubeflow's controller replaces by the time that a run is for, in UTC, laid out as Go lays out times."""
+"""Kubeflow's controller replaces it with the scheduled time of a run, in UTC. The layout is Go's."""
 _MARK = "embedstep "
-"""How the description of a recurring run begins that was made here; the digest of what it runs follows."""
+"""Start of the description of our recurring runs; the digest of what they run follows."""
 _PAGE = 100
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecurringRun:
-    """What Kubeflow is asked for.
+    """A recurring run to create.
 
     Attributes:
-        name: name of the recurring run, one of its kind in its experiment.
+        name: name of the recurring run, unique in its experiment.
         cron_expression: six fields, with the seconds first.
-        no_catchup: whether times that were missed are left out but for the newest.
+        no_catchup: whether only the latest of several missed times is run.
         max_concurrency: runs at the same time.
         params: parameters of the pipeline.
-        pipeline: digest of the pipeline, as 64 hexadecimal digits.
+        pipeline: SHA-256 of the pipeline's file.
     """
 
     name: str
@@ -49,20 +49,20 @@ class RecurringRun:
 
     @property
     def description(self) -> str:
-        """Mark by which a run is known again, and known to be the same."""
+        """Description that identifies a recurring run as ours, and as unchanged."""
         return _MARK + hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
 
-def recurring_run_of(
+def build_recurring_run(
     request: TrainRequest, specification: Mapping[str, Any], digest: str, name: str | None
 ) -> RecurringRun:
-    """Return the recurring run of a request's schedule.
+    """Convert a request's schedule to a recurring run.
 
     Args:
-        request: has a schedule.
+        request: a request with a schedule.
         specification: the compiled pipeline.
-        digest: digest of its file.
-        name: its name; None for that of the pipeline.
+        digest: SHA-256 of its file.
+        name: name of the recurring run; None for that of the pipeline.
 
     Raises:
         InvalidRequestError: Kubeflow cannot express the schedule.
@@ -70,12 +70,11 @@ def recurring_run_of(
     schedule = request.schedule
     assert schedule is not None
     if schedule.timezone != "UTC":
-        told = (
-            f"is {schedule.timezone}, and a recurring run of Kubeflow has no time zone: it goes by that of its "
-            "controller, UTC unless CRON_SCHEDULE_TIMEZONE says otherwise there; write timezone: UTC, and the hours "
-            "for it"
+        message = (
+            f"is {schedule.timezone}, but recurring runs of Kubeflow have no time zone: they use that of the "
+            "controller, UTC unless its CRON_SCHEDULE_TIMEZONE is set; write timezone: UTC and hours in UTC"
         )
-        raise InvalidRequestError([Problem("schedule.timezone", told)])
+        raise InvalidRequestError([Problem("schedule.timezone", message)])
     return RecurringRun(
         name=name or specification["pipelineInfo"]["name"],
         cron_expression=f"0 {schedule.cron}",
@@ -86,7 +85,7 @@ def recurring_run_of(
     )
 
 
-def _specification(pipeline: str) -> dict[str, Any]:
+def _parse_pipeline(pipeline: str) -> dict[str, Any]:
     try:
         found = next(iter(yaml.safe_load_all(pipeline)))
         if isinstance(found["root"], dict) and isinstance(found["pipelineInfo"]["name"], str):
@@ -94,61 +93,64 @@ def _specification(pipeline: str) -> dict[str, Any]:
             return specification
     except (yaml.YAMLError, StopIteration, TypeError, KeyError):
         pass
-    raise InvalidRequestError([Problem("--pipeline", "is no pipeline that kfp's compiler has written")])
+    raise InvalidRequestError([Problem("--pipeline", "is not a pipeline compiled by kfp")])
 
 
 def _parameters(specification: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the parameters of a compiled pipeline by their names."""
+    """Return the parameters of a compiled pipeline by name."""
     found: Mapping[str, Any] = specification["root"].get("inputDefinitions", {}).get("parameters", {})
     return found
 
 
-def notes_of(request: TrainRequest, run: RecurringRun) -> Iterator[str]:
-    """Yield what Kubeflow does in another way than the schedule says."""
+def schedule_notes(request: TrainRequest, run: RecurringRun) -> Iterator[str]:
+    """Yield where Kubeflow does not follow the schedule exactly."""
     assert request.schedule is not None
     if request.schedule.overlap == "skip":
-        yield "a run that is due while the one before still runs is not left out by Kubeflow: the newest waits for it"
+        yield "Kubeflow does not skip a run that is due while the previous one is still running: the newest waits"
     if "as_of" not in run.params:
-        yield "the pipeline has no parameter as_of, so each run has the data.as_of of its request"
+        yield "the pipeline has no parameter as_of, so every run uses data.as_of of its request"
 
 
-def _another_schedule(request: TrainRequest, specification: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a note where the runs of the pipeline know another schedule, or none, to tell by which one comes late."""
+def _schedule_mismatch(request: TrainRequest, specification: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a note if the pipeline's request has another schedule, or none, from which a run learns that it is late."""
     text = str(_parameters(specification).get("request", {}).get("defaultValue", ""))
     try:
-        theirs = load_request(document_of(text)).schedule
+        theirs = load_request(read_document(text)).schedule
     except EmbedstepError:
-        return  # a pipeline of somebody's own, or its request lies where only the cluster sees it
+        return  # another kind of pipeline, or only the cluster can read its request
     if theirs != request.schedule:
         had = "none" if theirs is None else f"{theirs.cron} in {theirs.timezone}"
         yield (
-            f"the schedule of the pipeline's own request is {had}, so its runs cannot tell which of them comes late; "
-            "write this one into the request, and compile the pipeline of it"
+            f"the request in the pipeline has the schedule {had}, so its runs cannot detect that they are superseded; "
+            "write this schedule into the request and compile the pipeline again"
         )
 
 
-def scheduled(client: Any, experiment: str, run: RecurringRun, pipeline: Path) -> tuple[str, str]:
-    """Create a recurring run, or replace one that is another by now; Kubeflow has no way to change one.
+def apply_recurring_run(client: Any, experiment: str, run: RecurringRun, pipeline: Path) -> tuple[str, str]:
+    """Create a recurring run, or replace one that has changed, because Kubeflow cannot update it.
 
     Args:
         client: a `kfp.Client`.
-        experiment: name of the experiment, made where it is not there.
-        run: what is wanted.
+        experiment: name of the experiment, created if missing.
+        run: the recurring run.
         pipeline: file of the compiled pipeline.
 
     Returns:
         What was done, and the id of the recurring run.
 
     Raises:
-        InvalidRequestError: the name is that of a recurring run that was not made here.
-        CannotStartError: Kubeflow does not answer or let us.
+        InvalidRequestError: a recurring run of this name was not created by embedstep.
+        CannotStartError: Kubeflow does not answer or denies access.
     """
-    with _answers():
+    with _translate_errors():
         where = client.create_experiment(experiment).experiment_id
         former = [item for item in _recurring_runs(client, where) if item.display_name == run.name]
-        if strange := [item for item in former if not str(item.description or "").startswith(_MARK)]:
-            told = f"{run.name} is a recurring run that embedstep has not made ({strange[0].recurring_run_id})"
-            raise InvalidRequestError([Problem("--name", f"{told}; give another name, or delete that one")])
+        if foreign := [item for item in former if not str(item.description or "").startswith(_MARK)]:
+            message = (
+                f"{run.name} is a recurring run that embedstep did not create ({foreign[0].recurring_run_id}); "
+                "choose another name, or delete it"
+            )
+            raise InvalidRequestError([Problem("--name", message)])
         if [(item.description, str(item.status)) for item in former] == [(run.description, "ENABLED")]:
             return "unchanged", str(former[0].recurring_run_id)
         made = client.create_recurring_run(
@@ -156,7 +158,7 @@ def scheduled(client: Any, experiment: str, run: RecurringRun, pipeline: Path) -
             cron_expression=run.cron_expression, max_concurrency=run.max_concurrency, params=dict(run.params),
             pipeline_package_path=str(pipeline), enable_caching=False,
         )  # fmt: skip
-        # Only now: whatever fails before this leaves the former schedule as it is.
+        # Last, so that a failure above leaves the former schedule in place.
         for item in former:
             client.delete_recurring_run(item.recurring_run_id)
     return "replaced" if former else "created", str(made.recurring_run_id)
@@ -173,23 +175,23 @@ def _recurring_runs(client: Any, experiment: str) -> Iterator[Any]:
 
 
 @contextmanager
-def _answers() -> Iterator[None]:
-    """Tell in a sentence where the API of Kubeflow fails, and keep what its client prints to itself."""
+def _translate_errors() -> Iterator[None]:
+    """Convert errors of Kubeflow's client to ours, and suppress what it prints."""
     try:
         with redirect_stdout(io.StringIO()):
             yield
     except ApiException as error:
-        told = _words(error.body) or error.reason
+        message = _read_message(error.body) or error.reason
         if error.status in (401, 403):
-            raise CannotStartError(f"Kubeflow does not let us: {told}") from None
+            raise CannotStartError(f"Kubeflow denies access: {message}") from None
         if error.status in (400, 422):
-            raise InvalidRequestError([Problem("schedule", f"Kubeflow refuses it: {told}")]) from None
-        raise CannotStartError(f"Kubeflow answers {error.status}: {told}") from None
+            raise InvalidRequestError([Problem("schedule", f"Kubeflow refuses it: {message}")]) from None
+        raise CannotStartError(f"Kubeflow answers {error.status}: {message}") from None
     except (HTTPError, OSError, ValueError) as error:
         raise CannotStartError(f"Kubeflow does not answer: {first_line(error)}") from None
 
 
-def _words(body: Any) -> str:
+def _read_message(body: Any) -> str:
     try:
         found = json.loads(body or "")
     except ValueError:
@@ -197,13 +199,13 @@ def _words(body: Any) -> str:
     return str(found.get("message") or found.get("error") or "") if isinstance(found, dict) else ""
 
 
-def _client(host: str | None, namespace: str | None, token: str | None) -> Any:
+def _connect(host: str | None, namespace: str | None, token: str | None) -> Any:
     if token is not None and token not in os.environ:
         raise InvalidRequestError([Problem("--token-from-env", f"{token} is not set")])
     from kfp.client import Client
 
     where = {"namespace": namespace} if namespace else {}
-    with _answers():
+    with _translate_errors():
         return Client(host=host, existing_token=os.environ[token] if token else None, **where)
 
 
@@ -218,28 +220,30 @@ def schedule_pipeline(
     token_from_env: str | None = None,
     dry_run: bool = False,
 ) -> Scheduled:
-    """Have Kubeflow run a compiled pipeline at the times of a request's schedule.
+    """Schedule a compiled pipeline in Kubeflow.
 
     Args:
-        request: has a schedule.
+        request: a request with a schedule.
         pipeline: file of the compiled pipeline.
         name: name of the recurring run; None for that of the pipeline.
-        experiment: its experiment; None for its name.
-        host: address of Kubeflow Pipelines; None for the environment's or the cluster's.
-        namespace: where Kubeflow has several users.
-        token_from_env: variable with the token that Kubeflow wants.
+        experiment: name of the experiment; None for that of the recurring run.
+        host: address of Kubeflow Pipelines; None for that in the environment or in the cluster.
+        namespace: namespace, if Kubeflow has several users.
+        token_from_env: variable with the access token.
         dry_run: change nothing.
 
     Raises:
-        InvalidRequestError: Kubeflow cannot express the schedule, or the file is no compiled pipeline.
-        CannotStartError: Kubeflow does not answer or let us.
+        InvalidRequestError: Kubeflow cannot express the schedule, or the file is not a compiled pipeline.
+        CannotStartError: Kubeflow does not answer or denies access.
     """
     text = pipeline.read_bytes().decode(errors="replace")
-    specification = _specification(text)
-    run = recurring_run_of(request, specification, hashlib.sha256(text.encode()).hexdigest(), name)
+    specification = _parse_pipeline(text)
+    run = build_recurring_run(request, specification, hashlib.sha256(text.encode()).hexdigest(), name)
     done, number = "would be created or replaced", ""
     if not dry_run:
-        done, number = scheduled(_client(host, namespace, token_from_env), experiment or run.name, run, pipeline)
+        done, number = apply_recurring_run(
+            _connect(host, namespace, token_from_env), experiment or run.name, run, pipeline
+        )
     facts = (
         ("recurring run", " ".join(filter(None, (run.name, done, number)))),
         ("experiment", experiment or run.name),
@@ -249,4 +253,4 @@ def schedule_pipeline(
         *((f"parameter {key}", value) for key, value in run.params.items()),
         ("pipeline", f"{pipeline} ({run.pipeline[:12]})"),
     )
-    return Scheduled(facts=facts, notes=(*notes_of(request, run), *_another_schedule(request, specification)))
+    return Scheduled(facts=facts, notes=(*schedule_notes(request, run), *_schedule_mismatch(request, specification)))

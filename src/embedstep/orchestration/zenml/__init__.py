@@ -1,4 +1,4 @@
-"""The steps of embedstep for ZenML: rows in, a verified model out, with every training argument as a typed field.
+"""Steps for ZenML, with every training argument as a typed field.
 
 from embedstep.orchestration.zenml import train_embedder
 

@@ -1,4 +1,4 @@
-"""What goes from step to step: rows and models as folders, kept by ZenML as they are."""
+"""Artifacts that steps pass on: rows and models, stored by ZenML as folders."""
 
 import json
 import os
@@ -19,12 +19,12 @@ _FACTS = "facts.json"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rows:
-    """The rows of a request, laid down by `prepare_data`.
+    """Rows that `prepare_data` has written.
 
     Attributes:
         path: folder with `<dataset>.parquet` for each dataset.
-        fingerprint: SHA-256 of the rows; a step that is given the same rows is not run again.
-        kept: what removes the folder when nobody needs it any longer.
+        fingerprint: SHA-256 of the rows, which ZenML's cache compares.
+        kept: removes the folder when the object is garbage-collected.
     """
 
     path: Path
@@ -34,11 +34,11 @@ class Rows:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Embedder:
-    """What a training has left; a path wherever one is wanted: `SentenceTransformer(os.fspath(embedder))`.
+    """A trained model with its result. Usable as a path: `SentenceTransformer(os.fspath(embedder))`.
 
     Attributes:
-        path: folder with `model/`, unless nothing was trained, and `result.json`.
-        kept: what removes the folder when nobody needs it any longer.
+        path: folder with `result.json` and, if something was trained, `model/`.
+        kept: removes the folder when the object is garbage-collected.
     """
 
     path: Path
@@ -51,13 +51,13 @@ class Embedder:
 
     @property
     def result(self) -> Mapping[str, Any]:
-        """How the training ended: its `result.json`."""
+        """The `result.json` of the training."""
         found: dict[str, Any] = json.loads((self.path / "result.json").read_text(encoding="utf-8"))
         return with_current_names(found)
 
     @property
     def status(self) -> str:
-        """`trained`; `unchanged` or `superseded` where nothing was, and `model` is not there."""
+        """`trained`, or `unchanged` or `superseded` if nothing was trained; then there is no `model`."""
         return self.result["skip_reason"] or "trained"
 
     def __fspath__(self) -> str:
@@ -66,7 +66,7 @@ class Embedder:
 
 
 class RowsMaterializer(BaseMaterializer):
-    """Keeps the files of rows, and says when they are the same as before."""
+    """Stores rows. The cache compares their fingerprint."""
 
     ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (Rows,)
     ASSOCIATED_ARTIFACT_TYPE: ClassVar[ArtifactType] = ArtifactType.DATA
@@ -77,20 +77,20 @@ class RowsMaterializer(BaseMaterializer):
         _write(self, {"fingerprint": data.fingerprint})
 
     def load(self, data_type: type[Any]) -> Rows:
-        """Copy them back."""
-        return Rows(path=_copied(self, "rows"), fingerprint=_read(self)["fingerprint"])
+        """Copy the files from the artifact store."""
+        return Rows(path=_copy(self, "rows"), fingerprint=_read(self)["fingerprint"])
 
     def extract_metadata(self, data: Rows) -> dict[str, Any]:
         """Show the fingerprint."""
         return {"fingerprint": data.fingerprint}
 
     def compute_content_hash(self, data: Rows) -> str:
-        """Return what the cache compares, in place of an id that is another in each run."""
+        """Return the fingerprint in place of ZenML's own id, which differs in each run."""
         return data.fingerprint
 
 
 class EmbedderMaterializer(BaseMaterializer):
-    """Keeps the folder of a model as it was verified."""
+    """Stores the folder of a model without loading it."""
 
     ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (Embedder,)
     ASSOCIATED_ARTIFACT_TYPE: ClassVar[ArtifactType] = ArtifactType.MODEL
@@ -100,11 +100,11 @@ class EmbedderMaterializer(BaseMaterializer):
         io_utils.copy_dir(str(data.path), os.path.join(self.uri, "embedder"))  # noqa: PTH118 - a URI of any store
 
     def load(self, data_type: type[Any]) -> Embedder:
-        """Copy it back."""
-        return Embedder(path=_copied(self, "embedder"))
+        """Copy the folder from the artifact store."""
+        return Embedder(path=_copy(self, "embedder"))
 
     def extract_metadata(self, data: Embedder) -> dict[str, Any]:
-        """Show what the model is, and its metrics."""
+        """Show digests, dimension and metrics."""
         result = data.result
         names = ("embedding_space_id", "weights_sha256", "dimension", "run_id", "request_fingerprint")
         facts = {name: result[name] for name in names if result[name] is not None}
@@ -116,7 +116,7 @@ class EmbedderMaterializer(BaseMaterializer):
         return weights
 
 
-def _copied(materializer: BaseMaterializer, name: str) -> Path:
+def _copy(materializer: BaseMaterializer, name: str) -> Path:
     with materializer.get_temporary_directory(delete_at_exit=False) as folder:
         target = Path(folder) / name
         io_utils.copy_dir(os.path.join(materializer.uri, name), str(target))  # noqa: PTH118 - a URI of any store

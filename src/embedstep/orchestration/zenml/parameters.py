@@ -1,4 +1,4 @@
-"""The training arguments as one typed parameter of a ZenML step, and over a request in code."""
+"""The training arguments as one typed parameter of a ZenML step, and as overrides of a request in code."""
 
 import json
 from typing import Annotated, Any, Unpack
@@ -28,20 +28,20 @@ def _typed(name: str) -> Any:
     return Annotated[annotation, *field.metadata] if field.metadata else annotation
 
 
-class _Told(BaseModel):
-    """Tells what is wrong with a value: of a faulty one ZenML says only that it is of another type."""
+class _CheckedModel(BaseModel):
+    """Reports what is wrong with a value. ZenML itself says only that it has another type."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     @model_validator(mode="wrap")
     @classmethod
-    def _or_refused(cls, raw: Any, handler: ModelWrapValidatorHandler["_Told"]) -> "_Told":
+    def _validate(cls, raw: Any, handler: ModelWrapValidatorHandler["_CheckedModel"]) -> "_CheckedModel":
         if isinstance(raw, Arguments):
             raw = to_lossless(raw)  # its defaults are not meant to override the request
         if isinstance(raw, BaseModel) and type(raw) is not cls:
-            raw = raw.model_dump()  # ZenML would cut a subclass to the fields of its base in silence
+            raw = raw.model_dump()  # ZenML would silently drop the fields of a subclass
         try:
-            return handler(plain(raw))  # code may give tuples
+            return handler(plain(raw))  # code may pass tuples
         except ValidationError as error:
             if not isinstance(raw, dict):
                 raise
@@ -50,26 +50,27 @@ class _Told(BaseModel):
 
 TrainingArguments: type[BaseModel] = create_model(
     "TrainingArguments",
-    __base__=_Told,
-    __doc__="Training arguments over those of the request; null changes nothing.",
+    __base__=_CheckedModel,
+    __doc__="Training arguments that override those in the request; null changes nothing.",
     **{name: (_typed(name) | None, None) for name in CONTRACT},  # type: ignore[call-overload]
 )
-"""Each training argument of either era by its name and type, none of them required.
+"""Every training argument, old and new, with its type; all are optional.
 
-ZenML takes a parameter of a step whole, from the code or from YAML. So what is left out here is the request's, and what
-the code sets goes into the request (`request_with`): YAML wins over code, and code over the document, field by field.
+ZenML takes a step parameter as a whole, either from code or from YAML. Arguments left out here keep the value in the
+request, and code sets its arguments in the request with `request_with`. So YAML overrides code, and code overrides the
+document, field by field.
 """
 
 
 def request_with(request: str, **arguments: Unpack[ArgumentParameters]) -> str:
-    """Return the text of a request with training arguments over its own.
+    """Return the text of a request with some training arguments replaced.
 
     Args:
-        request: the text of a request, YAML or JSON.
-        arguments: training arguments; other names of the same ones go out of the document.
+        request: the request as YAML or JSON.
+        arguments: training arguments; an older name of the same argument is removed from the document.
 
     Raises:
-        InvalidRequestError: the text is no mapping, or an argument cannot be set in it.
+        InvalidRequestError: the text is not a mapping, or an argument cannot be set.
     """
     document = parse_document(request)
     settings, problems = [], []
@@ -77,8 +78,8 @@ def request_with(request: str, **arguments: Unpack[ArgumentParameters]) -> str:
         try:
             settings.append(f"arguments.{name}={json.dumps(value)}")
         except TypeError:
-            told = f"needs plain data; a value of type {type(value).__name__} was given"
-            problems.append(Problem(f"arguments.{name}", told))
+            message = f"needs plain data; a value of type {type(value).__name__} was given"
+            problems.append(Problem(f"arguments.{name}", message))
     if problems := [*problems, *apply_overrides(document, settings)]:
         raise InvalidRequestError(problems)
     return json.dumps(plain(document.data), ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""A pipeline of ZenML as a schedule of the active stack's orchestrator: what `embedstep schedule zenml` does."""
+"""`embedstep schedule zenml`: a schedule for a pipeline in the orchestrator of the active stack."""
 
 from importlib import import_module
 from pathlib import Path
@@ -13,25 +13,23 @@ from embedstep.orchestration.scheduled import Scheduled
 from embedstep.request.schema import TrainRequest
 
 
-def schedule_of(request: TrainRequest, name: str) -> Schedule:
-    """Return ZenML's own description of a request's schedule.
+def build_schedule(request: TrainRequest, name: str) -> Schedule:
+    """Convert a request's schedule to ZenML's.
 
     Raises:
-        InvalidRequestError: ZenML cannot express it.
+        InvalidRequestError: ZenML cannot express the schedule.
     """
     found = request.schedule
     assert found is not None
     if found.timezone != "UTC":
-        told = (
-            f"is {found.timezone}, and a schedule of ZenML has no time zone; write timezone: UTC, and the hours for it"
-        )
-        raise InvalidRequestError([Problem("schedule.timezone", told)])
+        message = f"is {found.timezone}, but schedules of ZenML have no time zone; write timezone: UTC and hours in UTC"
+        raise InvalidRequestError([Problem("schedule.timezone", message)])
     return Schedule(name=name, cron_expression=found.cron, catchup=found.catch_up)
 
 
-def _pipeline(place: str) -> Any:
+def _load_pipeline(place: str) -> Any:
     module, sign, name = place.partition(":")
-    # ZenML takes the folder of the program for that of the pipelines, and the program is embedstep here.
+    # ZenML looks for pipelines next to the program, which is embedstep here.
     set_custom_source_root(str(Path.cwd()))
     try:
         if sign:
@@ -42,39 +40,39 @@ def _pipeline(place: str) -> Any:
 
 
 def schedule_pipeline(request: TrainRequest, pipeline: str, *, name: str | None, dry_run: bool) -> Scheduled:
-    """Have the active stack of ZenML run a pipeline at the times of a request's schedule.
+    """Schedule a pipeline in the active stack of ZenML.
 
     Args:
-        request: has a schedule.
-        pipeline: where the pipeline is, as `module:name`; it is called with the request.
+        request: a request with a schedule.
+        pipeline: the pipeline as `module:name`; it is called with the request.
         name: name of the schedule; None for that of the pipeline.
         dry_run: change nothing.
 
     Raises:
-        InvalidRequestError: there is no such pipeline, or ZenML or its stack cannot schedule it.
+        InvalidRequestError: the pipeline cannot be loaded, or ZenML or its stack cannot schedule it.
     """
-    runs = _pipeline(pipeline)
-    wanted = schedule_of(request, name or runs.name)
-    done = "would be created or replaced" if dry_run else _scheduled(runs, wanted, request)
+    runs = _load_pipeline(pipeline)
+    wanted = build_schedule(request, name or runs.name)
+    done = "would be created or replaced" if dry_run else _apply(runs, wanted, request)
     facts = (("schedule", f"{wanted.name} {done}"), ("catchup", str(wanted.catchup)), ("pipeline", pipeline))
-    late = "what becomes of a run that is due while the one before still runs is the orchestrator's to say"
-    return Scheduled(facts=facts, notes=(late,))
+    note = "the orchestrator decides what happens to a run that is due while the previous one is still running"
+    return Scheduled(facts=facts, notes=(note,))
 
 
-def _scheduled(runs: Any, wanted: Schedule, request: TrainRequest) -> str:
+def _apply(runs: Any, wanted: Schedule, request: TrainRequest) -> str:
     client = Client()
     stack = client.active_stack
     if not stack.orchestrator.config.is_schedulable:
-        told = (
-            f"the orchestrator {stack.orchestrator.name!r} of the stack {stack.name!r} does not schedule; those of "
-            "Kubernetes, Kubeflow, Airflow and the clouds do"
+        message = (
+            f"the orchestrator {stack.orchestrator.name!r} of the stack {stack.name!r} cannot schedule; those of "
+            "Kubernetes, Kubeflow, Airflow and the clouds can"
         )
-        raise InvalidRequestError([Problem("schedule", told)])
+        raise InvalidRequestError([Problem("schedule", message)])
     former = client.list_schedules(name=wanted.name).items
     if any(one.cron_expression == wanted.cron_expression and one.catchup == wanted.catchup for one in former):
         return "unchanged"
     runs.with_options(schedule=wanted)(request=request.model_dump_json(exclude_unset=True))
-    # Only now: whatever fails before this leaves the former schedule as it is.
+    # Last, so that a failure above leaves the former schedule in place.
     for one in former:
         client.delete_schedule(one.id, soft=False)
     return "replaced" if former else "created"

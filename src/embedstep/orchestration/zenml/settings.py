@@ -1,4 +1,4 @@
-"""What a step gets from a cluster, as settings of ZenML's Kubernetes orchestrator and step operator."""
+"""What a step needs from a cluster, as settings of ZenML's Kubernetes orchestrator and step operator."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,27 +23,27 @@ def on_kubernetes(
 ) -> dict[str, Any]:
     """Return settings: `train_embedder.with_options(settings=on_kubernetes(gpus=4), secrets=["hub"])`.
 
-    The loader's processes hand batches over in shared memory, of which a container has 64 MB unless it is given more;
-    here it is as much as the pod's memory allows. The step compares the GPUs that it sees with those that were asked
-    for. Values of secrets come by ZenML's own `secrets`, as variables.
+    Loader workers pass batches through shared memory, of which a container has 64 MB by default; here it is limited
+    only by the memory of the pod. The step checks that it sees the requested number of GPUs. ZenML's own `secrets`
+    pass secrets as variables.
 
     Args:
-        pods: pods that ZenML's step operator runs the step in, more than one for a command step such as
-            `embedstep run` with as many `launch.nodes`; None for the orchestrator's own pod.
+        pods: pods of ZenML's step operator, more than one for a command step such as `embedstep run` with as many
+            `launch.nodes`; None for the orchestrator's own pod.
         gpus: GPUs of each pod.
-        cpu: cores that are requested and allowed, such as `8` or `500m`.
-        memory: memory that is requested and allowed, such as `64Gi`.
-        shared_memory: most that `/dev/shm` takes, such as `16Gi`.
-        claims: where each PersistentVolumeClaim is mounted, by its name.
+        cpu: CPU request and limit, such as `8` or `500m`.
+        memory: memory request and limit, such as `64Gi`.
+        shared_memory: size limit of `/dev/shm`, such as `16Gi`.
+        claims: mount path of each PersistentVolumeClaim by its name.
         node_selectors: labels of the nodes.
-        tolerations: effect by the key of each taint that the pod does not mind.
+        tolerations: effect of each tolerated taint by its key.
 
     Raises:
-        InvalidRequestError: the number of GPUs or pods is none.
+        InvalidRequestError: the number of GPUs or pods is invalid.
     """
     numbers = (("gpus", gpus, 0), ("pods", 1 if pods is None else pods, 1))
     if problems := [
-        Problem(f"on_kubernetes.{name}", f"needs a whole number from {least}; {number!r} was given")
+        Problem(f"on_kubernetes.{name}", f"needs an integer of at least {least}; {number!r} was given")
         for name, number, least in numbers
         if isinstance(number, bool) or not isinstance(number, int) or number < least
     ]:

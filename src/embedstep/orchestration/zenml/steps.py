@@ -1,4 +1,4 @@
-"""The steps: each runs the verb that a container of the same name runs, in processes of its own where it trains."""
+"""The steps. Each runs the command of a component; training happens in processes of its own."""
 
 import csv
 import io
@@ -14,12 +14,12 @@ from zenml.types import CSVString, HTMLString
 from embedstep import __version__
 from embedstep.errors import OK
 from embedstep.launch.failures import RunFailedError
-from embedstep.orchestration import verbs
+from embedstep.orchestration import commands
 from embedstep.orchestration.components import EVALUATE, PREPARE, PROMOTE, TRAIN
-from embedstep.orchestration.task import request_of, task_of
+from embedstep.orchestration.task import make_task, resolve_request
 from embedstep.orchestration.zenml.artifacts import Embedder, EmbedderMaterializer, Rows, RowsMaterializer
 from embedstep.orchestration.zenml.parameters import TrainingArguments
-from embedstep.orchestration.zenml.tracker import recorded_like, recorded_with_the_step
+from embedstep.orchestration.zenml.tracker import track_in_step_run, track_like_training
 from embedstep.output.weights import base_digest
 from embedstep.request.schema import Model
 
@@ -32,16 +32,16 @@ def _path(rows: Rows | None) -> Path | None:
 def prepare_data(
     request: str, as_of: str | None = None, eval_share: float = 0.0, seed: int = 42
 ) -> tuple[Annotated[Rows, "train_rows"], Annotated[Rows, "eval_rows"], Annotated[dict[str, Any], "prepared"]]:
-    """Read the rows of a request, leave out what repeats, and hold a share out.
+    """Read the rows of a request, drop duplicates, and split off evaluation rows.
 
-    It runs each time, because the same address may have other rows by now; a training that gets the rows and what was
-    found (`prepared`, with the digest of the base model and our version) may be taken from the cache.
+    This step is never cached, because the rows at an address may change. A training that is given the rows and
+    `prepared`, which includes the digest of the base model and the version of embedstep, can be cached.
 
     Args:
-        request: the request, as YAML or JSON.
-        as_of: up to when the data counts, over data.as_of.
-        eval_share: share of the anchors that is held out of a dataset without rows to evaluate with.
-        seed: another number holds out other anchors.
+        request: the request as YAML or JSON.
+        as_of: use data up to this time; overrides data.as_of.
+        eval_share: share of the anchors to split off a dataset that data.eval does not name.
+        seed: seed of that split.
 
     Raises:
         EmbedstepError: with every problem of the request and its data.
@@ -49,15 +49,15 @@ def prepare_data(
     kept = TemporaryDirectory(prefix="embedstep-")
     folder = Path(kept.name)
     parameters = {"request": request, "as_of": as_of, "eval_share": eval_share, "seed": seed}
-    task = task_of(PREPARE, folder, parameters, {})
-    prepared = verbs.prepare_data(task)
+    task = make_task(PREPARE, folder, parameters, {})
+    prepared = commands.prepare(task)
     train = Rows(path=folder / "train_rows", fingerprint=prepared.fingerprint_of("train"), kept=kept)
     held_out = Rows(path=folder / "eval_rows", fingerprint=prepared.fingerprint_of("eval"), kept=kept)
-    return train, held_out, {**prepared.to_json(), **_beside_rows(request_of(task, PREPARE).model)}
+    return train, held_out, {**prepared.to_json(), **_training_inputs(resolve_request(task, PREPARE).model)}
 
 
-def _beside_rows(model: Model) -> dict[str, Any]:
-    """Return what a training depends on besides request and rows; weights on the hub are told by their revision."""
+def _training_inputs(model: Model) -> dict[str, Any]:
+    """Return what a training depends on besides request and rows. A model on the hub is identified by its revision."""
     source = Path(model.source).expanduser()
     return {"base": base_digest(source) if source.exists() else None, "version": __version__}
 
@@ -79,37 +79,37 @@ def train_embedder(
 ]:
     """Train a sentence-transformers model from one request.
 
-    Where ZenML's MLflow tracker has opened a run for the step, the training is recorded in that.
+    If ZenML's MLflow tracker has opened a run for the step, the training is recorded in it.
 
-    It runs each time unless its cache is turned on, for ZenML sees no rows and no weights behind a path; turn it on
-    where `train_data` and `prepared` are given.
+    Caching is off by default, because ZenML cannot see whether the rows or weights behind a path have changed. Turn it
+    on if `train_data` and `prepared` are given.
 
     Args:
-        request: the request, as YAML or JSON.
-        train_data: rows to train on, over the paths of data.train.
-        eval_data: rows to evaluate with, over the paths of data.eval.
-        base_model: model to start from, over model.
-        as_of: up to when the data counts, over data.as_of.
-        arguments: training arguments over those of the request.
-        prepared: what `prepare_data` has found; where that is another, a cached training is none of these rows.
+        request: the request as YAML or JSON.
+        train_data: training rows, in place of the paths in data.train.
+        eval_data: evaluation rows, in place of the paths in data.eval.
+        base_model: base model, in place of the one in the request.
+        as_of: use data up to this time; overrides data.as_of.
+        arguments: training arguments that override those in the request.
+        prepared: what `prepare_data` returned, so that the cache notices a change.
 
     Raises:
-        EmbedstepError: with every problem that was found, or the first cause of a training that has failed; its
-            `exit_code` is that of the outcome contract.
+        EmbedstepError: with every problem of the request, or the first cause of a failed training; its `exit_code` is
+            that of the outcome contract.
     """
     kept = TemporaryDirectory(prefix="embedstep-")
     folder = Path(kept.name)
     given: dict[str, Any] = {} if arguments is None else arguments.model_dump(mode="json")
     inputs = {"train_data": _path(train_data), "eval_data": _path(eval_data)}
     inputs["base_model"] = None if base_model is None else base_model.model
-    task = task_of(TRAIN, folder, {"request": request, "as_of": as_of, **given}, inputs)
-    with recorded_with_the_step():
-        result = verbs.train(task)
+    task = make_task(TRAIN, folder, {"request": request, "as_of": as_of, **given}, inputs)
+    with track_in_step_run():
+        result = commands.train(task)
         if result.exit_code != OK:
             assert result.failure is not None
             raise RunFailedError(result.failure)
     if result.metrics and get_step_context().model_version is not None:
-        # The pipeline has declared a model, whose version this is.
+        # The pipeline declares a model, and this is a version of it.
         log_metadata(metadata=dict(result.metrics), infer_model=True)
     model = folder / "embedder"
     model.mkdir()
@@ -143,47 +143,47 @@ def evaluate_embedder(
     baseline: Embedder | None = None,
     as_of: str | None = None,
 ) -> Annotated[dict[str, Any], "scores"]:
-    """Score a model with the evaluators of a request, beside another if that is given.
+    """Score a model with the evaluators of a request, and compare it with a baseline if there is one.
 
-    It runs each time unless its cache is turned on: do so where `eval_data` is given.
+    Caching is off by default. Turn it on if `eval_data` is given.
 
     Args:
-        request: the request, as YAML or JSON.
-        model: the model; one that was not trained is not scored.
-        eval_data: rows to evaluate with, over the paths of data.eval.
-        baseline: a model to compare it with.
-        as_of: up to when the data counts, over data.as_of.
+        request: the request as YAML or JSON.
+        model: the model; nothing is scored if it was not trained.
+        eval_data: evaluation rows, in place of the paths in data.eval.
+        baseline: model to compare it with.
+        as_of: use data up to this time; overrides data.as_of.
 
     Raises:
-        EmbedstepError: with every problem that was found, or a model could not be scored.
+        EmbedstepError: with every problem of the request, or a model could not be scored.
     """
     if model.status != "trained":
         return {}
     inputs = {"model": model.model, "eval_data": _path(eval_data)}
     inputs["baseline"] = None if baseline is None else baseline.model
     with TemporaryDirectory(prefix="embedstep-") as name:
-        task = task_of(EVALUATE, Path(name), {"request": request, "as_of": as_of}, inputs)
-        return verbs.evaluate(task).to_json()
+        task = make_task(EVALUATE, Path(name), {"request": request, "as_of": as_of}, inputs)
+        return commands.evaluate(task).to_json()
 
 
 @step(enable_cache=False)
 def promote_embedder(
     request: str, model: Embedder, eval_data: Rows | None = None, as_of: str | None = None
 ) -> Annotated[dict[str, Any], "decision"]:
-    """Decide whether a model may serve, and make it the registry's champion if it may.
+    """Compare a model with the champion, and promote it in the registry if it is better.
 
-    It runs each time: what serves may be another model by now.
+    This step is never cached, because the champion may change.
 
     Args:
-        request: the request, as YAML or JSON.
+        request: the request as YAML or JSON.
         model: the model.
-        eval_data: rows to evaluate with, over the paths of data.eval.
-        as_of: up to when the data counts, over data.as_of.
+        eval_data: evaluation rows, in place of the paths in data.eval.
+        as_of: use data up to this time; overrides data.as_of.
 
     Raises:
-        EmbedstepError: with every problem that was found, or the gate cannot decide.
+        EmbedstepError: with every problem of the request, or the gate cannot decide.
     """
     inputs = {"model": model.model, "result": model.path / "result.json", "eval_data": _path(eval_data)}
-    with TemporaryDirectory(prefix="embedstep-") as name, recorded_like(model):
-        task = task_of(PROMOTE, Path(name), {"request": request, "as_of": as_of}, inputs)
-        return verbs.promote(task).to_json()
+    with TemporaryDirectory(prefix="embedstep-") as name, track_like_training(model):
+        task = make_task(PROMOTE, Path(name), {"request": request, "as_of": as_of}, inputs)
+        return commands.promote(task).to_json()

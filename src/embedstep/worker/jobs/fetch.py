@@ -6,7 +6,6 @@ collective; here one process does it, and the ranks find plain folders.
 
 import os
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 import datasets
@@ -19,30 +18,11 @@ from huggingface_hub.errors import (
 )
 
 from embedstep.data.hub import hub_datasets, is_on_hub
-from embedstep.errors import CannotStartError, EmbedstepError, InvalidRequestError, Problem, first_line
-from embedstep.output.result import read_json, write_json
+from embedstep.errors import CannotStartError, InvalidRequestError, Problem, first_line
+from embedstep.output.job import serve_job
 from embedstep.request.datasets import Dataset
 from embedstep.request.schema import Model, TrainRequest
 from embedstep.runtime.secrets import redact
-from embedstep.worker.failures import describe
-
-
-def main(argv: list[str]) -> int:
-    """Fetch everything that a request names on the hub.
-
-    Args:
-        argv: a folder with `wanted.json`; `found.json` or `failure.json` is written beside it.
-    """
-    folder = Path(argv[0])
-    try:
-        wanted = read_json(folder / "wanted.json")
-        write_json(
-            folder / "found.json", fetch(TrainRequest.model_validate(wanted["request"]), folder, wanted["model"])
-        )
-    except EmbedstepError as error:
-        write_json(folder / "failure.json", asdict(describe(error, None)))
-        return error.exit_code
-    return 0
 
 
 def fetch(request: TrainRequest, folder: Path, with_model: bool) -> dict[str, str]:
@@ -119,4 +99,9 @@ def _first_line(error: BaseException) -> str:
 
 if __name__ == "__main__":
     datasets.utils.logging.disable_progress_bar()
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(
+        serve_job(
+            lambda job, folder: fetch(TrainRequest.model_validate(job["request"]), folder, job["model"]),
+            Path(sys.argv[1]),
+        )
+    )

@@ -1,6 +1,5 @@
-"""Hard negatives by the library's own miner, in a process of its own: `python -m embedstep.worker.jobs.mine JOB`."""
+"""Hard negatives by the library's own miner, in a process of its own: `python -m embedstep.worker.jobs.mine FOLDER`."""
 
-import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import torch
 from datasets import Dataset
 from sentence_transformers.util import mine_hard_negatives
 
+from embedstep.output.job import serve_job
 from embedstep.request.schema import Model
 from embedstep.worker.models import build_model
 
@@ -53,4 +53,4 @@ def mine(job: MiningJob) -> None:
 
 
 if __name__ == "__main__":
-    mine(MiningJob(**json.loads(Path(sys.argv[1]).read_text())))
+    sys.exit(serve_job(lambda job, _: mine(MiningJob(**job)), Path(sys.argv[1])))

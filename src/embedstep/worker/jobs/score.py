@@ -1,10 +1,9 @@
-"""Models on frozen queries, scored query by query: `python -m embedstep.worker.jobs.score JOB`.
+"""Models on frozen queries, scored query by query: `python -m embedstep.worker.jobs.score FOLDER`.
 
 The library's evaluator finds and averages; its lists of what was found are kept, so that two models can be compared
 query by query.
 """
 
-import json
 import statistics
 import sys
 import time
@@ -21,6 +20,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 
 from embedstep.data.roles import SLICE
+from embedstep.output.job import serve_job
 from embedstep.output.weights import space_of
 from embedstep.planning.evaluators import RETRIEVAL, evaluator_kind
 from embedstep.request.schema import Evaluator, Model
@@ -47,7 +47,7 @@ class ScoringJob:
         data: Arrow file of each eval dataset by name.
         dimensions: shorter embeddings that are scored too.
         trust_remote_code: run code that comes with the model.
-        to: file for the scores, without its ending.
+        to: file for the scores of each query, `.npz`.
     """
 
     model: str | None
@@ -60,8 +60,8 @@ class ScoringJob:
     to: str
 
 
-def score(job: ScoringJob) -> None:
-    """Score a model, and write `<to>.npz` (an array for each metric, shape (queries,)) and `<to>.json`."""
+def score(job: ScoringJob) -> dict[str, Any]:
+    """Score a model, write the scores of each query by metric, shape (queries,), and return everything else."""
     model = _model(job)
     metrics: dict[str, float] = {}
     of_queries: dict[str, NDArray[np.float64]] = {}
@@ -107,8 +107,8 @@ def score(job: ScoringJob) -> None:
         "bytes": sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers())),
         "seconds": round(time.perf_counter() - began, 3),
     }
-    np.savez(f"{job.to}.npz", **of_queries, **vectors)  # type: ignore[arg-type]
-    Path(f"{job.to}.json").write_text(json.dumps(about))
+    np.savez(job.to, **of_queries, **vectors)  # type: ignore[arg-type]
+    return about
 
 
 def measure(model: SentenceTransformer, evaluator: "_Kept") -> tuple[dict[str, Any], dict[str, Any]]:
@@ -207,5 +207,4 @@ class _Kept(InformationRetrievalEvaluator):  # type: ignore[misc]
 
 
 if __name__ == "__main__":
-    given = json.loads(Path(sys.argv[1]).read_text())
-    score(ScoringJob(**given))
+    sys.exit(serve_job(lambda job, _: score(ScoringJob(**job)), Path(sys.argv[1])))

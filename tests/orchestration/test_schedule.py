@@ -1,4 +1,4 @@
-"""One schedule line in the words of Airflow and ZenML."""
+"""One schedule in each orchestrator."""
 
 import os
 import subprocess
@@ -34,18 +34,16 @@ def test_airflow_takes_it_from_the_file_of_the_dag(request_file: Callable[..., s
     assert shown.exit_code == 0, shown.output
     assert 'CronTriggerTimetable("0 3 * * 1", timezone="Europe/Berlin")' in shown.stdout
     assert "catchup          True" in shown.stdout
-    assert (
-        "note: a run that is due while the one before still runs is not left out by Airflow: it waits" in shown.stdout
-    )
+    assert "note: Airflow does not skip a run that is due while the previous one is still running" in shown.stdout
     waits = CliRunner().invoke(main, ["schedule", "airflow", request_file(cron="0 3 * * 1", overlap="wait")])
     assert "note:" not in waits.stdout
 
 
-def test_every_dialect_is_listed_with_what_it_needs() -> None:
+def test_every_orchestrator_is_listed() -> None:
     listed = CliRunner().invoke(main, ["schedule", "--help"])
     assert listed.exit_code == 0
-    for dialect in ("airflow", "kubeflow", "kubernetes", "zenml"):
-        assert f"\n  {dialect} " in listed.stdout
+    for orchestrator in ("airflow", "kubeflow", "kubernetes", "zenml"):
+        assert f"\n  {orchestrator} " in listed.stdout
 
 
 @pytest.mark.slow
@@ -54,10 +52,10 @@ def test_every_dialect_is_listed_with_what_it_needs() -> None:
     ("schedule", "options", "code", "told"),
     [
         ({"cron": "0 3 * * 1"}, ("--dry-run",), 0, "retraining would be created or replaced"),
-        ({"cron": "0 3 * * 1"}, (), 2, "schedule: the orchestrator 'default' of the stack 'default' does not schedule"),
+        ({"cron": "0 3 * * 1"}, (), 2, "schedule: the orchestrator 'default' of the stack 'default' cannot schedule"),
         (
             {"cron": "0 3 * * 1", "timezone": "Europe/Berlin"}, ("--dry-run",), 2,
-            "schedule.timezone: is Europe/Berlin, and a schedule of ZenML has no time zone",
+            "schedule.timezone: is Europe/Berlin, but schedules of ZenML have no time zone",
         ),
         ({}, (), 2, "schedule: is missing"),
     ],

@@ -1,0 +1,257 @@
+"""The components as functions for pipeline authors. Written by `make golden` from `orchestration/components.py`."""
+
+from typing import Any
+
+from kfp import dsl
+from typing_extensions import Unpack
+
+from embedstep.orchestration.components import COMPONENTS
+from embedstep.orchestration.kfp.components import IMAGE, create_task
+from embedstep.orchestration.typed_arguments import ArgumentParameters
+
+__all__ = [
+    "evaluate",
+    "mine_negatives",
+    "outcome",
+    "prepare",
+    "promote",
+    "train_embedder",
+]
+
+
+def prepare(
+    request: Any,
+    *,
+    train_data: Any = None,
+    eval_data: Any = None,
+    as_of: Any = None,
+    eval_share: Any = None,
+    seed: Any = None,
+    image: str = IMAGE,
+) -> dsl.PipelineTask:
+    """Read and check the rows of a request, drop duplicates, split off evaluation rows, and write Parquet.
+
+    Args:
+        request: the request as YAML or JSON, or `<path or URL>#sha256=<digest>` if it is longer than 8 KB. A path,
+            a mapping or a channel works as well.
+        train_data: training rows, in place of the paths in data.train: a file or folder for one dataset, else a
+            folder with `<dataset>.parquet` for each. Default: the paths in the request.
+        eval_data: evaluation rows, in place of the paths in data.eval: a file or folder for one dataset, else a
+            folder with `<dataset>.parquet` for each.
+        as_of: use data up to this ISO 8601 date or time. Overrides data.as_of.
+        eval_share: share of the anchors to hold out of each training dataset that data.eval does not name.
+        seed: seed of that split. Default: 42.
+        image: image of the container.
+
+    Raises:
+        InvalidRequestError: everything that is wrong and known before the pipeline runs.
+    """
+    return create_task(
+        COMPONENTS["prepare"],
+        image,
+        request,
+        train_data=train_data,
+        eval_data=eval_data,
+        as_of=as_of,
+        eval_share=eval_share,
+        seed=seed,
+    )
+
+
+def mine_negatives(
+    request: Any,
+    *,
+    train_data: Any = None,
+    base_model: Any = None,
+    as_of: Any = None,
+    range_min: Any = None,
+    range_max: Any = None,
+    max_score: Any = None,
+    min_score: Any = None,
+    absolute_margin: Any = None,
+    relative_margin: Any = None,
+    sampling_strategy: Any = None,
+    image: str = IMAGE,
+) -> dsl.PipelineTask:
+    """Mine hard negatives with sentence-transformers, for the negative columns that a request names.
+
+    Args:
+        request: the request as YAML or JSON, or `<path or URL>#sha256=<digest>` if it is longer than 8 KB. A path,
+            a mapping or a channel works as well.
+        train_data: training rows, in place of the paths in data.train: a file or folder for one dataset, else a
+            folder with `<dataset>.parquet` for each.
+        base_model: model to mine with, in place of the one in the request.
+        as_of: use data up to this ISO 8601 date or time. Overrides data.as_of.
+        range_min: number of closest matches to skip.
+        range_max: number of closest matches to consider.
+        max_score: highest similarity of a negative to the anchor.
+        min_score: lowest similarity of a negative to the anchor.
+        absolute_margin: minimum difference between the positive's similarity and a negative's.
+        relative_margin: the same, as a fraction of the positive's similarity.
+        sampling_strategy: `top` takes the closest, `random` samples among them.
+        image: image of the container.
+
+    Raises:
+        InvalidRequestError: everything that is wrong and known before the pipeline runs.
+    """
+    return create_task(
+        COMPONENTS["mine_negatives"],
+        image,
+        request,
+        train_data=train_data,
+        base_model=base_model,
+        as_of=as_of,
+        range_min=range_min,
+        range_max=range_max,
+        max_score=max_score,
+        min_score=min_score,
+        absolute_margin=absolute_margin,
+        relative_margin=relative_margin,
+        sampling_strategy=sampling_strategy,
+    )
+
+
+def train_embedder(
+    request: Any,
+    *,
+    train_data: Any = None,
+    eval_data: Any = None,
+    base_model: Any = None,
+    as_of: Any = None,
+    image: str = IMAGE,
+    **arguments: Unpack[ArgumentParameters],
+) -> dsl.PipelineTask:
+    """Train a sentence-transformers model from one request.
+
+    Args:
+        request: the request as YAML or JSON, or `<path or URL>#sha256=<digest>` if it is longer than 8 KB. A path,
+            a mapping or a channel works as well.
+        train_data: training rows, in place of the paths in data.train: a file or folder for one dataset, else a
+            folder with `<dataset>.parquet` for each.
+        eval_data: evaluation rows, in place of the paths in data.eval: a file or folder for one dataset, else a
+            folder with `<dataset>.parquet` for each.
+        base_model: base model, in place of the one in the request.
+        as_of: use data up to this ISO 8601 date or time. Overrides data.as_of.
+        image: image of the container.
+        arguments: training arguments that override those in the request.
+
+    Raises:
+        InvalidRequestError: everything that is wrong and known before the pipeline runs.
+    """
+    return create_task(
+        COMPONENTS["train_embedder"],
+        image,
+        request,
+        train_data=train_data,
+        eval_data=eval_data,
+        base_model=base_model,
+        as_of=as_of,
+        **arguments,
+    )
+
+
+def evaluate(
+    request: Any,
+    *,
+    model: Any,
+    baseline: Any = None,
+    eval_data: Any = None,
+    as_of: Any = None,
+    image: str = IMAGE,
+) -> dsl.PipelineTask:
+    """Score a model with the evaluators of a request on its eval data, and compare it with a baseline.
+
+    Args:
+        request: the request as YAML or JSON, or `<path or URL>#sha256=<digest>` if it is longer than 8 KB. A path,
+            a mapping or a channel works as well.
+        model: the model to score.
+        baseline: model to compare it with.
+        eval_data: evaluation rows, in place of the paths in data.eval: a file or folder for one dataset, else a
+            folder with `<dataset>.parquet` for each.
+        as_of: use data up to this ISO 8601 date or time. Overrides data.as_of.
+        image: image of the container.
+
+    Raises:
+        InvalidRequestError: everything that is wrong and known before the pipeline runs.
+    """
+    return create_task(
+        COMPONENTS["evaluate"],
+        image,
+        request,
+        model=model,
+        baseline=baseline,
+        eval_data=eval_data,
+        as_of=as_of,
+    )
+
+
+def promote(
+    request: Any,
+    *,
+    model: Any,
+    result: Any,
+    champion: Any = None,
+    eval_data: Any = None,
+    as_of: Any = None,
+    metric: Any = None,
+    minimum_gain: Any = None,
+    confidence: Any = None,
+    image: str = IMAGE,
+) -> dsl.PipelineTask:
+    """Compare a trained model with the champion, and promote it in the registry if it is better.
+
+    Args:
+        request: the request as YAML or JSON, or `<path or URL>#sha256=<digest>` if it is longer than 8 KB. A path,
+            a mapping or a channel works as well.
+        model: the model that train_embedder returned.
+        result: the result that train_embedder returned.
+        champion: model to compare with in place of the registry's champion; the registry is not changed.
+        eval_data: evaluation rows, in place of the paths in data.eval: a file or folder for one dataset, else a
+            folder with `<dataset>.parquet` for each.
+        as_of: use data up to this ISO 8601 date or time. Overrides data.as_of.
+        metric: metric that decides, such as `docs_cosine_ndcg@10`. Null: the first nDCG at 10 of the evaluators.
+        minimum_gain: least gain over the champion, in its own units.
+        confidence: confidence of the interval of the gain, which has to be above zero.
+        image: image of the container.
+
+    Raises:
+        InvalidRequestError: everything that is wrong and known before the pipeline runs.
+    """
+    return create_task(
+        COMPONENTS["promote"],
+        image,
+        request,
+        model=model,
+        result=result,
+        champion=champion,
+        eval_data=eval_data,
+        as_of=as_of,
+        metric=metric,
+        minimum_gain=minimum_gain,
+        confidence=confidence,
+    )
+
+
+def outcome(
+    request: Any,
+    *,
+    as_of: Any = None,
+    image: str = IMAGE,
+) -> dsl.PipelineTask:
+    """Record how a pipeline ended, as its exit task.
+
+    Args:
+        request: the request as YAML or JSON, or `<path or URL>#sha256=<digest>` if it is longer than 8 KB. A path,
+            a mapping or a channel works as well.
+        as_of: use data up to this ISO 8601 date or time. Overrides data.as_of.
+        image: image of the container.
+
+    Raises:
+        InvalidRequestError: everything that is wrong and known before the pipeline runs.
+    """
+    return create_task(
+        COMPONENTS["outcome"],
+        image,
+        request,
+        as_of=as_of,
+    )
