@@ -1,1 +1,1 @@
-"""A retraining for Airflow."""
+"""Retraining with Airflow."""

@@ -1,7 +1,7 @@
-"""A retraining for Airflow: prepare, train, evaluate, and promote what is better.
+"""Retraining with Airflow: prepare, train, evaluate, and promote a better model.
 
-A copy of this file in the folder of DAGs is a DAG, with the request beside it as `request.yaml`. EMBEDSTEP_PYTHON names
-the interpreter of an environment with `embedstep[train,mlflow]`, and EMBEDSTEP_RUNS the folder where runs go.
+Copy this file and `request.yaml` to the folder of DAGs. EMBEDSTEP_PYTHON is the interpreter of an environment with
+`embedstep[train,mlflow]`, and EMBEDSTEP_RUNS the folder of all runs.
 """
 
 import os
@@ -24,7 +24,7 @@ with DAG(
     description=__doc__.splitlines()[0],
     **dag_schedule(REQUEST),
     start_date=datetime(2026, 1, 1),
-    params={"learning_rate": Param(2e-5, type="number", exclusiveMinimum=0, description="Peak of the learning rate.")},
+    params={"learning_rate": Param(2e-5, type="number", exclusiveMinimum=0, description="Peak learning rate.")},
     render_template_as_native_obj=True,
     default_args={"retries": 2, "retry_delay": timedelta(minutes=5)},
 ) as dag:

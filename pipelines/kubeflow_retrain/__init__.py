@@ -1,1 +1,1 @@
-"""A retraining for Kubeflow Pipelines."""
+"""Retraining with Kubeflow Pipelines."""

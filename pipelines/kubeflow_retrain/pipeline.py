@@ -1,9 +1,9 @@
-"""A retraining for Kubeflow Pipelines: prepare, train, evaluate, and promote what is better.
+"""Retraining with Kubeflow Pipelines: prepare, train, evaluate, and promote a better model.
 
     python -m pipelines.kubeflow_retrain.pipeline REQUEST FILE
 
-makes a pipeline of a request. What people tune is a parameter of the pipeline, whose default is what the request says,
-so that a run without parameters does what the request says.
+compiles a pipeline for a request. Arguments that people tune are parameters of the pipeline, with the values in the
+request as defaults.
 """
 
 import gc
@@ -18,10 +18,10 @@ from embedstep.orchestration.kfp import evaluate, one_line, outcome, prepare, pr
 
 
 def build_pipeline(request: str) -> Any:
-    """Return the pipeline that retrains the model of a request.
+    """Build the pipeline that retrains the model of a request.
 
     Args:
-        request: the text of the request.
+        request: text of the request.
 
     Raises:
         InvalidRequestError: with every problem of the request.
@@ -42,13 +42,13 @@ def build_pipeline(request: str) -> Any:
         """Retrain an embedding model, and promote it if it is better.
 
         Args:
-            request: the request, YAML or JSON; one with more than 8 KB as `<path or URL>#sha256=<digest>`.
-            as_of: up to when the data counts, as an ISO 8601 date or time; what the request says when empty.
-            eval_share: share of the anchors that is held out of a dataset without rows to evaluate with.
-            learning_rate: peak of the learning rate.
+            request: the request as YAML or JSON, or `<path or URL>#sha256=<digest>` if it is longer than 8 KB.
+            as_of: use data up to this ISO 8601 date or time; empty for data.as_of of the request.
+            eval_share: share of the anchors to split off a dataset that data.eval does not name.
+            learning_rate: peak learning rate.
             num_train_epochs: passes over the rows.
-            per_device_train_batch_size: rows of each process in a train step.
-            minimum_gain: least gain over the champion, in the metric's own units.
+            per_device_train_batch_size: rows per process in a train step.
+            minimum_gain: minimum gain over the champion, in units of the metric.
         """
         with dsl.ExitHandler(outcome(request=request, as_of=as_of)):
             prepared = prepare(request=request, as_of=as_of, eval_share=eval_share)
@@ -80,7 +80,7 @@ def build_pipeline(request: str) -> Any:
 
 
 if __name__ == "__main__":
-    # kfp brings 75,000 objects, and the collector need not look through them once more for the second that is left.
+    # kfp creates 75,000 objects that need no garbage collection in the second that is left.
     gc.freeze()
     source, target = sys.argv[1:]
     compiler.Compiler().compile(build_pipeline(Path(source).read_text(encoding="utf-8")), target)

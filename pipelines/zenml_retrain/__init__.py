@@ -1,1 +1,1 @@
-"""A retraining for ZenML."""
+"""Retraining with ZenML."""

@@ -1,9 +1,9 @@
-"""A retraining for ZenML: prepare, train, evaluate, and promote what is better.
+"""Retraining with ZenML: prepare, train, evaluate, and promote a better model.
 
     python -m pipelines.zenml_retrain.pipeline REQUEST [CONFIG]
 
-runs it on the active stack, after `zenml init`. CONFIG is ZenML's own YAML, such as `config.yaml` beside this file:
-what it says of an argument wins over the request.
+runs it on the active stack, after `zenml init`. CONFIG is a configuration file of ZenML, such as `config.yaml` in this
+folder. Its arguments override those of the request.
 """
 
 import sys
@@ -16,12 +16,12 @@ from embedstep.orchestration.zenml import evaluate_embedder, prepare_data, promo
 
 @pipeline
 def retraining(request: str, as_of: str | None = None, eval_share: float = 0.0) -> None:
-    """Train on new rows, and let the model serve if it is better than the one that does.
+    """Train on new rows, and promote the model if it is better than the champion.
 
     Args:
-        request: the request, as YAML or JSON.
-        as_of: up to when the data counts; what the request says when None.
-        eval_share: share of the anchors that is held out of a dataset without rows to evaluate with.
+        request: the request as YAML or JSON.
+        as_of: use data up to this time; None for data.as_of of the request.
+        eval_share: share of the anchors to split off a dataset that data.eval does not name.
     """
     train_rows, eval_rows, prepared = prepare_data(request=request, as_of=as_of, eval_share=eval_share)
     train, evaluate = (one.with_options(enable_cache=True) for one in (train_embedder, evaluate_embedder))

@@ -46,7 +46,7 @@ from embedstep.planning.checks import check_plan, check_request, check_with_data
 from embedstep.planning.cron import superseded_by
 from embedstep.planning.plan import Plan
 from embedstep.planning.preflight import check_environment, check_machine
-from embedstep.promotion.unchanged import champion_of_same
+from embedstep.promotion.unchanged import find_unchanged_champion
 from embedstep.report.background import write_report_in_subprocess
 from embedstep.request.fingerprint import request_fingerprint
 from embedstep.request.resolved import resolved
@@ -160,7 +160,7 @@ def _run(request: TrainRequest, folder: OutputFolder, group: NodeInfo, received:
             if not group.pod and not resumes and (told := _superseded(request)):
                 return _untrained(request, folder, skip_reason="superseded", stop_reason=told)
             plan = _plan(request, folder.data, for_a_run=True)
-            champion, unknown = champion_of_same(request, plan)
+            champion, unknown = find_unchanged_champion(request, plan)
             if champion is not None:
                 return _untrained(request, folder, skip_reason="unchanged", champion=champion)
             start = find_resume_point(request, plan, folder, resumes=resumes)

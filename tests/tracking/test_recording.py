@@ -66,7 +66,7 @@ def test_a_key_of_the_request_is_the_run_s_whatever_was_before(given: Given) -> 
     request, plan = given(key="weekly/train")
     assert recording._choose_key(request, plan, None, resumes=False) == "weekly/train"
     request, plan = given()
-    assert recording._choose_key(request, plan, None, resumes=False) != recording._key(
+    assert recording._choose_key(request, plan, None, resumes=False) != recording._choose_key(
         request, plan, None, resumes=False
     )
 

@@ -33,7 +33,7 @@ def _ask_champion(request: TrainRequest) -> Any:
     return found[0] if found else CannotStartError(f"tracking: the registry has not answered for {_TIMEOUT:g} s")
 
 
-def champion_of_same(request: TrainRequest, plan: Plan) -> tuple[str | None, str | None]:
+def find_unchanged_champion(request: TrainRequest, plan: Plan) -> tuple[str | None, str | None]:
     """Return the URI of a champion trained from the same request and rows, and a message if that is unknown.
 
     A registry that does not answer prevents training only if the request requires it.
