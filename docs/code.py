@@ -5,7 +5,7 @@ from textwrap import wrap
 
 from embedstep.orchestration.components import COMPONENTS, REQUEST, Artifact, Component
 from embedstep.orchestration.parameters import Parameter
-from embedstep.request.arguments.fates import types_of
+from embedstep.request.arguments.support import types_of
 from embedstep.request.arguments.schema import CONTRACT, Arguments
 
 _PYTHON = {

@@ -27,7 +27,7 @@ def schema() -> None:
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print the records as JSON.")
 def arguments(name: str | None, as_json: bool) -> None:
-    """Show how each training argument is supported, or one of them, old or new.
+    """Show how training arguments are supported: all of them, or one by its name, old or new.
 
     \b
     Examples:

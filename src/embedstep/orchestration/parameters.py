@@ -36,7 +36,9 @@ def argument_parameters() -> Iterator[Parameter]:
     """Yield a parameter for each training argument, old and new, in the order of the table."""
     for one in field_parameters(Arguments, "arguments", tuple(CONTRACT)):
         instead = CONTRACT[one.name].instead
-        yield replace(one, description=f"{one.description} Only the default: {instead}.") if instead else one
+        yield (
+            replace(one, description=f"{one.description} Only the default is accepted: {instead}.") if instead else one
+        )
 
 
 def field_parameters(section: type[BaseModel], place: str, names: Sequence[str]) -> Iterator[Parameter]:

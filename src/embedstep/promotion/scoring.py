@@ -73,11 +73,9 @@ class ScoredModels:
     def gain(self, metric: str, challenger: str, champion: str, *, confidence: float = 0.95) -> Gain | None:
         """Return the gain of one model over another, or None for a metric without a score for each query."""
         one, other = (self.models[name].of_queries.get(metric) for name in (challenger, champion))
-        return (
-            None
-            if one is None or other is None
-            else bootstrap_gain(Gate(metric=metric, confidence=confidence), one, other)
-        )
+        if one is None or other is None:
+            return None
+        return bootstrap_gain(Gate(metric=metric, confidence=confidence), one, other)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data, without the scores of each query."""
