@@ -12,7 +12,7 @@ from embedstep.errors import REFUSED
 from embedstep.output.result import StepResult
 from embedstep.request.loading import load_request
 from embedstep.step import plan_step
-from embedstep.worker.trainer.loading import ByDataset
+from embedstep.worker.trainer.loading import ConcatenatedDatasets
 from embedstep.worker.trainer.trainer import StepTrainer
 
 
@@ -123,13 +123,13 @@ def test_evaluations_keep_what_the_sampler_promises_and_deliver_what_was_announc
     pairs = tmp_path / "pairs.jsonl"
     pairs.write_text("\n".join(map(json.dumps, rows)))
     read: list[list[int]] = []
-    whole = ByDataset.__getitems__
+    whole = ConcatenatedDatasets.__getitems__
 
-    def told(dataset: ByDataset, places: list[int]) -> list[dict[str, Any]]:
+    def told(dataset: ConcatenatedDatasets, places: list[int]) -> list[dict[str, Any]]:
         read.append(places)
         return whole(dataset, places)
 
-    monkeypatch.setattr(ByDataset, "__getitems__", told)
+    monkeypatch.setattr(ConcatenatedDatasets, "__getitems__", told)
     losses: list[float] = []
     step = StepTrainer.prediction_step
 
@@ -307,9 +307,7 @@ def test_a_model_that_learned_nan_fails(train_here: Train, request_of: Build) ->
     result = train_here(request_of(arguments={"learning_rate": 1e30, "max_grad_norm": 0.0, "max_steps": 6}))
     assert result.exit_code == 1
     assert result.failure is not None
-    assert result.failure.message == (
-        "the trained model gives embeddings that are not finite; look at the learning rate"
-    )
+    assert result.failure.message == ("the trained model gives embeddings that are not finite; check the learning rate")
     assert result.model is None
     assert not (Path(result.output) / "model").exists()
 
@@ -335,7 +333,7 @@ def test_a_saved_model_that_differs_fails(
     result = train_here(request_of())
     assert result.exit_code == 1
     assert result.failure is not None
-    assert "the saved model is not the trained one" in result.failure.message
+    assert "the saved model differs from the trained one" in result.failure.message
     assert not (Path(result.output) / "model").exists()
 
 
