@@ -275,7 +275,7 @@ def test_a_static_model_starts_from_the_word_vectors(minilm: Path) -> None:
     np.testing.assert_allclose(model.encode("matrix"), word[token], rtol=1e-6)
 
 
-def test_values_that_are_not_finite_are_kept_as_text_and_told(
+def test_values_that_are_not_finite_are_kept_as_text_and_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from embedstep.output.folder import OutputFolder
@@ -298,8 +298,8 @@ def test_values_that_are_not_finite_are_kept_as_text_and_told(
     recorder.on_log(None, State(), None, {"loss": math.nan})
     told = capsys.readouterr().err.splitlines()
     assert [line for line in told if "look at" in line] == [
-        "step 2: loss is nan; look at the learning rate and the data",
-        "step 2: grad_norm is inf; look at the learning rate and the data",
+        "step 2: loss is nan; check the learning rate and the data",
+        "step 2: grad_norm is inf; check the learning rate and the data",
     ]
 
 
