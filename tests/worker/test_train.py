@@ -125,11 +125,11 @@ def test_evaluations_keep_what_the_sampler_promises_and_deliver_what_was_announc
     read: list[list[int]] = []
     whole = ConcatenatedDatasets.__getitems__
 
-    def told(dataset: ConcatenatedDatasets, places: list[int]) -> list[dict[str, Any]]:
+    def recorded(dataset: ConcatenatedDatasets, places: list[int]) -> list[dict[str, Any]]:
         read.append(places)
         return whole(dataset, places)
 
-    monkeypatch.setattr(ConcatenatedDatasets, "__getitems__", told)
+    monkeypatch.setattr(ConcatenatedDatasets, "__getitems__", recorded)
     losses: list[float] = []
     step = StepTrainer.prediction_step
 
@@ -198,7 +198,7 @@ def test_columns_reach_the_loss_in_the_order_of_their_roles(
         return collate(self, rows)
 
     monkeypatch.setattr(BaseDataCollator, "__call__", spy)
-    # In the file `positive` stands before `anchor`, beside `id`, `negative`, `score` and `class`.
+    # In the file `positive` stands before `anchor`, with `id`, `negative`, `score` and `class`.
     assert train_here(request_of()).exit_code == 0
     assert list(seen[0]) == ["anchor", "positive"]
     assert all(row["positive"].startswith("how to ") for row in seen)
@@ -296,8 +296,8 @@ def test_values_that_are_not_finite_are_kept_as_text_and_reported(
     ]
     assert recorder.metrics == {"learning_rate": 0.1}
     recorder.on_log(None, State(), None, {"loss": math.nan})
-    told = capsys.readouterr().err.splitlines()
-    assert [line for line in told if "look at" in line] == [
+    shown = capsys.readouterr().err.splitlines()
+    assert [line for line in shown if "check the" in line] == [
         "step 2: loss is nan; check the learning rate and the data",
         "step 2: grad_norm is inf; check the learning rate and the data",
     ]
