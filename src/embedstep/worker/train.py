@@ -97,11 +97,7 @@ def train(output: OutputFolder, world: World, interruption: Interruption) -> Non
         _wait_for_all_ranks()
         if not world.is_first:
             return
-        send = partial(spool.model, output.verified_model, output.model, step=trainer.state.global_step)
-        verified = save_verified(trainer.model, request, output, lambda dimension: send(dimension=dimension))
-        if request.arguments.push_to_hub:
-            # The final model, only after it is verified, also if checkpoints were pushed before.
-            trainer.push_to_hub(blocking=True)
+        verified = _save(trainer, request, output, spool)
         clock.lap("save")
         entries = [asdict(entry) for entry in final_ledger(plan, trainer)]
         write_json(output.ledger, entries)
@@ -133,6 +129,19 @@ def _train_and_evaluate(
     except StepInterruptedError as interrupted:
         trainer.save_interrupted()
         raise interrupted.after(trainer.state.global_step, plan.train_steps) from None
+
+
+def _save(trainer: StepTrainer, request: TrainRequest, output: OutputFolder, spool: Spool) -> VerifiedModel:
+    """Save and verify the model, start its upload to the tracker, and push it to the hub if requested."""
+
+    def upload(dimension: int) -> None:
+        spool.model(output.verified_model, output.model, step=trainer.state.global_step, dimension=dimension)
+
+    verified = save_verified(trainer.model, request, output, on_saved=upload)
+    if request.arguments.push_to_hub:
+        # The final model, only after it is verified, also if checkpoints were pushed before.
+        trainer.push_to_hub(blocking=True)
+    return verified
 
 
 def _last_step(plan: Plan, trainer: StepTrainer, checkpoint: str | None) -> int:

@@ -42,7 +42,7 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         """Start the clock when the first batch is about to be drawn."""
         self.first_step = state.global_step
         for log in state.log_history:  # of earlier attempts
-            self.metrics |= _measured(_numbers(log))
+            self.metrics |= _finite_metrics(_numeric_values(log))
         self._started = time.monotonic()
         self._display.start()
         for line in read_json(self._output.start)["skipped"]:
@@ -60,7 +60,7 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
     def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any], **kwargs: Any) -> None:
         """Record what the trainer logs. Values that are not finite are written to the file as text."""
         step = state.global_step
-        numbers = _numbers(logs)
+        numbers = _numeric_values(logs)
         self._loss = numbers.get("loss", self._loss)
         for name in [name for name, value in numbers.items() if not math.isfinite(value)]:
             if name not in self._not_finite:
@@ -69,7 +69,7 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         self._append({"train_step": step, **{key: _as_json(value) for key, value in numbers.items()}})
         metrics = {key: value for key, value in numbers.items() if key != "epoch"}
         self._spool.metrics(metrics, train_step=step, once=True)
-        self.metrics |= _measured(numbers)
+        self.metrics |= _finite_metrics(numbers)
         self._write_progress(step)
         if text := summary_of(step, self._plan.train_steps, numbers, self._rows_per_second(step)):
             self._display.show(text)
@@ -84,8 +84,8 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         self.close()
         if args.load_best_model_at_end:
             for log in (log for log in state.log_history if log["step"] == state.best_global_step):
-                self.metrics |= _measured(
-                    {key: value for key, value in _numbers(log).items() if key.startswith("eval_")}
+                self.metrics |= _finite_metrics(
+                    {key: value for key, value in _numeric_values(log).items() if key.startswith("eval_")}
                 )
 
     def close(self) -> None:
@@ -136,14 +136,14 @@ def summary_of(step: int, steps: int, numbers: Mapping[str, float], rows_per_sec
         return f"{place}  loss {numbers['loss']:.4f}  learning rate {rate:.2e}  {rows_per_second:,.0f} rows/s"
     scores = {key: value for key, value in numbers.items() if is_score(key)}
     if scores:
-        shown = sorted(scores, key=_interest)[:_SHOWN_METRICS]
+        shown = sorted(scores, key=_display_order)[:_SHOWN_METRICS]
         return f"{place}  evaluation  " + "  ".join(f"{key.removeprefix('eval_')} {scores[key]:.4f}" for key in shown)
     if "train_runtime" in numbers:
         return f"{place}  trained in {numbers['train_runtime']:.1f} s"
     return ""
 
 
-def _interest(key: str) -> tuple[bool, bool, bool]:
+def _display_order(key: str) -> tuple[bool, bool, bool]:
     """Sort key of a metric: the loss first, then ndcg@10 and Spearman correlation, then accuracy."""
     return (not key.endswith("loss"), "ndcg@10" not in key and "spearman" not in key, "accuracy" not in key)
 
@@ -203,9 +203,9 @@ def _display(steps: int) -> _Bar | _Lines:
     return _Bar(steps) if sys.stderr.isatty() else _Lines()
 
 
-def _numbers(log: Mapping[str, Any]) -> dict[str, float]:
+def _numeric_values(log: Mapping[str, Any]) -> dict[str, float]:
     return {key: float(value) for key, value in log.items() if isinstance(value, int | float)}
 
 
-def _measured(numbers: Mapping[str, float]) -> dict[str, float]:
+def _finite_metrics(numbers: Mapping[str, float]) -> dict[str, float]:
     return {key: value for key, value in numbers.items() if math.isfinite(value) and key not in _POSITIONS}
