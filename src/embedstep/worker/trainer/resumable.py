@@ -27,8 +27,7 @@ from embedstep.worker.trainer.stopping import StopController
 class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
     """The library's trainer with checkpoints that are complete or absent.
 
-    It also honors `save_on_each_node` and sentence-transformers 3.0's `save_safetensors`. `runtime/hooks.py` says why
-    each private method is overridden.
+    It also honors `save_on_each_node` and `save_safetensors`. `runtime/hooks.py` says why each method is overridden.
     """
 
     control: Any
@@ -178,10 +177,7 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
             set_rng_states(self._rng_after_due)
 
     def log(self, logs: dict[str, float], *arguments: Any) -> None:
-        """Log. The mean loss of a training covers all of its steps, not only this attempt's.
-
-        The time that the library takes to prepare a model for evaluation is left out.
-        """
+        """Log, with the mean loss over all attempts, and without the time to prepare a model for an evaluation."""
         for name in [name for name in logs if name.endswith("_model_preparation_time")]:
             del logs[name]
         # A user's evaluator may return a tensor, which the state of a checkpoint cannot hold.
@@ -244,23 +240,22 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
         if self._is_finishing:  # it exists already
             self._set_best_checkpoint(folder)
             return
-        self._staging = folder / STAGING_DIR
+        self._staging, rank = folder / STAGING_DIR, self.args.process_index
+        written = self._staging / name
         try:
             super()._save_checkpoint(model, trial)
             if not self.args.save_only_model:
-                self._loop_state().write(self._staging / name, self.args.process_index)
-                save_loss_parameters(
-                    self.loss, self.model, self.optimizer, self._staging / name, self.args.process_index
-                )
+                self._loop_state().write(written, rank)
+                save_loss_parameters(self.loss, self.model, self.optimizer, written, rank)
             self.accelerator.wait_for_everyone()
             if self.args.save_on_each_node and torch.distributed.is_initialized():
-                exchange_states(self._staging / name, self.args.process_index, writes=self.args.should_save)
+                exchange_states(written, rank, writes=self.args.should_save)
             self._set_best_checkpoint(folder)
             if self.args.should_save:
                 # The state written so far names the best checkpoint in the staging folder.
-                self.state.save_to_json(str(self._staging / name / TRAINER_STATE_NAME))
+                self.state.save_to_json(str(written / TRAINER_STATE_NAME))
                 best = self.state.best_model_checkpoint
-                self._publishing = self._publisher.submit(self._publish, self._staging / name, folder / name, best)
+                self._publishing = self._publisher.submit(self._publish, written, folder / name, best)
         finally:
             self._staging = None
         if self.args.push_to_hub:
@@ -274,14 +269,14 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
 
     def _join_publication(self) -> None:
         """Wait until this rank has published its checkpoint, and raise what went wrong with it."""
-        publishing, self._publishing = self._publishing, None
-        if publishing is not None:
+        if publishing := self._publishing:
+            self._publishing = None
             publishing.result()
 
     def save_interrupted(self) -> None:
         """Save a checkpoint where the ranks have stopped, whatever the request saves otherwise.
 
-        Nothing is saved after the best model was loaded, or if no step was made since the last checkpoint.
+        Nothing is saved after the best model was loaded, or if this attempt has made no step.
         """
         is_best = self._has_trained and self.args.load_best_model_at_end
         if self.state.global_step <= self._first_step or is_best:
