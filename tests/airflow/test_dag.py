@@ -164,7 +164,7 @@ def test_an_interrupted_training_is_tried_again_and_goes_on(airflow: Airflow, do
     )
     assert found["states"]["train"] == ["success", 2], found["output"]
     assert re.search(r"the component failed: interrupted by SIGTERM after .*\(exit code 75\)", found["output"])
-    assert "goes on after train step" in found["output"]
+    assert "resuming after train step" in found["output"]
     (result,) = (home / "interrupted").glob("*/train/result")
     assert json.loads(result.read_text())["train_steps"] < 400
 

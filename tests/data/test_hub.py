@@ -140,7 +140,7 @@ def test_a_failed_fetch_ends_in_the_error_that_it_was(
 
 def test_a_hub_that_is_away_cannot_start(tmp_path: Path) -> None:
     # A real process; the tests are offline, which the libraries take for a hub that does not answer.
-    with pytest.raises(CannotStartError, match="the hub did not give org/pairs") as caught:
+    with pytest.raises(CannotStartError, match="org/pairs could not be fetched") as caught:
         with_local_data(request(data={"train": {"there": THERE}}), tmp_path, with_model=False)
     assert caught.value.exit_code == CANNOT_START
 

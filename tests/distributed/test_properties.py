@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from embedstep.request.arguments.members import Process
 
-from embedstep.request.arguments.schema import Arguments
-from embedstep.runtime.world import World
+from embedstep import TrainingArguments
 
 pytestmark = pytest.mark.torchrun
 
@@ -24,7 +22,9 @@ pytestmark = pytest.mark.torchrun
     ],
     ids=["sizes", "levels"],
 )
-def test_properties_are_those_of_the_installed_class(tmp_path: Path, processes: int, given: dict[str, Any]) -> None:
+def test_properties_are_those_of_the_installed_class(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: int, given: dict[str, Any]
+) -> None:
     backend = {"ddp_backend": "gloo"} if processes > 1 else {}
     subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}",
@@ -33,8 +33,10 @@ def test_properties_are_those_of_the_installed_class(tmp_path: Path, processes: 
     )  # fmt: skip
     for rank in range(processes):
         found = json.loads((tmp_path / f"rank-{rank}.json").read_text())
-        world = World(rank=rank, local_rank=rank, world_size=processes, local_world_size=processes)
-        ours = Process(arguments=Arguments.model_validate({**given, "use_cpu": True}), world=world)
+        torchrun = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
+        for name, value in torchrun.items():
+            monkeypatch.setenv(name, str(value))
+        ours = TrainingArguments(**given, use_cpu=True)
         for name in ("n_gpu", "world_size", "process_index", "local_process_index", "train_batch_size",
                      "eval_batch_size", "should_log", "should_save", "device"):  # fmt: skip
             assert getattr(ours, name) == found[name], name

@@ -66,7 +66,7 @@ def test_a_killed_attempt_goes_on_to_the_same_weights(request_of: Build, tmp_pat
     ended(start(tmp_path, request, "whole"))
     killed(tmp_path, request, "cut")
     told = ended(start(tmp_path, request, "cut"))
-    (line,) = (line for line in told.splitlines() if "goes on after train step" in line)
+    (line,) = (line for line in told.splitlines() if "resuming after train step" in line)
     step = int(line.split("train step ")[1].split(" of ")[0])
     assert 20 <= step < STEPS
     whole, cut = result(tmp_path, "whole"), result(tmp_path, "cut")
@@ -114,7 +114,7 @@ def test_a_training_that_came_to_its_last_step_is_taken_up_without_another(reque
     shutil.rmtree(tmp_path / "cut" / "model")
     failed = {**result(tmp_path, "cut"), "exit_code": 1}
     (tmp_path / "cut" / "result.json").write_text(json.dumps(failed))
-    assert f"goes on after train step {STEPS} of {STEPS}" in ended(start(tmp_path, request, "cut"))
+    assert f"resuming after train step {STEPS} of {STEPS}" in ended(start(tmp_path, request, "cut"))
     whole, cut = result(tmp_path, "whole"), result(tmp_path, "cut")
     assert (cut["weights_sha256"], cut["train_steps"]) == (whole["weights_sha256"], 0)
     assert cut["metrics"].items() <= whole["metrics"].items()
@@ -131,5 +131,5 @@ def test_a_named_checkpoint_elsewhere_is_where_the_first_attempt_begins_only(req
     shutil.rmtree(tmp_path / "cut" / "model")
     shutil.rmtree(tmp_path / "cut" / "checkpoints" / f"checkpoint-{STEPS}")
     (tmp_path / "cut" / "result.json").unlink()
-    assert f"goes on after train step {STEPS - 10} of" in ended(start(tmp_path, request, "cut"))
+    assert f"resuming after train step {STEPS - 10} of" in ended(start(tmp_path, request, "cut"))
     assert result(tmp_path, "cut")["weights_sha256"] == result(tmp_path, "whole")["weights_sha256"]

@@ -339,10 +339,10 @@ def test_a_model_on_the_hub_is_fetched_once_at_its_revision(
         (
             {"path": "org/tiny", "revision": "v9"},
             2,
-            "org/tiny is no folder here, and the hub has no revision 'v9' of it",
+            "org/tiny is not a local folder, and the hub has no revision 'v9' of it",
         ),
-        ("org/other", 2, "org/other is no folder here, and the hub has no such model, or"),
-        ("org/broken", 3, "org/broken is no folder here, and the hub did not give it: "),
+        ("org/other", 2, "org/other is not a local folder, and the hub has no such model, or"),
+        ("org/broken", 3, "org/broken is not a local folder and could not be fetched: "),
     ],
     ids=["no such revision", "no such model", "out of order"],
 )
@@ -385,9 +385,9 @@ def test_data_from_the_hub_is_prepared_before_the_ranks_start(
 @pytest.mark.parametrize(
     ("sections", "message"),
     [
-        ({"model": "nobody/nothing"}, "model.path: nobody/nothing is no folder here, and the hub did not give it"),
+        ({"model": "nobody/nothing"}, "model.path: nobody/nothing is not a local folder and could not be fetched"),
         ({"data": hub_data("nobody/nothing")},
-         "data.train.docs.hub: the hub did not give nobody/nothing"),
+         "data.train.docs.hub: nobody/nothing could not be fetched"),
     ],
 )  # fmt: skip
 def test_a_hub_that_does_not_answer_is_exit_3(

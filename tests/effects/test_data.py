@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from embedstep.worker.trainer.loading import ByDataset
+from embedstep.worker.trainer.loading import ConcatenatedDatasets
 from tests.effects.conftest import Proof, Train
 
 Check = Callable[[Proof], bool]
@@ -151,13 +151,13 @@ def test_length_column_name(prove: Train, uneven: dict[str, Any], monkeypatch: p
     rows = [json.loads(line) | {"n": number % 2} for number, line in enumerate(file.read_text().splitlines())]
     file.write_text("\n".join(map(json.dumps, rows)))
     batches: list[set[int]] = []
-    read = ByDataset.__getitems__
+    read = ConcatenatedDatasets.__getitems__
 
-    def told(dataset: ByDataset, places: list[int]) -> list[dict[str, Any]]:
+    def told(dataset: ConcatenatedDatasets, places: list[int]) -> list[dict[str, Any]]:
         batches.append({place % 2 for place in places})
         return read(dataset, places)
 
-    monkeypatch.setattr(ByDataset, "__getitems__", told)
+    monkeypatch.setattr(ConcatenatedDatasets, "__getitems__", told)
     prove(group_by_length=True, length_column_name="n", sections={"data": uneven}, max_steps=8)
     assert sorted(map(sorted, batches)) == [[0]] * 4 + [[1]] * 4
 

@@ -55,7 +55,7 @@ def at_look(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], list[str]
 
     places: list[str] = []
     at: list[int | None] = [None]
-    step_end, check, require_no_sign = StopController.on_step_end, StopController.check, StopController.require_no_sign
+    step_end, check, check_locally = StopController.on_step_end, StopController.check, StopController.check_locally
 
     def passed(place: str) -> None:
         places.append(place)
@@ -72,11 +72,11 @@ def at_look(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], list[str]
 
     def encoding(self: StopController) -> None:
         passed("evaluator")
-        require_no_sign(self)
+        check_locally(self)
 
     monkeypatch.setattr(StopController, "on_step_end", on_step_end)
     monkeypatch.setattr(StopController, "check", checking)
-    monkeypatch.setattr(StopController, "require_no_sign", encoding)
+    monkeypatch.setattr(StopController, "check_locally", encoding)
 
     def arm(number: int | None) -> list[str]:
         at[0] = number

@@ -163,8 +163,8 @@ def test_a_batch_size_is_not_looked_for_with_weights_that_have_changed(
     assert result.exit_code == 4
     assert result.failure is not None
     assert result.failure.message == (
-        "the memory ended after train step 2 with batches of 32; auto_find_batch_size looks for a size in the first "
-        "step only; write arguments.per_device_train_batch_size: 28"
+        "out of memory after train step 2 with batches of 32; auto_find_batch_size reduces the size in the first "
+        "step only; set arguments.per_device_train_batch_size: 28"
     )
     fault.came_to("4, with what to write", None)
 

@@ -136,7 +136,7 @@ def test_a_host_that_is_drained(
     told = ended(attempts, [75, 75])
     assert message_of(tmp_path).startswith("interrupted by SIGTERM after train step ")
     told = ended(hosts.both(tmp_path, document, "two"), [0, 0])
-    assert "goes on after train step" in told
+    assert "resuming after train step" in told
     fault.came_to("75 on both, one checkpoint", lost(whole, tmp_path / "cut", resumed=True))
 
 
@@ -180,7 +180,7 @@ def test_a_link_that_stays_away(
     ended(attempts, [75, 75])
     seconds = time.monotonic() - cut
     assert seconds < 60
-    assert "has not been heard of for 30 s" in message_of(tmp_path)
+    assert "no heartbeat from node 1 for 30 s" in message_of(tmp_path)
     hosts.link("up")
     ended(hosts.both(tmp_path, document, "two"), [0, 0])
     fault.came_to(f"75 on both after {seconds:.0f} s", lost(whole, tmp_path / "cut", resumed=True))
@@ -191,7 +191,7 @@ def test_a_host_that_never_comes(hosts: Hosts, document: dict[str, Any], fault: 
     launch = {**document["launch"], "nodes": 3, "meeting_minutes": 0.2}
     attempts = [hosts.start(tmp_path, {**document, "launch": launch}, number, "one", nodes="3") for number in (0, 1)]
     told = ended(attempts, [3, 3])
-    assert "node 2 of 3 did not come to 10.77.0.1:29401 in 12 s" in told
+    assert "node 2 of 3 did not join at 10.77.0.1:29401 within 12 s" in told
     fault.came_to("3, the missing one named", None)
 
 
@@ -224,7 +224,7 @@ def test_hosts_that_share_no_folder(
     assert files[0] == files[1]
     assert {"rng_state_0.pth", "rng_state_1.pth", "embedstep_loop_0.json", "embedstep_loop_1.json"} < set(files[0])
     told = ended(hosts.apart(tmp_path, document, "two", "first", "another"), [0, 0])
-    assert f"goes on after train step {kept[0].step}" in told
+    assert f"resuming after train step {kept[0].step}" in told
     fault.came_to("75, then 0 with a new disk", lost(whole, tmp_path / "first", resumed=True))
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from embedstep.output.result import StepResult
-from embedstep.worker.trainer.numerics import NumericsMonitor, is_one_point
+from embedstep.worker.trainer.numerics import NumericsMonitor, is_collapsed
 from tests.faults.conftest import Fault
 
 Build = Callable[..., dict[str, Any]]
@@ -64,8 +64,8 @@ def test_a_loss_that_is_not_finite_ends_it(
     assert result.restarts == 0
     assert result.failure is not None
     assert result.failure.message == (
-        "the loss or the norm of the gradients is not a finite number; look at the learning rate, the data and half "
-        "precision (launch.stop_on: not_finite); the checkpoints before that are kept"
+        "the loss or the gradient norm is not a finite number; check the learning rate, the data and half precision "
+        "(launch.stop_on: not_finite); earlier checkpoints are kept"
     )
     assert kept(tmp_path) == ["checkpoint-3", "checkpoint-6"]
     fault.came_to("1, good checkpoints kept", [])
@@ -78,7 +78,7 @@ def test_a_collapse_ends_it(
     bad_from(5, flatten)
     result = train_here(request_of(arguments=ARGUMENTS, launch={"stop_on": ["collapse"]}))
     assert result.exit_code == 1
-    assert "step 6: the embeddings of a batch are all one point" in capfd.readouterr().err
+    assert "step 6: all embeddings of a batch are the same" in capfd.readouterr().err
     assert kept(tmp_path) == ["checkpoint-3"]
     fault.came_to("1, good checkpoint kept", [])
 
@@ -111,8 +111,8 @@ def test_an_exploding_norm_is_told_once(fault: Fault) -> None:
         State.global_step += 1
         monitor.on_log(None, State, None, {"grad_norm": norm})
     assert told == [("exploding_gradients", 8), ("not_finite", 9)]
-    assert monitor.first_of(["collapse", "not_finite"]) == "not_finite"
-    assert monitor.first_of([]) is None
+    assert monitor.first_alarm(["collapse", "not_finite"]) == "not_finite"
+    assert monitor.first_alarm([]) is None
     fault.came_to("told once", None)
 
 
@@ -127,7 +127,7 @@ def test_what_is_known_of_the_numbers_goes_on(fault: Fault) -> None:
 
     for norm in (1.0, 1.2, 0.9, 1.1, 1.0, float("inf"), 0.0, 0.0):
         before.on_log(None, State, None, {"grad_norm": norm})
-    after.go_on_from(json.loads(json.dumps(before.found)))
+    after.restore(json.loads(json.dumps(before.state)))
     State.global_step = 2
     for norm in (0.0, 5000.0, float("inf")):
         after.on_log(None, State, None, {"grad_norm": norm})
@@ -148,4 +148,4 @@ def test_what_is_known_of_the_numbers_goes_on(fault: Fault) -> None:
     ],
 )
 def test_one_point(rows: list[list[float]], found: bool) -> None:
-    assert is_one_point(torch.tensor(rows)) is found
+    assert is_collapsed(torch.tensor(rows)) is found

@@ -90,7 +90,7 @@ def test_sigterm(document: Build, whole: Whole, fault: Fault, tmp_path: Path, wh
     step = int(message.split("train step ")[1].split(" of ")[0])
     assert (attempt.output / "checkpoints" / f"checkpoint-{step}").is_dir()
     told = Attempt(tmp_path, document(processes), "cut").ends(0)
-    assert f"goes on after train step {step} of {STEPS}" in told
+    assert f"resuming after train step {step} of {STEPS}" in told
     fault.came_to(f"75 after step {step}", lost(whole(processes), tmp_path / "cut", resumed=True))
 
 
@@ -101,7 +101,7 @@ def test_ctrl_c(document: Build, fault: Fault, whole: Whole, tmp_path: Path) -> 
     attempt.wait_for_logs(3)
     attempt.process.send_signal(signal.SIGINT)
     told = attempt.ends(75)
-    assert "SIGINT: The training saves a checkpoint and ends, within 25 s. Ctrl-C again ends it at once." in told
+    assert "SIGINT: saving a checkpoint and ending within 25 s. Press Ctrl-C again to end now." in told
     assert "Traceback" not in told
     trained(tmp_path, document(1), "cut")
     fault.came_to("75", lost(whole(1), tmp_path / "cut", resumed=True))
@@ -124,7 +124,7 @@ def test_a_second_signal_shortens(document: Build, fault: Fault, whole: Whole, t
     told = attempt.ends(75, within=15)
     assert error_of(attempt)["message"].startswith("interrupted by SIGTERM, and again before it had saved; ")
     told = Attempt(tmp_path, document(1), "cut").ends(0)
-    assert f"goes on after train step 10 of {STEPS}" in told
+    assert f"resuming after train step 10 of {STEPS}" in told
     fault.came_to("75", lost(whole(1), tmp_path / "cut", resumed=True))
 
 
@@ -157,7 +157,7 @@ def test_a_kill_while_saving(document: Build, whole: Whole, fault: Fault, tmp_pa
     attempt.ends(1)
     assert [path.name for path in (attempt.output / "checkpoints").glob("checkpoint-*")] == ["checkpoint-10"]
     told = Attempt(tmp_path, document(processes), "cut").ends(0)
-    assert f"goes on after train step 10 of {STEPS}" in told
+    assert f"resuming after train step 10 of {STEPS}" in told
     fault.came_to("1, the checkpoint before taken", lost(whole(processes), attempt.output, resumed=True))
 
 
@@ -302,7 +302,7 @@ def test_an_upload_is_done_again(
     attempt.ends(code)
     assert not uploads.exists()
     shown = Attempt(tmp_path, request, "cut", PYTHONPATH=FAULTS, **told).ends(0)
-    assert f"goes on after train step {STEPS} of {STEPS}" in shown
+    assert f"resuming after train step {STEPS} of {STEPS}" in shown
     (upload,) = map(json.loads, uploads.read_text().splitlines())
     assert upload["repo_id"] == "org/m"
     assert "model.safetensors" in upload["files"]

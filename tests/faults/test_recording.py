@@ -109,7 +109,7 @@ def test_a_step_that_is_killed_is_done_again(
         if again.process.returncode != 3 or time.monotonic() > deadline:
             break
     assert again.process.returncode == 0, told
-    assert f"goes on after train step {STEPS} of {STEPS}" in told
+    assert f"resuming after train step {STEPS} of {STEPS}" in told
     fault.came_to("0, not trained again", lost(whole, attempt.output))
 
 

@@ -60,5 +60,5 @@ def test_a_later_epoch_goes_on_where_it_was(
     attempt.ranks[-1].kill()
     attempt.ends(1)
     told = Attempt(tmp_path, request, "cut").ends(0)
-    assert "goes on after train step" in told
+    assert "resuming after train step" in told
     fault.came_to("1", lost(whole, tmp_path / "cut", resumed=True))

@@ -296,7 +296,7 @@ def test_an_interruption_fails_its_step_and_the_next_run_goes_on(zen: Zen, docum
     assert found["first"] == {"status": "failed", "steps": {"train_embedder": "failed"}}
     assert re.search(r"interrupted by SIGTERM after train step \d+ of \d+; the next attempt goes on", found["output"])
     assert found["second"]["status"] == "completed"
-    assert "goes on after train step" in found["output"]
+    assert "resuming after train step" in found["output"]
 
 
 def test_a_mapped_step_has_a_run_for_each_part_and_a_failed_one_fails(

@@ -1,4 +1,4 @@
-"""How a training begins in an empty folder, and what can be seen of it while it goes on."""
+"""How a training begins in an empty folder, and what can be seen of it while it runs."""
 
 import json
 from collections.abc import Callable
@@ -19,7 +19,7 @@ Train = Callable[..., StepResult]
 def test_one_request_serves_the_first_run_and_the_next(
     train_here: Train, request_of: Build, resume: str, tmp_path: Path
 ) -> None:
-    """Case 2.20: a first attempt has nothing to go on from."""
+    """A first attempt has no checkpoint to resume from."""
     result = train_here({**request_of(arguments={"max_steps": 2}), "resume": resume})
     assert (result.exit_code, result.train_steps) == (0, 2)
 
@@ -34,7 +34,6 @@ def test_one_request_serves_the_first_run_and_the_next(
 def test_who_must_have_a_checkpoint_is_told_of_auto(
     train_here: Train, request_of: Build, sections: dict[str, Any], field: str, tmp_path: Path
 ) -> None:
-    """Case 2.20."""
     result = train_here(request_of(**sections))
     assert result.exit_code == 2
     assert result.failure is not None
@@ -46,12 +45,11 @@ def test_who_must_have_a_checkpoint_is_told_of_auto(
 def test_the_progress_is_written_at_each_log(
     train_here: Train, request_of: Build, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Case 5.14."""
     seen: list[int] = []
     log = ResumableTrainer.log
 
-    def logs(trainer: ResumableTrainer, told: dict[str, Any], *arguments: Any) -> None:
-        log(trainer, told, *arguments)
+    def logs(trainer: ResumableTrainer, values: dict[str, Any], *arguments: Any) -> None:
+        log(trainer, values, *arguments)
         seen.append(json.loads((tmp_path / "output" / "progress.json").read_text())["train_step"])
 
     monkeypatch.setattr(ResumableTrainer, "log", logs)
@@ -62,7 +60,7 @@ def test_the_progress_is_written_at_each_log(
 def test_rows_are_prepared_once_and_not_by_each_rank(
     train_here: Train, evaluated: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Case 7.7: ranks that each mapped a dataset raced for one cache."""
+    """Ranks that each map a dataset race for one cache."""
 
     def refused(*arguments: Any, **options: Any) -> None:
         raise AssertionError("a rank prepares rows")

@@ -1,4 +1,4 @@
-"""The best model of a training is the one that is published, and the one whose metrics are told."""
+"""The best model of a training is the one that is published, and the one whose metrics are reported."""
 
 import json
 from collections.abc import Callable
@@ -27,10 +27,10 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Script:
     def write(*losses: float, **more: Any) -> None:
         log, left = ResumableTrainer.log, iter(losses)
 
-        def logs(trainer: ResumableTrainer, told: dict[str, Any], *arguments: Any) -> None:
-            if "eval_loss" in told:
-                told |= {"eval_loss": next(left), **more}
-            log(trainer, told, *arguments)
+        def logs(trainer: ResumableTrainer, values: dict[str, Any], *arguments: Any) -> None:
+            if "eval_loss" in values:
+                values |= {"eval_loss": next(left), **more}
+            log(trainer, values, *arguments)
 
         monkeypatch.setattr(ResumableTrainer, "log", logs)
 
@@ -44,7 +44,7 @@ def weights(folder: Path) -> bytes:
 def test_the_metric_worsens_after_the_second_of_four_steps(
     train_here: Train, evaluated: Build, script: Script, tmp_path: Path
 ) -> None:
-    """Case 2.21: the last model was published without any error."""
+    """The last model was published without any error."""
     script(0.9, 0.1, 0.5, 0.6)
     result = train_here(evaluated(arguments=BEST))
     output = tmp_path / "output"
@@ -76,15 +76,15 @@ def test_a_best_model_that_cannot_be_loaded_is_no_success(
     assert not (tmp_path / "output" / "model").exists()
 
 
-@pytest.mark.parametrize(("value", "told"), [(torch.tensor(0.5), 0.5), (torch.tensor(0.5).numpy(), 0.5)])
+@pytest.mark.parametrize(("value", "reported"), [(torch.tensor(0.5), 0.5), (torch.tensor(0.5).numpy(), 0.5)])
 def test_a_metric_that_is_a_tensor_is_a_number(
-    train_here: Train, evaluated: Build, script: Script, tmp_path: Path, value: Any, told: float
+    train_here: Train, evaluated: Build, script: Script, tmp_path: Path, value: Any, reported: float
 ) -> None:
-    """Case 2.11: no checkpoint could be written after it."""
+    """Otherwise no later checkpoint could be written."""
     script(0.9, 0.1, 0.5, 0.6, eval_mine=value)
-    assert train_here(evaluated(arguments=BEST)).metrics["eval_mine"] == told
+    assert train_here(evaluated(arguments=BEST)).metrics["eval_mine"] == reported
     output = tmp_path / "output"
     lines = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
-    assert [line["eval_mine"] for line in lines if "eval_mine" in line] == [told] * 4
+    assert [line["eval_mine"] for line in lines if "eval_mine" in line] == [reported] * 4
     history = json.loads((output / "checkpoints" / "checkpoint-2" / "trainer_state.json").read_text())["log_history"]
-    assert {log["eval_mine"] for log in history if "eval_mine" in log} == {told}
+    assert {log["eval_mine"] for log in history if "eval_mine" in log} == {reported}

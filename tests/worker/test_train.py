@@ -12,7 +12,7 @@ from embedstep.errors import REFUSED
 from embedstep.output.result import StepResult
 from embedstep.request.loading import load_request
 from embedstep.step import plan_step
-from embedstep.worker.trainer.loading import ByDataset
+from embedstep.worker.trainer.loading import ConcatenatedDatasets
 from embedstep.worker.trainer.trainer import StepTrainer
 
 
@@ -123,13 +123,13 @@ def test_evaluations_keep_what_the_sampler_promises_and_deliver_what_was_announc
     pairs = tmp_path / "pairs.jsonl"
     pairs.write_text("\n".join(map(json.dumps, rows)))
     read: list[list[int]] = []
-    whole = ByDataset.__getitems__
+    whole = ConcatenatedDatasets.__getitems__
 
-    def told(dataset: ByDataset, places: list[int]) -> list[dict[str, Any]]:
+    def recorded(dataset: ConcatenatedDatasets, places: list[int]) -> list[dict[str, Any]]:
         read.append(places)
         return whole(dataset, places)
 
-    monkeypatch.setattr(ByDataset, "__getitems__", told)
+    monkeypatch.setattr(ConcatenatedDatasets, "__getitems__", recorded)
     losses: list[float] = []
     step = StepTrainer.prediction_step
 
@@ -198,7 +198,7 @@ def test_columns_reach_the_loss_in_the_order_of_their_roles(
         return collate(self, rows)
 
     monkeypatch.setattr(BaseDataCollator, "__call__", spy)
-    # In the file `positive` stands before `anchor`, beside `id`, `negative`, `score` and `class`.
+    # In the file `positive` stands before `anchor`, with `id`, `negative`, `score` and `class`.
     assert train_here(request_of()).exit_code == 0
     assert list(seen[0]) == ["anchor", "positive"]
     assert all(row["positive"].startswith("how to ") for row in seen)
@@ -275,7 +275,7 @@ def test_a_static_model_starts_from_the_word_vectors(minilm: Path) -> None:
     np.testing.assert_allclose(model.encode("matrix"), word[token], rtol=1e-6)
 
 
-def test_values_that_are_not_finite_are_kept_as_text_and_told(
+def test_values_that_are_not_finite_are_kept_as_text_and_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from embedstep.output.folder import OutputFolder
@@ -296,10 +296,10 @@ def test_values_that_are_not_finite_are_kept_as_text_and_told(
     ]
     assert recorder.metrics == {"learning_rate": 0.1}
     recorder.on_log(None, State(), None, {"loss": math.nan})
-    told = capsys.readouterr().err.splitlines()
-    assert [line for line in told if "look at" in line] == [
-        "step 2: loss is nan; look at the learning rate and the data",
-        "step 2: grad_norm is inf; look at the learning rate and the data",
+    shown = capsys.readouterr().err.splitlines()
+    assert [line for line in shown if "check the" in line] == [
+        "step 2: loss is nan; check the learning rate and the data",
+        "step 2: grad_norm is inf; check the learning rate and the data",
     ]
 
 
@@ -307,9 +307,7 @@ def test_a_model_that_learned_nan_fails(train_here: Train, request_of: Build) ->
     result = train_here(request_of(arguments={"learning_rate": 1e30, "max_grad_norm": 0.0, "max_steps": 6}))
     assert result.exit_code == 1
     assert result.failure is not None
-    assert result.failure.message == (
-        "the trained model gives embeddings that are not finite; look at the learning rate"
-    )
+    assert result.failure.message == ("the trained model gives embeddings that are not finite; check the learning rate")
     assert result.model is None
     assert not (Path(result.output) / "model").exists()
 
@@ -335,7 +333,7 @@ def test_a_saved_model_that_differs_fails(
     result = train_here(request_of())
     assert result.exit_code == 1
     assert result.failure is not None
-    assert "the saved model is not the trained one" in result.failure.message
+    assert "the saved model differs from the trained one" in result.failure.message
     assert not (Path(result.output) / "model").exists()
 
 

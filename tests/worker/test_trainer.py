@@ -1,4 +1,4 @@
-"""What the trainer does in another way than the library, beside the library's way."""
+"""What the trainer does differently from the library, compared with the library."""
 
 import math
 

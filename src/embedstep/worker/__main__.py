@@ -1,4 +1,4 @@
-"""One rank: `torchrun ... -m embedstep.worker OUTPUT`. Everything it needs lies in the output folder."""
+"""One rank: `torchrun ... -m embedstep.worker OUTPUT`. Its input is in the output folder."""
 
 import ctypes
 import logging
@@ -16,11 +16,11 @@ from embedstep.worker.failures import describe
 from embedstep.worker.interruption import Interruption, ignore_signals
 
 _PR_SET_PDEATHSIG = 1
-"""Of Linux's prctl(2)."""
+"""From Linux's prctl(2)."""
 
 
 def main(argv: list[str]) -> int:
-    """Train, and leave what went wrong where the launcher finds it.
+    """Train, and write a failure where the launcher finds it.
 
     Args:
         argv: the output folder.
@@ -34,13 +34,13 @@ def main(argv: list[str]) -> int:
 
         train(output, world, Interruption())
     except Exception as error:
-        ignore_signals()  # torchrun ends the ranks beside one that has failed
+        ignore_signals()  # torchrun ends all ranks after the first failure
         return _report(output, world, error)
     return 0
 
 
 def _report(output: OutputFolder, world: World, error: Exception) -> int:
-    """Write the failure down; the rank that is first to do so also shows it, the others would only repeat it."""
+    """Write the failure to a file; the first rank to fail also prints it, since the others mostly follow from it."""
     failure = describe(error, world.rank)
     write_json(output.attempt / f"rank-{world.rank}.json", asdict(failure))
     try:
@@ -55,7 +55,7 @@ def _report(output: OutputFolder, world: World, error: Exception) -> int:
 
 
 def end_with_torchrun() -> None:
-    """Let the kernel end this process when torchrun is killed: a rank that nobody waits for would train for hours."""
+    """Have the kernel kill this process when torchrun dies: otherwise it would train for hours without a parent."""
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 

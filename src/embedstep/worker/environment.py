@@ -1,4 +1,4 @@
-"""What the libraries of one rank are told besides the arguments: how much to say, and what they read in variables."""
+"""Settings of the libraries that are not trainer arguments: log levels and environment variables."""
 
 import logging
 import os
@@ -13,8 +13,8 @@ from embedstep.runtime.world import World
 
 
 def quiet_other_ranks(world: World) -> None:
-    """Let only the first rank speak; from the others come warnings and errors."""
-    # The libraries use each other's old names; nobody who reads these warnings can do anything about it.
+    """Show messages of rank 0 only, and warnings and errors of all ranks."""
+    # The libraries call each other's deprecated names, which a user cannot change.
     for message in ("`broadcast_buffers` is deprecated", ".*`gradient_checkpointing_enable`"):
         warnings.filterwarnings("ignore", message=message, category=FutureWarning)
     datasets.utils.logging.disable_progress_bar()
@@ -24,7 +24,7 @@ def quiet_other_ranks(world: World) -> None:
 
 
 def export_environment(request: TrainRequest) -> None:
-    """Put into this process's environment what the libraries read there and a request says elsewhere."""
+    """Set the environment variables that the libraries read in place of the fields of a request."""
     token = request.arguments.hub_token
     if token is not None:
         os.environ["HF_TOKEN"] = os.environ[token.from_env]

@@ -1,4 +1,4 @@
-"""An exception of a worker as plain data: what another process can read, keep and show."""
+"""Turns an exception of a worker into plain data that another process can read and show."""
 
 import os
 import re
@@ -11,7 +11,7 @@ from embedstep.output.folder import DISK_FULL_ERRNOS
 from embedstep.output.result import Failure
 from embedstep.runtime.secrets import redact
 
-# As the system says it, and as libraries written in Rust repeat it.
+# Messages of the system, and of libraries written in Rust.
 _FULL_DISK = re.compile(
     "|".join(
         [
@@ -22,9 +22,9 @@ _FULL_DISK = re.compile(
 )
 # torch's allocator for the CPU raises a plain RuntimeError.
 _NO_MEMORY = re.compile(r"DefaultCPUAllocator: |Cannot allocate memory")
-# As gloo and NCCL say that the process at the other end is no more.
+# Messages of gloo and NCCL when a peer process has ended.
 _LOST_PEER = re.compile(r"(gloo|NCCL|nccl|c10d)[\s\S]*(closed by peer|reset by peer|Broken pipe|remote process exited)")
-# As they say that one has not answered for longer than arguments.ddp_timeout.
+# Messages of both when a peer has not answered within arguments.ddp_timeout.
 _NO_ANSWER = re.compile(r"Timed out waiting \d+ ?ms|wait timeout after \d+ ?ms|collective operation timeout")
 
 
@@ -46,12 +46,12 @@ def describe(error: BaseException, rank: int | None) -> Failure:
 def _exit_code(error: BaseException) -> int:
     if isinstance(error, EmbedstepError):
         return error.exit_code
-    # torch's own class is looked for by name, so that describing an error never needs torch.
+    # By name, so that describing an error does not import torch.
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or _NO_MEMORY.search(str(error)):
         return OUT_OF_MEMORY
     if _FULL_DISK.search(str(error)):
         return CANNOT_START
     if _LOST_PEER.search(str(error)) or _NO_ANSWER.search(str(error)):
-        # Whatever ended that process, all of them have to be started again, and go on from the last checkpoint.
+        # Whatever ended the peer, all processes have to restart from the last checkpoint.
         return INTERRUPTED
     return FAILED

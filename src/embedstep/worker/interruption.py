@@ -1,28 +1,31 @@
-"""The signal that asks a rank to end. Until there is something to save, it ends the rank as the system does."""
+"""The signal that asks a rank to end. Until `install_handlers` is called, a signal ends it at once."""
 
 import signal
 from types import FrameType
 
 
 class Interruption:
-    """Keeps the signal for the places where all ranks look, once there is something to save.
+    """Records the signal, for all ranks to end at the same place.
 
-    A rank that left by itself then would have the others wait for it in their next exchange.
+    If one rank ended by itself, the others would wait for it in their next collective.
+
+    Attributes:
+        number: the first signal received, or None.
     """
 
     def __init__(self) -> None:
         self.number: int | None = None
 
     def install_handlers(self) -> None:
-        """Keep SIGTERM and SIGINT from now on."""
+        """Record SIGTERM and SIGINT from now on, in place of their default action."""
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._take)
+            signal.signal(number, self._record)
 
-    def _take(self, number: int, frame: FrameType | None) -> None:
+    def _record(self, number: int, frame: FrameType | None) -> None:
         self.number = self.number or number
 
 
 def ignore_signals() -> None:
-    """Take no signal from now on: what is left takes a moment, or is another process's to end."""
+    """Ignore SIGTERM and SIGINT from now on: what remains is short, or another process ends this one."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)

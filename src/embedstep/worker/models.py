@@ -13,15 +13,15 @@ from embedstep.request import schema
 
 
 def build_model(model: schema.Model, *, fetched: str | None, device: str) -> SentenceTransformer:
-    """Load or make the model. No rank ever asks the hub: what lies there was fetched before.
+    """Load or create the model, without the hub: what is there was fetched before.
 
     Args:
-        model: the section of the request.
-        fetched: folder of a model that was fetched from the hub, instead of the one that the section names.
+        model: section of the request.
+        fetched: folder of a model that was fetched from the hub, in place of the section's path.
         device: torch device, such as `cpu` or `cuda:1`.
 
     Raises:
-        InvalidRequestError: there is no such model, or it cannot be read.
+        InvalidRequestError: the model does not exist or cannot be read.
     """
     source = fetched or str(Path(model.source).expanduser())
     try:
@@ -37,9 +37,9 @@ def build_model(model: schema.Model, *, fetched: str | None, device: str) -> Sen
 def _limit(built: SentenceTransformer, tokens: int) -> None:
     try:
         built.max_seq_length = tokens
-    except AttributeError as error:  # a static embedding, saved before, reads texts of any length
-        told = f"a {type(built[0]).__name__} has no limit of tokens; remove it"
-        raise InvalidRequestError([Problem("model.max_seq_length", told)]) from error
+    except AttributeError as error:  # a saved static embedding, which reads texts of any length
+        problem = f"a {type(built[0]).__name__} has no token limit; remove it"
+        raise InvalidRequestError([Problem("model.max_seq_length", problem)]) from error
 
 
 def _saved(model: schema.Model, source: str, device: str) -> SentenceTransformer:
@@ -56,7 +56,7 @@ def _static(model: schema.Model, source: str, device: str) -> SentenceTransforme
 
 
 def _tokenizer(model: schema.Model, source: str) -> Tokenizer:
-    """Return the fast tokenizer without padding and cutting, which a bag of words needs neither of."""
+    """Return the fast tokenizer without padding and truncation, which a bag of words does not need."""
     file = _tokenizer_file(Path(source))
     if file is not None:
         tokenizer = Tokenizer.from_file(str(file))
@@ -68,7 +68,7 @@ def _tokenizer(model: schema.Model, source: str) -> Tokenizer:
 
 
 def _tokenizer_file(source: Path) -> Path | None:
-    """Return `source` if it is a file, or the file in a folder that says of no model how to read it."""
+    """Return `source` if it is a file, or `tokenizer.json` in a folder without a configuration to read."""
     if source.is_file():
         return source
     inside = source / "tokenizer.json"

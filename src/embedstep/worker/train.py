@@ -1,4 +1,4 @@
-"""The training on one rank, from the prepared data to the verified model. Read `train` from top to bottom."""
+"""The training on one rank, from the prepared data to the verified model. `train` reads from top to bottom."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -39,21 +39,21 @@ from embedstep.worker.trainer.numerics import NumericsMonitor
 from embedstep.worker.trainer.recording import Recorder
 from embedstep.worker.trainer.stopping import StopController
 from embedstep.worker.trainer.trainer import StepTrainer
-from embedstep.worker.verification import Verified, save_verified
+from embedstep.worker.verification import VerifiedModel, save_verified
 
 _LIBRARIES = ("sentence-transformers", "transformers", "accelerate", "datasets", "torch", "numpy", "embedstep")
 
 
 def train(output: OutputFolder, world: World, interruption: Interruption) -> None:
-    """Train, save, load again and compare; the first rank also records and writes `result.json`.
+    """Train, save the model, reload and compare it; rank 0 also records metrics and writes the result.
 
     Args:
         output: the folder with `request.json`, `plan.json` and the prepared data.
         world: the place of this process.
-        interruption: the signal that asks it to end.
+        interruption: records the signal that asks this rank to end.
 
     Raises:
-        EmbedstepError: with the exit code that the process should end in.
+        EmbedstepError: with the exit code for the process.
     """
     clock = _Clock()
     request = TrainRequest.model_validate(read_json(output.request)["request"])
@@ -63,41 +63,41 @@ def train(output: OutputFolder, world: World, interruption: Interruption) -> Non
     require_devices(plan)
     arguments = build_arguments(output, plan)
     require_world(arguments, world)
-    limit_exchanges(arguments)
+    limit_collectives(arguments)
     set_seed(arguments.seed)
     model = build_model(request.model, fetched=plan.fetched_model, device=str(arguments.device))
-    # The launcher has opened the spool, and sends it while we train.
+    # The launcher has created the spool and sends its records during the training.
     is_recorded = world.is_first and request.tracking.kind != "none"
     spool = Spool(folder=spools(output.path)[-1] if is_recorded else None)
     recorder = Recorder(output, plan, spool)
     monitor = NumericsMonitor(recorder.alarm if world.is_first else lambda alarm, step: None)
-    alarm = partial(monitor.first_of, request.launch.stop_on)
     start = read_json(output.start)
     stopping = StopController(
-        interruption, request.launch.max_hours, alarm, output.attempt / "interrupted",
-        elapsed_seconds=start["elapsed_seconds"], patience=arguments.ddp_timeout,
-    )  # fmt: skip
-    told = recorder if world.is_first else None
+        interruption,
+        request.launch.max_hours,
+        partial(monitor.first_alarm, request.launch.stop_on),
+        output.attempt / "interrupted",
+        elapsed_seconds=start["elapsed_seconds"],
+        timeout_seconds=arguments.ddp_timeout,
+    )
     try:
-        trainer = build_trainer(request, plan, model, arguments, told, stopping, monitor)
+        trainer = build_trainer(
+            request, plan, model, arguments, recorder if world.is_first else None, stopping, monitor
+        )
         spool.parameters({**flatten(_sections(request)), **arguments.to_sanitized_dict()})
         clock.lap("start")
         interruption.install_handlers()
-        _train_and_measure(request, plan, trainer, start, stopping)
+        _train_and_evaluate(request, plan, trainer, start, stopping)
         if stopping.stopped_after is None:
             require_planned_steps(plan, trainer)
         require_explained(plan, arguments)
         clock.lap("train")
-        # What follows is the first rank's alone, and may take longer than the others' patience in a collective.
-        # It is not interrupted: there is nothing left to go on with, and all that is missing is the model's name.
-        _leave_together()
+        # Only rank 0 does what follows, and it may take longer than a collective's time-out. A signal no longer
+        # interrupts: the training is complete, and only publishing the model remains.
+        _wait_for_all_ranks()
         if not world.is_first:
             return
-        send = partial(spool.model, output.verified_model, output.model, step=trainer.state.global_step)
-        verified = save_verified(trainer.model, request, output, lambda dimension: send(dimension=dimension))
-        if request.arguments.push_to_hub:
-            # Whatever was pushed on the way: the model that the step ends with, once it is verified.
-            trainer.push_to_hub(blocking=True)
+        verified = _save(trainer, request, output, spool)
         clock.lap("save")
         entries = [asdict(entry) for entry in final_ledger(plan, trainer)]
         write_json(output.ledger, entries)
@@ -105,7 +105,7 @@ def train(output: OutputFolder, world: World, interruption: Interruption) -> Non
             _result(output, plan, spool, recorder, verified, clock),
             ledger=tuple(entries),
             alarms={str(alarm): step for alarm, step in monitor.alarms.items()},
-            stop_reason=stopping.told(plan.train_steps),
+            stop_reason=stopping.stop_reason(plan.train_steps),
             padding_share=trainer.padding.share,
             train_steps=trainer.state.global_step - recorder.first_step,
         )
@@ -115,24 +115,37 @@ def train(output: OutputFolder, world: World, interruption: Interruption) -> Non
         raise
 
 
-def _train_and_measure(
+def _train_and_evaluate(
     request: TrainRequest, plan: Plan, trainer: StepTrainer, start: Mapping[str, Any], stopping: StopController
 ) -> None:
-    """Train from where the attempt begins, and measure what came of it; interrupted, all ranks save and leave."""
+    """Train from the start of the attempt and evaluate the model; when interrupted, save and end on all ranks."""
     try:
         if plan.train_steps and start["step"] < _last_step(plan, trainer, start["checkpoint"]):
             trainer.train(resume_from_checkpoint=start["checkpoint"])
         elif plan.train_steps:
-            trainer.take_up(start["checkpoint"])
-        measure_at_the_end(request, plan, trainer)
+            trainer.finish_from(start["checkpoint"])
+        evaluate_at_end(request, plan, trainer)
         stopping.check()
     except StepInterruptedError as interrupted:
         trainer.save_interrupted()
         raise interrupted.after(trainer.state.global_step, plan.train_steps) from None
 
 
+def _save(trainer: StepTrainer, request: TrainRequest, output: OutputFolder, spool: Spool) -> VerifiedModel:
+    """Save and verify the model, start its upload to the tracker, and push it to the hub if requested."""
+
+    def upload(dimension: int) -> None:
+        spool.model(output.verified_model, output.model, step=trainer.state.global_step, dimension=dimension)
+
+    verified = save_verified(trainer.model, request, output, on_saved=upload)
+    if request.arguments.push_to_hub:
+        # The final model, only after it is verified, also if checkpoints were pushed before.
+        trainer.push_to_hub(blocking=True)
+    return verified
+
+
 def _last_step(plan: Plan, trainer: StepTrainer, checkpoint: str | None) -> int:
-    """Return the last train step: the plan's, or with the smaller batch that was found before, the checkpoint's."""
+    """Return the last train step: that of the plan, or of the checkpoint if a smaller batch was found before."""
     if checkpoint is not None and trainer.args.auto_find_batch_size:
         state = TrainerState.load_from_json(str(Path(checkpoint) / TRAINER_STATE_NAME))
         if state.train_batch_size != trainer.args.train_batch_size:
@@ -148,25 +161,25 @@ class _Clock:
         self._last = time.monotonic()
 
     def lap(self, name: str) -> None:
-        """Give the time since the last lap to `name`."""
+        """Record the time since the last lap under `name`."""
         now = time.monotonic()
         self.seconds[name] = round(now - self._last, 3)
         self._last = now
 
 
 def require_devices(plan: Plan) -> None:
-    """Compare the GPUs that torch sees with those that the launcher gave to the processes.
+    """Compare the GPUs that torch sees with those that the launcher has assigned.
 
     Raises:
-        CannotStartError: they differ, so that processes would share one or train on the CPU.
+        CannotStartError: they differ, so that processes would share a GPU or train on the CPU.
     """
-    seen, given = torch.cuda.device_count(), min(plan.gpus, plan.world_size)
-    if seen != given:
-        raise CannotStartError(f"{given} GPUs were given to the processes of this machine, and torch sees {seen}")
+    seen, assigned = torch.cuda.device_count(), min(plan.gpus, plan.world_size)
+    if seen != assigned:
+        raise CannotStartError(f"{assigned} GPUs are assigned to the processes of this machine, and torch sees {seen}")
 
 
 def build_arguments(output: OutputFolder, plan: Plan) -> SentenceTransformerTrainingArguments:
-    """Return the trainer's arguments: exactly what the plan's ledger says.
+    """Return the trainer's arguments, exactly as in the plan's ledger.
 
     Raises:
         InvalidRequestError: the installed class refuses a value or a combination.
@@ -180,10 +193,10 @@ def build_arguments(output: OutputFolder, plan: Plan) -> SentenceTransformerTrai
 
 
 def require_world(arguments: Any, world: World) -> None:
-    """Check that the processes have found each other: each alone would train a copy into the same folder.
+    """Check that the processes form one group: otherwise each would train a copy into the same folder.
 
     Raises:
-        CannotStartError: the trainer's world is another than torchrun's.
+        CannotStartError: the trainer's world size differs from torchrun's.
     """
     if arguments.world_size != world.world_size:
         raise CannotStartError(
@@ -191,16 +204,14 @@ def require_world(arguments: Any, world: World) -> None:
         )
 
 
-def limit_exchanges(arguments: SentenceTransformerTrainingArguments) -> None:
-    """Let `ddp_timeout` hold on a CPU, too, where transformers leaves torch its half an hour."""
+def limit_collectives(arguments: SentenceTransformerTrainingArguments) -> None:
+    """Apply `ddp_timeout` on a CPU too, where transformers leaves torch's 30 minutes."""
     if arguments.use_cpu and torch.distributed.is_initialized():
         torch.distributed.distributed_c10d._set_pg_timeout(arguments.ddp_timeout_delta)
 
 
 def require_planned_steps(plan: Plan, trainer: StepTrainer) -> None:
-    """Compare the steps that were made with those that were announced.
-
-    A smaller batch that `auto_find_batch_size` found makes more.
+    """Compare the steps made with those of the plan, unless `auto_find_batch_size` has changed the batch size.
 
     Raises:
         TrainingFailedError: they differ.
@@ -209,24 +220,24 @@ def require_planned_steps(plan: Plan, trainer: StepTrainer) -> None:
     if trainer.batch_size_found != trainer.args.train_batch_size:
         return
     if steps != plan.train_steps:
-        raise TrainingFailedError(f"the plan announced {plan.train_steps} train steps, and {steps} were made")
+        raise TrainingFailedError(f"the plan has {plan.train_steps} train steps, and {steps} were made")
 
 
-def measure_at_the_end(request: TrainRequest, plan: Plan, trainer: StepTrainer) -> None:
-    """Evaluate the model that the training ended with, unless that was just done, and take the loss on data.test."""
+def evaluate_at_end(request: TrainRequest, plan: Plan, trainer: StepTrainer) -> None:
+    """Evaluate the final model, unless that was just done, and compute the loss on data.test."""
     last = next((log["step"] for log in reversed(trainer.state.log_history) if _is_evaluation(log)), None)
     if plan.train_steps in plan.evaluations and last != trainer.state.global_step:
         trainer.evaluate()
-    # Evaluators have rows of their own, held out for them, and their scores would go by the name of the test data.
+    # An evaluator's scores on its own rows would be logged under the name of the test data.
     evaluator, trainer.evaluator = trainer.evaluator, None
     for item in plan.datasets:
         if item.split == "test":
             prefix = test_prefix(request, item.name)
             if any(key.startswith(f"{prefix}_") for log in trainer.state.log_history for key in log):
-                continue  # by the attempt before, which was interrupted later
+                continue  # done by an earlier attempt
             rows = rows_of(item)
             if len(request.data.train) > 1:
-                # Rows bring the name of their dataset along, by which the trainer finds their loss.
+                # With several datasets, the trainer finds the loss by a column with the name of the dataset.
                 rows = trainer.preprocess_dataset(datasets.DatasetDict({item.name: rows}))[item.name]
             trainer.log(trainer.predict(rows, metric_key_prefix=prefix).metrics)
     trainer.evaluator = evaluator
@@ -237,25 +248,25 @@ def _is_evaluation(log: Mapping[str, Any]) -> bool:
 
 
 def require_explained(plan: Plan, arguments: SentenceTransformerTrainingArguments) -> None:
-    """Compare the arguments that the trainer ended up with with the ledger.
+    """Compare the trainer's arguments after the training with the ledger.
 
     Raises:
-        TrainingFailedError: they differ, and the ledger does not say why.
+        TrainingFailedError: they differ, and the ledger gives no reason.
     """
     if unexplained := list(differences(plan.ledger, arguments.to_dict())):
-        raise TrainingFailedError(f"arguments changed behind the ledger: {'; '.join(unexplained)}")
+        raise TrainingFailedError(f"arguments differ from the ledger: {'; '.join(unexplained)}")
 
 
 def _sections(request: TrainRequest) -> dict[str, Any]:
-    """Return the sections of a request whose values stand for themselves; the arguments are recorded by their class.
+    """Return the sections of a request to record as parameters, without `arguments`, recorded by their own class.
 
-    What an attempt may go on from is none of the run's parameters, which MLflow does not let another attempt change.
+    `resume` may differ between attempts of one run, and MLflow lets no attempt change a parameter.
     """
     return request.model_dump(mode="json", exclude={"arguments", "resume"})
 
 
 def final_ledger(plan: Plan, trainer: StepTrainer) -> Iterator[LedgerEntry]:
-    """Yield the plan's ledger with what only the training could find out."""
+    """Yield the plan's ledger, completed with the batch size that was found."""
     for entry in plan.ledger:
         if entry.name == "auto_find_batch_size" and entry.value:
             yield replace(entry, effect=f"{trainer.batch_size_found} rows fit")
@@ -264,7 +275,7 @@ def final_ledger(plan: Plan, trainer: StepTrainer) -> Iterator[LedgerEntry]:
 
 
 def _result(
-    output: OutputFolder, plan: Plan, spool: Spool, recorder: Recorder, verified: Verified, clock: _Clock
+    output: OutputFolder, plan: Plan, spool: Spool, recorder: Recorder, verified: VerifiedModel, clock: _Clock
 ) -> StepResult:
     return StepResult(
         exit_code=OK,
@@ -282,7 +293,7 @@ def _result(
     )
 
 
-def _leave_together() -> None:
-    """Wait until every rank has trained to the end. The group is not taken apart: see `leave` in `__main__`."""
+def _wait_for_all_ranks() -> None:
+    """Wait until every rank has finished training. The process group is not destroyed: see `runtime.exit`."""
     if torch.distributed.is_initialized():
         torch.distributed.barrier()

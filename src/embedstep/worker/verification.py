@@ -1,4 +1,4 @@
-"""A saved model counts only when its files alone give the same embeddings again."""
+"""Verifies a saved model: loaded from its files alone, it must give the same embeddings."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +13,7 @@ from embedstep.errors import TrainingFailedError
 from embedstep.output.folder import OutputFolder
 from embedstep.output.weights import Space, space_of
 from embedstep.request.schema import TrainRequest
-from embedstep.worker.trainer.saving import complete_saved
+from embedstep.worker.trainer.saving import finish_saved_model
 
 TEXTS = (
     "open a file and read its lines",
@@ -29,7 +29,7 @@ SMALLEST_COSINE = 0.9999
 
 
 def embed_fixed_texts(model: SentenceTransformer) -> NDArray[np.float64]:
-    """Return the embeddings of the fixed texts, shape (8, dimension), on the model's own device and precision."""
+    """Return the embeddings of the fixed texts, shape (8, dimension), with the model's device and precision."""
     with torch.inference_mode():
         embeddings = model.encode(list(TEXTS), batch_size=len(TEXTS), show_progress_bar=False)
     return np.asarray(embeddings, dtype=np.float64)
@@ -46,7 +46,7 @@ def smallest_cosine(one: NDArray[np.float64], other: NDArray[np.float64]) -> flo
 
 
 def verify(folder: Path, expected: NDArray[np.float64], *, device: str, trust_remote_code: bool) -> float:
-    """Load the model from `folder` and compare it with the embeddings that the trained one gave.
+    """Load the model from `folder` and compare its embeddings with those of the trained model.
 
     Returns:
         The smallest cosine over the fixed texts.
@@ -55,22 +55,22 @@ def verify(folder: Path, expected: NDArray[np.float64], *, device: str, trust_re
         TrainingFailedError: the embeddings differ, or are not finite.
     """
     if not np.isfinite(expected).all():
-        raise TrainingFailedError("the trained model gives embeddings that are not finite; look at the learning rate")
+        raise TrainingFailedError("the trained model gives embeddings that are not finite; check the learning rate")
     loaded = SentenceTransformer(str(folder), device=device, local_files_only=True, trust_remote_code=trust_remote_code)
     cosine = smallest_cosine(expected, embed_fixed_texts(loaded))
     if not cosine >= SMALLEST_COSINE:
         raise TrainingFailedError(
-            f"the saved model is not the trained one: loaded again, its embeddings have a cosine of {cosine:.6f}, "
-            f"and {SMALLEST_COSINE} is needed"
+            "the saved model differs from the trained one: after reloading, its embeddings have a cosine of "
+            f"{cosine:.6f}, and at least {SMALLEST_COSINE} is required"
         )
     return cosine
 
 
-class Verified(NamedTuple):
-    """What a saved model was found to be.
+class VerifiedModel(NamedTuple):
+    """A model that was saved and reloaded.
 
     Attributes:
-        cosine: smallest one between the embeddings of fixed texts before saving and after loading.
+        cosine: smallest cosine between the embeddings of the fixed texts before saving and after loading.
         space: its embedding space.
     """
 
@@ -83,23 +83,23 @@ def save_verified(
     request: TrainRequest,
     output: OutputFolder,
     on_saved: Callable[[int], None] = lambda dimension: None,
-) -> Verified:
-    """Save the model for the launcher to publish, load it from its files alone, and compare.
+) -> VerifiedModel:
+    """Save the model for the launcher to publish, and verify the files.
 
     Args:
         model: the trained model.
         request: the request.
         output: the output folder.
-        on_saved: called with the dimension of the embeddings when the files are there.
+        on_saved: called with the embedding dimension after saving, before verification.
 
     Raises:
-        TrainingFailedError: the loaded model gives other embeddings.
+        TrainingFailedError: the loaded model gives different embeddings.
     """
     model = model.eval()
     expected = embed_fixed_texts(model)
     model.save_pretrained(str(output.verified_model))
-    complete_saved(output.verified_model, safetensors=request.arguments.save_safetensors)
+    finish_saved_model(output.verified_model, safetensors=request.arguments.save_safetensors)
     on_saved(expected.shape[1])
     trust = request.model.trust_remote_code
     cosine = verify(output.verified_model, expected, device=str(model.device), trust_remote_code=trust)
-    return Verified(cosine=cosine, space=space_of(output.verified_model, expected.shape[1]))
+    return VerifiedModel(cosine=cosine, space=space_of(output.verified_model, expected.shape[1]))

@@ -145,7 +145,9 @@ if os.environ.get("UPLOADS_TO"):
     sys.meta_path.insert(0, AtImport(HUB, "HfApi", "create_repo", makes_repository))
     sys.meta_path.insert(0, AtImport(HUB, "HfApi", "upload_folder", keeps_uploads))
 if os.environ.get("ROWS_TO"):
-    sys.meta_path.insert(0, AtImport("embedstep.worker.trainer.trainer", "ByDataset", "__getitems__", tells_rows))
+    sys.meta_path.insert(
+        0, AtImport("embedstep.worker.trainer.trainer", "ConcatenatedDatasets", "__getitems__", tells_rows)
+    )
 if os.environ.get("FAULT") and os.environ.get("RANK") == os.environ.get("FAULT_RANK"):
     match os.environ.get("FAULT_AT", "plan"):
         case "plan":

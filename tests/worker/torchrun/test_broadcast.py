@@ -1,4 +1,4 @@
-"""What the first node hands to one that sees nothing of its disk, with real processes on one machine."""
+"""What the first node sends to one that does not share its disk, with real processes on one machine."""
 
 import json
 import subprocess
@@ -21,7 +21,7 @@ CODE = textwrap.dedent("""
     from embedstep.output.folder import OutputFolder
     from embedstep.worker.torchrun import broadcast
     from embedstep.worker.torchrun import rendezvous
-    broadcast._PIECE = 5
+    broadcast.CHUNK_BYTES = 5
     rank, port, output = int(sys.argv[1]), int(sys.argv[2]), OutputFolder(Path(sys.argv[3]))
     group = NodeInfo(nodes=2, rank=rank, address="127.0.0.1", port=port)
     try:
@@ -55,8 +55,8 @@ def begins_at(output: Path, checkpoint: str | None, *, step: int = 0) -> None:
     (output / "attempt" / "start_from.json").write_text(json.dumps(start))
 
 
-def hand(disks: list[Path], *outputs: str) -> list[tuple[int, str]]:
-    """Let both nodes do their part, and return the code and the words of each."""
+def send(disks: list[Path], *outputs: str) -> list[tuple[int, str]]:
+    """Let both nodes do their part, and return the exit code and output of each."""
     port = free_port()
     processes = [
         subprocess.Popen(
@@ -65,15 +65,15 @@ def hand(disks: list[Path], *outputs: str) -> list[tuple[int, str]]:
         )
         for rank, (disk, output) in enumerate(zip(disks, outputs or ("out", "out"), strict=True))
     ]  # fmt: skip
-    told = [process.communicate(timeout=100)[0] for process in processes]
-    return [(process.returncode, text) for process, text in zip(processes, told, strict=True)]
+    outputs_of = [process.communicate(timeout=100)[0] for process in processes]
+    return [(process.returncode, text) for process, text in zip(processes, outputs_of, strict=True)]
 
 
 def content(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_all_that_was_prepared_is_there_on_both(nodes: list[Path]) -> None:
+def test_everything_prepared_exists_on_both_nodes(nodes: list[Path]) -> None:
     checkpoint = nodes[0] / "out" / "checkpoints" / "checkpoint-3"
     checkpoint.mkdir(parents=True)
     (checkpoint / "embedstep_manifest.json").write_text("{}")
@@ -81,25 +81,25 @@ def test_all_that_was_prepared_is_there_on_both(nodes: list[Path]) -> None:
     begins_at(nodes[0] / "out", "out/checkpoints/checkpoint-3", step=3)
     of_before = nodes[1] / "out" / "checkpoints" / "checkpoint-2"
     of_before.mkdir(parents=True)
-    assert hand(nodes) == [(0, ""), (0, "")]
+    assert send(nodes) == [(0, ""), (0, "")]
     assert content(nodes[1] / "out") == content(nodes[0] / "out")
     assert not of_before.exists()
 
 
-def test_nodes_that_write_to_different_paths_are_told(nodes: list[Path]) -> None:
+def test_different_output_paths_are_refused_on_both_nodes(nodes: list[Path]) -> None:
     (nodes[1] / "other" / "attempt").mkdir(parents=True)
-    told = "node 0 writes to out, and node 1 to other; give all of them one path\n"
-    assert hand(nodes, "out", "other") == [(3, told), (3, told)]
+    message = "node 0 writes to out, and node 1 to other; use the same path on all nodes\n"
+    assert send(nodes, "out", "other") == [(3, message), (3, message)]
 
 
-def test_a_disk_that_takes_no_more_is_told_on_both(nodes: list[Path]) -> None:
+def test_a_disk_that_cannot_be_written_is_reported_on_both_nodes(nodes: list[Path]) -> None:
     (nodes[1] / "out" / "attempt" / "data").write_text("where the rows should go")
-    told = "node 1: out/attempt/data/empty cannot be written: file exists\n"
-    assert hand(nodes) == [(3, told), (3, told)]
+    message = "node 1: out/attempt/data/empty cannot be written: file exists\n"
+    assert send(nodes) == [(3, message), (3, message)]
 
 
-def test_a_checkpoint_that_is_named_lies_on_each_node(nodes: list[Path]) -> None:
+def test_a_named_checkpoint_must_exist_on_every_node(nodes: list[Path]) -> None:
     (nodes[0] / "elsewhere").mkdir()
     begins_at(nodes[0] / "out", "elsewhere")
-    told = "node 1 has no elsewhere; a checkpoint that is named lies on each node\n"
-    assert hand(nodes) == [(3, told), (3, told)]
+    message = "node 1 has no elsewhere; a named checkpoint must exist on every node\n"
+    assert send(nodes) == [(3, message), (3, message)]

@@ -21,22 +21,22 @@ CODE = textwrap.dedent("""
     from embedstep.errors import CannotStartError
     from embedstep.launch.nodes import NodeInfo
     from embedstep.worker.torchrun import rendezvous
-    rendezvous._SILENCE = 4.0
+    rendezvous._LOST_SECONDS = 4.0
     shown = time.time
     time.time = lambda: shown() + float(os.environ.get("AHEAD", 0))
     rank, nodes, port = map(int, sys.argv[1:4])
     seconds, work, code = map(float, sys.argv[4:])
-    told = []
+    reasons = []
     group = NodeInfo(nodes=nodes, rank=rank, address=ADDRESS, port=port)
     try:
-        with rendezvous.rendezvous(group, seconds, told.append, lambda store: None) as met:
+        with rendezvous.rendezvous(group, seconds, reasons.append, lambda store: None) as met:
             print("together", flush=True)
             end = time.monotonic() + work
-            while time.monotonic() < end and not told:
+            while time.monotonic() < end and not reasons:
                 time.sleep(0.1)
             met.end(int(code))
-            print("lost:", met.lost, flush=True)
-            sys.exit(75 if met.lost else int(code))
+            print("lost:", met.lost_peer, flush=True)
+            sys.exit(75 if met.lost_peer else int(code))
     except CannotStartError as error:
         print(error, flush=True)
         sys.exit(3)
@@ -84,31 +84,29 @@ def test_two_nodes_meet_and_end_well() -> None:
         assert end(first) == (0, "together\nlost: \n")
 
 
-def test_a_node_that_does_not_come_is_named() -> None:
-    """Case 5.1."""
+def test_a_node_that_does_not_join_is_named() -> None:
     with node(0, port := free_port(), nodes=3, seconds=8) as first, node(2, port, nodes=3, seconds=8):
-        code, told = end(first)
+        code, output = end(first)
     assert code == 3
-    assert told == f"node 1 of 3 did not come to 127.0.0.1:{port + 1} in 8 s\n"
+    assert output == f"node 1 of 3 did not join at 127.0.0.1:{port + 1} within 8 s\n"
 
 
-def test_a_name_that_is_not_known_is_told() -> None:
-    """Case 5.2."""
+def test_a_name_that_does_not_resolve_is_reported() -> None:
     with node(1, free_port(), seconds=2, address="nobody.invalid") as second:
-        code, told = end(second)
+        code, output = end(second)
     assert code == 3
-    assert told.startswith("the name of node 0, nobody.invalid, is not known after 2 s: ")
+    assert output.startswith("the name of node 0, nobody.invalid, did not resolve within 2 s: ")
 
 
 def test_a_node_that_is_killed_ends_the_others() -> None:
-    """Case 5.5: within the time of silence, and with the code for another attempt."""
+    """Within the time for a heartbeat, and with the exit code for another attempt."""
     port = free_port()
     with node(0, port, work=80) as first, node(1, port, work=80) as second:
         assert first.stdout is not None
         assert first.stdout.readline() == "together\n"
         killed = time.monotonic()
         second.kill()
-        assert end(first) == (75, "lost: node 1 has not been heard of for 4 s\n")
+        assert end(first) == (75, "lost: no heartbeat from node 1 for 4 s\n")
         assert time.monotonic() - killed < 60
 
 
@@ -122,17 +120,17 @@ def test_a_node_that_loses_the_first_ends() -> None:
 
 
 def test_a_first_node_that_answers_nothing_is_lost() -> None:
-    """As when its machine has gone without a word: the connection stays, and a question waits for its answer."""
+    """As when its machine vanishes: the connection stays open, and a request to the store blocks."""
     port = free_port()
     with node(0, port, work=80) as first, node(1, port, work=80) as second:
         assert second.stdout is not None
         assert second.stdout.readline() == "together\n"
         first.send_signal(signal.SIGSTOP)
-        assert end(second) == (75, "lost: the first node has not been heard of for 4 s\n")
+        assert end(second) == (75, "lost: no heartbeat from the first node for 4 s\n")
 
 
 def test_a_node_that_fails_ends_the_others() -> None:
-    """Case 7.3, with three of them."""
+    """Both others, of three."""
     port = free_port()
     with (
         node(0, port, nodes=3, work=80) as first,
@@ -144,8 +142,8 @@ def test_a_node_that_fails_ends_the_others() -> None:
             assert end(other) == (75, "together\nlost: node 1 has ended with code 4\n")
 
 
-def test_a_name_that_is_known_after_a_while_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Case 5.2: the headless service knows a pod's name only once that runs."""
+def test_a_name_that_resolves_later_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A headless service knows a pod's name only when that pod runs."""
     asked: list[str] = []
 
     def getaddrinfo(name: str, port: None) -> list[object]:
@@ -159,25 +157,25 @@ def test_a_name_that_is_known_after_a_while_is_waited_for(monkeypatch: pytest.Mo
     assert asked == ["job-node-0-0"] * 4
 
 
-def test_clocks_that_differ_are_told() -> None:
+def test_clocks_that_differ_are_reported() -> None:
     port = free_port()
     with (
         node(0, port, nodes=3, with_errors=True) as first,
         node(1, port, nodes=3, ahead=1),
         node(2, port, nodes=3, ahead=-120),
     ):
-        code, told = end(first)
+        code, output = end(first)
     assert code == 0
-    assert [line for line in told.splitlines() if "clock" in line] == [
-        "the clock of node 2 is 120 s behind that of node 0; let NTP set it"
+    assert [line for line in output.splitlines() if "clock" in line] == [
+        "the clock of node 2 is 120 s behind that of node 0; synchronize it with NTP"
     ]
 
 
-def test_a_port_that_is_in_use_is_told() -> None:
+def test_a_port_in_use_is_reported() -> None:
     port = free_port()
     with socket.socket() as other:
         other.bind(("", port))
         other.listen()
         with node(0, port) as first:
-            told = f"port {port} is in use on node 0; choose another (PET_MASTER_PORT)\n"
-            assert end(first) == (3, told)
+            message = f"port {port} is in use on node 0; choose another (PET_MASTER_PORT)\n"
+            assert end(first) == (3, message)

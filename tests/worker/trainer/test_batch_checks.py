@@ -6,57 +6,57 @@ from datasets import Dataset
 from embedstep.errors import TrainingFailedError
 from embedstep.sampling.epochs import Epochs, Sampler
 from embedstep.sampling.texts import texts_of
-from embedstep.worker.trainer.batch_checks import require_guarantee
-from embedstep.worker.trainer.loading import ByDataset, RankBatches
+from embedstep.worker.trainer.batch_checks import require_valid_batch
+from embedstep.worker.trainer.loading import ConcatenatedDatasets, RankBatches
 
 
 def pairs(*texts: tuple[str, str]) -> Dataset:
     return Dataset.from_list([{"anchor": anchor, "positive": positive} for anchor, positive in texts])
 
 
-def test_a_text_in_two_rows_stops_the_run_and_the_batch_is_told() -> None:
-    with pytest.raises(TrainingFailedError) as told:
-        require_guarantee("no_duplicates_hashed", [3, 0, 2], pairs(("e", "a"), ("b", "b"), ("c", "d"), ("a", "b")))
-    assert str(told.value) == (
-        "a batch of no_duplicates holds a text in two rows, 3 and 0: 'a'; the batch has the rows [3, 0, 2]"
+def test_a_text_in_two_rows_stops_the_run_and_names_the_batch() -> None:
+    with pytest.raises(TrainingFailedError) as raised:
+        require_valid_batch("no_duplicates_hashed", [3, 0, 2], pairs(("e", "a"), ("b", "b"), ("c", "d"), ("a", "b")))
+    assert str(raised.value) == (
+        "a batch of no_duplicates holds a text in two rows, 3 and 0: 'a'; rows of the batch: [3, 0, 2]"
     )
 
 
 def test_a_row_may_hold_a_text_twice() -> None:
-    require_guarantee("no_duplicates", [1, 0], pairs(("a", "a"), ("c", "d")))
+    require_valid_batch("no_duplicates", [1, 0], pairs(("a", "a"), ("c", "d")))
 
 
 def test_texts_in_lists_count_too() -> None:
     rows = Dataset.from_list([{"anchor": "a", "negatives": ["b", "c"]}, {"anchor": "d", "negatives": ["c"]}])
     with pytest.raises(TrainingFailedError, match="two rows, 0 and 1: 'c'"):
-        require_guarantee("no_duplicates", [0, 1], rows)
+        require_valid_batch("no_duplicates", [0, 1], rows)
 
 
 @pytest.mark.parametrize("labels", [[1, 1, 1, 1], [1, 1, 1, 2], [1, 1, 2, 3]])
 def test_a_label_that_is_alone_stops_the_run(labels: list[int]) -> None:
-    """Case 1.5: batches of one label have no gradient, and the job would succeed untrained."""
+    """Batches of one label have no gradient, and the job would succeed untrained."""
     rows = Dataset.from_list([{"anchor": f"t{number}", "label": label} for number, label in enumerate(labels)])
-    with pytest.raises(TrainingFailedError, match=r"needs two labels, .* and their numbers \[0, 1, 2, 3\]"):
-        require_guarantee("group_by_label", [0, 1, 2, 3], rows)
+    with pytest.raises(TrainingFailedError, match=r"needs two labels .* rows of the batch: \[0, 1, 2, 3\]"):
+        require_valid_batch("group_by_label", [0, 1, 2, 3], rows)
 
 
 def test_the_default_sampler_promises_nothing() -> None:
-    require_guarantee("batch_sampler", [0, 1], pairs(("a", "b"), ("a", "b")))
+    require_valid_batch("batch_sampler", [0, 1], pairs(("a", "b"), ("a", "b")))
 
 
 def test_the_first_steps_of_an_epoch_are_read_in_whole() -> None:
-    """A sampler that was told nothing of a text brings it twice: to two ranks, of which neither has both rows."""
+    """A sampler that does not know a text gives it to two ranks, neither of which has both rows."""
     rows = pairs(("a", "x"), ("b", "y"), ("c", "x"), ("d", "z"))
     texts = texts_of(np.array([[0, 1, 2, 3], [4, 5, 6, 7]], np.int32))
     sampler = Sampler(rows=4, size=4, drop_last=True, seed=0, texts=texts)
     epochs = Epochs(samplers=(sampler,), world_size=2, mixing="proportional", seed=0)
-    with pytest.raises(TrainingFailedError, match=r"holds a text in two rows, \d and \d: 'x'; the batch has the rows"):
+    with pytest.raises(TrainingFailedError, match=r"holds a text in two rows, \d and \d: 'x'; rows of the batch:"):
         next(iter(RankBatches(epochs, 0, [rows], "no_duplicates", in_training=True)))
     assert len(next(iter(RankBatches(epochs, 0, [rows], "batch_sampler", in_training=True)))) == 2
 
 
-def test_the_steps_before_the_one_to_begin_at_are_empty() -> None:
-    """accelerate draws them and passes over them; a loader that did not would stop at the first, and train on none."""
+def test_steps_before_the_one_to_resume_at_are_empty() -> None:
+    """accelerate draws and skips them; without them a loader would stop at once, and train on nothing."""
     rows = pairs(*((f"a{row}", f"b{row}") for row in range(32)))
     sampler = Sampler(rows=32, size=4, drop_last=True, seed=0)
     batches = RankBatches(
@@ -67,7 +67,7 @@ def test_the_steps_before_the_one_to_begin_at_are_empty() -> None:
     assert list(batches) == [[]] * 5 + whole[5:]
     assert list(SkipBatchSampler(batches, skip_batches=5)) == whole[5:]
     with pytest.raises(IndexError):
-        ByDataset([rows], [{}]).__getitems__([])
+        ConcatenatedDatasets([rows], [{}]).__getitems__([])
 
 
 def test_an_evaluation_has_the_same_batches_every_time() -> None:
@@ -85,4 +85,4 @@ def test_an_evaluation_has_the_same_batches_every_time() -> None:
 def test_the_name_of_a_dataset_is_no_text() -> None:
     rows = pairs(("a", "b"), ("c", "d"))
     rows.set_transform(lambda batch: batch | {"dataset_name": ["docs"] * len(batch["anchor"])})
-    require_guarantee("no_duplicates", [0, 1], rows)
+    require_valid_batch("no_duplicates", [0, 1], rows)

@@ -153,7 +153,7 @@ def test_retrieval_searches_all_positives_and_negatives() -> None:
 
 
 def test_a_text_that_stands_twice_is_one_document() -> None:
-    """Case 8.7: with two identifiers, finding either would count as a wrong answer to the other's query."""
+    """With two identifiers, finding either would count as a wrong answer to the other's query."""
     rows = {"anchor": ["one", "two"], "positive": ["the same", "the same"], "negative": ["the same", "other"]}
     built = build_evaluator(evaluator_of("information_retrieval", {}), rows)
     assert sorted(built.corpus) == ["other", "the same"]

@@ -51,6 +51,6 @@ def test_the_time_of_earlier_starts_counts() -> None:
     control = SimpleNamespace(should_training_stop=False)
     arguments = SimpleNamespace(eval_strategy="no", save_strategy="no")
     for elapsed_seconds, stops in ((3599.0, False), (3601.0, True)):
-        stopping = StopController(hours=1, elapsed_seconds=elapsed_seconds)
+        stopping = StopController(max_hours=1, elapsed_seconds=elapsed_seconds)
         stopping.on_step_end(arguments, SimpleNamespace(global_step=1, max_steps=2), control)
         assert control.should_training_stop is stops

@@ -136,7 +136,7 @@ def test_ids_of_another_tokenizer_are_not_taken(
     with caplog.at_level(logging.WARNING):
         arguments = {"max_steps": -1, "num_train_epochs": 1}
         assert train_here(request_of(arguments=arguments)).exit_code == 0
-    assert "the token ids kept for docs are not those of the loaded model" in caplog.text
+    assert "the cached token ids of docs differ from those of the loaded model" in caplog.text
 
 
 def test_a_run_that_sees_few_of_its_rows_tokenizes_those_alone(

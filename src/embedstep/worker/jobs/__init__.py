@@ -1,1 +1,1 @@
-"""Jobs that need torch and are no training: fetch from the hub, score models, mine hard negatives."""
+"""Jobs other than training that need torch: fetch from the hub, score models, mine hard negatives."""

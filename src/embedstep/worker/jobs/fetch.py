@@ -1,7 +1,7 @@
-"""Fetch what comes from the hub, once per node before any rank starts: `python -m embedstep.worker.jobs.fetch FOLDER`.
+"""Fetch models and datasets from the hub before any rank starts: `python -m embedstep.worker.jobs.fetch FOLDER`.
 
-Ranks that each look for a model or prepare a dataset race for the same cache and wait for each other in a
-collective; here one process does it, and the ranks find plain folders.
+Ranks that download by themselves race for one cache and time out waiting for each other; here one process does it, and
+the ranks read plain folders.
 """
 
 import os
@@ -26,15 +26,15 @@ from embedstep.runtime.secrets import redact
 
 
 def fetch(request: TrainRequest, folder: Path, with_model: bool) -> dict[str, str]:
-    """Fetch datasets, and the model if asked, and return the folder of each by `model` or `split.name`.
+    """Fetch datasets and, `with_model`, the model; return the folder of each by `model` or `<split>.<name>`.
 
     Raises:
         CannotStartError: the hub did not answer.
-        InvalidRequestError: the hub has no such thing.
+        InvalidRequestError: the hub has no such model or dataset.
     """
     found = {}
     if with_model and is_on_hub(request.model):
-        # Other nodes of the training see this folder, and not the hub's cache of this one.
+        # Other nodes share this folder, but not this node's cache of the hub.
         shared = folder / "model" if request.launch.nodes > 1 else None
         found["model"] = fetch_model(request.model, shared)
     for split, name, dataset in hub_datasets(request):
@@ -56,7 +56,7 @@ def fetch_dataset(dataset: Dataset, folder: Path, place: str) -> None:
     except (ConnectionError, TimeoutError, HfHubHTTPError) as error:
         if missing := _missing(error, "dataset", dataset.revision):
             raise InvalidRequestError([Problem(place, f"{dataset.hub} cannot be loaded: {missing}")]) from error
-        raise CannotStartError(f"{place}: the hub did not give {dataset.hub}: {_first_line(error)}") from error
+        raise CannotStartError(f"{place}: {dataset.hub} could not be fetched: {_first_line(error)}") from error
     except (ValueError, OSError) as error:
         raise InvalidRequestError([Problem(place, f"{dataset.hub} cannot be loaded: {_first_line(error)}")]) from error
     rows.save_to_disk(str(folder))
@@ -67,29 +67,31 @@ def fetch_model(model: Model, folder: Path | None) -> str:
 
     Args:
         model: section of the request.
-        folder: where to put them; None for the hub's own cache.
+        folder: where to save them; None for the hub's own cache.
 
     Raises:
         CannotStartError: the hub did not answer.
-        InvalidRequestError: the hub has no such model or revision, or does not show it to us.
+        InvalidRequestError: the hub has no such model or revision, or does not show it without a token.
     """
     field = "model.path" if model.path else "model.static"
     try:
         return str(snapshot_download(model.source, revision=model.revision, local_dir=folder))
     except (OSError, ValueError) as error:
         if missing := _missing(error, "model", model.revision):
-            raise InvalidRequestError([Problem(field, f"{model.source} is no folder here, and {missing}")]) from error
+            raise InvalidRequestError(
+                [Problem(field, f"{model.source} is not a local folder, and {missing}")]
+            ) from error
         raise CannotStartError(
-            f"{field}: {model.source} is no folder here, and the hub did not give it: {_first_line(error)}"
+            f"{field}: {model.source} is not a local folder and could not be fetched: {_first_line(error)}"
         ) from error
 
 
 def _missing(error: BaseException, kind: str, revision: str | None) -> str:
-    """Say what the hub has answered that it does not have, or nothing when it has not answered that."""
+    """Say what the hub answers that it does not have; empty if it gave no such answer."""
     if isinstance(error, RevisionNotFoundError):
         return f"the hub has no revision {revision!r} of it"
     if isinstance(error, RepositoryNotFoundError):
-        return f"the hub has no such {kind}, or shows it only to a HF_TOKEN that may see it"
+        return f"the hub has no such {kind}, or shows it only with an HF_TOKEN that has access"
     return str(error) if isinstance(error, HFValidationError) else ""
 
 

@@ -1,4 +1,4 @@
-"""Hard negatives by the library's own miner, in a process of its own: `python -m embedstep.worker.jobs.mine FOLDER`."""
+"""Mine hard negatives with the library's miner: `python -m embedstep.worker.jobs.mine FOLDER`."""
 
 import sys
 from collections.abc import Mapping
@@ -17,15 +17,15 @@ from embedstep.worker.models import build_model
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MiningJob:
-    """Rows to find negatives for.
+    """Rows to mine negatives for.
 
     Attributes:
-        section: the request's section about the model to find them with.
-        fetched: folder of the model, where it was fetched from the hub.
+        section: the request's section of the model that ranks candidates.
+        fetched: folder of the model if it was fetched from the hub.
         rows: Arrow file with the columns `anchor` and `positive`.
-        negatives: how many for each row.
-        options: what narrows them down, by the names of the miner.
-        to: Parquet file for the rows that have as many: anchor, positive, then the negatives.
+        negatives: number of negatives per row.
+        options: filters and sampling, as options of `mine_hard_negatives`.
+        to: Parquet file for the rows with enough negatives: anchor, positive, then the negatives.
     """
 
     section: Mapping[str, Any]
@@ -37,7 +37,7 @@ class MiningJob:
 
 
 def mine(job: MiningJob) -> None:
-    """Find the negatives and write the rows that have enough of them."""
+    """Mine negatives and write the rows that have enough of them."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = build_model(Model.model_validate(job.section), fetched=job.fetched, device=device).eval()
     mined = mine_hard_negatives(

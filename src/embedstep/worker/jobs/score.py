@@ -1,13 +1,13 @@
-"""Models on frozen queries, scored query by query: `python -m embedstep.worker.jobs.score FOLDER`.
+"""Score a model on each query of its evaluators: `python -m embedstep.worker.jobs.score FOLDER`.
 
-The library's evaluator finds and averages; its lists of what was found are kept, so that two models can be compared
-query by query.
+The library's evaluator ranks documents and averages the scores. Its rankings are kept here, so that two models can be
+compared query by query.
 """
 
 import statistics
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,23 +29,23 @@ from embedstep.worker.models import build_model
 from embedstep.worker.trainer.evaluators import build_evaluator
 
 _SAMPLE = 1000
-"""Documents and queries that two models are compared by."""
-_ALONE = 30
-"""Queries that are embedded one by one, after a third as many that are not counted."""
-_SHOWN = 300
+"""Documents and queries whose embeddings of two models are compared."""
+_TIMED_QUERIES = 30
+"""Queries embedded one by one to time them, after a third as many for warm-up."""
+_TEXT_CHARACTERS = 300
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScoringJob:
-    """What is to be scored.
+    """A model to score.
 
     Attributes:
-        model: folder of the model, or None for the one that the request starts from.
-        section: the request's section about that one.
-        fetched: folder of that one, where it was fetched from the hub.
+        model: folder of the model, or None for the base model of the request.
+        section: the request's section of the base model.
+        fetched: folder of the base model if it was fetched from the hub.
         evaluators: sections of the request.
         data: Arrow file of each eval dataset by name.
-        dimensions: shorter embeddings that are scored too.
+        dimensions: shorter embeddings to score as well.
         trust_remote_code: run code that comes with the model.
         to: file for the scores of each query, `.npz`.
     """
@@ -64,75 +64,79 @@ def score(job: ScoringJob) -> dict[str, Any]:
     """Score a model, write the scores of each query by metric, shape (queries,), and return everything else."""
     model = _model(job)
     metrics: dict[str, float] = {}
-    of_queries: dict[str, NDArray[np.float64]] = {}
+    per_query: dict[str, NDArray[np.float64]] = {}
     slices: dict[str, list[str]] = {}
     texts: dict[str, list[dict[str, str]]] = {}
-    looked_at: dict[str, Any] = {"documents": 0, "documents_per_second": 0.0, "milliseconds": None}
+    speed: dict[str, Any] = {"documents": 0, "documents_per_second": 0.0, "milliseconds": None}
     vectors: dict[str, NDArray[np.float32]] = {}
     began = time.perf_counter()
     for raw in job.evaluators:
         evaluator = Evaluator.model_validate(raw)
-        rows = Dataset.from_file(job.data[evaluator.dataset])
-        columns = rows[:]
+        columns = Dataset.from_file(job.data[evaluator.dataset])[:]
         if SLICE in columns:
-            # A query is the first row's with that anchor, as the evaluator numbers them.
-            of_rows = zip(reversed(columns["anchor"]), reversed(columns[SLICE]), strict=True)
-            of_anchors = dict(of_rows)
-            slices[evaluator.name] = [str(of_anchors[anchor]) for anchor in dict.fromkeys(columns["anchor"])]
+            slices[evaluator.name] = _slices_of_queries(columns["anchor"], columns[SLICE])
         embedded: dict[Any, torch.Tensor] = {}
         for dimension in (None, *job.dimensions):
             prefix = "" if dimension is None else f"{dimension}:"
             built = build_evaluator(evaluator, columns)
             if evaluator_kind(evaluator.kind).name == RETRIEVAL:
-                built.__class__ = _Kept
+                built.__class__ = _RecordingEvaluator
+                built.rankings = []
                 built.shorter = dimension
                 built.embedded = embedded if job.dimensions else None
             elif dimension is not None:
                 continue
             found = built(model)
             metrics |= {f"{prefix}{name}": float(value) for name, value in found.items()}
-            if isinstance(built, _Kept):
-                of_queries |= {f"{prefix}{name}": scores for name, scores in built.scores().items()}
+            if isinstance(built, _RecordingEvaluator):
+                per_query |= {f"{prefix}{name}": scores for name, scores in built.scores().items()}
                 if dimension is None:
                     texts[evaluator.name] = built.texts()
                 if not vectors:
-                    looked_at, vectors = measure(model, built)
+                    speed, vectors = measure(model, built)
     about = {
         "metrics": metrics,
         "slices": slices,
         "texts": texts,
         "space": _space(job, model),
-        **looked_at,
+        **speed,
         "dimension": model.get_embedding_dimension(),
         "bytes": sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers())),
         "seconds": round(time.perf_counter() - began, 3),
     }
-    np.savez(job.to, **of_queries, **vectors)  # type: ignore[arg-type]
+    np.savez(job.to, **per_query, **vectors)  # type: ignore[arg-type]
     return about
 
 
-def measure(model: SentenceTransformer, evaluator: "_Kept") -> tuple[dict[str, Any], dict[str, Any]]:
-    """Embed a sample of the documents and the queries: how fast, and the vectors as `@sample` and `@queries`."""
+def _slices_of_queries(anchors: Sequence[str], slices: Sequence[Any]) -> list[str]:
+    """Return the slice of each distinct anchor, in the order in which the evaluator numbers its queries."""
+    # Reversed, so that of several rows with one anchor the first decides.
+    slice_of = dict(zip(reversed(anchors), reversed(slices), strict=True))
+    return [str(slice_of[anchor]) for anchor in dict.fromkeys(anchors)]
+
+
+def measure(model: SentenceTransformer, evaluator: "_RecordingEvaluator") -> tuple[dict[str, Any], dict[str, Any]]:
+    """Embed a sample of the documents and queries; return the speed, and the vectors as `@sample` and `@queries`."""
     documents = evaluator.corpus[:: max(1, len(evaluator.corpus) // _SAMPLE)][:_SAMPLE]
     queries = evaluator.queries[:_SAMPLE]
     started = time.perf_counter()
     sample = model.encode_document(documents, batch_size=evaluator.batch_size)
-    speed = len(documents) / (time.perf_counter() - started)
-    alone = []
-    for query in queries[: _ALONE + _ALONE // 3]:
+    documents_per_second = len(documents) / (time.perf_counter() - started)
+    seconds = []
+    for query in queries[: _TIMED_QUERIES + _TIMED_QUERIES // 3]:
         started = time.perf_counter()
         model.encode_query(query)
-        alone.append(time.perf_counter() - started)
+        seconds.append(time.perf_counter() - started)
     facts = {
         "documents": len(evaluator.corpus),
-        "documents_per_second": round(speed, 2),
-        "milliseconds": round(1000 * statistics.median(alone[_ALONE // 3 :] or alone), 3),
+        "documents_per_second": round(documents_per_second, 2),
+        "milliseconds": round(1000 * statistics.median(seconds[_TIMED_QUERIES // 3 :] or seconds), 3),
     }
     return facts, {"@sample": sample, "@queries": model.encode_query(queries, batch_size=evaluator.batch_size)}
 
 
 def _space(job: ScoringJob, model: SentenceTransformer) -> dict[str, Any] | None:
-    """Return the embedding space of a model that lies in a folder; one that is yet to be trained serves nobody."""
+    """Return the embedding space of a model in a folder; None for the base model, which serves no index."""
     if job.model is None or not Path(job.model).is_dir():
         return None
     space = space_of(Path(job.model), int(model.get_embedding_dimension() or 0))
@@ -146,19 +150,21 @@ def _model(job: ScoringJob) -> SentenceTransformer:
     return SentenceTransformer(job.model, local_files_only=True, trust_remote_code=job.trust_remote_code)
 
 
-class _Kept(InformationRetrievalEvaluator):  # type: ignore[misc]
-    """The library's evaluator that keeps what each query has found, and embeds a text once for all dimensions.
+class _RecordingEvaluator(InformationRetrievalEvaluator):  # type: ignore[misc]
+    """The library's evaluator, keeping the ranking of each query and embedding texts once for all dimensions.
 
     Attributes:
-        shorter: numbers that are taken of each vector, or None for all.
-        embedded: vectors by the texts, for the other dimensions; None where there are none.
+        rankings: for each score function, the documents found for each query.
+        shorter: dimension to truncate the embeddings to, or None for all of it.
+        embedded: embeddings by their texts, shared between dimensions; None if there is only one.
     """
 
+    rankings: list[list[Any]]
     shorter: int | None
     embedded: dict[Any, torch.Tensor] | None
 
     def embed_inputs(self, model: Any, sentences: Any, **options: Any) -> Any:
-        """Cut what the library would embed anew."""
+        """Truncate cached embeddings; the library would embed the texts again."""
         if self.embedded is None:
             return super().embed_inputs(model, sentences, **options)
         key = (options.get("encode_fn_name"), hash(tuple(sentences)), len(sentences))
@@ -167,25 +173,25 @@ class _Kept(InformationRetrievalEvaluator):  # type: ignore[misc]
         return self.embedded[key][:, : self.shorter]
 
     def texts(self) -> list[dict[str, str]]:
-        """Return each query with a relevant document and the one that was found first, shortened."""
+        """Return each query with a relevant document and the one ranked first, shortened."""
         documents = dict(zip(self.corpus_ids, self.corpus, strict=True))
-        first = [max(found, key=lambda one: one["score"])["corpus_id"] for found in self._found[0]]
+        first = [max(found, key=lambda one: one["score"])["corpus_id"] for found in self.rankings[0]]
         return [
             {
-                "query": query[:_SHOWN],
-                "relevant": documents[min(self.relevant_docs[number])][:_SHOWN],
-                "found": documents[best][:_SHOWN],
+                "query": query[:_TEXT_CHARACTERS],
+                "relevant": documents[min(self.relevant_docs[number])][:_TEXT_CHARACTERS],
+                "found": documents[best][:_TEXT_CHARACTERS],
             }
             for number, query, best in zip(self.queries_ids, self.queries, first, strict=True)
         ]
 
     def compute_metrics(self, queries_result_list: list[Any]) -> Any:
-        """Keep what was found by one score function, in the order of `score_functions`."""
-        self.__dict__.setdefault("_found", []).append(queries_result_list)
+        """Keep the rankings of one score function; the library calls this in the order of `score_functions`."""
+        self.rankings.append(queries_result_list)
         return super().compute_metrics(queries_result_list)
 
     def scores(self) -> dict[str, NDArray[np.float64]]:
-        """Return the scores of each query by metric, named as the library names the averages."""
+        """Return the scores of each query by metric, with the library's names of the means."""
         cutoffs = {
             "accuracy": self.accuracy_at_k,
             "precision": self.precision_recall_at_k,
@@ -196,7 +202,7 @@ class _Kept(InformationRetrievalEvaluator):  # type: ignore[misc]
         }
         relevant = [self.relevant_docs[query] for query in self.queries_ids]
         found: dict[str, NDArray[np.float64]] = {}
-        for function, lists in zip(self.score_functions, self._found, strict=True):
+        for function, lists in zip(self.score_functions, self.rankings, strict=True):
             hits = np.zeros((len(lists), max(map(len, lists))), bool)
             for row, (documents, right) in enumerate(zip(lists, relevant, strict=True)):
                 ranked = sorted(documents, key=lambda one: one["score"], reverse=True)

@@ -1,4 +1,4 @@
-"""What a batch was formed for, looked at once more in the rows themselves: texts are read, not their numbers."""
+"""Checks that a batch keeps the promise of its sampler, in the texts themselves and not in their hashes."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,19 +11,19 @@ from embedstep.errors import TrainingFailedError
 _SHOWN = 60
 
 
-def require_guarantee(sampler: str, rows: Sequence[int], dataset: Dataset) -> None:
-    """Read the rows of a batch and check what they were put together for.
+def require_valid_batch(sampler: str, rows: Sequence[int], dataset: Dataset) -> None:
+    """Read the rows of a batch and check the promise of its sampler.
 
     Args:
         sampler: value of `batch_sampler`.
-        rows: numbers of the rows: of all ranks for no_duplicates, of one for group_by_label.
-        dataset: what they are the rows of.
+        rows: row numbers, of all ranks for no_duplicates and of one rank for group_by_label.
+        dataset: the dataset that they belong to.
 
     Raises:
-        TrainingFailedError: a text stands in two rows, or a label is alone; the batch is told.
+        TrainingFailedError: two rows share a text, or a label has a single row; the message lists the rows.
     """
     if sampler.startswith("no_duplicates"):
-        # The trainer lets rows of several datasets bring the dataset's name along, which is no text of theirs.
+        # With several datasets the trainer adds a column for the dataset's name, which is no text.
         columns = dataset[rows]
         _require_distinct(rows, [columns[name] for name in dataset.column_names if name != "label"])
     if sampler == "group_by_label":
@@ -37,21 +37,21 @@ def _require_distinct(rows: Sequence[int], columns: Sequence[Sequence[Any]]) -> 
             if (other := first.setdefault(text, row)) != row:
                 raise TrainingFailedError(
                     f"a batch of no_duplicates holds a text in two rows, {other} and {row}: {text[:_SHOWN]!r}; "
-                    f"the batch has the rows {list(rows)}"
+                    f"rows of the batch: {list(rows)}"
                 )
 
 
 def _require_partners(rows: Sequence[int], labels: Sequence[Any]) -> None:
     counts = Counter(labels)
     if len(counts) < 2 or min(counts.values()) < 2:
-        told = ", ".join(f"{label} {count}" for label, count in sorted(counts.items()))
+        by_label = ", ".join(f"{label} {count}" for label, count in sorted(counts.items()))
         raise TrainingFailedError(
-            "a batch of group_by_label needs two labels, and two rows of each; its rows by label are "
-            f"{told}, and their numbers {list(rows)}"
+            f"a batch of group_by_label needs two labels with two rows each; rows by label: {by_label}; "
+            f"rows of the batch: {list(rows)}"
         )
 
 
 def _texts(cells: Sequence[Any]) -> set[str]:
-    """The texts of a row; one that stands in two of its own columns is one."""
+    """The distinct texts of a row: a text may repeat within it."""
     lists = [cell if isinstance(cell, list) else [cell] for cell in cells]
     return {text for texts in lists for text in texts if isinstance(text, str)}

@@ -1,4 +1,4 @@
-"""Model, data, losses, batches and evaluators of a plan, put into the trainer."""
+"""Builds the trainer of a plan from its model, data, losses, batches and evaluators."""
 
 from collections.abc import Callable
 from functools import cache, partial
@@ -25,7 +25,7 @@ from embedstep.worker.trainer.losses import build_loss
 from embedstep.worker.trainer.numerics import NumericsMonitor
 from embedstep.worker.trainer.recording import Recorder
 from embedstep.worker.trainer.stopping import StopController
-from embedstep.worker.trainer.tokens import kept_for, tokenizing_of
+from embedstep.worker.trainer.tokens import kept_token_ids, tokenizing_of
 from embedstep.worker.trainer.trainer import StepTrainer
 
 
@@ -38,7 +38,7 @@ def build_trainer(
     stopping: StopController,
     monitor: NumericsMonitor,
 ) -> StepTrainer:
-    """Put model, data, losses and evaluators into sentence-transformers' own trainer.
+    """Build the trainer.
 
     Raises:
         InvalidRequestError: the trainer refuses a combination.
@@ -74,13 +74,13 @@ def build_trainer(
 
 
 def _epochs(request: TrainRequest, plan: Plan) -> Callable[[tuple[str, ...], int], Epochs | None]:
-    """Return how batches of given files and a given size are formed; None where sentence-transformers does that."""
+    """Return a function from files and batch size to their batches; None if sentence-transformers forms them."""
     arguments = effective_arguments(request.arguments, plan.ledger)
     materials = {
         str(item.path): material_of_plan(arguments, item) for item in formed_datasets(arguments, plan.datasets)
     }
 
-    @cache  # every evaluation asks again, and has the same batches
+    @cache  # every evaluation asks for the same batches
     def epochs(files: tuple[str, ...], size: int) -> Epochs | None:
         if not materials.keys() >= set(files):
             return None
@@ -90,19 +90,19 @@ def _epochs(request: TrainRequest, plan: Plan) -> Callable[[tuple[str, ...], int
 
 
 def _tokens(request: TrainRequest, plan: Plan, model: SentenceTransformer) -> dict[str, Tokens]:
-    """Return the kept token ids of the datasets that the trainer reads, by their files."""
+    """Return the cached token ids of the datasets with a loss, by their files."""
     tokens = token_maker(request, lambda: tokenizing_of(model))
-    return {str(item.path): kept_for(item, rows_of(item), model, tokens) for item in plan.datasets if item.loss}
+    return {str(item.path): kept_token_ids(item, rows_of(item), model, tokens) for item in plan.datasets if item.loss}
 
 
 def _loss_of(request: TrainRequest, name: str) -> Loss:
     loss = request.loss_of(name)
-    assert loss is not None, f"the rules let the dataset {name} pass without a loss"
+    assert loss is not None, f"the dataset {name} has no loss, which the rules should have refused"
     return loss
 
 
 def rows_of(item: DatasetPlan) -> datasets.Dataset:
-    """Map the prepared file into memory: all ranks of a node share its pages, and no cache is asked."""
+    """Map the prepared file into memory: all ranks of a node share its pages, and no cache is involved."""
     return datasets.Dataset.from_file(str(item.path)).select_columns(list(item.columns))
 
 

@@ -1,6 +1,6 @@
-"""The evaluators of a request as objects of the library, built from the columns of an eval dataset.
+"""Builds the library's evaluators of a request from the columns of an eval dataset.
 
-Identifiers are positions in the order of first appearance, so that two builds from the same rows score alike.
+Texts are numbered in the order of first appearance, so that two evaluators of the same rows give the same scores.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,9 +22,9 @@ def build_evaluator(evaluator: schema.Evaluator, rows: Rows) -> BaseEvaluator:
     """Build a checked evaluator.
 
     Args:
-        evaluator: the evaluator as written, already checked.
+        evaluator: section of the request, already checked.
         rows: the dataset's columns by role (`anchor`, `positive`, `negative` or `negative_1`..., `label`), all of the
-            same length; columns without use are ignored.
+            same length; other columns are ignored.
 
     Returns:
         The evaluator; it writes no files.
@@ -35,7 +35,7 @@ def build_evaluator(evaluator: schema.Evaluator, rows: Rows) -> BaseEvaluator:
         options["similarity_fct"] = getattr(util, options["similarity_fct"])
     if names := options.get("score_functions"):
         options["score_functions"] = {name: SimilarityFunction.to_similarity_fn(name) for name in names}
-        # Without a main one the library takes whichever is best at the first evaluation, which cannot be told before.
+        # Without a main one, the library chooses the best at the first evaluation, which a plan cannot predict.
         options["main_score_function"] = options.get("main_score_function") or names[0]
     elif main := options.get("main_score_function"):
         options["score_functions"] = {main: SimilarityFunction.to_similarity_fn(main)}
@@ -47,7 +47,7 @@ def build_evaluator(evaluator: schema.Evaluator, rows: Rows) -> BaseEvaluator:
 
 
 def _retrieval(rows: Rows) -> dict[str, Any]:
-    """Distinct anchors are queries; distinct positives and negatives are the corpus; a row's positives are relevant."""
+    """Distinct anchors are queries, distinct positives and negatives the corpus; a row's positives are relevant."""
     query_ids = _numbered("q", rows["anchor"])
     documents = (text for texts in (*_per_row(rows, "positive"), *_per_row(rows, "negative")) for text in texts)
     document_ids = _numbered("d", documents)
@@ -79,14 +79,14 @@ def _triplets(rows: Rows) -> dict[str, Any]:
 
 
 def _duplicates(rows: Rows) -> dict[str, Any]:
-    """Both texts of each row are duplicates; a text that is paired with itself says nothing."""
+    """The two texts of a row are duplicates; a text paired with itself is left out."""
     ids = _numbered("t", (text for pair in zip(rows["anchor"], rows["positive"], strict=True) for text in pair))
     pairs = [(ids[one], ids[two]) for one, two in zip(rows["anchor"], rows["positive"], strict=True) if one != two]
     return {"sentences_map": _by_id(ids), "duplicates_list": pairs}
 
 
 def _candidates(rows: Rows) -> dict[str, Any]:
-    """One sample for each distinct anchor, from all of its rows; a text that is positive in one of them stays so."""
+    """One sample for each distinct anchor, from all its rows; a text that is positive in one is not negative."""
     positives: dict[str, dict[str, None]] = {}
     negatives: dict[str, dict[str, None]] = {}
     texts = zip(rows["anchor"], _per_row(rows, "positive"), _per_row(rows, "negative"), strict=True)
@@ -120,7 +120,7 @@ _COLUMNS: Mapping[str, Callable[[Rows], dict[str, Any]]] = {
 
 
 def _per_row(rows: Rows, role: str) -> list[list[str]]:
-    """Return the texts of each row in the column `role`, or in all columns `role_1`..., lists of texts laid flat."""
+    """Return the texts of each row in the column `role`, or in all columns `role_1`..., with lists flattened."""
     columns = [column for name, column in rows.items() if name == role or name.startswith(f"{role}_")]
     return [
         [text for cell in cells for text in ([cell] if isinstance(cell, str) else cell)]

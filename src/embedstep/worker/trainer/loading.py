@@ -1,4 +1,4 @@
-"""What a loader of one rank reads: rows by their numbers, and token ids in place of texts where they are kept."""
+"""What the data loader of one rank reads: rows by number, with cached token ids in place of texts."""
 
 import os
 from bisect import bisect_right
@@ -12,45 +12,45 @@ from datasets import Dataset, DatasetDict
 from embedstep.data.tokens import TokenIds
 from embedstep.sampling.epochs import Epochs
 from embedstep.worker.interruption import ignore_signals
-from embedstep.worker.trainer.batch_checks import require_guarantee
+from embedstep.worker.trainer.batch_checks import require_valid_batch
 
 Tokens = Mapping[str, TokenIds]
 """Token ids of the columns of one dataset."""
 _CHECKED_STEPS = 2
-"""Steps of each epoch whose batches are read in whole to see that they are what they were formed to be."""
+"""Steps at the start of each epoch whose batches are read and checked against the promise of their sampler."""
 
 
-def begin_worker(number: int) -> None:
-    """Prepare a worker of a loader, which the rank ends and no signal does.
+def init_worker(number: int) -> None:
+    """Set up a loader's worker process: the rank ends it, and signals are the rank's to handle.
 
-    It tokenizes in its one thread: the pool of threads does not survive the fork, and hangs.
+    It tokenizes in one thread, because the tokenizer's thread pool does not survive the fork and hangs.
     """
     ignore_signals()
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 
-def parts_of(rows: Dataset | DatasetDict) -> list[Dataset]:
-    """Return the datasets in their order."""
+def datasets_in(rows: Dataset | DatasetDict) -> list[Dataset]:
+    """Return the datasets, in order."""
     return list(rows.values()) if isinstance(rows, DatasetDict) else [rows]
 
 
-def file_of(rows: Dataset) -> str:
-    """Return the Arrow file of prepared rows, which tells a dataset from the others; nothing for rows in memory."""
+def arrow_file(rows: Dataset) -> str:
+    """Return the Arrow file of prepared rows, which identifies a dataset; empty for rows in memory."""
     return next((str(file["filename"]) for file in rows.cache_files), "")
 
 
 class RankBatches:
-    """The row numbers of each step of one rank, as a loader draws them."""
+    """Batch sampler of one rank: the row numbers of each step."""
 
     def __init__(self, epochs: Epochs, rank: int, parts: Sequence[Dataset], sampler: str, *, in_training: bool) -> None:
-        """Take what the ranks take in each step.
+        """Use the batches formed for all ranks.
 
         Args:
-            epochs: the batches.
+            epochs: the batches of every epoch.
             rank: this rank.
-            parts: the datasets, in the order of their batches.
+            parts: the datasets, in the order of their row numbers.
             sampler: value of `batch_sampler`.
-            in_training: draw other batches in each epoch; evaluations have the same ones every time.
+            in_training: draw different batches in each epoch; an evaluation repeats those of the first.
         """
         self._epochs = epochs
         self._rank = rank
@@ -61,12 +61,12 @@ class RankBatches:
         self._start = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Draw the batches of this epoch from now on, unless they are those of an evaluation."""
+        """Draw the batches of this epoch from now on, except in an evaluation."""
         if self._in_training:
             self._epoch = epoch
 
     def resume_at(self, step: int) -> None:
-        """Form nothing for the steps before this one: whoever draws them passes over them."""
+        """Yield empty batches before this step, which the library skips, so that nothing is formed for them."""
         self._start = step
 
     def __len__(self) -> int:
@@ -78,27 +78,27 @@ class RankBatches:
         return [len(rows) for rows in self._epochs.share(0, self._rank)]
 
     def __iter__(self) -> Iterator[list[int]]:
-        """Yield the rows of this rank; of the steps before the one that it begins at, none.
+        """Yield the row numbers of this rank in each step; empty before the step to resume at.
 
         Raises:
-            TrainingFailedError: one of the first batches is not what it was formed to be.
+            TrainingFailedError: one of the first batches breaks the promise of its sampler.
         """
         yield from repeat([], self._start)
         for number, step in enumerate(self._epochs.walk(self._epoch, self._start)):
             if number < _CHECKED_STEPS:
-                require_guarantee(self._sampler, step.batch(self._rank).tolist(), self._parts[step.dataset])
+                require_valid_batch(self._sampler, step.batch(self._rank).tolist(), self._parts[step.dataset])
             yield step.share(self._rank).tolist()
 
 
-class ByDataset(torch.utils.data.Dataset[Any]):  # type: ignore[misc]
-    """Datasets one behind the other; the rows of a batch are all of one of them, and read at once."""
+class ConcatenatedDatasets(torch.utils.data.Dataset[Any]):  # type: ignore[misc]
+    """Datasets numbered one after the other. All rows of a batch belong to one of them and are read at once."""
 
     def __init__(self, parts: Sequence[Dataset], tokens: Sequence[Tokens]) -> None:
-        """Take the rows.
+        """Concatenate the datasets.
 
         Args:
             parts: the datasets.
-            tokens: kept token ids of each dataset; of a single dataset the texts are not read.
+            tokens: cached token ids of the columns of each dataset; their texts are not read.
         """
         self._columns = [part.column_names for part in parts]
         self._tokens = tokens
@@ -110,7 +110,7 @@ class ByDataset(torch.utils.data.Dataset[Any]):  # type: ignore[misc]
         return self._ends[-1]
 
     def __getitems__(self, rows: list[int]) -> list[dict[str, Any]]:
-        """Return the rows of a batch, their columns in the order of the dataset."""
+        """Return the rows of a batch, with columns in the order of the dataset."""
         number = bisect_right(self._ends, rows[0])
         start = self._ends[number] - self._lengths[number]
         places = [row - start for row in rows]
@@ -121,5 +121,5 @@ class ByDataset(torch.utils.data.Dataset[Any]):  # type: ignore[misc]
 
 
 def _without(part: Dataset, columns: Iterable[str]) -> Dataset:
-    """Return a dataset that does not read some columns; one that the trainer gave a transform reads what that asks."""
+    """Return a dataset without some columns, unless the trainer has set a transform, which reads all of them."""
     return part if part.format["type"] == "custom" else part.remove_columns(list(columns))

@@ -1,7 +1,7 @@
-"""Where the library's loop stands between two steps: what its own checkpoints leave out, on each rank.
+"""State of the training loop between two steps that the library's checkpoints leave out, one file per rank.
 
-Without it the first loss that is logged after a checkpoint would be of fewer steps than the others, and an evaluation
-that was cut, or due at the end of an epoch, would be missing.
+Without it, the first loss logged after resuming would cover fewer steps than the others, and an evaluation that was
+interrupted, or due at the end of an epoch, would be missing.
 """
 
 from collections.abc import Mapping
@@ -20,19 +20,19 @@ _FORMAT = "embedstep.loop/1"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoopState:
-    """What is carried from one step to the next.
+    """What the loop carries from one step to the next. The names are keys of the file.
 
     Attributes:
         loss: sum of this rank's losses since the last log.
-        total_loss: sum of the losses before, over the ranks' mean.
-        summed_from: train step from which on losses are in these sums.
+        total_loss: sum of the earlier losses, each the mean of the ranks.
+        summed_from: train step after which losses are in these sums.
         logged: train step of the last log.
-        grad_norm: norm of the gradients of the last step, as it is logged.
-        learning_rate: learning rate of the last step, as it is logged.
+        grad_norm: gradient norm of the last step, as logged.
+        learning_rate: learning rate of the last step, as logged.
         evaluate: an evaluation is due after this step.
-        save: a checkpoint of the request's own is due after this step.
-        end_epoch: what is due at the end of the epoch is still to be done.
-        numbers: what is known of this rank's numbers (`NumericsMonitor.found`); None where nobody looks.
+        save: a checkpoint by `save_strategy` is due after this step.
+        end_epoch: the actions of the end of the epoch are still due.
+        numbers: `NumericsMonitor.state` of this rank; None without a monitor.
     """
 
     loss: float
@@ -47,15 +47,15 @@ class LoopState:
     numbers: Mapping[str, Any] | None = None
 
     def write(self, checkpoint: Path, rank: int) -> None:
-        """Keep it with a checkpoint."""
-        values = {name: str(value) if _is_no_number(value) else value for name, value in asdict(self).items()}
+        """Write it into the folder of a checkpoint."""
+        values = {name: str(value) if _is_not_finite(value) else value for name, value in asdict(self).items()}
         write_json(_file(checkpoint, rank), {"format": _FORMAT, **values})
 
 
-def loop_state_of(checkpoint: Path, rank: int) -> LoopState | None:
-    """Return that of a checkpoint; one that another program wrote has none.
+def read_loop_state(checkpoint: Path, rank: int) -> LoopState | None:
+    """Return the state in a checkpoint, or None if another program wrote the checkpoint.
 
-    A rank that there was not when it was written has the first one's, less its losses.
+    Ranks missing from the checkpoint use rank 0's state, with the loss sum reset.
     """
     own = _file(checkpoint, rank)
     file = own if own.exists() else _file(checkpoint, 0)
@@ -67,15 +67,15 @@ def loop_state_of(checkpoint: Path, rank: int) -> LoopState | None:
     return LoopState(**found, loss=loss, total_loss=total, grad_norm=None if norm is None else float(norm))
 
 
-def share_states(checkpoint: Path, rank: int, *, writes: bool) -> None:
-    """Leave the states of all ranks in the checkpoint of each node: those of its own ranks are there already.
+def exchange_states(checkpoint: Path, rank: int, *, writes: bool) -> None:
+    """Write the states of all ranks into the checkpoint of every node, so that any node's disk is enough to resume.
 
     Args:
-        checkpoint: the folder.
-        rank: of this process.
+        checkpoint: folder of the checkpoint, with the states of this node's ranks.
+        rank: rank of this process.
         writes: whether this process writes for its node.
     """
-    own = [checkpoint / f"rng_state_{rank}.pth", _file(checkpoint, rank), loss_parameters.file_of(checkpoint, rank)]
+    own = [checkpoint / f"rng_state_{rank}.pth", _file(checkpoint, rank), loss_parameters.loss_file(checkpoint, rank)]
     found: list[dict[str, bytes]] = [{}] * torch.distributed.get_world_size()
     torch.distributed.all_gather_object(found, {file.name: file.read_bytes() for file in own if file.exists()})
     for name, content in (item for states in found for item in states.items() if writes):
@@ -83,8 +83,8 @@ def share_states(checkpoint: Path, rank: int, *, writes: bool) -> None:
             (checkpoint / name).write_bytes(content)
 
 
-def _is_no_number(value: object) -> bool:
-    """Whether it is a float that JSON has no word for: the norm of a step that half precision has skipped is."""
+def _is_not_finite(value: object) -> bool:
+    """Whether JSON cannot hold a value, such as the norm of a step that half precision has skipped."""
     return isinstance(value, float) and not isfinite(value)
 
 

@@ -1,7 +1,7 @@
-"""Layers that a loss trains for itself, as the head of softmax: the library's checkpoints have the model only.
+"""Parameters of a loss, such as the classifier of softmax: the library's checkpoints hold only those of the model.
 
-Each rank trains its own, because only the model is synchronised; so what its optimizer keeps for them is its own, too,
-and the library saves that of the first rank.
+Each rank trains its own, because only the model is synchronized. Their optimizer state differs between ranks too, and
+the library saves that of rank 0.
 """
 
 from collections.abc import Mapping
@@ -15,49 +15,49 @@ from torch import Tensor, nn
 Losses: TypeAlias = nn.Module | Mapping[str, nn.Module]
 
 
-def save_own_layers(losses: Losses, model: nn.Module, optimizer: Any, checkpoint: Path, rank: int) -> None:
-    """Keep them with a checkpoint.
+def save_loss_parameters(losses: Losses, model: nn.Module, optimizer: Any, checkpoint: Path, rank: int) -> None:
+    """Write the loss's parameters and their optimizer state into a checkpoint, if it has any.
 
     Args:
         losses: the loss, or one for each dataset.
-        model: the model, whose tensors are none of them.
-        optimizer: torch's, or what accelerate makes of it.
+        model: the model; its tensors are excluded, since every loss holds the model.
+        optimizer: torch's, or accelerate's wrapper of it.
         checkpoint: folder of the checkpoint.
-        rank: of this process.
+        rank: rank of this process.
     """
-    if own := _own_layers(losses, model):
-        tensors = own | _moments(own, optimizer)
-        save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, file_of(checkpoint, rank))
+    if own := _loss_tensors(losses, model):
+        tensors = own | _optimizer_state(own, optimizer)
+        save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, loss_file(checkpoint, rank))
 
 
-def load_own_layers(losses: Losses, model: nn.Module, optimizer: Any, checkpoint: Path, rank: int) -> None:
-    """Set them to what a checkpoint holds; one of another program's has none, and they begin anew.
+def load_loss_parameters(losses: Losses, model: nn.Module, optimizer: Any, checkpoint: Path, rank: int) -> None:
+    """Restore the loss's parameters from a checkpoint; they keep their initial values if it holds none.
 
     Args:
-        losses: as above.
-        model: as above.
-        optimizer: as above, with the state of the first rank.
+        losses: the loss, or one for each dataset.
+        model: the model.
+        optimizer: the optimizer, already with the state of rank 0.
         checkpoint: folder of the checkpoint.
-        rank: of this process; one that there was not when it was written has the first one's.
+        rank: rank of this process; one missing from the checkpoint uses rank 0's.
     """
-    own, file = _own_layers(losses, model), file_of(checkpoint, rank)
-    file = file if file.exists() else file_of(checkpoint, 0)
+    own, file = _loss_tensors(losses, model), loss_file(checkpoint, rank)
+    file = file if file.exists() else loss_file(checkpoint, 0)
     if not own or not file.exists():
         return
-    known = own | _moments(own, optimizer)
+    known = own | _optimizer_state(own, optimizer)
     with torch.no_grad():
         for name, tensor in load_file(file).items():
-            if name in known:  # an optimizer that goes no further has no state
+            if name in known:  # after the last step the optimizer has no state
                 known[name].copy_(tensor)
 
 
-def file_of(checkpoint: Path, rank: int) -> Path:
-    """Return where a rank's are, whether they are there or not."""
+def loss_file(checkpoint: Path, rank: int) -> Path:
+    """Return the file of a rank, whether it exists or not."""
     return checkpoint / f"embedstep_loss_{rank}.safetensors"
 
 
-def _moments(own: Mapping[str, Tensor], optimizer: Any) -> dict[str, Tensor]:
-    """Return the tensors that an optimizer keeps for these, by names of their own."""
+def _optimizer_state(own: Mapping[str, Tensor], optimizer: Any) -> dict[str, Tensor]:
+    """Return the tensors that an optimizer keeps for these parameters, as `<parameter>, <state>`."""
     return {
         f"{name}, {kept}": value
         for name, tensor in own.items()
@@ -66,7 +66,8 @@ def _moments(own: Mapping[str, Tensor], optimizer: Any) -> dict[str, Tensor]:
     }
 
 
-def _own_layers(losses: Losses, model: nn.Module) -> dict[str, Tensor]:
+def _loss_tensors(losses: Losses, model: nn.Module) -> dict[str, Tensor]:
+    """Return parameters and buffers of the losses that are not the model's."""
     of_model = {id(tensor) for tensor in model.state_dict(keep_vars=True).values()}
     module = losses if isinstance(losses, nn.Module) else nn.ModuleDict(dict(losses))
     return {name: tensor for name, tensor in module.state_dict(keep_vars=True).items() if id(tensor) not in of_model}

@@ -1,4 +1,4 @@
-"""The losses of a request as torch modules: names become the library's functions, and nothing else is decided here."""
+"""Builds the losses of a request as torch modules. Names become the library's functions; nothing else is decided."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,21 +15,20 @@ from embedstep.request import schema
 
 
 def build_loss(loss: schema.Loss, model: SentenceTransformer, *, label_smoothing: float = 0.0) -> torch.nn.Module:
-    """Build a checked loss for `model`, wrappers with the loss inside them.
+    """Build a checked loss for `model`, with the loss inside it if it is a wrapper.
 
     Args:
-        loss: the loss as written, already checked.
-        model: the model to train; losses with layers of their own take its vector length from it.
-        label_smoothing: share of each label that is spread evenly over all classes, where the loss ends in a
-            cross-entropy: torch's own, which is also the formula of the seed's smoother (transformers 4.37.2,
-            `LabelSmoother`).
+        loss: section of the request, already checked.
+        model: the model to train; losses with a classifier take the embedding dimension from it.
+        label_smoothing: share of each label that is spread evenly over all classes, if the loss ends in a
+            cross-entropy: torch's own formula, which is also that of `LabelSmoother` in transformers 4.37.2.
 
     Returns:
-        The module; its forward takes one feature dictionary for each text column and the labels (or None), and returns
-        a scalar, or a dictionary of scalars whose sum is the loss.
+        The module. Its forward takes one feature dictionary per text column and the labels (or None), and returns a
+        scalar, or a dictionary of scalars whose sum is the loss.
 
     Raises:
-        InvalidRequestError: the loss does not go with this model.
+        InvalidRequestError: the loss does not work with this model.
     """
     kind = loss_kind(loss.kind)
     if kind.needs_transformer and isinstance(model[0], StaticEmbedding):
@@ -51,7 +50,7 @@ def build_loss(loss: schema.Loss, model: SentenceTransformer, *, label_smoothing
 
 
 def _refused(kind: LossKind, message: str) -> InvalidRequestError:
-    return InvalidRequestError([Problem("loss", f"{kind.name} does not go with this model: {message}")])
+    return InvalidRequestError([Problem("loss", f"{kind.name} does not work with this model: {message}")])
 
 
 def _class(kind: LossKind) -> Callable[..., torch.nn.Module]:
@@ -60,7 +59,7 @@ def _class(kind: LossKind) -> Callable[..., torch.nn.Module]:
 
 
 def _argument(kind: LossKind, name: str, value: Any, model: SentenceTransformer) -> Any:
-    """Return the option's value as the constructor takes it: a name of a function as the function."""
+    """Return an option's value as the constructor takes it: the function in place of its name."""
     if name == "similarity_fct":
         return getattr(util, value)
     if name == "distance_metric":
@@ -81,7 +80,7 @@ def _distance(kind: LossKind, name: str) -> Any:
 
 
 def _guide(kind: LossKind, source: str, model: SentenceTransformer) -> SentenceTransformer:
-    """Load the guide from a folder or the local cache, frozen: it is inside the loss, where the optimizer looks."""
+    """Load the guide from a folder or the local cache, frozen: the optimizer would train it as part of the loss."""
     try:
         guide = SentenceTransformer(source, device=str(model.device), trust_remote_code=False, local_files_only=True)
     except (OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""What a training tells the outside while it runs: progress for a person, metrics for files and the tracker."""
+"""What a running training reports: progress on the terminal, metrics in files and for the tracker."""
 
 import json
 import math
@@ -16,16 +16,16 @@ from embedstep.output.result import is_score, read_json, write_json
 from embedstep.planning.plan import Plan
 from embedstep.request.launch import Alarm
 from embedstep.tracking.spool import Spool
-from embedstep.worker.trainer.numerics import TOLD
+from embedstep.worker.trainer.numerics import ALARM_MESSAGES
 
 PROGRESS_FORMAT = "embedstep.progress/1"
 _SHOWN_METRICS = 3
-_PLACES = ("epoch", "step")
-"""What says in a log where it was taken."""
+_POSITIONS = ("epoch", "step")
+"""Keys of a log that say when it was written; all others are metrics."""
 
 
 class Recorder(TrainerCallback):  # type: ignore[misc]
-    """Writes `metrics.jsonl` and `progress.json`, leaves metrics for the tracker, and shows the progress."""
+    """Writes `metrics.jsonl` and `progress.json`, queues metrics for the tracker, and shows the progress."""
 
     def __init__(self, output: OutputFolder, plan: Plan, spool: Spool) -> None:
         self.metrics: dict[str, float] = {}
@@ -41,16 +41,16 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Start the clock when the first batch is about to be drawn."""
         self.first_step = state.global_step
-        for log in state.log_history:  # of the attempts that a checkpoint continues
-            self.metrics |= _measured(_numbers(log))
+        for log in state.log_history:  # of earlier attempts
+            self.metrics |= _finite_metrics(_numeric_values(log))
         self._started = time.monotonic()
         self._display.start()
         for line in read_json(self._output.start)["skipped"]:
-            self._display.say(line)
+            self._display.show(line)
         if self.first_step:
-            self._display.say(f"goes on after train step {self.first_step} of {self._plan.train_steps}")
+            self._display.show(f"resuming after train step {self.first_step} of {self._plan.train_steps}")
         for line in (f"training: {self._plan.summary}", *self._plan.notes):
-            self._display.say(line)
+            self._display.show(line)
         self._write_progress(self.first_step)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -58,38 +58,38 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         self._display.advance(state.global_step, self._rows_per_second(state.global_step), self._loss)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any], **kwargs: Any) -> None:
-        """Record what the trainer logs. Values that are not finite are kept in the file as text."""
+        """Record what the trainer logs. Values that are not finite are written to the file as text."""
         step = state.global_step
-        numbers = _numbers(logs)
+        numbers = _numeric_values(logs)
         self._loss = numbers.get("loss", self._loss)
         for name in [name for name, value in numbers.items() if not math.isfinite(value)]:
             if name not in self._not_finite:
                 self._not_finite.add(name)
-                self._display.say(f"step {step}: {name} is {numbers[name]}; look at the learning rate and the data")
+                self._display.show(f"step {step}: {name} is {numbers[name]}; check the learning rate and the data")
         self._append({"train_step": step, **{key: _as_json(value) for key, value in numbers.items()}})
-        told = {key: value for key, value in numbers.items() if key != "epoch"}
-        self._spool.metrics(told, train_step=step, once=True)
-        self.metrics |= _measured(numbers)
+        metrics = {key: value for key, value in numbers.items() if key != "epoch"}
+        self._spool.metrics(metrics, train_step=step, once=True)
+        self.metrics |= _finite_metrics(numbers)
         self._write_progress(step)
         if text := summary_of(step, self._plan.train_steps, numbers, self._rows_per_second(step)):
-            self._display.say(text)
+            self._display.show(text)
 
     def alarm(self, alarm: Alarm, step: int) -> None:
-        """Tell numbers that have gone bad."""
-        self._display.say(f"step {step}: {TOLD[alarm]} ({alarm})")
+        """Show an alarm and record it for the tracker."""
+        self._display.show(f"step {step}: {ALARM_MESSAGES[alarm]} ({alarm})")
         self._spool.metrics({f"alarm/{alarm}": 1.0}, train_step=step)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Leave the bar as it stands; where the best model was loaded, its metrics are the result, and not the last."""
+        """Close the display; if the best model was loaded, report its metrics in place of the last ones."""
         self.close()
         if args.load_best_model_at_end:
             for log in (log for log in state.log_history if log["step"] == state.best_global_step):
-                self.metrics |= _measured(
-                    {key: value for key, value in _numbers(log).items() if key.startswith("eval_")}
+                self.metrics |= _finite_metrics(
+                    {key: value for key, value in _numeric_values(log).items() if key.startswith("eval_")}
                 )
 
     def close(self) -> None:
-        """Give the terminal back, also when the training came to grief."""
+        """Release the terminal, also after a failure."""
         self._display.stop()
 
     def _rows_per_second(self, step: int) -> float:
@@ -122,12 +122,12 @@ def _as_json(value: float) -> float | str:
 
 
 def summary_of(step: int, steps: int, numbers: Mapping[str, float], rows_per_second: float) -> str:
-    """Return one tidy line for a log: the step, what was logged, the speed.
+    """Return one line for a log: the step, the main metrics, the speed.
 
     Args:
         step: train step.
         steps: train steps of the run.
-        numbers: what the trainer logged.
+        numbers: numeric values of the log.
         rows_per_second: speed since the start.
     """
     place = f"step {step:>{len(str(steps))}}/{steps}"
@@ -136,38 +136,38 @@ def summary_of(step: int, steps: int, numbers: Mapping[str, float], rows_per_sec
         return f"{place}  loss {numbers['loss']:.4f}  learning rate {rate:.2e}  {rows_per_second:,.0f} rows/s"
     scores = {key: value for key, value in numbers.items() if is_score(key)}
     if scores:
-        shown = sorted(scores, key=_interest)[:_SHOWN_METRICS]
+        shown = sorted(scores, key=_display_order)[:_SHOWN_METRICS]
         return f"{place}  evaluation  " + "  ".join(f"{key.removeprefix('eval_')} {scores[key]:.4f}" for key in shown)
     if "train_runtime" in numbers:
         return f"{place}  trained in {numbers['train_runtime']:.1f} s"
     return ""
 
 
-def _interest(key: str) -> tuple[bool, bool, bool]:
-    """Put what people look for first: the loss, ranking quality at 10, correlation."""
+def _display_order(key: str) -> tuple[bool, bool, bool]:
+    """Sort key of a metric: the loss first, then ndcg@10 and Spearman correlation, then accuracy."""
     return (not key.endswith("loss"), "ndcg@10" not in key and "spearman" not in key, "accuracy" not in key)
 
 
 class _Lines:
-    """One line for each log: for files, pods and pipes."""
+    """Display for files, pods and pipes: one line for each log."""
 
     def start(self) -> None:
-        """Nothing to open."""
+        """Do nothing."""
 
     def advance(self, step: int, rows_per_second: float, loss: float | None) -> None:
         """Steps between logs are not shown."""
 
-    def say(self, text: str) -> None:
+    def show(self, text: str) -> None:
         """Show one line."""
         sys.stderr.write(text + "\n")
         sys.stderr.flush()
 
     def stop(self) -> None:
-        """Nothing to close."""
+        """Do nothing."""
 
 
 class _Bar:
-    """A bar that moves, with the logs above it: for a terminal."""
+    """Display for a terminal: a progress bar with the logs above it."""
 
     def __init__(self, steps: int) -> None:
         self._progress = Progress(
@@ -182,15 +182,15 @@ class _Bar:
         self._task = self._progress.add_task("training", total=steps, loss="", speed="")
 
     def start(self) -> None:
-        """Begin to draw."""
+        """Start drawing."""
         self._progress.start()
 
     def advance(self, step: int, rows_per_second: float, loss: float | None) -> None:
-        """Move to `step`, with the loss that was logged last."""
+        """Move to `step` and show the loss that was logged last."""
         shown = "" if loss is None else f"loss {loss:.4f}"
         self._progress.update(self._task, completed=step, loss=shown, speed=f"{rows_per_second:,.0f} rows/s")
 
-    def say(self, text: str) -> None:
+    def show(self, text: str) -> None:
         """Show one line above the bar."""
         self._progress.console.print(text, highlight=False, soft_wrap=True)
 
@@ -203,9 +203,9 @@ def _display(steps: int) -> _Bar | _Lines:
     return _Bar(steps) if sys.stderr.isatty() else _Lines()
 
 
-def _numbers(log: Mapping[str, Any]) -> dict[str, float]:
+def _numeric_values(log: Mapping[str, Any]) -> dict[str, float]:
     return {key: float(value) for key, value in log.items() if isinstance(value, int | float)}
 
 
-def _measured(numbers: Mapping[str, float]) -> dict[str, float]:
-    return {key: value for key, value in numbers.items() if math.isfinite(value) and key not in _PLACES}
+def _finite_metrics(numbers: Mapping[str, float]) -> dict[str, float]:
+    return {key: value for key, value in numbers.items() if math.isfinite(value) and key not in _POSITIONS}

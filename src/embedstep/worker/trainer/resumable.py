@@ -1,4 +1,4 @@
-"""A trainer that may be interrupted after any step, or inside an evaluation, and gone on from to the same weights."""
+"""A trainer that can be interrupted at any step or inside an evaluation, and resumes to bit-identical weights."""
 
 import shutil
 import time
@@ -16,22 +16,22 @@ from transformers.trainer_utils import SaveStrategy, rotate_checkpoints
 from embedstep.errors import StepInterruptedError
 from embedstep.output.checkpoints import STAGING_DIR, checkpoints_in, fsync_directory
 from embedstep.worker.trainer.callbacks import AfterResume, ExactIntervals
-from embedstep.worker.trainer.loop_state import LoopState, loop_state_of, share_states
-from embedstep.worker.trainer.loss_parameters import load_own_layers, save_own_layers
+from embedstep.worker.trainer.loop_state import LoopState, exchange_states, read_loop_state
+from embedstep.worker.trainer.loss_parameters import load_loss_parameters, save_loss_parameters
 from embedstep.worker.trainer.numerics import NumericsMonitor
-from embedstep.worker.trainer.rng_state import random_states, set_random_states
-from embedstep.worker.trainer.saving import complete_saved, writing_here
+from embedstep.worker.trainer.rng_state import get_rng_states, set_rng_states
+from embedstep.worker.trainer.saving import finish_saved_model, saving_on_this_rank
 from embedstep.worker.trainer.stopping import StopController
 
 
 class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
-    """The library's trainer with checkpoints that are whole or not there.
+    """The library's trainer with checkpoints that are complete or absent.
 
-    `save_on_each_node` and the seed's `save_safetensors` mean what they say, too.
+    It also honors `save_on_each_node` and `save_safetensors`. `runtime/hooks.py` says why each method is overridden.
     """
 
     control: Any
-    _predicts = False
+    _in_prediction_step = False
 
     def __init__(
         self,
@@ -45,39 +45,39 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
         """Build the library's trainer.
 
         Args:
-            save_safetensors: write safetensors, and not torch's own files.
-            stopping: whether the ranks are to end before the last step; None for no signal and no limit.
-            monitor: looks for numbers that have gone bad, or None.
-            write_manifest: completes a checkpoint whose files are written, before it gets its name.
-            options: of the library's trainer.
+            save_safetensors: write safetensors instead of torch's own files.
+            stopping: ends the training before its last step; None for no signal and no limit.
+            monitor: watches for divergence, or None.
+            write_manifest: writes the manifest of a checkpoint, after its other files and before it gets its name.
+            options: arguments of the library's trainer.
         """
         self._save_safetensors = save_safetensors
-        self._seal = write_manifest
-        self._aside: Path | None = None
+        self._write_manifest = write_manifest
+        self._staging: Path | None = None
         self._checkpoint: Path | None = None
         self._has_trained = False
-        self._states_after_due: Any = None
-        self._takes_up = False
-        self._initial_global_step = self._summed_from = 0
+        self._rng_after_due: Any = None
+        self._is_finishing = False
+        self._first_step = self._summed_from = 0
         self._total_loss_scalar, self._tr_loss = 0.0, torch.tensor(0.0)
-        self._beside = ThreadPoolExecutor(1)
+        self._publisher = ThreadPoolExecutor(1)
         self._publishing: Future[None] | None = None
         self._last_log: tuple[Any, float | None] = (None, None)
         super().__init__(**options)
         self._stopping = stopping or StopController()
-        self._place = AfterResume(self._go_on)
-        self._watching = monitor
+        self._after_resume = AfterResume(self._restore_loop)
+        self._monitor = monitor
         if monitor:
-            monitor.watch(self.model)
-        for callback in (monitor, ExactIntervals(), self._place, self._stopping):
+            monitor.attach(self.model)
+        for callback in (monitor, ExactIntervals(), self._after_resume, self._stopping):
             if callback:
                 self.add_callback(callback)
 
     def train(self, resume_from_checkpoint: str | None = None, **options: Any) -> Any:
-        """Train. An evaluation at the start is none where the training goes on.
+        """Train. `eval_on_start` evaluates only at the start of a new training, not when it resumes.
 
         Raises:
-            StepInterruptedError: on all ranks after the same step; what is due then is not done yet.
+            StepInterruptedError: on all ranks after the same step, before what is due then.
         """
         self._checkpoint = None if resume_from_checkpoint is None else Path(resume_from_checkpoint)
         at_start = self.args.eval_on_start
@@ -87,26 +87,25 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
             self._has_trained = True
             return ended
         finally:
-            self._require_published()
+            self._join_publication()
             self.args.eval_on_start = at_start
 
-    def take_up(self, checkpoint: str) -> None:
-        """Load what a training has ended with, from the checkpoint of its last step, and do what was due after that.
+    def finish_from(self, checkpoint: str) -> None:
+        """Load the checkpoint of the last step, and do only what was due after it.
 
-        The library would make one step more of a training that ends inside an epoch.
+        The library's `train` would make one more step if the training ends inside an epoch.
         """
         self._checkpoint = Path(checkpoint)
         self.state = TrainerState.load_from_json(str(self._checkpoint / TRAINER_STATE_NAME))
-        self._initial_global_step = self.state.global_step
         if self.args.auto_find_batch_size:
             self._train_batch_size = self.state.train_batch_size
         self._load_from_checkpoint(checkpoint)
-        self.callback_handler.optimizer = self.create_optimizer()  # which the library's own callbacks ask for
-        self._takes_up = self.is_in_train = True  # in which evaluations have other names
+        self.callback_handler.optimizer = self.create_optimizer()  # the library's callbacks read it
+        self._is_finishing = self.is_in_train = True  # names the metrics of evaluations
         try:
             self.callback_handler.on_train_begin(self.args, self.state, self.control)
         finally:
-            self._takes_up = self.is_in_train = False
+            self._is_finishing = self.is_in_train = False
         self._has_trained = True
         if self._steps_summed and not any("train_loss" in log for log in self.state.log_history):
             self._total_loss_scalar += float(self._tr_loss)
@@ -115,22 +114,22 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
             self._load_best_model()
         self.control = self.callback_handler.on_train_end(self.args, self.state, self.control)
 
-    def _go_on(self) -> None:
-        """Take up the sums of the losses, and do what was due after the step of the checkpoint."""
-        self._summed_from = self.state.global_step
+    def _restore_loop(self) -> None:
+        """Restore the sums of the losses, and do what was due after the step of the checkpoint."""
+        self._first_step = self._summed_from = self.state.global_step
         if self._checkpoint is None:
             return
-        load_own_layers(self.loss, self.model, self.optimizer, self._checkpoint, self.args.process_index)
-        loop = loop_state_of(self._checkpoint, self.args.process_index)
-        if loop is None:  # of another program's checkpoint
+        load_loss_parameters(self.loss, self.model, self.optimizer, self._checkpoint, self.args.process_index)
+        loop = read_loop_state(self._checkpoint, self.args.process_index)
+        if loop is None:  # another program wrote the checkpoint
             return
         self._summed_from = loop.summed_from
         super()._load_rng_state(str(self._checkpoint))
         self._tr_loss = torch.tensor(loop.loss, device=self.args.device)
         self._total_loss_scalar, self._globalstep_last_logged = loop.total_loss, loop.logged
-        self._place.epoch_has_ended = not loop.end_epoch
-        if self._watching and loop.numbers:
-            self._watching.go_on_from(loop.numbers)
+        self._after_resume.epoch_has_ended = not loop.end_epoch
+        if self._monitor and loop.numbers:
+            self._monitor.restore(loop.numbers)
         step = (self._tr_loss, loop.grad_norm, self.model, None, self.state.epoch, None, time.time())
         self.control.should_evaluate, self.control.should_save = loop.evaluate, loop.save
         self._maybe_log_save_evaluate(*step, learning_rate=loop.learning_rate)
@@ -138,18 +137,18 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
             self.control = self.callback_handler.on_epoch_end(self.args, self.state, self.control)
             self._maybe_log_save_evaluate(*step, learning_rate=loop.learning_rate)
         self.control.should_evaluate = self.control.should_save = False
-        self._states_after_due = random_states()
+        self._rng_after_due = get_rng_states()
 
     @property
     def _steps_summed(self) -> int:
-        """Train steps whose losses are known; those before a checkpoint of another program's are not."""
+        """Train steps whose losses are known, which excludes those before a checkpoint of another program."""
         return int(self.state.global_step - self._summed_from)
 
     def _maybe_log_save_evaluate(self, tr_loss: Any, grad_norm: Any, *arguments: Any, **options: Any) -> None:
-        """Do what is due after a step, or only log where the training is interrupted."""
+        """Do what is due after a step; when interrupted, only log, and put off the rest until after resuming."""
         self._last_log = (grad_norm, options.get("learning_rate"))
-        if self._watching:
-            self._watching.is_skipped = self.accelerator.optimizer_step_was_skipped
+        if self._monitor:
+            self._monitor.step_was_skipped = self.accelerator.optimizer_step_was_skipped
         due = self.control.should_evaluate, self.control.should_save
         if self._stopping.is_interrupted:
             self.control.should_evaluate = self.control.should_save = False
@@ -159,133 +158,136 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
             self._stopping.require_uninterrupted()
 
     def evaluate(self, *arguments: Any, **options: Any) -> dict[str, float]:
-        """Evaluate; interrupted, leave things as they were before, for the next attempt does it from its beginning."""
-        logged, states, is_due = len(self.state.log_history), random_states(), self.control.should_evaluate
+        """Evaluate; when interrupted, restore the state before, because the next attempt repeats the evaluation."""
+        logged, states, is_due = len(self.state.log_history), get_rng_states(), self.control.should_evaluate
         try:
             found: dict[str, float] = super().evaluate(*arguments, **options)
             return found
         except StepInterruptedError:
             del self.state.log_history[logged:]
-            set_random_states(states)  # each loader draws a seed
-            self.control.should_evaluate = is_due  # the end of one of several datasets takes it back
+            set_rng_states(states)  # each loader has drawn a seed
+            self.control.should_evaluate = is_due  # the evaluation of one of several datasets resets it
             raise
 
     def _load_rng_state(self, checkpoint: str) -> None:
-        """Go on with the random numbers as what was due after the checkpoint's step has left them."""
-        if self._states_after_due is None:
+        """Restore the random states of the checkpoint, or those after what was due at its step."""
+        if self._rng_after_due is None:
             super()._load_rng_state(checkpoint)
         else:
-            set_random_states(self._states_after_due)
+            set_rng_states(self._rng_after_due)
 
     def log(self, logs: dict[str, float], *arguments: Any) -> None:
-        """Log; the mean loss of a training is that of all its steps, and not of this attempt's.
-
-        How long the library took to prepare a model that it has not trained is no metric.
-        """
+        """Log, with the mean loss over all attempts, and without the time to prepare a model for an evaluation."""
         for name in [name for name in logs if name.endswith("_model_preparation_time")]:
             del logs[name]
-        # An evaluator of somebody's own may give a tensor, with which no later checkpoint could be written.
+        # A user's evaluator may return a tensor, which the state of a checkpoint cannot hold.
         logs |= {name: value.tolist() for name, value in logs.items() if hasattr(value, "tolist")}
-        if "train_loss" in logs and self._steps_summed:  # the last losses are in the total by now
+        if "train_loss" in logs and self._steps_summed:  # the total includes the last losses by now
             logs["train_loss"] = self._total_loss_scalar / self._steps_summed
         super().log(logs, *arguments)
 
     def training_step(self, *arguments: Any, **options: Any) -> torch.Tensor:
-        """Have the loss of each batch looked at."""
+        """Show the loss of each batch to the monitor."""
         loss: torch.Tensor = super().training_step(*arguments, **options)
-        if self._watching:
-            self._watching.loss_of_step(loss)
+        if self._monitor:
+            self._monitor.record_loss(loss)
         return loss
 
     def prediction_step(self, *arguments: Any, **options: Any) -> Any:
-        """Look whether the ranks are to end, before each batch."""
+        """Check for an interruption before each batch."""
         self._stopping.check()
-        self._predicts = True
+        self._in_prediction_step = True
         try:
             return super().prediction_step(*arguments, **options)
         finally:
-            self._predicts = False
+            self._in_prediction_step = False
 
     def evaluation_loop(self, *arguments: Any, **options: Any) -> Any:
-        """Look whether the ranks are to end before each batch that an evaluator encodes, too."""
-        looking = self.model.register_forward_pre_hook(
-            lambda *_: None if self._predicts else self._stopping.require_no_sign()
+        """Check for an interruption also before each batch that an evaluator encodes."""
+        hook = self.model.register_forward_pre_hook(
+            lambda *_: None if self._in_prediction_step else self._stopping.check_locally()
         )
         try:
             return super().evaluation_loop(*arguments, **options)
         except (RuntimeError, StepInterruptedError) as error:
-            # Where one rank has left an evaluator, the library raises the traceback on all, as the text of an error.
-            is_left = StepInterruptedError.__name__ in f"{type(error).__name__}: {error}"
-            if is_left and not self._stopping.is_interrupted:
+            # If an evaluator fails on one rank, the library raises an error on all, with the traceback as its text.
+            is_interruption = StepInterruptedError.__name__ in f"{type(error).__name__}: {error}"
+            if is_interruption and not self._stopping.is_interrupted:
                 self._stopping.check()
             raise
         finally:
-            looking.remove()
+            hook.remove()
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        """Save on the ranks that are to; the library lets every rank write the same files at once."""
+        """Save on one rank per folder; the library lets all ranks write the same files at once."""
         if not self.args.should_save:
             return
-        with writing_here(self.model):
+        with saving_on_this_rank(self.model):
             super()._save(output_dir, state_dict)
-        complete_saved(Path(output_dir or self.args.output_dir), safetensors=self._save_safetensors)
+        finish_saved_model(Path(output_dir or self.args.output_dir), safetensors=self._save_safetensors)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """Write a checkpoint aside, and give it its name when it is whole on all ranks; of bad numbers is none."""
-        if self._watching:
-            self._watching.check(self.state.global_step)
-            self._stopping.look_at_numbers()
-        self._settle()
+        """Write a checkpoint to the staging folder and publish it once all ranks have written their part.
+
+        Raises:
+            DivergedError: the weights have diverged and `launch.stop_on` names the alarm, so nothing is saved.
+        """
+        if self._monitor:
+            self._monitor.check(self.state.global_step)
+            self._stopping.check_before_save()
+        self._wait_until_published()
         folder, name = Path(self.args.output_dir), f"checkpoint-{self.state.global_step}"
-        if self._takes_up:  # it lies there already
-            self._find_best(folder)
+        if self._is_finishing:  # it exists already
+            self._set_best_checkpoint(folder)
             return
-        self._aside = folder / STAGING_DIR
+        self._staging, rank = folder / STAGING_DIR, self.args.process_index
+        written = self._staging / name
         try:
             super()._save_checkpoint(model, trial)
             if not self.args.save_only_model:
-                self._loop_state().write(self._aside / name, self.args.process_index)
-                save_own_layers(self.loss, self.model, self.optimizer, self._aside / name, self.args.process_index)
+                self._loop_state().write(written, rank)
+                save_loss_parameters(self.loss, self.model, self.optimizer, written, rank)
             self.accelerator.wait_for_everyone()
             if self.args.save_on_each_node and torch.distributed.is_initialized():
-                share_states(self._aside / name, self.args.process_index, writes=self.args.should_save)
-            self._find_best(folder)
+                exchange_states(written, rank, writes=self.args.should_save)
+            self._set_best_checkpoint(folder)
             if self.args.should_save:
-                # The state that was written says that the best checkpoint lies aside.
-                self.state.save_to_json(str(self._aside / name / TRAINER_STATE_NAME))
+                # The state written so far names the best checkpoint in the staging folder.
+                self.state.save_to_json(str(written / TRAINER_STATE_NAME))
                 best = self.state.best_model_checkpoint
-                self._publishing = self._beside.submit(self._publish, self._aside / name, folder / name, best)
+                self._publishing = self._publisher.submit(self._publish, written, folder / name, best)
         finally:
-            self._aside = None
+            self._staging = None
         if self.args.push_to_hub:
-            self._settle()
+            self._wait_until_published()
             self._push_from_checkpoint(str(folder / name))
 
-    def _settle(self) -> None:
-        """Wait on all ranks until the checkpoint that was written last has its name."""
-        self._require_published()
+    def _wait_until_published(self) -> None:
+        """Wait on all ranks until the last checkpoint has its name."""
+        self._join_publication()
         self.accelerator.wait_for_everyone()
 
-    def _require_published(self) -> None:
-        publishing, self._publishing = self._publishing, None
-        if publishing is not None:
+    def _join_publication(self) -> None:
+        """Wait until this rank has published its checkpoint, and raise what went wrong with it."""
+        if publishing := self._publishing:
+            self._publishing = None
             publishing.result()
 
     def save_interrupted(self) -> None:
-        """Save where the ranks have stopped, for the next attempt to go on from, whatever the request keeps otherwise.
+        """Save a checkpoint where the ranks have stopped, whatever the request saves otherwise.
 
-        A model that is no longer that of the last step, and a step that a checkpoint is there of, are left alone.
+        Nothing is saved after the best model was loaded, or if this attempt has made no step.
         """
         is_best = self._has_trained and self.args.load_best_model_at_end
-        if self.state.global_step <= self._initial_global_step or is_best:
+        if self.state.global_step <= self._first_step or is_best:
             return
         self.args.save_only_model = self.args.push_to_hub = False
         self._save_checkpoint(self.model, trial=None)
-        self._settle()
+        self._wait_until_published()
 
     def _loop_state(self) -> LoopState:
         grad_norm, learning_rate = self._last_log
-        leaves_epoch = float(self.state.epoch or 0).is_integer() or self.state.global_step >= self.state.max_steps
+        ends_epoch = float(self.state.epoch or 0).is_integer() or self.state.global_step >= self.state.max_steps
         return LoopState(
             loss=float(self._tr_loss),
             total_loss=self._total_loss_scalar,
@@ -295,16 +297,16 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
             learning_rate=learning_rate,
             evaluate=self.control.should_evaluate,
             save=self.control.should_save and self._stopping.is_interrupted,
-            end_epoch=leaves_epoch and not self._place.epoch_has_ended,
-            numbers=self._watching.found if self._watching else None,
+            end_epoch=ends_epoch and not self._after_resume.epoch_has_ended,
+            numbers=self._monitor.state if self._monitor else None,
         )
 
     def _publish(self, written: Path, checkpoint: Path, best: str | None) -> None:
-        """Complete a checkpoint and give it its name, while the training goes on: digests take as long as writing."""
-        self._seal(written)
+        """Write the manifest and rename the checkpoint, while training continues: digests take as long as writing."""
+        self._write_manifest(written)
         own = int(checkpoint.name.rpartition("-")[2])
         for step, other in list(checkpoints_in(checkpoint.parent)):
-            # Of an attempt that had come further, and that this one has not gone on from.
+            # Checkpoints of an earlier attempt that had come further, and that this one has not resumed from.
             if step >= own:
                 other.rename(written.with_name(f"{other.name}.before"))
         written.rename(checkpoint)
@@ -313,23 +315,23 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
         rotate_checkpoints(str(checkpoint.parent), self.args.save_total_limit, best, use_mtime=False)
 
     def _finalize_training(self, *arguments: Any) -> Any:
-        """Remove checkpoints that are too many only once the last one is there."""
-        self._settle()
+        """Wait for the last checkpoint before the library removes old ones."""
+        self._wait_until_published()
         return super()._finalize_training(*arguments)
 
     def _load_best_model(self) -> None:
-        """Load it once it is there; the library goes on with the last one where that fails."""
-        self._settle()
+        """Wait for the best checkpoint and load it; on failure the library would warn and keep the last model."""
+        self._wait_until_published()
         self.model.model_card_data.set_best_model_step(self.state.best_global_step)
         self._load_from_checkpoint(self.state.best_model_checkpoint)
 
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
-        """Compare models that a checkpoint is there of, as 4.37 did: no other could be loaded in the end."""
+        """Count only models with a checkpoint, as transformers 4.37 did: no other can be loaded in the end."""
         is_saved = self.control.should_save or self.args.save_strategy == SaveStrategy.BEST
         return bool(is_saved and super()._determine_best_metric(metrics, trial))
 
-    def _find_best(self, folder: Path) -> None:
-        """Say where the best checkpoint lies or will: the library looks for it aside."""
+    def _set_best_checkpoint(self, folder: Path) -> None:
+        """Record the final path of the best checkpoint; the library looks for it in the staging folder."""
         if self.state.best_global_step is None:
             return
         best = folder / f"checkpoint-{self.state.best_global_step}"
@@ -337,10 +339,10 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
             self.state.best_model_checkpoint = str(best)
 
     def _get_output_dir(self, trial: Any = None) -> Any:
-        """Have the library write a checkpoint aside, and count those there for its own rotation, by the clock."""
-        return super()._get_output_dir(trial) if self._aside is None else str(self._aside)
+        """Return the staging folder while a checkpoint is written; the library also rotates checkpoints only there."""
+        return super()._get_output_dir(trial) if self._staging is None else str(self._staging)
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
-        """Push a checkpoint once it has its name."""
-        if self._aside is None:
+        """Push a checkpoint only after it has its name."""
+        if self._staging is None:
             super()._push_from_checkpoint(checkpoint_folder)

@@ -1,4 +1,4 @@
-"""Ending a training before its last step, on all ranks at the same place: for a signal, or when its time is over."""
+"""Ending a training before its last step, on all ranks at the same place: on a signal, an alarm or a time limit."""
 
 import signal
 import time
@@ -14,66 +14,66 @@ from embedstep.errors import DivergedError, StepInterruptedError
 from embedstep.output.attempts import HOUR
 from embedstep.request.launch import Alarm
 from embedstep.worker.interruption import Interruption
-from embedstep.worker.trainer.numerics import TOLD
+from embedstep.worker.trainer.numerics import ALARM_MESSAGES
 
-_GOES_ON, _TIME_IS_OVER, _INTERRUPTED, _FIRST_ALARM = range(4)
-"""What a rank says to the others; the highest word counts."""
-_ALARMS = tuple(TOLD)
+_RUNNING, _TIME_IS_UP, _INTERRUPTED, _FIRST_ALARM = range(4)
+"""Status of a rank. The ranks agree on the highest; alarms are numbered from `_FIRST_ALARM`."""
+_ALARMS = tuple(ALARM_MESSAGES)
 
 
 class StopController(TrainerCallback):  # type: ignore[misc]
-    """Looks after each train step, and between batches of an evaluation, whether any rank is to end.
+    """Checks after each train step, and between batches of an evaluation, whether any rank has to end.
 
-    The ranks say so to each other over gloo, on the CPU: a GPU would have to come to the end of its queue for it.
+    The ranks exchange their status over gloo on the CPU: over NCCL, each GPU would have to finish its queue first.
     """
 
     def __init__(
         self,
         interruption: Interruption | None = None,
-        hours: float | None = None,
+        max_hours: float | None = None,
         alarm: Callable[[], Alarm | None] = lambda: None,
-        sign: Path | None = None,
+        marker: Path | None = None,
         elapsed_seconds: float = 0.0,
-        patience: float | None = None,
+        timeout_seconds: float | None = None,
     ) -> None:
-        """Begin to count the time.
+        """Start the clock.
 
         Args:
-            interruption: the signal of this rank; None hears none.
-            hours: wall time after which the training stops, or None.
-            alarm: tells which numbers of this rank have gone bad, of those that end the training.
-            sign: file that all ranks see, by which one tells the others where they do not look together.
-            elapsed_seconds: seconds of the time that earlier starts of the attempt have taken.
-            patience: seconds that a rank waits for the others; None for torch's own half an hour.
+            interruption: the signal that this rank has received; None if it handles none.
+            max_hours: wall time after which the training stops, or None.
+            alarm: returns the alarm of this rank that ends the training, if there is one.
+            marker: file on a disk that all ranks share; its existence interrupts them where they cannot exchange.
+            elapsed_seconds: time that earlier starts of the attempt have used.
+            timeout_seconds: how long a rank waits for the others; None for torch's 30 minutes.
         """
         self.stopped_after: int | None = None
         self._interruption = interruption
-        self._hours = hours
-        self._deadline = None if hours is None else time.monotonic() + hours * HOUR - elapsed_seconds
+        self._max_hours = max_hours
+        self._deadline = None if max_hours is None else time.monotonic() + max_hours * HOUR - elapsed_seconds
         self._group = None
         if torch.distributed.is_initialized():
-            limit = None if patience is None else timedelta(seconds=patience)
-            self._group = torch.distributed.new_group(backend="gloo", timeout=limit)
+            timeout = None if timeout_seconds is None else timedelta(seconds=timeout_seconds)
+            self._group = torch.distributed.new_group(backend="gloo", timeout=timeout)
         self._alarm = alarm
-        self._sign = sign
-        self._word = _GOES_ON
+        self._marker = marker
+        self._status = _RUNNING
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Look, and when the time is over end the training, with a checkpoint where it has such.
+        """Exchange the status; when the time is up, end the training, with a checkpoint if it saves by steps.
 
-        An evaluation that is not due would draw random numbers, and change what a later attempt goes on with; the model
-        is measured after the training.
+        No evaluation is added: it would draw random numbers that a later attempt does not draw. The final model is
+        evaluated after the training.
         """
-        self._look()
-        if self._word != _TIME_IS_OVER or state.global_step >= state.max_steps:
+        self._exchange()
+        if self._status != _TIME_IS_UP or state.global_step >= state.max_steps:
             return
         self.stopped_after = state.global_step
         control.should_training_stop = True
-        if args.save_strategy == "steps":  # by epochs the trainer saves when it leaves one
+        if args.save_strategy == "steps":  # with "epoch", leaving the epoch saves
             control.should_save = True
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Take back what is due at the end of an epoch, where the training has only come to the end of its time."""
+        """Cancel what is due at the end of an epoch if only the time limit ended it."""
         if self.stopped_after is not None and not state.epoch.is_integer():
             control.should_evaluate = control.should_log = False
 
@@ -83,67 +83,68 @@ class StopController(TrainerCallback):  # type: ignore[misc]
 
     @property
     def is_interrupted(self) -> bool:
-        """Whether any rank was interrupted when all of them looked last."""
-        return self._word == _INTERRUPTED
+        """Whether any rank was interrupted at the last exchange."""
+        return self._status == _INTERRUPTED
 
     def check(self) -> None:
-        """Look on all ranks at once.
+        """Exchange the status; all ranks call this at the same place.
 
         Raises:
             StepInterruptedError: one of them was interrupted.
-            DivergedError: on one of them numbers have gone bad.
+            DivergedError: one of them has an alarm that ends the training.
         """
-        self._look()
+        self._exchange()
         self.require_uninterrupted()
 
-    def look_at_numbers(self) -> None:
-        """Look on all ranks at once before a checkpoint, which an interruption that is known has asked for.
+    def check_before_save(self) -> None:
+        """Exchange the status before a checkpoint, also one that a known interruption has caused.
 
         Raises:
-            StepInterruptedError: one of them was interrupted since.
-            DivergedError: on one of them numbers have gone bad.
+            StepInterruptedError: a rank was interrupted since the last exchange.
+            DivergedError: one of them has an alarm that ends the training.
         """
         is_known = self.is_interrupted
-        self._look()
+        self._exchange()
         if not is_known:
             self.require_uninterrupted()
 
-    def require_no_sign(self) -> None:
-        """Raise StepInterruptedError where a rank is interrupted, between the batches that an evaluator shares out.
+    def check_locally(self) -> None:
+        """Raise StepInterruptedError if this rank or, by the marker, another one is interrupted.
 
-        The ranks have unequal numbers of them, and could not look together. What is raised on one of them the library
-        hands to the first rank, which ends the evaluation on all.
+        For evaluators that distribute their batches: ranks have unequal numbers of them and cannot exchange. The
+        library passes an exception of one rank to the first, which ends the evaluation on all.
         """
-        if self._signal and self._sign:
-            self._sign.touch()
-        if self._signal or (self._sign and self._sign.exists()):
+        if self._signal and self._marker:
+            self._marker.touch()
+        if self._signal or (self._marker and self._marker.exists()):
             raise StepInterruptedError(self._signal or signal.SIGTERM)
 
     def require_uninterrupted(self) -> None:
-        """Raise StepInterruptedError where a rank was interrupted when all of them looked last."""
+        """Raise StepInterruptedError if a rank was interrupted at the last exchange."""
         if self.is_interrupted:
             raise StepInterruptedError(self._signal or signal.SIGTERM)
 
-    def _look(self) -> None:
+    def _exchange(self) -> None:
         is_over = self._deadline is not None and time.monotonic() > self._deadline
-        word = _INTERRUPTED if self._signal else _TIME_IS_OVER if is_over else _GOES_ON
+        status = _INTERRUPTED if self._signal else _TIME_IS_UP if is_over else _RUNNING
         if (alarm := self._alarm()) is not None:
-            word = _FIRST_ALARM + _ALARMS.index(alarm)
-        self._word = max(self._word, self._highest(word))
-        if self._word >= _FIRST_ALARM:
-            # What is saved now would be bad, too.
-            alarm = _ALARMS[self._word - _FIRST_ALARM]
-            raise DivergedError(f"{TOLD[alarm]} (launch.stop_on: {alarm}); the checkpoints before that are kept")
+            status = _FIRST_ALARM + _ALARMS.index(alarm)
+        self._status = max(self._status, self._highest(status))
+        if self._status >= _FIRST_ALARM:
+            # A checkpoint saved now would hold the diverged weights.
+            alarm = _ALARMS[self._status - _FIRST_ALARM]
+            raise DivergedError(f"{ALARM_MESSAGES[alarm]} (launch.stop_on: {alarm}); earlier checkpoints are kept")
 
-    def _highest(self, word: int) -> int:
+    def _highest(self, status: int) -> int:
+        """Return the highest status of all ranks."""
         if self._group is None:
-            return word
-        told = torch.tensor(word)
-        torch.distributed.all_reduce(told, op=torch.distributed.ReduceOp.MAX, group=self._group)
-        return int(told)
+            return status
+        shared = torch.tensor(status)
+        torch.distributed.all_reduce(shared, op=torch.distributed.ReduceOp.MAX, group=self._group)
+        return int(shared)
 
-    def told(self, steps: int) -> str | None:
-        """Return why the training has ended early, or None where it has not."""
+    def stop_reason(self, steps: int) -> str | None:
+        """Return why the training has ended before its last step of `steps`, or None if it has not."""
         if self.stopped_after is None:
             return None
-        return f"launch.max_hours {self._hours:g}: stopped after {self.stopped_after:,} of {steps:,} train steps"
+        return f"launch.max_hours {self._max_hours:g}: stopped after {self.stopped_after:,} of {steps:,} train steps"

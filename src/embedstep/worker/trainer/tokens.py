@@ -1,4 +1,4 @@
-"""Kept token ids in place of texts: taken only when they are those of the loaded model, and padded as it would."""
+"""Cached token ids in place of texts: used only if they equal the loaded model's, and padded like the model does."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 
 def tokenizing_of(model: SentenceTransformer) -> Tokenizing | None:
-    """Return how a loaded model makes token ids of a text, or None where that is more than a fast tokenizer."""
+    """Return how a loaded model tokenizes a text, or None if it does more than call a fast tokenizer."""
     first = model[0]
     if type(first) is StaticEmbedding:
         fast, truncation = first.tokenizer, first.tokenizer.truncation
@@ -31,7 +31,7 @@ def tokenizing_of(model: SentenceTransformer) -> Tokenizing | None:
         truncation = truncation_of(first.tokenizer.model_max_length, first.tokenizer.truncation_side)
     else:
         return None
-    # A copy, because reading what the tokenizer does without padding and truncation would take them from it.
+    # A copy, because turning off padding and truncation would change the model's own tokenizer.
     plain = Tokenizer.from_str(fast.to_str())
     plain.no_padding()
     plain.no_truncation()
@@ -40,7 +40,12 @@ def tokenizing_of(model: SentenceTransformer) -> Tokenizing | None:
 
 
 class Padding:
-    """What a collator calls for each column: pads kept token ids, and gives texts to the model."""
+    """Preprocessing of each column by the collator: pads cached token ids, and passes texts on to the model.
+
+    Attributes:
+        tokens: tokens in all batches so far.
+        places: places in all batches so far, padding included.
+    """
 
     def __init__(self, model: SentenceTransformer) -> None:
         self._model = model
@@ -53,8 +58,8 @@ class Padding:
 
         Args:
             inputs: texts, or the token ids of each text, shape (tokens,).
-            prompt: what stands before each text; the token ids begin with it.
-            options: for the model.
+            prompt: prefix of each text, which the token ids include.
+            options: passed on to the model.
         """
         features = self._features(inputs, prompt, options)
         mask = features.get("attention_mask")
@@ -65,7 +70,7 @@ class Padding:
 
     @property
     def share(self) -> float | None:
-        """Share of the places in all batches that were padding; None where this process has padded nothing."""
+        """Share of padding in all batches; None if this process has padded none."""
         return round(1 - self.tokens / self.places, 4) if self.places else None
 
     def _features(self, inputs: Sequence[Any], prompt: str | None, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -80,7 +85,7 @@ class Padding:
         return self._padded(ids, lengths, self._example(prompt))
 
     def _padded(self, ids: NDArray[np.int64], lengths: NDArray[np.int64], example: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the features that a text has, in their order, for the texts of a batch."""
+        """Return the features of a batch, with the names and in the order of `example`."""
         tokenizer = self._model[0].tokenizer
         places = np.arange(lengths.max())
         if tokenizer.padding_side == "left":
@@ -105,30 +110,32 @@ class Padding:
 
 
 def pads_as_the_model(model: SentenceTransformer, ids: TokenIds, texts: Sequence[str], prompt: str | None) -> bool:
-    """Whether kept token ids, padded, are to the bit what the model makes of the first texts.
+    """Whether cached token ids, padded, equal the model's own features of the first texts, bit by bit.
 
     Args:
         model: the loaded model.
         ids: token ids of a column.
         texts: the first texts of the column.
-        prompt: what stands before each text.
+        prompt: prefix of each text.
     """
     expected = model.preprocess(list(texts), prompt=prompt)
     try:
         found = Padding(model)([ids[row] for row in range(len(texts))], prompt=prompt)
-    except KeyError:  # the model wants a tensor of which nothing is known here
+    except KeyError:  # the model needs a feature that `Padding` does not make
         return False
     return list(found) == list(expected) and all(_is_equal(found[name], expected[name]) for name in expected)
 
 
-def kept_for(item: DatasetPlan, rows: Dataset, model: SentenceTransformer, tokens: TokenMaker) -> dict[str, TokenIds]:
-    """Return the token ids that are kept for the columns of a dataset, where they are those of the loaded model.
+def kept_token_ids(
+    item: DatasetPlan, rows: Dataset, model: SentenceTransformer, tokens: TokenMaker
+) -> dict[str, TokenIds]:
+    """Return the cached token ids of the columns of a dataset that equal those of the loaded model.
 
     Args:
         item: the planned dataset.
         rows: its rows.
         model: the loaded model.
-        tokens: finds what was kept for this model.
+        tokens: finds the cache for this model.
     """
     path = Path(str(item.path))
     if not has_tokens(path):
@@ -141,7 +148,8 @@ def kept_for(item: DatasetPlan, rows: Dataset, model: SentenceTransformer, token
             found[column] = ids
     if len(found) < len(item.inputs):
         _log.warning(
-            "the token ids kept for %s are not those of the loaded model; it tokenizes the texts itself", item.name
+            "the cached token ids of %s differ from those of the loaded model, which tokenizes the texts itself",
+            item.name,
         )
     return found
 

@@ -1,4 +1,4 @@
-"""The library's trainer, doing what its arguments say also where the installed release ignores or breaks on them."""
+"""The library's trainer with the arguments that the installed release ignores or fails on."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -14,17 +14,25 @@ from torch.utils.data import BatchSampler, DataLoader
 from embedstep.errors import InvalidRequestError, Problem
 from embedstep.sampling.epochs import Epochs
 from embedstep.worker.trainer.callbacks import ResumeInsideEpoch
-from embedstep.worker.trainer.loading import ByDataset, RankBatches, Tokens, begin_worker, file_of, parts_of
+from embedstep.worker.trainer.loading import (
+    ConcatenatedDatasets,
+    RankBatches,
+    Tokens,
+    arrow_file,
+    datasets_in,
+    init_worker,
+)
 from embedstep.worker.trainer.resumable import ResumableTrainer
 from embedstep.worker.trainer.tokens import Padding
 
 
 class StepTrainer(ResumableTrainer):
-    """A SentenceTransformerTrainer of which these arguments mean what they say, too.
+    """A SentenceTransformerTrainer that also honors the arguments below; with their defaults nothing differs.
 
     `auto_find_batch_size`, `data_seed`, `batch_sampler`, `train_sampling_strategy`, `include_num_input_tokens_seen`,
     `neftune_noise_alpha`, `bf16_full_eval`, `fp16_full_eval`, `dataloader_multiprocessing_context`,
-    `dataloader_in_order`, and what `ResumableTrainer` saves. With their defaults nothing differs.
+    `dataloader_in_order`, and those of `ResumableTrainer`. `runtime/hooks.py` says why each private method is
+    overridden.
     """
 
     _is_for_training = False
@@ -39,10 +47,10 @@ class StepTrainer(ResumableTrainer):
         """Build the library's trainer.
 
         Args:
-            epochs: from files of prepared rows and the batch size of a rank to what the ranks take in each step, or
-                None where the library forms the batches.
-            tokens: the kept token ids of the datasets, by their files.
-            options: of `ResumableTrainer`, and of the library's.
+            epochs: returns the batches of all ranks, given the files of prepared rows and the batch size of a rank;
+                None if the library forms the batches.
+            tokens: cached token ids of the datasets, by their files.
+            options: arguments of `ResumableTrainer` and of the library's trainer.
         """
         self._epochs = epochs
         self._tokens = tokens or {}
@@ -53,11 +61,11 @@ class StepTrainer(ResumableTrainer):
 
     @property
     def batch_size_found(self) -> int:
-        """The batch size on each device that the training has ended with."""
+        """The batch size per device at the end of the training, which `auto_find_batch_size` may have reduced."""
         return int(self._train_batch_size)
 
     def train(self, resume_from_checkpoint: str | None = None, **options: Any) -> Any:
-        """Train. While it lasts, the model names its input embeddings, which noise is added to."""
+        """Train. Meanwhile the model has `get_input_embeddings`, to whose output NEFTune adds noise."""
         embeddings = None if self.args.neftune_noise_alpha is None else _input_embeddings(self.model)
         if embeddings is not None:
             self.model.get_input_embeddings = lambda: embeddings
@@ -68,25 +76,25 @@ class StepTrainer(ResumableTrainer):
                 del self.model.get_input_embeddings
 
     def _inner_training_loop(self, batch_size: int | None = None, **options: Any) -> Any:
-        """Train, unless it is the next try of `auto_find_batch_size`, and the one before has made steps.
+        """Train, unless `auto_find_batch_size` retries with a smaller batch after steps were made.
 
         Raises:
-            MemoryError: with what to write instead. The library would begin anew with the weights as they are by now.
+            MemoryError: with the setting to use instead. The library would restart with the weights trained so far.
         """
         if self.state.global_step:
             raise MemoryError(
-                f"the memory ended after train step {self.state.global_step:,} with batches of "
-                f"{self._train_batch_size}; auto_find_batch_size looks for a size in the first step only; write "
+                f"out of memory after train step {self.state.global_step:,} with batches of {self._train_batch_size}; "
+                "auto_find_batch_size reduces the size in the first step only; set "
                 f"arguments.per_device_train_batch_size: {batch_size}"
             )
         return super()._inner_training_loop(batch_size=batch_size, **options)
 
     def _build_dataloader(self, dataset: Any, batch_size: int, dataset_kind: str) -> DataLoader[Any]:
-        """Build with the batch size that `auto_find_batch_size` is trying, and with the settings of the workers."""
+        """Build a loader of the planned batches, with the size that `auto_find_batch_size` is trying."""
         self._is_for_training = dataset_kind == "train"
         size = self._train_batch_size if self._is_for_training else batch_size
-        parts = parts_of(dataset)
-        epochs = self._epochs(tuple(map(file_of, parts)), size)
+        parts = datasets_in(dataset)
+        epochs = self._epochs(tuple(map(arrow_file, parts)), size)
         if epochs is None:
             return self._loader(parts, super()._build_dataloader(dataset, size, dataset_kind).batch_sampler)
         batches = RankBatches(
@@ -99,8 +107,8 @@ class StepTrainer(ResumableTrainer):
         return self._prepared(self._loader(parts, batches))
 
     def _prepared(self, loader: DataLoader[Any]) -> DataLoader[Any]:
-        """Return a loader that puts batches on the device; what is a rank's own share is not shared out once more."""
-        found = prepare_data_loader(
+        """Return a loader that moves batches to the device. They are one rank's already and are not sharded again."""
+        prepared = prepare_data_loader(
             loader,
             device=self.accelerator.device,
             num_processes=1,
@@ -108,42 +116,42 @@ class StepTrainer(ResumableTrainer):
             put_on_device=self.accelerator.device_placement,
             non_blocking=self.accelerator.non_blocking,
         )
-        # By this mark the accelerator, which is given every loader, leaves one as it is.
-        found._is_accelerate_prepared = True
-        return found
+        # The library passes every loader to the accelerator, which leaves one with this mark unchanged.
+        prepared._is_accelerate_prepared = True
+        return prepared
 
     def _loader(self, parts: Sequence[Dataset], batches: Any) -> DataLoader[Any]:
-        """Return a loader over the given batches of rows, with token ids where they are kept."""
+        """Return a loader of the given batches, with token ids in place of texts where they are cached."""
         arguments = self.args
         workers = {}
         if arguments.dataloader_num_workers:
             workers = {
                 "multiprocessing_context": arguments.dataloader_multiprocessing_context,
                 "in_order": arguments.dataloader_in_order,
-                "worker_init_fn": begin_worker,
+                "worker_init_fn": init_worker,
             }
         return DataLoader(
-            ByDataset(parts, [self._tokens.get(file_of(part), {}) for part in parts]),
+            ConcatenatedDatasets(parts, [self._tokens.get(arrow_file(part), {}) for part in parts]),
             batch_sampler=batches,
             collate_fn=self.data_collator,
             num_workers=arguments.dataloader_num_workers,
             pin_memory=arguments.dataloader_pin_memory,
             persistent_workers=arguments.dataloader_persistent_workers,
             prefetch_factor=arguments.dataloader_prefetch_factor,
-            # Workers that stay draw a seed once, and an attempt that goes on would draw it at another place.
+            # Persistent workers draw one seed; from the global generator, a resumed attempt would draw it elsewhere.
             generator=torch.Generator() if arguments.dataloader_persistent_workers else None,
             **workers,
         )
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
-        """Build anew: a loader that was kept goes on to another order of its rows, and so to another loss."""
+        """Build a new loader each time: a cached one continues to another order of its rows, with another loss."""
         self._eval_dataloaders.clear()
         return super().get_eval_dataloader(eval_dataset)
 
     def get_batch_sampler(
         self, dataset: Dataset, batch_size: int, drop_last: bool, **options: Any
     ) -> BatchSampler | None:
-        """Draw with `data_seed`; an evaluation whose batches the library forms draws as ever."""
+        """Draw with `data_seed`, in a training; evaluations draw as the library does."""
         return super().get_batch_sampler(dataset, batch_size, drop_last, **self._seeded(options))
 
     def get_multi_dataset_batch_sampler(self, *arguments: Any, **options: Any) -> BatchSampler:
@@ -151,10 +159,10 @@ class StepTrainer(ResumableTrainer):
         return super().get_multi_dataset_batch_sampler(*arguments, **self._seeded(options))
 
     def _seeded(self, options: dict[str, Any]) -> dict[str, Any]:
-        """Return the library's options with `data_seed` for its seed.
+        """Return the library's options with `data_seed` as the seed.
 
-        All samplers of a loader share one generator. What chooses between datasets seeds it anew in each epoch, and
-        with it their orders, which else would depend on how many epochs were drawn before.
+        All samplers of a loader share one generator. The sampler that chooses between datasets reseeds it in each
+        epoch; otherwise the orders would depend on how many epochs were drawn before.
         """
         if self.args.data_seed is None or not self._is_for_training:
             return options
@@ -162,7 +170,7 @@ class StepTrainer(ResumableTrainer):
         return options | {"seed": self.args.data_seed}
 
     def _track_num_input_tokens(self, inputs: Mapping[str, Any]) -> None:
-        """Count the tokens of every column; the library looks for one column without a prefix and counts none."""
+        """Count the tokens of all text columns; the library looks for one column without a prefix."""
         counted = self.args.include_num_input_tokens_seen
         if counted == "no":
             return
@@ -171,22 +179,22 @@ class StepTrainer(ResumableTrainer):
         self.state.num_input_tokens_seen += int(self.accelerator.gather(total).sum().item())
 
     def _clip_grad_norm(self, model: torch.nn.Module) -> Any:
-        """Leave gradients within the norm alone, on a CPU: a GPU would have to wait until the norm is known."""
+        """On a CPU, skip gradients within the norm; on a GPU, comparing the norm would wait for the device."""
         if self.args.device.type == "cpu":
             return clip_gradients(model, self.args.max_grad_norm)
         return super()._clip_grad_norm(model)
 
     def prediction_step(self, *arguments: Any, **options: Any) -> Any:
-        """Keep the loss of each batch."""
-        found = super().prediction_step(*arguments, **options)
-        self._losses.append(found[0])
-        return found
+        """Keep the loss of each batch for the weighted mean."""
+        step = super().prediction_step(*arguments, **options)
+        self._losses.append(step[0])
+        return step
 
     def evaluation_loop(self, dataloader: DataLoader[Any], *arguments: Any, **options: Any) -> Any:
-        """Evaluate in the asked precision, also while training, and give the weights back as they were.
+        """Evaluate in the requested precision, also during training, and restore the weights exactly.
 
-        A batch counts by its rows in the loss: the library counts each for as many rows as `per_device_eval_batch_size`
-        says, which is wrong for smaller ones. Several processes have none of those.
+        Each batch is weighted by its rows in the loss: the library weights all by `per_device_eval_batch_size`, also a
+        smaller last one. With several processes there is none.
         """
         self._losses: list[Any] = []
         half = torch.bfloat16 if self.args.bf16_full_eval else torch.float16
@@ -201,31 +209,29 @@ class StepTrainer(ResumableTrainer):
 
 
 def _tokens(name: str, inputs: Mapping[str, Any], counted: str) -> int:
-    """Return the tokens of one column; a static embedding has no padding, and no mask that tells it."""
+    """Return the tokens of one column; without a mask, as of a static embedding, there is no padding."""
     mask = inputs.get(f"{name.removesuffix('input_ids')}attention_mask")
     return int(mask.sum()) if counted == "non_padding" and mask is not None else int(inputs[name].numel())
 
 
 def _input_embeddings(model: SentenceTransformer) -> torch.nn.Module:
     if not isinstance(model[0], Transformer):
-        told = (
-            f"adds noise to the token embeddings of a transformer, and the model starts with {type(model[0]).__name__}"
-        )
-        raise InvalidRequestError([Problem("arguments.neftune_noise_alpha", told)])
+        problem = f"adds noise to a transformer's token embeddings, and the model starts with {type(model[0]).__name__}"
+        raise InvalidRequestError([Problem("arguments.neftune_noise_alpha", problem)])
     embeddings: torch.nn.Module = model[0].model.get_input_embeddings()
     return embeddings
 
 
 def clip_gradients(model: torch.nn.Module, most: float) -> torch.Tensor:
-    """Do what `torch.nn.utils.clip_grad_norm_` does, without its pass over gradients that are short enough.
+    """Clip like `torch.nn.utils.clip_grad_norm_`, without its pass over gradients that are within the norm.
 
     torch multiplies those by one, which changes nothing and takes 6 % of a step of a static embedding.
 
     Returns:
-        The norm before.
+        The norm before clipping.
     """
     norm = torch.nn.utils.get_total_norm([weights.grad for weights in model.parameters() if weights.grad is not None])
-    # This is what torch multiplies by where it is below one, rounded as there. What is not a number goes its way, too.
+    # The factor that torch applies if it is below one, rounded as there; NaN takes the same path as in torch.
     if not most / (norm + 1e-6) >= 1:
         torch.nn.utils.clip_grads_with_norm_(model.parameters(), most, norm)
     return norm
@@ -233,9 +239,9 @@ def clip_gradients(model: torch.nn.Module, most: float) -> torch.Tensor:
 
 @contextmanager
 def cast_to(model: torch.nn.Module, dtype: torch.dtype) -> Iterator[None]:
-    """Hold the model's floating-point weights in another precision, and give back exactly those that were there.
+    """Hold the model's floating-point weights in another precision, and restore the original ones exactly.
 
-    The library casts in place for good, and a model that is saved afterwards has lost half of its digits.
+    The library casts in place and does not undo it, so that a model saved afterwards has lost precision.
     """
     before = [(tensor, tensor.data) for tensor in (*model.parameters(), *model.buffers()) if tensor.is_floating_point()]
     for tensor, data in before:
