@@ -76,7 +76,7 @@ def test_a_refused_request_replaces_what_a_failed_attempt_left(request_of: Build
 def test_gpus_that_are_missing_are_told_before_any_row_is_read(
     request_of: Build, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Case 4.7: within a second, and not after the hours that a large dataset takes."""
+    """Within a second, and not after the hours that a large dataset takes."""
 
     def scanned(*arguments: object) -> None:
         raise AssertionError("rows are read")

@@ -57,7 +57,7 @@ def test_a_retraining_promotes_and_the_next_one_finds_nothing_new(
 def test_two_runs_of_one_hour_on_the_same_rows_train_once(
     airflow: Airflow, document: Build, home: Path, tmp_path: Path
 ) -> None:
-    """Case 8.10: the second is for a later time, and finds the champion of the same request and the same rows."""
+    """The second is for a later time, and finds the champion of the same request and the same rows."""
     found = airflow(
         {**document(skip_if_unchanged=True), "data": docstrings(tmp_path), "arguments": EPOCHS},
         """

@@ -110,7 +110,6 @@ def test_the_manifest_does_the_same_without_a_step(
 def test_a_pod_that_is_taken_away_ends_all_for_another_attempt(
     api: client.ApiClient, kubeconfig: str, namespace: str, shared: Path, document: Build
 ) -> None:
-    """Case 5.5."""
     request = document(arguments=LONG)
     process = start(shared, request, kubeconfig)
     try:
@@ -140,7 +139,6 @@ def test_a_launcher_that_was_killed_finds_its_job(
 def test_a_cancelled_launcher_deletes_its_job(
     api: client.ApiClient, kubeconfig: str, namespace: str, shared: Path, document: Build
 ) -> None:
-    """Case 5.11."""
     process = start(shared, document(arguments=LONG), kubeconfig)
     wait_for(lambda: is_training(shared))
     process.send_signal(signal.SIGTERM)
@@ -152,7 +150,7 @@ def test_a_cancelled_launcher_deletes_its_job(
 def test_a_job_that_finds_no_node_is_given_up(
     api: client.ApiClient, kubeconfig: str, namespace: str, shared: Path, document: Build
 ) -> None:
-    """Case 5.9: with the scheduler's own words."""
+    """With the scheduler's own words."""
     request = document(resources={"nvidia.com/gpu": "8"}, pending_minutes=0.2, arguments={"use_cpu": False})
     code, output = run(shared, {**request, "launch": {**request["launch"], "processes_per_node": 8}}, kubeconfig)
     assert code == 3, output
@@ -306,7 +304,7 @@ def test_a_plain_job_of_the_image(api: client.ApiClient, namespace: str, shared:
 def test_the_pods_of_an_indexed_job_train_one_model(
     api: client.ApiClient, namespace: str, shared: Path, document: Build
 ) -> None:
-    """Case 6.7, by the manifest of the page.
+    """By the manifest of the page.
 
     The cluster here is older than indexed Jobs, so the test makes their pods, with the rank and the label that those
     would have. It has no DNS either, so they are in the node's own network.
@@ -336,7 +334,7 @@ def test_the_pods_of_an_indexed_job_train_one_model(
 def test_gpus_are_scheduled_by_count_and_missed_by_the_step(
     api: client.ApiClient, kubeconfig: str, shared: Path, document: Build
 ) -> None:
-    """Case 5.3: a node that says it has two GPUs, and has none that a program sees."""
+    """A node that says it has two GPUs, and has none that a program sees."""
     patch = [{"op": "add", "path": "/status/capacity/nvidia.com~1gpu", "value": "2"}]
     core = client.CoreV1Api(api)
     core.patch_node_status("node1", patch)

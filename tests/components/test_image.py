@@ -79,7 +79,7 @@ def test_the_image_says_what_it_is() -> None:
 
 
 def test_a_container_without_rights_trains(shared: Path, document: dict[str, Any]) -> None:
-    """Case 5.13: a random user, no home, a root that cannot be written; and without a network."""
+    """A random user, no home, a root that cannot be written; and without a network."""
     (shared / "request.yaml").write_text(yaml.safe_dump(document))
     ended = container(shared, "run", str(shared / "request.yaml"), "--output", str(shared / "out" / "deep" / "er"))
     assert ended.returncode == 0, ended.stdout + ended.stderr
@@ -117,7 +117,6 @@ def test_an_output_that_cannot_be_written_is_told(shared: Path, document: dict[s
 
 
 def test_gpus_that_were_asked_for_and_are_not_there_are_told_at_once(shared: Path, document: dict[str, Any]) -> None:
-    """Case 4.7."""
     (shared / "request.yaml").write_text(yaml.safe_dump(document))
     command = ("run", str(shared / "request.yaml"), "--output", str(shared / "out" / "gpus"))
     ended = container(shared, *command, options=("--env", "EMBEDSTEP_GPUS=2"))
@@ -126,7 +125,7 @@ def test_gpus_that_were_asked_for_and_are_not_there_are_told_at_once(shared: Pat
 
 
 def test_shared_memory_that_is_short_is_no_bus_error(shared: Path, document: dict[str, Any]) -> None:
-    """Case 4.9: 64 MB, which is what a container has, and loader workers."""
+    """64 MB, which is what a container has, and loader workers."""
     document["arguments"] |= {"dataloader_num_workers": 2}
     (shared / "request.yaml").write_text(yaml.safe_dump(document))
     ended = container(

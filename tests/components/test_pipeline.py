@@ -102,7 +102,7 @@ def test_the_image_of_the_components_is_there() -> None:
 def test_a_run_that_kubeflow_has_opened_is_attached_to(
     runner: Path, tmp_path: Path, data_folder: Path, tiny_model: Path
 ) -> None:
-    """Case 4.18: Kubeflow's own integration opens a run, names it in the environment, and ends it itself."""
+    """Kubeflow's own integration opens a run, names it in the environment, and ends it itself."""
     for source in (data_folder, tiny_model):
         subprocess.run(["cp", "-r", str(source), str(runner / source.name)], check=True)
     rows = {

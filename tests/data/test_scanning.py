@@ -17,7 +17,7 @@ Build = Callable[..., dict[str, Any]]
 
 
 def with_rows(document: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Train on ten rows, of which two repeat one, and evaluate on four whose anchors are among them (case 8.6)."""
+    """Train on ten rows, of which two repeat one, and evaluate on four whose anchors are among them."""
     train = [{"anchor": f"question {n}", "positive": f"answer {n}"} for n in range(8)]
     train += [{"anchor": "Question 0", "positive": "answer  0"}] * 2
     held_out = [*train[:3], {"anchor": "question 1", "positive": "another answer"}]

@@ -59,7 +59,7 @@ def start(folder: Path, output: str, **place: str) -> subprocess.Popen[str]:
 
 
 def test_pods_of_an_indexed_job_train_one_model(request_of: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
-    """Case 6.7: what the step operator of ZenML sets, and the same weights as by as many processes on one machine."""
+    """What the step operator of ZenML sets, and the same weights as by as many processes on one machine."""
     request = request_of(arguments={"max_steps": 4, "use_cpu": True, "save_strategy": "no"})
     (tmp_path / "request.yaml").write_text(yaml.safe_dump({**request, "launch": {"processes_per_node": 2}}))
     alone = start(tmp_path, "alone").communicate(timeout=120)

@@ -90,7 +90,7 @@ def test_a_run_in_mlflow_is_whole(embedstep_run: Run, evaluated: Build, tmp_path
         "request.json", "plan.json", "ledger.json", "metrics.jsonl", "result.json", "metric_names.json", "report.html",
     }  # fmt: skip
     assert (tmp_path / "mlartifacts").is_dir()
-    # Case 3.1: the parameter is cut, and the artifact has the whole.
+    # The parameter is cut, and the artifact has the whole.
     recorded = json.loads(Path(client.download_artifacts(run.info.run_id, "request.json")).read_text())
     assert recorded["request"]["arguments"]["prompts"] == {"anchor": "query: " + "x" * 7000}
     check_parameters(run.data.params)
@@ -400,7 +400,7 @@ def test_a_hub_that_does_not_answer_is_exit_3(
 
 
 def test_rows_that_take_longer_than_the_patience_of_the_ranks(request_of: Build, tmp_path: Path) -> None:
-    """Case 7.8: the others waited in a barrier for the first rank's preparation, and timed out."""
+    """The others waited in a barrier for the first rank's preparation, and timed out."""
     slow = (
         "import time; from embedstep import step; from embedstep.cli.program import main; really = step.scan_all;"
         "step.scan_all = lambda *arguments: (time.sleep(8), really(*arguments))[1]; main()"

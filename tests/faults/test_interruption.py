@@ -162,7 +162,7 @@ def test_layers_of_a_loss_go_on(
     train_here: Train, request_of: Build, data_folder: Path, at_look: Callable[[int | None], list[str]], fault: Fault,
     tmp_path: Path,
 ) -> None:  # fmt: skip
-    """Case 1.16: the head of softmax, which the library's own checkpoints do not hold."""
+    """The head of softmax, which the library's own checkpoints do not hold."""
     columns = {"anchor": "anchor", "positive": "positive", "label": "class"}
     train = {"docs": {"path": str(data_folder / "train.jsonl"), "columns": columns}}
     softmax = {"kind": "softmax", "options": {"num_labels": 2}}
@@ -214,7 +214,7 @@ def test_a_model_with_code_of_its_own_goes_on(
     train_here: Train, request_of: Build, tiny_model: Path, at_look: Callable[[int | None], list[str]], fault: Fault,
     tmp_path: Path,
 ) -> None:  # fmt: skip
-    """Case 1.16; without `trust_remote_code` it is not loaded."""
+    """Without `trust_remote_code` it is not loaded."""
     model = tmp_path / "model"
     shutil.copytree(tiny_model, model)
     (model / "scaling.py").write_text(OWN_CODE)

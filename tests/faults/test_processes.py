@@ -130,7 +130,7 @@ def test_a_second_signal_shortens(document: Build, fault: Fault, whole: Whole, t
 
 @pytest.mark.fault("SIGTERM", "a checkpoint that takes longer than torchrun's 30 s")
 def test_a_long_grace_is_given(document: Build, fault: Fault, whole: Whole, tmp_path: Path) -> None:
-    """Case 7.4: saving takes 35 s, and the request gives it 60."""
+    """Saving takes 35 s, and the request gives it 60."""
     request = document(2, grace_seconds=60)
     attempt = signalled_while_saving(tmp_path, request, FAULT_SECONDS="35")
     attempt.ends(75, within=55)

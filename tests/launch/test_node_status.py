@@ -116,7 +116,6 @@ def test_a_first_node_that_is_not_heard_of_is_told(output: Path, tells: Callable
 def test_a_container_that_is_started_again_ends_as_before_where_that_helps_nothing(
     output: Path, code: int, again: int | None
 ) -> None:
-    """Case 5.6."""
     tell(output, FIRST, "ended", ended(code))
     before = ended_before(output, FIRST)
     assert (before and before.exit_code) == again
@@ -125,7 +124,7 @@ def test_a_container_that_is_started_again_ends_as_before_where_that_helps_nothi
 
 @pytest.mark.parametrize("code", [1, 2, 3, 4])
 def test_an_attempt_that_has_failed_is_not_made_again_in_another_pod(output: Path, code: int) -> None:
-    """Case 5.8: the JobSet of a failed TrainJob was deleted, and its pods are made anew."""
+    """The JobSet of a failed TrainJob was deleted, and its pods are made anew."""
     tell(output, FIRST, "ended", ended(code))
     with pytest.raises(AttemptEndedError, match=f"has ended with code {code}.*--attempt 2"):
         ended_before(output, replace(FIRST, pod="c"))

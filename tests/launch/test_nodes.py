@@ -27,7 +27,7 @@ def test_a_node_alone() -> None:
 
 
 def test_the_place_of_a_pod_in_an_indexed_job_of_zenml() -> None:
-    """Case 6.7. ZenML's own environment; the rank is in JOB_COMPLETION_INDEX, which Kubernetes sets."""
+    """ZenML's own environment; the rank is in JOB_COMPLETION_INDEX, which Kubernetes sets."""
     given = multi_pod_environment("job-1f", "ml", 2) | {"JOB_COMPLETION_INDEX": "1"}
     address = "job-1f-0.job-1f.ml.svc"
     assert group_from_env(given) == NodeInfo(nodes=2, rank=1, address=address, port=29500, job=address)
@@ -70,13 +70,13 @@ def test_a_place_that_cannot_be_is_told(change: dict[str, str], told: str) -> No
     ],
 )
 def test_processes_are_compared_with_what_is_there(told: str, processes: int, gpus: int, problem: str | None) -> None:
-    """Case 5.3: four GPUs, and the controller says one process."""
+    """Four GPUs, and the controller says one process."""
     found = processes_problem({"PET_NPROC_PER_NODE": told}, processes=processes, gpus=gpus)
     assert found is None if problem is None else str(found).startswith(problem)
 
 
 def test_torchrun_is_told_every_flag() -> None:
-    """Case 5.1: torchrun without arguments forms a group of one on each node."""
+    """Torchrun without arguments forms a group of one on each node."""
     plan = plan_launch(
         ("embedstep.worker", "out"), report_to="out", processes=4, on_cpu=True, devices=Devices(gpus=0, cores=8),
         python="python", environ=OF_TWO, group=group_from_env(OF_TWO), join_timeout_seconds=900,

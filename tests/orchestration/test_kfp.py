@@ -64,7 +64,7 @@ def test_each_argument_is_an_optional_parameter_of_its_type(tmp_path: Path) -> N
 
 
 def test_what_an_author_writes_arrives_as_it_was_written(request_of: Build, tmp_path: Path) -> None:
-    """Case 4.3: integers stay integers, inside a mapping too. Case 4.2: 0, false and an empty text are values."""
+    """Integers stay integers, inside a mapping too. 0, false and an empty text are values."""
     text = yaml.safe_dump(request_of())
 
     @dsl.pipeline
@@ -83,7 +83,7 @@ def test_what_an_author_writes_arrives_as_it_was_written(request_of: Build, tmp_
 
 
 def test_a_parameter_of_the_pipeline_goes_through(request_of: Build, tmp_path: Path) -> None:
-    """Case 4.1: one that is optional is left out where it is not set."""
+    """One that is optional is left out where it is not set."""
     text = one_line(yaml.safe_dump(request_of()))
 
     @dsl.pipeline
@@ -117,7 +117,6 @@ def test_what_is_wrong_is_told_when_the_pipeline_is_compiled(
 
 
 def test_a_long_request_is_given_by_reference(request_of: Build, tmp_path: Path) -> None:
-    """Case 4.13."""
     text = yaml.safe_dump(request_of(arguments={"prompts": {f"column_{n}": "p" * 200 for n in range(200)}}))
     file = tmp_path / "request.yaml"
     file.write_text(text)
@@ -136,7 +135,7 @@ def test_a_long_request_is_given_by_reference(request_of: Build, tmp_path: Path)
 def test_a_training_with_everything_around_it(request_of: Build, tmp_path: Path) -> None:
     """What the cluster is told: accelerator, shared memory, secret by reference, volume, nodes, retries, no cache.
 
-    Case 4.10: other rows behind the same address would be the same input to a cache.
+    Other rows behind the same address would be the same input to a cache.
     """
     text = yaml.safe_dump(request_of())
 
@@ -174,7 +173,6 @@ def test_a_training_with_everything_around_it(request_of: Build, tmp_path: Path)
 
 
 def test_the_name_of_a_secret_may_be_a_parameter_of_the_pipeline(request_of: Build, tmp_path: Path) -> None:
-    """Case 4.17."""
     text = yaml.safe_dump(request_of())
 
     @dsl.pipeline

@@ -132,7 +132,7 @@ def test_a_longest_input_stays_that_of_the_request(tmp_path: Path, request_of: B
 
 
 def test_a_long_request_is_read_from_where_it_lies(tmp_path: Path, request_of: Build) -> None:
-    """Case 4.13: two hundred prompts of two hundred characters."""
+    """Two hundred prompts of two hundred characters."""
     prompts = {f"column_{number}": "p" * 200 for number in range(200)}
     text = yaml.safe_dump(request_of(arguments={"prompts": prompts}))
     file = tmp_path / "request.yaml"
@@ -162,7 +162,7 @@ def test_a_long_request_is_read_from_where_it_lies(tmp_path: Path, request_of: B
 def test_every_wrong_parameter_is_told(
     tmp_path: Path, request_of: Build, parameters: dict[str, Any], told: str
 ) -> None:
-    """Case 4.15 among them: a scheduler's placeholder that nobody has filled in."""
+    """Among them: a scheduler's placeholder that nobody has filled in."""
     document = {} if not parameters else {"request": yaml.safe_dump(request_of())}
     (problem,) = refused(task(tmp_path, {**document, **parameters}))
     assert problem.startswith(told)
@@ -183,7 +183,7 @@ def test_a_folder_without_one_of_the_datasets_is_refused(tmp_path: Path, request
 
 
 def test_metrics_are_shown_under_names_that_kubeflow_takes(tmp_path: Path) -> None:
-    """Case 4.6: many metrics with `@` in their names."""
+    """Many metrics with `@` in their names."""
     metrics = {f"eval_docs_cosine_ndcg@{number}": number / 100 for number in range(60)} | {"train_loss": 0.5}
     shown = shown_metrics(metrics)
     assert len(shown) == 50

@@ -58,7 +58,7 @@ def test_a_retraining_runs_and_the_next_one_on_the_same_rows_is_cached(zen: Zen,
         out(before=before, after=[ends(prepared_once), ends(plain)])
         """,
     )
-    # Case 4.10, and 6.10: what lies behind a path is not in ZenML's key.
+    # What lies behind a path is not in ZenML's key.
     assert found["before"] == ["completed", "cached", "completed"]
     assert found["after"] == ["completed", "completed"]
     first, second = found["runs"]
@@ -77,7 +77,7 @@ def test_a_retraining_runs_and_the_next_one_on_the_same_rows_is_cached(zen: Zen,
 
 
 def test_yaml_wins_over_code_and_code_over_the_document_field_by_field(zen: Zen, document: Build) -> None:
-    """Case 6.1: YAML gives one of many. Case 6.2: code and YAML set the same one."""
+    """YAML gives one of many. Code and YAML set the same one."""
     found = zen(
         document(),
         """
@@ -153,7 +153,7 @@ def test_an_argument_that_cannot_be_is_told_before_anything_runs(
 
 
 def test_the_run_of_zenml_s_tracker_is_attached_to(zen: Zen, document: Build, tmp_path: Path) -> None:
-    """Case 6.5: one run for the step, which ZenML ends."""
+    """One run for the step, which ZenML ends."""
     request = document()
     request["tracking"] = {"experiment": "elsewhere"}
     found = zen(
@@ -302,7 +302,7 @@ def test_an_interruption_fails_its_step_and_the_next_run_goes_on(zen: Zen, docum
 def test_a_mapped_step_has_a_run_for_each_part_and_a_failed_one_fails(
     zen: Zen, document: Build, tmp_path: Path
 ) -> None:
-    """Case 6.5: three parts have a run each below that of the tracker, and the one that is refused is FAILED there.
+    """Three parts have a run each below that of the tracker, and the one that is refused is FAILED there.
 
     The parts are threads here, and ZenML takes MLflow's address away from all of them when the first has ended. Its own
     work after the others fails by that then; ours is recorded where it belongs.

@@ -8,7 +8,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def test_two_steps_of_one_configuration_have_a_model_each_and_are_cached_together(zen: Zen, document: Build) -> None:
-    """Case 6.10: the first run trains both, and neither takes the place of the other."""
+    """The first run trains both, and neither takes the place of the other."""
     found = zen(
         document(),
         """
@@ -47,7 +47,7 @@ def test_two_steps_of_one_configuration_have_a_model_each_and_are_cached_togethe
 
 
 def test_a_store_that_is_no_folder_keeps_the_rows_and_a_model_that_can_be_used(zen: Zen, document: Build) -> None:
-    """Case 6.11: what the steps return goes through the store, and not by a path of this machine."""
+    """What the steps return goes through the store, and not by a path of this machine."""
     found = zen(
         document(),
         """
@@ -90,7 +90,7 @@ def test_a_store_that_is_no_folder_keeps_the_rows_and_a_model_that_can_be_used(z
 
 
 def test_a_field_more_than_there_is_is_refused_by_its_name_and_not_cut(zen: Zen, document: Build) -> None:
-    """Case 6.3: a value of a subclass was cut to the fields of its base."""
+    """A value of a subclass was cut to the fields of its base."""
     found = zen(
         document(),
         """

@@ -52,7 +52,6 @@ def test_a_pod_has_what_was_asked_for(on_kubernetes: OnKubernetes) -> None:
 
 
 def test_a_step_operator_has_several_pods(on_kubernetes: OnKubernetes) -> None:
-    """Case 6.7."""
     settings = on_kubernetes(pods=2, gpus=8, claims={"shared": "/shared"})
     known = KubernetesStepOperatorSettings.model_validate(settings["step_operator.kubernetes"])
     assert known.pod_count == 2

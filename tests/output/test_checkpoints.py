@@ -38,7 +38,7 @@ def test_the_newest_goes_by_its_step_and_not_by_the_clock(tmp_path: Path) -> Non
 
 
 def test_two_torn_ones_are_skipped_one_after_the_other(tmp_path: Path) -> None:
-    """Case 2.19: the newest has half of its weights, and the one before lacks a file."""
+    """The newest has half of its weights, and the one before lacks a file."""
     made(tmp_path, 20)
     (made(tmp_path, 30) / "1_Pooling" / "config.json").unlink()
     (made(tmp_path, 40) / "model.safetensors").write_bytes(b"half")

@@ -34,7 +34,7 @@ def test_a_model_that_ends_in_normalize_is_normalized(minilm: Path) -> None:
 def test_a_model_that_is_saved_anew_has_the_same_space(
     which: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    """Case 8.8; the files of MiniLM are those of an older release, which today's writes in another way."""
+    """The files of MiniLM are those of an older release, which today's writes in another way."""
     from sentence_transformers import SentenceTransformer
 
     model = SentenceTransformer(str(request.getfixturevalue(which)), device="cpu")

@@ -188,7 +188,7 @@ def test_a_share_is_at_least_one_step_and_at_most_all(share: float, train_steps:
         ({"eval_strategy": "steps"}, 1200, 5, (500, 1000, 1200)),
         ({"eval_strategy": "steps", "eval_steps": 3, "eval_delay": 4}, 10, 5, (6, 9, 10)),
         ({"eval_strategy": "steps", "eval_steps": 0.3, "eval_delay": 4, "eval_on_start": True}, 10, 5, (0, 6, 9, 10)),
-        ({"eval_strategy": "steps", "eval_steps": 0.1}, 1003, 5, (*range(101, 1003, 101), 1003)),  # case 2.15
+        ({"eval_strategy": "steps", "eval_steps": 0.1}, 1003, 5, (*range(101, 1003, 101), 1003)),
         ({"eval_strategy": "steps", "eval_steps": 3}, 0, 0, ()),
         ({"eval_strategy": "epoch"}, 0, 0, ()),
     ],
@@ -206,7 +206,7 @@ def test_evaluations(given: dict[str, Any], train_steps: int, steps_per_epoch: i
     ],
 )
 def test_steps_that_cannot_be_the_best_are_told(checkpoints: tuple[int, ...], told: list[str]) -> None:
-    """Case 2.15: the last stretch, which 4.37 neither evaluated nor saved."""
+    """The last stretch, which 4.37 neither evaluated nor saved."""
     best = arguments(load_best_model_at_end=True, save_steps=4, eval_strategy="steps", eval_steps=4)
     assert list(never_best(best, 10, checkpoints)) == told
     assert not list(never_best(arguments(), 10, checkpoints))

@@ -260,7 +260,7 @@ def test_a_model_by_path_is_there(tmp_path: Path) -> None:
     assert alone(model=str(empty)) == [
         f"model.path: {empty} holds no model: there is no modules.json and no config.json in it"
     ]
-    for place in (empty, empty / "0_Transformer"):  # case 1.17: what LoRA saves without its base model
+    for place in (empty, empty / "0_Transformer"):  # what LoRA saves without its base model
         place.mkdir(exist_ok=True)
         (place / "adapter_config.json").touch()
         (told,) = alone(model=str(empty))

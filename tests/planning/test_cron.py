@@ -110,7 +110,6 @@ def test_of_all_that_a_scheduler_has_missed_one_trains(count: int, late: int) ->
 
 @pytest.mark.torchrun
 def test_of_seven_runs_that_a_scheduler_starts_at_once_one_trains(request_of: Build, tmp_path: Path) -> None:
-    """Case 4.15."""
     daily, now = Schedule(cron="0 3 * * *"), datetime.now(UTC)
     missed = [moment for moment in islice(firings(daily, now - timedelta(days=8)), 8) if moment <= now][-7:]
     results = []

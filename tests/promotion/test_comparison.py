@@ -52,14 +52,13 @@ def test_a_worse_model_is_rejected() -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_scores_that_are_not_finite_are_rejected_before_anything_is_compared(value: float) -> None:
-    """Case 3.11: a NaN that is kept as 0 would win a gate in which less is better."""
+    """A NaN that is kept as 0 would win a gate in which less is better."""
     found = verdict([value] + [0.9] * 99, [0.5] * 100)
     assert (found.action, found.gain) == ("reject", None)
     assert found.reasons == ("docs_cosine_ndcg@10 of the challenger is not finite for 1 of 100 queries",)
 
 
 def test_a_slice_below_the_floor_is_rejected_though_the_average_is_up() -> None:
-    """Case 8.3."""
     slices = ["en"] * 80 + ["de"] * 20
     found = verdict([0.8] * 80 + [0.3] * 20, [0.5] * 100, Gate(metric="m", slice_floor=-0.05), slices)
     assert found.action == "reject"

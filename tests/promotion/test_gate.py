@@ -170,7 +170,7 @@ def test_limits_and_changed_data_are_told(evaluated: Build, tiny_model: Path, mi
 def test_a_model_that_loses_what_it_could_before_is_rejected(
     evaluated: Build, tiny_model: Path, blind: Path, data_folder: Path, minilm: Path, tmp_path: Path
 ) -> None:
-    """Case 8.4: the new questions are better answered and the old ones worse; `eval_` before a metric is no other."""
+    """The new questions are better answered and the old ones worse; `eval_` before a metric is no other."""
     request = evaluated(promotion={"metric": "eval_new_cosine_ndcg@10"})
     columns = {"anchor": "anchor", "positive": "positive"}
     for name in ("train", "more"):
@@ -204,7 +204,7 @@ def test_a_model_that_loses_what_it_could_before_is_rejected(
 def test_a_gate_that_was_overtaken_decides_again(
     evaluated: Build, tiny_model: Path, minilm: Path, uri: str, tmp_path: Path
 ) -> None:
-    """Case 8.9: another client moves the alias while the models are scored."""
+    """Another client moves the alias while the models are scored."""
     tracking = {"kind": "mlflow", "uri": uri, "experiment": "gates", "register_as": "overtaken"}
     request = load_request(yaml.safe_dump(evaluated(tracking=tracking)))
     output = finished(tmp_path / "one", minilm, uri=uri, register_as="overtaken")
@@ -293,7 +293,7 @@ def versions(uri: str, name: str, count: int) -> list[Version]:
 
 
 def test_of_two_gates_at_once_one_wins(server: str) -> None:
-    """Case 8.9: MLflow gives an alias to whoever sets it last; here the champion must still be the expected one."""
+    """MLflow gives an alias to whoever sets it last; here the champion must still be the expected one."""
     some = versions(server, "race", 6)
     begin = threading.Barrier(len(some))
     won: dict[str, bool] = {}

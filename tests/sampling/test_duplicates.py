@@ -208,7 +208,7 @@ def test_over_the_epochs_every_row_is_seen(frequent: int, others: int, size: int
 
 
 def test_epochs_differ_and_repeat_for_the_same_seed() -> None:
-    """Case 1.4: a thousand rows, two epochs."""
+    """A thousand rows, two epochs."""
     texts = texts_of(ids_of([row // 2 for row in range(1000)]))
     orders = [
         arrange(texts, 16, drop_last=True, random=random_of(7, epoch), turn=epoch).rows.tolist() for epoch in (0, 1, 0)
@@ -218,7 +218,7 @@ def test_epochs_differ_and_repeat_for_the_same_seed() -> None:
 
 
 def test_many_repeats_are_delivered_as_announced() -> None:
-    """Case 1.1: 24 triplets, each 40 times, batches of 16 for two ranks: no 32 different ones."""
+    """24 triplets, each 40 times, batches of 16 for two ranks: no 32 different ones."""
     ids = ids_of(*([text + shift for text in range(24) for _ in range(40)] for shift in (0, 100, 200)))
     texts = texts_of(ids)
     assert texts.most_batches(32) == 0
@@ -292,7 +292,7 @@ def test_line_positions_are_contiguous() -> None:
 
 
 def test_a_question_fifty_times_in_batches_of_thousands() -> None:
-    """Case 1.3: 200,000 triplets, 4,000 questions 50 times each; no batch of 4,096, and fifty with every question."""
+    """200,000 triplets, 4,000 questions 50 times each; no batch of 4,096, and fifty with every question."""
     rows = np.arange(200_000, dtype=np.int32)
     texts = texts_of(np.stack([rows % 4_000, 4_000 + rows, 204_000 + rows]))
     assert len(arrange(texts, 4_096, drop_last=True, random=random_of(0))) == 0

@@ -90,7 +90,7 @@ def test_with_the_same_rows_in_a_step_the_number_of_ranks_does_not_matter(kind: 
 
 
 def test_round_robin_ends_with_the_shortest() -> None:
-    """Case 1.20: datasets of 1000, 100 and 10 batches."""
+    """Datasets of 1000, 100 and 10 batches."""
     parts = tuple(sampler("random", rows * 4, 4, 1) for rows in (1000, 100, 10))
     turns = Epochs(samplers=parts, world_size=1, mixing="round_robin", seed=0)
     assert turns.steps_of == (10, 10, 10)
@@ -102,7 +102,7 @@ def test_round_robin_ends_with_the_shortest() -> None:
 
 
 def test_the_union_of_the_ranks_is_the_epoch() -> None:
-    """Case 1.29: four ranks, 400 rows."""
+    """Four ranks, 400 rows."""
     epochs = Epochs(samplers=(sampler("no_duplicates", 400, 8, 4),), world_size=4, mixing="proportional", seed=0)
     seen = [row for rank in range(4) for rows in epochs.share(0, rank) for row in rows.tolist()]
     assert len(seen) == len(set(seen)) == epochs.steps * 32 == 384
@@ -177,7 +177,7 @@ def test_a_thousand_ranks_cost_what_one_does() -> None:
 
 @pytest.mark.parametrize("kind", ["random", "no_duplicates", "group_by_label", "group_by_length", "sequential"])
 def test_two_ranks_make_the_same_steps_with_an_odd_number_of_rows(kind: str) -> None:
-    """Case 7.9: 101 rows are 12 steps of 4 for each of two ranks, and the five rows left over are nobody's."""
+    """101 rows are 12 steps of 4 for each of two ranks, and the five rows left over are nobody's."""
     epochs = Epochs(samplers=(sampler(kind, 101, 4, 2),), world_size=2, mixing="proportional", seed=0)
     shares = [[len(rows) for rows in epochs.share(0, rank)] for rank in range(2)]
     assert shares == [[4] * 12, [4] * 12]

@@ -31,8 +31,8 @@ def formed(values: list[int], size: int, *, drop_last: bool = True, epoch: int =
 @pytest.mark.parametrize(
     ("counts", "size", "batches"),
     [
-        ((4, 4, 4), 4, 3),  # case 1.5: three labels with four rows each
-        ((500, 500), 16, 62),  # case 1.5: two labels with 500 rows each
+        ((4, 4, 4), 4, 3),  # three labels with four rows each
+        ((500, 500), 16, 62),  # two labels with 500 rows each
         ((2, 2), 4, 1),
         ((4,), 4, 0),  # one label
         ((1, 1, 1, 1), 4, 0),  # all distinct

@@ -93,7 +93,7 @@ def test_a_server_that_was_away_all_along_is_not_waited_for_at_the_end(
 
 
 def test_a_server_that_comes_back_before_the_end_has_everything(server: str, started: Started, tmp_path: Path) -> None:
-    """Case 3.7: down at the start, back later."""
+    """Down at the start, back later."""
     folder, spool = started()
     with Gateway(server, status=503, code="TEMPORARILY_UNAVAILABLE").open() as gateway:
         process = sender(tmp_path / "output", gateway.url)
@@ -141,7 +141,7 @@ def test_a_slow_server_has_all_that_came_before_the_end(server: str, started: St
 
 
 def test_a_server_that_goes_for_a_while_loses_nothing(server: str, started: Started, tmp_path: Path) -> None:
-    """Case 3.7: away from the sixth step to the ninth, beside one sender."""
+    """Away from the sixth step to the ninth, beside one sender."""
     folder, spool = started()
     with Gateway(server).open() as gateway:
         process = sender(tmp_path / "output", gateway.url)

@@ -69,7 +69,7 @@ def test_the_model_is_registered_once_and_both_flavors_load_it(
     loaded: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Case 3.17: log, load by its address, encode two texts."""
+    """Log, load by its address, encode two texts."""
     import mlflow
 
     server: str = request.getfixturevalue(where)

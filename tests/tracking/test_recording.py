@@ -104,7 +104,7 @@ def test_a_run_that_is_open_elsewhere_is_none_of_ours(given: Given, given_uri: s
 
 
 def test_threads_are_recorded_each_at_its_own_place() -> None:
-    """Case 6.5: mapped steps of ZenML are threads of one process."""
+    """Mapped steps of ZenML are threads of one process."""
 
     def place(number: int) -> tuple[str, str]:
         with tracking_override(f"http://{number}", str(number)):

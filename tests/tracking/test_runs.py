@@ -38,7 +38,7 @@ def embedstep(*words: str, folder: Path) -> "subprocess.CompletedProcess[str]":
 def test_a_server_that_is_away_costs_no_training_and_gets_it_later(
     embedstep_run: Run, evaluated: Build, nobody: str, server: str, tmp_path: Path
 ) -> None:
-    """Case 3.7: never back while the run lasts; one report lost 15 hours of eight GPUs."""
+    """Never back while the run lasts; one report lost 15 hours of eight GPUs."""
     document = evaluated(tracking={"kind": "mlflow", "uri": nobody, "experiment": "later", "register_as": "later"})
     outcome = embedstep_run(document)
     assert outcome.code == 0, outcome.err
@@ -88,7 +88,7 @@ def test_a_retry_in_the_same_folder_is_the_same_run(embedstep_run: Run, request_
 
 
 def test_a_resumed_run_goes_on_in_its_history(embedstep_run: Run, request_of: Build) -> None:
-    """Case 3.4: killed in the third step, gone on from the newest checkpoint; no step is missing or double.
+    """Killed in the third step, gone on from the newest checkpoint; no step is missing or double.
 
     That of the second step may not have its name yet, which it gets beside the training.
     """
@@ -101,7 +101,7 @@ def test_a_resumed_run_goes_on_in_its_history(embedstep_run: Run, request_of: Bu
     assert killed.json("error.json")["message"].startswith("rank 0 was killed by SIGKILL")
     result = killed.json("result.json")
     client = open_client(result["tracking_uri"])
-    # Case 3.9: it was the rank that writes what is recorded.
+    # It was the rank that writes what is recorded.
     assert client.get_run(result["run_id"]).info.status == "FAILED"
     outcome = embedstep_run(document, "--set", "arguments.resume_from_checkpoint=last")
     assert outcome.code == 0, outcome.err
@@ -119,7 +119,7 @@ def test_a_resumed_run_goes_on_in_its_history(embedstep_run: Run, request_of: Bu
 def test_a_server_two_seconds_away_has_the_run_before_the_gate_asks(
     embedstep_run: Run, evaluated: Build, server: str, tmp_path: Path
 ) -> None:
-    """Case 3.8: what was recorded is there when the step ends, so that the next one finds it."""
+    """What was recorded is there when the step ends, so that the next one finds it."""
     with Gateway(server, seconds=2).open() as gateway:
         tracking = {"kind": "mlflow", "uri": gateway.url, "experiment": "far", "register_as": "far"}
         # A hundredth of so short a training is not patient enough for such a server.

@@ -115,7 +115,6 @@ def test_a_run_of_another_s_is_filled_and_not_ended(uri: str, started: Started) 
 
 
 def test_a_nested_run_leaves_its_parent_alone(uri: str, started: Started) -> None:
-    """Case 3.14."""
     client = open_client(uri)
     parent = client.create_run("0")
     folder, spool = started(mode="nest", run_id=parent.info.run_id)
@@ -248,7 +247,7 @@ def test_what_a_server_says_decides_who_can_help(
 def test_a_store_that_takes_no_files_keeps_nothing_else_from_arriving(
     server: str, started: Started, tmp_path: Path, status: int, code: str
 ) -> None:
-    """Case 3.15: the artifacts' store is another machine than the server's, and its disk is full."""
+    """The artifacts' store is another machine than the server's, and its disk is full."""
     (tmp_path / "plan.json").write_text("{}")
     with Gateway(server, status=status, code=code, only="/mlflow-artifacts/").open() as gateway:
         folder, spool = started(uri=gateway.url)
@@ -317,7 +316,7 @@ def test_a_relative_database_is_that_of_this_folder(
 
 
 def test_a_server_that_keeps_fewer_parameters_gets_the_first_and_is_told_of_once(server: str, started: Started) -> None:
-    """Case 3.2: 350 parameters, and a server that keeps 200 of a run."""
+    """350 parameters, and a server that keeps 200 of a run."""
     folder, spool = started()
     spool.parameters({f"argument_{number:03}": str(number) for number in range(350)})
     spool.metrics({"loss": 0.5}, train_step=1)

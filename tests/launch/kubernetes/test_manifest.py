@@ -56,7 +56,7 @@ def test_kubernetes_takes_the_pods_of_it(release: str, request_on_pods: Callable
     job = trainjob_of(request_on_pods())
     pod = {"apiVersion": "v1", "kind": "Pod", **pod_by(job, runtime("torch-distributed", "Never"), "node", 1, "first")}
     assert kubernetes_validate.validate(pod, release, strict=True) == release
-    assert pod["spec"]["terminationGracePeriodSeconds"] == 90  # case 7.4
+    assert pod["spec"]["terminationGracePeriodSeconds"] == 90
     (container,) = pod["spec"]["containers"]
     container["volumeMount"] = []
     with pytest.raises(kubernetes_validate.ValidationError, match="volumeMount"):

@@ -64,12 +64,10 @@ def test_a_job_belongs_to_whatever_has_started_the_pod_that_submits_it() -> None
     ],
 )
 def test_how_a_container_ended_is_a_code_of_the_contract(ended: dict[str, Any], code: int) -> None:
-    """Case 5.6."""
     assert code_of(pod(terminated=ended)) == code
 
 
 def test_a_pod_that_was_taken_away_is_tried_again() -> None:
-    """Case 5.7."""
     taken = pod(conditions=[{"type": "DisruptionTarget", "status": "True"}], terminated={"exitCode": 1})
     assert code_of(taken) == 75
 

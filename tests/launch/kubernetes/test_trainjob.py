@@ -62,7 +62,6 @@ def given_up(
 
 
 def test_a_job_that_nobody_looks_after_is_given_up(clock: Clock) -> None:
-    """Case 5.10."""
     told = (
         "TrainJob job has no pods after 120 s: nobody makes pods of it; is the controller of Kubeflow Trainer running?"
     )
@@ -80,7 +79,6 @@ def test_a_job_in_a_queue_has_no_pods_and_may_wait(clock: Clock) -> None:
 
 
 def test_a_pod_that_finds_no_node_is_given_up_in_the_scheduler_s_words(clock: Clock) -> None:
-    """Case 5.9."""
     when, told = given_up(clock, Cluster(), job(), [PENDING], until=4000)
     assert (when, told) == (
         3602, "TrainJob job still waits after 60 minutes: 0/3 nodes are available: 3 Insufficient gpu."
@@ -92,7 +90,7 @@ def test_a_job_that_trains_may_take_for_ever(clock: Clock) -> None:
 
 
 def test_conditions_that_flip_end_nothing(clock: Clock) -> None:
-    """Case 5.15: Running, Failed, Running, while its pods are replaced."""
+    """Running, Failed, Running, while its pods are replaced."""
     limits = _Limits(JOB)
     for state, pods in ((job(), [RUNNING]), (job("Failed"), []), (job(), [RUNNING]), (job("Failed"), [])):
         assert not limits.has_ended(state, pods)
