@@ -8,14 +8,14 @@ STAMP := $(VENV)/.ready
 AIRFLOW := .venv-airflow
 DOCKER ?= docker
 BASE_IMAGE ?= python:3.11-slim
-VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' src/embedstep/__init__.py)
 IMAGE ?= embedstep:$(VERSION)
 export MLFLOW_DISABLE_TELEMETRY := true
 export HF_HUB_DISABLE_TELEMETRY := 1
 export ZENML_ANALYTICS_OPT_IN := false
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-slow faults test-postgres test-image test-airflow test-kubernetes airflow image check fix bench golden clean
+.PHONY: help setup demo test test-slow faults test-postgres test-image test-airflow test-kubernetes airflow image dist check fix bench golden clean
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ test-kubernetes: $(STAMP) $(AIRFLOW)/.ready ## run the tests of pods on a Kubern
 image: ## build the image of the components (BASE_IMAGE=..., IMAGE=..., IMAGE_OPTIONS=... for docker)
 	@DOCKER_BUILDKIT=1 $(DOCKER) build --file components/train_embedder/Dockerfile $(IMAGE_OPTIONS) \
 	    --build-arg BASE_IMAGE=$(BASE_IMAGE) --build-arg VERSION=$(VERSION) --tag $(IMAGE) .
+
+dist: $(STAMP) ## build the sdist and the wheel in build/dist
+	@.ci/dist $(BIN)/python build/dist
 
 check: $(STAMP) ## lint, format and types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
