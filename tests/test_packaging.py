@@ -65,7 +65,8 @@ def test_the_wheel_holds_the_package_and_nothing_else(dist: Path) -> None:
 
 def test_the_sdist_holds_what_a_build_needs_and_no_part_of_the_tests(dist: Path) -> None:
     (sdist,) = dist.glob("*.tar.gz")
-    names = {name.partition("/")[2] for name in tarfile.open(sdist).getnames()}
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
     assert {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "src/embedstep/py.typed"} <= names
     assert not [name for name in names if re.match(r"tests|docs|pipelines", name)]
 

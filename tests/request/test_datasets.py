@@ -1,0 +1,57 @@
+"""Where rows come from, and the time that stands for `{as_of}`."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from embedstep.request.datasets import Data, Dataset
+
+COLUMNS = {"anchor": "q", "positive": "a"}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"path": "a.csv", "hub": "org/rows", "split": "train"},
+        {"path": "a.csv", "revision": "main"},
+        {"hub": "org/rows"},
+        {"path": []},
+        {"path": "a.csv", "limit": 0},
+    ],
+    ids=str,
+)
+def test_a_source_that_is_not_one_source_is_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        Dataset.model_validate({"columns": COLUMNS, **given})
+
+
+def test_one_name_is_short_for_a_list_of_one() -> None:
+    dataset = Dataset.model_validate({"path": "a.csv", "columns": {**COLUMNS, "negative": "n"}})
+    assert (dataset.path, dataset.columns.negative) == (["a.csv"], ["n"])
+
+
+def test_columns_name_at_least_one() -> None:
+    with pytest.raises(ValidationError):
+        Dataset.model_validate({"path": "a.csv", "columns": {}})
+
+
+def test_rows_that_were_downloaded_keep_everything_but_their_source() -> None:
+    hub = Dataset.model_validate(
+        {"hub": "org/rows", "split": "train", "revision": "v1", "columns": COLUMNS, "limit": 7}
+    )
+    here = hub.at("/tmp/rows.parquet")
+    assert here == Dataset.model_validate({"path": "/tmp/rows.parquet", "columns": COLUMNS, "limit": 7})
+
+
+def test_the_time_is_filled_into_every_path() -> None:
+    dataset = {"path": ["{as_of}/a.parquet", "b.parquet"], "columns": COLUMNS}
+    data = Data.model_validate({"as_of": "2026-11-02", "train": {"docs": dataset}, "eval": {"docs": dataset}})
+    assert data.train["docs"].path == data.eval["docs"].path == ["2026-11-02/a.parquet", "b.parquet"]
+
+
+@pytest.mark.parametrize("moment", ["[[ScheduledTime]]", "{{ ds }}", "yesterday", "2026-13-01"])
+def test_a_time_that_is_none_is_refused(moment: str) -> None:
+    with pytest.raises(ValidationError):
+        Data.model_validate({"as_of": moment, "train": {"docs": {"path": "a.csv", "columns": COLUMNS}}})

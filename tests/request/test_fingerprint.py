@@ -1,0 +1,51 @@
+"""What changes the identity of a request, and that of a training."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from embedstep.request.fingerprint import request_fingerprint, training_fingerprint
+from embedstep.request.schema import TrainRequest
+from tests.request.test_schema import request
+
+ROWS = {"train.docs": "a" * 64}
+
+
+def of_training(found: TrainRequest, processes: int = 1, rows: Mapping[str, str] = ROWS) -> str:
+    return training_fingerprint(found, rows, processes)
+
+
+@pytest.mark.parametrize(
+    "sections", [{"schedule": {"cron": "0 3 * * 1"}}, {"resume": "never"}, {"arguments": {}}, {"launch": {"nodes": 1}}]
+)
+def test_when_it_runs_and_spelled_out_defaults_do_not_change_a_request(sections: dict[str, Any]) -> None:
+    assert request_fingerprint(request(**sections)) == request_fingerprint(request())
+
+
+@pytest.mark.parametrize(
+    "sections", [{"arguments": {"seed": 1}}, {"launch": {"nodes": 2}}, {"tracking": {"kind": "none"}}]
+)
+def test_what_it_does_changes_a_request(sections: dict[str, Any]) -> None:
+    assert request_fingerprint(request(**sections)) != request_fingerprint(request())
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"tracking": {"kind": "none"}},
+        {"promotion": {"minimum_gain": 0.1}},
+        {"skip_if_unchanged": True},
+        {"arguments": {"output_dir": "elsewhere", "run_name": "monday"}},
+    ],
+)
+def test_where_a_training_is_recorded_and_judged_does_not_change_it(sections: dict[str, Any]) -> None:
+    assert of_training(request(**sections)) == of_training(request())
+
+
+def test_rows_processes_and_arguments_change_a_training() -> None:
+    found = {
+        of_training(request()), of_training(request(), 2), of_training(request(), rows={"train.docs": "b" * 64}),
+        of_training(request(arguments={"learning_rate": 1e-3})),
+    }  # fmt: skip
+    assert len(found) == 4

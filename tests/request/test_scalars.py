@@ -1,0 +1,60 @@
+"""A value is read by the type of its field."""
+
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from embedstep.request.scalars import CountOrShare, Flag, Integer, Number, Plain, Text, plain
+
+
+@pytest.mark.parametrize(
+    ("type_", "raw", "value"),
+    [
+        (Integer, "16", 16),
+        (Integer, 32.0, 32),
+        (Integer, Plain("7", 7), 7),
+        (Number, "1e-5", 1e-5),
+        (Number, 3, 3.0),
+        (Flag, "yes", True),
+        (Flag, "Off", False),
+        (Text, Plain("1.10", 1.1), "1.10"),
+        (Text, Plain("007", 7), "007"),
+        (CountOrShare, "500", 500),
+        (CountOrShare, 0.5, 0.5),
+        (CountOrShare, 1.0, 1.0),
+    ],
+    ids=str,
+)
+def test_a_value_without_doubt_is_repaired(type_: Any, raw: Any, value: Any) -> None:
+    found = TypeAdapter(type_).validate_python(raw, strict=True)
+    assert (found, type(found)) == (value, type(value))
+
+
+@pytest.mark.parametrize(
+    ("type_", "raw"),
+    [
+        (Integer, 1.5),
+        (Integer, True),
+        (Integer, "010"),
+        (Integer, 2**63),
+        (Number, float("nan")),
+        (Number, "inf"),
+        (Number, True),
+        (Flag, 1),
+        (Flag, "maybe"),
+        (Text, "None"),
+        (Text, 3),
+    ],
+    ids=str,
+)
+def test_a_value_in_doubt_is_refused(type_: Any, raw: Any) -> None:
+    with pytest.raises(ValidationError):
+        TypeAdapter(type_).validate_python(raw, strict=True)
+
+
+def test_plain_values_are_found_at_any_depth() -> None:
+    assert plain({"a": [Plain("1.10", 1.1), {"b": Plain("yes", True)}], "c": "text"}) == {
+        "a": [1.1, {"b": True}],
+        "c": "text",
+    }

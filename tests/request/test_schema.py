@@ -1,0 +1,65 @@
+"""The request as a whole: short forms, and what follows from several sections."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from embedstep.request.loading import load_request
+from embedstep.request.schema import Loss, Model, TrainRequest
+
+Build = Callable[..., dict[str, Any]]
+
+
+def request(**sections: Any) -> TrainRequest:
+    columns = {"anchor": "q", "positive": "a"}
+    document = {
+        "model": "org/model",
+        "data": {"train": {"docs": {"path": "a.parquet", "columns": columns}}},
+        "loss": "multiple_negatives_ranking",
+    }
+    return load_request(json.dumps({**document, **sections}))
+
+
+def test_a_string_is_short_for_a_model_and_for_a_loss() -> None:
+    assert request().model == Model.model_validate({"path": "org/model"})
+    assert request().loss_of("docs") == Loss.model_validate({"kind": "multiple_negatives_ranking"})
+
+
+def test_one_loss_is_that_of_every_dataset_and_a_named_one_of_its_own() -> None:
+    assert request().loss_of("anything") == request().loss_of("docs")
+    named = request(loss={"docs": "cosent"})
+    assert named.loss_of("docs") == Loss.model_validate("cosent")
+    assert named.loss_of("other") is None
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {},
+        {"path": "a", "static": "b", "dimension": 8},
+        {"path": "a", "dimension": 8},
+        {"static": "a"},
+        {"static": "a", "dimension": 8, "initial_vectors": "word_embeddings"},
+        {"static": "a", "dimension": 8, "max_seq_length": 128},
+    ],
+    ids=str,
+)
+def test_a_model_that_is_two_things_or_none_is_refused(model: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        Model.model_validate(model)
+
+
+def test_the_run_name_of_the_arguments_counts_where_tracking_has_none() -> None:
+    arguments = {"run_name": "from-arguments"}
+    assert request(arguments=arguments).recorded_as.run_name == "from-arguments"
+    assert request(arguments=arguments, tracking={"run_name": "own"}).recorded_as.run_name == "own"
+    assert request().recorded_as.run_name is None
+
+
+def test_a_step_trains_unless_do_train_is_written_as_false() -> None:
+    assert request().trains
+    assert request(arguments={"do_train": True}).trains
+    assert not request(arguments={"do_train": False}).trains

@@ -1,0 +1,36 @@
+"""The kind of an error decides its exit code, and a refusal survives the way through another process."""
+
+import signal
+
+import pytest
+
+from embedstep import errors
+from embedstep.errors import EmbedstepError, InvalidRequestError, Problem, StepInterruptedError, signal_name
+
+
+def kinds(base: type[EmbedstepError]) -> list[type[EmbedstepError]]:
+    return [base, *(kind for child in base.__subclasses__() for kind in kinds(child))]
+
+
+@pytest.mark.parametrize("kind", kinds(EmbedstepError))
+def test_every_kind_of_error_has_an_exit_code_of_the_contract(kind: type[EmbedstepError]) -> None:
+    assert kind.exit_code in errors.OUTCOMES
+    assert kind.exit_code != errors.OK
+
+
+def test_a_refusal_is_rebuilt_from_its_lines() -> None:
+    problems = (Problem("loss.kind", "no loss has this name: x"), Problem("", "the document is empty"))
+    error = InvalidRequestError(problems)
+    assert InvalidRequestError.from_lines(str(error).splitlines()).problems == problems
+
+
+def test_an_interruption_names_the_signal_and_the_train_step() -> None:
+    error = StepInterruptedError(signal.SIGTERM).after(12, 40)
+    assert "SIGTERM" in str(error)
+    assert "after train step 12 of 40" in str(error)
+    assert error.number == signal.SIGTERM
+
+
+def test_a_signal_without_a_name_has_its_number() -> None:
+    assert signal_name(signal.SIGINT) == "SIGINT"
+    assert signal_name(41) == "signal 41"
