@@ -1,0 +1,47 @@
+"""Commands that need no data: the schema, the arguments, and older arguments as a request."""
+
+import json
+from pathlib import Path
+
+import yaml
+from click.testing import CliRunner, Result
+
+from embedstep.cli.program import main
+from embedstep.request.schema import TrainRequest
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(main, arguments)
+
+
+def test_the_schema_is_that_of_a_request() -> None:
+    assert json.loads(run("schema").stdout) == TrainRequest.model_json_schema()
+
+
+def test_the_arguments_are_a_table_or_json() -> None:
+    records = json.loads(run("arguments", "--json").stdout)
+    assert len(records) == len(run("arguments").stdout.splitlines()) - 1
+    assert json.loads(run("arguments", "seed", "--json").stdout) in records
+
+
+def test_an_argument_that_does_not_exist_is_refused() -> None:
+    ended = run("arguments", "learning_rte")
+    assert (ended.exit_code, ended.stdout) == (2, "")
+    assert "learning_rate" in ended.stderr
+
+
+def test_a_script_becomes_a_request_in_a_file_or_on_standard_output(tmp_path: Path) -> None:
+    script, target = tmp_path / "train.py", tmp_path / "request.yaml"
+    script.write_text("SentenceTransformerTrainingArguments(output_dir='out', evaluation_strategy='epoch')\n")
+    printed, written = run("migrate", str(script)), run("migrate", str(script), "-o", str(target))
+    assert (printed.exit_code, written.exit_code) == (0, 0)
+    # What is printed for a person goes to standard error when the request itself is on standard output.
+    assert yaml.safe_load(printed.stdout) == yaml.safe_load(target.read_text())
+    assert yaml.safe_load(target.read_text())["arguments"]["eval_strategy"] == "epoch"
+    assert "evaluation_strategy" in printed.stderr
+    assert "evaluation_strategy" in written.stdout
+
+
+def test_a_target_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "args.json").write_text("{}")
+    assert run("migrate", str(tmp_path / "args.json"), "-o", str(tmp_path / "none" / "request.yaml")).exit_code == 2
