@@ -52,6 +52,59 @@ HEAVY = ("torch", "transformers", "sentence_transformers", "datasets", "mlflow",
 LONGEST = 350
 LONGER_FOR_THEIR_TABLE = {"request/arguments/schema.py", "planning/losses.py", "planning/evaluators.py"}
 MOST_PACKAGES, MOST_MODULES = 14, 5
+TESTED_WITH: Mapping[str, str] = {
+    # A part of one function, whose tests assert it.
+    "cli/options.py": "cli/test_train.py",
+    "data/table.py": "data/test_formats.py",
+    "planning/options.py": "planning/test_losses.py",
+    "planning/plan.py": "planning/test_build.py",
+    "planning/preflight.py": "planning/test_checks.py",
+    "planning/steps.py": "planning/test_build.py",
+    "promotion/registry.py": "promotion/test_gate.py",
+    "promotion/unchanged.py": "promotion/test_gate.py",
+    "request/arguments/fates.py": "request/arguments/test_schema.py",
+    "request/arguments/today.py": "request/arguments/test_schema.py",
+    "request/resolved.py": "request/test_loading.py",
+    "sampling/repair.py": "sampling/test_duplicates.py",
+    "sampling/row_selection.py": "sampling/test_euler_split.py",
+    "sampling/texts.py": "sampling/test_duplicates.py",
+    "tracking/mlflow_registry.py": "promotion/test_gate.py",
+    # Only a cluster or several machines show what they do.
+    "launch/followers.py": "distributed/test_nodes.py",
+    "launch/kubernetes/cluster.py": "cluster/test_trainjob.py",
+    "launch/kubernetes/logs.py": "launch/kubernetes/test_pods.py",
+    "launch/kubernetes/pod.py": "cluster/test_trainjob.py",
+    "orchestration/staging.py": "cluster/test_every_way.py",
+    # Airflow has an environment of its own, and the parts of an adapter are tested as one.
+    **{
+        f"orchestration/airflow/{name}.py": "airflow/test_dag.py"
+        for name in ("component", "local", "outcome", "schedule")
+    },
+    "orchestration/airflow/pods.py": "cluster/test_airflow.py",
+    **{f"orchestration/kfp/{name}.py": "orchestration/kfp/test_components.py" for name in ("functions", "tasks")},
+    "orchestration/kfp/schedule.py": "cli/test_schedule.py",
+    **{f"orchestration/zenml/{name}.py": "orchestration/zenml/test_steps.py" for name in ("parameters", "tracker")},
+    "orchestration/zenml/schedule.py": "orchestration/test_schedule.py",
+    "orchestration/scheduled.py": "orchestration/test_schedule.py",
+    "orchestration/typed_arguments.py": "test_golden.py",
+    "orchestration/commands.py": "orchestration/test_task.py",
+    # Jobs of the worker are started by name; the tests start them through what asks for them.
+    "worker/jobs/fetch.py": "data/test_hub.py",
+    "worker/jobs/mine.py": "orchestration/test_task.py",
+    "worker/jobs/score.py": "promotion/test_scoring.py",
+    # A training is asserted as a whole: a part of the trainer by itself would need the library's trainer around it.
+    **{
+        f"worker/{name}.py": "worker/test_train.py"
+        for name in ("environment", "models", "trainer/build", "trainer/loading", "trainer/recording", "trainer/saving")
+    },
+    **{f"worker/torchrun/{name}.py": "faults/test_processes.py" for name in ("agent", "grace")},
+    **{
+        f"worker/trainer/{name}.py": "distributed/test_resuming.py"
+        for name in ("callbacks", "loop_state", "loss_parameters", "rng_state")
+    },
+    "worker/trainer/numerics.py": "faults/test_numbers.py",
+}
+"""Modules whose tests are in the file of another one. Every other module has a file of its own name."""
 
 
 def imports(module: str) -> set[str]:
@@ -170,6 +223,22 @@ def test_every_module_says_what_it_is_for(module: str) -> None:
 @pytest.mark.parametrize("module", sorted(set(NAMES) - LONGER_FOR_THEIR_TABLE))
 def test_no_module_is_long(module: str) -> None:
     assert len((SOURCE / module).read_text(encoding="utf-8").splitlines()) <= LONGEST
+
+
+def tests_of(module: str) -> Path:
+    folder, _, name = module.rpartition("/")
+    return ROOT / "tests" / folder / f"test_{name}"
+
+
+@pytest.mark.parametrize("module", [name for name in NAMES if not name.endswith("__.py")])
+def test_every_module_has_its_tests_under_its_own_name(module: str) -> None:
+    elsewhere = TESTED_WITH.get(module)
+    assert tests_of(module).exists() != (elsewhere is not None), "one of the two: a file of its name, or a row above"
+    assert elsewhere is None or (ROOT / "tests" / elsewhere).exists()
+
+
+def test_no_row_is_left_of_a_module_that_is_gone() -> None:
+    assert set(TESTED_WITH) <= set(NAMES)
 
 
 def loaded(code: str, *arguments: str) -> set[str]:

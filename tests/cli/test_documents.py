@@ -1,7 +1,9 @@
 """Commands that need no data: the schema, the arguments, and older arguments as a request."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import yaml
 from click.testing import CliRunner, Result
@@ -45,3 +47,37 @@ def test_a_script_becomes_a_request_in_a_file_or_on_standard_output(tmp_path: Pa
 def test_a_target_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "args.json").write_text("{}")
     assert run("migrate", str(tmp_path / "args.json"), "-o", str(tmp_path / "none" / "request.yaml")).exit_code == 2
+
+
+def test_schema_is_a_json_schema_with_a_description_everywhere() -> None:
+    schema = json.loads(run("schema").stdout)
+    assert set(schema["properties"]) == {
+        "model",
+        "data",
+        "loss",
+        "evaluators",
+        "arguments",
+        "launch",
+        "tracking",
+        "promotion",
+        "schedule",
+        "resume",
+        "skip_if_unchanged",
+    }
+    for section in [schema, *schema["$defs"].values()]:
+        # A section with a short form is a string or the mapping.
+        mapping = section["anyOf"][1] if "anyOf" in section else section
+        assert mapping["additionalProperties"] is False
+        for name, field in mapping["properties"].items():
+            # A section's own sentence stands at its definition.
+            assert field.get("description") or "$ref" in field, name
+
+
+def test_the_schema_takes_what_the_loader_takes(request_of: Callable[..., dict[str, Any]]) -> None:
+    from jsonschema import Draft202012Validator
+
+    validator = Draft202012Validator(json.loads(run("schema").stdout))
+    for loss in ("cosent", {"kind": "cosent"}, {"docs": "cosent"}, {"docs": {"kind": "matryoshka", "loss": "cosent"}}):
+        for model in ("folder", {"path": "folder"}, {"static": "folder", "dimension": 8}):
+            assert list(validator.iter_errors(request_of(loss=loss, model=model))) == []
+    assert list(validator.iter_errors(request_of(bogus=1)))

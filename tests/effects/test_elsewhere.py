@@ -242,7 +242,7 @@ _OF_DATA = """seed data_seed group_by_length length_column_name train_sampling_s
 _ON_THE_PLAN = """fsdp fsdp_config fsdp_min_num_params fsdp_transformer_layer_cls_to_wrap torch_compile
     torch_compile_mode dataloader_pin_memory use_cpu no_cuda"""
 PROVED_BY_NAME = {
-    "output_dir": "tests/cli/test_program.py: the default output is named by the request",
+    "output_dir": "tests/cli/test_train.py: the default output is named by the request",
     "tpu_metrics_debug": "tests/planning/test_rules.py: refused under today's name",
     "report_to": "here",
     "logging_dir": "here",

@@ -1,0 +1,191 @@
+"""`check`, `plan` and `run`: what they print, and what they refuse."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from embedstep.cli.program import main
+
+Build = Callable[..., dict[str, Any]]
+
+
+def embedstep(*arguments: str, text: str | None = None) -> tuple[int, str, str]:
+    """Run the command line here; return code, standard output, standard error."""
+    result = CliRunner().invoke(main, arguments, input=text)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+@pytest.fixture
+def request_file(request_of: Build, tmp_path: Path) -> Callable[..., str]:
+    def write(**sections: Any) -> str:
+        path = tmp_path / "request.yaml"
+        path.write_text(yaml.safe_dump(request_of(**sections)))
+        return str(path)
+
+    return write
+
+
+def test_check_says_that_all_is_good(request_file: Callable[..., str]) -> None:
+    path = request_file()
+    assert embedstep("check", path) == (0, f"{path}: good, 130 rows, 4 train steps of 8 rows on 1 process\n", "")
+
+
+def test_check_reads_standard_input(request_of: Build) -> None:
+    code, out, _ = embedstep("check", "-", text=json.dumps(request_of()))
+    assert code == 0
+    assert out.startswith("-: good")
+
+
+def test_set_is_on_each_verb(request_file: Callable[..., str]) -> None:
+    path = request_file()
+    assert "7 train steps" in embedstep("check", path, "--set", "arguments.max_steps=7")[1]
+    assert "7 (" in embedstep("plan", path, "--set", "arguments.max_steps=7")[1]
+    code, _, err = embedstep("run", path, "--set", "arguments.max_stepz=7")
+    assert code == 2
+    assert "did you mean max_steps?" in err
+
+
+def test_plan_is_a_table_or_json(request_file: Callable[..., str]) -> None:
+    path = request_file(launch={"processes_per_node": 2})
+    code, out, _ = embedstep("plan", path)
+    assert code == 0
+    assert "  train.docs   130        0  anchor, positive  multiple_negatives_ranking       16   100%       2" in out
+    assert "2 on the CPU" in out
+    assert "columns left out  class, id, negative, score" in out
+    assert "dataloader_drop_last   True" in out
+    assert "embedstep  all processes must make the same number of steps" in out
+    plan = json.loads(embedstep("plan", path, "--json")[1])
+    assert plan["format"] == "embedstep.plan/1"
+    assert plan["train_steps"] == 4
+    assert plan["steps_per_epoch"] == 8
+    assert len(plan["ledger"]) == 151
+
+
+def test_the_default_output_is_named_by_the_request(
+    request_file: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    embedstep("run", request_file(model="./none"))
+    assert json.loads((tmp_path / "outputs" / "request" / "result.json").read_text())["outcome"] == "refused"
+    embedstep("run", request_file(model="./none", arguments={"output_dir": "elsewhere"}))
+    assert (tmp_path / "elsewhere" / "result.json").exists()
+
+
+BAD = [
+    ({"model": "./none"}, 2, ["model.path: none is not there"]),
+    ({"loss": "multiple_negative_ranking"}, 2, ["loss.kind: no loss is named 'multiple_negative_ranking'"]),
+    ({"arguments": {"per_device_train_batch_size": 0}}, 2, ["arguments.per_device_train_batch_size: must be 1"]),
+    ({"arguments": {"use_ipex": True}}, 2, ["arguments.use_ipex: is refused:"]),
+    ({"arguments": {"hub_token": "x"}}, 2, ["arguments.hub_token: a secret has no place in a request;"]),
+    ({"arguments": {"report_to": "mlflow"}}, 2, ["arguments.report_to: names mlflow, and tracking.kind is none"]),
+    ({"launch": {"processes_per_node": 200}}, 2, ["data.train: gives 0 steps an epoch: 130 rows are 16 batches of 8"]),
+    (
+        {"loss": "bogus", "model": "./none", "arguments": {"warmup_ratio": 2, "learning_rate": -1}},
+        2,
+        ["arguments.warmup_ratio: must be a share from 0 to 1", "arguments.learning_rate: must be 0 or more",
+         "loss.kind: no loss is named 'bogus'", "model.path: none is not there"],
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("verb", ["check", "plan", "run"])
+@pytest.mark.parametrize(("sections", "code", "messages"), BAD, ids=lambda value: "")
+def test_a_bad_request_is_refused_with_everything_wrong(
+    request_file: Callable[..., str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    verb: str,
+    sections: dict[str, Any],
+    code: int,
+    messages: list[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found, out, err = embedstep(verb, request_file(**sections))
+    assert found == code
+    assert out == ""
+    for message in messages:
+        assert message in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "outputs" / "request" / "model").exists()
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("", "docs"),
+        ('{"anchor": "a"}', "columns.positive"),
+        ('{"anchor": "a", "positive": ""}', "positive"),
+        ('{"anchor": 1, "positive": "b"}', "anchor"),
+        ("not json", "rows.jsonl"),
+    ],
+)
+def test_bad_rows_are_refused(request_file: Callable[..., str], tmp_path: Path, rows: str, message: str) -> None:
+    (tmp_path / "rows.jsonl").write_text(rows + "\n" if rows else "")
+    columns = {"anchor": "anchor", "positive": "positive"}
+    path = request_file(data={"train": {"docs": {"path": str(tmp_path / "rows.jsonl"), "columns": columns}}})
+    code, _, err = embedstep("check", path)
+    assert code == 2
+    assert message in err
+
+
+def test_an_output_below_a_file_is_refused(request_file: Callable[..., str], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    code, _, err = embedstep("run", request_file(), "--output", str(tmp_path / "file" / "output"))
+    assert code == 2
+    assert "not a directory" in err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user who has no permission")
+def test_an_output_without_permission_is_refused(request_file: Callable[..., str], tmp_path: Path) -> None:
+    locked = Path(tempfile.mkdtemp(dir="/tmp"))
+    locked.chmod(0o555)
+    as_nobody = (
+        "import os, sys; from embedstep.errors import InvalidRequestError;"
+        "from embedstep.output.folder import lock_output;"
+        "from pathlib import Path; os.setgid(65534); os.setuid(65534)\n"
+        "try:\n  with lock_output(Path(sys.argv[1]), overwrite=False): print('lock_output')\n"
+        "except InvalidRequestError as error: print(error)"
+    )
+    for folder in (locked, locked / "new"):
+        process = subprocess.run(
+            [sys.executable, "-c", as_nobody, str(folder)], capture_output=True, text=True, check=True
+        )
+        message = f"output: {folder} cannot be used: permission denied; choose another folder with --output\n"
+        assert process.stdout == message
+    locked.rmdir()
+
+
+def test_a_preview_shows_the_texts_of_the_first_steps(
+    request_of: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    """Four rows with three answers: no two rows with the same answer are in one batch of two."""
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("\n".join(json.dumps({"q": f"q{row}", "a": f"a{row % 3}"}) for row in range(4)))
+    data = {"train": {"docs": {"path": str(rows), "columns": {"anchor": "q", "positive": "a"}}}}
+    given = {"batch_sampler": "no_duplicates", "per_device_train_batch_size": 2}
+    file = tmp_path / "request.json"
+    file.write_text(json.dumps(request_of(data=data, launch={"processes_per_node": 1}, arguments=given)))
+    code, out, _ = embedstep("plan", str(file), "--preview", "2")
+    assert code == 0
+    shown = [line.split() for line in out.partition("step 1, data.train.docs, process 0")[2].splitlines()]
+    assert shown[1] == shown[5] == ["anchor", "positive"]
+    batches = [shown[2:4], shown[6:8]]
+    assert sorted(anchor for batch in batches for anchor, _ in batch) == ["q0", "q1", "q2", "q3"]
+    for (_, one), (_, other) in batches:
+        assert one != other
+    code, out, _ = embedstep("plan", str(file), "--preview", "1", "--json")
+    assert [len(item["ranks"][0]) for item in json.loads(out)["preview"]] == [2]
+    code, _, err = embedstep("plan", str(file), "--preview", "1", "--set", "arguments.batch_sampler=batch_sampler")
+    assert code == 2
+    assert "there is no preview" in err
