@@ -61,16 +61,16 @@ TESTED_WITH: Mapping[str, str] = {
     "planning/preflight.py": "planning/test_checks.py",
     "planning/steps.py": "planning/test_build.py",
     "promotion/registry.py": "promotion/test_gate.py",
-    "promotion/unchanged.py": "promotion/test_gate.py",
+    "promotion/unchanged.py": "test_replay.py",
     "request/arguments/fates.py": "request/arguments/test_schema.py",
     "request/arguments/today.py": "request/arguments/test_schema.py",
-    "request/resolved.py": "request/test_loading.py",
+    "request/resolved.py": "test_step.py",
     "sampling/repair.py": "sampling/test_duplicates.py",
     "sampling/row_selection.py": "sampling/test_euler_split.py",
     "sampling/texts.py": "sampling/test_duplicates.py",
     "tracking/mlflow_registry.py": "promotion/test_gate.py",
     # Only a cluster or several machines show what they do.
-    "launch/followers.py": "distributed/test_nodes.py",
+    "launch/followers.py": "faults/test_hosts.py",
     "launch/kubernetes/cluster.py": "cluster/test_trainjob.py",
     "launch/kubernetes/logs.py": "launch/kubernetes/test_pods.py",
     "launch/kubernetes/pod.py": "cluster/test_trainjob.py",
@@ -99,9 +99,9 @@ TESTED_WITH: Mapping[str, str] = {
     },
     **{f"worker/torchrun/{name}.py": "faults/test_processes.py" for name in ("agent", "grace")},
     **{
-        f"worker/trainer/{name}.py": "distributed/test_resuming.py"
-        for name in ("callbacks", "loop_state", "loss_parameters", "rng_state")
+        f"worker/trainer/{name}.py": "distributed/test_resuming.py" for name in ("callbacks", "loop_state", "rng_state")
     },
+    "worker/trainer/loss_parameters.py": "faults/test_interruption.py",
     "worker/trainer/numerics.py": "faults/test_numbers.py",
 }
 """Modules whose tests are in the file of another one. Every other module has a file of its own name."""

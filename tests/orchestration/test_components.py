@@ -1,5 +1,7 @@
 """The table of components holds together: names, fields that parameters set, and what a task leaves."""
 
+from typing import Any
+
 import pytest
 
 from embedstep.orchestration.components import COMPONENTS, Component
@@ -32,5 +34,11 @@ def test_a_parameter_sets_a_field_that_a_request_has(component: Component) -> No
 
 @by_name
 def test_everything_has_a_sentence(component: Component) -> None:
-    described = (component, *component.parameters, *component.inputs, *component.outputs, *component.results)
+    described: tuple[Any, ...] = (
+        component,
+        *component.parameters,
+        *component.inputs,
+        *component.outputs,
+        *component.results,
+    )
     assert [one.name for one in described if not one.description.strip().endswith((".", ")", "`"))] == []
