@@ -26,7 +26,7 @@ $(STAMP): pyproject.toml constraints.txt .ci/setup
 
 setup: $(STAMP) ## make .venv with everything the other targets need
 
-demo: $(STAMP) ## train on real text and show what it brought (DEMO="--small" for a quick look)
+demo: $(STAMP) ## train on real text and show the gain (DEMO="--small" for a quick look)
 	@$(BIN)/python -m pipelines.docstrings.demo $(DEMO)
 
 # One thread in each of the processes that share the cores: those of torch wait for each other otherwise.
@@ -38,13 +38,13 @@ PARALLEL := --numprocesses=4 --dist=worksteal
 test: $(STAMP) ## run the tests, all but the slow ones
 	@$(BIN)/pytest $(PARALLEL) --durations=10 -m "not slow and not image and not kubernetes and not airflow" $(TESTS)
 
-test-slow: $(STAMP) ## run the slow tests: whole runs and gates beside real servers
+test-slow: $(STAMP) ## run the slow tests: whole runs, and gates with real servers
 	@$(BIN)/pytest $(PARALLEL) --durations=10 -m slow $(TESTS)
 
-faults: $(STAMP) ## inject faults, show what came of each, and write build/faults.json
+faults: $(STAMP) ## inject faults, show the outcomes, and write build/faults.json
 	@$(BIN)/pytest --numprocesses=2 tests/faults
 
-test-postgres: $(STAMP) ## run the tests of tracking and promotion beside MLflow on PostgreSQL
+test-postgres: $(STAMP) ## run the tests of tracking and promotion with MLflow on PostgreSQL
 	@.ci/postgres $(BIN)/pytest --numprocesses=2 tests/tracking tests/promotion
 
 test-image: $(STAMP) ## run the tests of the image, in real containers; after `make image`
@@ -74,10 +74,10 @@ dist: $(STAMP) ## build the sdist and the wheel in build/dist
 check: $(STAMP) ## lint, format and types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
-fix: $(STAMP) ## repair what the linter can
+fix: $(STAMP) ## fix what the linter can
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
-bench: $(STAMP) ## measure ours beside the alternative (NAME=... for one); writes build/bench.json
+bench: $(STAMP) ## compare embedstep with the alternatives (NAME=... for one), and write build/bench.json
 	@$(BIN)/python -m tests.benchmarks $(NAME)
 
 golden: $(STAMP) ## rewrite the golden files, for a review of their difference
