@@ -31,7 +31,7 @@ def steps_with(output: str, word: str) -> list[int]:
     return [log["train_step"] for log in logs if any(word in key for key in log)]
 
 
-def test_a_run_leaves_what_the_design_says(train_here: Train, evaluated: Build) -> None:
+def test_a_run_leaves_model_metrics_and_result(train_here: Train, evaluated: Build) -> None:
     result = train_here(evaluated())
     assert result.exit_code == 0
     assert result.outcome == "succeeded"
