@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from embedstep.request.scalars import CountOrShare, Flag, Integer, Number, Plain, Text, plain
+from embedstep.request.scalars import Boolean, CountOrShare, Integer, Number, Plain, Text, plain
 
 
 @pytest.mark.parametrize(
@@ -16,8 +16,8 @@ from embedstep.request.scalars import CountOrShare, Flag, Integer, Number, Plain
         (Integer, Plain("7", 7), 7),
         (Number, "1e-5", 1e-5),
         (Number, 3, 3.0),
-        (Flag, "yes", True),
-        (Flag, "Off", False),
+        (Boolean, "yes", True),
+        (Boolean, "Off", False),
         (Text, Plain("1.10", 1.1), "1.10"),
         (Text, Plain("007", 7), "007"),
         (CountOrShare, "500", 500),
@@ -41,8 +41,8 @@ def test_a_value_without_doubt_is_repaired(type_: Any, raw: Any, value: Any) -> 
         (Number, float("nan")),
         (Number, "inf"),
         (Number, True),
-        (Flag, 1),
-        (Flag, "maybe"),
+        (Boolean, 1),
+        (Boolean, "maybe"),
         (Text, "None"),
         (Text, 3),
     ],
