@@ -36,15 +36,15 @@ def request_file(request_of: Build, tmp_path: Path) -> Callable[..., str]:
     return write
 
 
-def test_check_says_that_all_is_good(request_file: Callable[..., str]) -> None:
+def test_check_says_that_a_request_is_valid(request_file: Callable[..., str]) -> None:
     path = request_file()
-    assert embedstep("check", path) == (0, f"{path}: good, 130 rows, 4 train steps of 8 rows on 1 process\n", "")
+    assert embedstep("check", path) == (0, f"{path}: valid, 130 rows, 4 train steps of 8 rows on 1 process\n", "")
 
 
 def test_check_reads_standard_input(request_of: Build) -> None:
     code, out, _ = embedstep("check", "-", text=json.dumps(request_of()))
     assert code == 0
-    assert out.startswith("-: good")
+    assert out.startswith("-: valid")
 
 
 def test_set_is_on_each_verb(request_file: Callable[..., str]) -> None:

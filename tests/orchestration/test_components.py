@@ -8,11 +8,11 @@ from embedstep.orchestration.components import COMPONENTS, Component
 from embedstep.request.arguments.schema import CONTRACT
 from embedstep.request.schema import TrainRequest
 
-by_name = pytest.mark.parametrize("component", COMPONENTS, ids=lambda component: component.name)
+by_name = pytest.mark.parametrize("component", COMPONENTS.values(), ids=lambda component: component.name)
 
 
-def test_a_component_has_one_row() -> None:
-    assert len({component.name for component in COMPONENTS}) == len(COMPONENTS)
+def test_a_component_is_found_by_its_name() -> None:
+    assert [component.name for component in COMPONENTS.values()] == list(COMPONENTS)
 
 
 @by_name

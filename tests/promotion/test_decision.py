@@ -14,7 +14,7 @@ GAIN = Gain(queries=40, champion=0.5, challenger=0.75, low=0.125, high=0.375)
 
 def decision(**more: Any) -> Decision:
     values: dict[str, Any] = {
-        "verdict": Verdict(word="promote", reasons=("better",), gain=GAIN, slices={"short": GAIN}),
+        "verdict": Verdict(action="promote", reasons=("better",), gain=GAIN, slices={"short": GAIN}),
         "metric": "docs_cosine_ndcg@10", "challenger": {"model": "a"}, "champion": {"model": "b", "is_base": True},
         "metrics": {"challenger": {"ndcg": 0.75}, "champion": {"ndcg": 0.5}}, "data": {"docs": "c" * 64},
         "dimensions": {128: GAIN}, "of_metrics": {"mrr": GAIN},
@@ -23,12 +23,12 @@ def decision(**more: Any) -> Decision:
 
 
 @pytest.mark.parametrize(
-    "more", [{}, {"verdict": Verdict(word="hold", reasons=("nothing to compare",))}], ids=["gain", "no gain"]
+    "more", [{}, {"verdict": Verdict(action="hold", reasons=("nothing to compare",))}], ids=["gain", "no gain"]
 )
 def test_a_decision_reads_back_equal(more: dict[str, Any]) -> None:
     written = json.loads(json.dumps(decision(**more).to_json()))
     assert decision_from_json(written).to_json() == decision(**more).to_json()
-    assert decision_from_json(written).word == decision(**more).word
+    assert decision_from_json(written).action == decision(**more).action
 
 
 def test_json_has_null_for_a_score_that_is_not_finite() -> None:

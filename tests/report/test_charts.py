@@ -6,14 +6,14 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from embedstep.report.charts import Bar, amounts, curves, intervals
+from embedstep.report.charts import Bar, draw_bars, draw_curves, draw_intervals
 from embedstep.report.series import Series
 
 LINE = Series(steps=np.arange(3.0), values=np.array([0.1, 0.3, 0.2]))
 PICTURES = {
-    "curves": lambda key: curves(key, {"loss": LINE, "other": LINE}, champion={"loss": 0.25}),
-    "intervals": lambda key: intervals(key, [Bar(name="all", gain=0.1, low=-0.1, high=0.3)]),
-    "amounts": lambda key: amounts(key, {"training": 12.5, "saving": 0.5}, unit="seconds"),
+    "curves": lambda key: draw_curves(key, {"loss": LINE, "other": LINE}, champion={"loss": 0.25}),
+    "intervals": lambda key: draw_intervals(key, [Bar(name="all", gain=0.1, low=-0.1, high=0.3)]),
+    "amounts": lambda key: draw_bars(key, {"training": 12.5, "saving": 0.5}, unit="seconds"),
 }
 
 
@@ -36,6 +36,6 @@ def test_two_pictures_of_a_page_share_no_id(kind: str) -> None:
 
 
 def test_what_a_user_calls_something_is_text_in_a_picture() -> None:
-    text = amounts("a", {"<script>alert(1)</script>": 1.0}, unit="$x$ & y")
+    text = draw_bars("a", {"<script>alert(1)</script>": 1.0}, unit="$x$ & y")
     assert "<script>" not in text
     assert "$x$ &amp; y" in "".join(text)

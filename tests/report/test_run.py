@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from embedstep.errors import InvalidRequestError
-from embedstep.report.run import read_run, sources
+from embedstep.report.run import describe_sources, read_run
 
 PLAN: dict[str, Any] = {"datasets": [{"split": "train", "name": "docs"}, {"split": "eval", "name": "docs"}]}
 
@@ -44,7 +44,7 @@ def test_where_rows_come_from_is_shown_without_secrets(tmp_path: Path) -> None:
         "train": {"docs": {"path": ["s3://user:password123@bucket/a.parquet", "b.parquet"]}},
         "eval": {"docs": {"hub": "org/rows", "split": "test", "revision": None}},
     }
-    found = dict(sources(read_run(write(tmp_path, plan=PLAN, request={"request": {"data": data}}))))
+    found = dict(describe_sources(read_run(write(tmp_path, plan=PLAN, request={"request": {"data": data}}))))
     assert found["eval.docs"] == "org/rows, test"
     assert found["train.docs"].endswith("b.parquet")
     assert "password123" not in found["train.docs"]
