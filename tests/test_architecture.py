@@ -97,7 +97,7 @@ TESTED_WITH: Mapping[str, str] = {
         f"worker/{name}.py": "worker/test_train.py"
         for name in ("environment", "models", "trainer/build", "trainer/loading", "trainer/recording", "trainer/saving")
     },
-    **{f"worker/torchrun/{name}.py": "faults/test_processes.py" for name in ("agent", "grace")},
+    **{f"worker/torchrun/{name}.py": "faults/test_processes.py" for name in ("agent", "shutdown")},
     **{
         f"worker/trainer/{name}.py": "distributed/test_resuming.py" for name in ("callbacks", "loop_state", "rng_state")
     },

@@ -33,7 +33,8 @@ def test_properties_are_those_of_the_installed_class(
     )  # fmt: skip
     for rank in range(processes):
         found = json.loads((tmp_path / f"rank-{rank}.json").read_text())
-        torchrun = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
+        torchrun = {"RANK": rank, "LOCAL_RANK": rank, "GROUP_RANK": 0, "WORLD_SIZE": processes}
+        torchrun["LOCAL_WORLD_SIZE"] = processes
         for name, value in torchrun.items():
             monkeypatch.setenv(name, str(value))
         ours = TrainingArguments(**given, use_cpu=True)
