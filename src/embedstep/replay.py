@@ -84,15 +84,15 @@ def replay(run: str, output: Path, *, uri: str | None = None, overwrite: bool = 
 
 def _replayed(run: str, recorded: Path, output: Path, *, overwrite: bool) -> Replay:
     if missing := [name for name in _FILES if not (recorded / name).exists()]:
-        told = f"has recorded no {' and no '.join(missing)}; only a run that ended well can be trained again"
-        raise InvalidRequestError([Problem(run, told)])
+        message = f"has recorded no {' and no '.join(missing)}; only a run that ended well can be trained again"
+        raise InvalidRequestError([Problem(run, message)])
     before, was = with_current_names(read_json(recorded / "result.json")), read_json(recorded / "plan.json")
     if not before.get("weights_sha256"):
         raise InvalidRequestError([Problem(run, "has no model, or was made before weights were recorded")])
     request = _request(read_json(recorded / "request.json")["request"], was["world_size"])
     if before.get("stop_reason"):
-        told = f"was stopped by the clock ({before['stop_reason']}), which nobody can do again at the same step"
-        raise InvalidRequestError([Problem(run, told)])
+        message = f"was stopped by the clock ({before['stop_reason']}), which nobody can do again at the same step"
+        raise InvalidRequestError([Problem(run, message)])
     if problems := list(_changed_data(plan_step(request), was)):
         raise InvalidRequestError(problems)
     result = run_or_raise(request, output, overwrite=overwrite)
@@ -121,8 +121,8 @@ def _changed_data(plan: Plan, was: Mapping[str, Any]) -> Iterator[Problem]:
     for item in plan.datasets:
         then = before[item.split, item.name]
         if then["fingerprint"] != item.fingerprint:
-            told = f"has other rows than the run had: {then['rows']:,} then, {item.rows:,} now"
-            yield Problem(f"data.{item.split}.{item.name}", f"{told}; bring those back to train it again")
+            message = f"has other rows than the run had: {then['rows']:,} then, {item.rows:,} now"
+            yield Problem(f"data.{item.split}.{item.name}", f"{message}; bring those back to train it again")
 
 
 def _differing(then: Mapping[str, str], now: Mapping[str, str]) -> dict[str, tuple[str, str]]:

@@ -29,20 +29,21 @@ from embedstep.errors import (
     Problem,
     StepInterruptedError,
 )
-from embedstep.launch.attempt import failed, this_machine, train_here
-from embedstep.launch.failures import failure_of
+from embedstep.launch.attempt import failed, run_attempt, this_machine
+from embedstep.launch.failures import failure_from_error
 from embedstep.launch.followers import run_following_node
 from embedstep.launch.node_status import announce_status, ended_before
-from embedstep.launch.nodes import NodeInfo, is_pod, node_of
-from embedstep.launch.resume import can_resume, find_resume_point, prepare_resume
-from embedstep.launch.torchrun import devices_of, processes_per_node
+from embedstep.launch.nodes import NodeInfo, find_node, is_pod
+from embedstep.launch.resume import begin_attempt, can_resume, find_resume_point
+from embedstep.launch.torchrun import node_devices, processes_per_node
 from embedstep.output.attempts import Attempts
 from embedstep.output.folder import OutputFolder, lock_output, lock_run_key
 from embedstep.output.result import StepResult, read_json, result_from_json, write_json
 from embedstep.output.weights import base_digest
-from embedstep.planning.batches import forms_batches
-from embedstep.planning.build import build_plan, token_ids_of, with_preview
-from embedstep.planning.checks import check_plan, check_request, check_with_data, similarity_of
+from embedstep.planning.batch_notes import with_preview
+from embedstep.planning.batches import forms_batches, make_token_ids
+from embedstep.planning.build import build_plan
+from embedstep.planning.checks import check_plan, check_request, check_with_data, read_similarity
 from embedstep.planning.cron import superseded_by
 from embedstep.planning.plan import Plan
 from embedstep.planning.preflight import check_environment, check_machine
@@ -72,8 +73,8 @@ def plan_step(request: TrainRequest, *, preview: int = 0) -> Plan:
     """
     with tempfile.TemporaryDirectory(prefix="embedstep-") as folder:
         if preview and not forms_batches(request.arguments):
-            told = "is batch_sampler, whose batches sentence-transformers draws while it trains; there is no preview"
-            raise InvalidRequestError([Problem("arguments.batch_sampler", told)])
+            message = "is batch_sampler, whose batches sentence-transformers draws while it trains; there is no preview"
+            raise InvalidRequestError([Problem("arguments.batch_sampler", message)])
         plan = _plan(request, Path(folder), for_a_run=False)
         plan = with_preview(request, plan, preview) if preview else plan
         return replace(plan, datasets=tuple(replace(item, path=None) for item in plan.datasets))
@@ -102,22 +103,22 @@ def run_step(
     overwrite = overwrite or request.arguments.overwrite_output_dir
     if request.launch.kind == "trainjob" and not is_pod(environ):
         return _run_on_cluster(request, overwrite=overwrite)
-    group = node_of(request, environ)
-    if not group.is_first:
-        return run_following_node(request, output, group, overwrite=overwrite)
-    return ended_before(output, group) or _run_first_node(request, output, group, overwrite=overwrite)
+    node = find_node(request, environ)
+    if not node.is_first:
+        return run_following_node(request, output, node, overwrite=overwrite)
+    return ended_before(output, node) or _run_first_node(request, output, node, overwrite=overwrite)
 
 
-def _run_first_node(request: TrainRequest, output: Path, group: NodeInfo, *, overwrite: bool) -> StepResult:
+def _run_first_node(request: TrainRequest, output: Path, node: NodeInfo, *, overwrite: bool) -> StepResult:
     started = time.monotonic()
     received = ReceivedSignal()
     with (
         lock_run_key(request.tracking.key),
         lock_output(output.absolute(), overwrite=overwrite) as folder,
         on_signal(received.record),
-        announce_status(folder.path, group) as tell_end,
+        announce_status(folder.path, node) as tell_end,
     ):
-        result = _run(request, folder, group, received)
+        result = _run(request, folder, node, received)
         seconds = {**result.seconds, "total": round(time.monotonic() - started, 3)}
         result = replace(result, request_fingerprint=request_fingerprint(request), seconds=seconds)
         if result.skip_reason is None or result.model is not None or not folder.model.exists():
@@ -139,10 +140,10 @@ def _run_on_cluster(request: TrainRequest, *, overwrite: bool) -> StepResult:
     # What can be told without the files, which only the pods see, is told before they wait for GPUs.
     if problems := [problem for problem in check_request(request) if not _SEEN_BY_PODS.fullmatch(problem.path)]:
         raise InvalidRequestError(problems)
-    if told := _superseded(request):
+    if message := _superseded(request):
         assert request.launch.trainjob is not None
         ended = StepResult(
-            exit_code=OK, output=request.launch.trainjob.output, skip_reason="superseded", stop_reason=told
+            exit_code=OK, output=request.launch.trainjob.output, skip_reason="superseded", stop_reason=message
         )
         return replace(ended, request_fingerprint=request_fingerprint(request))
     result: StepResult = import_module("embedstep.launch.kubernetes.trainjob").run_trainjob(
@@ -151,14 +152,14 @@ def _run_on_cluster(request: TrainRequest, *, overwrite: bool) -> StepResult:
     return result
 
 
-def _run(request: TrainRequest, folder: OutputFolder, group: NodeInfo, received: ReceivedSignal) -> StepResult:
+def _run(request: TrainRequest, folder: OutputFolder, node: NodeInfo, received: ReceivedSignal) -> StepResult:
     started = time.monotonic()
     resumes = can_resume(request, folder)
     try:
         with on_signal(partial(_interrupt, received)):
             # One that was interrupted goes on, and whoever has submitted pods has asked before.
-            if not group.pod and not resumes and (told := _superseded(request)):
-                return _untrained(request, folder, skip_reason="superseded", stop_reason=told)
+            if not node.pod and not resumes and (message := _superseded(request)):
+                return _untrained(request, folder, skip_reason="superseded", stop_reason=message)
             plan = _plan(request, folder.data, for_a_run=True)
             champion, unknown = champion_of_same(request, plan)
             if champion is not None:
@@ -175,19 +176,19 @@ def _run(request: TrainRequest, folder: OutputFolder, group: NodeInfo, received:
         if folder.model.exists():
             raise error from None  # the finished step that this one was to replace stays as it is
         folder.clear(with_checkpoints=not resumes)
-        return failed(folder, failure_of(error))
+        return failed(folder, failure_from_error(error))
     attempts = Attempts(folder.attempts, folder.progress)
     attempts.begin(processes=plan.world_size, on_cpu=plan.on_cpu, resumes=start.is_here)
-    prepare_resume(folder, start)
+    begin_attempt(folder, start)
     # A refused request is never written down: it may be refused for a secret in it.
     write_json(folder.request, resolved(request))
     write_json(folder.plan, plan.to_json())
     try:
         recording = start_recording(request, plan, folder, resumes=start.is_here, received=received)
     except EmbedstepError as error:
-        result = failed(folder, failure_of(error))
+        result = failed(folder, failure_from_error(error))
         return replace(result, cost=attempts.end(seconds=time.monotonic() - started, exit_code=result.exit_code))
-    result = train_here(request, plan, folder, group, received)
+    result = run_attempt(request, plan, folder, node, received)
     cost = attempts.end(seconds=time.monotonic() - started, exit_code=result.exit_code)
     result = replace(result, cost=cost)
     recording.record(result)
@@ -211,8 +212,8 @@ def _superseded(request: TrainRequest) -> str:
     due = superseded_by(request, datetime.now(UTC))
     if due is None:
         return ""
-    told = f"the retraining of {due.isoformat(sep=' ', timespec='minutes')} is due since"
-    return f"{told}, and this one is for {request.data.as_of}; schedule.catch_up: true trains for both"
+    message = f"the retraining of {due.isoformat(sep=' ', timespec='minutes')} is due since"
+    return f"{message}, and this one is for {request.data.as_of}; schedule.catch_up: true trains for both"
 
 
 def _interrupt(received: ReceivedSignal, number: int) -> None:
@@ -250,9 +251,9 @@ def _planned(
     problems += check_with_data(request, facts)
     if len(facts) < len(list(named_datasets(local))):
         return None, problems
-    devices = devices_of(request.launch, this_machine())
+    devices = node_devices(request.launch, this_machine())
     processes = request.launch.nodes * processes_per_node(request.launch, devices, use_cpu=request.arguments.use_cpu)
-    similarity = similarity_of(request)
+    similarity = read_similarity(request)
     if problems:
         # Batches cannot be formed of rows that are refused.
         write_to = None
@@ -277,7 +278,7 @@ def _tokenize(plan: Plan, tokens: TokenMaker) -> None:
     """Leave the token ids of all texts that a loss reads at least once beside their rows."""
     for item in plan.datasets:
         if plan.passes(item) >= 1:
-            token_ids_of(item, tokens)
+            make_token_ids(item, tokens)
 
 
 def further_problems(refused: InvalidRequestError) -> list[Problem]:

@@ -16,7 +16,7 @@ import yaml
 from kubernetes import client
 
 from embedstep.launch.kubernetes.cluster import Cluster
-from embedstep.launch.kubernetes.manifest import trainjob_of
+from embedstep.launch.kubernetes.manifest import build_trainjob
 from embedstep.request.fingerprint import request_fingerprint
 from embedstep.request.loading import load_request
 from tests.cluster.conftest import IMAGE
@@ -98,7 +98,7 @@ def test_the_manifest_does_the_same_without_a_step(
     printed = subprocess.run(
         [sys.executable, "-m", "embedstep", "manifest", str(file)], capture_output=True, text=True, check=True
     )
-    assert yaml.safe_load(printed.stdout) == trainjob_of(load_request(file.read_text()))
+    assert yaml.safe_load(printed.stdout) == build_trainjob(load_request(file.read_text()))
     subprocess.run(
         ["kubectl", "--kubeconfig", kubeconfig, "apply", "-f", "-"], input=printed.stdout, text=True, check=True,
         capture_output=True,
@@ -202,7 +202,7 @@ def test_a_job_goes_with_what_has_started_it(api: client.ApiClient, namespace: s
     owner = cluster.owner()
     assert owner is not None
     assert (owner["kind"], owner["name"]) == ("Job", "flow")
-    manifest = trainjob_of(load_request(yaml.safe_dump(document())))
+    manifest = build_trainjob(load_request(yaml.safe_dump(document())))
     assert cluster.create({**manifest, "metadata": {**manifest["metadata"], "ownerReferences": [owner]}})
     batch.delete_namespaced_job("flow", namespace, propagation_policy="Background")
     # A garbage collector, a controller and a kubelet do this one after the other, and each in its own time.

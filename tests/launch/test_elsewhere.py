@@ -34,7 +34,7 @@ def _no_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sections", "told"),
+    ("sections", "message"),
     [
         ({"loss": "no_such_loss"}, "no loss is named 'no_such_loss'"),
         ({"arguments": {"output_dir": "/elsewhere"}}, "arguments.output_dir: is /elsewhere, and the pods write to"),
@@ -42,10 +42,10 @@ def _no_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     ],
 )
 def test_what_needs_no_files_is_told_before_a_job_is_submitted(
-    request_of: Build, tmp_path: Path, sections: dict[str, Any], told: str
+    request_of: Build, tmp_path: Path, sections: dict[str, Any], message: str
 ) -> None:
     request = load_request(json.dumps(request_of(launch=LAUNCH, model="/shared/model", **sections)))
-    with pytest.raises(InvalidRequestError, match=told):
+    with pytest.raises(InvalidRequestError, match=message):
         run_step(request, tmp_path / "out")
 
 

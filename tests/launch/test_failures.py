@@ -17,7 +17,7 @@ from embedstep.errors import (
     Problem,
     TrainingFailedError,
 )
-from embedstep.launch.failures import NO_ANSWER, failure_of, first_failure
+from embedstep.launch.failures import NO_ANSWER, failure_from_error, first_failure
 from embedstep.output.folder import OutputFolder
 from embedstep.output.result import Failure
 from embedstep.runtime.process import ProcessEnd
@@ -172,12 +172,12 @@ def test_a_signal_to_torchrun_alone_is_an_interruption(folder: OutputFolder) -> 
     ids=lambda value: type(value).__name__,
 )
 def test_an_error_before_any_rank(error: CannotStartError, failure: Failure) -> None:
-    assert failure_of(error) == failure
+    assert failure_from_error(error) == failure
 
 
 def test_an_error_before_any_rank_keeps_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRACKER_PASSWORD", "planted-password")
-    assert failure_of(CannotStartError("no answer to planted-password")).message == "no answer to ***"
+    assert failure_from_error(CannotStartError("no answer to planted-password")).message == "no answer to ***"
 
 
 def test_a_worker_of_a_loader_that_had_no_memory_is_told_as_such(folder: OutputFolder) -> None:
@@ -186,8 +186,8 @@ def test_a_worker_of_a_loader_that_had_no_memory_is_told_as_such(folder: OutputF
     limit = ", because the memory limit was reached: 2.00 GB for all processes"
     left = [{"rank": 0, "exit_code": 1, "time": 0, "no_memory": limit}]
     (folder.attempt / "ranks-0.json").write_text(json.dumps(left))
-    told = f"DataLoader worker (pid 7) is killed by signal: Killed.{limit}"
-    assert first_failure(folder, ProcessEnd(code=1)) == replace(failure, exit_code=OUT_OF_MEMORY, message=told)
+    message = f"DataLoader worker (pid 7) is killed by signal: Killed.{limit}"
+    assert first_failure(folder, ProcessEnd(code=1)) == replace(failure, exit_code=OUT_OF_MEMORY, message=message)
 
 
 def test_a_rank_that_does_not_answer_is_named_though_torchrun_has_killed_it(folder: OutputFolder) -> None:

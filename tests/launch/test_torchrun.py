@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from embedstep.launch.torchrun import plan_launch, processes_per_node
+from embedstep.launch.torchrun import build_launch_command, processes_per_node
 from embedstep.request.launch import Launch
 from embedstep.runtime.devices import Devices, usable_cores, visible_gpus
 
@@ -11,7 +11,7 @@ CPU = Devices(gpus=0, cores=8)
 
 
 def launch(environ: dict[str, str], processes: int = 2) -> dict[str, str]:
-    plan = plan_launch(
+    plan = build_launch_command(
         ("embedstep.worker", "out"),
         report_to="out",
         processes=processes,
@@ -24,7 +24,7 @@ def launch(environ: dict[str, str], processes: int = 2) -> dict[str, str]:
 
 
 def test_the_command_is_torchrun_on_a_free_port() -> None:
-    plan = plan_launch(
+    plan = build_launch_command(
         ("embedstep.worker", "out"),
         report_to="out",
         processes=2,
@@ -50,7 +50,9 @@ def test_what_other_launchers_left_is_cleaned_away() -> None:
         "PATH": "/bin", "NODE_RANK": "1", "MASTER_PORT": "29500", "PET_NNODES": "2", "RANK": "3", "WORLD_SIZE": "4",
         "SLURM_PROCID": "1", "ACCELERATE_MIXED_PRECISION": "fp16", "FSDP_VERSION": "2", "HF_TOKEN": "x",
     }  # fmt: skip
-    plan = plan_launch(("w",), report_to="out", processes=1, on_cpu=True, devices=CPU, python="python", environ=environ)
+    plan = build_launch_command(
+        ("w",), report_to="out", processes=1, on_cpu=True, devices=CPU, python="python", environ=environ
+    )
     ours = {"OMP_NUM_THREADS", "TOKENIZERS_PARALLELISM", "TQDM_DISABLE", "MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_"}
     assert set(plan.env) == {"PATH", "HF_TOKEN"} | ours
 
@@ -59,7 +61,7 @@ def test_what_other_launchers_left_is_cleaned_away() -> None:
     ("on_cpu", "environ", "value"), [(True, {}, "0"), (True, {"MALLOC_MMAP_MAX_": "9"}, "9"), (False, {}, None)]
 )
 def test_memory_that_was_freed_is_kept_on_the_cpu(on_cpu: bool, environ: dict[str, str], value: str | None) -> None:
-    plan = plan_launch(
+    plan = build_launch_command(
         ("w",), report_to="out", processes=1, on_cpu=on_cpu, devices=CPU, python="python", environ=environ
     )
     assert plan.env.get("MALLOC_MMAP_MAX_") == value
@@ -99,7 +101,7 @@ def test_processes(asked: object, gpus: int, use_cpu: bool, processes: int) -> N
 def test_a_process_sees_no_gpu_that_it_does_not_train_on(
     environ: dict[str, str], processes: int, visible: str | None
 ) -> None:
-    plan = plan_launch(
+    plan = build_launch_command(
         ("w",),
         report_to="out",
         processes=processes,

@@ -12,7 +12,7 @@ import pytest
 from embedstep.cli.tables import show_plan
 from embedstep.errors import CannotStartError, InvalidRequestError
 from embedstep.output.position import position_problems, write_position
-from embedstep.planning.batches import SamplerInputs, lengths_of
+from embedstep.planning.batches import SamplerInputs, digest_lengths
 from embedstep.planning.plan import Plan
 from embedstep.request.loading import load_request
 from embedstep.step import plan_step
@@ -52,7 +52,7 @@ def test_batches_without_a_text_twice_are_counted_exactly(plan_of: PlanOf) -> No
     (docs,) = plan.datasets
     assert (docs.batches, docs.rows_unseen, plan.train_steps) == (4, 6, 4)
     assert plan.notes == (
-        "data.train.docs: 6 rows wait for a later epoch in each, because their text stands in more rows than there are "
+        "data.train.docs: 6 rows wait for a later epoch in each, because their text occurs in more rows than there are "
         "full batches (4): 'answer 0' in 10",
     )
 
@@ -67,7 +67,7 @@ def test_smaller_batches_are_told(plan_of: PlanOf) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "given", "told"),
+    ("rows", "given", "message"),
     [
         (answers(9, 9), {"batch_sampler": "no_duplicates", "dataloader_drop_last": True},
          "data.train.docs: gives no batch of 4 rows without a text twice; "
@@ -84,11 +84,11 @@ def test_smaller_batches_are_told(plan_of: PlanOf) -> None:
     ],
 )  # fmt: skip
 def test_data_that_gives_no_batch_is_refused_with_what_would(
-    plan_of: PlanOf, rows: list[dict[str, Any]], given: dict[str, Any], told: str
+    plan_of: PlanOf, rows: list[dict[str, Any]], given: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InvalidRequestError) as refused:
         plan_of(rows, **given)
-    assert told in map(str, refused.value.problems)
+    assert message in map(str, refused.value.problems)
 
 
 def test_labels_and_rows_that_are_never_used_are_told(plan_of: PlanOf) -> None:
@@ -177,7 +177,7 @@ def test_lengths_that_go_on_as_fractions_are_refused_and_no_label_is_blamed(plan
 
 
 @pytest.mark.parametrize(
-    ("cell", "arguments", "path", "told"),
+    ("cell", "arguments", "path", "message"),
     [
         (7, {"length_column_name": "tokens", "group_by_length": True}, "arguments.length_column_name",
          "rows.jsonl has no column 'tokens'; its columns are q, a, n"),
@@ -196,12 +196,12 @@ def test_lengths_that_go_on_as_fractions_are_refused_and_no_label_is_blamed(plan
     ],
 )  # fmt: skip
 def test_a_column_of_lengths_that_cannot_be_taken_is_refused(
-    plan_of: PlanOf, tmp_path: Path, cell: Any, arguments: dict[str, Any], path: str, told: str
+    plan_of: PlanOf, tmp_path: Path, cell: Any, arguments: dict[str, Any], path: str, message: str
 ) -> None:
     with pytest.raises(InvalidRequestError) as refused:
         plan_of([{"q": f"q{row}", "a": f"a{row}", "n": cell} for row in range(16)], **arguments)
     (problem,) = refused.value.problems
-    assert (problem.path, problem.message.removeprefix(f"{tmp_path}/")) == (path, told)
+    assert (problem.path, problem.message.removeprefix(f"{tmp_path}/")) == (path, message)
 
 
 def test_the_time_that_forming_batches_takes_is_told(plan_of: PlanOf, capsys: pytest.CaptureFixture[str]) -> None:
@@ -220,8 +220,8 @@ def test_the_largest_batch_that_is_named_is_one_that_works(plan_of: PlanOf) -> N
     with pytest.raises(InvalidRequestError) as refused:
         plan_of(rows, per_device_train_batch_size=9, **options)
     (problem,) = refused.value.problems
-    told = "gives no batch of 9 rows without a text twice; write per_device_train_batch_size: 3 or less"
-    assert problem.message == told
+    message = "gives no batch of 9 rows without a text twice; write per_device_train_batch_size: 3 or less"
+    assert problem.message == message
     assert plan_of(rows, per_device_train_batch_size=3, **options).train_steps == 1
 
 
@@ -272,8 +272,8 @@ def test_another_sampler_is_one_problem(plan_of: PlanOf, tmp_path: Path) -> None
 def test_lengths_of_another_tokenizer_are_another_order(plan_of: PlanOf) -> None:
     """The model that counts is not the data, and the rows are put together by what it says."""
     one, two = (
-        lengths_of(
-            {"docs": SamplerInputs(rows=2, path=Path(), inputs=("anchor",), lengths=np.array(lengths, np.int32))}
+        digest_lengths(
+            {"docs": SamplerInputs(rows=2, path=Path(), columns=("anchor",), lengths=np.array(lengths, np.int32))}
         )
         for lengths in ([3, 4], [4, 3])
     )

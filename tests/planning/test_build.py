@@ -8,16 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedstep.data.facts import ColumnKind, DatasetFacts, Split
+from embedstep.planning.batches import count_batches
 from embedstep.planning.build import build_plan
-from embedstep.planning.plan import DatasetPlan, Plan, plan_from_json
+from embedstep.planning.plan import Plan, PlannedDataset, plan_from_json
 from embedstep.planning.steps import (
     checkpoint_steps,
-    count_batches,
     count_train_steps,
     count_warmup_steps,
     evaluation_steps,
+    interval_in_steps,
     never_best,
-    steps_of,
 )
 from embedstep.request.arguments.schema import Arguments
 from embedstep.request.arguments.types import Interval, SaveInterval
@@ -161,12 +161,12 @@ def test_warmup_steps(given: dict[str, Any], train_steps: int, steps: int) -> No
     ],
 )
 def test_an_interval_is_steps_or_a_share(amount: float, train_steps: int, steps: int) -> None:
-    assert steps_of(amount, train_steps) == steps
+    assert interval_in_steps(amount, train_steps) == steps
 
 
 @given(st.floats(0, 1, exclude_min=True, exclude_max=True), st.integers(1, 10**6))
 def test_a_share_is_at_least_one_step_and_at_most_all(share: float, train_steps: int) -> None:
-    assert 1 <= steps_of(share, train_steps) <= train_steps
+    assert 1 <= interval_in_steps(share, train_steps) <= train_steps
 
 
 @pytest.mark.parametrize(
@@ -198,17 +198,17 @@ def test_evaluations(given: dict[str, Any], train_steps: int, steps_per_epoch: i
 
 
 @pytest.mark.parametrize(
-    ("checkpoints", "told"),
+    ("checkpoints", "message"),
     [
         ((5, 10), []),
         ((4, 8), ["the best model is chosen among the checkpoints, of which the last is after train step 8 of 10"]),
         ((), ["the best model is chosen among the checkpoints, of which the last is after train step 0 of 10"]),
     ],
 )
-def test_steps_that_cannot_be_the_best_are_told(checkpoints: tuple[int, ...], told: list[str]) -> None:
+def test_steps_that_cannot_be_the_best_are_told(checkpoints: tuple[int, ...], message: list[str]) -> None:
     """Case 2.15: the last stretch, which 4.37 neither evaluated nor saved."""
     best = arguments(load_best_model_at_end=True, save_steps=4, eval_strategy="steps", eval_steps=4)
-    assert list(never_best(best, 10, checkpoints)) == told
+    assert list(never_best(best, 10, checkpoints)) == message
     assert not list(never_best(arguments(), 10, checkpoints))
 
 
@@ -278,7 +278,7 @@ def test_the_shortest_run() -> None:
     assert plan.metrics == ()
     assert plan.request_fingerprint == request_fingerprint(request())
     assert plan.datasets == (
-        DatasetPlan(
+        PlannedDataset(
             split="train", name="docs", rows=130, dropped_rows=0, columns=("anchor", "positive"), dropped_columns=(),
             loss="multiple_negatives_ranking", batches=17, largest_batch=None, rows_unseen=0, negatives_per_anchor=7,
             fingerprint="", path=None,

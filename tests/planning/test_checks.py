@@ -11,7 +11,7 @@ from embedstep.errors import CANNOT_START, CannotStartError, InvalidRequestError
 from embedstep.output.folder import OutputFolder
 from embedstep.planning import preflight
 from embedstep.planning.build import build_plan
-from embedstep.planning.checks import check_plan, check_request, check_with_data, similarity_of
+from embedstep.planning.checks import check_plan, check_request, check_with_data, read_similarity
 from embedstep.planning.plan import Plan
 from embedstep.planning.preflight import check_environment, check_machine, disk_space_needed
 from embedstep.request.loading import load_request
@@ -263,8 +263,8 @@ def test_a_model_by_path_is_there(tmp_path: Path) -> None:
     for place in (empty, empty / "0_Transformer"):  # case 1.17: what LoRA saves without its base model
         place.mkdir(exist_ok=True)
         (place / "adapter_config.json").touch()
-        (told,) = alone(model=str(empty))
-        assert told.startswith(
+        (message,) = alone(model=str(empty))
+        assert message.startswith(
             f"model.path: {place} holds an adapter, as of LoRA, and no model; merge it into its base"
         )
         (place / "adapter_config.json").unlink()
@@ -306,8 +306,8 @@ def test_group_by_label_needs_whole_labels_in_an_evaluation_too(label: ColumnKin
         loss="batch_all_triplet",
         arguments={"batch_sampler": "group_by_label"},
     )
-    told = "data.eval.docs: needs whole numbers as labels for its loss with group_by_label"
-    assert [problem for problem in found if problem.startswith("data.eval.docs:")] == [told]
+    message = "data.eval.docs: needs whole numbers as labels for its loss with group_by_label"
+    assert [problem for problem in found if problem.startswith("data.eval.docs:")] == [message]
 
 
 def test_a_home_folder_is_looked_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -484,12 +484,12 @@ def test_a_loss_that_would_train_another_model_in_each_process_is_refused() -> N
 def test_a_saved_model_names_its_similarity(tmp_path: Path, settings: object, similarity: str) -> None:
     if settings is not None:
         (tmp_path / "config_sentence_transformers.json").write_text(json.dumps(settings))
-    assert similarity_of(request(model=str(tmp_path))) == similarity
+    assert read_similarity(request(model=str(tmp_path))) == similarity
 
 
 def test_unreadable_settings_leave_the_similarity_at_cosine(tmp_path: Path) -> None:
     (tmp_path / "config_sentence_transformers.json").write_text("{")
-    assert similarity_of(request(model=str(tmp_path))) == "cosine"
+    assert read_similarity(request(model=str(tmp_path))) == "cosine"
 
 
 class Usage(NamedTuple):

@@ -9,10 +9,10 @@ from embedstep.planning.losses import (
     LOSSES,
     check_loss,
     check_processes,
-    has_own_layers,
     innermost,
     loss_kind,
     negatives_per_anchor,
+    trains_own_layers,
 )
 from embedstep.request.scalars import Plain
 from embedstep.request.schema import Loss
@@ -353,7 +353,7 @@ def test_several_processes_are_refused_where_gradients_are_not_averaged() -> Non
 
 
 def test_layers_that_are_in_no_checkpoint_are_known() -> None:
-    assert has_own_layers(loss_of("softmax", num_labels=2))
-    assert has_own_layers(loss_of("mse", projection_dim=8))
-    assert not has_own_layers(loss_of("mse"))
-    assert not has_own_layers(loss_of("multiple_negatives_ranking"))
+    assert trains_own_layers(loss_of("softmax", num_labels=2))
+    assert trains_own_layers(loss_of("mse", projection_dim=8))
+    assert not trains_own_layers(loss_of("mse"))
+    assert not trains_own_layers(loss_of("multiple_negatives_ranking"))

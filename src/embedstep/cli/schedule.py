@@ -65,12 +65,12 @@ def read_scheduled(request: str, overrides: Sequence[str], cron: str | None, tim
 def show_schedule(request: Any, scheduled: "Scheduled") -> None:
     """Print what is scheduled, its next five times, and what the orchestrator does in another way."""
     from embedstep.cli.tables import aligned
-    from embedstep.planning.cron import table_of
+    from embedstep.planning.cron import list_firings
 
     when = ("cron", f"{request.schedule.cron} in {request.schedule.timezone}")
     for title, rows in (
         ("schedule", [*scheduled.facts, when]),
-        ("next", table_of(request.schedule, datetime.now(UTC))),
+        ("next", list_firings(request.schedule, datetime.now(UTC))),
     ):
         click.echo("\n".join([title, *(f"  {line}" for line in aligned(rows))]))
     for note in scheduled.notes:
@@ -205,8 +205,8 @@ def kubernetes(
       embedstep schedule kubernetes request.yaml --image embedstep:0.1.0 --claim shared:/shared --output /shared/docs
       embedstep schedule kubernetes request.yaml ... | kubectl apply --namespace ml -f -
     """
-    from embedstep.launch.kubernetes.cronjob import PodSettings, cronjob_of
-    from embedstep.planning.cron import table_of
+    from embedstep.launch.kubernetes.cronjob import PodSettings, build_cronjob
+    from embedstep.planning.cron import list_firings
 
     with errors_shown(request):
         found = read_scheduled(request, overrides, cron, timezone)
@@ -220,9 +220,9 @@ def kubernetes(
             },
         )  # fmt: skip
         called = name or found.recorded_as.run_name or found.tracking.experiment or "embedstep"
-        manifests = cronjob_of(found, _NOT_IN_A_NAME.sub("-", called.lower()).strip("-"), around)
+        manifests = build_cronjob(found, _NOT_IN_A_NAME.sub("-", called.lower()).strip("-"), around)
         # As comments, so that what is printed can be applied.
-        for local, utc in table_of(found.schedule, datetime.now(UTC)):
+        for local, utc in list_firings(found.schedule, datetime.now(UTC)):
             click.echo(f"# next: {local}, {utc}")
         if found.schedule.catch_up:
             click.echo("# note: a CronJob starts the newest of the times that were missed, and no other")

@@ -17,7 +17,7 @@ from embedstep.errors import OK, CannotStartError, EmbedstepError, InvalidReques
 from embedstep.output.result import read_json, write_json
 from embedstep.request.datasets import Dataset
 from embedstep.request.schema import Model, TrainRequest
-from embedstep.runtime.process import LaunchPlan, run_process
+from embedstep.runtime.process import LaunchCommand, run_process
 
 _HUB_ID = re.compile(r"(?!.*\.(json|safetensors|bin)$)(\w[\w.-]*/)?\w[\w.-]*")
 """A name, or an organisation and a name; anything with more parts, or with the ending of a file, is a path."""
@@ -62,7 +62,7 @@ def with_local_data(request: TrainRequest, folder: Path, *, with_model: bool) ->
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "wanted.json", {"request": request.model_dump(mode="json"), "model": wants_model})
     argv = (sys.executable, "-m", "embedstep.worker.jobs.fetch", str(folder))
-    end = run_process(LaunchPlan(argv=argv, env=dict(os.environ)))
+    end = run_process(LaunchCommand(argv=argv, env=dict(os.environ)))
     if end.signalled is not None:
         raise StepInterruptedError(end.signalled)
     if end.code != OK:

@@ -6,18 +6,18 @@ import time
 from dataclasses import asdict, replace
 
 from embedstep.errors import FAILED, INTERRUPTED, OK, DivergedError, EmbedstepError, StepInterruptedError
-from embedstep.launch.failures import failure_of, first_failure
-from embedstep.launch.node_status import tell
+from embedstep.launch.failures import failure_from_error, first_failure
+from embedstep.launch.node_status import write_status
 from embedstep.launch.nodes import NodeInfo
 from embedstep.launch.resume import can_resume, find_resume_point, resume_at
-from embedstep.launch.torchrun import plan_launch
+from embedstep.launch.torchrun import build_launch_command
 from embedstep.output.checkpoints import checkpoints_in
 from embedstep.output.folder import OutputFolder
 from embedstep.output.result import Failure, StepResult, read_json, result_from_json, write_json
 from embedstep.planning.plan import Plan
 from embedstep.request.schema import TrainRequest
 from embedstep.runtime.devices import Devices, usable_cores, visible_gpus
-from embedstep.runtime.process import LaunchPlan, ProcessEnd, ReceivedSignal, run_process
+from embedstep.runtime.process import LaunchCommand, ProcessEnd, ReceivedSignal, run_process
 
 _STARTED_AGAIN = frozenset({FAILED, INTERRUPTED})
 """Ends after which another start may come further: a lost rank or node, or what a rank raises, of a GPU too."""
@@ -31,24 +31,24 @@ def this_machine() -> Devices:
 
 
 def launch_on(
-    group: NodeInfo, request: TrainRequest, folder: OutputFolder, *, processes: int, on_cpu: bool
-) -> LaunchPlan:
+    node: NodeInfo, request: TrainRequest, folder: OutputFolder, *, processes: int, on_cpu: bool
+) -> LaunchCommand:
     """Return the command and the environment of this node's processes.
 
     They hold the folder's lock too: if this process is killed, they may go on writing for a while.
 
     Args:
-        group: the place of this node.
+        node: the place of this node.
         request: the request.
         folder: the output folder, where the processes find their plan.
         processes: how many this node starts.
         on_cpu: whether they train on the CPU.
     """
     launch, output = request.launch, str(folder.path)
-    planned = plan_launch(
+    planned = build_launch_command(
         ("embedstep.worker", output),
         report_to=output,
-        group=group,
+        node=node,
         own_folders=has_own_folders(request),
         join_timeout_seconds=60 * launch.meeting_minutes,
         grace_seconds=launch.seconds_to_save,
@@ -66,8 +66,8 @@ def has_own_folders(request: TrainRequest) -> bool:
     return request.launch.nodes > 1 and request.arguments.save_on_each_node
 
 
-def train_here(
-    request: TrainRequest, plan: Plan, folder: OutputFolder, group: NodeInfo, received: ReceivedSignal
+def run_attempt(
+    request: TrainRequest, plan: Plan, folder: OutputFolder, node: NodeInfo, received: ReceivedSignal
 ) -> StepResult:
     """Train this plan, on the first node of its group, and say how it ended.
 
@@ -78,15 +78,15 @@ def train_here(
         request: the request.
         plan: its plan.
         folder: the output folder.
-        group: the nodes.
+        node: the nodes.
         received: the signal that has come, as it comes while no process runs; one that comes meanwhile is added.
     """
-    processes = plan.world_size // group.nodes
-    launch = launch_on(group, request, folder, processes=processes, on_cpu=plan.on_cpu)
+    processes = plan.world_size // node.nodes
+    launch = launch_on(node, request, folder, processes=processes, on_cpu=plan.on_cpu)
     restarts, began = 0, time.monotonic()
     first = latest = read_json(folder.start)["step"]
     while True:
-        tell(folder.path, group, "training")
+        write_status(folder.path, node, "training")
         try:
             if received.number is not None:
                 raise StepInterruptedError(received.number)
@@ -106,7 +106,7 @@ def train_here(
             latest = start.step
             folder.forget_processes()
         except EmbedstepError as error:
-            return replace(failed(folder, failure_of(error)), restarts=restarts)
+            return replace(failed(folder, failure_from_error(error)), restarts=restarts)
 
 
 def may_come_further(failure: Failure | None) -> bool:

@@ -33,13 +33,13 @@ TORCHRUN = "torchrun.json"
 """What the wrapper of torchrun says itself, in the folder of the attempt."""
 
 
-def failure_of(error: EmbedstepError) -> Failure:
+def failure_from_error(error: EmbedstepError) -> Failure:
     """Describe an error that was raised before any rank ran."""
     return Failure(
         kind=type(error).__name__,
         message=redact(str(error), os.environ),
         exit_code=error.exit_code,
-        problems=problems_told(error),
+        problems=redacted_problems(error),
     )
 
 
@@ -51,7 +51,7 @@ class RunFailedError(EmbedstepError):
         self.exit_code = failure.exit_code  # type: ignore[misc]
 
 
-def problems_told(error: BaseException) -> tuple[str, ...]:
+def redacted_problems(error: BaseException) -> tuple[str, ...]:
     """Return the problems of a refusal as they may be written down, without secrets; other errors have none."""
     problems = error.problems if isinstance(error, InvalidRequestError) else ()
     return tuple(redact(str(problem), os.environ) for problem in problems)
@@ -79,10 +79,10 @@ def first_failure(folder: OutputFolder, end: ProcessEnd) -> Failure:
 def _interrupted(number: int, words: Failure | None, raised: Failure | None) -> Failure:
     """Say where a signal has ended the attempt, and what has gone wrong in the time that it had to save."""
     if raised is not None and raised.exit_code != INTERRUPTED:
-        told = f"interrupted by {signal_name(number)}, and meanwhile: {raised.message}"
-        return replace(raised, exit_code=INTERRUPTED, message=told)
+        message = f"interrupted by {signal_name(number)}, and meanwhile: {raised.message}"
+        return replace(raised, exit_code=INTERRUPTED, message=message)
     said = (item for item in (words, raised) if item and item.kind == StepInterruptedError.__name__)
-    return next(said, failure_of(StepInterruptedError(number)))
+    return next(said, failure_from_error(StepInterruptedError(number)))
 
 
 def _killed(ranks: list[dict[str, Any]]) -> Failure | None:
@@ -115,11 +115,11 @@ def _of_worker(raised: Failure | None, ranks: list[dict[str, Any]]) -> Failure |
     return replace(raised, exit_code=OUT_OF_MEMORY, message=f"{raised.message.rstrip()}{no_memory}")
 
 
-def _of_rank(rank: dict[str, Any], kind: str, told: str, code: int) -> Failure:
+def _of_rank(rank: dict[str, Any], kind: str, message: str, code: int) -> Failure:
     """Describe how a rank ended, by what torchrun's wrapper has seen of it."""
     return Failure(
         kind=kind,
-        message=f"rank {rank['rank']} {told}",
+        message=f"rank {rank['rank']} {message}",
         exit_code=code,
         rank=rank["rank"],
         host=rank.get("host", ""),
@@ -149,8 +149,8 @@ def _naming_silent(folder: OutputFolder, failure: Failure) -> Failure:
     silent = [f"rank {rank}" for rank in ranks if not _report(folder, rank).exists()]
     if not silent:
         return failure
-    told = f"{' and '.join(silent)} did not answer for as long as arguments.ddp_timeout allows: {failure.message}"
-    return replace(failure, message=told)
+    message = f"{' and '.join(silent)} did not answer for as long as arguments.ddp_timeout allows: {failure.message}"
+    return replace(failure, message=message)
 
 
 def _report(folder: OutputFolder, rank: int | str) -> Path:
@@ -163,7 +163,7 @@ def _unexplained(end: ProcessEnd, ranks: list[dict[str, Any]]) -> Failure:
         return Failure(kind="no_model", message="the processes ended well and left no verified model", exit_code=FAILED)
     if ranks or end.code in (INTERRUPTED, -signal.SIGTERM):
         # A process alone got the signal before it could hear it, as when a node is drained process by process.
-        return failure_of(StepInterruptedError(signal.SIGTERM))
+        return failure_from_error(StepInterruptedError(signal.SIGTERM))
     if end.code < 0:
         name = signal_name(-end.code)
         return Failure(kind="signal", message=f"torchrun was killed by {name}", exit_code=FAILED)

@@ -8,20 +8,20 @@ from embedstep.launch.attempt import has_own_folders, launch_on, may_come_furthe
 from embedstep.launch.failures import first_failure
 from embedstep.launch.node_status import wait_for_start
 from embedstep.launch.nodes import NodeInfo
-from embedstep.launch.torchrun import devices_of, processes_per_node
+from embedstep.launch.torchrun import node_devices, processes_per_node
 from embedstep.output.folder import OutputFolder, lock_output
 from embedstep.output.result import StepResult
 from embedstep.request.schema import TrainRequest
-from embedstep.runtime.process import LaunchPlan, ProcessEnd, interrupt, on_signal, run_process
+from embedstep.runtime.process import LaunchCommand, ProcessEnd, interrupt, on_signal, run_process
 
 
-def run_following_node(request: TrainRequest, output: Path, group: NodeInfo, *, overwrite: bool) -> StepResult:
+def run_following_node(request: TrainRequest, output: Path, node: NodeInfo, *, overwrite: bool) -> StepResult:
     """Run the processes of a node that is not the first, and return how they ended; the first node has the result.
 
     Args:
         request: the request.
         output: the output folder: that of the first node, or one of its own with `save_on_each_node`.
-        group: the place of this node.
+        node: the place of this node.
         overwrite: replace a finished step that lies in an output folder of its own.
 
     Raises:
@@ -29,34 +29,34 @@ def run_following_node(request: TrainRequest, output: Path, group: NodeInfo, *, 
         StepInterruptedError: a signal came while it waited.
     """
     if has_own_folders(request):
-        code = _run_without_shared_disk(request, output, group, overwrite=overwrite)
+        code = _run_without_shared_disk(request, output, node, overwrite=overwrite)
     else:
-        code = _run_with_shared_disk(request, output, group)
-    return StepResult(exit_code=code, output=str(output), node_rank=group.rank)
+        code = _run_with_shared_disk(request, output, node)
+    return StepResult(exit_code=code, output=str(output), node_rank=node.rank)
 
 
-def _run_with_shared_disk(request: TrainRequest, output: Path, group: NodeInfo) -> int:
+def _run_with_shared_disk(request: TrainRequest, output: Path, node: NodeInfo) -> int:
     """Start the processes where the plan and the rows are in a shared folder."""
     seconds = 60 * request.launch.meeting_minutes
     with on_signal(interrupt):
-        start = wait_for_start(output, group, seconds)
+        start = wait_for_start(output, node, seconds)
         if isinstance(start, int):
             return start
-        launch = _launch(request, OutputFolder(output), group)
+        launch = _launch(request, OutputFolder(output), node)
         for restarts in range(1, request.launch.max_restarts + 2):
             end = run_process(launch)
             if end.code == OK or end.signalled is not None or restarts > request.launch.max_restarts:
                 break
-            start = wait_for_start(output, group, seconds, start)
+            start = wait_for_start(output, node, seconds, start)
             if isinstance(start, int):
                 return start
     return _code_of(end)
 
 
-def _run_without_shared_disk(request: TrainRequest, output: Path, group: NodeInfo, *, overwrite: bool) -> int:
+def _run_without_shared_disk(request: TrainRequest, output: Path, node: NodeInfo, *, overwrite: bool) -> int:
     """Start the processes of a node that sees nothing of the first one's disk: they are handed what they need."""
     with lock_output(output.absolute(), overwrite=overwrite) as folder:
-        launch = _launch(request, folder, group)
+        launch = _launch(request, folder, node)
         for restarts in range(1, request.launch.max_restarts + 2):
             end = run_process(launch)
             failed_here = None if end.code == OK else first_failure(folder, end)
@@ -67,11 +67,11 @@ def _run_without_shared_disk(request: TrainRequest, output: Path, group: NodeInf
         return _code_of(end)
 
 
-def _launch(request: TrainRequest, folder: OutputFolder, group: NodeInfo) -> LaunchPlan:
-    devices = devices_of(request.launch, this_machine())
+def _launch(request: TrainRequest, folder: OutputFolder, node: NodeInfo) -> LaunchCommand:
+    devices = node_devices(request.launch, this_machine())
     processes = processes_per_node(request.launch, devices, use_cpu=request.arguments.use_cpu)
     on_cpu = request.arguments.use_cpu or devices.gpus == 0
-    return launch_on(group, request, folder, processes=processes, on_cpu=on_cpu)
+    return launch_on(node, request, folder, processes=processes, on_cpu=on_cpu)
 
 
 def _code_of(end: ProcessEnd) -> int:

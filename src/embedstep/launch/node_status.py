@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from embedstep.errors import FAILED, INTERRUPTED, OK, OUT_OF_MEMORY, REFUSED, CannotStartError, EmbedstepError
-from embedstep.launch.failures import failure_of
+from embedstep.launch.failures import failure_from_error
 from embedstep.launch.nodes import SINGLE_NODE, NodeInfo
 from embedstep.output.folder import OutputFolder
 from embedstep.output.result import StepResult, read_json, result_from_json, write_json
@@ -57,7 +57,7 @@ class _Told:
 
 
 @contextmanager
-def announce_status(output: Path, group: NodeInfo) -> Iterator[Callable[[StepResult], None]]:
+def announce_status(output: Path, node: NodeInfo) -> Iterator[Callable[[StepResult], None]]:
     """Tell the others that the first node plans, and in the end how it has ended: call what is given with the result.
 
     Raises:
@@ -69,18 +69,18 @@ def announce_status(output: Path, group: NodeInfo) -> Iterator[Callable[[StepRes
         nonlocal ended
         ended = result
 
-    tell(output, group, "planning")
+    write_status(output, node, "planning")
     done = threading.Event()
-    if group != SINGLE_NODE:
+    if node != SINGLE_NODE:
         threading.Thread(target=_beat, args=(output, done), daemon=True, name="beat").start()
     try:
         yield end
     except EmbedstepError as error:
-        ended = replace(ended, exit_code=error.exit_code, failure=failure_of(error))
+        ended = replace(ended, exit_code=error.exit_code, failure=failure_from_error(error))
         raise
     finally:
         done.set()
-        tell(output, group, "ended", ended)
+        write_status(output, node, "ended", ended)
 
 
 def _beat(output: Path, done: threading.Event) -> None:
@@ -90,27 +90,27 @@ def _beat(output: Path, done: threading.Event) -> None:
             _beat_file(output).write_text(uuid.uuid4().hex, encoding="utf-8")
 
 
-def tell(output: Path, group: NodeInfo, state: State, result: StepResult | None = None) -> None:
+def write_status(output: Path, node: NodeInfo, state: State, result: StepResult | None = None) -> None:
     """Let the other nodes know where the first one is.
 
     Args:
         output: the output folder, which all nodes see.
-        group: the nodes; where nobody has put one together there is nobody to tell.
+        node: the nodes; where nobody has put one together there is nobody to tell.
         state: where it is.
         result: how it has ended, where it has.
     """
-    if group == SINGLE_NODE:
+    if node == SINGLE_NODE:
         return
     ended = None if result is None else result.to_json()
     try:
-        told = {"job": group.job, "pod": group.pod, "state": state, "result": ended, "start": uuid.uuid4().hex}
-        write_json(_file(output), told)
+        message = {"job": node.job, "pod": node.pod, "state": state, "result": ended, "start": uuid.uuid4().hex}
+        write_json(_file(output), message)
     except OSError as error:
         reason = os.strerror(error.errno or 0).lower()
         raise CannotStartError(f"{output.parent} cannot be written: {reason}") from None
 
 
-def ended_before(output: Path, group: NodeInfo) -> StepResult | None:
+def ended_before(output: Path, node: NodeInfo) -> StepResult | None:
     """Return how this node has ended before, where another start would end in the same way.
 
     A cluster may start a container again that has failed (a restart policy), or a whole job (whose JobSet was deleted):
@@ -119,25 +119,25 @@ def ended_before(output: Path, group: NodeInfo) -> StepResult | None:
     Raises:
         AttemptEndedError: it has failed in another pod; nobody has asked for another attempt.
     """
-    told = _told(output, group)
-    if told is None or told.result is None or told.result.exit_code == INTERRUPTED:
+    message = _told(output, node)
+    if message is None or message.result is None or message.result.exit_code == INTERRUPTED:
         return None
-    if told.pod == group.pod:
-        return told.result if told.result.exit_code in (OK, *_FOR_GOOD) else None
-    if told.result.exit_code == OK:
-        return told.result if OutputFolder(output).model.exists() else None
+    if message.pod == node.pod:
+        return message.result if message.result.exit_code in (OK, *_FOR_GOOD) else None
+    if message.result.exit_code == OK:
+        return message.result if OutputFolder(output).model.exists() else None
     raise AttemptEndedError(
-        f"this attempt has ended with code {told.result.exit_code}; {output}/result.json says of what. "
+        f"this attempt has ended with code {message.result.exit_code}; {output}/result.json says of what. "
         "Another one has another name: embedstep manifest --attempt 2"
     )
 
 
-def wait_for_start(output: Path, group: NodeInfo, seconds: float, joined: str = "") -> str | int:
+def wait_for_start(output: Path, node: NodeInfo, seconds: float, joined: str = "") -> str | int:
     """Wait until the first node starts its processes, and say which start it is.
 
     Args:
         output: the output folder.
-        group: the nodes.
+        node: the nodes.
         seconds: how long to wait for its first word, or for another start; while it plans it may take as long as its
             data does, if it is alive.
         joined: the start that this node was part of, and that is over.
@@ -151,39 +151,39 @@ def wait_for_start(output: Path, group: NodeInfo, seconds: float, joined: str = 
     began = beaten = time.monotonic()
     beat = None
     while True:
-        told, now = _told(output, group), time.monotonic()
+        message, now = _told(output, node), time.monotonic()
         if (last := _last_beat(output)) != beat:
             beat, beaten = last, now
         # One that was interrupted is started again with this node, unless both have begun.
-        is_silent = told is None or (told.is_interrupted and not joined) or told.start == joined
-        is_lost = told is not None and told.state == "planning" and now - beaten > _SILENCE
+        is_silent = message is None or (message.is_interrupted and not joined) or message.start == joined
+        is_lost = message is not None and message.state == "planning" and now - beaten > _SILENCE
         if is_lost or (is_silent and now - began > seconds):
             silence = _SILENCE if is_lost else seconds
             raise CannotStartError(
-                f"node 0 ({group.address}) has not been heard of for {silence:.0f} s; does its pod run, and do both "
+                f"node 0 ({node.address}) has not been heard of for {silence:.0f} s; does its pod run, and do both "
                 f"mount {output.parent}?"
             )
-        if told is not None and not is_silent:
-            if told.state == "training":
-                return told.start
-            if told.result is not None:
-                return told.result.exit_code
+        if message is not None and not is_silent:
+            if message.state == "training":
+                return message.start
+            if message.result is not None:
+                return message.result.exit_code
         time.sleep(_PAUSE)
 
 
-def result_of_job(output: Path, job: str) -> StepResult | None:
+def read_job_result(output: Path, job: str) -> StepResult | None:
     """Return how the first node of a job has ended, where the shared folder is mounted here and says so."""
-    told = _told(output, NodeInfo(nodes=1, rank=0, address="", port=0, job=job))
-    return None if told is None else told.result
+    message = _told(output, NodeInfo(nodes=1, rank=0, address="", port=0, job=job))
+    return None if message is None else message.result
 
 
-def _told(output: Path, group: NodeInfo) -> _Told | None:
+def _told(output: Path, node: NodeInfo) -> _Told | None:
     try:
         found: dict[str, Any] = read_json(_file(output))
         result = None if found["result"] is None else result_from_json(found["result"])
     except (OSError, ValueError):
         return None
-    if found["job"] != group.job:
+    if found["job"] != node.job:
         return None  # an earlier attempt
     return _Told(state=found["state"], pod=found["pod"], result=result, start=found.get("start", ""))
 

@@ -57,29 +57,29 @@ MISSING_NODE_ENV = (
 )
 
 
-def group_from_env(environ: Mapping[str, str]) -> NodeInfo:
+def read_node_info(environ: Mapping[str, str]) -> NodeInfo:
     """Read the place of this node; without the variables it is alone.
 
     Raises:
         ValueError: a variable is missing beside others, is no whole number, or contradicts another.
     """
-    told = {fact: next((one for one in names if environ.get(one)), "") for fact, names in _VARIABLES.items()}
-    present = [name for fact, name in told.items() if name and name != _INDEX and fact != "job"]
+    message = {fact: next((one for one in names if environ.get(one)), "") for fact, names in _VARIABLES.items()}
+    present = [name for fact, name in message.items() if name and name != _INDEX and fact != "job"]
     if not present:
         return SINGLE_NODE
-    if environ.get(told["nodes"]) == "1" and told["job"] != JOB:
+    if environ.get(message["nodes"]) == "1" and message["job"] != JOB:
         return SINGLE_NODE
-    if missing := [" or ".join(_VARIABLES[fact]) for fact, name in told.items() if not name]:
+    if missing := [" or ".join(_VARIABLES[fact]) for fact, name in message.items() if not name]:
         raise ValueError(
             f"{', '.join(missing)} not set, and {', '.join(present)} {'is' if len(present) == 1 else 'are'}"
         )
-    found = {fact: environ[name] for fact, name in told.items()}
+    found = {fact: environ[name] for fact, name in message.items()}
     numbers = {fact: found[fact] for fact in ("nodes", "rank", "port")}
-    if wrong := [f"{told[fact]}={text}" for fact, text in numbers.items() if not text.isdecimal()]:
+    if wrong := [f"{message[fact]}={text}" for fact, text in numbers.items() if not text.isdecimal()]:
         raise ValueError(f"{', '.join(wrong)}: needs a whole number")
     nodes, rank, port = map(int, numbers.values())
     if rank >= nodes:
-        raise ValueError(f"{told['rank']}={rank} is outside a group of {nodes} nodes")
+        raise ValueError(f"{message['rank']}={rank} is outside a group of {nodes} nodes")
     pod = environ.get(POD, "")
     return NodeInfo(nodes=nodes, rank=rank, address=found["address"], port=port, job=found["job"], pod=pod)
 
@@ -89,7 +89,7 @@ def is_pod(environ: Mapping[str, str]) -> bool:
     return JOB in environ
 
 
-def node_of(request: TrainRequest, environ: Mapping[str, str]) -> NodeInfo:
+def find_node(request: TrainRequest, environ: Mapping[str, str]) -> NodeInfo:
     """Return the place of this node among those that train the request.
 
     Raises:
@@ -97,17 +97,17 @@ def node_of(request: TrainRequest, environ: Mapping[str, str]) -> NodeInfo:
         InvalidRequestError: the request is for several nodes, and the environment is that of one by itself.
     """
     try:
-        group = group_from_env(environ)
+        node = read_node_info(environ)
     except ValueError as error:
         raise CannotStartError(f"this node does not know its place: {error}") from None
-    if group == SINGLE_NODE and request.launch.nodes != 1:
+    if node == SINGLE_NODE and request.launch.nodes != 1:
         raise InvalidRequestError([Problem("launch.nodes", f"is {request.launch.nodes}, and {MISSING_NODE_ENV}")])
-    if group.nodes != request.launch.nodes:
-        raise CannotStartError(f"launch.nodes is {request.launch.nodes}, and the environment says {group.nodes}")
-    if request.launch.kind == "local" and group != SINGLE_NODE:
+    if node.nodes != request.launch.nodes:
+        raise CannotStartError(f"launch.nodes is {request.launch.nodes}, and the environment says {node.nodes}")
+    if request.launch.kind == "local" and node != SINGLE_NODE:
         # What was told of another request by the same name of a launch is none of ours.
-        return replace(group, job=f"{group.job}/{request_fingerprint(request)[:12]}")
-    return group
+        return replace(node, job=f"{node.job}/{request_fingerprint(request)[:12]}")
+    return node
 
 
 def processes_problem(environ: Mapping[str, str], *, processes: int, gpus: int) -> str | None:
@@ -121,9 +121,9 @@ def processes_problem(environ: Mapping[str, str], *, processes: int, gpus: int) 
         processes: processes that the request starts on it.
         gpus: GPUs that are visible on it; 0 where it trains on the CPU.
     """
-    told = environ.get(PROCESSES, "")
-    if told.isdecimal() and int(told) != processes:
-        return f"the controller says {PROCESSES}={told}, and the request starts {processes} processes on each node"
+    message = environ.get(PROCESSES, "")
+    if message.isdecimal() and int(message) != processes:
+        return f"the controller says {PROCESSES}={message}, and the request starts {processes} processes on each node"
     if gpus > processes:
         return (
             f"{gpus} GPUs are visible and the request starts {processes} processes on each node; write "

@@ -82,9 +82,9 @@ def find_resume_point(request: TrainRequest, plan: Plan, folder: OutputFolder, *
     if found.checkpoint is None:
         if given or request.resume == "required":
             field = "arguments.resume_from_checkpoint" if given else "resume"
-            told = f"is {given or request.resume}, and there is no whole checkpoint in {folder.checkpoints}"
+            message = f"is {given or request.resume}, and there is no whole checkpoint in {folder.checkpoints}"
             begins = "resume: auto, which is the default, begins anew where there is none"
-            raise InvalidRequestError([Problem(field, "; ".join([told, *found.skipped, begins]))])
+            raise InvalidRequestError([Problem(field, "; ".join([message, *found.skipped, begins]))])
         return ResumePoint(skipped=found.skipped)
     is_compared = given is not None and not request.arguments.ignore_data_skip
     if is_compared and (problems := list(position_problems(found.checkpoint, plan.position))):
@@ -109,8 +109,8 @@ def _named(named: Path, plan: Plan, folder: OutputFolder, *, resumes: bool) -> R
         if found.step > (step or 0):
             return replace(_from(found), named=own)
     if step is None:
-        told = f"{named} is not there, or torn: its trainer_state.json cannot be read"
-        raise InvalidRequestError([Problem("arguments.resume_from_checkpoint", told)])
+        message = f"{named} is not there, or torn: its trainer_state.json cannot be read"
+        raise InvalidRequestError([Problem("arguments.resume_from_checkpoint", message)])
     return ResumePoint(checkpoint=str(named), step=step, is_here=is_here, named=own)
 
 
@@ -126,7 +126,7 @@ def _began_at(folder: OutputFolder) -> str | None:
     return folder.began_at.read_text(encoding="utf-8") if folder.began_at.exists() else None
 
 
-def prepare_resume(folder: OutputFolder, start: ResumePoint) -> None:
+def begin_attempt(folder: OutputFolder, start: ResumePoint) -> None:
     """Leave of the attempt before what this one goes on from, and tell the workers of it."""
     folder.clear(with_checkpoints=False)
     resume_at(folder, start)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from embedstep.errors import EmbedstepError
-from embedstep.launch.failures import failure_of
+from embedstep.launch.failures import failure_from_error
 from embedstep.output.result import StepResult
 
 VARIABLE = "EMBEDSTEP_LAST_WORDS"
@@ -41,11 +41,13 @@ def termination_message(environ: Mapping[str, str]) -> Iterator[Callable[[StepRe
     try:
         yield report_end
     except EmbedstepError as error:
-        write_termination_message(StepResult(exit_code=error.exit_code, output="", failure=failure_of(error)), file)
+        write_termination_message(
+            StepResult(exit_code=error.exit_code, output="", failure=failure_from_error(error)), file
+        )
         raise
 
 
-def cause_of(words: str) -> str:
+def read_cause(words: str) -> str:
     """Return the first cause of a failure from last words, in one line; empty where they say none."""
     try:
         failure = json.loads(words)["failure"] or {}

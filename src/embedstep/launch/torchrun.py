@@ -7,7 +7,7 @@ from embedstep.launch.nodes import SINGLE_NODE, NodeInfo
 from embedstep.request.launch import Launch
 from embedstep.request.schema import TRACKING_RUN_ID
 from embedstep.runtime.devices import Devices, listed_gpus
-from embedstep.runtime.process import LaunchPlan
+from embedstep.runtime.process import LaunchCommand
 
 _OTHER_LAUNCHERS = ("PET_", "TORCHELASTIC_", "OMPI_", "PMI_", "SLURM_", "MPI_")
 """Prefixes by which torchrun, accelerate and MPI would take their place in another job's world from us."""
@@ -29,15 +29,15 @@ _CHANGES_A_RUN = ("ACCELERATE_", "FSDP_")
 """Prefixes by which accelerate changes precision, device or wrapping behind the request's back."""
 
 
-def gpus_of_a_node(launch: Launch) -> int:
+def requested_gpus(launch: Launch) -> int:
     """Return the GPUs that each pod asks for, by any vendor's name of the resource (`nvidia.com/gpu`)."""
     asked = {} if launch.trainjob is None else launch.trainjob.resources
     return sum(int(amount) for name, amount in asked.items() if name.endswith("/gpu") and amount.isdecimal())
 
 
-def devices_of(launch: Launch, here: Devices) -> Devices:
+def node_devices(launch: Launch, here: Devices) -> Devices:
     """Return what a node of the training has: this machine, or what the pods ask for."""
-    return here if launch.kind == "local" else replace(here, gpus=gpus_of_a_node(launch))
+    return here if launch.kind == "local" else replace(here, gpus=requested_gpus(launch))
 
 
 def processes_per_node(launch: Launch, devices: Devices, *, use_cpu: bool) -> int:
@@ -47,7 +47,7 @@ def processes_per_node(launch: Launch, devices: Devices, *, use_cpu: bool) -> in
     return 1 if use_cpu else max(devices.gpus, 1)
 
 
-def plan_launch(
+def build_launch_command(
     worker: Sequence[str],
     *,
     report_to: str,
@@ -56,11 +56,11 @@ def plan_launch(
     devices: Devices,
     python: str,
     environ: Mapping[str, str],
-    group: NodeInfo = SINGLE_NODE,
+    node: NodeInfo = SINGLE_NODE,
     own_folders: bool = False,
     join_timeout_seconds: float = 0,
     grace_seconds: float = 30,
-) -> LaunchPlan:
+) -> LaunchCommand:
     """Plan torchrun on one node: alone with a free port that it picks itself, else at the first node of the group.
 
     Args:
@@ -72,7 +72,7 @@ def plan_launch(
         devices: for the share of cores that each worker gets (OMP_NUM_THREADS), unless the caller set one.
         python: the interpreter.
         environ: the environment to inherit, less what other launchers left in it.
-        group: the nodes that train together.
+        node: the nodes that train together.
         own_folders: whether each of them has an output folder of its own, on a disk that the others do not see.
         join_timeout_seconds: how long the nodes wait for each other.
         grace_seconds: how long the workers may take to save and end when they are told to.
@@ -88,7 +88,7 @@ def plan_launch(
         # step: without this half of the time of a static embedding goes into pages that are handed out and zeroed.
         env.setdefault("MALLOC_MMAP_MAX_", "0")
         env.setdefault("MALLOC_TRIM_THRESHOLD_", "-1")
-    torchrun = (*_meeting_of(group), f"--nproc-per-node={processes}", "-m", *worker)
+    torchrun = (*_meeting_of(node), f"--nproc-per-node={processes}", "-m", *worker)
     if 0 < processes < devices.gpus:
         # One process that sees several GPUs would split each batch over them and be slower than on one.
         env["CUDA_VISIBLE_DEVICES"] = ",".join(listed_gpus(environ, devices.gpus)[:processes])
@@ -102,17 +102,17 @@ def plan_launch(
         f"{grace_seconds:g}",
         *torchrun,
     )
-    return LaunchPlan(argv=argv, env=env, forward_sigint=True)
+    return LaunchCommand(argv=argv, env=env, forward_sigint=True)
 
 
-def _meeting_of(group: NodeInfo) -> tuple[str, ...]:
+def _meeting_of(node: NodeInfo) -> tuple[str, ...]:
     """Return where torchrun's agents meet. Every flag is written out: left to itself it would take a group of one."""
-    if group.nodes == 1:
+    if node.nodes == 1:
         # By its own name a machine without a network cannot be reached, not even by itself.
         return ("--standalone", "--local-addr=127.0.0.1")
     return (
-        f"--nnodes={group.nodes}", f"--node-rank={group.rank}", "--rdzv-backend=static",
-        f"--master-addr={group.address}", f"--master-port={group.port}",
+        f"--nnodes={node.nodes}", f"--node-rank={node.rank}", "--rdzv-backend=static",
+        f"--master-addr={node.address}", f"--master-port={node.port}",
     )  # fmt: skip
 
 

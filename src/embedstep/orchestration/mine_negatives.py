@@ -14,7 +14,7 @@ from embedstep.errors import OK, InvalidRequestError, Problem, StepInterruptedEr
 from embedstep.output.result import write_json
 from embedstep.request.datasets import Dataset
 from embedstep.request.schema import TrainRequest
-from embedstep.runtime.process import LaunchPlan, run_process
+from embedstep.runtime.process import LaunchCommand, run_process
 
 MINED_FORMAT = "embedstep.mined/1"
 STRATEGIES = ("top", "random")
@@ -89,7 +89,7 @@ def _mined(name: str, dataset: Dataset, job: Mapping[str, Any], work: Path, file
     found = work / f"{name}.parquet"
     write_json(work / "job.json", {**job, "rows": str(rows), "negatives": len(negatives), "to": str(found)})
     argv = (sys.executable, "-m", "embedstep.worker.jobs.mine", str(work / "job.json"))
-    end = run_process(LaunchPlan(argv=argv, env={**os.environ, "TQDM_DISABLE": "1"}))
+    end = run_process(LaunchCommand(argv=argv, env={**os.environ, "TQDM_DISABLE": "1"}))
     if end.signalled is not None:
         raise StepInterruptedError(end.signalled)
     if end.code != OK:

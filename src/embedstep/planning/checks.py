@@ -10,10 +10,10 @@ from embedstep.data.roles import roles_of
 from embedstep.errors import Problem
 from embedstep.output.position import position_problems
 from embedstep.output.result import read_json
-from embedstep.planning.build import evaluates_loss
 from embedstep.planning.evaluators import check_evaluator, evaluators_are_known
-from embedstep.planning.losses import LOSSES, check_loss, check_processes, innermost, losses_are_known, place_of
-from embedstep.planning.plan import DatasetPlan, Plan
+from embedstep.planning.losses import LOSSES, check_loss, check_processes, innermost, loss_path, losses_are_known
+from embedstep.planning.metrics import evaluates_loss
+from embedstep.planning.plan import Plan, PlannedDataset
 from embedstep.planning.rules import LAST_CHECKPOINT, check_rules
 from embedstep.request.schema import TrainRequest
 
@@ -82,7 +82,7 @@ def model_is_there(request: TrainRequest) -> Iterator[Problem]:
         yield Problem(f"model.{field}", f"{source} is a file; name the folder of a saved model")
 
 
-def similarity_of(request: TrainRequest) -> str:
+def read_similarity(request: TrainRequest) -> str:
     """Return the similarity function that a saved model names for itself; evaluators name their metrics by it."""
     settings = Path(str(request.model.path or "")).expanduser() / "config_sentence_transformers.json"
     try:
@@ -96,8 +96,8 @@ def rows_are_distinct(request: TrainRequest, facts: Sequence[DatasetFacts]) -> I
     limit = request.data.max_duplicates
     for item in facts:
         if limit is not None and item.duplicate_rows > limit * item.rows:
-            told = f"repeats {_of(item.duplicate_rows, item.rows)}, and data.max_duplicates is {limit:g}"
-            yield Problem(f"data.{item.split}.{item.name}", f"{told}; take them out, or raise the limit")
+            message = f"repeats {_of(item.duplicate_rows, item.rows)}, and data.max_duplicates is {limit:g}"
+            yield Problem(f"data.{item.split}.{item.name}", f"{message}; take them out, or raise the limit")
 
 
 def held_out_rows_are_held_out(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[Problem]:
@@ -107,10 +107,10 @@ def held_out_rows_are_held_out(request: TrainRequest, facts: Sequence[DatasetFac
         if limit is not None and item.overlapping_rows > limit * item.rows:
             rows = ", ".join(map(str, item.first_overlapping))
             shared = _of(item.overlapping_rows, item.rows)
-            told = f"shares the anchors of {shared} with the training data, first those of row {rows}"
+            message = f"shares the anchors of {shared} with the training data, first those of row {rows}"
             yield Problem(
                 f"data.{item.split}.{item.name}",
-                f"{told}, and data.max_overlap is {limit:g}; take them out of the training data, or raise the limit",
+                f"{message}, and data.max_overlap is {limit:g}; take them out of the training data, or raise the limit",
             )
 
 
@@ -140,13 +140,13 @@ def distribution_fits(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
     size, backend = arguments.per_device_train_batch_size, arguments.ddp_backend
     if settings.get("dispatch_batches") and (processes > 1 or len(request.data.train) > 1):
         what = "texts" if processes > 1 else "the name of the dataset"
-        told = f"sends {what} from one process to the others, which the libraries cannot; remove it"
+        message = f"sends {what} from one process to the others, which the libraries cannot; remove it"
         is_older = "dispatch_batches" in arguments.model_fields_set
         place = "dispatch_batches" if is_older else "accelerator_config.dispatch_batches"
-        yield Problem(f"arguments.{place}", told)
+        yield Problem(f"arguments.{place}", message)
     if processes > 1 and settings.get("split_batches") and size % processes:
-        told = f"is {size}, which {processes} processes cannot split evenly; write a multiple of {processes}"
-        yield Problem("arguments.per_device_train_batch_size", told)
+        message = f"is {size}, which {processes} processes cannot split evenly; write a multiple of {processes}"
+        yield Problem("arguments.per_device_train_batch_size", message)
     if processes > 1 and plan.on_cpu and backend not in (None, "gloo", "mpi", "ccl"):
         yield Problem("arguments.ddp_backend", f"is {backend}, and the processes are on the CPU; write gloo")
     if arguments.fsdp and (processes == 1 or plan.on_cpu):
@@ -160,13 +160,13 @@ def losses_fit(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator
         loss = request.loss_of(item.name)
         if loss is None or (item.split == "eval" and not evaluates_loss(request, item.name)):
             continue
-        yield from check_loss(loss, item, place_of("*" if "*" in request.loss else item.name))
+        yield from check_loss(loss, item, loss_path("*" if "*" in request.loss else item.name))
 
 
 def losses_fit_the_model(request: TrainRequest) -> Iterator[Problem]:
     """Some losses need a transformer, and a guide model has to be on this machine: no rank asks the hub."""
     for name, loss in request.loss.items():
-        place = place_of(name)
+        place = loss_path(name)
         kind = innermost(loss)
         if kind is not None and kind.needs_transformer and request.model.static:
             yield Problem(place, f"{kind.name} needs a transformer, and model.static is a static embedding")
@@ -192,7 +192,7 @@ def labels_can_be_smoothed(request: TrainRequest) -> Iterator[Problem]:
 def losses_average_gradients(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
     """A loss that the installed trainer does not wrap would train another model in each process."""
     for name, loss in request.loss.items():
-        yield from check_processes(loss, plan.world_size, place_of(name))
+        yield from check_processes(loss, plan.world_size, loss_path(name))
 
 
 def evaluators_fit(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[Problem]:
@@ -234,17 +234,17 @@ def evaluations_fit_the_sampler(request: TrainRequest, facts: Sequence[DatasetFa
         if item.split == "train" or not evaluates_loss(request, item.name):
             continue
         if item.label != "integer":
-            told = "needs whole numbers as labels for its loss with group_by_label"
-            yield Problem(f"data.{item.split}.{item.name}", told)
+            message = "needs whole numbers as labels for its loss with group_by_label"
+            yield Problem(f"data.{item.split}.{item.name}", message)
             continue
         paired = sum(count > 1 for count in item.label_values.values())
         if item.label_values and paired < 2:
-            told = "needs two labels with two rows each for its loss with group_by_label"
-            yield Problem(f"data.{item.split}.{item.name}", f"{told}; it has {paired}")
+            message = "needs two labels with two rows each for its loss with group_by_label"
+            yield Problem(f"data.{item.split}.{item.name}", f"{message}; it has {paired}")
         size = request.arguments.per_device_eval_batch_size
         if size < 4 or size % 2:
-            told = f"is {size}; group_by_label takes an even number of 4 or more for the loss of data.{item.split}"
-            yield Problem("arguments.per_device_eval_batch_size", told)
+            message = f"is {size}; group_by_label takes an even number of 4 or more for the loss of data.{item.split}"
+            yield Problem("arguments.per_device_eval_batch_size", message)
 
 
 def prompts_name_something(request: TrainRequest) -> Iterator[Problem]:
@@ -269,8 +269,8 @@ def there_are_steps(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
     size = request.arguments.per_device_train_batch_size
     for item in plan.datasets:
         if item.split == "train" and not item.batches and request.trains and _is_at_fault(plan, item):
-            told = _no_batch(request, plan, item, "per_device_train_batch_size", size)
-            yield Problem(f"data.train.{item.name}", told)
+            message = _no_batch(request, plan, item, "per_device_train_batch_size", size)
+            yield Problem(f"data.train.{item.name}", message)
     batches = sum(item.batches or 0 for item in plan.datasets if item.split == "train")
     if batches and not plan.steps_per_epoch and request.trains:
         rows = sum(item.rows for item in plan.datasets if item.split == "train")
@@ -282,12 +282,12 @@ def there_are_steps(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
         )
 
 
-def _is_at_fault(plan: Plan, item: DatasetPlan) -> bool:
+def _is_at_fault(plan: Plan, item: PlannedDataset) -> bool:
     """In turns of several datasets the one that gives no batch leaves the others without a step, too."""
     return item.largest_batch is not None or all(other.largest_batch is None for other in plan.datasets)
 
 
-def _no_batch(request: TrainRequest, plan: Plan, item: DatasetPlan, argument: str, size: int) -> str:
+def _no_batch(request: TrainRequest, plan: Plan, item: PlannedDataset, argument: str, size: int) -> str:
     """Say why there is no batch of the size that an argument gives, and how small it would have to be."""
     if item.largest_batch is None:
         return f"has {item.rows} rows, fewer than one batch of {size}; write a smaller {argument}"
@@ -305,8 +305,8 @@ def evaluation_is_possible(request: TrainRequest, plan: Plan) -> Iterator[Proble
         if item.split != "train" and item.rows < plan.world_size:
             yield Problem(f"data.{item.split}.{item.name}", f"has {item.rows} rows for {plan.world_size} processes")
         elif item.split != "train" and item.batches == 0:
-            told = _no_batch(request, plan, item, "per_device_eval_batch_size", size)
-            yield Problem(f"data.{item.split}.{item.name}", told)
+            message = _no_batch(request, plan, item, "per_device_eval_batch_size", size)
+            yield Problem(f"data.{item.split}.{item.name}", message)
 
 
 def the_order_goes_on(request: TrainRequest, plan: Plan) -> Iterator[Problem]:

@@ -44,7 +44,7 @@ def superseded_by(request: TrainRequest, now: datetime) -> datetime | None:
     return following if following <= now else None
 
 
-def table_of(schedule: Schedule, now: datetime, count: int = 5) -> list[tuple[str, str]]:
+def list_firings(schedule: Schedule, now: datetime, count: int = 5) -> list[tuple[str, str]]:
     """Return the next firings in the schedule's time zone, with its distance from UTC, and in UTC."""
     return [
         (f"{firing:%a} {firing.isoformat(sep=' ', timespec='minutes')}", f"{firing.astimezone(UTC):%Y-%m-%d %H:%M} UTC")

@@ -13,10 +13,10 @@ from embedstep.errors import Problem
 from embedstep.planning.options import (
     Option,
     all_values,
+    boolean,
     check_options,
     choice,
     choices,
-    flag,
     integer,
     integers,
     nearest,
@@ -178,7 +178,7 @@ _SYMMETRIC = {"directions": ("query_to_doc", "doc_to_query"), "partition_mode": 
 _RANKING = {
     "scale": number(20.0, above=0),
     "similarity_fct": choice("cos_sim", _MATRIX_SIMILARITIES),
-    "gather_across_devices": flag(False),
+    "gather_across_devices": boolean(False),
 }
 _DIRECTED = {
     "directions": choices(["query_to_doc"], _DIRECTIONS),
@@ -197,9 +197,9 @@ _GUIDED = {
     "temperature": number(0.01, above=0),
     "margin_strategy": choice("absolute", ("absolute", "relative")),
     "margin": number(0.0),
-    "contrast_anchors": flag(True),
-    "contrast_positives": flag(True),
-    "gather_across_devices": flag(False),
+    "contrast_anchors": boolean(True),
+    "contrast_positives": boolean(True),
+    "gather_across_devices": boolean(False),
 }
 _DIMENSIONS = {"matryoshka_dims": integers(least=1), "matryoshka_weights": numbers(None)}
 _LAYERS = {
@@ -277,7 +277,7 @@ _ROWS = (
         options={
             "positive_margin": number(0.8),
             "negative_margin": number(0.3),
-            "use_mini_batched_version": flag(True),
+            "use_mini_batched_version": boolean(True),
             "mini_batch_size": integer(50, least=1),
             "mini_batch_num_tokens": integer(None, least=1),
         },
@@ -308,7 +308,7 @@ _ROWS = (
         name="contrastive",
         class_name="ContrastiveLoss",
         takes=(Takes(least=2, most=2, label=BINARY),),
-        options=_SIAMESE | {"size_average": flag(True)},
+        options=_SIAMESE | {"size_average": boolean(True)},
     ),
     LossKind(
         name="online_contrastive",
@@ -363,9 +363,9 @@ _ROWS = (
         takes=(Takes(least=2, most=2, label=CLASS),),
         options={
             "num_labels": integer(least=2),
-            "concatenation_sent_rep": flag(True),
-            "concatenation_sent_difference": flag(True),
-            "concatenation_sent_multiplication": flag(False),
+            "concatenation_sent_rep": boolean(True),
+            "concatenation_sent_difference": boolean(True),
+            "concatenation_sent_multiplication": boolean(False),
         },
         not_under=_NO_DIMENSION_WRAPPER,
         loss_parameters="always",
@@ -444,7 +444,7 @@ _ROWS = (
         name="denoising_auto_encoder",
         class_name="DenoisingAutoEncoderLoss",
         takes=(Takes(least=2, most=2),),
-        options={"decoder_name_or_path": text(None), "tie_encoder_decoder": flag(True)},
+        options={"decoder_name_or_path": text(None), "tie_encoder_decoder": boolean(True)},
         not_under=_NO_WRAPPER,
         needs_transformer=True,
         averages_gradients=False,
@@ -520,7 +520,7 @@ def _inner(loss: schema.Loss) -> schema.Loss:
     return loss
 
 
-def has_own_layers(loss: schema.Loss) -> bool:
+def trains_own_layers(loss: schema.Loss) -> bool:
     """Return whether the checked `loss` trains layers that are not in the model (and so in no checkpoint)."""
     inner = _inner(loss)
     kind = loss_kind(inner.kind)
@@ -600,7 +600,7 @@ def _data_problems(loss: schema.Loss, facts: DatasetFacts) -> Iterator[Problem]:
     path = f"data.{facts.split}.{facts.name}.columns"
     takes = [each for each in kind.takes if each.fits(len(facts.inputs))]
     if not takes or not _in_order(facts.inputs):
-        need = " or ".join(dict.fromkeys(in_words(each) for each in kind.takes))
+        need = " or ".join(dict.fromkeys(describe_columns(each) for each in kind.takes))
         yield Problem(path, f"{kind.name} takes {need}; this dataset has {_listed(facts.inputs) or 'no texts'}")
         return
     for role in facts.inputs:
@@ -653,7 +653,7 @@ def _in_order(inputs: tuple[str, ...]) -> bool:
     return inputs[:2] == expected and all(role.startswith("negative") for role in inputs[2:])
 
 
-def in_words(takes: Takes) -> str:
+def describe_columns(takes: Takes) -> str:
     """Return which text columns are taken, as a person would say it."""
     roles = ["anchor", "positive"][: takes.least]
     if takes.least > 2:
@@ -710,9 +710,9 @@ def negatives_per_anchor(
 def losses_are_known(request: schema.TrainRequest) -> Iterator[Problem]:
     """Each loss has a known name and options that it takes."""
     for name, loss in request.loss.items():
-        yield from check_loss(loss, None, place_of(name))
+        yield from check_loss(loss, None, loss_path(name))
 
 
-def place_of(name: str) -> str:
+def loss_path(name: str) -> str:
     """Where a loss stands in the request: `*` is the one for every dataset."""
     return "loss" if name == "*" else f"loss.{name}"

@@ -15,7 +15,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from embedstep.errors import Problem
 from embedstep.request.scalars import Boolean, Integer, Number, Text
 
-OptionKind = Literal["flag", "integer", "number", "text", "choice", "integers", "numbers", "choices"]
+OptionKind = Literal["boolean", "integer", "number", "text", "choice", "integers", "numbers", "choices"]
 
 
 class _Required(enum.Enum):
@@ -48,7 +48,7 @@ class Option:
 
 _STRICT = ConfigDict(strict=True)
 _TYPES: Mapping[OptionKind, TypeAdapter[Any]] = {
-    "flag": TypeAdapter(Boolean, config=_STRICT),
+    "boolean": TypeAdapter(Boolean, config=_STRICT),
     "integer": TypeAdapter(Integer, config=_STRICT),
     "number": TypeAdapter(Number, config=_STRICT),
     "text": TypeAdapter(Text, config=_STRICT),
@@ -58,7 +58,7 @@ _TYPES: Mapping[OptionKind, TypeAdapter[Any]] = {
     "choices": TypeAdapter(list[Text], config=_STRICT),
 }
 _WORDS: Mapping[OptionKind, str] = {
-    "flag": "true or false",
+    "boolean": "true or false",
     "integer": "a whole number",
     "number": "a number",
     "text": "a text",
@@ -69,9 +69,9 @@ _WORDS: Mapping[OptionKind, str] = {
 }
 
 
-def flag(default: bool) -> Option:
+def boolean(default: bool) -> Option:
     """Return an option that is true or false."""
-    return Option(kind="flag", default=default)
+    return Option(kind="boolean", default=default)
 
 
 def integer(default: Any = REQUIRED, *, least: int | None = None) -> Option:
@@ -118,7 +118,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f" (did you mean {by_lower[close[0]]}?)" if close else ""
 
 
-def wanted(option: Option) -> str:
+def describe_option(option: Option) -> str:
     """Return in words what `option` takes, to stand after `must be`."""
     words = _WORDS[option.kind]
     if option.choices:
@@ -141,12 +141,12 @@ def option_value(option: Option, raw: Any) -> Any:
     try:
         value = _TYPES[option.kind].validate_python(raw)
     except ValidationError:
-        raise ValueError(f"must be {wanted(option)}, not {raw!r}") from None
+        raise ValueError(f"must be {describe_option(option)}, not {raw!r}") from None
     items = value if isinstance(value, list) else [value]
     if option.choices:
         items = [_choice(option, item) for item in items]
     if not items or not all(_in_range(option, item) for item in items) or _repeats(option, items):
-        raise ValueError(f"must be {wanted(option)}, not {raw!r}")
+        raise ValueError(f"must be {describe_option(option)}, not {raw!r}")
     return items if isinstance(value, list) else items[0]
 
 
@@ -155,7 +155,7 @@ def _choice(option: Option, item: str) -> str:
     for name in option.choices:
         if name.lower() == item.lower():
             return name
-    raise ValueError(f"must be {wanted(option)}, not {item!r}{nearest(item, option.choices)}")
+    raise ValueError(f"must be {describe_option(option)}, not {item!r}{nearest(item, option.choices)}")
 
 
 def _in_range(option: Option, item: Any) -> bool:
@@ -206,7 +206,7 @@ def check_options(options: Mapping[str, Option], given: Mapping[str, Any], path:
             problems.append(Problem(f"{path}.{name}", str(error)))
     for name, option in options.items():
         if option.default is REQUIRED and name not in given:
-            problems.append(Problem(f"{path}.{name}", f"is missing: {owner} needs {wanted(option)}"))
+            problems.append(Problem(f"{path}.{name}", f"is missing: {owner} needs {describe_option(option)}"))
     return problems
 
 

@@ -13,7 +13,7 @@ _NOT_KEPT = "sampling_seconds"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DatasetPlan:
+class PlannedDataset:
     """What one dataset contributes.
 
     Attributes:
@@ -100,7 +100,7 @@ class Plan:
     evaluations: tuple[int, ...]
     checkpoints: tuple[int, ...]
     metrics: tuple[str, ...]
-    datasets: tuple[DatasetPlan, ...]
+    datasets: tuple[PlannedDataset, ...]
     ledger: tuple[LedgerEntry, ...]
     notes: tuple[str, ...]
     position: Mapping[str, Any]
@@ -126,7 +126,7 @@ class Plan:
         processes = f"{self.world_size} process{'es' if self.world_size > 1 else ''}"
         return f"{rows:,} rows, {self.train_steps:,} train steps of {self.global_batch_size:,} rows on {processes}"
 
-    def passes(self, item: DatasetPlan) -> float:
+    def passes(self, item: PlannedDataset) -> float:
         """Return how often the run reads the rows of a dataset for a loss."""
         if item.loss is None:
             return 0
@@ -155,5 +155,7 @@ def plan_from_json(data: Mapping[str, Any]) -> Plan:
     return Plan(**fields)
 
 
-def _dataset_plan_from_json(data: Mapping[str, Any]) -> DatasetPlan:
-    return DatasetPlan(**{**data, "columns": tuple(data["columns"]), "dropped_columns": tuple(data["dropped_columns"])})
+def _dataset_plan_from_json(data: Mapping[str, Any]) -> PlannedDataset:
+    return PlannedDataset(
+        **{**data, "columns": tuple(data["columns"]), "dropped_columns": tuple(data["dropped_columns"])}
+    )

@@ -42,8 +42,8 @@ def check_environment(request: TrainRequest, environ: Mapping[str, str]) -> None
             [Problem(TRACKING_URI, "holds a password; give it by MLFLOW_TRACKING_USERNAME and _PASSWORD")]
         )
     if request.tracking.mode in ("attach", "nest") and not environ.get(TRACKING_RUN_ID):
-        told = f"is {request.tracking.mode}, and {TRACKING_RUN_ID}, which names the open run, is not set"
-        raise InvalidRequestError([Problem("tracking.mode", told)])
+        message = f"is {request.tracking.mode}, and {TRACKING_RUN_ID}, which names the open run, is not set"
+        raise InvalidRequestError([Problem("tracking.mode", message)])
     asked, gpus = environ.get(ASKED_GPUS), visible_gpus(environ)
     if asked and asked != str(gpus):
         raise CannotStartError(

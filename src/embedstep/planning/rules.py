@@ -48,8 +48,8 @@ def going_on_is_not_contradicted(request: TrainRequest) -> Iterator[Problem]:
 def pods_share_their_folder(request: TrainRequest) -> Iterator[Problem]:
     """Two nodes that write the same checkpoint into one folder would tear it."""
     if request.arguments.save_on_each_node and request.launch.kind == "trainjob" and request.launch.nodes > 1:
-        told = "is true, and the pods share one output folder, where two would write the same; leave it out"
-        yield Problem("arguments.save_on_each_node", told)
+        message = "is true, and the pods share one output folder, where two would write the same; leave it out"
+        yield Problem("arguments.save_on_each_node", message)
 
 
 def every_dataset_has_a_loss(request: TrainRequest) -> Iterator[Problem]:
@@ -120,8 +120,8 @@ def aliases_are_free(request: TrainRequest) -> Iterator[Problem]:
     """MLflow gives some names to versions itself."""
     for index, alias in enumerate(request.tracking.aliases):
         if alias == "latest" or (alias.startswith("v") and alias[1:].isdecimal()):
-            told = f"is {alias}, which MLflow keeps for itself; name another, such as challenger"
-            yield Problem(f"tracking.aliases.{index}", told)
+            message = f"is {alias}, which MLflow keeps for itself; name another, such as challenger"
+            yield Problem(f"tracking.aliases.{index}", message)
 
 
 def batches_can_be_formed(request: TrainRequest) -> Iterator[Problem]:
@@ -129,11 +129,11 @@ def batches_can_be_formed(request: TrainRequest) -> Iterator[Problem]:
     arguments = request.arguments
     sampler, size = arguments.batch_sampler, arguments.per_device_train_batch_size
     if arguments.train_sampling_strategy == "sequential" and sampler != "batch_sampler":
-        told = f"is sequential, and batch_sampler {sampler} needs another order; keep one"
-        yield Problem("arguments.train_sampling_strategy", told)
+        message = f"is sequential, and batch_sampler {sampler} needs another order; keep one"
+        yield Problem("arguments.train_sampling_strategy", message)
     if sampler == "group_by_label" and (size < 4 or size % 2):
-        told = f"is {size}; group_by_label takes rows by pairs of two labels: an even number of 4 or more"
-        yield Problem("arguments.per_device_train_batch_size", told)
+        message = f"is {size}; group_by_label takes rows by pairs of two labels: an even number of 4 or more"
+        yield Problem("arguments.per_device_train_batch_size", message)
     if sampler == "group_by_label" and arguments.auto_find_batch_size:
         yield Problem(
             "arguments.auto_find_batch_size", "tries odd numbers, which group_by_label cannot take; remove it"
@@ -141,8 +141,8 @@ def batches_can_be_formed(request: TrainRequest) -> Iterator[Problem]:
     settings = arguments.accelerator_config or {}
     for name in ("split_batches", "dispatch_batches"):
         if forms_batches(arguments) and settings.get(name):
-            told = "would share out once more what is already each process's own; remove it"
-            yield Problem(f"arguments.accelerator_config.{name}", told)
+            message = "would share out once more what is already each process's own; remove it"
+            yield Problem(f"arguments.accelerator_config.{name}", message)
 
 
 def noise_has_a_place(request: TrainRequest) -> Iterator[Problem]:
@@ -165,10 +165,10 @@ def a_checkpoint_is_there(request: TrainRequest) -> Iterator[Problem]:
     if not (folder / "trainer_state.json").is_file():
         yield Problem("arguments.resume_from_checkpoint", f"{given} is no checkpoint: it holds no trainer_state.json")
     elif not (folder / "optimizer.pt").is_file():
-        told = (
+        message = (
             "was saved with save_only_model, so its optimizer and schedule would start anew; train from it as `model`"
         )
-        yield Problem("arguments.resume_from_checkpoint", f"{given} {told}")
+        yield Problem("arguments.resume_from_checkpoint", f"{given} {message}")
 
 
 def evaluators_are_distinct(request: TrainRequest) -> Iterator[Problem]:

@@ -10,11 +10,6 @@ from collections.abc import Iterator, Sequence
 from embedstep.request.arguments.schema import Arguments
 
 
-def count_batches(rows: int, batch: int, *, drop_last: bool) -> int:
-    """Return the batches of `batch` rows in one pass over `rows` rows."""
-    return rows // batch if drop_last else math.ceil(rows / batch)
-
-
 def count_train_steps(arguments: Arguments, steps_per_epoch: int) -> int:
     """Return the train steps of the run: `max_steps` if positive, else `num_train_epochs` passes."""
     if arguments.max_steps > 0:
@@ -34,7 +29,7 @@ def count_warmup_steps(arguments: Arguments, train_steps: int) -> int:
     return math.ceil(train_steps * (arguments.warmup_ratio or 0))
 
 
-def steps_of(amount: float, train_steps: int) -> int:
+def interval_in_steps(amount: float, train_steps: int) -> int:
     """Return an interval in steps: below 1 it is a share of all steps, rounded up."""
     return math.ceil(train_steps * amount) if amount < 1 else int(amount)
 
@@ -53,7 +48,7 @@ def due_evaluations(arguments: Arguments, train_steps: int, steps_per_epoch: int
     if arguments.eval_strategy == "epoch":
         return tuple(step for step in _epoch_ends(train_steps, steps_per_epoch) if delay <= step / steps_per_epoch)
     if arguments.eval_strategy == "steps":
-        every = steps_of(arguments.eval_steps or arguments.logging_steps, train_steps)
+        every = interval_in_steps(arguments.eval_steps or arguments.logging_steps, train_steps)
         return tuple(step for step in _every(every, train_steps) if delay <= step)
     return ()
 
@@ -63,7 +58,7 @@ def checkpoint_steps(arguments: Arguments, train_steps: int, steps_per_epoch: in
     if arguments.save_strategy == "epoch":
         return _epoch_ends(train_steps, steps_per_epoch)
     if arguments.save_strategy == "steps":
-        return tuple(_every(steps_of(arguments.save_steps, train_steps), train_steps))
+        return tuple(_every(interval_in_steps(arguments.save_steps, train_steps), train_steps))
     if arguments.save_strategy == "best":
         return due_evaluations(arguments, train_steps, steps_per_epoch)
     return ()

@@ -20,7 +20,7 @@ from embedstep.planning.checks import evaluators_fit
 from embedstep.planning.evaluators import RETRIEVAL, evaluator_kind, evaluators_are_known
 from embedstep.promotion.comparison import Gain, Gate, gain_of
 from embedstep.request.schema import Evaluator, Loss, TrainRequest
-from embedstep.runtime.process import LaunchPlan, run_process
+from embedstep.runtime.process import LaunchCommand, run_process
 
 _TOLD = ("metrics", "dimension", "bytes", "seconds", "milliseconds", "documents_per_second", "space")
 _FILES_OF_A_MODEL = ("modules.json", "config.json", "config_sentence_transformers.json")
@@ -145,11 +145,11 @@ def deciding(request: TrainRequest) -> Evaluator | None:
     found = [item for item in request.evaluators if evaluator_kind(item.kind).name == RETRIEVAL]
     if request.promotion.metric is None:
         return next(iter(found), None)
-    named = [item for item in found if metric_of(request).startswith(f"{item.name}_")]
+    named = [item for item in found if requested_metric(request).startswith(f"{item.name}_")]
     return max(named, key=lambda item: len(item.name), default=None)
 
 
-def metric_of(request: TrainRequest) -> str:
+def requested_metric(request: TrainRequest) -> str:
     """Return the metric that the request decides by, as evaluators name it; empty where it leaves that open."""
     return (request.promotion.metric or "").removeprefix("eval_")
 
@@ -192,7 +192,7 @@ def _score(request: TrainRequest, place: _Place, files: Mapping[str, str], to: P
     }  # fmt: skip
     write_json(to.with_suffix(".job"), job)
     argv = (sys.executable, "-m", "embedstep.worker.jobs.score", str(to.with_suffix(".job")))
-    end = run_process(LaunchPlan(argv=argv, env={**os.environ, "TQDM_DISABLE": "1"}))
+    end = run_process(LaunchCommand(argv=argv, env={**os.environ, "TQDM_DISABLE": "1"}))
     if end.code != OK:
         raise TrainingFailedError(
             f"{place.model or 'the model of the request'}: the model could not be scored; what stands above says why"

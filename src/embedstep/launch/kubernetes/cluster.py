@@ -15,7 +15,7 @@ from urllib3.exceptions import HTTPError
 from embedstep.errors import CannotStartError, EmbedstepError, InvalidRequestError, Problem, first_line
 from embedstep.launch.kubernetes.logs import Logs
 from embedstep.launch.kubernetes.manifest import GROUP, TOLD, VERSION
-from embedstep.launch.kubernetes.pods import Pod, as_json, ended_in, owner_by, pod_of, trains
+from embedstep.launch.kubernetes.pods import Pod, as_json, ended_in, find_owner, parse_pod, trains
 
 _PLURAL = "trainjobs"
 _RUNTIMES = {"ClusterTrainingRuntime": "clustertrainingruntimes", "TrainingRuntime": "trainingruntimes"}
@@ -83,7 +83,7 @@ class Cluster:
             pod = self._ask("read pods", lambda: self._core.read_namespaced_pod(
                 name, self.namespace, _request_timeout=_SECONDS
             ))  # fmt: skip
-            return owner_by(self._api.sanitize_for_serialization(pod))
+            return find_owner(self._api.sanitize_for_serialization(pod))
         return None  # without the right to read pods the job stays until somebody deletes it
 
     def check(self, kind: str, runtime: str) -> None:
@@ -95,8 +95,10 @@ class Cluster:
         try:
             self._ask("list TrainJobs", lambda: self._list(_PLURAL))
         except _MissingError:
-            told = f"the cluster knows no TrainJob ({GROUP}/{VERSION}); Kubeflow Trainer v2 has to be installed there"
-            raise CannotStartError(told) from None
+            message = (
+                f"the cluster knows no TrainJob ({GROUP}/{VERSION}); Kubeflow Trainer v2 has to be installed there"
+            )
+            raise CannotStartError(message) from None
         try:
             self._ask(f"read {kind} {runtime}", lambda: self._runtime(kind, runtime))
         except _MissingError:
@@ -170,7 +172,7 @@ class Cluster:
         found = self._ask("list pods", lambda: self._core.list_namespaced_pod(
             self.namespace, label_selector=_OF_JOB.format(name), _request_timeout=_SECONDS
         ))  # fmt: skip
-        pods = [pod_of(item) for item in self._api.sanitize_for_serialization(found)["items"] if trains(item)]
+        pods = [parse_pod(item) for item in self._api.sanitize_for_serialization(found)["items"] if trains(item)]
         return self.job(name), sorted(pods, key=lambda pod: pod.rank)
 
     def complaint(self, name: str) -> str:
@@ -211,10 +213,10 @@ class Cluster:
             Why it could not be noted, or nothing.
         """
         args = (GROUP, VERSION, self.namespace, _PLURAL, name)
-        told = {"metadata": {"annotations": {TOLD: "true"}}}
+        message = {"metadata": {"annotations": {TOLD: "true"}}}
         try:
             self._ask("patch TrainJobs", lambda: self._objects.patch_namespaced_custom_object(
-                *args, told, _request_timeout=_SECONDS
+                *args, message, _request_timeout=_SECONDS
             ))  # fmt: skip
         except _MissingError:
             return ""
@@ -244,8 +246,8 @@ class Cluster:
                 if error.status == 409:
                     raise _ThereAlreadyError(what) from None
                 if error.status in (401, 403):
-                    told = f"the cluster does not let us {what} in namespace {self.namespace}: {_message(error)}"
-                    raise CannotStartError(told) from None
+                    message = f"the cluster does not let us {what} in namespace {self.namespace}: {_message(error)}"
+                    raise CannotStartError(message) from None
                 if error.status in (400, 413, 422):
                     raise InvalidRequestError(
                         [Problem("launch.trainjob", f"the cluster refuses it: {_message(error)}")]

@@ -46,7 +46,7 @@ class PodSettings:
     service_account: str | None = None
 
 
-def cronjob_of(request: TrainRequest, name: str, around: PodSettings) -> list[dict[str, Any]]:
+def build_cronjob(request: TrainRequest, name: str, around: PodSettings) -> list[dict[str, Any]]:
     """Return the ConfigMap with the request, and the CronJob that trains it.
 
     Args:
@@ -61,11 +61,11 @@ def cronjob_of(request: TrainRequest, name: str, around: PodSettings) -> list[di
     assert request.schedule is not None
     problems = list(nothing_is_secret(request))
     if not any(around.output.startswith(f"{path}/") for path in around.claims.values()):
-        told = ", ".join(around.claims.values()) or "none is given"
-        problems.append(Problem("--output", f"{around.output} is in no folder of a --claim ({told})"))
+        message = ", ".join(around.claims.values()) or "none is given"
+        problems.append(Problem("--output", f"{around.output} is in no folder of a --claim ({message})"))
     if request.launch.kind == "local" and request.launch.nodes > 1:
-        told = f"is {request.launch.nodes}, and a CronJob starts one pod; write 1, or kind: trainjob"
-        problems.append(Problem("launch.nodes", told))
+        message = f"is {request.launch.nodes}, and a CronJob starts one pod; write 1, or kind: trainjob"
+        problems.append(Problem("launch.nodes", message))
     text = json.dumps(document_for_pods(request), ensure_ascii=False, indent=2)
     if (size := len(text.encode())) > _LARGEST:
         problems.append(Problem("", f"the request has {size:,} bytes, and a ConfigMap takes {_LARGEST:,}"))

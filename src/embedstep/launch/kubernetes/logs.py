@@ -51,7 +51,7 @@ class Logs:
                     pod, self._namespace, container=CONTAINER, follow=True, _preload_content=False,
                     since_seconds=int(time.monotonic() - shown) + 1 if shown else None, _request_timeout=_FOLLOWING,
                 )  # fmt: skip
-                for line in lines_of(response.stream(_CHUNK)):
+                for line in split_lines(response.stream(_CHUNK)):
                     shown = time.monotonic()
                     self._kept[pod].append(line)
                     sys.stdout.write(f"{line}\n")
@@ -83,7 +83,7 @@ class Logs:
         return ""
 
 
-def lines_of(chunks: Iterable[bytes]) -> Iterator[str]:
+def split_lines(chunks: Iterable[bytes]) -> Iterator[str]:
     """Yield the lines of a stream, each cut to 4096 characters, and hold no more than one."""
     rest, is_cut = b"", False
     for chunk in chunks:

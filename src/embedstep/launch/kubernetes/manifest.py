@@ -12,7 +12,7 @@ from typing import Any
 from embedstep.errors import InvalidRequestError, Problem
 from embedstep.launch.kubernetes.volumes import mounted
 from embedstep.launch.nodes import JOB, POD
-from embedstep.launch.torchrun import devices_of, gpus_of_a_node, processes_per_node
+from embedstep.launch.torchrun import node_devices, processes_per_node, requested_gpus
 from embedstep.planning.rules import nothing_is_secret
 from embedstep.request.arguments.lossless import to_lossless
 from embedstep.request.fingerprint import request_fingerprint
@@ -36,7 +36,7 @@ _LONGEST = 100_000
 """Bytes of a request in a variable: Linux takes 128 KiB for one (MAX_ARG_STRLEN, execve(2)), and here it is escaped."""
 
 
-def trainjob_of(request: TrainRequest, attempt: int = 1, *, overwrite: bool = False) -> dict[str, Any]:
+def build_trainjob(request: TrainRequest, attempt: int = 1, *, overwrite: bool = False) -> dict[str, Any]:
     """Return the TrainJob that does the work of a request.
 
     Args:
@@ -54,10 +54,10 @@ def trainjob_of(request: TrainRequest, attempt: int = 1, *, overwrite: bool = Fa
         )
     if problems := list(nothing_is_secret(request)):
         raise InvalidRequestError(problems)  # it would be read by whoever may list jobs
-    meta: dict[str, Any] = {"name": name_of(request, attempt), "annotations": {DIGEST: request_fingerprint(request)}}
+    meta: dict[str, Any] = {"name": name_job(request, attempt), "annotations": {DIGEST: request_fingerprint(request)}}
     meta |= {"namespace": job.namespace} if job.namespace else {}
     meta |= {"labels": dict(job.labels)} if job.labels else {}
-    devices = devices_of(request.launch, Devices(gpus=0, cores=1))
+    devices = node_devices(request.launch, Devices(gpus=0, cores=1))
     spec: dict[str, Any] = {
         "runtimeRef": {"apiGroup": GROUP, "kind": job.runtime_kind, "name": job.runtime},
         "trainer": {
@@ -79,7 +79,7 @@ def document_for_pods(request: TrainRequest) -> dict[str, Any]:
     return {**request.model_dump(mode="json", exclude_unset=True), "arguments": to_lossless(request.arguments)}
 
 
-def name_of(request: TrainRequest, attempt: int) -> str:
+def name_job(request: TrainRequest, attempt: int) -> str:
     """Return the name of a job: the same for the same request and attempt, and another for any other."""
     return f"embedstep-{request_fingerprint(request)[:12]}-{attempt}"
 
@@ -87,12 +87,12 @@ def name_of(request: TrainRequest, attempt: int) -> str:
 def _variables(job: TrainJob, request: TrainRequest, name: str) -> Iterator[dict[str, Any]]:
     text = json.dumps(document_for_pods(request), ensure_ascii=False, separators=(",", ":"))
     if (size := len(text.encode())) > _LONGEST:
-        told = f"the request has {size:,} bytes, and a pod's environment takes {_LONGEST:,}; shorten its prompts"
-        raise InvalidRequestError([Problem("", told)])
+        message = f"the request has {size:,} bytes, and a pod's environment takes {_LONGEST:,}; shorten its prompts"
+        raise InvalidRequestError([Problem("", message)])
     yield _plain(REQUEST_VARIABLE, text)
     yield _plain(JOB, name)
     yield {"name": POD, "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}}
-    if gpus := gpus_of_a_node(request.launch):
+    if gpus := requested_gpus(request.launch):
         yield _plain(ASKED_GPUS, str(gpus))
     yield from (_plain(name, value) for name, value in job.environment.items())
     for name, of in job.secrets.items():

@@ -7,13 +7,13 @@ from embedstep.errors import CannotStartError
 from embedstep.launch.attempt import this_machine
 from embedstep.launch.kubernetes.manifest import REQUEST_VARIABLE
 from embedstep.launch.nodes import processes_problem
-from embedstep.launch.torchrun import devices_of, processes_per_node
+from embedstep.launch.torchrun import node_devices, processes_per_node
 from embedstep.request.loading import load_request
 from embedstep.request.schema import TrainRequest
 from embedstep.runtime.devices import visible_gpus
 
 
-def request_of_pod(environ: Mapping[str, str]) -> tuple[TrainRequest, Path]:
+def load_pod_request(environ: Mapping[str, str]) -> tuple[TrainRequest, Path]:
     """Return the request and the output folder of a pod.
 
     Args:
@@ -27,7 +27,7 @@ def request_of_pod(environ: Mapping[str, str]) -> tuple[TrainRequest, Path]:
     job = request.launch.trainjob
     if job is None:
         raise CannotStartError("the request is of launch.kind: local; embedstep run does its work")
-    devices = devices_of(request.launch, this_machine())
+    devices = node_devices(request.launch, this_machine())
     processes = processes_per_node(request.launch, devices, use_cpu=request.arguments.use_cpu)
     gpus = 0 if request.arguments.use_cpu else visible_gpus(environ)
     if problem := processes_problem(environ, processes=processes, gpus=gpus):

@@ -65,7 +65,7 @@ def trains(data: Mapping[str, Any]) -> bool:
     return any(item["name"] == CONTAINER for item in data["spec"]["containers"])
 
 
-def owner_by(data: Mapping[str, Any]) -> dict[str, Any]:
+def find_owner(data: Mapping[str, Any]) -> dict[str, Any]:
     """Return the reference to the owner of a pod, or to a pod that has none."""
     meta = data["metadata"]
     owners = meta.get("ownerReferences") or []
@@ -74,7 +74,7 @@ def owner_by(data: Mapping[str, Any]) -> dict[str, Any]:
     return {key: owner[key] for key in ("apiVersion", "kind", "name", "uid")}
 
 
-def pod_of(data: Mapping[str, Any]) -> Pod:
+def parse_pod(data: Mapping[str, Any]) -> Pod:
     """Read what the API server has of a pod that trains (`v1.Pod` as plain data)."""
     meta, status = data["metadata"], data.get("status") or {}
     marks = {**(meta.get("annotations") or {}), **(meta.get("labels") or {})}

@@ -26,11 +26,11 @@ from embedstep.errors import (
     Problem,
     StepInterruptedError,
 )
-from embedstep.launch.failures import failure_of
+from embedstep.launch.failures import failure_from_error
 from embedstep.launch.kubernetes.cluster import Cluster
-from embedstep.launch.kubernetes.manifest import TOLD, is_job_of, trainjob_of
+from embedstep.launch.kubernetes.manifest import TOLD, build_trainjob, is_job_of
 from embedstep.launch.kubernetes.pods import Pod, ended_in
-from embedstep.launch.node_status import AttemptEndedError, result_of_job
+from embedstep.launch.node_status import AttemptEndedError, read_job_result
 from embedstep.output.result import Failure, StepResult, result_from_json
 from embedstep.request.fingerprint import request_fingerprint
 from embedstep.request.launch import TrainJob
@@ -85,13 +85,13 @@ def run_trainjob(request: TrainRequest, *, overwrite: bool) -> StepResult:
                 # The job of an attempt that had failed was deleted, and its name taken again here.
                 result = _followed(cluster, _submitted(cluster, request, attempts, names, overwrite=overwrite), job)
         for name in names:
-            if told := cluster.mark_reported(name):
-                _say(f"{told}; the next run of this request takes TrainJob {name} for its own")
+            if message := cluster.mark_reported(name):
+                _say(f"{message}; the next run of this request takes TrainJob {name} for its own")
     except (StepInterruptedError, GivenUpError) as error:
         for name in names:
-            if told := cluster.delete(name):
-                _say(f"TrainJob {name} goes on: {told}")
-        result = _failed(job, failure_of(error))
+            if message := cluster.delete(name):
+                _say(f"TrainJob {name} goes on: {message}")
+        result = _failed(job, failure_from_error(error))
     for line in result.failure.traceback if result.failure and result.failure.kind == "pod" else ():
         _say(line.rstrip("\n"))
     seconds = {**result.seconds, "total": round(time.monotonic() - started, 3)}
@@ -112,7 +112,7 @@ def _submitted(
     """
     owner = cluster.owner()
     for attempt in attempts:
-        manifest = trainjob_of(request, attempt, overwrite=overwrite)
+        manifest = build_trainjob(request, attempt, overwrite=overwrite)
         name = str(manifest["metadata"]["name"])
         manifest["metadata"] |= {"ownerReferences": [owner]} if owner else {}
         names[:] = [name]
@@ -122,8 +122,8 @@ def _submitted(
         there = cluster.settled(name)
         if there is not None and not is_job_of(there, request):
             names.clear()
-            told = f"{name} is the name of another job in {cluster.namespace}"
-            raise InvalidRequestError([Problem("launch.trainjob", told)])
+            message = f"{name} is the name of another job in {cluster.namespace}"
+            raise InvalidRequestError([Problem("launch.trainjob", message)])
         condition = ended_in(there or {})
         was_told = there is not None and TOLD in (there["metadata"].get("annotations") or {})
         if there is None or condition == "Failed" or (condition == "Complete" and (overwrite or was_told)):
@@ -151,8 +151,8 @@ def _followed(cluster: Cluster, name: str, job: TrainJob) -> StepResult:
             logs.finish()
             all_pods = sorted(seen.values(), key=lambda pod: pod.rank)
             last_lines = logs.last(all_pods)
-            if not ended_in(state) and (told := cluster.delete(name)):  # the runtime would start it again, and again
-                _say(f"TrainJob {name} goes on: {told}")
+            if not ended_in(state) and (message := cluster.delete(name)):  # the runtime would start it again, and again
+                _say(f"TrainJob {name} goes on: {message}")
             left = _left_by_the_first_node(Path(job.output), name, all_pods)
             return _result(ended_in(state) == "Complete", all_pods, left, job, last_lines)
         time.sleep(_POLL)
@@ -192,16 +192,18 @@ class _Limits:
             return
         waits_in_a_queue = bool(state["spec"].get("suspend"))
         if self._lasts("nobody", holds=not pods and not waits_in_a_queue) > NO_PODS_TIMEOUT:
-            told = cluster.complaint(name) or "nobody makes pods of it; is the controller of Kubeflow Trainer running?"
-            raise GivenUpError(f"TrainJob {name} has no pods after {NO_PODS_TIMEOUT:.0f} s: {told}")
+            message = (
+                cluster.complaint(name) or "nobody makes pods of it; is the controller of Kubeflow Trainer running?"
+            )
+            raise GivenUpError(f"TrainJob {name} has no pods after {NO_PODS_TIMEOUT:.0f} s: {message}")
         stuck = next((pod for pod in pods if pod.stuck), None)
         if self._lasts("stuck", holds=stuck is not None) > _STUCK and stuck is not None:
             raise GivenUpError(f"pod {stuck.name} cannot start: {stuck.stuck}")
         pending = [pod for pod in pods if pod.phase == "Pending"]
         if self._lasts("pending", holds=bool(pending) or waits_in_a_queue) > 60 * self._job.pending_minutes:
             why = next((pod.unscheduled for pod in pending if pod.unscheduled), "") or cluster.complaint(name)
-            told = why or ("it waits in a queue" if waits_in_a_queue else "its pods do not start")
-            raise GivenUpError(f"TrainJob {name} still waits after {self._job.pending_minutes:g} minutes: {told}")
+            message = why or ("it waits in a queue" if waits_in_a_queue else "its pods do not start")
+            raise GivenUpError(f"TrainJob {name} still waits after {self._job.pending_minutes:g} minutes: {message}")
 
     def has_ended(self, state: Mapping[str, Any], pods: list[Pod]) -> bool:
         """Whether the job has ended for good."""
@@ -237,13 +239,13 @@ def _result(
     """
     if left is not None and (left.exit_code == OK) == is_well:
         # The first node knows of the others only that they are gone; what ended them is a better answer.
-        causes = [pod for pod in pods if pod.code != OK and code_of(pod) != INTERRUPTED]
+        causes = [pod for pod in pods if pod.code != OK and pod_exit_code(pod) != INTERRUPTED]
         if left.exit_code != INTERRUPTED or not causes:
             return replace(left, output=job.output)
         return _failed(job, first_cause(causes, logs))
     if is_well:
-        told = "the job has ended well, and its first pod has left no result; look into its log"
-        return _failed(job, Failure(kind="no_result", message=told, exit_code=FAILED))
+        message = "the job has ended well, and its first pod has left no result; look into its log"
+        return _failed(job, Failure(kind="no_result", message=message, exit_code=FAILED))
     return _failed(job, first_cause(pods, logs))
 
 
@@ -254,8 +256,8 @@ def _left_by_the_first_node(output: Path, name: str, pods: Sequence[Pod]) -> Ste
         with suppress(ValueError, TypeError, KeyError):
             result = result_from_json(words)
             is_of_another = result.failure is not None and result.failure.kind == AttemptEndedError.__name__
-            return result if is_of_another else result_of_job(output, name) or result
-    return result_of_job(output, name)
+            return result if is_of_another else read_job_result(output, name) or result
+    return read_job_result(output, name)
 
 
 def first_cause(pods: Sequence[Pod], logs: Mapping[str, str]) -> Failure:
@@ -271,13 +273,13 @@ def first_cause(pods: Sequence[Pod], logs: Mapping[str, str]) -> Failure:
     first, *later = failed
     words = (first.termination_message or {}).get("failure") or {}
     said = "; ".join(words.get("problems") or ()) or words.get("message", "")
-    told = f"pod {first.name} {first.end}" + (f": {said}" if said else "")
-    told += f"; then {', '.join(pod.name for pod in later)}" if later else ""
+    message = f"pod {first.name} {first.end}" + (f": {said}" if said else "")
+    message += f"; then {', '.join(pod.name for pod in later)}" if later else ""
     lines = tuple(f"{line}\n" for line in logs.get(first.name, "").splitlines())
-    return Failure(kind="pod", message=told, exit_code=code_of(first), traceback=lines)
+    return Failure(kind="pod", message=message, exit_code=pod_exit_code(first), traceback=lines)
 
 
-def code_of(pod: Pod) -> int:
+def pod_exit_code(pod: Pod) -> int:
     """Return the code of the outcome contract for how a pod ended."""
     if pod.reason == "OOMKilled":
         return OUT_OF_MEMORY
@@ -289,7 +291,7 @@ def code_of(pod: Pod) -> int:
 def ended_for_good(pod: Pod) -> bool:
     """Whether a pod has ended in a way that comes again, whoever starts it again."""
     failure = (pod.termination_message or {}).get("failure") or {}
-    return code_of(pod) in (REFUSED, OUT_OF_MEMORY) or failure.get("kind") == AttemptEndedError.__name__
+    return pod_exit_code(pod) in (REFUSED, OUT_OF_MEMORY) or failure.get("kind") == AttemptEndedError.__name__
 
 
 def _failed(job: TrainJob, failure: Failure) -> StepResult:

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 
 from embedstep.data.tokenizer import TokenMaker, truncation_of
 from embedstep.data.tokens import TokenIds, Tokenizing, has_tokens
-from embedstep.planning.plan import DatasetPlan
+from embedstep.planning.plan import PlannedDataset
 
 _COMPARED_ROWS = 32
 _log = logging.getLogger(__name__)
@@ -121,7 +121,9 @@ def pads_as_the_model(model: SentenceTransformer, ids: TokenIds, texts: Sequence
     return list(found) == list(expected) and all(_is_equal(found[name], expected[name]) for name in expected)
 
 
-def kept_for(item: DatasetPlan, rows: Dataset, model: SentenceTransformer, tokens: TokenMaker) -> dict[str, TokenIds]:
+def kept_for(
+    item: PlannedDataset, rows: Dataset, model: SentenceTransformer, tokens: TokenMaker
+) -> dict[str, TokenIds]:
     """Return the token ids that are kept for the columns of a dataset, where they are those of the loaded model.
 
     Args:
