@@ -76,7 +76,7 @@ def test_smaller_batches_are_told(plan_of: PlanOf) -> None:
          "data.train.docs: gives no batch of 4 rows for each of 2 processes without a text twice; "
          "write per_device_train_batch_size: 2 or less"),
         (answers(9), {"batch_sampler": "group_by_label"},
-         "data.train.docs: has one label only, from which batch_all_triplet can learn nothing"),
+         "data.train.docs: has one label only, from which batch_all_triplet learns nothing"),
         (answers(1, 1, 1, 1, 1), {"batch_sampler": "group_by_label"},
          "data.train.docs: has 5 rows, and no batch of any size with two labels can be made of them"),
         (answers(4, 4), {"batch_sampler": "group_by_label", "per_device_train_batch_size": 16},

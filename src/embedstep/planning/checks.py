@@ -1,4 +1,4 @@
-"""What can be checked only with the data read: columns, losses, evaluators, samplers and sizes, without torch."""
+"""Every check of a request before it runs: by itself, against its data, and against its plan. Needs no torch."""
 
 import difflib
 from collections.abc import Iterator, Sequence
@@ -19,15 +19,15 @@ from embedstep.request.schema import TrainRequest
 
 
 def check_request(request: TrainRequest) -> list[Problem]:
-    """Return every problem that the request has by itself, before any data is read, each once."""
+    """Return every problem of the request that shows before any data is read, each once."""
     problems = [
         *check_rules(request),
-        *model_is_there(request),
+        *model_exists(request),
         *losses_are_known(request),
         *evaluators_are_known(request),
         *losses_fit_the_model(request),
         *labels_can_be_smoothed(request),
-        *prompts_name_something(request),
+        *prompt_keys_are_known(request),
     ]
     return list(dict.fromkeys(problems))
 
@@ -46,44 +46,44 @@ def check_with_data(request: TrainRequest, facts: Sequence[DatasetFacts]) -> lis
 
 
 def check_plan(request: TrainRequest, plan: Plan) -> list[Problem]:
-    """Return every problem that only shows in the plan: no steps, too few rows, an unknown metric."""
+    """Return every problem that shows only in the plan: no steps, too few rows, an unknown metric."""
     return [
         *processes_fit(request, plan),
         *precision_fits(request, plan),
         *distribution_fits(request, plan),
         *losses_average_gradients(request, plan),
-        *there_are_steps(request, plan),
+        *plan_has_steps(request, plan),
         *evaluation_is_possible(request, plan),
         *best_metric_is_known(request, plan),
-        *the_order_goes_on(request, plan),
+        *checkpoint_has_same_order(request, plan),
     ]
 
 
-def model_is_there(request: TrainRequest) -> Iterator[Problem]:
-    """A model that is named by a path must be there; an id is looked up on the hub when the step starts."""
+def model_exists(request: TrainRequest) -> Iterator[Problem]:
+    """A model path must exist and hold a model; a hub id is looked up when the step starts."""
     field = "path" if request.model.path else "static"
     source = Path(request.model.source).expanduser()
     if is_on_hub(request.model):
         return
     if request.model.revision is not None:
-        yield Problem("model.revision", f"belongs to a model on the hub, and {source} is none; remove it")
+        yield Problem("model.revision", f"applies to a model on the hub, and {source} is none; remove it")
     known: tuple[str, ...] = ("modules.json", "config.json")
     if request.model.dimension is not None:
-        # A static model of random vectors takes nothing but the tokenizer.
+        # A static model with random vectors needs only the tokenizer.
         known = (*known, "tokenizer.json")
     if not source.exists():
-        yield Problem(f"model.{field}", f"{source} is not there")
+        yield Problem(f"model.{field}", f"{source} does not exist")
     elif adapter := next((file for at in ("", "*/") for file in source.glob(f"{at}adapter_config.json")), None):
         merged = "merge it into its base model (peft: merge_and_unload) and save that"
-        yield Problem(f"model.{field}", f"{adapter.parent} holds an adapter, as of LoRA, and no model; {merged}")
+        yield Problem(f"model.{field}", f"{adapter.parent} holds an adapter, such as LoRA, and no model; {merged}")
     elif source.is_dir() and not any((source / name).exists() for name in known):
-        yield Problem(f"model.{field}", f"{source} holds no model: there is no {' and no '.join(known)} in it")
+        yield Problem(f"model.{field}", f"{source} holds no model: it has no {' and no '.join(known)}")
     elif source.is_file() and (request.model.path or source.suffix != ".json"):
         yield Problem(f"model.{field}", f"{source} is a file; name the folder of a saved model")
 
 
 def read_similarity(request: TrainRequest) -> str:
-    """Return the similarity function that a saved model names for itself; evaluators name their metrics by it."""
+    """Return the similarity function that a saved model is configured with, by which evaluators name their metrics."""
     settings = Path(str(request.model.path or "")).expanduser() / "config_sentence_transformers.json"
     try:
         return str(read_json(settings).get("similarity_fn_name") or "cosine")
@@ -119,7 +119,7 @@ def _of(rows: int, total: int) -> str:
 
 
 def processes_fit(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
-    """More processes than GPUs would share one, and each would be slower than alone."""
+    """Processes that share a GPU are slower than one."""
     processes = plan.world_size // request.launch.nodes
     if not plan.on_cpu and processes > plan.gpus:
         visible = f"{plan.gpus} GPU{'s are' if plan.gpus > 1 else ' is'} visible"
@@ -127,20 +127,20 @@ def processes_fit(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
 
 
 def precision_fits(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
-    """Half and shortened precision that a CPU does not have: it would train in full precision, in silence."""
+    """On a CPU `fp16` and `tf32` would silently train in full precision."""
     for name in ("fp16", "tf32"):
         if plan.on_cpu and getattr(request.arguments, name):
             yield Problem(f"arguments.{name}", "is true, and no GPU is used; write bf16, or remove it")
 
 
 def distribution_fits(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
-    """What several processes need, or cannot do."""
+    """What several processes need, and what they do not support."""
     arguments, processes = request.arguments, plan.world_size
     settings = arguments.accelerator_config or {}
     size, backend = arguments.per_device_train_batch_size, arguments.ddp_backend
     if settings.get("dispatch_batches") and (processes > 1 or len(request.data.train) > 1):
         what = "texts" if processes > 1 else "the name of the dataset"
-        message = f"sends {what} from one process to the others, which the libraries cannot; remove it"
+        message = f"sends {what} from one process to the others, which the libraries do not support; remove it"
         is_older = "dispatch_batches" in arguments.model_fields_set
         place = "dispatch_batches" if is_older else "accelerator_config.dispatch_batches"
         yield Problem(f"arguments.{place}", message)
@@ -164,7 +164,7 @@ def losses_fit(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator
 
 
 def losses_fit_the_model(request: TrainRequest) -> Iterator[Problem]:
-    """Some losses need a transformer, and a guide model has to be on this machine: no rank asks the hub."""
+    """Some losses need a transformer; a guide model must be on this machine, because ranks do not use the hub."""
     for name, loss in request.loss.items():
         place = loss_path(name)
         kind = innermost(loss)
@@ -173,12 +173,12 @@ def losses_fit_the_model(request: TrainRequest) -> Iterator[Problem]:
         guide = loss.options.get("guide")
         if isinstance(guide, str) and not Path(guide).expanduser().is_dir():
             yield Problem(
-                f"{place}.options.guide", f"{guide} is no folder; download the guide model and name its folder"
+                f"{place}.options.guide", f"{guide} is not a folder; download the guide model and name its folder"
             )
 
 
 def labels_can_be_smoothed(request: TrainRequest) -> Iterator[Problem]:
-    """Smoothing changes the target of a cross-entropy over classes, which few losses end in."""
+    """Label smoothing needs a loss that ends in a cross-entropy over classes."""
     factor = request.arguments.label_smoothing_factor
     for kind in filter(None, map(innermost, request.loss.values())):
         if factor and kind.cross_entropy is None:
@@ -190,7 +190,7 @@ def labels_can_be_smoothed(request: TrainRequest) -> Iterator[Problem]:
 
 
 def losses_average_gradients(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
-    """A loss that the installed trainer does not wrap would train another model in each process."""
+    """A loss whose gradients are not averaged would train a different model in each process."""
     for name, loss in request.loss.items():
         yield from check_processes(loss, plan.world_size, loss_path(name))
 
@@ -204,7 +204,7 @@ def evaluators_fit(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iter
 
 
 def samplers_fit(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[Problem]:
-    """A batch sampler and a loss must want the same of a batch."""
+    """The batch sampler must form the batches that the loss needs."""
     sampler = request.arguments.batch_sampler
     for item in facts:
         loss = request.loss_of(item.name)
@@ -218,23 +218,23 @@ def samplers_fit(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterat
                 "write group_by_label",
             )
         if kind.needs_label_groups and len(item.label_values) == 1:
-            yield Problem(f"data.train.{item.name}", f"has one label only, from which {kind.name} can learn nothing")
+            yield Problem(f"data.train.{item.name}", f"has one label only, from which {kind.name} learns nothing")
         if sampler == "group_by_label" and item.label != "integer":
             yield Problem(
                 "arguments.batch_sampler",
-                f"is group_by_label, but data.train.{item.name} has no column of whole numbers as label",
+                f"is group_by_label, but data.train.{item.name} has no label column of integers",
             )
 
 
 def evaluations_fit_the_sampler(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[Problem]:
-    """The batches of an evaluation are formed by the same sampler, which needs labels with two rows each."""
+    """Evaluation losses use the same batch sampler, so their data needs labels with two rows each, too."""
     if request.arguments.batch_sampler != "group_by_label":
         return
     for item in facts:
         if item.split == "train" or not evaluates_loss(request, item.name):
             continue
         if item.label != "integer":
-            message = "needs whole numbers as labels for its loss with group_by_label"
+            message = "needs integer labels for its loss with group_by_label"
             yield Problem(f"data.{item.split}.{item.name}", message)
             continue
         paired = sum(count > 1 for count in item.label_values.values())
@@ -243,12 +243,12 @@ def evaluations_fit_the_sampler(request: TrainRequest, facts: Sequence[DatasetFa
             yield Problem(f"data.{item.split}.{item.name}", f"{message}; it has {paired}")
         size = request.arguments.per_device_eval_batch_size
         if size < 4 or size % 2:
-            message = f"is {size}; group_by_label takes an even number of 4 or more for the loss of data.{item.split}"
+            message = f"is {size}; group_by_label needs an even number of 4 or more for the loss of data.{item.split}"
             yield Problem("arguments.per_device_eval_batch_size", message)
 
 
-def prompts_name_something(request: TrainRequest) -> Iterator[Problem]:
-    """Prompts go by role or, with several train datasets, by dataset; any other key adds no prompt, in silence."""
+def prompt_keys_are_known(request: TrainRequest) -> Iterator[Problem]:
+    """Prompts are by role or, with several train datasets, by dataset; any other key would silently do nothing."""
     prompts = request.arguments.prompts
     if not isinstance(prompts, dict):
         return
@@ -264,7 +264,7 @@ def prompts_name_something(request: TrainRequest) -> Iterator[Problem]:
             yield Problem(f"arguments.prompts.{key}.{role}", f"is not a role; known are {', '.join(sorted(roles))}")
 
 
-def there_are_steps(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
+def plan_has_steps(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
     """A dataset smaller than one batch of every process trains nothing."""
     size = request.arguments.per_device_train_batch_size
     for item in plan.datasets:
@@ -283,12 +283,12 @@ def there_are_steps(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
 
 
 def _is_at_fault(plan: Plan, item: PlannedDataset) -> bool:
-    """In turns of several datasets the one that gives no batch leaves the others without a step, too."""
+    """With round_robin a dataset without a batch leaves the others without a step, too; only it is reported."""
     return item.largest_batch is not None or all(other.largest_batch is None for other in plan.datasets)
 
 
 def _no_batch(request: TrainRequest, plan: Plan, item: PlannedDataset, argument: str, size: int) -> str:
-    """Say why there is no batch of the size that an argument gives, and how small it would have to be."""
+    """Return why there is no batch of the size that an argument gives, and the largest size that would work."""
     if item.largest_batch is None:
         return f"has {item.rows} rows, fewer than one batch of {size}; write a smaller {argument}"
     needed = f"{size} rows for each of {plan.world_size} processes" if plan.world_size > 1 else f"{size} rows"
@@ -309,18 +309,18 @@ def evaluation_is_possible(request: TrainRequest, plan: Plan) -> Iterator[Proble
             yield Problem(f"data.{item.split}.{item.name}", message)
 
 
-def the_order_goes_on(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
-    """A checkpoint that is named is of the same data, seed and batches."""
+def checkpoint_has_same_order(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
+    """A named checkpoint must have the same data, seed and batches, or rows would repeat and others be skipped."""
     given = request.arguments.resume_from_checkpoint
     if given is not None and given not in LAST_CHECKPOINT and not request.arguments.ignore_data_skip:
         yield from position_problems(Path(given).expanduser(), plan.position)
 
 
 def best_metric_is_known(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
-    """A metric that no evaluation produces would end the run at its first evaluation."""
+    """A metric that no evaluation logs would fail the run at its first evaluation."""
     given = request.arguments.metric_for_best_model
-    goes_by_it = request.arguments.lr_scheduler_type == "reduce_lr_on_plateau"
-    if given is None and not goes_by_it and not request.arguments.load_best_model_at_end:
+    is_needed = request.arguments.lr_scheduler_type == "reduce_lr_on_plateau"
+    if given is None and not is_needed and not request.arguments.load_best_model_at_end:
         return
     name = given or "loss"
     if f"eval_{name.removeprefix('eval_')}" in plan.metrics:
