@@ -82,7 +82,7 @@ def test_no_request_ends_in_a_traceback(evaluated: Callable[..., Document], data
             "max_seq_length belongs to a tran",
         ),
         ({"model": {"path": "build/docstring/minilm"}}, "model.path: build/docstring/minilm does not exist"),
-        ({"model": {"path": "./none", "revision": "main"}}, "model.revision: belongs to a model on the hub"),
+        ({"model": {"path": "./none", "revision": "main"}}, "model.revision: needs a model on the hub"),
         ({"loss": {"*": "cosent", "docs": "cosent"}}, "loss.docs: conflicts with '*'"),
         ({"arguments": {"do_eval": True}}, "arguments.do_eval: is true, but there is nothing under data.eval"),
     ],

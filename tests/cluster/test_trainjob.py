@@ -82,7 +82,7 @@ def test_two_pods_train_one_model(
     assert json.loads((shared / "out" / "plan.json").read_text())["world_size"] == 2
     (job,) = jobs(api, namespace)
     assert job["metadata"]["name"] == f"embedstep-{fingerprint[:12]}-1"
-    assert job["metadata"]["annotations"]["embedstep.dev/told"] == "true"
+    assert job["metadata"]["annotations"]["embedstep.dev/reported"] == "true"
     # Once more: other rows may lie there by now, so this is another training, and as anywhere it replaces no model.
     code, output = run(shared, request, kubeconfig)
     assert code == 2, output
@@ -222,7 +222,7 @@ def test_a_quota_is_told(api: client.ApiClient, kubeconfig: str, namespace: str,
 def test_without_the_right_to_it_nothing_is_submitted(shared: Path, document: Build) -> None:
     code, output = run(shared, document(), os.environ["EMBEDSTEP_TEST_WEAK_KUBECONFIG"])
     assert code == 3, output
-    assert "the cluster does not let us list TrainJobs" in output
+    assert "the cluster does not allow to list TrainJobs" in output
 
 
 def test_the_rights_of_the_page_are_enough(
@@ -248,14 +248,14 @@ def test_a_runtime_that_is_not_there_is_told_before_anything_is_submitted(
 ) -> None:
     code, output = run(shared, document(runtime="torch-distribute"), kubeconfig)
     assert code == 3, output
-    assert "there is no ClusterTrainingRuntime torch-distribute; there is torch-distributed" in output
+    assert "there is no ClusterTrainingRuntime torch-distribute; there are: torch-distributed" in output
     assert not jobs(api, namespace)
 
 
 def test_a_value_that_the_cluster_refuses_is_told(kubeconfig: str, shared: Path, document: Build) -> None:
     code, output = run(shared, document(labels={"kueue.x-k8s.io/queue-name": "not a label"}), kubeconfig)
     assert code == 2, output
-    assert "the cluster refuses it" in output
+    assert "the cluster rejects it" in output
 
 
 def test_a_secret_reaches_the_pods_and_nothing_else(
@@ -356,4 +356,4 @@ def test_a_cluster_without_trainer_is_told(
     time.sleep(2)
     code, output = run(shared, document(), kubeconfig)
     assert code == 3, output
-    assert "the cluster knows no TrainJob (trainer.kubeflow.org/v1alpha1); Kubeflow Trainer v2" in output
+    assert "the cluster has no TrainJob (trainer.kubeflow.org/v1alpha1); install Kubeflow Trainer v2" in output

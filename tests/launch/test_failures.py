@@ -68,7 +68,7 @@ def test_a_kill_comes_before_any_exception(folder: OutputFolder) -> None:
     ranks(folder, (0, 1), (1, -signal.SIGKILL))
     assert first_failure(folder, ProcessEnd(code=1)) == Failure(
         kind="signal",
-        message="rank 1 was killed by SIGKILL: most often the host had no memory left",
+        message="rank 1 was killed by SIGKILL: usually because the host ran out of memory",
         exit_code=FAILED,
         rank=1,
     )
@@ -106,7 +106,7 @@ def test_a_rank_that_left_without_a_word_is_named_with_its_code(folder: OutputFo
 
 def test_a_good_end_without_a_model_is_a_failure(folder: OutputFolder) -> None:
     assert first_failure(folder, ProcessEnd(code=0)) == Failure(
-        kind="no_model", message="the processes ended well and left no verified model", exit_code=FAILED
+        kind="no_model", message="the processes ended with code 0 and left no verified model", exit_code=FAILED
     )
 
 
@@ -119,7 +119,7 @@ def test_torchrun_itself_was_killed(folder: OutputFolder) -> None:
 def test_no_process_was_started(folder: OutputFolder) -> None:
     assert first_failure(folder, ProcessEnd(code=1)) == Failure(
         kind="start",
-        message="the processes could not be started; torchrun's own words are above",
+        message="the processes could not be started; torchrun's output is above",
         exit_code=CANNOT_START,
     )
 

@@ -16,7 +16,7 @@ from embedstep.launch import node_status
 from embedstep.launch.node_status import (
     AttemptEndedError,
     announce_status,
-    ended_before,
+    read_former_end,
     read_job_result,
     wait_for_start,
     write_status,
@@ -51,7 +51,7 @@ def test_the_others_wait_until_the_first_node_trains(output: Path) -> None:
     assert isinstance(start, str)
     later.join()
     # A start that is over is waited for no more; another is joined.
-    with pytest.raises(CannotStartError, match="has not been heard of for 1 s"):
+    with pytest.raises(CannotStartError, match=r"no sign of .* for 1 s"):
         wait_for_start(output, SECOND, 1, start)
     write_status(output, FIRST, "training")
     assert wait_for_start(output, SECOND, 1, start) not in (start, "")
@@ -60,15 +60,15 @@ def test_the_others_wait_until_the_first_node_trains(output: Path) -> None:
 
 
 def test_a_first_node_that_plans_is_waited_for_while_it_lives(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(node_status, "_SILENCE", 1.0)
-    monkeypatch.setattr(node_status, "_BEAT", 0.2)
+    monkeypatch.setattr(node_status, "_SILENCE_SECONDS", 1.0)
+    monkeypatch.setattr(node_status, "_HEARTBEAT_SECONDS", 0.2)
     with announce_status(output, FIRST):
         later = threading.Timer(2.5, write_status, (output, FIRST, "training"))
         later.start()
         assert isinstance(wait_for_start(output, SECOND, 0.1), str)
         later.join()
     write_status(output, FIRST, "planning")  # and was killed
-    with pytest.raises(CannotStartError, match="has not been heard of for 1 s"):
+    with pytest.raises(CannotStartError, match=r"no sign of .* for 1 s"):
         wait_for_start(output, SECOND, 0.1)
 
 
@@ -108,7 +108,7 @@ def test_the_others_end_as_the_first_node_that_never_trained(output: Path, code:
 )
 def test_a_first_node_that_is_not_heard_of_is_told(output: Path, tells: Callable[[Path], None]) -> None:
     tells(output)
-    with pytest.raises(CannotStartError, match=r"node 0 \(embedstep-1-node-0-0\) has not been heard of for 1 s"):
+    with pytest.raises(CannotStartError, match=r"no sign of node 0 \(embedstep-1-node-0-0\) for 1 s"):
         wait_for_start(output, SECOND, 1)
 
 
@@ -118,7 +118,7 @@ def test_a_container_that_is_started_again_ends_as_before_where_that_helps_nothi
 ) -> None:
     """Case 5.6."""
     write_status(output, FIRST, "ended", ended(code))
-    before = ended_before(output, FIRST)
+    before = read_former_end(output, FIRST)
     assert (before and before.exit_code) == again
     assert again is None or before == ended(code)
 
@@ -128,21 +128,21 @@ def test_an_attempt_that_has_failed_is_not_made_again_in_another_pod(output: Pat
     """Case 5.8: the JobSet of a failed TrainJob was deleted, and its pods are made anew."""
     write_status(output, FIRST, "ended", ended(code))
     with pytest.raises(AttemptEndedError, match=f"has ended with code {code}.*--attempt 2"):
-        ended_before(output, replace(FIRST, pod="c"))
-    assert ended_before(output, replace(FIRST, job="embedstep-2", pod="c")) is None
+        read_former_end(output, replace(FIRST, pod="c"))
+    assert read_former_end(output, replace(FIRST, job="embedstep-2", pod="c")) is None
 
 
 def test_an_attempt_whose_model_is_there_is_not_made_again_in_another_pod(output: Path) -> None:
     """Not even where the job says that a finished model may be replaced."""
     write_status(output, FIRST, "ended", ended(0))
     (output / "model").mkdir(parents=True)
-    assert ended_before(output, replace(FIRST, pod="c")) == ended(0)
+    assert read_former_end(output, replace(FIRST, pod="c")) == ended(0)
 
 
 @pytest.mark.parametrize("code", [0, 75])
 def test_an_attempt_that_has_nothing_to_show_may_be_made_again(output: Path, code: int) -> None:
     write_status(output, FIRST, "ended", ended(code))
-    assert ended_before(output, replace(FIRST, pod="c")) is None
+    assert read_former_end(output, replace(FIRST, pod="c")) is None
 
 
 def test_alone_there_is_nobody_to_tell(output: Path) -> None:

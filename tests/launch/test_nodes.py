@@ -50,8 +50,8 @@ def test_the_place_of_a_pod_in_an_indexed_job() -> None:
             "PET_MASTER_ADDR or ZENML_KUBERNETES_MAIN_ADDRESS not set, and PET_NNODES, PET_NODE_RANK, PET_MASTER_PORT",
         ),
         ({"EMBEDSTEP_JOB": ""}, "EMBEDSTEP_JOB or PET_RDZV_ID or ZENML_KUBERNETES_MAIN_ADDRESS not set"),
-        ({"PET_NNODES": "1:4"}, "PET_NNODES=1:4: needs a whole number"),
-        ({"PET_NODE_RANK": "2"}, "PET_NODE_RANK=2 is outside a group of 2 nodes"),
+        ({"PET_NNODES": "1:4"}, "PET_NNODES=1:4: needs an integer"),
+        ({"PET_NODE_RANK": "2"}, "PET_NODE_RANK=2, and there are 2 nodes"),
     ],
 )
 def test_a_place_that_cannot_be_is_told(change: dict[str, str], message: str) -> None:
@@ -65,7 +65,7 @@ def test_a_place_that_cannot_be_is_told(change: dict[str, str], message: str) ->
         ("8", 8, 8, None),
         ("auto", 8, 8, None),
         ("1", 1, 0, None),
-        ("1", 4, 4, "the controller says PET_NPROC_PER_NODE=1, and the request starts 4 processes on each node"),
+        ("1", 4, 4, "the controller sets PET_NPROC_PER_NODE=1, and the request starts 4 processes on each node"),
         ("1", 1, 4, "4 GPUs are visible and the request starts 1 processes on each node"),
     ],
 )

@@ -122,5 +122,5 @@ def test_of_seven_runs_that_a_scheduler_starts_at_once_one_trains(request_of: Bu
     assert [result.skip_reason for result in results] == ["superseded"] * 6 + [None]
     assert [result.model is None for result in results] == [True] * 6 + [False]
     tomorrow = missed[1].isoformat(sep=" ", timespec="minutes")
-    assert str(results[0].stop_reason).startswith(f"the retraining of {tomorrow} is due since, and this one is for ")
+    assert str(results[0].stop_reason).startswith(f"the next retraining was due at {tomorrow}, and this one is for ")
     assert json.loads((tmp_path / missed[0].strftime("%d") / "result.json").read_text())["skip_reason"] == "superseded"

@@ -1,10 +1,10 @@
-"""A node that is not the first of those that train together: it starts its processes and returns their exit code."""
+"""A node other than the first: it starts its processes and returns their exit code."""
 
 import signal
 from pathlib import Path
 
 from embedstep.errors import FAILED, INTERRUPTED, OK
-from embedstep.launch.attempt import has_own_folders, launch_on, may_come_further, this_machine
+from embedstep.launch.attempt import build_node_command, has_own_folders, is_retryable, this_machine
 from embedstep.launch.failures import first_failure
 from embedstep.launch.node_status import wait_for_start
 from embedstep.launch.nodes import NodeInfo
@@ -16,16 +16,16 @@ from embedstep.runtime.process import LaunchCommand, ProcessEnd, interrupt, on_s
 
 
 def run_following_node(request: TrainRequest, output: Path, node: NodeInfo, *, overwrite: bool) -> StepResult:
-    """Run the processes of a node that is not the first, and return how they ended; the first node has the result.
+    """Run the processes of a node other than the first, and return how they ended; the first node has the result.
 
     Args:
         request: the request.
         output: the output folder: that of the first node, or one of its own with `save_on_each_node`.
-        node: the place of this node.
-        overwrite: replace a finished step that lies in an output folder of its own.
+        node: this node among all.
+        overwrite: replace a finished step in an output folder of its own.
 
     Raises:
-        CannotStartError: nothing was heard of the first node, or the output folder is in use.
+        CannotStartError: there was no sign of the first node, or the output folder is in use.
         StepInterruptedError: a signal came while it waited.
     """
     if has_own_folders(request):
@@ -36,13 +36,13 @@ def run_following_node(request: TrainRequest, output: Path, node: NodeInfo, *, o
 
 
 def _run_with_shared_disk(request: TrainRequest, output: Path, node: NodeInfo) -> int:
-    """Start the processes where the plan and the rows are in a shared folder."""
+    """Start the processes once the first node has put the plan and the rows into the shared folder."""
     seconds = 60 * request.launch.meeting_minutes
     with on_signal(interrupt):
         start = wait_for_start(output, node, seconds)
         if isinstance(start, int):
             return start
-        launch = _launch(request, OutputFolder(output), node)
+        launch = _build_command(request, OutputFolder(output), node)
         for restarts in range(1, request.launch.max_restarts + 2):
             end = run_process(launch)
             if end.code == OK or end.signalled is not None or restarts > request.launch.max_restarts:
@@ -50,32 +50,32 @@ def _run_with_shared_disk(request: TrainRequest, output: Path, node: NodeInfo) -
             start = wait_for_start(output, node, seconds, start)
             if isinstance(start, int):
                 return start
-    return _code_of(end)
+    return _exit_code(end)
 
 
 def _run_without_shared_disk(request: TrainRequest, output: Path, node: NodeInfo, *, overwrite: bool) -> int:
-    """Start the processes of a node that sees nothing of the first one's disk: they are handed what they need."""
+    """Start the processes of a node that cannot see the first one's disk; they get the plan and the rows from it."""
     with lock_output(output.absolute(), overwrite=overwrite) as folder:
-        launch = _launch(request, folder, node)
+        launch = _build_command(request, folder, node)
         for restarts in range(1, request.launch.max_restarts + 2):
             end = run_process(launch)
             failed_here = None if end.code == OK else first_failure(folder, end)
-            again = may_come_further(failed_here) and end.signalled is None
+            again = is_retryable(failed_here) and end.signalled is None
             if not again or restarts > request.launch.max_restarts:
                 break
             folder.forget_processes()
-        return _code_of(end)
+        return _exit_code(end)
 
 
-def _launch(request: TrainRequest, folder: OutputFolder, node: NodeInfo) -> LaunchCommand:
+def _build_command(request: TrainRequest, folder: OutputFolder, node: NodeInfo) -> LaunchCommand:
     devices = node_devices(request.launch, this_machine())
     processes = processes_per_node(request.launch, devices, use_cpu=request.arguments.use_cpu)
     on_cpu = request.arguments.use_cpu or devices.gpus == 0
-    return launch_on(node, request, folder, processes=processes, on_cpu=on_cpu)
+    return build_node_command(node, request, folder, processes=processes, on_cpu=on_cpu)
 
 
-def _code_of(end: ProcessEnd) -> int:
+def _exit_code(end: ProcessEnd) -> int:
     if end.code < 0:
-        # Before torchrun hears signals, one ends it.
+        # A signal kills torchrun before it has installed its handlers.
         return INTERRUPTED if end.signalled is not None or end.code == -signal.SIGTERM else FAILED
     return end.code

@@ -66,7 +66,7 @@ def model_exists(request: TrainRequest) -> Iterator[Problem]:
     if is_on_hub(request.model):
         return
     if request.model.revision is not None:
-        yield Problem("model.revision", f"applies to a model on the hub, and {source} is none; remove it")
+        yield Problem("model.revision", f"needs a model on the hub, and {source} is a path; remove it")
     known: tuple[str, ...] = ("modules.json", "config.json")
     if request.model.dimension is not None:
         # A static model with random vectors needs only the tokenizer.

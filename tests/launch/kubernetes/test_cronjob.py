@@ -72,7 +72,7 @@ def test_one_that_waits_may_begin_late(schedule: Schedule) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--output", "/elsewhere/docs"), "--output: /elsewhere/docs is in no folder of a --claim (/shared)"),
+        (("--output", "/elsewhere/docs"), "--output: /elsewhere/docs is not in the folder of a --claim (/shared)"),
         (("--secret", "HF_TOKEN"), "--secret: needs the form VARIABLE=SECRET:KEY; 'HF_TOKEN' was given"),
         (("--secret", "HF_TOKEN=hub"), "--secret: needs the form VARIABLE=SECRET:KEY; 'hub' was given"),
         (("--timezone", "Mars/Base"), "schedule.timezone: knows no time zone 'Mars/Base'"),

@@ -11,7 +11,7 @@ import yaml
 from kubeflow_trainer_api import models
 
 from embedstep.errors import InvalidRequestError
-from embedstep.launch.kubernetes.manifest import REQUEST_VARIABLE, build_trainjob, is_job_of
+from embedstep.launch.kubernetes.manifest import REQUEST_VARIABLE, build_trainjob, does_work_of
 from embedstep.request.fingerprint import request_fingerprint
 from embedstep.request.loading import load_request
 from embedstep.request.schema import TrainRequest
@@ -107,8 +107,8 @@ def test_a_pod_reads_the_same_request(request_on_pods: Callable[..., TrainReques
 
 def test_a_job_is_known_again(request_on_pods: Callable[..., TrainRequest]) -> None:
     request = request_on_pods()
-    assert is_job_of(build_trainjob(request), request)
-    assert not is_job_of(build_trainjob(request), request_on_pods(image="another"))
+    assert does_work_of(build_trainjob(request), request)
+    assert not does_work_of(build_trainjob(request), request_on_pods(image="another"))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedstep.launch.kubernetes.logs import split_lines
-from embedstep.launch.kubernetes.pods import ended_in, find_owner, parse_pod, trains
+from embedstep.launch.kubernetes.pods import end_condition, find_owner, parse_pod, trains
 from embedstep.launch.kubernetes.trainjob import first_cause, pod_exit_code
 
 
@@ -111,8 +111,8 @@ def test_last_words_are_read_only_where_they_are_ours() -> None:
     ],
 )
 def test_a_job_has_ended(conditions: list[dict[str, str]], word: str) -> None:
-    assert ended_in({"status": {"conditions": conditions}}) == word
-    assert ended_in({}) == ""
+    assert end_condition({"status": {"conditions": conditions}}) == word
+    assert end_condition({}) == ""
 
 
 @given(st.lists(st.text(alphabet="ab \r", max_size=30), max_size=20), st.integers(1, 7))

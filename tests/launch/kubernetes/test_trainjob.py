@@ -17,11 +17,11 @@ PENDING = Pod(name="job-node-0-0", rank=0, phase="Pending", unscheduled="0/3 nod
 class Cluster:
     """Says what it has to say about a job."""
 
-    def __init__(self, complaint: str = "") -> None:
-        self._complaint = complaint
+    def __init__(self, warning: str = "") -> None:
+        self._warning = warning
 
-    def complaint(self, name: str) -> str:
-        return self._complaint
+    def latest_warning(self, name: str) -> str:
+        return self._warning
 
 
 def job(*conditions: str, suspend: bool = False) -> dict[str, Any]:
@@ -63,9 +63,7 @@ def given_up(
 
 def test_a_job_that_nobody_looks_after_is_given_up(clock: Clock) -> None:
     """Case 5.10."""
-    message = (
-        "TrainJob job has no pods after 120 s: nobody makes pods of it; is the controller of Kubeflow Trainer running?"
-    )
+    message = "TrainJob job has no pods after 120 s: no pods were created; is the Kubeflow Trainer controller running?"
     assert given_up(clock, Cluster(), job(), [], until=200) == (122, message)
 
 
