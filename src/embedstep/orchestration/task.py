@@ -68,7 +68,7 @@ def path_of(uri: str) -> Path:
     return Path(uri)
 
 
-def build_task(
+def task_of(
     component: Component, folder: Path, parameters: Mapping[str, Any], inputs: Mapping[str, Path | None]
 ) -> Task:
     """Return the task of a component whose outputs go to a folder.

@@ -15,7 +15,7 @@ from embedstep.promotion.comparison import Gain, Gate, Verdict, decide
 from embedstep.promotion.decision import Decision, decision_from_json
 from embedstep.promotion.registry import registry_of
 from embedstep.promotion.reindex import reindex_of
-from embedstep.promotion.scoring import ScoredModels, Scores, deciding, requested_metric, score_models
+from embedstep.promotion.scoring import ScoredModels, Scores, deciding, metric_of, score_models
 from embedstep.report.background import write_report_in_subprocess
 from embedstep.request.schema import Promotion, TrainRequest
 from embedstep.tracking.environment import tracking_environ
@@ -257,7 +257,7 @@ def _examples(name: str, metric: str, new: Scores, old: Scores) -> tuple[list[di
 
 def _gate(request: TrainRequest, scores: Scores) -> Gate:
     asked = request.promotion
-    metric = requested_metric(request) or next((name for name in scores.of_queries if name.endswith("_ndcg@10")), None)
+    metric = metric_of(request) or next((name for name in scores.of_queries if name.endswith("_ndcg@10")), None)
     if metric is None or metric not in scores.of_queries:
         known = ", ".join(name for name in scores.of_queries if ":" not in name) or "none in this request"
         told = (

@@ -145,11 +145,11 @@ def deciding(request: TrainRequest) -> Evaluator | None:
     found = [item for item in request.evaluators if evaluator_kind(item.kind).name == RETRIEVAL]
     if request.promotion.metric is None:
         return next(iter(found), None)
-    named = [item for item in found if requested_metric(request).startswith(f"{item.name}_")]
+    named = [item for item in found if metric_of(request).startswith(f"{item.name}_")]
     return max(named, key=lambda item: len(item.name), default=None)
 
 
-def requested_metric(request: TrainRequest) -> str:
+def metric_of(request: TrainRequest) -> str:
     """Return the metric that the request decides by, as evaluators name it; empty where it leaves that open."""
     return (request.promotion.metric or "").removeprefix("eval_")
 

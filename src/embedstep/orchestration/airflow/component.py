@@ -49,7 +49,7 @@ class ComponentOperator(BaseOperator):
         """
         # Not when a DAG is parsed, which happens again and again.
         from embedstep.orchestration.components import COMPONENTS
-        from embedstep.orchestration.task import build_task
+        from embedstep.orchestration.task import task_of
 
         known = {one.name: one for one in COMPONENTS}
         if self.component not in known:
@@ -63,4 +63,4 @@ class ComponentOperator(BaseOperator):
                 raise AirflowFailException(f"{self.component} has no {kind} {', '.join(unknown)}")
         parameters = {"request": self.request, **self.parameters}
         inputs = {name: Path(path) for name, path in self.inputs.items()}
-        return found.verb, build_task(found, Path(self.folder), parameters, inputs)
+        return found.verb, task_of(found, Path(self.folder), parameters, inputs)

@@ -8,7 +8,7 @@ from kfp import dsl
 from typing_extensions import Unpack
 
 from embedstep.orchestration.components import EVALUATE, MINE_NEGATIVES, OUTCOME, PREPARE, PROMOTE, TRAIN
-from embedstep.orchestration.kfp.components import IMAGE, add_task
+from embedstep.orchestration.kfp.components import IMAGE, task_of
 from embedstep.orchestration.typed_arguments import ArgumentParameters
 from embedstep.request.document import parse_document
 from embedstep.request.scalars import plain
@@ -40,7 +40,7 @@ def prepare(
     """
     artifacts = {"train_data": train_data, "eval_data": eval_data}
     parameters = {"as_of": as_of, "eval_share": eval_share, "seed": seed}
-    return add_task(PREPARE, image, request, artifacts, parameters)
+    return task_of(PREPARE, image, request, artifacts, parameters)
 
 
 def mine_negatives(
@@ -83,7 +83,7 @@ def mine_negatives(
         "min_score": min_score, "absolute_margin": absolute_margin, "relative_margin": relative_margin,
         "sampling_strategy": sampling_strategy,
     }  # fmt: skip
-    return add_task(MINE_NEGATIVES, image, request, artifacts, parameters)
+    return task_of(MINE_NEGATIVES, image, request, artifacts, parameters)
 
 
 def train_embedder(
@@ -113,7 +113,7 @@ def train_embedder(
         InvalidRequestError: with every problem of what is known before the pipeline runs.
     """
     artifacts = {"train_data": train_data, "eval_data": eval_data, "base_model": base_model}
-    return add_task(TRAIN, image, request, artifacts, {"as_of": as_of, **arguments})
+    return task_of(TRAIN, image, request, artifacts, {"as_of": as_of, **arguments})
 
 
 def evaluate(
@@ -133,7 +133,7 @@ def evaluate(
         InvalidRequestError: with every problem of what is known before the pipeline runs.
     """
     artifacts = {"model": model, "baseline": baseline, "eval_data": eval_data}
-    return add_task(EVALUATE, image, request, artifacts, {"as_of": as_of})
+    return task_of(EVALUATE, image, request, artifacts, {"as_of": as_of})
 
 
 def promote(
@@ -168,7 +168,7 @@ def promote(
     """
     artifacts = {"model": model, "result": result, "champion": champion, "eval_data": eval_data}
     gate = {"metric": metric, "minimum_gain": minimum_gain, "confidence": confidence}
-    return add_task(PROMOTE, image, request, artifacts, {"as_of": as_of, **gate})
+    return task_of(PROMOTE, image, request, artifacts, {"as_of": as_of, **gate})
 
 
 def outcome(request: Any, *, as_of: Any = None, image: str = IMAGE) -> dsl.PipelineTask:
@@ -182,7 +182,7 @@ def outcome(request: Any, *, as_of: Any = None, image: str = IMAGE) -> dsl.Pipel
     Raises:
         InvalidRequestError: with every problem of what is known before the pipeline runs.
     """
-    return add_task(OUTCOME, image, request, {}, {"as_of": as_of})
+    return task_of(OUTCOME, image, request, {}, {"as_of": as_of})
 
 
 def one_line(text: str) -> str:

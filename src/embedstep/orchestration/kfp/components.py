@@ -107,7 +107,7 @@ def _parameter(name: str, annotation: Any, default: Any = inspect.Parameter.empt
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
-def add_task(
+def task_of(
     component: Component, image: str, request: Any, artifacts: Mapping[str, Any], parameters: Mapping[str, Any]
 ) -> dsl.PipelineTask:
     """Return a task that Kubeflow does not cache: to it, other rows at the same address are the same input.

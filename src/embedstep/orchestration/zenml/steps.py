@@ -16,7 +16,7 @@ from embedstep.errors import OK
 from embedstep.launch.failures import RunFailedError
 from embedstep.orchestration import verbs
 from embedstep.orchestration.components import EVALUATE, PREPARE, PROMOTE, TRAIN
-from embedstep.orchestration.task import build_task, request_of
+from embedstep.orchestration.task import request_of, task_of
 from embedstep.orchestration.zenml.artifacts import Embedder, EmbedderMaterializer, Rows, RowsMaterializer
 from embedstep.orchestration.zenml.parameters import TrainingArguments
 from embedstep.orchestration.zenml.tracker import recorded_like, recorded_with_the_step
@@ -49,7 +49,7 @@ def prepare_data(
     kept = TemporaryDirectory(prefix="embedstep-")
     folder = Path(kept.name)
     parameters = {"request": request, "as_of": as_of, "eval_share": eval_share, "seed": seed}
-    task = build_task(PREPARE, folder, parameters, {})
+    task = task_of(PREPARE, folder, parameters, {})
     prepared = verbs.prepare_data(task)
     train = Rows(path=folder / "train_rows", fingerprint=prepared.fingerprint_of("train"), kept=kept)
     held_out = Rows(path=folder / "eval_rows", fingerprint=prepared.fingerprint_of("eval"), kept=kept)
@@ -102,7 +102,7 @@ def train_embedder(
     given: dict[str, Any] = {} if arguments is None else arguments.model_dump(mode="json")
     inputs = {"train_data": _path(train_data), "eval_data": _path(eval_data)}
     inputs["base_model"] = None if base_model is None else base_model.model
-    task = build_task(TRAIN, folder, {"request": request, "as_of": as_of, **given}, inputs)
+    task = task_of(TRAIN, folder, {"request": request, "as_of": as_of, **given}, inputs)
     with recorded_with_the_step():
         result = verbs.train(task)
         if result.exit_code != OK:
@@ -162,7 +162,7 @@ def evaluate_embedder(
     inputs = {"model": model.model, "eval_data": _path(eval_data)}
     inputs["baseline"] = None if baseline is None else baseline.model
     with TemporaryDirectory(prefix="embedstep-") as name:
-        task = build_task(EVALUATE, Path(name), {"request": request, "as_of": as_of}, inputs)
+        task = task_of(EVALUATE, Path(name), {"request": request, "as_of": as_of}, inputs)
         return verbs.evaluate(task).to_json()
 
 
@@ -185,5 +185,5 @@ def promote_embedder(
     """
     inputs = {"model": model.model, "result": model.path / "result.json", "eval_data": _path(eval_data)}
     with TemporaryDirectory(prefix="embedstep-") as name, recorded_like(model):
-        task = build_task(PROMOTE, Path(name), {"request": request, "as_of": as_of}, inputs)
+        task = task_of(PROMOTE, Path(name), {"request": request, "as_of": as_of}, inputs)
         return verbs.promote(task).to_json()
