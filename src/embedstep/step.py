@@ -298,19 +298,14 @@ def _planned(
     problems += check_with_data(request, facts)
     if len(facts) < len(list(named_datasets(local))):
         return None, problems
-    devices = node_devices(request.launch, this_machine())
-    processes = request.launch.nodes * processes_per_node(request.launch, devices, use_cpu=request.arguments.use_cpu)
-    similarity = read_similarity(request)
-    if problems:
-        # Batches cannot be formed from invalid rows.
-        write_to = None
+    here = this_machine()
     plan = build_plan(
         request,
         facts,
-        gpus=devices.gpus,
-        processes=processes,
-        similarity=similarity,
-        is_prepared=write_to is not None,
+        gpus=node_devices(request.launch, here).gpus,
+        processes=request.launch.nodes * processes_per_node(request, here),
+        similarity=read_similarity(request),
+        is_prepared=write_to is not None and not problems,  # batches cannot be formed from invalid rows
         tokens=tokens,
     )
     return plan, [*problems, *check_plan(request, plan)]

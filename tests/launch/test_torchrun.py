@@ -1,10 +1,13 @@
+import json
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from embedstep.launch.torchrun import build_launch_command, processes_per_node
-from embedstep.request.launch import Launch
+from embedstep.request.loading import load_request
 from embedstep.runtime.devices import Devices, usable_cores, visible_gpus
 
 CPU = Devices(gpus=0, cores=8)
@@ -84,9 +87,11 @@ def test_no_device_is_no_gpu_whatever_the_variable_says(tmp_path: Path) -> None:
     ("asked", "gpus", "use_cpu", "processes"),
     [("auto", 0, False, 1), ("auto", 4, False, 4), ("auto", 4, True, 1), (2, 0, False, 2), (3, 4, False, 3)],
 )
-def test_processes(asked: object, gpus: int, use_cpu: bool, processes: int) -> None:
-    launch = Launch.model_validate({"processes_per_node": asked})
-    assert processes_per_node(launch, Devices(gpus=gpus, cores=2), use_cpu=use_cpu) == processes
+def test_processes(
+    request_of: Callable[..., dict[str, Any]], asked: object, gpus: int, use_cpu: bool, processes: int
+) -> None:
+    document = request_of(launch={"processes_per_node": asked}, arguments={"use_cpu": use_cpu})
+    assert processes_per_node(load_request(json.dumps(document)), Devices(gpus=gpus, cores=2)) == processes
 
 
 @pytest.mark.parametrize(

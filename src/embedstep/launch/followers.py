@@ -68,10 +68,9 @@ def _run_without_shared_disk(request: TrainRequest, output: Path, node: NodeInfo
 
 
 def _build_command(request: TrainRequest, folder: OutputFolder, node: NodeInfo) -> LaunchCommand:
-    devices = node_devices(request.launch, this_machine())
-    processes = processes_per_node(request.launch, devices, use_cpu=request.arguments.use_cpu)
-    on_cpu = request.arguments.use_cpu or devices.gpus == 0
-    return build_node_command(node, request, folder, processes=processes, on_cpu=on_cpu)
+    here = this_machine()
+    on_cpu = request.arguments.use_cpu or node_devices(request.launch, here).gpus == 0
+    return build_node_command(node, request, folder, processes=processes_per_node(request, here), on_cpu=on_cpu)
 
 
 def _exit_code(end: ProcessEnd) -> int:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from embedstep.launch.nodes import SINGLE_NODE, NodeInfo
 from embedstep.request.launch import Launch
-from embedstep.request.schema import TRACKING_RUN_ID
+from embedstep.request.schema import TRACKING_RUN_ID, TrainRequest
 from embedstep.runtime.devices import Devices, listed_gpus
 from embedstep.runtime.process import LaunchCommand
 
@@ -40,11 +40,16 @@ def node_devices(launch: Launch, here: Devices) -> Devices:
     return here if launch.kind == "local" else replace(here, gpus=requested_gpus(launch))
 
 
-def processes_per_node(launch: Launch, devices: Devices, *, use_cpu: bool) -> int:
-    """Return how many processes a node starts: as requested, else one per GPU, or one on the CPU."""
-    if launch.processes_per_node != "auto":
-        return launch.processes_per_node
-    return 1 if use_cpu else max(devices.gpus, 1)
+def processes_per_node(request: TrainRequest, here: Devices) -> int:
+    """Return how many processes each node starts: as requested, else one per GPU, or one on the CPU.
+
+    Args:
+        request: the request.
+        here: what this machine has, which counts unless pods do the work.
+    """
+    if request.launch.processes_per_node != "auto":
+        return request.launch.processes_per_node
+    return 1 if request.arguments.use_cpu else max(node_devices(request.launch, here).gpus, 1)
 
 
 def build_launch_command(

@@ -12,7 +12,7 @@ from typing import Any
 from embedstep.errors import InvalidRequestError, Problem
 from embedstep.launch.kubernetes.volumes import mounted
 from embedstep.launch.nodes import JOB, POD
-from embedstep.launch.torchrun import node_devices, processes_per_node, requested_gpus
+from embedstep.launch.torchrun import processes_per_node, requested_gpus
 from embedstep.planning.rules import nothing_is_secret
 from embedstep.request.arguments.lossless import to_lossless
 from embedstep.request.fingerprint import request_fingerprint
@@ -57,14 +57,13 @@ def build_trainjob(request: TrainRequest, attempt: int = 1, *, overwrite: bool =
     meta: dict[str, Any] = {"name": name_job(request, attempt), "annotations": {DIGEST: request_fingerprint(request)}}
     meta |= {"namespace": job.namespace} if job.namespace else {}
     meta |= {"labels": dict(job.labels)} if job.labels else {}
-    devices = node_devices(request.launch, Devices(gpus=0, cores=1))
     spec: dict[str, Any] = {
         "runtimeRef": {"apiGroup": GROUP, "kind": job.runtime_kind, "name": job.runtime},
         "trainer": {
             "image": job.image,
             "command": ["embedstep", "node", *(["--overwrite"] if overwrite else [])],
             "numNodes": request.launch.nodes,
-            "numProcPerNode": processes_per_node(request.launch, devices, use_cpu=request.arguments.use_cpu),
+            "numProcPerNode": processes_per_node(request, Devices(gpus=0, cores=1)),
             "env": [*_variables(job, request, meta["name"])],
         },
         "runtimePatches": [{"manager": _MANAGER, "trainingRuntimeSpec": _patch(job, request.launch.grace_seconds)}],

@@ -7,7 +7,7 @@ from embedstep.errors import CannotStartError
 from embedstep.launch.attempt import this_machine
 from embedstep.launch.kubernetes.manifest import REQUEST_VARIABLE
 from embedstep.launch.nodes import processes_problem
-from embedstep.launch.torchrun import node_devices, processes_per_node
+from embedstep.launch.torchrun import processes_per_node
 from embedstep.request.loading import load_request
 from embedstep.request.schema import TrainRequest
 from embedstep.runtime.devices import visible_gpus
@@ -27,9 +27,8 @@ def load_pod_request(environ: Mapping[str, str]) -> tuple[TrainRequest, Path]:
     job = request.launch.trainjob
     if job is None:
         raise CannotStartError("the request has launch.kind: local; use embedstep run")
-    devices = node_devices(request.launch, this_machine())
-    processes = processes_per_node(request.launch, devices, use_cpu=request.arguments.use_cpu)
     gpus = 0 if request.arguments.use_cpu else visible_gpus(environ)
+    processes = processes_per_node(request, this_machine())
     if problem := processes_problem(environ, processes=processes, gpus=gpus):
         raise CannotStartError(problem)
     return request, Path(job.output)
