@@ -216,6 +216,7 @@ def _train(
     received: ReceivedSignal,
     started: float,
 ) -> StepResult:
+    """Train a planned run and record it; `started` is when the step began, on the monotonic clock."""
     plan, start = planned.plan, planned.start
     attempts = Attempts(folder.attempts, folder.progress)
     attempts.begin(processes=plan.world_size, on_cpu=plan.on_cpu, resumes=start.is_here)
@@ -270,7 +271,7 @@ def _plan(request: TrainRequest, folder: Path, *, for_a_run: bool) -> Plan:
     local, fetched_model = with_local_data(request, folder / "hub", with_model=for_a_run)
     is_read_twice = for_a_run or forms_batches(request.arguments)
     tokens = _find_tokens(request, fetched_model)
-    plan, problems = _planned(request, local, tokens, folder if is_read_twice else None)
+    plan, problems = _scan_and_plan(request, local, tokens, folder if is_read_twice else None)
     if plan is None or problems:
         raise InvalidRequestError(problems)
     if for_a_run and isinstance(tokens, TokenMaker):
@@ -283,7 +284,7 @@ def _source(request: TrainRequest, fetched_model: str | None) -> Path:
     return Path(fetched_model or request.model.source).expanduser()
 
 
-def _planned(
+def _scan_and_plan(
     request: TrainRequest, local: TrainRequest, tokens: TokenMaker | str, write_to: Path | None
 ) -> tuple[Plan | None, list[Problem]]:
     """Return the plan, if all data could be read, and every problem of the data and of the plan.

@@ -51,7 +51,7 @@ def test_the_place_of_a_pod_in_an_indexed_job() -> None:
         ),
         ({"EMBEDSTEP_JOB": ""}, "EMBEDSTEP_JOB or PET_RDZV_ID or ZENML_KUBERNETES_MAIN_ADDRESS not set"),
         ({"PET_NNODES": "1:4"}, "PET_NNODES=1:4: needs an integer"),
-        ({"PET_NODE_RANK": "2"}, "PET_NODE_RANK=2, and there are 2 nodes"),
+        ({"PET_NODE_RANK": "2"}, "PET_NODE_RANK=2 must be less than PET_NNODES=2"),
     ],
 )
 def test_a_place_that_cannot_be_is_told(change: dict[str, str], message: str) -> None:

@@ -80,7 +80,7 @@ def read_node_info(environ: Mapping[str, str]) -> NodeInfo:
         raise ValueError(f"{', '.join(wrong)}: needs an integer")
     nodes, rank, port = map(int, numbers.values())
     if rank >= nodes:
-        raise ValueError(f"{found_in['rank']}={rank}, and there are {nodes} nodes")
+        raise ValueError(f"{found_in['rank']}={rank} must be less than {found_in['nodes']}={nodes}")
     pod = environ.get(POD, "")
     return NodeInfo(nodes=nodes, rank=rank, address=found["address"], port=port, job=found["job"], pod=pod)
 

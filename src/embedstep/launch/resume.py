@@ -48,10 +48,10 @@ def can_resume(request: TrainRequest, folder: OutputFolder) -> bool:
         return True
     if given in LAST_CHECKPOINT or request.resume == "required":
         return True
-    return request.resume == "auto" and any(checkpoints_in(folder.checkpoints)) and not _has_ended_well(folder)
+    return request.resume == "auto" and any(checkpoints_in(folder.checkpoints)) and not _is_complete(folder)
 
 
-def _has_ended_well(folder: OutputFolder) -> bool:
+def _is_complete(folder: OutputFolder) -> bool:
     """Whether the previous attempt is complete, so that resuming it would train nothing."""
     try:
         before = result_from_json(read_json(folder.result))
@@ -136,10 +136,10 @@ def resume_at(folder: OutputFolder, start: ResumePoint) -> None:
     """Clear the training files but for what this start resumes from, and save that for the workers."""
     if start.skipped and start.checkpoint is None:
         # They may hold hours of training, and be skipped because of a mistake in the request.
-        kept = folder.set_checkpoints_aside(0)
+        kept = folder.archive_checkpoints(0)
         start = replace(start, skipped=(*start.skipped, f"the skipped ones are kept in {kept}"))
     if start.named is not None and start.named == start.checkpoint and _has_come_further(folder, start.step):
-        kept = folder.set_checkpoints_aside(start.step)
+        kept = folder.archive_checkpoints(start.step)
         start = replace(start, skipped=(*start.skipped, f"later ones than {Path(start.named).name} are kept in {kept}"))
     folder.clear_training(with_checkpoints=not start.is_here)
     folder.began_at.unlink(missing_ok=True)

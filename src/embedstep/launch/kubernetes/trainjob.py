@@ -37,7 +37,7 @@ from embedstep.request.launch import TrainJob
 from embedstep.request.schema import TrainRequest
 from embedstep.runtime.process import interrupt, on_signal
 
-_POLL = 2.0
+_POLL_SECONDS = 2.0
 NO_PODS_TIMEOUT = 120.0
 """Seconds that a job may be without pods; after that no controller seems to run."""
 _STUCK_TIMEOUT = 60.0
@@ -85,12 +85,12 @@ def run_trainjob(request: TrainRequest, *, overwrite: bool) -> StepResult:
                 # The job of a failed attempt was deleted, so its name was free, but its folder has its end.
                 result = _follow(cluster, _submit(cluster, request, attempts, submitted, overwrite=overwrite), job)
         for name in submitted:
-            if error := cluster.mark_reported(name):
-                _say(f"{error}; the next run of this request will adopt TrainJob {name}")
+            if reason := cluster.mark_reported(name):
+                _say(f"{reason}; the next run of this request will adopt TrainJob {name}")
     except (StepInterruptedError, GivenUpError) as error:
         for name in submitted:
-            if problem := cluster.delete(name):
-                _say(f"TrainJob {name} was not deleted: {problem}")
+            if reason := cluster.delete(name):
+                _say(f"TrainJob {name} was not deleted: {reason}")
         result = _failed(job, failure_from_error(error))
     for line in result.failure.traceback if result.failure and result.failure.kind == "pod" else ():
         _say(line.rstrip("\n"))
@@ -151,11 +151,11 @@ def _follow(cluster: Cluster, name: str, job: TrainJob) -> StepResult:
             logs.finish()
             all_pods = sorted(seen.values(), key=lambda pod: pod.rank)
             last_lines = logs.last(all_pods)
-            if not end_condition(state) and (problem := cluster.delete(name)):  # the runtime would restart it for ever
-                _say(f"TrainJob {name} was not deleted: {problem}")
+            if not end_condition(state) and (reason := cluster.delete(name)):  # the runtime would restart it for ever
+                _say(f"TrainJob {name} was not deleted: {reason}")
             left = _read_first_node(Path(job.output), name, all_pods)
             return _result(end_condition(state) == "Complete", all_pods, left, job, last_lines)
-        time.sleep(_POLL)
+        time.sleep(_POLL_SECONDS)
 
 
 class _Limits:
@@ -175,11 +175,11 @@ class _Limits:
             try:
                 found = call()
             except CannotStartError:
-                if self._seconds("no answer", holds=True) > _NO_ANSWER_TIMEOUT:
+                if self._seconds_in("no answer", holds=True) > _NO_ANSWER_TIMEOUT:
                     raise
-                time.sleep(_POLL)
+                time.sleep(_POLL_SECONDS)
             else:
-                self._seconds("no answer", holds=False)
+                self._seconds_in("no answer", holds=False)
                 return found
 
     def check(self, state: Mapping[str, Any], pods: list[Pod], cluster: Cluster, name: str) -> None:
@@ -191,16 +191,15 @@ class _Limits:
         if end_condition(state):
             return
         waits_in_a_queue = bool(state["spec"].get("suspend"))
-        if self._seconds("no pods", holds=not pods and not waits_in_a_queue) > NO_PODS_TIMEOUT:
-            message = (
-                cluster.latest_warning(name) or "no pods were created; is the Kubeflow Trainer controller running?"
-            )
+        if self._seconds_in("no pods", holds=not pods and not waits_in_a_queue) > NO_PODS_TIMEOUT:
+            no_warning = "no pods were created; is the Kubeflow Trainer controller running?"
+            message = cluster.latest_warning(name) or no_warning
             raise GivenUpError(f"TrainJob {name} has no pods after {NO_PODS_TIMEOUT:.0f} s: {message}")
         stuck = next((pod for pod in pods if pod.stuck), None)
-        if self._seconds("stuck", holds=stuck is not None) > _STUCK_TIMEOUT and stuck is not None:
+        if self._seconds_in("stuck", holds=stuck is not None) > _STUCK_TIMEOUT and stuck is not None:
             raise GivenUpError(f"pod {stuck.name} cannot start: {stuck.stuck}")
         pending = [pod for pod in pods if pod.phase == "Pending"]
-        if self._seconds("pending", holds=bool(pending) or waits_in_a_queue) > 60 * self._job.pending_minutes:
+        if self._seconds_in("pending", holds=bool(pending) or waits_in_a_queue) > 60 * self._job.pending_minutes:
             why = next((pod.unscheduled for pod in pending if pod.unscheduled), "") or cluster.latest_warning(name)
             message = why or ("it waits in a queue" if waits_in_a_queue else "its pods do not start")
             raise GivenUpError(f"TrainJob {name} still waits after {self._job.pending_minutes:g} minutes: {message}")
@@ -210,15 +209,18 @@ class _Limits:
         condition = end_condition(state)
         if condition == "Complete":
             return True
-        if self._seconds("failed pod", holds=any(map(has_failed_permanently, pods))) > FAILED_POD_TIMEOUT:
+        if self._seconds_in("failed pod", holds=any(map(has_failed_permanently, pods))) > FAILED_POD_TIMEOUT:
             return True
         is_over = not [pod for pod in pods if pod.phase in ("Pending", "Running")]
         # A pod on a lost machine may stay Running for ever.
         failed = condition == "Failed"
-        over_for, failed_for = self._seconds("over", holds=failed and is_over), self._seconds("failed", holds=failed)
+        over_for, failed_for = (
+            self._seconds_in("over", holds=failed and is_over),
+            self._seconds_in("failed", holds=failed),
+        )
         return over_for > _FAILED_FOR or failed_for > _LOST_POD_TIMEOUT
 
-    def _seconds(self, state: str, *, holds: bool) -> float:
+    def _seconds_in(self, state: str, *, holds: bool) -> float:
         """Return the seconds for which a state has lasted; 0 if it does not hold now."""
         if not holds:
             self._since.pop(state, None)

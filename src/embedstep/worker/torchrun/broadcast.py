@@ -96,7 +96,7 @@ def _make_room(output: OutputFolder, step: int, rank: int) -> None:
     """Take away the checkpoints of this node, or keep them beside where the first node knows of none as late."""
     found = latest_checkpoint(output.checkpoints)
     if found.step > step:
-        kept = output.set_checkpoints_aside(0)
+        kept = output.archive_checkpoints(0)
         told = f"node {rank} has {found.checkpoint.name if found.checkpoint else ''}, and node 0 has none as late"
         sys.stderr.write(f"{told}; it is kept in {kept}\n")
     shutil.rmtree(output.checkpoints, ignore_errors=True)
