@@ -61,7 +61,7 @@ def _is_complete(folder: OutputFolder) -> bool:
 
 
 def find_resume_point(request: TrainRequest, plan: Plan, folder: OutputFolder, *, resumes: bool) -> ResumePoint:
-    """Return where the attempt begins.
+    """Return where the attempt begins: at a checkpoint or at the first step.
 
     Args:
         request: the request.
@@ -127,13 +127,13 @@ def _read_began_at(folder: OutputFolder) -> str | None:
 
 
 def begin_attempt(folder: OutputFolder, start: ResumePoint) -> None:
-    """Clear the folder of the previous attempt but for what this one resumes from, and save that for the workers."""
+    """Remove the files of the previous attempt except what this one resumes from, and save that for the workers."""
     folder.clear(with_checkpoints=False)
     resume_at(folder, start)
 
 
 def resume_at(folder: OutputFolder, start: ResumePoint) -> None:
-    """Clear the training files but for what this start resumes from, and save that for the workers."""
+    """Remove the files of the training except what this start resumes from, and save that for the workers."""
     if start.skipped and start.checkpoint is None:
         # They may hold hours of training, and be skipped because of a mistake in the request.
         kept = folder.archive_checkpoints(0)

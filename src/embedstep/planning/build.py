@@ -48,7 +48,7 @@ def build_plan(
     is_prepared: bool = False,
     tokens: TokenMaker | str = NOT_HERE,
 ) -> Plan:
-    """Work out what the run will do.
+    """Return what the run will do: datasets, steps, evaluations, checkpoints and metrics.
 
     Args:
         request: a request that passed the rules.

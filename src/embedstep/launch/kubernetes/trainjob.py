@@ -213,11 +213,8 @@ class _Limits:
             return True
         is_over = not [pod for pod in pods if pod.phase in ("Pending", "Running")]
         # A pod on a lost machine may stay Running for ever.
-        failed = condition == "Failed"
-        over_for, failed_for = (
-            self._seconds_in("over", holds=failed and is_over),
-            self._seconds_in("failed", holds=failed),
-        )
+        failed_for = self._seconds_in("failed", holds=condition == "Failed")
+        over_for = self._seconds_in("over", holds=condition == "Failed" and is_over)
         return over_for > _FAILED_FOR or failed_for > _LOST_POD_TIMEOUT
 
     def _seconds_in(self, state: str, *, holds: bool) -> float:
