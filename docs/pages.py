@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from embedstep.orchestration.components import Artifact, Component
 from embedstep.orchestration.parameters import Parameter
 from embedstep.planning.evaluators import EVALUATORS, EvaluatorKind
-from embedstep.planning.losses import LOSSES, LossKind, in_words
-from embedstep.planning.options import REQUIRED, Option, wanted
+from embedstep.planning.losses import LOSSES, LossKind, describe_columns
+from embedstep.planning.options import REQUIRED, Option, describe_option
 
 _HEAD = """# Losses and evaluators
 
@@ -32,7 +32,7 @@ def _loss_table() -> Iterator[str]:
 def _texts(kind: LossKind) -> str:
     if kind.wraps:
         return "those of the inner loss"
-    return "; or ".join(dict.fromkeys(in_words(takes) for takes in kind.takes))
+    return "; or ".join(dict.fromkeys(describe_columns(takes) for takes in kind.takes))
 
 
 def _label(kind: LossKind) -> str:
@@ -65,7 +65,7 @@ def _option_lists(kinds: Mapping[str, LossKind | EvaluatorKind]) -> Iterator[str
 def _options(options: Iterable[tuple[str, Option]]) -> Iterator[str]:
     for name, option in options:
         default = "required" if option.default is REQUIRED else f"default `{option.default}`"
-        yield f"- `{name}`: {wanted(option)}; {default}"
+        yield f"- `{name}`: {describe_option(option)}; {default}"
 
 
 def component_page(component: Component, authored: str) -> str:

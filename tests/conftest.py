@@ -21,7 +21,7 @@ from embedstep import step
 from embedstep.launch import attempt
 from embedstep.output.result import StepResult
 from embedstep.request.loading import load_request
-from embedstep.runtime.process import LaunchPlan, ProcessEnd
+from embedstep.runtime.process import LaunchCommand, ProcessEnd
 from tests.mlflow_server import mlflow_server, nobody_at
 
 # The first text that hypothesis draws on a machine costs a second of tables; that is no fault of the test's.
@@ -238,7 +238,7 @@ def train_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
     """
     from embedstep.worker import __main__ as worker
 
-    def run_process(plan: LaunchPlan) -> ProcessEnd:
+    def run_process(plan: LaunchCommand) -> ProcessEnd:
         return ProcessEnd(code=worker.main([plan.argv[-1]]))
 
     monkeypatch.setattr(attempt, "run_process", run_process)

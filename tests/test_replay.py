@@ -57,7 +57,7 @@ def test_a_run_is_trained_again_to_the_bit(
     rows.write_text(rows.read_text().replace("open", "reopen", 1))
     process = replay(tmp_path, "output", "--output", "third")
     assert process.returncode == 2
-    assert "data.train.docs: has other rows than the run had: 130 then, 130 now; bring those back" in process.stderr
+    assert "data.train.docs: has changed since the run: 130 rows then, 130 now; restore them" in process.stderr
     assert not (tmp_path / "third").exists()
 
 

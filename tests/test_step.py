@@ -57,7 +57,7 @@ def test_a_refused_request_leaves_a_finished_step_as_it_is(request_of: Build, tm
     for name in (LOCK, "request.json", "result.json", "metrics.jsonl", "model/weights"):
         (output / name).write_text(f"old {name}")
     before = content(output)
-    with pytest.raises(InvalidRequestError, match=r"model.path: none is not there"):
+    with pytest.raises(InvalidRequestError, match=r"model.path: none does not exist"):
         run_step(load_request(json.dumps(request_of(model="./none"))), output, overwrite=True)
     assert content(output) == before
 
@@ -70,7 +70,7 @@ def test_a_refused_request_replaces_what_a_failed_attempt_left(request_of: Build
     result = run_step(load_request(json.dumps(request_of(model="./none"))), output)
     assert result.exit_code == REFUSED
     assert set(content(output)) == {LOCK, "result.json", "error.json"}
-    assert json.loads((output / "error.json").read_text())["problems"] == ["model.path: none is not there"]
+    assert json.loads((output / "error.json").read_text())["problems"] == ["model.path: none does not exist"]
 
 
 def test_gpus_that_are_missing_are_told_before_any_row_is_read(

@@ -1,4 +1,4 @@
-"""Trainings that nobody records: the same one once more from what a run has recorded, or a few steps as a trial."""
+"""Trainings that are not tracked: a recorded run once more, to compare the weights, or a few steps as a trial."""
 
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -23,14 +23,14 @@ _FILES = ("request.json", "plan.json", "result.json")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Replay:
-    """A run, and the same training once more.
+    """A run and its replay.
 
     Attributes:
-        run: the output folder or the id of the run.
-        output: output folder of the new training.
-        weights: digest of the model's weights then and now.
-        versions: libraries with another version now, as `(then, now)`.
-        is_of_same_base: both started from the same weights and tokenizer.
+        run: output folder or id of the run.
+        output: output folder of the replay.
+        weights: digests of the weights of the run and of the replay.
+        versions: libraries whose version has changed, as `(then, now)`.
+        is_of_same_base: whether both started from the same weights and tokenizer.
     """
 
     run: str
@@ -41,7 +41,7 @@ class Replay:
 
     @property
     def is_equal(self) -> bool:
-        """Whether all weights are equal to the bit."""
+        """Whether all weights are bit-identical."""
         then, now = self.weights
         return then == now
 
@@ -62,38 +62,38 @@ def replay(run: str, output: Path, *, uri: str | None = None, overwrite: bool = 
     """Train a run again in another folder, and compare the weights.
 
     Args:
-        run: an output folder, or the id of an MLflow run.
-        output: the output folder of the new training.
-        uri: tracking URI of the run; the environment's without it.
-        overwrite: replace a finished model in that folder.
+        run: output folder or MLflow id of the run.
+        output: output folder of the replay.
+        uri: tracking URI of the run; None for that of the environment.
+        overwrite: replace a finished model in the output folder.
 
     Raises:
-        InvalidRequestError: the run has recorded too little, or its data has changed.
+        InvalidRequestError: the run has not recorded enough, or its data has changed.
         CannotStartError: the tracking server does not answer.
-        RunFailedError: the training has failed, in the way that its exit code tells.
+        RunFailedError: the training has failed; the error has its exit code.
     """
     if Path(run).is_dir():
         if output.absolute() == Path(run).absolute():
             raise InvalidRequestError([Problem("--output", "is the run itself; name another folder")])
-        return _replayed(run, Path(run), output, overwrite=overwrite)
+        return _replay_recorded(run, Path(run), output, overwrite=overwrite)
     with tempfile.TemporaryDirectory(prefix="embedstep-") as folder:
         fetched = import_module("embedstep.tracking.mlflow_registry").fetch_files
         fetched(tracking_uri(Tracking(uri=uri), environ), run, _FILES, Path(folder))
-        return _replayed(run, Path(folder), output, overwrite=overwrite)
+        return _replay_recorded(run, Path(folder), output, overwrite=overwrite)
 
 
-def _replayed(run: str, recorded: Path, output: Path, *, overwrite: bool) -> Replay:
+def _replay_recorded(run: str, recorded: Path, output: Path, *, overwrite: bool) -> Replay:
     if missing := [name for name in _FILES if not (recorded / name).exists()]:
-        told = f"has recorded no {' and no '.join(missing)}; only a run that ended well can be trained again"
-        raise InvalidRequestError([Problem(run, told)])
-    before, was = with_current_names(read_json(recorded / "result.json")), read_json(recorded / "plan.json")
+        message = f"has recorded no {' and no '.join(missing)}; only a run that succeeded can be replayed"
+        raise InvalidRequestError([Problem(run, message)])
+    before, planned = with_current_names(read_json(recorded / "result.json")), read_json(recorded / "plan.json")
     if not before.get("weights_sha256"):
-        raise InvalidRequestError([Problem(run, "has no model, or was made before weights were recorded")])
-    request = _request(read_json(recorded / "request.json")["request"], was["world_size"])
+        raise InvalidRequestError([Problem(run, "has no model, or is of a version that did not record the weights")])
+    request = _local_request(read_json(recorded / "request.json")["request"], planned["world_size"])
     if before.get("stop_reason"):
-        told = f"was stopped by the clock ({before['stop_reason']}), which nobody can do again at the same step"
-        raise InvalidRequestError([Problem(run, told)])
-    if problems := list(_changed_data(plan_step(request), was)):
+        message = f"was stopped by a time limit ({before['stop_reason']}), which would not stop at the same step again"
+        raise InvalidRequestError([Problem(run, message)])
+    if problems := list(_changed_data(plan_step(request), planned)):
         raise InvalidRequestError(problems)
     result = run_or_raise(request, output, overwrite=overwrite)
     assert result.weights_sha256 is not None
@@ -101,47 +101,47 @@ def _replayed(run: str, recorded: Path, output: Path, *, overwrite: bool) -> Rep
         run=run,
         output=str(output),
         weights=(before["weights_sha256"], result.weights_sha256),
-        versions=_differing(before["versions"], result.versions),
-        is_of_same_base=read_json(OutputFolder(output).plan)["base"] == was.get("base"),
+        versions=_changed_versions(before["versions"], result.versions),
+        is_of_same_base=read_json(OutputFolder(output).plan)["base"] == planned.get("base"),
     )
     write_json(OutputFolder(output).replay, found.to_json())
     return found
 
 
-def _request(raw: Mapping[str, Any], processes: int) -> TrainRequest:
-    """Return the request of a run for as many processes as it had, recorded nowhere and from the first step."""
+def _local_request(raw: Mapping[str, Any], processes: int) -> TrainRequest:
+    """Return the request of a run for this machine, with as many processes, untracked and from the first step."""
     request = without_tracking(TrainRequest.model_validate(raw), {"overwrite_output_dir": False})
-    # All of them here, those of a TrainJob's other nodes too.
+    # The processes of all nodes run on this one.
     launch = request.launch.model_copy(update={"processes_per_node": processes})
     return request.model_copy(update={"launch": launch})
 
 
-def _changed_data(plan: Plan, was: Mapping[str, Any]) -> Iterator[Problem]:
-    before = {(item["split"], item["name"]): item for item in was["datasets"]}
+def _changed_data(plan: Plan, planned: Mapping[str, Any]) -> Iterator[Problem]:
+    before = {(item["split"], item["name"]): item for item in planned["datasets"]}
     for item in plan.datasets:
         then = before[item.split, item.name]
         if then["fingerprint"] != item.fingerprint:
-            told = f"has other rows than the run had: {then['rows']:,} then, {item.rows:,} now"
-            yield Problem(f"data.{item.split}.{item.name}", f"{told}; bring those back to train it again")
+            message = f"has changed since the run: {then['rows']:,} rows then, {item.rows:,} now"
+            yield Problem(f"data.{item.split}.{item.name}", f"{message}; restore them to replay it")
 
 
-def _differing(then: Mapping[str, str], now: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+def _changed_versions(then: Mapping[str, str], now: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     return {name: (version, now[name]) for name, version in then.items() if now.get(name, version) != version}
 
 
 def without_tracking(request: TrainRequest, arguments: Mapping[str, Any]) -> TrainRequest:
-    """Return a request that is recorded and pushed nowhere, goes on from no checkpoint, and trains in any case.
+    """Return a request that tracks and publishes nothing, resumes from no checkpoint, and is never skipped.
 
     Args:
         request: the request.
-        arguments: training arguments that are others, too.
+        arguments: further training arguments to change.
     """
-    otherwise = {"resume_from_checkpoint": None, "push_to_hub": False, "report_to": ["none"], **arguments}
+    changed = {"resume_from_checkpoint": None, "push_to_hub": False, "report_to": ["none"], **arguments}
     return request.model_copy(
         update={
-            "arguments": request.arguments.model_copy(update=otherwise),
+            "arguments": request.arguments.model_copy(update=changed),
             "tracking": Tracking(kind="none"),
-            # Here, and not in the folder that pods write to.
+            # On this machine, and not into the folder that pods write to.
             "launch": request.launch.model_copy(update={"kind": "local", "nodes": 1, "trainjob": None}),
             "skip_if_unchanged": False,
             "schedule": None,
@@ -150,16 +150,16 @@ def without_tracking(request: TrainRequest, arguments: Mapping[str, Any]) -> Tra
 
 
 def run_or_raise(request: TrainRequest, output: Path, *, overwrite: bool = False) -> StepResult:
-    """Run a request to its end, and return its result only where that is good.
+    """Run a request, and return its result if it has succeeded.
 
     Args:
         request: the request.
         output: the output folder.
-        overwrite: replace a finished model that lies there.
+        overwrite: replace a finished model in it.
 
     Raises:
         EmbedstepError: as `run_step`.
-        RunFailedError: the training has failed, in the way that its exit code tells.
+        RunFailedError: the training has failed; the error has its exit code.
     """
     result = run_step(request, output, overwrite=overwrite)
     if result.exit_code != OK:

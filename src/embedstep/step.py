@@ -1,8 +1,8 @@
-"""The walk of a request: what `embedstep run`, a container, a pipeline step and a DAG task all execute.
+"""The walk of a request, the same for `embedstep run`, a container, a pipeline step and a DAG task.
 
     request -> data -> plan -> processes -> result
 
-`plan_step` stops before the first process; `run_step` goes to the end. Each stop takes the output of the one before.
+`plan_step` ends before the first process, `run_step` with the result. Each stage takes the output of the previous one.
 """
 
 import os
@@ -10,7 +10,7 @@ import re
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib import import_module
@@ -29,20 +29,21 @@ from embedstep.errors import (
     Problem,
     StepInterruptedError,
 )
-from embedstep.launch.attempt import failed, this_machine, train_here
-from embedstep.launch.failures import failure_of
+from embedstep.launch.attempt import run_attempt, this_machine, write_failure
+from embedstep.launch.failures import failure_from_error
 from embedstep.launch.followers import run_following_node
-from embedstep.launch.node_status import announce_status, ended_before
-from embedstep.launch.nodes import NodeInfo, is_pod, node_of
-from embedstep.launch.resume import can_resume, find_resume_point, prepare_resume
-from embedstep.launch.torchrun import devices_of, processes_per_node
+from embedstep.launch.node_status import announce_status, read_former_end
+from embedstep.launch.nodes import NodeInfo, find_node, is_pod
+from embedstep.launch.resume import ResumePoint, begin_attempt, can_resume, find_resume_point
+from embedstep.launch.torchrun import node_devices, processes_per_node
 from embedstep.output.attempts import Attempts
 from embedstep.output.folder import OutputFolder, lock_output, lock_run_key
 from embedstep.output.result import StepResult, read_json, result_from_json, write_json
 from embedstep.output.weights import base_digest
-from embedstep.planning.batches import forms_batches
-from embedstep.planning.build import build_plan, token_ids_of, with_preview
-from embedstep.planning.checks import check_plan, check_request, check_with_data, similarity_of
+from embedstep.planning.batch_notes import with_preview
+from embedstep.planning.batches import forms_batches, make_token_ids
+from embedstep.planning.build import build_plan
+from embedstep.planning.checks import check_plan, check_request, check_with_data, read_similarity
 from embedstep.planning.cron import superseded_by
 from embedstep.planning.plan import Plan
 from embedstep.planning.preflight import check_environment, check_machine
@@ -56,11 +57,11 @@ from embedstep.tracking.environment import tracking_environ
 from embedstep.tracking.recording import start_recording
 
 _SEEN_BY_PODS = re.compile(r"model\.(path|static)|arguments\.resume_from_checkpoint|loss.*\.guide")
-"""Places in a request of what lies on the volume of the pods."""
+"""Paths of problems that may come from files which only the pods see, on their volumes."""
 
 
 def plan_step(request: TrainRequest, *, preview: int = 0) -> Plan:
-    """Check a request against its data and work out what a run of it will do. Needs no torch.
+    """Check a request against its data and return what a run of it will do. Needs no torch.
 
     Args:
         request: the request.
@@ -68,12 +69,12 @@ def plan_step(request: TrainRequest, *, preview: int = 0) -> Plan:
 
     Raises:
         InvalidRequestError: with every problem of the request and of its data.
-        CannotStartError: the request names data on the hub, which did not answer.
+        CannotStartError: the request names data on the hub, which does not answer.
     """
     with tempfile.TemporaryDirectory(prefix="embedstep-") as folder:
         if preview and not forms_batches(request.arguments):
-            told = "is batch_sampler, whose batches sentence-transformers draws while it trains; there is no preview"
-            raise InvalidRequestError([Problem("arguments.batch_sampler", told)])
+            message = "is batch_sampler, whose batches sentence-transformers draws while it trains; there is no preview"
+            raise InvalidRequestError([Problem("arguments.batch_sampler", message)])
         plan = _plan(request, Path(folder), for_a_run=False)
         plan = with_preview(request, plan, preview) if preview else plan
         return replace(plan, datasets=tuple(replace(item, path=None) for item in plan.datasets))
@@ -82,67 +83,83 @@ def plan_step(request: TrainRequest, *, preview: int = 0) -> Plan:
 def run_step(
     request: TrainRequest, output: Path, *, overwrite: bool = False, environ: Mapping[str, str] | None = None
 ) -> StepResult:
-    """Run a request to its end and return how it ended. The output folder then holds what the result says.
+    """Run a request and return how it ended; what the result lists is in the output folder.
 
     With `launch.kind: trainjob` a cluster does the work and this call follows it. Otherwise this process is one node:
-    the first plans, trains, records and writes the result; each other one starts its processes only.
+    the first one plans, trains, records and writes the result; the others only start their processes.
 
     Args:
         request: the request.
         output: the output folder. Several nodes share it, or each has its own with `save_on_each_node`.
-        overwrite: replace a finished step that lies there, its model last: a run that fails leaves it.
-        environ: the environment, which says the place of this node among several; None for that of the process.
+        overwrite: replace a finished step in the folder; if the run fails, its model stays.
+        environ: the environment, with the place of this node among several; None for that of the process.
 
     Raises:
-        InvalidRequestError: the output folder cannot be used, or the request is refused and a finished step lies there.
-        CannotStartError: the disk does not let us write, or this node's place does not fit the request.
+        InvalidRequestError: the output folder cannot be used, or the request is invalid and the folder has a finished
+            step, which stays as it is. Otherwise an invalid request is a result with exit code 2.
+        CannotStartError: the folder is not writable, or the environment of this node does not fit the request.
     """
     environ = os.environ if environ is None else environ
-    # Once the training has ended, nothing keeps its result from being written.
+    # Known from the beginning, so that no finished step can prevent the result from being written after the training.
     overwrite = overwrite or request.arguments.overwrite_output_dir
     if request.launch.kind == "trainjob" and not is_pod(environ):
         return _run_on_cluster(request, overwrite=overwrite)
-    group = node_of(request, environ)
-    if not group.is_first:
-        return run_following_node(request, output, group, overwrite=overwrite)
-    return ended_before(output, group) or _run_first_node(request, output, group, overwrite=overwrite)
+    node = find_node(request, environ)
+    if not node.is_first:
+        return run_following_node(request, output, node, overwrite=overwrite)
+    return read_former_end(output, node) or _run_first_node(request, output, node, overwrite=overwrite)
 
 
-def _run_first_node(request: TrainRequest, output: Path, group: NodeInfo, *, overwrite: bool) -> StepResult:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _PlannedRun:
+    """A run that is ready to train.
+
+    Attributes:
+        plan: its plan.
+        start: where it begins.
+        unknown: why it could not be compared with the registry's champion, if it could not.
+    """
+
+    plan: Plan
+    start: ResumePoint
+    unknown: str | None
+
+
+def _run_first_node(request: TrainRequest, output: Path, node: NodeInfo, *, overwrite: bool) -> StepResult:
     started = time.monotonic()
     received = ReceivedSignal()
     with (
         lock_run_key(request.tracking.key),
         lock_output(output.absolute(), overwrite=overwrite) as folder,
         on_signal(received.record),
-        announce_status(folder.path, group) as tell_end,
+        announce_status(folder.path, node) as announce_end,
     ):
-        result = _run(request, folder, group, received)
+        result = _run(request, folder, node, received)
         seconds = {**result.seconds, "total": round(time.monotonic() - started, 3)}
         result = replace(result, request_fingerprint=request_fingerprint(request), seconds=seconds)
         if result.skip_reason is None or result.model is not None or not folder.model.exists():
-            # The result of another request's model stays with that.
+            # The result of another request's model stays with that model.
             write_json(folder.result, result.to_json())
         if result.model is not None and folder.verified_model.exists():
-            # By its name a step is finished: whoever is killed before, does again what may be missing.
+            # The model gets its final name last: a step that is killed before counts as unfinished.
             folder.publish_model()
-        tell_end(result)
+        announce_end(result)
         return result
 
 
 def _run_on_cluster(request: TrainRequest, *, overwrite: bool) -> StepResult:
-    """Have a cluster run the request; its client takes half a second to load."""
+    """Run the request in a cluster. The client is imported only here, because that takes half a second."""
     if find_spec("kubernetes") is None:
         raise CannotStartError(
             "launch.kind is trainjob, and kubernetes is not installed; pip install 'embedstep[trainjob]'"
         )
-    # What can be told without the files, which only the pods see, is told before they wait for GPUs.
+    # Report every problem that does not depend on files on the pods' volumes before the pods wait for GPUs.
     if problems := [problem for problem in check_request(request) if not _SEEN_BY_PODS.fullmatch(problem.path)]:
         raise InvalidRequestError(problems)
-    if told := _superseded(request):
+    if message := _superseded(request):
         assert request.launch.trainjob is not None
         ended = StepResult(
-            exit_code=OK, output=request.launch.trainjob.output, skip_reason="superseded", stop_reason=told
+            exit_code=OK, output=request.launch.trainjob.output, skip_reason="superseded", stop_reason=message
         )
         return replace(ended, request_fingerprint=request_fingerprint(request))
     result: StepResult = import_module("embedstep.launch.kubernetes.trainjob").run_trainjob(
@@ -151,68 +168,93 @@ def _run_on_cluster(request: TrainRequest, *, overwrite: bool) -> StepResult:
     return result
 
 
-def _run(request: TrainRequest, folder: OutputFolder, group: NodeInfo, received: ReceivedSignal) -> StepResult:
+def _run(request: TrainRequest, folder: OutputFolder, node: NodeInfo, received: ReceivedSignal) -> StepResult:
+    """Plan and train; a failure before the training is saved unless the folder has a finished step."""
     started = time.monotonic()
     resumes = can_resume(request, folder)
     try:
         with on_signal(partial(_interrupt, received)):
-            # One that was interrupted goes on, and whoever has submitted pods has asked before.
-            if not group.pod and not resumes and (told := _superseded(request)):
-                return _untrained(request, folder, skip_reason="superseded", stop_reason=told)
-            plan = _plan(request, folder.data, for_a_run=True)
-            champion, unknown = find_unchanged_champion(request, plan)
-            if champion is not None:
-                return _untrained(request, folder, skip_reason="unchanged", champion=champion)
-            start = find_resume_point(request, plan, folder, resumes=resumes)
-            check_machine(request, plan, folder, resumes=start.is_here)
-            if received.number is not None:  # and kept by a library to itself, which may lack what it was about to load
-                raise StepInterruptedError(received.number)
+            planned = _plan_run(request, folder, node, received, resumes=resumes)
     except Exception as raised:
-        # A library that was reading something may have made another error of the interruption.
+        # A library that was reading something may have raised another error because of the interruption.
         error = raised if received.number is None else StepInterruptedError(received.number)
         if not isinstance(error, EmbedstepError):
             raise
         if folder.model.exists():
-            raise error from None  # the finished step that this one was to replace stays as it is
+            raise error from None  # the finished step that this one was to replace is left as it is
         folder.clear(with_checkpoints=not resumes)
-        return failed(folder, failure_of(error))
+        return write_failure(folder, failure_from_error(error))
+    if isinstance(planned, StepResult):
+        return planned
+    return _train(request, planned, folder, node, received, started)
+
+
+def _plan_run(
+    request: TrainRequest, folder: OutputFolder, node: NodeInfo, received: ReceivedSignal, *, resumes: bool
+) -> _PlannedRun | StepResult:
+    """Return what is to be trained, or the result where nothing is."""
+    # An interrupted run is completed in any case. For pods the process that submits them has compared the times.
+    if not node.pod and not resumes and (message := _superseded(request)):
+        return _skip_training(request, folder, skip_reason="superseded", stop_reason=message)
+    plan = _plan(request, folder.data, for_a_run=True)
+    champion, unknown = find_unchanged_champion(request, plan)
+    if champion is not None:
+        return _skip_training(request, folder, skip_reason="unchanged", champion=champion)
+    start = find_resume_point(request, plan, folder, resumes=resumes)
+    check_machine(request, plan, folder, resumes=start.is_here)
+    if received.number is not None:
+        # A library has caught the interruption, and may lack what it was about to load.
+        raise StepInterruptedError(received.number)
+    return _PlannedRun(plan=plan, start=start, unknown=unknown)
+
+
+def _train(
+    request: TrainRequest,
+    planned: _PlannedRun,
+    folder: OutputFolder,
+    node: NodeInfo,
+    received: ReceivedSignal,
+    started: float,
+) -> StepResult:
+    """Train a planned run and record it; `started` is when the step began, on the monotonic clock."""
+    plan, start = planned.plan, planned.start
     attempts = Attempts(folder.attempts, folder.progress)
     attempts.begin(processes=plan.world_size, on_cpu=plan.on_cpu, resumes=start.is_here)
-    prepare_resume(folder, start)
-    # A refused request is never written down: it may be refused for a secret in it.
+    begin_attempt(folder, start)
+    # Only now: an invalid request is never saved, because a secret in it may be the reason.
     write_json(folder.request, resolved(request))
     write_json(folder.plan, plan.to_json())
     try:
         recording = start_recording(request, plan, folder, resumes=start.is_here, received=received)
     except EmbedstepError as error:
-        result = failed(folder, failure_of(error))
+        result = write_failure(folder, failure_from_error(error))
         return replace(result, cost=attempts.end(seconds=time.monotonic() - started, exit_code=result.exit_code))
-    result = train_here(request, plan, folder, group, received)
+    result = run_attempt(request, plan, folder, node, received)
     cost = attempts.end(seconds=time.monotonic() - started, exit_code=result.exit_code)
     result = replace(result, cost=cost)
     recording.record(result)
-    # Whoever has interrupted the step wants it to end now.
+    # After an interruption there is no time for a report.
     report = () if result.exit_code == INTERRUPTED else write_report_in_subprocess(folder.path)
-    missing = [*([unknown] if unknown else []), *report]
+    missing = [*([planned.unknown] if planned.unknown else []), *report]
     return recording.close(replace(result, incomplete_tracking=(*result.incomplete_tracking, *missing)))
 
 
-def _untrained(request: TrainRequest, folder: OutputFolder, **said: str) -> StepResult:
-    """Say that nothing was trained; a finished run of the same request that lies there stays as it is."""
+def _skip_training(request: TrainRequest, folder: OutputFolder, **reasons: str) -> StepResult:
+    """Return that nothing was trained, with the finished run of the same request if the folder has one."""
     result = StepResult(exit_code=OK, output=str(folder.path))
     if folder.result.exists() and folder.model.exists():
         former = result_from_json(read_json(folder.result))
         result = former if former.request_fingerprint == request_fingerprint(request) else result
-    return replace(result, **said)  # type: ignore[arg-type]
+    return replace(result, **reasons)  # type: ignore[arg-type]
 
 
 def _superseded(request: TrainRequest) -> str:
-    """Say why the schedule leaves nothing to do, or nothing."""
+    """Return why a later run of the schedule makes this one unnecessary; empty if none does."""
     due = superseded_by(request, datetime.now(UTC))
     if due is None:
         return ""
-    told = f"the retraining of {due.isoformat(sep=' ', timespec='minutes')} is due since"
-    return f"{told}, and this one is for {request.data.as_of}; schedule.catch_up: true trains for both"
+    message = f"the next retraining was due at {due.isoformat(sep=' ', timespec='minutes')}"
+    return f"{message}, and this one is for {request.data.as_of}; schedule.catch_up: true trains for both"
 
 
 def _interrupt(received: ReceivedSignal, number: int) -> None:
@@ -221,15 +263,15 @@ def _interrupt(received: ReceivedSignal, number: int) -> None:
 
 
 def _plan(request: TrainRequest, folder: Path, *, for_a_run: bool) -> Plan:
-    """Read the data once: to look at it, or to leave the checked rows in `folder` for the ranks of a run."""
+    """Check the request, read its data once, and plan it; for a run the checked rows stay in `folder` for the ranks."""
     if problems := check_request(request):
         raise InvalidRequestError([*problems, *_data_problems(request)])
     if for_a_run:
         check_environment(request, tracking_environ())
     local, fetched_model = with_local_data(request, folder / "hub", with_model=for_a_run)
     is_read_twice = for_a_run or forms_batches(request.arguments)
-    tokens = _tokens(request, fetched_model)
-    plan, problems = _planned(request, local, tokens, folder if is_read_twice else None)
+    tokens = _find_tokens(request, fetched_model)
+    plan, problems = _scan_and_plan(request, local, tokens, folder if is_read_twice else None)
     if plan is None or problems:
         raise InvalidRequestError(problems)
     if for_a_run and isinstance(tokens, TokenMaker):
@@ -242,60 +284,62 @@ def _source(request: TrainRequest, fetched_model: str | None) -> Path:
     return Path(fetched_model or request.model.source).expanduser()
 
 
-def _planned(
+def _scan_and_plan(
     request: TrainRequest, local: TrainRequest, tokens: TokenMaker | str, write_to: Path | None
 ) -> tuple[Plan | None, list[Problem]]:
-    """Return the plan, if all data could be read, and every problem of the data and of the plan."""
+    """Return the plan, if all data could be read, and every problem of the data and of the plan.
+
+    Args:
+        request: the request as written.
+        local: the same with local files instead of data on the hub.
+        tokens: makes token ids, or why it cannot.
+        write_to: folder for the prepared rows; None if nobody reads them again.
+    """
     facts, problems = scan_all(local, write_to)
     problems += check_with_data(request, facts)
     if len(facts) < len(list(named_datasets(local))):
         return None, problems
-    devices = devices_of(request.launch, this_machine())
-    processes = request.launch.nodes * processes_per_node(request.launch, devices, use_cpu=request.arguments.use_cpu)
-    similarity = similarity_of(request)
-    if problems:
-        # Batches cannot be formed of rows that are refused.
-        write_to = None
+    here = this_machine()
     plan = build_plan(
         request,
         facts,
-        gpus=devices.gpus,
-        processes=processes,
-        similarity=similarity,
-        is_prepared=write_to is not None,
+        gpus=node_devices(request.launch, here).gpus,
+        processes=request.launch.nodes * processes_per_node(request, here),
+        similarity=read_similarity(request),
+        is_prepared=write_to is not None and not problems,  # batches cannot be formed from invalid rows
         tokens=tokens,
     )
     return plan, [*problems, *check_plan(request, plan)]
 
 
-def _tokens(request: TrainRequest, fetched_model: str | None) -> TokenMaker | str:
+def _find_tokens(request: TrainRequest, fetched_model: str | None) -> TokenMaker | str:
     found = tokenizer_of(request.model, _source(request, fetched_model))
     return found if isinstance(found, str) else token_maker(request, found.read)
 
 
 def _tokenize(plan: Plan, tokens: TokenMaker) -> None:
-    """Leave the token ids of all texts that a loss reads at least once beside their rows."""
+    """Save the token ids of every dataset that a loss reads at least once, next to its rows."""
     for item in plan.datasets:
         if plan.passes(item) >= 1:
-            token_ids_of(item, tokens)
+            make_token_ids(item, tokens)
 
 
 def further_problems(refused: InvalidRequestError) -> list[Problem]:
-    """Return what a request that could not be read whole would be refused for besides: one round of mistakes, not two.
+    """Return the further problems of a request that is only partly readable, so that its author sees all at once.
 
     Args:
-        refused: what reading the request has raised.
+        refused: the error from reading the request.
     """
     if refused.remainder is None:
         return []
-    # A faulty place has its default in the remainder, and what is said of that is no help.
+    # In the remainder an invalid field has its default, whose problems would mislead.
     known = {problem.path for problem in refused.problems}
     found = [*check_request(refused.remainder), *_data_problems(refused.remainder)]
     return [problem for problem in dict.fromkeys(found) if problem.path not in known]
 
 
 def _data_problems(request: TrainRequest) -> Iterator[Problem]:
-    """What the data on this machine would be refused for; data on the hub is not fetched for that."""
+    """Return the problems of the data on this machine; data on the hub is not fetched for that."""
     on_disk = without_hub_data(request)
     facts, problems = scan_all(on_disk, None)
     yield from problems

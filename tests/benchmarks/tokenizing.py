@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from embedstep.launch.attempt import this_machine
-from embedstep.launch.torchrun import plan_launch
+from embedstep.launch.torchrun import build_launch_command
 from embedstep.request.schema import Model
 from tests.benchmarks.commands import environment, timed
 from tests.benchmarks.harness import Record, measure, medians
@@ -98,7 +98,7 @@ def _compared(
             return float(found[side][-1]["tokenizing"] + found[side][-1]["training"])
 
         as_script = environment(PYTHONPATH=str(Path.cwd()), TQDM_DISABLE="1")
-        as_worker = plan_launch(
+        as_worker = build_launch_command(
             (),
             report_to=folder,
             processes=1,

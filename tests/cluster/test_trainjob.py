@@ -16,7 +16,7 @@ import yaml
 from kubernetes import client
 
 from embedstep.launch.kubernetes.cluster import Cluster
-from embedstep.launch.kubernetes.manifest import trainjob_of
+from embedstep.launch.kubernetes.manifest import build_trainjob
 from embedstep.request.fingerprint import request_fingerprint
 from embedstep.request.loading import load_request
 from tests.cluster.conftest import IMAGE
@@ -82,7 +82,7 @@ def test_two_pods_train_one_model(
     assert json.loads((shared / "out" / "plan.json").read_text())["world_size"] == 2
     (job,) = jobs(api, namespace)
     assert job["metadata"]["name"] == f"embedstep-{fingerprint[:12]}-1"
-    assert job["metadata"]["annotations"]["embedstep.dev/told"] == "true"
+    assert job["metadata"]["annotations"]["embedstep.dev/reported"] == "true"
     # Once more: other rows may lie there by now, so this is another training, and as anywhere it replaces no model.
     code, output = run(shared, request, kubeconfig)
     assert code == 2, output
@@ -98,7 +98,7 @@ def test_the_manifest_does_the_same_without_a_step(
     printed = subprocess.run(
         [sys.executable, "-m", "embedstep", "manifest", str(file)], capture_output=True, text=True, check=True
     )
-    assert yaml.safe_load(printed.stdout) == trainjob_of(load_request(file.read_text()))
+    assert yaml.safe_load(printed.stdout) == build_trainjob(load_request(file.read_text()))
     subprocess.run(
         ["kubectl", "--kubeconfig", kubeconfig, "apply", "-f", "-"], input=printed.stdout, text=True, check=True,
         capture_output=True,
@@ -200,7 +200,7 @@ def test_a_job_goes_with_what_has_started_it(api: client.ApiClient, namespace: s
     owner = cluster.owner()
     assert owner is not None
     assert (owner["kind"], owner["name"]) == ("Job", "flow")
-    manifest = trainjob_of(load_request(yaml.safe_dump(document())))
+    manifest = build_trainjob(load_request(yaml.safe_dump(document())))
     assert cluster.create({**manifest, "metadata": {**manifest["metadata"], "ownerReferences": [owner]}})
     batch.delete_namespaced_job("flow", namespace, propagation_policy="Background")
     # A garbage collector, a controller and a kubelet do this one after the other, and each in its own time.
@@ -220,7 +220,7 @@ def test_a_quota_is_told(api: client.ApiClient, kubeconfig: str, namespace: str,
 def test_without_the_right_to_it_nothing_is_submitted(shared: Path, document: Build) -> None:
     code, output = run(shared, document(), os.environ["EMBEDSTEP_TEST_WEAK_KUBECONFIG"])
     assert code == 3, output
-    assert "the cluster does not let us list TrainJobs" in output
+    assert "the cluster does not allow to list TrainJobs" in output
 
 
 def test_the_rights_of_the_page_are_enough(
@@ -246,14 +246,14 @@ def test_a_runtime_that_is_not_there_is_told_before_anything_is_submitted(
 ) -> None:
     code, output = run(shared, document(runtime="torch-distribute"), kubeconfig)
     assert code == 3, output
-    assert "there is no ClusterTrainingRuntime torch-distribute; there is torch-distributed" in output
+    assert "there is no ClusterTrainingRuntime torch-distribute; there are: torch-distributed" in output
     assert not jobs(api, namespace)
 
 
 def test_a_value_that_the_cluster_refuses_is_told(kubeconfig: str, shared: Path, document: Build) -> None:
     code, output = run(shared, document(labels={"kueue.x-k8s.io/queue-name": "not a label"}), kubeconfig)
     assert code == 2, output
-    assert "the cluster refuses it" in output
+    assert "the cluster rejects it" in output
 
 
 def test_a_secret_reaches_the_pods_and_nothing_else(
@@ -354,4 +354,4 @@ def test_a_cluster_without_trainer_is_told(
     time.sleep(2)
     code, output = run(shared, document(), kubeconfig)
     assert code == 3, output
-    assert "the cluster knows no TrainJob (trainer.kubeflow.org/v1alpha1); Kubeflow Trainer v2" in output
+    assert "the cluster has no TrainJob (trainer.kubeflow.org/v1alpha1); install Kubeflow Trainer v2" in output

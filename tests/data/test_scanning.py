@@ -29,10 +29,10 @@ def with_rows(document: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def test_a_plan_counts_rows_that_stand_twice(evaluated: Build, tmp_path: Path) -> None:
-    plan = plan_step(load_request(json.dumps(with_rows(evaluated(), tmp_path))))
-    counted = {item.split: (item.duplicate_rows, item.overlapping_rows) for item in plan.datasets}
+    selection = plan_step(load_request(json.dumps(with_rows(evaluated(), tmp_path))))
+    counted = {item.split: (item.duplicate_rows, item.overlapping_rows) for item in selection.datasets}
     assert counted == {"train": (2, 0), "eval": (0, 4)}
-    assert plan.notes[:2] == (
+    assert selection.notes[:2] == (
         "data.train.docs: 2 of 10 rows repeat an earlier one",
         "data.eval.docs: 4 of 4 anchors are in the training data too (row 1, 2, 3, 4), and flatter the model; "
         "data.max_overlap refuses that",
@@ -72,8 +72,8 @@ def test_a_moment_stands_in_paths(request_of: Build, tmp_path: Path) -> None:
     document["data"]["as_of"] = "2026-11-02"
     request = load_request(json.dumps(document))
     assert request.data.train["docs"].path == [as_written]
-    plan = plan_step(request)
-    assert plan.datasets[0].rows == 10
+    selection = plan_step(request)
+    assert selection.datasets[0].rows == 10
     # Without quotes 20261102 is a number to YAML.
     text = yaml.safe_dump({**document, "data": {**document["data"], "as_of": 20261102}})
     assert "as_of: 20261102" in text
@@ -82,9 +82,9 @@ def test_a_moment_stands_in_paths(request_of: Build, tmp_path: Path) -> None:
     later = load_request(json.dumps(document), ["data.as_of=2026-11-09", f"data.train.docs.path={as_written}",
                                                 f"data.eval.docs.path={tmp_path}/2026-11-02/eval.jsonl"])  # fmt: skip
     assert request_fingerprint(later) != request_fingerprint(request)
-    assert plan_step(later).training_fingerprint == plan.training_fingerprint
+    assert plan_step(later).training_fingerprint == selection.training_fingerprint
     other = load_request(json.dumps(document), ["arguments.seed=43"])
-    assert plan_step(other).training_fingerprint != plan.training_fingerprint
+    assert plan_step(other).training_fingerprint != selection.training_fingerprint
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embedstep.planning.batches import epochs_of
-from embedstep.planning.build import material_of_plan
+from embedstep.planning.batches import build_epochs, load_sampler_inputs
 from embedstep.planning.plan import plan_from_json
 from embedstep.request.arguments.ledger import effective_arguments
 from embedstep.request.schema import TrainRequest
@@ -30,8 +29,8 @@ def epochs_planned(output: Path) -> Epochs:
     plan = plan_from_json(json.loads((output / "plan.json").read_text()))
     request = TrainRequest.model_validate(json.loads((output / "request.json").read_text())["request"])
     arguments = effective_arguments(request.arguments, plan.ledger)
-    materials = [material_of_plan(arguments, item) for item in plan.datasets if item.split == "train"]
-    return epochs_of(arguments, materials, plan.world_size, arguments.per_device_train_batch_size)
+    materials = [load_sampler_inputs(arguments, item) for item in plan.datasets if item.split == "train"]
+    return build_epochs(arguments, materials, plan.world_size, arguments.per_device_train_batch_size)
 
 
 @pytest.fixture

@@ -83,7 +83,9 @@ def test_a_machine_of_many_that_is_told_nothing_is_refused(
     process = start(tmp_path, "out")
     told = process.communicate(timeout=60)[0]
     assert process.returncode == 2
-    assert "launch.nodes: is 2, and nobody has said which of them this is: set PET_NNODES, PET_NODE_RANK" in told
+    assert (
+        "launch.nodes: is 2, and the environment does not say which node this is: set PET_NNODES, PET_NODE_RANK" in told
+    )
     process = start(tmp_path, "out", PET_NNODES="3", PET_NODE_RANK="0", PET_MASTER_ADDR="a", PET_MASTER_PORT="1",
                     PET_RDZV_ID="x")  # fmt: skip
     told = process.communicate(timeout=60)[0]

@@ -86,7 +86,7 @@ def test_who_does_not_want_to_go_on_begins_anew_and_who_must_is_refused_without(
     process = start(tmp_path, {**request, "resume": "required"}, "cut")
     told, _ = process.communicate(timeout=100)
     assert process.returncode == 2
-    assert "resume: is required, and there is no whole checkpoint in" in told
+    assert "resume: is required, and there is no complete checkpoint in" in told
     killed(tmp_path, request, "cut")
     assert "goes on" not in ended(start(tmp_path, {**request, "resume": "never"}, "cut"))
     # One that has ended well is not gone on from: there would be nothing to train.
@@ -101,7 +101,7 @@ def test_other_rows_or_arguments_begin_anew_and_say_so(request_of: Build, tmp_pa
     assert "is skipped: it is of another request, other rows or another number of processes" in told
     assert result(tmp_path, "cut")["train_steps"] == STEPS
     # Hours may be in them, and the other learning rate a mistake.
-    assert f"what is skipped is kept in {tmp_path / 'cut' / 'checkpoints.before'}" in told
+    assert f"the skipped ones are kept in {tmp_path / 'cut' / 'checkpoints.before'}" in told
     assert any((tmp_path / "cut" / "checkpoints.before").glob("checkpoint-*"))
 
 

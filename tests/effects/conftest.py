@@ -12,7 +12,7 @@ from embedstep import step
 from embedstep.launch import attempt as processes
 from embedstep.output.result import StepResult
 from embedstep.request.loading import load_request
-from embedstep.runtime.process import LaunchPlan, ProcessEnd
+from embedstep.runtime.process import LaunchCommand, ProcessEnd
 from embedstep.step import run_step
 
 
@@ -145,5 +145,5 @@ def uneven(tmp_path: Path) -> dict[str, Any]:
     return {"train": {"docs": docs}}
 
 
-def _output(plan: LaunchPlan) -> str:
+def _output(plan: LaunchCommand) -> str:
     return plan.argv[-1]

@@ -204,7 +204,7 @@ def test_both_hosts_are_started_again(
     attempts[0].wait_for_checkpoint(10)
     attempts[1].ranks[0].kill()
     told = ended(attempts, [0, 0])
-    assert "all processes are started again (1 of 1)" in told
+    assert "restarting all processes (1 of 1)" in told
     fault.came_to("0 after one restart", lost(whole, tmp_path / "cut"))
 
 

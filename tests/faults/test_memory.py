@@ -82,7 +82,6 @@ def test_a_small_shared_memory_is_told_at_once(request_of: Build, fault: Fault, 
     )
     assert process.returncode == 3, process.stderr
     assert (
-        "/dev/shm has 1 MB free, and the batches that 4 workers of the loader keep ready may take 3 MB"
-        in process.stderr
+        "/dev/shm has 1 MB free, and the batches that 4 data loader workers keep ready may take 3 MB" in process.stderr
     )
     fault.came_to("3, before a process is started", None)

@@ -359,7 +359,7 @@ def test_all_are_started_again(document: Build, fault: Fault, whole: Whole, tmp_
     attempt.ranks[-1].kill()
     told = attempt.ends(0)
     assert "rank 1 was killed by SIGKILL" in told
-    assert "all processes are started again (1 of 1)" in told
+    assert "restarting all processes (1 of 1)" in told
     result = json.loads((attempt.output / "result.json").read_text())
     assert (result["restarts"], result["train_steps"]) == (1, STEPS)
     fault.came_to("0 after one restart", lost(whole(2), attempt.output))

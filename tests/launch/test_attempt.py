@@ -10,7 +10,7 @@ import pytest
 
 from embedstep.launch import attempt
 from embedstep.output.result import StepResult
-from embedstep.runtime.process import LaunchPlan, ProcessEnd
+from embedstep.runtime.process import LaunchCommand, ProcessEnd
 from embedstep.worker import __main__ as worker
 
 Build = Callable[..., dict[str, Any]]
@@ -27,7 +27,7 @@ def starts(train_here: Train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     def script(*ends: Start) -> list[dict[str, Any]]:
         left = list(ends)
 
-        def run_process(plan: LaunchPlan) -> ProcessEnd:
+        def run_process(plan: LaunchCommand) -> ProcessEnd:
             began.append(json.loads((tmp_path / "output" / "attempt" / "start_from.json").read_text()))
             return (left.pop(0) if left else trained)(tmp_path / "output")
 

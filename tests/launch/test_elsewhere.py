@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from embedstep.cli.estimate import estimate_from_trial
 from embedstep.cli.program import main
 from embedstep.errors import InvalidRequestError
-from embedstep.replay import _request
+from embedstep.replay import _local_request
 from embedstep.request.loading import load_request
 from embedstep.step import plan_step, run_step
 
@@ -34,7 +34,7 @@ def _no_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sections", "told"),
+    ("sections", "message"),
     [
         ({"loss": "no_such_loss"}, "no loss is named 'no_such_loss'"),
         ({"arguments": {"output_dir": "/elsewhere"}}, "arguments.output_dir: is /elsewhere, and the pods write to"),
@@ -42,10 +42,10 @@ def _no_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     ],
 )
 def test_what_needs_no_files_is_told_before_a_job_is_submitted(
-    request_of: Build, tmp_path: Path, sections: dict[str, Any], told: str
+    request_of: Build, tmp_path: Path, sections: dict[str, Any], message: str
 ) -> None:
     request = load_request(json.dumps(request_of(launch=LAUNCH, model="/shared/model", **sections)))
-    with pytest.raises(InvalidRequestError, match=told):
+    with pytest.raises(InvalidRequestError, match=message):
         run_step(request, tmp_path / "out")
 
 
@@ -72,6 +72,6 @@ def test_a_probe_is_not_made_on_this_machine(request_of: Build) -> None:
 
 def test_a_replay_trains_here_with_as_many_processes(request_of: Build) -> None:
     """And not on the cluster, whose job would write over the model that it is compared with."""
-    request = _request(load_request(json.dumps(request_of(launch=LAUNCH))).model_dump(mode="json"), 8)
+    request = _local_request(load_request(json.dumps(request_of(launch=LAUNCH))).model_dump(mode="json"), 8)
     assert (request.launch.kind, request.launch.nodes, request.launch.processes_per_node) == ("local", 1, 8)
     assert request.launch.trainjob is None

@@ -17,7 +17,7 @@ from embedstep.errors import (
     Problem,
     TrainingFailedError,
 )
-from embedstep.launch.failures import NO_ANSWER, failure_of, first_failure
+from embedstep.launch.failures import NO_ANSWER, failure_from_error, first_failure
 from embedstep.output.folder import OutputFolder
 from embedstep.output.result import Failure
 from embedstep.runtime.process import ProcessEnd
@@ -68,7 +68,7 @@ def test_a_kill_comes_before_any_exception(folder: OutputFolder) -> None:
     ranks(folder, (0, 1), (1, -signal.SIGKILL))
     assert first_failure(folder, ProcessEnd(code=1)) == Failure(
         kind="signal",
-        message="rank 1 was killed by SIGKILL: most often the host had no memory left",
+        message="rank 1 was killed by SIGKILL: usually because the host ran out of memory",
         exit_code=FAILED,
         rank=1,
     )
@@ -106,7 +106,7 @@ def test_a_rank_that_left_without_a_word_is_named_with_its_code(folder: OutputFo
 
 def test_a_good_end_without_a_model_is_a_failure(folder: OutputFolder) -> None:
     assert first_failure(folder, ProcessEnd(code=0)) == Failure(
-        kind="no_model", message="the processes ended well and left no verified model", exit_code=FAILED
+        kind="no_model", message="the processes ended with code 0 and left no verified model", exit_code=FAILED
     )
 
 
@@ -119,7 +119,7 @@ def test_torchrun_itself_was_killed(folder: OutputFolder) -> None:
 def test_no_process_was_started(folder: OutputFolder) -> None:
     assert first_failure(folder, ProcessEnd(code=1)) == Failure(
         kind="start",
-        message="the processes could not be started; torchrun's own words are above",
+        message="the processes could not be started; torchrun's output is above",
         exit_code=CANNOT_START,
     )
 
@@ -172,12 +172,12 @@ def test_a_signal_to_torchrun_alone_is_an_interruption(folder: OutputFolder) -> 
     ids=lambda value: type(value).__name__,
 )
 def test_an_error_before_any_rank(error: CannotStartError, failure: Failure) -> None:
-    assert failure_of(error) == failure
+    assert failure_from_error(error) == failure
 
 
 def test_an_error_before_any_rank_keeps_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRACKER_PASSWORD", "planted-password")
-    assert failure_of(CannotStartError("no answer to planted-password")).message == "no answer to ***"
+    assert failure_from_error(CannotStartError("no answer to planted-password")).message == "no answer to ***"
 
 
 def test_a_worker_of_a_loader_that_had_no_memory_is_told_as_such(folder: OutputFolder) -> None:
@@ -186,8 +186,8 @@ def test_a_worker_of_a_loader_that_had_no_memory_is_told_as_such(folder: OutputF
     limit = ", because the memory limit was reached: 2.00 GB for all processes"
     left = [{"rank": 0, "exit_code": 1, "time": 0, "no_memory": limit}]
     (folder.attempt / "ranks-0.json").write_text(json.dumps(left))
-    told = f"DataLoader worker (pid 7) is killed by signal: Killed.{limit}"
-    assert first_failure(folder, ProcessEnd(code=1)) == replace(failure, exit_code=OUT_OF_MEMORY, message=told)
+    message = f"DataLoader worker (pid 7) is killed by signal: Killed.{limit}"
+    assert first_failure(folder, ProcessEnd(code=1)) == replace(failure, exit_code=OUT_OF_MEMORY, message=message)
 
 
 def test_a_rank_that_does_not_answer_is_named_though_torchrun_has_killed_it(folder: OutputFolder) -> None:

@@ -16,13 +16,13 @@ from embedstep.launch import node_status
 from embedstep.launch.node_status import (
     AttemptEndedError,
     announce_status,
-    ended_before,
-    result_of_job,
-    tell,
+    read_former_end,
+    read_job_result,
     wait_for_start,
+    write_status,
 )
 from embedstep.launch.nodes import SINGLE_NODE, NodeInfo
-from embedstep.launch.termination import cause_of, write_termination_message
+from embedstep.launch.termination import read_cause, write_termination_message
 from embedstep.output.result import Failure, StepResult, result_from_json
 from embedstep.request.loading import load_request
 from embedstep.step import run_step
@@ -43,32 +43,32 @@ def output(tmp_path: Path) -> Path:
 
 
 def test_the_others_wait_until_the_first_node_trains(output: Path) -> None:
-    tell(output, FIRST, "planning")
-    later = threading.Timer(1, tell, (output, FIRST, "training"))
+    write_status(output, FIRST, "planning")
+    later = threading.Timer(1, write_status, (output, FIRST, "training"))
     later.start()
     # It plans for longer than the others wait for a first word.
     start = wait_for_start(output, SECOND, 0.1)
     assert isinstance(start, str)
     later.join()
     # A start that is over is waited for no more; another is joined.
-    with pytest.raises(CannotStartError, match="has not been heard of for 1 s"):
+    with pytest.raises(CannotStartError, match=r"no sign of .* for 1 s"):
         wait_for_start(output, SECOND, 1, start)
-    tell(output, FIRST, "training")
+    write_status(output, FIRST, "training")
     assert wait_for_start(output, SECOND, 1, start) not in (start, "")
-    tell(output, FIRST, "ended", ended(75))
+    write_status(output, FIRST, "ended", ended(75))
     assert wait_for_start(output, SECOND, 1, start) == 75
 
 
 def test_a_first_node_that_plans_is_waited_for_while_it_lives(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(node_status, "_SILENCE", 1.0)
-    monkeypatch.setattr(node_status, "_BEAT", 0.2)
+    monkeypatch.setattr(node_status, "_SILENCE_SECONDS", 1.0)
+    monkeypatch.setattr(node_status, "_HEARTBEAT_SECONDS", 0.2)
     with announce_status(output, FIRST):
-        later = threading.Timer(2.5, tell, (output, FIRST, "training"))
+        later = threading.Timer(2.5, write_status, (output, FIRST, "training"))
         later.start()
         assert isinstance(wait_for_start(output, SECOND, 0.1), str)
         later.join()
-    tell(output, FIRST, "planning")  # and was killed
-    with pytest.raises(CannotStartError, match="has not been heard of for 1 s"):
+    write_status(output, FIRST, "planning")  # and was killed
+    with pytest.raises(CannotStartError, match=r"no sign of .* for 1 s"):
         wait_for_start(output, SECOND, 0.1)
 
 
@@ -92,7 +92,7 @@ def test_a_node_that_waits_hears_a_signal(
 
 @pytest.mark.parametrize("code", [0, 2, 3])
 def test_the_others_end_as_the_first_node_that_never_trained(output: Path, code: int) -> None:
-    tell(output, FIRST, "ended", ended(code))
+    write_status(output, FIRST, "ended", ended(code))
     assert wait_for_start(output, SECOND, 60) == code
 
 
@@ -100,15 +100,15 @@ def test_the_others_end_as_the_first_node_that_never_trained(output: Path, code:
     "tells",
     [
         lambda output: None,
-        lambda output: tell(output, FIRST, "ended", ended(75)),
-        lambda output: tell(output, replace(FIRST, job="embedstep-0"), "training"),
+        lambda output: write_status(output, FIRST, "ended", ended(75)),
+        lambda output: write_status(output, replace(FIRST, job="embedstep-0"), "training"),
         lambda output: output.with_name(".out.nodes.json").write_text("{"),
     ],
     ids=["nothing", "interrupted", "another attempt", "half a file"],
 )
 def test_a_first_node_that_is_not_heard_of_is_told(output: Path, tells: Callable[[Path], None]) -> None:
     tells(output)
-    with pytest.raises(CannotStartError, match=r"node 0 \(embedstep-1-node-0-0\) has not been heard of for 1 s"):
+    with pytest.raises(CannotStartError, match=r"no sign of node 0 \(embedstep-1-node-0-0\) for 1 s"):
         wait_for_start(output, SECOND, 1)
 
 
@@ -116,59 +116,59 @@ def test_a_first_node_that_is_not_heard_of_is_told(output: Path, tells: Callable
 def test_a_container_that_is_started_again_ends_as_before_where_that_helps_nothing(
     output: Path, code: int, again: int | None
 ) -> None:
-    tell(output, FIRST, "ended", ended(code))
-    before = ended_before(output, FIRST)
+    write_status(output, FIRST, "ended", ended(code))
+    before = read_former_end(output, FIRST)
     assert (before and before.exit_code) == again
     assert again is None or before == ended(code)
 
 
 @pytest.mark.parametrize("code", [1, 2, 3, 4])
 def test_an_attempt_that_has_failed_is_not_made_again_in_another_pod(output: Path, code: int) -> None:
-    """The JobSet of a failed TrainJob was deleted, and its pods are made anew."""
-    tell(output, FIRST, "ended", ended(code))
+    """The JobSet of a failed TrainJob was deleted, and its pods are created again."""
+    write_status(output, FIRST, "ended", ended(code))
     with pytest.raises(AttemptEndedError, match=f"has ended with code {code}.*--attempt 2"):
-        ended_before(output, replace(FIRST, pod="c"))
-    assert ended_before(output, replace(FIRST, job="embedstep-2", pod="c")) is None
+        read_former_end(output, replace(FIRST, pod="c"))
+    assert read_former_end(output, replace(FIRST, job="embedstep-2", pod="c")) is None
 
 
 def test_an_attempt_whose_model_is_there_is_not_made_again_in_another_pod(output: Path) -> None:
     """Not even where the job says that a finished model may be replaced."""
-    tell(output, FIRST, "ended", ended(0))
+    write_status(output, FIRST, "ended", ended(0))
     (output / "model").mkdir(parents=True)
-    assert ended_before(output, replace(FIRST, pod="c")) == ended(0)
+    assert read_former_end(output, replace(FIRST, pod="c")) == ended(0)
 
 
 @pytest.mark.parametrize("code", [0, 75])
 def test_an_attempt_that_has_nothing_to_show_may_be_made_again(output: Path, code: int) -> None:
-    tell(output, FIRST, "ended", ended(code))
-    assert ended_before(output, replace(FIRST, pod="c")) is None
+    write_status(output, FIRST, "ended", ended(code))
+    assert read_former_end(output, replace(FIRST, pod="c")) is None
 
 
 def test_alone_there_is_nobody_to_tell(output: Path) -> None:
-    tell(output, SINGLE_NODE, "planning")
+    write_status(output, SINGLE_NODE, "planning")
     assert not list(output.parent.iterdir())
 
 
 def test_a_volume_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(CannotStartError, match="file cannot be written: not a directory"):
-        tell(tmp_path / "file" / "out", FIRST, "planning")
+        write_status(tmp_path / "file" / "out", FIRST, "planning")
 
 
 def test_how_the_first_node_ended_is_told_whatever_happens(output: Path) -> None:
     with announce_status(output, FIRST) as tell_end:
         tell_end(ended(0))
-    assert result_of_job(output, "embedstep-1") == ended(0)
+    assert read_job_result(output, "embedstep-1") == ended(0)
     with pytest.raises(CannotStartError), announce_status(output, FIRST):
         raise CannotStartError("no disk")
-    found = result_of_job(output, "embedstep-1")
+    found = read_job_result(output, "embedstep-1")
     assert found is not None
     assert found.failure is not None
     assert (found.exit_code, found.failure.message) == (3, "no disk")
     with pytest.raises(ZeroDivisionError), announce_status(output, FIRST):
         raise ZeroDivisionError
     assert wait_for_start(output, SECOND, 60) == 1
-    assert result_of_job(output, "embedstep-2") is None
+    assert read_job_result(output, "embedstep-2") is None
 
 
 def test_last_words_fit_where_kubernetes_keeps_them(tmp_path: Path) -> None:
@@ -204,9 +204,9 @@ def test_the_first_cause_is_read_from_last_words(tmp_path: Path, failure: Failur
     write_termination_message(
         StepResult(exit_code=failure.exit_code if failure else 0, output="out", failure=failure), file
     )
-    assert cause_of(file.read_text()) == cause
+    assert read_cause(file.read_text()) == cause
 
 
 @pytest.mark.parametrize("words", ["", "killed", "[]", "{}"])
 def test_other_words_have_no_cause(words: str) -> None:
-    assert cause_of(words) == ""
+    assert read_cause(words) == ""

@@ -38,8 +38,8 @@ def test_who_must_have_a_checkpoint_is_told_of_auto(
     assert result.exit_code == 2
     assert result.failure is not None
     (told,) = result.failure.problems
-    assert told.startswith(f"{field}, and there is no whole checkpoint in ")
-    assert told.endswith("; resume: auto, which is the default, begins anew where there is none")
+    assert told.startswith(f"{field}, and there is no complete checkpoint in ")
+    assert told.endswith("; resume: auto, the default, begins at the first step where there is none")
 
 
 def test_the_progress_is_written_at_each_log(

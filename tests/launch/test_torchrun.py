@@ -1,14 +1,18 @@
+import json
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
-from embedstep.launch.torchrun import plan_launch, processes_per_node
-from embedstep.request.launch import Launch
+from embedstep.launch.torchrun import build_launch_command, processes_per_node
+from embedstep.request.loading import load_request
 from embedstep.runtime.devices import Devices
 
 CPU = Devices(gpus=0, cores=8)
 
 
 def launch(environ: dict[str, str], processes: int = 2) -> dict[str, str]:
-    plan = plan_launch(
+    plan = build_launch_command(
         ("embedstep.worker", "out"),
         report_to="out",
         processes=processes,
@@ -21,7 +25,7 @@ def launch(environ: dict[str, str], processes: int = 2) -> dict[str, str]:
 
 
 def test_the_command_is_torchrun_on_a_free_port() -> None:
-    plan = plan_launch(
+    plan = build_launch_command(
         ("embedstep.worker", "out"),
         report_to="out",
         processes=2,
@@ -47,7 +51,9 @@ def test_what_other_launchers_left_is_cleaned_away() -> None:
         "PATH": "/bin", "NODE_RANK": "1", "MASTER_PORT": "29500", "PET_NNODES": "2", "RANK": "3", "WORLD_SIZE": "4",
         "SLURM_PROCID": "1", "ACCELERATE_MIXED_PRECISION": "fp16", "FSDP_VERSION": "2", "HF_TOKEN": "x",
     }  # fmt: skip
-    plan = plan_launch(("w",), report_to="out", processes=1, on_cpu=True, devices=CPU, python="python", environ=environ)
+    plan = build_launch_command(
+        ("w",), report_to="out", processes=1, on_cpu=True, devices=CPU, python="python", environ=environ
+    )
     ours = {"OMP_NUM_THREADS", "TOKENIZERS_PARALLELISM", "TQDM_DISABLE", "MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_"}
     assert set(plan.env) == {"PATH", "HF_TOKEN"} | ours
 
@@ -56,7 +62,7 @@ def test_what_other_launchers_left_is_cleaned_away() -> None:
     ("on_cpu", "environ", "value"), [(True, {}, "0"), (True, {"MALLOC_MMAP_MAX_": "9"}, "9"), (False, {}, None)]
 )
 def test_memory_that_was_freed_is_kept_on_the_cpu(on_cpu: bool, environ: dict[str, str], value: str | None) -> None:
-    plan = plan_launch(
+    plan = build_launch_command(
         ("w",), report_to="out", processes=1, on_cpu=on_cpu, devices=CPU, python="python", environ=environ
     )
     assert plan.env.get("MALLOC_MMAP_MAX_") == value
@@ -66,9 +72,11 @@ def test_memory_that_was_freed_is_kept_on_the_cpu(on_cpu: bool, environ: dict[st
     ("asked", "gpus", "use_cpu", "processes"),
     [("auto", 0, False, 1), ("auto", 4, False, 4), ("auto", 4, True, 1), (2, 0, False, 2), (3, 4, False, 3)],
 )
-def test_processes(asked: object, gpus: int, use_cpu: bool, processes: int) -> None:
-    launch = Launch.model_validate({"processes_per_node": asked})
-    assert processes_per_node(launch, Devices(gpus=gpus, cores=2), use_cpu=use_cpu) == processes
+def test_processes(
+    request_of: Callable[..., dict[str, Any]], asked: object, gpus: int, use_cpu: bool, processes: int
+) -> None:
+    document = request_of(launch={"processes_per_node": asked}, arguments={"use_cpu": use_cpu})
+    assert processes_per_node(load_request(json.dumps(document)), Devices(gpus=gpus, cores=2)) == processes
 
 
 @pytest.mark.parametrize(
@@ -83,7 +91,7 @@ def test_processes(asked: object, gpus: int, use_cpu: bool, processes: int) -> N
 def test_a_process_sees_no_gpu_that_it_does_not_train_on(
     environ: dict[str, str], processes: int, visible: str | None
 ) -> None:
-    plan = plan_launch(
+    plan = build_launch_command(
         ("w",),
         report_to="out",
         processes=processes,

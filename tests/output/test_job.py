@@ -10,7 +10,7 @@ import pytest
 from embedstep.errors import CannotStartError, InvalidRequestError, Problem, StepInterruptedError, TrainingFailedError
 from embedstep.output import job
 from embedstep.output.job import run_job, serve_job
-from embedstep.runtime.process import LaunchPlan, ProcessEnd
+from embedstep.runtime.process import LaunchCommand, ProcessEnd
 
 
 def failure(code: int) -> TrainingFailedError:
@@ -20,7 +20,7 @@ def failure(code: int) -> TrainingFailedError:
 def serve(monkeypatch: pytest.MonkeyPatch, work: Any) -> None:
     """Do the jobs in this process, where the real one starts another."""
 
-    def served(plan: LaunchPlan) -> ProcessEnd:
+    def served(plan: LaunchCommand) -> ProcessEnd:
         return ProcessEnd(code=serve_job(work, Path(plan.argv[-1])))
 
     monkeypatch.setattr(job, "run_process", served)
@@ -65,9 +65,9 @@ def test_a_crash_is_the_caller_s_error_and_a_signal_an_interruption(
 def test_progress_bars_are_hidden_unless_wanted(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shows_progress: bool
 ) -> None:
-    started: list[LaunchPlan] = []
+    started: list[LaunchCommand] = []
 
-    def run(plan: LaunchPlan) -> ProcessEnd:
+    def run(plan: LaunchCommand) -> ProcessEnd:
         started.append(plan)
         (tmp_path / "result.json").write_text("null")
         return ProcessEnd(code=0)

@@ -1,4 +1,4 @@
-"""What a plan says of the batches that are formed here."""
+"""The batches that a plan counts and forms, and the order of the rows."""
 
 import json
 from collections.abc import Callable
@@ -8,42 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from embedstep.cli.tables import show_plan
 from embedstep.errors import CannotStartError, InvalidRequestError
 from embedstep.output.position import position_problems, write_position
-from embedstep.planning.batches import SamplerInputs, lengths_of
-from embedstep.planning.plan import Plan
+from embedstep.planning.batches import SamplerInputs, count_batches, digest_lengths
 from embedstep.request.loading import load_request
 from embedstep.step import plan_step
-
-PlanOf = Callable[..., Plan]
-
-
-@pytest.fixture
-def plan_of(request_of: Callable[..., dict[str, Any]], tmp_path: Path) -> PlanOf:
-    """Plan a run on one process over rows with the columns q, a and l."""
-
-    def plan(rows: list[dict[str, Any]], *, processes: int = 1, loss: str = "", **arguments: Any) -> Plan:
-        file = tmp_path / "rows.jsonl"
-        file.write_text("\n".join(json.dumps(row) for row in rows))
-        by_label = arguments.get("batch_sampler") == "group_by_label"
-        columns = {"anchor": "q", "label": "l"} if by_label else {"anchor": "q", "positive": "a"}
-        document = request_of(
-            data={"train": {"docs": {"path": str(file), "columns": columns}}},
-            loss="batch_all_triplet" if by_label else "multiple_negatives_ranking",
-            launch={"processes_per_node": processes},
-            arguments={"max_steps": -1, "num_train_epochs": 1, "per_device_train_batch_size": 4, **arguments},
-        )
-        return plan_step(load_request(json.dumps(document)))
-
-    return plan
-
-
-def answers(*counts: int) -> list[dict[str, Any]]:
-    """Rows with distinct questions, and as many of each answer."""
-    found = [f"answer {number}" for number, count in enumerate(counts) for _ in range(count)]
-    return [{"q": f"question {row}", "a": answer, "l": int(answer[7:])} for row, answer in enumerate(found)]
+from tests.planning.plans import PlanOf, answers
 
 
 def test_batches_without_a_text_twice_are_counted_exactly(plan_of: PlanOf) -> None:
@@ -52,22 +26,13 @@ def test_batches_without_a_text_twice_are_counted_exactly(plan_of: PlanOf) -> No
     (docs,) = plan.datasets
     assert (docs.batches, docs.rows_unseen, plan.train_steps) == (4, 6, 4)
     assert plan.notes == (
-        "data.train.docs: 6 rows wait for a later epoch in each, because their text stands in more rows than there are "
+        "data.train.docs: 6 rows wait for a later epoch in each, because their text occurs in more rows than there are "
         "full batches (4): 'answer 0' in 10",
     )
 
 
-def test_smaller_batches_are_told(plan_of: PlanOf) -> None:
-    plan = plan_of(answers(10, 3, 3, 3, 3), batch_sampler="no_duplicates")
-    (docs,) = plan.datasets
-    assert (docs.batches, docs.rows_unseen) == (10, 0)
-    assert plan.notes[-1] == (
-        "data.train.docs: 6 of 10 batches are smaller than 4; write dataloader_drop_last: true to leave them out"
-    )
-
-
 @pytest.mark.parametrize(
-    ("rows", "given", "told"),
+    ("rows", "given", "message"),
     [
         (answers(9, 9), {"batch_sampler": "no_duplicates", "dataloader_drop_last": True},
          "data.train.docs: gives no batch of 4 rows without a text twice; "
@@ -76,7 +41,7 @@ def test_smaller_batches_are_told(plan_of: PlanOf) -> None:
          "data.train.docs: gives no batch of 4 rows for each of 2 processes without a text twice; "
          "write per_device_train_batch_size: 2 or less"),
         (answers(9), {"batch_sampler": "group_by_label"},
-         "data.train.docs: has one label only, from which batch_all_triplet can learn nothing"),
+         "data.train.docs: has one label only, from which batch_all_triplet learns nothing"),
         (answers(1, 1, 1, 1, 1), {"batch_sampler": "group_by_label"},
          "data.train.docs: has 5 rows, and no batch of any size with two labels can be made of them"),
         (answers(4, 4), {"batch_sampler": "group_by_label", "per_device_train_batch_size": 16},
@@ -84,30 +49,11 @@ def test_smaller_batches_are_told(plan_of: PlanOf) -> None:
     ],
 )  # fmt: skip
 def test_data_that_gives_no_batch_is_refused_with_what_would(
-    plan_of: PlanOf, rows: list[dict[str, Any]], given: dict[str, Any], told: str
+    plan_of: PlanOf, rows: list[dict[str, Any]], given: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InvalidRequestError) as refused:
         plan_of(rows, **given)
-    assert told in map(str, refused.value.problems)
-
-
-def test_labels_and_rows_that_are_never_used_are_told(plan_of: PlanOf) -> None:
-    plan = plan_of(answers(6, 6, 1), batch_sampler="group_by_label")
-    (docs,) = plan.datasets
-    assert (docs.batches, docs.rows_unseen) == (3, 1)
-    assert plan.notes == (
-        "data.train.docs: labels in the batches (in the data): 0 50.0% (46.2%), 1 50.0% (46.2%), 2 0.0% (7.7%)",
-        "data.train.docs: 1 row is never trained on, because no other row has the same label",
-    )
-
-
-def test_the_padding_is_told_with_and_without_grouping(plan_of: PlanOf) -> None:
-    rows = [{"q": "word " * (1 + row % 16), "a": f"answer {row}"} for row in range(256)]
-    plan = plan_of(rows, group_by_length=True)
-    (note,) = plan.notes
-    assert note.startswith("data.train.docs: padding is ")
-    grouped, mixed = (int(part.partition("%")[0].rpartition(" ")[2]) for part in (note, note.partition(";")[2]))
-    assert grouped < 10 < 20 < mixed
+    assert message in map(str, refused.value.problems)
 
 
 def test_a_full_disk_is_told(plan_of: PlanOf, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,26 +77,6 @@ def test_texts_that_repeat_only_across_columns_are_no_reason_to_wait(plan_of: Pl
 def test_without_texts_or_labels_the_rows_are_too_few(plan_of: PlanOf) -> None:
     with pytest.raises(InvalidRequestError, match="has 3 rows, fewer than one batch of 4"):
         plan_of(answers(1, 1, 1), train_sampling_strategy="sequential", dataloader_drop_last=True)
-
-
-def padding_told(plan: Plan) -> list[str]:
-    return [note for note in plan.notes if "padding" in note]
-
-
-def test_a_column_of_lengths_is_taken_in_place_of_counting(plan_of: PlanOf) -> None:
-    """All texts are equally long, and the column says otherwise: batches of four with 10 or 20 each pad nothing."""
-    rows = [{"q": f"q{row:03}", "a": f"a{row:03}", "length": 10 + row % 2 * 10} for row in range(128)]
-    plan = plan_of(rows, group_by_length=True, length_column_name="length")
-    assert plan.notes == (
-        "rows are grouped by the column length",
-        "data.train.docs: padding is 0% of a batch; without group_by_length it would be 21%",
-    )
-    # The loss gets no lengths, and they are no column that was dropped.
-    (docs,) = plan.datasets
-    assert (docs.columns, docs.dropped_columns, docs.has_lengths) == (("anchor", "positive"), (), True)
-    # A column that happens to have this name is not taken unasked.
-    (docs,) = plan_of(rows, group_by_length=True).datasets
-    assert (docs.dropped_columns, docs.has_lengths) == (("length",), False)
 
 
 def test_other_lengths_are_other_data(plan_of: PlanOf) -> None:
@@ -177,7 +103,7 @@ def test_lengths_that_go_on_as_fractions_are_refused_and_no_label_is_blamed(plan
 
 
 @pytest.mark.parametrize(
-    ("cell", "arguments", "path", "told"),
+    ("cell", "arguments", "path", "message"),
     [
         (7, {"length_column_name": "tokens", "group_by_length": True}, "arguments.length_column_name",
          "rows.jsonl has no column 'tokens'; its columns are q, a, n"),
@@ -196,12 +122,12 @@ def test_lengths_that_go_on_as_fractions_are_refused_and_no_label_is_blamed(plan
     ],
 )  # fmt: skip
 def test_a_column_of_lengths_that_cannot_be_taken_is_refused(
-    plan_of: PlanOf, tmp_path: Path, cell: Any, arguments: dict[str, Any], path: str, told: str
+    plan_of: PlanOf, tmp_path: Path, cell: Any, arguments: dict[str, Any], path: str, message: str
 ) -> None:
     with pytest.raises(InvalidRequestError) as refused:
         plan_of([{"q": f"q{row}", "a": f"a{row}", "n": cell} for row in range(16)], **arguments)
     (problem,) = refused.value.problems
-    assert (problem.path, problem.message.removeprefix(f"{tmp_path}/")) == (path, told)
+    assert (problem.path, problem.message.removeprefix(f"{tmp_path}/")) == (path, message)
 
 
 def test_the_time_that_forming_batches_takes_is_told(plan_of: PlanOf, capsys: pytest.CaptureFixture[str]) -> None:
@@ -220,8 +146,8 @@ def test_the_largest_batch_that_is_named_is_one_that_works(plan_of: PlanOf) -> N
     with pytest.raises(InvalidRequestError) as refused:
         plan_of(rows, per_device_train_batch_size=9, **options)
     (problem,) = refused.value.problems
-    told = "gives no batch of 9 rows without a text twice; write per_device_train_batch_size: 3 or less"
-    assert problem.message == told
+    message = "gives no batch of 9 rows without a text twice; write per_device_train_batch_size: 3 or less"
+    assert problem.message == message
     assert plan_of(rows, per_device_train_batch_size=3, **options).train_steps == 1
 
 
@@ -244,6 +170,33 @@ def test_an_evaluation_without_a_batch_is_refused_with_one_that_works(
         assert [str(problem) for problem in refused.value.problems] == [f"data.eval.docs: {message}"]
     else:
         assert {item.split: item.batches for item in plan_step(request).datasets} == {"train": 3, "eval": 5}
+
+
+@pytest.mark.parametrize(
+    ("rows", "batch", "drop_last", "batches"),
+    [
+        (0, 8, False, 0),
+        (1, 8, False, 1),
+        (8, 8, False, 1),
+        (9, 8, False, 2),
+        (130, 32, False, 5),
+        (0, 8, True, 0),
+        (7, 8, True, 0),
+        (8, 8, True, 1),
+        (15, 8, True, 1),
+        (130, 32, True, 4),
+    ],
+)
+def test_the_number_of_default_batches(rows: int, batch: int, drop_last: bool, batches: int) -> None:
+    assert count_batches(rows, batch, drop_last=drop_last) == batches
+
+
+@given(st.integers(0, 10**9), st.integers(1, 10**5))
+def test_batches_hold_every_row_or_only_whole_batches(rows: int, batch: int) -> None:
+    whole = count_batches(rows, batch, drop_last=True)
+    every = count_batches(rows, batch, drop_last=False)
+    assert whole * batch <= rows < (whole + 1) * batch
+    assert every == whole + (rows % batch > 0)
 
 
 def position_with(plan_of: PlanOf, **arguments: Any) -> dict[str, Any]:
@@ -272,8 +225,8 @@ def test_another_sampler_is_one_problem(plan_of: PlanOf, tmp_path: Path) -> None
 def test_lengths_of_another_tokenizer_are_another_order(plan_of: PlanOf) -> None:
     """The model that counts is not the data, and the rows are put together by what it says."""
     one, two = (
-        lengths_of(
-            {"docs": SamplerInputs(rows=2, path=Path(), inputs=("anchor",), lengths=np.array(lengths, np.int32))}
+        digest_lengths(
+            {"docs": SamplerInputs(rows=2, path=Path(), columns=("anchor",), lengths=np.array(lengths, np.int32))}
         )
         for lengths in ([3, 4], [4, 3])
     )

@@ -11,7 +11,7 @@ from embedstep.errors import CANNOT_START, CannotStartError, InvalidRequestError
 from embedstep.output.folder import OutputFolder
 from embedstep.planning import preflight
 from embedstep.planning.build import build_plan
-from embedstep.planning.checks import check_plan, check_request, check_with_data, similarity_of
+from embedstep.planning.checks import check_plan, check_request, check_with_data, read_similarity
 from embedstep.planning.plan import Plan
 from embedstep.planning.preflight import check_environment, check_machine, disk_space_needed
 from embedstep.request.loading import load_request
@@ -133,7 +133,7 @@ def test_eval_data_for_an_evaluator_alone_has_to_suit_no_loss() -> None:
             {"kind": "embedding_similarity"},
             PAIR,
             "data.eval.docs.columns.label: is missing: the evaluator embedding_similarity needs a label with a number "
-            "in each row, and different ones",
+            "in each row, not always the same",
         ),
         (
             {"kind": "triplet"},
@@ -148,7 +148,7 @@ def test_eval_data_for_an_evaluator_alone_has_to_suit_no_loss() -> None:
         (
             {"kind": "information_retrieval", "options": {"ndcg_at_k": [0]}},
             PAIR,
-            "evaluators.0.options.ndcg_at_k: must be a list of whole numbers of 1 or more, not [0]",
+            "evaluators.0.options.ndcg_at_k: must be a list of integers of 1 or more, not [0]",
         ),
     ],
 )
@@ -178,14 +178,14 @@ def test_an_evaluator_gets_the_columns_that_it_needs(
             "group_by_label",
             CLASSES,
             {7: 100},
-            ["data.train.docs: has one label only, from which batch_all_triplet can learn nothing"],
+            ["data.train.docs: has one label only, from which batch_all_triplet learns nothing"],
         ),
         (
             "multiple_negatives_ranking",
             "group_by_label",
             PAIR,
             {},
-            ["arguments.batch_sampler: is group_by_label, but data.train.docs has no column of whole numbers as label"],
+            ["arguments.batch_sampler: is group_by_label, but data.train.docs has no label column of integers"],
         ),
         ("multiple_negatives_ranking", "no_duplicates", PAIR, {}, []),
     ],
@@ -231,10 +231,10 @@ def test_a_guide_is_a_folder_on_this_machine(tmp_path: Path) -> None:
 
     assert alone(loss=loss(tmp_path)) == []
     assert alone(loss=loss("org/guide")) == [
-        "loss.options.guide: org/guide is no folder; download the guide model and name its folder"
+        "loss.options.guide: org/guide is not a folder; download the guide model and name its folder"
     ]
     assert alone(loss={"docs": loss("none")}) == [
-        "loss.docs.options.guide: none is no folder; download the guide model and name its folder"
+        "loss.docs.options.guide: none is not a folder; download the guide model and name its folder"
     ]
 
 
@@ -254,23 +254,21 @@ def test_a_loss_that_needs_a_transformer_is_refused_on_a_static_model(loss: obje
 
 
 def test_a_model_by_path_is_there(tmp_path: Path) -> None:
-    assert alone(model=str(tmp_path / "none")) == [f"model.path: {tmp_path / 'none'} is not there"]
+    assert alone(model=str(tmp_path / "none")) == [f"model.path: {tmp_path / 'none'} does not exist"]
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert alone(model=str(empty)) == [
-        f"model.path: {empty} holds no model: there is no modules.json and no config.json in it"
-    ]
+    assert alone(model=str(empty)) == [f"model.path: {empty} holds no model: it has no modules.json and no config.json"]
     for place in (empty, empty / "0_Transformer"):  # what LoRA saves without its base model
         place.mkdir(exist_ok=True)
         (place / "adapter_config.json").touch()
-        (told,) = alone(model=str(empty))
-        assert told.startswith(
-            f"model.path: {place} holds an adapter, as of LoRA, and no model; merge it into its base"
+        (message,) = alone(model=str(empty))
+        assert message.startswith(
+            f"model.path: {place} holds an adapter, such as LoRA, and no model; merge it into its base"
         )
         (place / "adapter_config.json").unlink()
     static = {"static": str(empty), "dimension": 8}
     assert alone(model=static) == [
-        f"model.static: {empty} holds no model: there is no modules.json and no config.json and no tokenizer.json in it"
+        f"model.static: {empty} holds no model: it has no modules.json and no config.json and no tokenizer.json"
     ]
     (empty / "tokenizer.json").touch()
     assert alone(model=static) == []
@@ -297,7 +295,7 @@ def test_a_tokenizer_file_is_enough_for_a_static_model(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("label", ["number", None])
 def test_group_by_label_needs_whole_labels_in_an_evaluation_too(label: ColumnKind | None) -> None:
-    """Cut to whole numbers they would pair up in the plan, and the run would end at its first evaluation."""
+    """Cut to integers they would pair up in the plan, and the run would end at its first evaluation."""
     columns: dict[str, ColumnKind] = {"anchor": "text"}
     found = with_data(
         facts({**columns, "label": "integer"}, label_values={0: 50, 1: 50}),
@@ -306,13 +304,13 @@ def test_group_by_label_needs_whole_labels_in_an_evaluation_too(label: ColumnKin
         loss="batch_all_triplet",
         arguments={"batch_sampler": "group_by_label"},
     )
-    told = "data.eval.docs: needs whole numbers as labels for its loss with group_by_label"
-    assert [problem for problem in found if problem.startswith("data.eval.docs:")] == [told]
+    message = "data.eval.docs: needs integer labels for its loss with group_by_label"
+    assert [problem for problem in found if problem.startswith("data.eval.docs:")] == [message]
 
 
 def test_a_home_folder_is_looked_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert alone(model="~/model") == [f"model.path: {tmp_path / 'model'} is not there"]
+    assert alone(model="~/model") == [f"model.path: {tmp_path / 'model'} does not exist"]
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "modules.json").touch()
     assert alone(model="~/model") == []
@@ -441,7 +439,7 @@ def test_the_loss_is_the_metric_when_none_is_named() -> None:
 def test_batches_that_hold_texts_are_not_dispatched() -> None:
     arguments = {"accelerator_config": {"dispatch_batches": True}}
     both = {"train": {**SOURCE, "more": SOURCE["docs"]}}
-    place, end = "arguments.accelerator_config.dispatch_batches: sends", "which the libraries cannot; remove it"
+    place, end = "arguments.accelerator_config.dispatch_batches: sends", "which the libraries do not support; remove it"
     assert with_plan(facts(), arguments=arguments) == []
     assert with_plan(facts(), arguments=arguments, processes=2) == [
         f"{place} texts from one process to the others, {end}"
@@ -484,12 +482,12 @@ def test_a_loss_that_would_train_another_model_in_each_process_is_refused() -> N
 def test_a_saved_model_names_its_similarity(tmp_path: Path, settings: object, similarity: str) -> None:
     if settings is not None:
         (tmp_path / "config_sentence_transformers.json").write_text(json.dumps(settings))
-    assert similarity_of(request(model=str(tmp_path))) == similarity
+    assert read_similarity(request(model=str(tmp_path))) == similarity
 
 
 def test_unreadable_settings_leave_the_similarity_at_cosine(tmp_path: Path) -> None:
     (tmp_path / "config_sentence_transformers.json").write_text("{")
-    assert similarity_of(request(model=str(tmp_path))) == "cosine"
+    assert read_similarity(request(model=str(tmp_path))) == "cosine"
 
 
 class Usage(NamedTuple):

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedstep.errors import InvalidRequestError
-from embedstep.planning.cron import firings, superseded_by, table_of
+from embedstep.planning.cron import firings, list_firings, superseded_by
 from embedstep.request.fingerprint import request_fingerprint
 from embedstep.request.loading import load_request
 from embedstep.request.schedule import Schedule
@@ -24,12 +24,12 @@ MONDAYS = {"cron": "0 3 * * 1", "timezone": "Europe/Berlin"}
 
 def test_the_next_firings_across_the_end_of_summer_time() -> None:
     now = datetime(2026, 10, 20, 12, tzinfo=UTC)
-    assert table_of(Schedule.model_validate(MONDAYS), now, 3) == [
+    assert list_firings(Schedule.model_validate(MONDAYS), now, 3) == [
         ("Mon 2026-10-26 03:00+01:00", "2026-10-26 02:00 UTC"),
         ("Mon 2026-11-02 03:00+01:00", "2026-11-02 02:00 UTC"),
         ("Mon 2026-11-09 03:00+01:00", "2026-11-09 02:00 UTC"),
     ]
-    (before,) = table_of(Schedule.model_validate(MONDAYS), now - timedelta(days=7), 1)
+    (before,) = list_firings(Schedule.model_validate(MONDAYS), now - timedelta(days=7), 1)
     assert before == ("Mon 2026-10-19 03:00+02:00", "2026-10-19 01:00 UTC")
 
 
@@ -43,7 +43,7 @@ def test_a_time_that_a_night_leaves_out_or_has_twice_fires_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("schedule", "told"),
+    ("schedule", "message"),
     [
         ({"cron": "0 0 30 2 *"}, "schedule.cron: '0 0 30 2 *' never fires: bad day-of-month"),
         ({"cron": "* * * * * *"}, "schedule.cron: needs five fields: minute, hour"),
@@ -58,10 +58,10 @@ def test_a_time_that_a_night_leaves_out_or_has_twice_fires_once() -> None:
         ({}, "schedule.cron: is missing"),
     ],
 )
-def test_a_schedule_that_cannot_be_is_told(request_of: Build, schedule: dict[str, Any], told: str) -> None:
+def test_a_schedule_that_cannot_be_is_told(request_of: Build, schedule: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidRequestError) as refused:
         load_request(json.dumps(request_of(schedule=schedule)))
-    assert told in str(refused.value)
+    assert message in str(refused.value)
 
 
 def test_when_it_runs_is_no_part_of_what_is_trained(request_of: Build) -> None:
@@ -121,5 +121,5 @@ def test_of_seven_runs_that_a_scheduler_starts_at_once_one_trains(request_of: Bu
     assert [result.skip_reason for result in results] == ["superseded"] * 6 + [None]
     assert [result.model is None for result in results] == [True] * 6 + [False]
     tomorrow = missed[1].isoformat(sep=" ", timespec="minutes")
-    assert str(results[0].stop_reason).startswith(f"the retraining of {tomorrow} is due since, and this one is for ")
+    assert str(results[0].stop_reason).startswith(f"the next retraining was due at {tomorrow}, and this one is for ")
     assert json.loads((tmp_path / missed[0].strftime("%d") / "result.json").read_text())["skip_reason"] == "superseded"

@@ -52,7 +52,7 @@ def test_an_evaluator_that_fits_its_data_has_no_problems(
             evaluator_of("information_retrieval", ndcg_at_k=10),
             PAIR,
             None,
-            ["evaluators.0.options.ndcg_at_k: must be a list of whole numbers of 1 or more, not 10"],
+            ["evaluators.0.options.ndcg_at_k: must be a list of integers of 1 or more, not 10"],
         ),
         (
             evaluator_of("information_retrieval", score_functions=["dot"], main_score_function="cosine"),
@@ -90,7 +90,7 @@ def test_an_evaluator_that_fits_its_data_has_no_problems(
             None,
             [
                 "data.eval.held_out.columns.label: is missing: the evaluator embedding_similarity needs a label with a "
-                "number in each row, and different ones"
+                "number in each row, not always the same"
             ],
         ),
         (
@@ -99,7 +99,7 @@ def test_an_evaluator_that_fits_its_data_has_no_problems(
             (1.0, 1.0),
             [
                 "data.eval.held_out.columns.label: goes from 1 to 1; the evaluator embedding_similarity needs a number "
-                "in each row, and different ones"
+                "in each row, not always the same"
             ],
         ),
         (

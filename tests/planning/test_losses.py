@@ -9,10 +9,10 @@ from embedstep.planning.losses import (
     LOSSES,
     check_loss,
     check_processes,
-    has_own_layers,
     innermost,
     loss_kind,
     negatives_per_anchor,
+    trains_own_layers,
 )
 from embedstep.request.scalars import Plain
 from embedstep.request.schema import Loss
@@ -205,7 +205,7 @@ def test_a_loss_that_fits_its_data_has_no_problems(
             loss_of("softmax"),
             {**PAIR, "label": "integer"},
             (0, 2),
-            "loss.options.num_labels: is missing: softmax needs a whole number of 2 or more",
+            "loss.options.num_labels: is missing: softmax needs an integer of 2 or more",
         ),
         (
             loss_of("margin_mse"),
@@ -219,13 +219,13 @@ def test_a_loss_that_fits_its_data_has_no_problems(
             loss_of("matryoshka", matryoshka_dims=[8]),
             PAIR,
             None,
-            "loss.loss: is missing: matryoshka is put around another loss",
+            "loss.loss: is missing: matryoshka wraps another loss",
         ),
         (
             loss_of("triplet", "cosent"),
             {**PAIR, "label": "number"},
             None,
-            "loss.loss: has no place here: triplet is not put around another loss",
+            "loss.loss: is not accepted: triplet does not wrap another loss",
         ),
         (
             loss_of("matryoshka", "multiple_negatives_ranking", matryoshka_dims=[16, 8], matryoshka_weights=[1]),
@@ -237,28 +237,27 @@ def test_a_loss_that_fits_its_data_has_no_problems(
             loss_of("matryoshka", "multiple_negatives_ranking", matryoshka_dims=[]),
             PAIR,
             None,
-            "loss.options.matryoshka_dims: must be a list of whole numbers of 1 or more, not []",
+            "loss.options.matryoshka_dims: must be a list of integers of 1 or more, not []",
         ),
         (
             loss_of("adaptive_layer", "cached_multiple_negatives_ranking"),
             PAIR,
             None,
-            "loss.loss.kind: cached_multiple_negatives_ranking does not work under adaptive_layer; take "
-            "another loss, or "
-            "no wrapper",
+            "loss.loss.kind: cached_multiple_negatives_ranking does not work under adaptive_layer; use "
+            "another loss, or no wrapper",
         ),
         (
             loss_of("adaptive_layer", loss_of("matryoshka", "mega_batch_margin", matryoshka_dims=[8])),
             PAIR,
             None,
-            "loss.loss.loss.kind: mega_batch_margin does not work under adaptive_layer; take another loss, "
+            "loss.loss.loss.kind: mega_batch_margin does not work under adaptive_layer; use another loss, "
             "or no wrapper",
         ),
         (
             loss_of("matryoshka", loss_of("mse", projection_dim=8), matryoshka_dims=[8]),
             {"anchor": "text", "label": "numbers"},
             None,
-            "loss.loss.options.projection_dim: does not work under matryoshka: its layer takes the whole vector only; "
+            "loss.loss.options.projection_dim: does not work under matryoshka: its layer needs the whole vector; "
             "remove one of the two",
         ),
         (
@@ -353,7 +352,7 @@ def test_several_processes_are_refused_where_gradients_are_not_averaged() -> Non
 
 
 def test_layers_that_are_in_no_checkpoint_are_known() -> None:
-    assert has_own_layers(loss_of("softmax", num_labels=2))
-    assert has_own_layers(loss_of("mse", projection_dim=8))
-    assert not has_own_layers(loss_of("mse"))
-    assert not has_own_layers(loss_of("multiple_negatives_ranking"))
+    assert trains_own_layers(loss_of("softmax", num_labels=2))
+    assert trains_own_layers(loss_of("mse", projection_dim=8))
+    assert not trains_own_layers(loss_of("mse"))
+    assert not trains_own_layers(loss_of("multiple_negatives_ranking"))

@@ -87,8 +87,8 @@ def test_what_has_no_meaning_is_told_and_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"\x80\x04\x95", "is a pickle, which can run anything"),
-        (b"PK\x03\x04rest", "is a pickle, which can run anything"),
+        (b"\x80\x04\x95", "is a pickle, which may run any code"),
+        (b"PK\x03\x04rest", "is a pickle, which may run any code"),
         (b"\xff\xfe", "is not text in UTF-8"),
         (b"colour: blue\n", "holds no training arguments"),
         (b"- a\n", "holds no training arguments"),
@@ -129,7 +129,7 @@ def test_what_a_dump_becomes_passes_the_check(tmp_path: Path, changed: dict[str,
     request = load_request(out)
     assert check_rules(request) == []
     assert {line.split()[0] for line in table.splitlines() if "left out" in line} >= left_out
-    assert "report_to left out it follows from others or from the machine" in " ".join(table.split())
+    assert "report_to left out it is derived from others or from the machine" in " ".join(table.split())
 
 
 def test_what_the_rules_refuse_is_told(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_no_token_is_written_down(tmp_path: Path) -> None:
     )
     code, out, err = migrate(tmp_path / "a.json")
     assert code == 2
-    assert "arguments.run_name: holds a password, token or signature" in err
+    assert "arguments.run_name: contains a password, token or signature" in err
     assert "my.token" in err
     assert "pppp" not in out + err
 

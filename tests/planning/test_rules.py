@@ -100,31 +100,32 @@ MEANINGLESS = [
      "arguments.remove_unused_columns: is false, but columns are chosen by their roles; name the column under "
      "data.*.columns"),
     ({"resume": "never", **arguments(resume_from_checkpoint="last")},
-     "resume: is never, and arguments.resume_from_checkpoint names a checkpoint; leave one of them out"),
+     "resume: is never, and arguments.resume_from_checkpoint names a checkpoint; remove one of them"),
     ({"launch": PODS, **arguments(save_on_each_node=True)},
-     "arguments.save_on_each_node: is true, and the pods share one output folder, where two would write the same; "
-     "leave it out"),
+     "arguments.save_on_each_node: is true, and the pods share one output folder, where two would write the same "
+     "files; remove it"),
     (arguments(resume_from_checkpoint="none"),
-     "arguments.resume_from_checkpoint: none is no checkpoint: it holds no trainer_state.json"),
+     "arguments.resume_from_checkpoint: none is no checkpoint: it has no trainer_state.json"),
     (arguments(train_sampling_strategy="sequential", batch_sampler="no_duplicates"),
-     "arguments.train_sampling_strategy: is sequential, and batch_sampler no_duplicates needs another order; keep one"),
+     "arguments.train_sampling_strategy: is sequential, and batch_sampler no_duplicates needs another order; keep "
+     "one of the two"),
     (arguments(batch_sampler="group_by_label", per_device_train_batch_size=9),
-     "arguments.per_device_train_batch_size: is 9; group_by_label takes rows by pairs of two labels: an even number of "
-     "4 or more"),
+     "arguments.per_device_train_batch_size: is 9; group_by_label fills batches with pairs of rows; write an even "
+     "number of 4 or more"),
     (arguments(batch_sampler="group_by_label", auto_find_batch_size=True),
-     "arguments.auto_find_batch_size: tries odd numbers, which group_by_label cannot take; remove it"),
+     "arguments.auto_find_batch_size: tries odd batch sizes, which group_by_label cannot use; remove it"),
     (arguments(batch_sampler="no_duplicates", accelerator_config={"split_batches": True}),
-     "arguments.accelerator_config.split_batches: would share out once more what is already each process's own; "
-     "remove it"),
+     "arguments.accelerator_config.split_batches: would divide batches that are already divided among the "
+     "processes; remove it"),
     ({"model": {"static": "org/x", "dimension": 8}, **arguments(neftune_noise_alpha=5)},
      "arguments.neftune_noise_alpha: needs a transformer, and model.static is a static embedding"),
     ({"tracking": {"aliases": ["ok", "latest"]}},
-     "tracking.aliases.1: is latest, which MLflow keeps for itself; name another, such as challenger"),
+     "tracking.aliases.1: is latest, which MLflow reserves; choose another, such as challenger"),
     ({"tracking": {"run_name": "a"}, **arguments(run_name="b")},
      "arguments.run_name: is 'b', and tracking.run_name is 'a'; keep one"),
     (arguments(do_predict=True), "arguments.do_predict: is true, but there is nothing under data.test"),
     ({"data": {"train": DOCS, "test": DOCS}},
-     "data.test: is used by nothing; write arguments.do_predict: true"),
+     "data.test: is not used; write arguments.do_predict: true"),
     ({"data": {"train": DOCS, "test": MORE}, **arguments(do_predict=True)},
      "data.test.more: has no loss; give it the name of a train dataset (docs)"),
     (arguments(evaluation_strategy="steps", eval_strategy="no"),
@@ -204,12 +205,12 @@ def test_a_good_request_has_no_problem(sections: dict[str, Any]) -> None:
         ),
         (
             {"data": {"train": DOCS, "eval": {**DOCS, **MORE}}},
-            "data.eval.more: is used by nothing: name an evaluator for it, or give it the name of a train dataset "
+            "data.eval.more: is not used: name it in an evaluator, or give it the name of a train dataset "
             "for its loss (docs)",
         ),
         (
             {"data": BOTH, "evaluators": [RETRIEVAL, RETRIEVAL]},
-            "evaluators.1.name: 'docs' stands twice; give each evaluator its own name",
+            "evaluators.1.name: 'docs' is used twice; give each evaluator its own name",
         ),
         (
             {"data": BOTH, "evaluators": [{**RETRIEVAL, "dataset": "docz"}]},
@@ -280,11 +281,11 @@ def test_a_good_request_has_no_problem(sections: dict[str, Any]) -> None:
         ),
         (
             {"data": BOTH, **arguments(**BEST)},
-            "arguments.save_strategy: is steps and eval_strategy is epoch; the best model needs both alike",
+            "arguments.save_strategy: is steps and eval_strategy is epoch; the best model needs both to be the same",
         ),
         (
             {"data": BOTH, **arguments(**BEST, eval_strategy="steps", save_strategy="epoch")},
-            "arguments.save_strategy: is epoch and eval_strategy is steps; the best model needs both alike",
+            "arguments.save_strategy: is epoch and eval_strategy is steps; the best model needs both to be the same",
         ),
         (
             {"data": BOTH, **arguments(**BEST, eval_strategy="steps", save_steps=0.5, eval_steps=10)},
@@ -308,19 +309,22 @@ def test_a_good_request_has_no_problem(sections: dict[str, Any]) -> None:
         ),
         (
             arguments(report_to=["tensorboard", "all"]),
-            "arguments.report_to: all stands alone, or is left out of the list",
+            "arguments.report_to: all cannot be combined with other trackers",
         ),
         (
             {"tracking": {"uri": "https://user:planted@tracker:5000"}},
-            "tracking.uri: holds a password, token or signature; leave it out and give it by the environment",
+            "tracking.uri: contains a password, token or signature; pass it by an "
+            "environment variable instead",
         ),
         (
             {"tracking": {"uri": "redis://:planted@tracker"}},
-            "tracking.uri: holds a password, token or signature; leave it out and give it by the environment",
+            "tracking.uri: contains a password, token or signature; pass it by an "
+            "environment variable instead",
         ),
         (
             {"data": {"train": {"docs": {"path": ["a.csv", "SFTP://u:planted@host/b.csv"], "columns": COLUMNS}}}},
-            "data.train.docs.path.1: holds a password, token or signature; leave it out and give it by the environment",
+            "data.train.docs.path.1: contains a password, token or signature; pass it by an "
+            "environment variable instead",
         ),
         *MEANINGLESS,
     ],

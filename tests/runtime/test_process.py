@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from embedstep.errors import CannotStartError
-from embedstep.runtime.process import LaunchPlan, ProcessEnd, run_process
+from embedstep.runtime.process import LaunchCommand, ProcessEnd, run_process
 
 
-def python(code: str) -> LaunchPlan:
-    return LaunchPlan(argv=(sys.executable, "-c", code), env=dict(os.environ))
+def python(code: str) -> LaunchCommand:
+    return LaunchCommand(argv=(sys.executable, "-c", code), env=dict(os.environ))
 
 
 @pytest.mark.parametrize("code", [0, 1, 2, 75, 137])
@@ -50,4 +50,4 @@ time.sleep(30)
 
 def test_a_program_that_is_not_there_cannot_start() -> None:
     with pytest.raises(CannotStartError, match="/none/python could not be started: No such file or directory"):
-        run_process(LaunchPlan(argv=("/none/python",), env={}))
+        run_process(LaunchCommand(argv=("/none/python",), env={}))

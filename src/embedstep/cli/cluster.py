@@ -24,10 +24,10 @@ def manifest(request: str, overrides: tuple[str, ...], attempt: int, *, overwrit
       embedstep manifest request.yaml
       embedstep manifest request.yaml | kubectl apply --namespace ml -f -
     """
-    from embedstep.launch.kubernetes.manifest import trainjob_of
+    from embedstep.launch.kubernetes.manifest import build_trainjob
 
     with show_errors(request):
-        job = trainjob_of(read(request, overrides), attempt, overwrite=overwrite)
+        job = build_trainjob(read(request, overrides), attempt, overwrite=overwrite)
         click.echo(yaml.safe_dump(job, sort_keys=False), nl=False)
 
 
@@ -36,13 +36,13 @@ def manifest(request: str, overrides: tuple[str, ...], attempt: int, *, overwrit
 def node(*, overwrite: bool) -> None:
     """Run one pod of a TrainJob. The request and the rank of the pod are in its environment."""
     from embedstep.cli import tables
-    from embedstep.launch.kubernetes.pod import request_of_pod
+    from embedstep.launch.kubernetes.pod import load_pod_request
     from embedstep.launch.termination import termination_message
     from embedstep.step import run_step
 
     code = FAILED
     with show_errors("request"), termination_message(os.environ) as report_end:
-        request, output = request_of_pod(os.environ)
+        request, output = load_pod_request(os.environ)
         result = run_step(request, output, overwrite=overwrite)
         report_end(result)
         tables.show_result(result, "request")

@@ -79,12 +79,12 @@ def _read_scheduled(request: str, overrides: Sequence[str], cron: str | None, ti
 def _show(request: Any, scheduled: "Scheduled") -> None:
     """Print what is scheduled, its next five times, and where the orchestrator differs."""
     from embedstep.cli.tables import aligned
-    from embedstep.planning.cron import table_of
+    from embedstep.planning.cron import list_firings
 
     when = ("cron", f"{request.schedule.cron} in {request.schedule.timezone}")
     for title, rows in (
         ("schedule", [*scheduled.facts, when]),
-        ("next", table_of(request.schedule, datetime.now(UTC))),
+        ("next", list_firings(request.schedule, datetime.now(UTC))),
     ):
         click.echo("\n".join([title, *(f"  {line}" for line in aligned(rows))]))
     for note in scheduled.notes:
@@ -194,8 +194,8 @@ def kubernetes(
       embedstep schedule kubernetes request.yaml --image embedstep:0.1.0 --claim shared:/shared --output /shared/docs
       embedstep schedule kubernetes request.yaml ... | kubectl apply --namespace ml -f -
     """
-    from embedstep.launch.kubernetes.cronjob import PodSettings, cronjob_of
-    from embedstep.planning.cron import table_of
+    from embedstep.launch.kubernetes.cronjob import PodSettings, build_cronjob
+    from embedstep.planning.cron import list_firings
 
     pod = PodSettings(
         claims=dict(_split("--claim", claims, ":", "NAME:FOLDER")),
@@ -207,9 +207,9 @@ def kubernetes(
         **settings,
     )
     name = name or request.recorded_as.run_name or request.tracking.experiment or "embedstep"
-    manifests = cronjob_of(request, _NOT_IN_A_NAME.sub("-", name.lower()).strip("-"), pod)
+    manifests = build_cronjob(request, _NOT_IN_A_NAME.sub("-", name.lower()).strip("-"), pod)
     # As comments, so that the output can be applied.
-    for local, utc in table_of(request.schedule, datetime.now(UTC)):
+    for local, utc in list_firings(request.schedule, datetime.now(UTC)):
         click.echo(f"# next: {local}, {utc}")
     if request.schedule.catch_up:
         click.echo("# note: of several missed times, a CronJob runs only the latest")

@@ -14,7 +14,7 @@ from embedstep.errors import InvalidRequestError, Problem
 
 if TYPE_CHECKING:
     from embedstep.data.columns import Source
-    from embedstep.data.rows import Plan
+    from embedstep.data.rows import Selection
     from embedstep.request.datasets import Dataset
 
 
@@ -60,15 +60,15 @@ def scan(
         problems.extend(error.problems)
     if problems:
         raise InvalidRequestError(problems)
-    plan = _planned(where, files, roles, limit=dataset.limit, drop=drop_incomplete_rows)
-    return _read(split, name, plan, write_to)
+    selection = _planned(where, files, roles, limit=dataset.limit, drop=drop_incomplete_rows)
+    return _read(split, name, selection, write_to)
 
 
 def _planned(
     where: str, files: tuple[DataFile, ...], roles: tuple[Role, ...], *, limit: int | None, drop: bool
-) -> "Plan":
+) -> "Selection":
     from embedstep.data.columns import column_kinds
-    from embedstep.data.rows import Plan
+    from embedstep.data.rows import Selection
 
     sources, problems = _sources(where, files, roles)
     try:
@@ -77,7 +77,7 @@ def _planned(
         problems.extend(error.problems)
     if problems:
         raise InvalidRequestError(problems)
-    return Plan(where=where, sources=sources, roles=roles, kinds=kinds, limit=limit, drop=drop)
+    return Selection(where=where, sources=sources, roles=roles, kinds=kinds, limit=limit, drop=drop)
 
 
 def _sources(where: str, files: tuple[DataFile, ...], roles: tuple[Role, ...]) -> tuple[list["Source"], list[Problem]]:
@@ -95,17 +95,17 @@ def _sources(where: str, files: tuple[DataFile, ...], roles: tuple[Role, ...]) -
     return sources, problems
 
 
-def _read(split: Split, name: str, plan: "Plan", write_to: Path | None) -> DatasetFacts:
+def _read(split: Split, name: str, selection: "Selection", write_to: Path | None) -> DatasetFacts:
     from embedstep.data.table import NotIntegersError
 
     try:
-        return _pass(split, name, plan, write_to)
+        return _pass(split, name, selection, write_to)
     except NotIntegersError:
         # One of the columns that began with whole numbers goes on with others; which one shows when all are read so.
-        return _pass(split, name, plan.with_numbers(), write_to)
+        return _pass(split, name, selection.with_numbers(), write_to)
 
 
-def _pass(split: Split, name: str, plan: "Plan", write_to: Path | None) -> DatasetFacts:
+def _pass(split: Split, name: str, selection: "Selection", write_to: Path | None) -> DatasetFacts:
     from embedstep.data.columns import unnamed_columns
     from embedstep.data.duplicates import TextHashes, count_duplicates
     from embedstep.data.fingerprint import RowsDigest
@@ -115,22 +115,22 @@ def _pass(split: Split, name: str, plan: "Plan", write_to: Path | None) -> Datas
 
     tally, digest, labels = (
         Tally(),
-        RowsDigest({name: kind for name, kind in plan.output.items() if name != SLICE}),
+        RowsDigest({name: kind for name, kind in selection.output.items() if name != SLICE}),
         LabelSummary(),
     )
-    numbers = TextHashes(plan.output)
-    with arrow_file(write_to, plan.schema) if write_to else nullcontext(lambda batch: None) as write:
-        for batch in kept_batches(plan, tally):
+    numbers = TextHashes(selection.output)
+    with arrow_file(write_to, selection.schema) if write_to else nullcontext(lambda batch: None) as write:
+        for batch in kept_batches(selection, tally):
             digest.update(batch)
             numbers.update(batch)
-            if "label" in plan.output:
+            if "label" in selection.output:
                 labels.update(batch.column("label"))
-            if LENGTH in plan.output and (fault := _no_length(batch.column(LENGTH))):
-                tally.problems.append(Problem(LENGTH_PATH, f"{plan.where}: {fault}"))
+            if LENGTH in selection.output and (fault := _no_length(batch.column(LENGTH))):
+                tally.problems.append(Problem(LENGTH_PATH, f"{selection.where}: {fault}"))
                 break
             write(batch)
         if not tally.kept and not tally.problems:
-            tally.problems.append(_no_rows(plan, tally.dropped))
+            tally.problems.append(_no_rows(selection, tally.dropped))
         if tally.problems:
             raise InvalidRequestError(tally.problems)
     text_hashes = numbers.by_column()
@@ -138,9 +138,9 @@ def _pass(split: Split, name: str, plan: "Plan", write_to: Path | None) -> Datas
         split=split,
         name=name,
         rows=tally.kept,
-        columns={name: kind for name, kind in plan.output.items() if name != LENGTH},
-        has_lengths=LENGTH in plan.output,
-        dropped_columns=unnamed_columns(plan.sources, plan.roles),
+        columns={name: kind for name, kind in selection.output.items() if name != LENGTH},
+        has_lengths=LENGTH in selection.output,
+        dropped_columns=unnamed_columns(selection.sources, selection.roles),
         dropped_rows=tally.dropped,
         duplicate_rows=count_duplicates(text_hashes),
         label_values=labels.values,
@@ -160,7 +160,7 @@ def _no_length(lengths: Any) -> str:
     return f"{wrong[0]:g} is no length; a length is a whole number of tokens, 0 or more" if len(wrong) else ""
 
 
-def _no_rows(plan: "Plan", dropped: int) -> Problem:
+def _no_rows(selection: "Selection", dropped: int) -> Problem:
     if dropped:
-        return Problem(f"{plan.where}.path", f"all {dropped:,} rows are incomplete, so no row is left")
-    return Problem(f"{plan.where}.path", "the files hold no rows")
+        return Problem(f"{selection.where}.path", f"all {dropped:,} rows are incomplete, so no row is left")
+    return Problem(f"{selection.where}.path", "the files hold no rows")

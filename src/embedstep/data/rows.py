@@ -24,7 +24,7 @@ _SHOWN_ROWS = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Plan:
+class Selection:
     """What a pass reads and keeps.
 
     Attributes:
@@ -50,8 +50,8 @@ class Plan:
         kinds = {role.name: self.kinds[role.column] for role in self.roles}
         return {**kinds, "label": "numbers"} if labels > 1 else kinds
 
-    def with_numbers(self) -> Plan:
-        """Return the plan with its integer columns read as numbers."""
+    def with_numbers(self) -> Selection:
+        """Return the selection with its integer columns read as numbers."""
         kinds: dict[str, ColumnKind] = {
             column: "number" if kind == "integer" else kind for column, kind in self.kinds.items()
         }
@@ -93,34 +93,36 @@ class _Gaps:
         self.count += found
 
 
-def kept_batches(plan: Plan, tally: Tally) -> Iterator[pa.RecordBatch]:
+def kept_batches(selection: Selection, tally: Tally) -> Iterator[pa.RecordBatch]:
     """Yield the complete rows of all files, columns named by role, and count in `tally` what was seen.
 
-    A file that breaks on the way, and rows that are incomplete without `plan.drop`, become problems of the tally.
+    A file that breaks on the way, and rows that are incomplete without `selection.drop`, become problems of the tally.
 
     Raises:
         NotIntegersError: a text file's labels are no integers after all.
         CannotStartError: a server with files could not be reached.
     """
-    for source in plan.sources:
-        gaps = {column: _Gaps() for column in plan.kinds}
+    for source in selection.sources:
+        gaps = {column: _Gaps() for column in selection.kinds}
         try:
-            yield from _kept_of_file(plan, tally, source, gaps)
+            yield from _kept_of_file(selection, tally, source, gaps)
         except InvalidRequestError as error:
             tally.problems.extend(error.problems)
-        if not plan.drop:
-            tally.problems.extend(_incomplete_rows(plan, source, gaps))
-        if plan.limit is not None and tally.kept >= plan.limit:
+        if not selection.drop:
+            tally.problems.extend(_incomplete_rows(selection, source, gaps))
+        if selection.limit is not None and tally.kept >= selection.limit:
             return
 
 
-def _kept_of_file(plan: Plan, tally: Tally, source: Source, gaps: Mapping[str, _Gaps]) -> Iterator[pa.RecordBatch]:
+def _kept_of_file(
+    selection: Selection, tally: Tally, source: Source, gaps: Mapping[str, _Gaps]
+) -> Iterator[pa.RecordBatch]:
     before = 0
-    for batch in read_batches(plan.where, source.file, reading_types(source, plan.kinds)):
-        cells = _cells(plan, source, batch)
-        empty = {column: incomplete(array, plan.kinds[column]) for column, array in cells.items()}
+    for batch in read_batches(selection.where, source.file, reading_types(source, selection.kinds)):
+        cells = _cells(selection, source, batch)
+        empty = {column: incomplete(array, selection.kinds[column]) for column, array in cells.items()}
         complete = pc.invert(_any(list(empty.values())))
-        taken = _taken(complete, None if plan.limit is None else plan.limit - tally.kept)
+        taken = _taken(complete, None if selection.limit is None else selection.limit - tally.kept)
         for column, mask in empty.items():
             gaps[column].add(mask[:taken], before)
         kept = _filtered({column: array[:taken] for column, array in cells.items()}, complete[:taken])
@@ -129,19 +131,19 @@ def _kept_of_file(plan: Plan, tally: Tally, source: Source, gaps: Mapping[str, _
         tally.dropped += taken - rows
         before += batch.num_rows
         if rows:
-            yield _by_role(plan, kept)
-        if plan.limit is not None and tally.kept >= plan.limit:
+            yield _by_role(selection, kept)
+        if selection.limit is not None and tally.kept >= selection.limit:
             return
 
 
-def _cells(plan: Plan, source: Source, batch: pa.RecordBatch) -> dict[str, pa.Array[Any]]:
+def _cells(selection: Selection, source: Source, batch: pa.RecordBatch) -> dict[str, pa.Array[Any]]:
     cells = {}
-    for column, kind in plan.kinds.items():
+    for column, kind in selection.kinds.items():
         try:
             cells[column] = canonical(batch.column(column), kind)
         except pa.ArrowInvalid as error:
             message = f"column {column!r} of {source.file.name} has a value that cannot be used: {error}"
-            raise InvalidRequestError([Problem(f"{plan.where}.path", message)]) from error
+            raise InvalidRequestError([Problem(f"{selection.where}.path", message)]) from error
     return cells
 
 
@@ -165,22 +167,22 @@ def _filtered(cells: Mapping[str, pa.Array[Any]], complete: pa.BooleanArray) -> 
     return {column: array.filter(complete) for column, array in cells.items()}
 
 
-def _by_role(plan: Plan, cells: Mapping[str, pa.Array[Any]]) -> pa.RecordBatch:
-    columns = {role.name: cells[role.column] for role in plan.roles}
-    labels = [cells[role.column] for role in plan.roles if role.key == "label"]
+def _by_role(selection: Selection, cells: Mapping[str, pa.Array[Any]]) -> pa.RecordBatch:
+    columns = {role.name: cells[role.column] for role in selection.roles}
+    labels = [cells[role.column] for role in selection.roles if role.key == "label"]
     if len(labels) > 1:
         columns["label"] = row_lists(labels)
-    return pa.RecordBatch.from_arrays(list(columns.values()), schema=plan.schema)
+    return pa.RecordBatch.from_arrays(list(columns.values()), schema=selection.schema)
 
 
-def _incomplete_rows(plan: Plan, source: Source, gaps: Mapping[str, _Gaps]) -> list[Problem]:
+def _incomplete_rows(selection: Selection, source: Source, gaps: Mapping[str, _Gaps]) -> list[Problem]:
     return [
         Problem(
-            role.path(plan.where),
+            role.path(selection.where),
             f"column {role.column!r} of {source.file.name} is empty in {_rows(gaps[role.column])}; "
             "fill the cells, or leave such rows out with data.drop_incomplete_rows: true",
         )
-        for role in plan.roles
+        for role in selection.roles
         if gaps[role.column].count
     ]
 

@@ -1,1 +1,1 @@
-"""From a plan of processes (a value) to processes (the one effect)."""
+"""From a launch command, which is a value, to running processes: one attempt, on one node or several."""

@@ -1,4 +1,4 @@
-"""The processes of an attempt on this node: started, started again where the request allows it, and their end told."""
+"""One attempt on the first node: start the processes, restart them if the request allows it, return the result."""
 
 import os
 import sys
@@ -6,49 +6,49 @@ import time
 from dataclasses import asdict, replace
 
 from embedstep.errors import FAILED, INTERRUPTED, OK, DivergedError, EmbedstepError, StepInterruptedError
-from embedstep.launch.failures import failure_of, first_failure
-from embedstep.launch.node_status import tell
+from embedstep.launch.failures import failure_from_error, first_failure
+from embedstep.launch.node_status import write_status
 from embedstep.launch.nodes import NodeInfo
 from embedstep.launch.resume import can_resume, find_resume_point, resume_at
-from embedstep.launch.torchrun import plan_launch
+from embedstep.launch.torchrun import build_launch_command
 from embedstep.output.checkpoints import checkpoints_in
 from embedstep.output.folder import OutputFolder
 from embedstep.output.result import Failure, StepResult, read_json, result_from_json, write_json
 from embedstep.planning.plan import Plan
 from embedstep.request.schema import TrainRequest
 from embedstep.runtime.devices import Devices, usable_cores, visible_gpus
-from embedstep.runtime.process import LaunchPlan, ProcessEnd, ReceivedSignal, run_process
+from embedstep.runtime.process import LaunchCommand, ProcessEnd, ReceivedSignal, run_process
 
-_STARTED_AGAIN = frozenset({FAILED, INTERRUPTED})
-"""Ends after which another start may come further: a lost rank or node, or what a rank raises, of a GPU too."""
-_LEFT_ALONE = frozenset({DivergedError.__name__, StepInterruptedError.__name__})
-"""Kinds of failures that have one of these codes, and are not started again."""
+_RETRYABLE_CODES = frozenset({FAILED, INTERRUPTED})
+"""Exit codes after which a restart may help: a lost rank or node, an exception of a rank, a GPU error."""
+_NEVER_RETRIED = frozenset({DivergedError.__name__, StepInterruptedError.__name__})
+"""Kinds of failures with one of these codes that a restart does not help."""
 
 
 def this_machine() -> Devices:
-    """Return what this machine has to compute on."""
+    """Return the GPUs and CPU cores that this process may use."""
     return Devices(gpus=visible_gpus(os.environ), cores=usable_cores())
 
 
-def launch_on(
-    group: NodeInfo, request: TrainRequest, folder: OutputFolder, *, processes: int, on_cpu: bool
-) -> LaunchPlan:
+def build_node_command(
+    node: NodeInfo, request: TrainRequest, folder: OutputFolder, *, processes: int, on_cpu: bool
+) -> LaunchCommand:
     """Return the command and the environment of this node's processes.
 
-    They hold the folder's lock too: if this process is killed, they may go on writing for a while.
+    They inherit the folder's lock: if this process is killed, they may still write for a while.
 
     Args:
-        group: the place of this node.
+        node: this node among all.
         request: the request.
-        folder: the output folder, where the processes find their plan.
-        processes: how many this node starts.
+        folder: the output folder with the plan.
+        processes: number of processes that this node starts.
         on_cpu: whether they train on the CPU.
     """
     launch, output = request.launch, str(folder.path)
-    planned = plan_launch(
+    planned = build_launch_command(
         ("embedstep.worker", output),
         report_to=output,
-        group=group,
+        node=node,
         own_folders=has_own_folders(request),
         join_timeout_seconds=60 * launch.meeting_minutes,
         grace_seconds=launch.seconds_to_save,
@@ -62,73 +62,73 @@ def launch_on(
 
 
 def has_own_folders(request: TrainRequest) -> bool:
-    """Whether each of several nodes has an output folder of its own, on a disk that the others do not see."""
+    """Whether each of several nodes has its own output folder, on a disk that the others do not see."""
     return request.launch.nodes > 1 and request.arguments.save_on_each_node
 
 
-def train_here(
-    request: TrainRequest, plan: Plan, folder: OutputFolder, group: NodeInfo, received: ReceivedSignal
+def run_attempt(
+    request: TrainRequest, plan: Plan, folder: OutputFolder, node: NodeInfo, received: ReceivedSignal
 ) -> StepResult:
-    """Train this plan, on the first node of its group, and say how it ended.
+    """Train a plan as the first node, and return how that ended.
 
-    After an end that another start may come further than, all processes are started again from the last whole
-    checkpoint, `launch.max_restarts` times at most; the other nodes hear of it.
+    After a failure that a restart may help, all processes of all nodes are started again from the last complete
+    checkpoint, at most `launch.max_restarts` times.
 
     Args:
         request: the request.
         plan: its plan.
         folder: the output folder.
-        group: the nodes.
-        received: the signal that has come, as it comes while no process runs; one that comes meanwhile is added.
+        node: this node, the first of all.
+        received: holds the first signal that came while no process ran; one that comes later is recorded there, too.
     """
-    processes = plan.world_size // group.nodes
-    launch = launch_on(group, request, folder, processes=processes, on_cpu=plan.on_cpu)
+    processes = plan.world_size // node.nodes
+    launch = build_node_command(node, request, folder, processes=processes, on_cpu=plan.on_cpu)
     restarts, began = 0, time.monotonic()
     first = latest = read_json(folder.start)["step"]
     while True:
-        tell(folder.path, group, "training")
+        write_status(folder.path, node, "training")
         try:
             if received.number is not None:
                 raise StepInterruptedError(received.number)
             end = run_process(launch)
             if end.signalled is not None:
                 received.record(end.signalled, end.since)
-            result = _outcome(folder, end)
-            made = latest - first if result.exit_code == OK else 0  # by the starts before
+            result = _read_outcome(folder, end)
+            made = latest - first if result.exit_code == OK else 0  # in earlier starts
             result = replace(result, restarts=restarts, train_steps=result.train_steps + made)
-            if restarts >= request.launch.max_restarts or end.signalled or not may_come_further(result.failure):
+            if restarts >= request.launch.max_restarts or end.signalled or not is_retryable(result.failure):
                 return result
             restarts += 1
-            _say_again(result, restarts, request.launch.max_restarts)
+            _announce_restart(result, restarts, request.launch.max_restarts)
             resumes = any(checkpoints_in(folder.checkpoints)) or can_resume(request, folder)
             start = find_resume_point(request, plan, folder, resumes=resumes)
             resume_at(folder, replace(start, elapsed_seconds=time.monotonic() - began))
             latest = start.step
             folder.forget_processes()
         except EmbedstepError as error:
-            return replace(failed(folder, failure_of(error)), restarts=restarts)
+            return replace(write_failure(folder, failure_from_error(error)), restarts=restarts)
 
 
-def may_come_further(failure: Failure | None) -> bool:
-    """Whether another start may: numbers go bad in the same way again, and who was told to end is not wanted here."""
-    return failure is not None and failure.exit_code in _STARTED_AGAIN and failure.kind not in _LEFT_ALONE
+def is_retryable(failure: Failure | None) -> bool:
+    """Whether a restart may help: a training that diverged would diverge again, an interrupted one was to end."""
+    return failure is not None and failure.exit_code in _RETRYABLE_CODES and failure.kind not in _NEVER_RETRIED
 
 
-def _say_again(result: StepResult, restarts: int, most: int) -> None:
+def _announce_restart(result: StepResult, restarts: int, most: int) -> None:
     assert result.failure is not None
     first, *_ = result.failure.message.splitlines()
-    sys.stderr.write(f"{first}; all processes are started again ({restarts} of {most})\n")
+    sys.stderr.write(f"{first}; restarting all processes ({restarts} of {most})\n")
     sys.stderr.flush()
 
 
-def _outcome(folder: OutputFolder, end: ProcessEnd) -> StepResult:
-    """Turn the launcher's end into a result. A code of 0 counts only with a result and a model to show for it."""
+def _read_outcome(folder: OutputFolder, end: ProcessEnd) -> StepResult:
+    """Return the result of the processes. Exit code 0 counts only with a result file and a verified model."""
     if end.code == OK and folder.worker_result.exists() and (folder.verified_model / "modules.json").exists():
         return result_from_json(read_json(folder.worker_result))
-    return failed(folder, first_failure(folder, end))
+    return write_failure(folder, first_failure(folder, end))
 
 
-def failed(folder: OutputFolder, failure: Failure) -> StepResult:
-    """Write down why the step has failed."""
+def write_failure(folder: OutputFolder, failure: Failure) -> StepResult:
+    """Save why the step has failed, and return that as its result."""
     write_json(folder.error, asdict(failure))
     return StepResult(exit_code=failure.exit_code, output=str(folder.path), failure=failure)

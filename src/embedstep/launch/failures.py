@@ -1,8 +1,8 @@
-"""The first cause of a failed attempt, from what its processes left behind.
+"""The first cause of a failed attempt, from the files that its processes left.
 
-A rank that raises writes its exception down; a rank that was killed leaves only the code that torchrun saw. The ranks
-beside it then fail too, with a broken connection, so a kill comes before any exception, and the first exception
-before all that follow. What torchrun's wrapper itself says comes before a rank's word that a peer is gone.
+A rank that raises saves its exception; of a killed rank there is only the exit code that torchrun saw. Its peers then
+fail with a broken connection. So a kill ranks before any exception, the first exception before later ones, and what
+torchrun's wrapper reports before a rank's report that a peer is gone.
 """
 
 import os
@@ -28,98 +28,98 @@ from embedstep.runtime.process import ProcessEnd
 from embedstep.runtime.secrets import redact
 
 NO_ANSWER = "NoAnswer"
-"""Kind of a failure of a rank that has waited for others for longer than it may."""
+"""Kind of the failure of a rank that has waited too long for others."""
 TORCHRUN = "torchrun.json"
-"""What the wrapper of torchrun says itself, in the folder of the attempt."""
+"""File in the folder of the attempt with the failure that torchrun's wrapper itself reports."""
 
 
-def failure_of(error: EmbedstepError) -> Failure:
-    """Describe an error that was raised before any rank ran."""
+def failure_from_error(error: EmbedstepError) -> Failure:
+    """Return the failure for an error that was raised before any rank ran, without secrets."""
     return Failure(
         kind=type(error).__name__,
         message=redact(str(error), os.environ),
         exit_code=error.exit_code,
-        problems=problems_told(error),
+        problems=redacted_problems(error),
     )
 
 
 class RunFailedError(EmbedstepError):
-    """An attempt that was made for something else has failed; it ends in the same code."""
+    """A training that another task needed has failed; that task ends with the same exit code."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__("; ".join(failure.problems) or failure.message)
         self.exit_code = failure.exit_code  # type: ignore[misc]
 
 
-def problems_told(error: BaseException) -> tuple[str, ...]:
-    """Return the problems of a refusal as they may be written down, without secrets; other errors have none."""
+def redacted_problems(error: BaseException) -> tuple[str, ...]:
+    """Return the problems of an invalid request without secrets; other errors have none."""
     problems = error.problems if isinstance(error, InvalidRequestError) else ()
     return tuple(redact(str(problem), os.environ) for problem in problems)
 
 
 def first_failure(folder: OutputFolder, end: ProcessEnd) -> Failure:
-    """Say what went wrong first in an attempt whose processes have ended."""
-    raised, words = _raised(folder), _words(folder)
+    """Return what failed first in an attempt whose processes have ended."""
+    raised, wrapper = _read_first_exception(folder), _read_wrapper_failure(folder)
     if end.signalled is not None:
-        return _interrupted(end.signalled, words, raised)
+        return _explain_signal(end.signalled, wrapper, raised)
     ranks = [rank for file in folder.attempt.glob("ranks-*.json") for rank in read_json(file)]
     ranks.sort(key=lambda rank: rank["time"])
     is_of_peer = raised is None or (raised.exit_code == INTERRUPTED and raised.kind != StepInterruptedError.__name__)
-    killed = _killed(ranks)
+    killed = _find_killed(ranks)
     if raised is not None and raised.kind == NO_ANSWER and (killed is None or killed.exit_code != OUT_OF_MEMORY):
-        return raised  # torchrun kills the one that does not answer
+        return raised  # torchrun kills the rank that does not answer
     return (
         killed
-        or (_left(ranks, folder) if is_of_peer else None)
-        or (words if words and is_of_peer else _of_worker(raised, ranks))
-        or _unexplained(end, ranks)
+        or (_find_exited(ranks, folder) if is_of_peer else None)
+        or (wrapper if wrapper and is_of_peer else _blame_memory(raised, ranks))
+        or _explain_exit(end, ranks)
     )
 
 
-def _interrupted(number: int, words: Failure | None, raised: Failure | None) -> Failure:
-    """Say where a signal has ended the attempt, and what has gone wrong in the time that it had to save."""
+def _explain_signal(number: int, wrapper: Failure | None, raised: Failure | None) -> Failure:
+    """Return where a signal has ended the attempt, and any failure in the time that it had to save."""
     if raised is not None and raised.exit_code != INTERRUPTED:
-        told = f"interrupted by {signal_name(number)}, and meanwhile: {raised.message}"
-        return replace(raised, exit_code=INTERRUPTED, message=told)
-    said = (item for item in (words, raised) if item and item.kind == StepInterruptedError.__name__)
-    return next(said, failure_of(StepInterruptedError(number)))
+        message = f"interrupted by {signal_name(number)}, and meanwhile: {raised.message}"
+        return replace(raised, exit_code=INTERRUPTED, message=message)
+    reports = (item for item in (wrapper, raised) if item and item.kind == StepInterruptedError.__name__)
+    return next(reports, failure_from_error(StepInterruptedError(number)))
 
 
-def _killed(ranks: list[dict[str, Any]]) -> Failure | None:
-    """Find a rank that a signal ended, other than the SIGTERM by which torchrun ends the ones left over."""
+def _find_killed(ranks: list[dict[str, Any]]) -> Failure | None:
+    """Find a rank that was killed by a signal, other than the SIGTERM by which torchrun ends the remaining ones."""
     for rank in ranks:
         if rank["exit_code"] < 0 and rank["exit_code"] != -signal.SIGTERM:
             name = signal_name(-rank["exit_code"])
             no_memory = rank.get("no_memory", "") if name == "SIGKILL" else ""
-            hint = ": most often the host had no memory left" if name == "SIGKILL" else ""
+            hint = ": usually because the host ran out of memory" if name == "SIGKILL" else ""
             code = OUT_OF_MEMORY if no_memory else FAILED
-            return _of_rank(rank, "signal", f"was killed by {name}{no_memory or hint}", code)
+            return _rank_failure(rank, "signal", f"was killed by {name}{no_memory or hint}", code)
     return None
 
 
-def _left(ranks: list[dict[str, Any]], folder: OutputFolder) -> Failure | None:
-    """Find a rank that ended with a code of its own where the others only missed it, and tell what it has said."""
+def _find_exited(ranks: list[dict[str, Any]], folder: OutputFolder) -> Failure | None:
+    """Find a rank that exited by itself where the others only report that it is gone."""
     for rank in ranks:
         if rank["exit_code"] > 0 and rank["exit_code"] != INTERRUPTED:
-            if (report := _report(folder, rank["rank"])).exists():
+            if (report := _report_file(folder, rank["rank"])).exists():
                 return failure_from_json(read_json(report))
-            return _of_rank(rank, "exit", f"ended with code {rank['exit_code']}", FAILED)
+            return _rank_failure(rank, "exit", f"ended with code {rank['exit_code']}", FAILED)
     return None
 
 
-def _of_worker(raised: Failure | None, ranks: list[dict[str, Any]]) -> Failure | None:
-    """Say that it was the memory where the kernel has ended no rank, but a worker of its loader, which it misses."""
+def _blame_memory(raised: Failure | None, ranks: list[dict[str, Any]]) -> Failure | None:
+    """Return out of memory as the cause where the kernel has killed not the rank, but one of its loader workers."""
     no_memory = next((rank["no_memory"] for rank in ranks if rank.get("no_memory")), "")
     if raised is None or raised.exit_code != FAILED or not no_memory:
         return raised
     return replace(raised, exit_code=OUT_OF_MEMORY, message=f"{raised.message.rstrip()}{no_memory}")
 
 
-def _of_rank(rank: dict[str, Any], kind: str, told: str, code: int) -> Failure:
-    """Describe how a rank ended, by what torchrun's wrapper has seen of it."""
+def _rank_failure(rank: dict[str, Any], kind: str, message: str, code: int) -> Failure:
+    """Return the failure of a rank by what torchrun's wrapper has seen of it."""
     return Failure(
         kind=kind,
-        message=f"rank {rank['rank']} {told}",
+        message=f"rank {rank['rank']} {message}",
         exit_code=code,
         rank=rank["rank"],
         host=rank.get("host", ""),
@@ -127,48 +127,50 @@ def _of_rank(rank: dict[str, Any], kind: str, told: str, code: int) -> Failure:
     )
 
 
-def _words(folder: OutputFolder) -> Failure | None:
-    """Read what the wrapper of torchrun says itself."""
+def _read_wrapper_failure(folder: OutputFolder) -> Failure | None:
+    """Return what torchrun's wrapper itself reports."""
     file = folder.attempt / TORCHRUN
     return failure_from_json(read_json(file)) if file.exists() else None
 
 
-def _raised(folder: OutputFolder) -> Failure | None:
-    """Read the exception of the rank that was first to write one."""
+def _read_first_exception(folder: OutputFolder) -> Failure | None:
+    """Return the exception of the rank that saved one first."""
     first = folder.attempt / "first_rank"
-    report = _report(folder, first.read_text() if first.exists() else "")
+    report = _report_file(folder, first.read_text() if first.exists() else "")
     if not report.exists():
         return None
     failure = failure_from_json(read_json(report))
-    return _naming_silent(folder, failure) if failure.kind == NO_ANSWER else failure
+    return _name_silent_ranks(folder, failure) if failure.kind == NO_ANSWER else failure
 
 
-def _naming_silent(folder: OutputFolder, failure: Failure) -> Failure:
-    """Say for whom was waited: those that have not said that they have waited, too."""
+def _name_silent_ranks(folder: OutputFolder, failure: Failure) -> Failure:
+    """Name the ranks that did not answer: those that have not reported a timeout themselves."""
     ranks = range(read_json(folder.plan)["world_size"])
-    silent = [f"rank {rank}" for rank in ranks if not _report(folder, rank).exists()]
+    silent = [f"rank {rank}" for rank in ranks if not _report_file(folder, rank).exists()]
     if not silent:
         return failure
-    told = f"{' and '.join(silent)} did not answer for as long as arguments.ddp_timeout allows: {failure.message}"
-    return replace(failure, message=told)
+    message = f"{' and '.join(silent)} did not answer for as long as arguments.ddp_timeout allows: {failure.message}"
+    return replace(failure, message=message)
 
 
-def _report(folder: OutputFolder, rank: int | str) -> Path:
-    """Return where a rank that has raised writes its exception down."""
+def _report_file(folder: OutputFolder, rank: int | str) -> Path:
+    """Return the file in which a rank saves its exception."""
     return folder.attempt / f"rank-{rank}.json"
 
 
-def _unexplained(end: ProcessEnd, ranks: list[dict[str, Any]]) -> Failure:
+def _explain_exit(end: ProcessEnd, ranks: list[dict[str, Any]]) -> Failure:
     if end.code == OK:
-        return Failure(kind="no_model", message="the processes ended well and left no verified model", exit_code=FAILED)
+        return Failure(
+            kind="no_model", message="the processes ended with code 0 and left no verified model", exit_code=FAILED
+        )
     if ranks or end.code in (INTERRUPTED, -signal.SIGTERM):
-        # A process alone got the signal before it could hear it, as when a node is drained process by process.
-        return failure_of(StepInterruptedError(signal.SIGTERM))
+        # A process got SIGTERM before it had a handler, as when a node is drained process by process.
+        return failure_from_error(StepInterruptedError(signal.SIGTERM))
     if end.code < 0:
         name = signal_name(-end.code)
         return Failure(kind="signal", message=f"torchrun was killed by {name}", exit_code=FAILED)
     return Failure(
         kind="start",
-        message="the processes could not be started; torchrun's own words are above",
+        message="the processes could not be started; torchrun's output is above",
         exit_code=CANNOT_START,
     )

@@ -1,4 +1,4 @@
-"""What an attempt goes on from: a checkpoint that the request names, or the newest whole one of the attempt before."""
+"""Where an attempt resumes: at a checkpoint that the request names, or at the newest complete one in its folder."""
 
 import json
 from collections.abc import Iterator
@@ -20,12 +20,12 @@ class ResumePoint:
     """Where an attempt begins.
 
     Attributes:
-        checkpoint: the checkpoint that it goes on from; None begins anew.
-        step: the last train step of that which counts.
-        skipped: newer checkpoints, and why each is not taken.
-        is_here: it lies in the output folder.
+        checkpoint: the checkpoint to resume from; None begins at the first step.
+        step: train step of that checkpoint, 0 without one.
+        skipped: newer checkpoints, and why each is not used.
+        is_here: whether the checkpoint is in the output folder.
         elapsed_seconds: seconds of wall time that earlier starts of the attempt have taken.
-        named: the checkpoint that the request names, where that lies in the output folder and the training began there.
+        named: the checkpoint that the request names, if it is in the output folder and the training began there.
     """
 
     checkpoint: str | None = None
@@ -37,22 +37,22 @@ class ResumePoint:
 
 
 def can_resume(request: TrainRequest, folder: OutputFolder) -> bool:
-    """Whether the attempt may go on from a checkpoint in the output folder, so that those must not be cleared.
+    """Whether the attempt may resume from a checkpoint in the output folder, so that these must be kept.
 
     Args:
         request: the request.
-        folder: the output folder, as the attempt before has left it.
+        folder: the output folder, as the previous attempt has left it.
     """
     given = request.arguments.resume_from_checkpoint
     if given is not None and given not in LAST_CHECKPOINT and _is_in(Path(given).expanduser(), folder):
         return True
     if given in LAST_CHECKPOINT or request.resume == "required":
         return True
-    return request.resume == "auto" and any(checkpoints_in(folder.checkpoints)) and not _has_ended_well(folder)
+    return request.resume == "auto" and any(checkpoints_in(folder.checkpoints)) and not _is_complete(folder)
 
 
-def _has_ended_well(folder: OutputFolder) -> bool:
-    """Whether the attempt before has done all that it was to, so that going on would train nothing."""
+def _is_complete(folder: OutputFolder) -> bool:
+    """Whether the previous attempt is complete, so that resuming it would train nothing."""
     try:
         before = result_from_json(read_json(folder.result))
     except (OSError, ValueError, TypeError, KeyError):
@@ -61,93 +61,93 @@ def _has_ended_well(folder: OutputFolder) -> bool:
 
 
 def find_resume_point(request: TrainRequest, plan: Plan, folder: OutputFolder, *, resumes: bool) -> ResumePoint:
-    """Return where the attempt begins.
+    """Return where the attempt begins: at a checkpoint or at the first step.
 
     Args:
         request: the request.
         plan: its plan.
-        folder: the output folder, as the attempt before has left it.
-        resumes: whether it may go on from a checkpoint there (`can_resume`).
+        folder: the output folder, as the previous attempt has left it.
+        resumes: whether it may resume from a checkpoint there (`can_resume`).
 
     Raises:
-        InvalidRequestError: a checkpoint is asked for, and there is none; or its rows came in another order.
+        InvalidRequestError: a checkpoint is required, and there is none, or it has another order of rows.
     """
     given = request.arguments.resume_from_checkpoint
     if given is not None and given not in LAST_CHECKPOINT:
-        return _named(Path(given).expanduser(), plan, folder, resumes=resumes)
+        return _resume_from_named(Path(given).expanduser(), plan, folder, resumes=resumes)
     if not resumes:
         return ResumePoint()
-    # The library's own word goes on with other arguments, too.
+    # `resume_from_checkpoint` resumes with changed arguments, too, as in the library.
     found = latest_checkpoint(folder.checkpoints, None if given else plan.trained_from)
     if found.checkpoint is None:
         if given or request.resume == "required":
             field = "arguments.resume_from_checkpoint" if given else "resume"
-            told = f"is {given or request.resume}, and there is no whole checkpoint in {folder.checkpoints}"
-            begins = "resume: auto, which is the default, begins anew where there is none"
-            raise InvalidRequestError([Problem(field, "; ".join([told, *found.skipped, begins]))])
+            message = f"is {given or request.resume}, and there is no complete checkpoint in {folder.checkpoints}"
+            begins = "resume: auto, the default, begins at the first step where there is none"
+            raise InvalidRequestError([Problem(field, "; ".join([message, *found.skipped, begins]))])
         return ResumePoint(skipped=found.skipped)
     is_compared = given is not None and not request.arguments.ignore_data_skip
     if is_compared and (problems := list(position_problems(found.checkpoint, plan.position))):
         raise InvalidRequestError(problems)
-    return _from(found)
+    return _resume_from(found)
 
 
-def _from(found: LatestCheckpoint) -> ResumePoint:
+def _resume_from(found: LatestCheckpoint) -> ResumePoint:
     return ResumePoint(checkpoint=str(found.checkpoint), step=found.step, skipped=found.skipped, is_here=True)
 
 
-def _named(named: Path, plan: Plan, folder: OutputFolder, *, resumes: bool) -> ResumePoint:
-    """Begin at a checkpoint that the request names, or where an attempt that began there has come to since.
+def _resume_from_named(named: Path, plan: Plan, folder: OutputFolder, *, resumes: bool) -> ResumePoint:
+    """Return the checkpoint that the request names, or a newer one of an attempt that began there.
 
-    By then the named one may be among those that `save_total_limit` has removed.
+    The named one may have been removed by `save_total_limit` since.
     """
     is_here = _is_in(named, folder)
     own = str(named) if is_here else None
-    step = _last_step_of(named)
-    if resumes and (own is None or _began_at(folder) == own):
+    step = _read_last_step(named)
+    if resumes and (own is None or _read_began_at(folder) == own):
         found = latest_checkpoint(folder.checkpoints, plan.trained_from)
         if found.step > (step or 0):
-            return replace(_from(found), named=own)
+            return replace(_resume_from(found), named=own)
     if step is None:
-        told = f"{named} is not there, or torn: its trainer_state.json cannot be read"
-        raise InvalidRequestError([Problem("arguments.resume_from_checkpoint", told)])
+        message = f"{named} is missing or incomplete: its trainer_state.json cannot be read"
+        raise InvalidRequestError([Problem("arguments.resume_from_checkpoint", message)])
     return ResumePoint(checkpoint=str(named), step=step, is_here=is_here, named=own)
 
 
-def _last_step_of(checkpoint: Path) -> int | None:
+def _read_last_step(checkpoint: Path) -> int | None:
     try:
         return int(read_json(checkpoint / "trainer_state.json")["global_step"])
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
 
-def _began_at(folder: OutputFolder) -> str | None:
-    """Return the checkpoint in its own folder that the attempt before was to begin at, or None."""
+def _read_began_at(folder: OutputFolder) -> str | None:
+    """Return the checkpoint in the folder that the previous attempt began at because the request named it, or None."""
     return folder.began_at.read_text(encoding="utf-8") if folder.began_at.exists() else None
 
 
-def prepare_resume(folder: OutputFolder, start: ResumePoint) -> None:
-    """Leave of the attempt before what this one goes on from, and tell the workers of it."""
+def begin_attempt(folder: OutputFolder, start: ResumePoint) -> None:
+    """Remove the files of the previous attempt except what this one resumes from, and save that for the workers."""
     folder.clear(with_checkpoints=False)
     resume_at(folder, start)
 
 
 def resume_at(folder: OutputFolder, start: ResumePoint) -> None:
-    """Leave of the training what this start goes on from, and tell the workers of it."""
+    """Remove the files of the training except what this start resumes from, and save that for the workers."""
     if start.skipped and start.checkpoint is None:
-        # Hours of training may be in them, and the difference a mistake.
-        aside = folder.set_checkpoints_aside(0)
-        start = replace(start, skipped=(*start.skipped, f"what is skipped is kept in {aside}"))
+        # They may hold hours of training, and be skipped because of a mistake in the request.
+        kept = folder.archive_checkpoints(0)
+        start = replace(start, skipped=(*start.skipped, f"the skipped ones are kept in {kept}"))
     if start.named is not None and start.named == start.checkpoint and _has_come_further(folder, start.step):
-        aside = folder.set_checkpoints_aside(start.step)
-        start = replace(start, skipped=(*start.skipped, f"what came after {Path(start.named).name} is kept in {aside}"))
+        kept = folder.archive_checkpoints(start.step)
+        start = replace(start, skipped=(*start.skipped, f"later ones than {Path(start.named).name} are kept in {kept}"))
     folder.clear_training(with_checkpoints=not start.is_here)
     folder.began_at.unlink(missing_ok=True)
     if start.named is not None:
         write_whole(folder.began_at, start.named)
     if folder.metrics.exists():
         lines = folder.metrics.read_text(encoding="utf-8", errors="replace")
-        write_whole(folder.metrics, "".join(_until(lines, start)))
+        write_whole(folder.metrics, "".join(_kept_metrics(lines, start)))
     write_json(folder.start, asdict(start))
 
 
@@ -159,17 +159,18 @@ def _is_in(checkpoint: Path, folder: OutputFolder) -> bool:
     return checkpoint.resolve().is_relative_to(folder.checkpoints.resolve())
 
 
-def _until(lines: str, start: ResumePoint) -> Iterator[str]:
-    """Give the metrics of what is not done again: of the steps before, and of its step those that the checkpoint knows.
+def _kept_metrics(lines: str, start: ResumePoint) -> Iterator[str]:
+    """Yield the lines of metrics that the resumed training will not log again: up to the checkpoint.
 
-    What was evaluated after the checkpoint at its step is evaluated again. A line that cannot be read is none.
+    Of the checkpoint's own step these are the ones that were logged before it was saved: an evaluation after that is
+    repeated. Damaged lines are dropped.
     """
     if start.checkpoint is None:
         return
     state = read_json(Path(start.checkpoint) / "trainer_state.json")
     known = sum(log["step"] == start.step for log in state["log_history"])
     for line in lines.splitlines(keepends=True):
-        step = _step_of(line)
+        step = _read_step(line)
         if step is None:
             continue
         known -= step == start.step
@@ -177,8 +178,8 @@ def _until(lines: str, start: ResumePoint) -> Iterator[str]:
             yield line
 
 
-def _step_of(line: str) -> int | None:
-    """Return the train step of a line of metrics; one that was cut or damaged has none."""
+def _read_step(line: str) -> int | None:
+    """Return the train step of a line of metrics; None if the line is cut or damaged."""
     try:
         return int(json.loads(line)["train_step"]) if line.endswith("\n") else None
     except (ValueError, KeyError, TypeError):

@@ -1,17 +1,17 @@
-"""How the workers are started, as a value: it can be printed, compared and stored before anything runs."""
+"""The command that starts the ranks of a node, as a value: it can be printed and compared before anything runs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from embedstep.launch.nodes import SINGLE_NODE, NodeInfo
 from embedstep.request.launch import Launch
-from embedstep.request.schema import TRACKING_RUN_ID
+from embedstep.request.schema import TRACKING_RUN_ID, TrainRequest
 from embedstep.runtime.devices import Devices, listed_gpus
-from embedstep.runtime.process import LaunchPlan
+from embedstep.runtime.process import LaunchCommand
 
 _OTHER_LAUNCHERS = ("PET_", "TORCHELASTIC_", "OMPI_", "PMI_", "SLURM_", "MPI_")
-"""Prefixes by which torchrun, accelerate and MPI would take their place in another job's world from us."""
-_LEFT_OVERS = {
+"""Prefixes of variables from which torchrun, accelerate and MPI would take the rank and world of another job."""
+_OTHER_WORLD = {
     "GROUP_RANK",
     "GROUP_WORLD_SIZE",
     "LOCAL_RANK",
@@ -26,28 +26,33 @@ _LEFT_OVERS = {
     "WORLD_SIZE",
 }
 _CHANGES_A_RUN = ("ACCELERATE_", "FSDP_")
-"""Prefixes by which accelerate changes precision, device or wrapping behind the request's back."""
+"""Prefixes of variables by which accelerate changes precision, device or wrapping without the request."""
 
 
-def gpus_of_a_node(launch: Launch) -> int:
-    """Return the GPUs that each pod asks for, by any vendor's name of the resource (`nvidia.com/gpu`)."""
+def requested_gpus(launch: Launch) -> int:
+    """Return the GPUs that each pod requests, of any vendor (`nvidia.com/gpu`, `amd.com/gpu`)."""
     asked = {} if launch.trainjob is None else launch.trainjob.resources
     return sum(int(amount) for name, amount in asked.items() if name.endswith("/gpu") and amount.isdecimal())
 
 
-def devices_of(launch: Launch, here: Devices) -> Devices:
-    """Return what a node of the training has: this machine, or what the pods ask for."""
-    return here if launch.kind == "local" else replace(here, gpus=gpus_of_a_node(launch))
+def node_devices(launch: Launch, here: Devices) -> Devices:
+    """Return what each node of the training has: this machine, or what the pods request."""
+    return here if launch.kind == "local" else replace(here, gpus=requested_gpus(launch))
 
 
-def processes_per_node(launch: Launch, devices: Devices, *, use_cpu: bool) -> int:
-    """Return how many processes a node starts: as asked, or one for each GPU, or one on the CPU."""
-    if launch.processes_per_node != "auto":
-        return launch.processes_per_node
-    return 1 if use_cpu else max(devices.gpus, 1)
+def processes_per_node(request: TrainRequest, here: Devices) -> int:
+    """Return how many processes each node starts: as requested, else one per GPU, or one on the CPU.
+
+    Args:
+        request: the request.
+        here: what this machine has, which counts unless pods do the work.
+    """
+    if request.launch.processes_per_node != "auto":
+        return request.launch.processes_per_node
+    return 1 if request.arguments.use_cpu else max(node_devices(request.launch, here).gpus, 1)
 
 
-def plan_launch(
+def build_launch_command(
     worker: Sequence[str],
     *,
     report_to: str,
@@ -56,39 +61,39 @@ def plan_launch(
     devices: Devices,
     python: str,
     environ: Mapping[str, str],
-    group: NodeInfo = SINGLE_NODE,
+    node: NodeInfo = SINGLE_NODE,
     own_folders: bool = False,
     join_timeout_seconds: float = 0,
     grace_seconds: float = 30,
-) -> LaunchPlan:
-    """Plan torchrun on one node: alone with a free port that it picks itself, else at the first node of the group.
+) -> LaunchCommand:
+    """Return the torchrun command of one node, with rendezvous on a free local port or at the first of several nodes.
 
     Args:
         worker: module and arguments of the worker, what follows `-m`.
-        report_to: output folder, where the codes and signals of failed ranks are written.
+        report_to: output folder, where the exit codes and signals of failed ranks are saved.
         processes: workers to start on this node.
         on_cpu: train on the CPU. The C library then keeps memory that was freed (MALLOC_MMAP_MAX_,
             MALLOC_TRIM_THRESHOLD_), unless the caller set them.
-        devices: for the share of cores that each worker gets (OMP_NUM_THREADS), unless the caller set one.
+        devices: for the cores that each worker gets (OMP_NUM_THREADS), unless the caller set it.
         python: the interpreter.
-        environ: the environment to inherit, less what other launchers left in it.
-        group: the nodes that train together.
-        own_folders: whether each of them has an output folder of its own, on a disk that the others do not see.
+        environ: the environment to inherit, without the variables of other launchers.
+        node: this node among all.
+        own_folders: whether each node has its own output folder, on a disk that the others do not see.
         join_timeout_seconds: how long the nodes wait for each other.
-        grace_seconds: how long the workers may take to save and end when they are told to.
+        grace_seconds: how long the workers may take to save and exit after a signal.
     """
     env = {name: value for name, value in environ.items() if not _is_foreign(name)}
     env.setdefault("OMP_NUM_THREADS", str(max(1, devices.cores // processes)))
-    # Fast tokenizers warn once for each forked loader worker unless they are told which way to go.
+    # Otherwise fast tokenizers warn once for each forked loader worker.
     env.setdefault("TOKENIZERS_PARALLELISM", "true")
-    # The libraries' own bars (model card, loading) would break through the one that shows the training.
+    # The libraries' own progress bars (model card, loading) would break the one of the training.
     env.setdefault("TQDM_DISABLE", "1")
     if on_cpu:
-        # glibc gives blocks of some size back to the kernel when they are freed, and gradients come again in every
-        # step: without this half of the time of a static embedding goes into pages that are handed out and zeroed.
+        # glibc returns large freed blocks to the kernel, and gradients are allocated in every step: without this, half
+        # the time of a static embedding goes into mapping and zeroing pages.
         env.setdefault("MALLOC_MMAP_MAX_", "0")
         env.setdefault("MALLOC_TRIM_THRESHOLD_", "-1")
-    torchrun = (*_meeting_of(group), f"--nproc-per-node={processes}", "-m", *worker)
+    torchrun = (*_rendezvous_options(node), f"--nproc-per-node={processes}", "-m", *worker)
     if 0 < processes < devices.gpus:
         # One process that sees several GPUs would split each batch over them and be slower than on one.
         env["CUDA_VISIBLE_DEVICES"] = ",".join(listed_gpus(environ, devices.gpus)[:processes])
@@ -102,19 +107,19 @@ def plan_launch(
         f"{grace_seconds:g}",
         *torchrun,
     )
-    return LaunchPlan(argv=argv, env=env, forward_sigint=True)
+    return LaunchCommand(argv=argv, env=env, forward_sigint=True)
 
 
-def _meeting_of(group: NodeInfo) -> tuple[str, ...]:
-    """Return where torchrun's agents meet. Every flag is written out: left to itself it would take a group of one."""
-    if group.nodes == 1:
-        # By its own name a machine without a network cannot be reached, not even by itself.
+def _rendezvous_options(node: NodeInfo) -> tuple[str, ...]:
+    """Return torchrun's options for its rendezvous. All are explicit: by default it would assume a single node."""
+    if node.nodes == 1:
+        # A machine without a network cannot reach itself by its own host name.
         return ("--standalone", "--local-addr=127.0.0.1")
     return (
-        f"--nnodes={group.nodes}", f"--node-rank={group.rank}", "--rdzv-backend=static",
-        f"--master-addr={group.address}", f"--master-port={group.port}",
+        f"--nnodes={node.nodes}", f"--node-rank={node.rank}", "--rdzv-backend=static",
+        f"--master-addr={node.address}", f"--master-port={node.port}",
     )  # fmt: skip
 
 
 def _is_foreign(name: str) -> bool:
-    return name in _LEFT_OVERS or name == TRACKING_RUN_ID or name.startswith(_OTHER_LAUNCHERS + _CHANGES_A_RUN)
+    return name in _OTHER_WORLD or name == TRACKING_RUN_ID or name.startswith(_OTHER_LAUNCHERS + _CHANGES_A_RUN)

@@ -104,7 +104,7 @@ class FormerRun:
     is_of_same_rows: bool
 
 
-def metric_of(unit: str) -> str:
+def cost_metric(unit: str) -> str:
     """Return what a unit of cost is called as a metric: `gpu_hours` or `process_hours`."""
     return unit.lower().replace("-", "_")
 

@@ -164,7 +164,7 @@ class OutputFolder:
         shutil.rmtree(self.verified_model, ignore_errors=True)
         self.error.unlink(missing_ok=True)
 
-    def set_checkpoints_aside(self, after: int) -> Path:
+    def archive_checkpoints(self, after: int) -> Path:
         """Keep the checkpoints of another training after a step, beside those that were kept before; return where."""
         names = chain(["checkpoints.before"], (f"checkpoints.before-{number}" for number in count(2)))
         kept = next(path for name in names if not (path := self.path / name).exists())

@@ -12,7 +12,7 @@ from typing import Any
 
 from embedstep.errors import OK, CannotStartError, EmbedstepError, InvalidRequestError, StepInterruptedError
 from embedstep.output.result import read_json, write_json, write_whole
-from embedstep.runtime.process import LaunchPlan, run_process
+from embedstep.runtime.process import LaunchCommand, run_process
 
 _JOB, _RESULT, _FAILURE = "job.json", "result.json", "failure.json"
 
@@ -44,7 +44,7 @@ def run_job(
     write_json(folder / _JOB, job)
     argv = (sys.executable, "-m", f"embedstep.worker.jobs.{module}", str(folder))
     quiet = {} if shows_progress else {"TQDM_DISABLE": "1"}
-    end = run_process(LaunchPlan(argv=argv, env={**os.environ, **quiet}))
+    end = run_process(LaunchCommand(argv=argv, env={**os.environ, **quiet}))
     if end.signalled is not None:
         raise StepInterruptedError(end.signalled)
     if end.code != OK:

@@ -1,19 +1,29 @@
-"""The batches of a run: from the arguments and the prepared rows to what each rank trains on in each step.
+"""How the batches of an epoch come to be: the one place that decides it for the plan and for every rank.
 
-The default (`batch_sampler` with rows in random order) is sentence-transformers' own and is not touched. Everything
-else is worked out here, from numbers that are made of the prepared rows once and kept beside them for all ranks of a
-node.
+By default (`batch_sampler`, rows in random order) sentence-transformers draws the batches while it trains, and only
+their number is known before: `count_default_batches` divides. Every other sampler and order is ours. The pass over the
+data leaves an Arrow file for each dataset; `load_sampler_inputs` derives from it what batches depend on (repeated
+texts, labels, lengths) and keeps that next to the file, where all ranks of a node map the same arrays. `build_epochs`
+gives these to the package `sampling`: a `Sampler` arranges the rows of one dataset into batches, and `Epochs` puts the
+batches of all datasets in one order and splits each step among the ranks. All of that is index arithmetic on seed and
+epoch, so each rank computes the whole epoch by itself, and `form_batches` counts for the plan exactly what the ranks
+will train on.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from itertools import islice
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedstep.data.ids import integers_in, rows_at, text_at, text_ids, text_lengths
+from embedstep.data.ids import integers_in, text_ids, text_lengths
+from embedstep.data.roles import LENGTH
+from embedstep.data.tokenizer import NOT_HERE, TokenMaker
+from embedstep.data.tokens import TokenIds
 from embedstep.errors import CannotStartError
+from embedstep.planning.plan import PlannedDataset
 from embedstep.request.arguments.schema import Arguments
 
 if TYPE_CHECKING:
@@ -21,19 +31,15 @@ if TYPE_CHECKING:
     from embedstep.sampling.labels import Labels
     from embedstep.sampling.texts import Texts
 
-_SHOWN_TEXTS = 3
-_SHOWN_LABELS = 5
-_LONGEST_SHOWN = 40
-
 
 @dataclass(frozen=True, kw_only=True)
 class SamplerInputs:
-    """What batches are formed by, of one dataset.
+    """What the batches of one dataset depend on.
 
     Attributes:
         rows: number of rows.
         path: Arrow file of the prepared rows.
-        inputs: columns of texts.
+        columns: columns of texts.
         texts: the texts that repeat, for no_duplicates.
         labels: the labels, for group_by_label.
         lengths: size of each row's texts, for group_by_length, shape (rows,).
@@ -41,47 +47,208 @@ class SamplerInputs:
 
     rows: int
     path: Path
-    inputs: tuple[str, ...]
+    columns: tuple[str, ...]
     texts: "Texts | None" = None
     labels: "Labels | None" = None
     lengths: Any = None
 
 
+@dataclass(kw_only=True)
+class FormedBatches:
+    """The batches of the first epoch, counted.
+
+    Attributes:
+        datasets: all datasets of the plan, with exact counts where embedstep forms the batches.
+        train: inputs of the train datasets whose batches were formed, in the order of the plan.
+        epochs: their batches; None where sentence-transformers forms them.
+        seconds: time that forming them took.
+    """
+
+    datasets: list[PlannedDataset]
+    train: dict[str, SamplerInputs] = field(default_factory=dict)
+    epochs: "Epochs | None" = None
+    seconds: float | None = None
+
+
 def forms_batches(arguments: Arguments) -> bool:
-    """Whether batches are formed here, and not by sentence-transformers' default."""
+    """Whether embedstep forms the batches, and not sentence-transformers."""
     return arguments.batch_sampler != "batch_sampler" or arguments.train_sampling_strategy != "random"
 
 
-def sampler_inputs(
-    arguments: Arguments, rows: int, inputs: Sequence[str], path: Path, count: Callable[[], Any] | None = None
-) -> SamplerInputs:
-    """Return what the batches of a dataset are formed by; what is worked out from texts is kept beside the rows.
+def formed_datasets(arguments: Arguments, datasets: Sequence[PlannedDataset]) -> list[PlannedDataset]:
+    """Return the datasets whose batches embedstep forms, and not sentence-transformers.
+
+    `train_sampling_strategy` applies to train datasets only; a `batch_sampler` applies to evaluation losses too.
+    """
+    if not forms_batches(arguments):
+        return []
+    forms_evaluations = arguments.batch_sampler != "batch_sampler"
+    return [item for item in datasets if item.split == "train" or (item.loss is not None and forms_evaluations)]
+
+
+def per_device_batch_size(arguments: Arguments, split: str) -> int:
+    """Return the rows of one process in one step."""
+    return arguments.per_device_train_batch_size if split == "train" else arguments.per_device_eval_batch_size
+
+
+def batches_per_step(arguments: Arguments, processes: int) -> int:
+    """Return the batches that one step takes: one for each process, or one that `split_batches` divides among them."""
+    return 1 if (arguments.accelerator_config or {}).get("split_batches") else processes
+
+
+def count_batches(rows: int, batch: int, *, drop_last: bool) -> int:
+    """Return the batches of `batch` rows in one pass over `rows` rows."""
+    return rows // batch if drop_last else ceil(rows / batch)
+
+
+def count_default_batches(
+    arguments: Arguments, datasets: Sequence[PlannedDataset], processes: int
+) -> list[PlannedDataset]:
+    """Return the datasets with the batches that sentence-transformers will draw from each in an epoch."""
+    train = [item for item in datasets if item.split == "train"]
+    size, per_step = arguments.per_device_train_batch_size, batches_per_step(arguments, processes)
+    limit = None
+    if len(train) == 1 and (count := train[0].batches or 0) > per_step:
+        # The last batches are dropped where there is not one for each process. Of several datasets it depends on the
+        # random order whose batches these are.
+        limit = count // per_step * per_step
+    elif len(train) > 1 and arguments.multi_dataset_batch_sampler == "round_robin":
+        # The installed sampler ends the epoch with the dataset that has the fewest batches.
+        limit = min(item.batches or 0 for item in train)
+    if limit is None:
+        return list(datasets)
+    return [
+        replace(item, batches=limit, rows_unseen=max(item.rows - limit * size, 0)) if item.split == "train" else item
+        for item in datasets
+    ]
+
+
+def form_batches(
+    arguments: Arguments, datasets: Sequence[PlannedDataset], processes: int, tokens: TokenMaker | str
+) -> FormedBatches:
+    """Form the batches of the first epoch, and count them exactly.
 
     Args:
-        arguments: the arguments in force.
-        rows: number of rows.
-        inputs: columns of texts.
-        path: Arrow file of the prepared rows.
-        count: returns the length of each row, shape (rows,); without it characters are counted.
+        arguments: the effective arguments.
+        datasets: all datasets of the plan, with their prepared rows.
+        processes: processes that train together.
+        tokens: makes the token ids that lengths are counted by, or why it cannot.
+    """
+    items = formed_datasets(arguments, datasets)
+    train = [item for item in items if item.split == "train"]
+    if not items:
+        return FormedBatches(datasets=list(datasets))
+    inputs = {item.name: load_sampler_inputs(arguments, item, tokens) for item in train}
+    started = time.perf_counter()
+    epochs = build_epochs(arguments, list(inputs.values()), processes, per_device_batch_size(arguments, "train"))
+    counted = _count_formed(train, list(inputs.values()), epochs)
+    seconds = time.perf_counter() - started
+    for item in items:
+        if item.split != "train":  # each is evaluated by itself
+            own = [load_sampler_inputs(arguments, item)]
+            size = per_device_batch_size(arguments, item.split)
+            counted |= _count_formed([item], own, build_epochs(arguments, own, processes, size))
+    return FormedBatches(
+        datasets=[counted.get((item.split, item.name), item) for item in datasets],
+        train=inputs,
+        epochs=epochs,
+        seconds=seconds,
+    )
+
+
+def _count_formed(
+    items: Sequence[PlannedDataset], inputs: Sequence[SamplerInputs], epochs: "Epochs"
+) -> dict[tuple[str, str], PlannedDataset]:
+    """Return datasets that share an epoch with the batches that each contributes, by split and name."""
+    return {
+        (item.split, item.name): replace(
+            item,
+            batches=epochs.steps_of[number] * epochs.world_size,
+            rows_unseen=item.rows - _count_rows(epochs, number),
+            largest_batch=_largest_batch(one, epochs, number),
+        )
+        for number, (item, one) in enumerate(zip(items, inputs, strict=True))
+    }
+
+
+def _count_rows(epochs: "Epochs", number: int) -> int:
+    """Return the rows of a dataset that one epoch trains on."""
+    batches = epochs.samplers[number].batches(0)
+    taken = epochs.steps_of[number] * epochs.batches_per_step(epochs.samplers[number])
+    return int(batches.starts[min(taken, len(batches))])
+
+
+def _largest_batch(inputs: SamplerInputs, epochs: "Epochs", number: int) -> int | None:
+    """Return the largest batch size that gives a step, for a dataset whose texts or labels give none as it is."""
+    if epochs.steps_by_itself(number) or (inputs.texts is None and inputs.labels is None):
+        return None
+    return largest_size(inputs, epochs.samplers[number], epochs.world_size)
+
+
+def largest_size(inputs: SamplerInputs, sampler: "Sampler", world_size: int) -> int:
+    """Return the largest batch size of a rank with which there is a step, or 0 where no size gives one.
+
+    Args:
+        inputs: what the batches of the dataset depend on.
+        sampler: forms them, with a size that gives no step.
+        world_size: ranks.
+    """
+    if (labels := inputs.labels) is not None:
+        half = _binary_search(1, labels.usable // 2, lambda half: labels.full_batches(2 * half) >= world_size)
+        return 2 * half if half > 1 else 0
+    # No batch has more distinct texts than any one column.
+    lines = inputs.texts.lines if inputs.texts is not None else ()
+    most = min([inputs.rows, *(len(line.lengths) + len(line.free) for line in lines)]) // world_size
+    return _binary_search(0, most, lambda size: replace(sampler, size=size * world_size).count > 0)
+
+
+def _binary_search(low: int, most: int, is_feasible: Callable[[int], bool]) -> int:
+    """Return a feasible number up to `most` whose successor is not, or `low` where none is found."""
+    high = most + 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if is_feasible(middle) else (low, middle)
+    return low
+
+
+def load_sampler_inputs(
+    arguments: Arguments, item: PlannedDataset, tokens: TokenMaker | str = NOT_HERE
+) -> SamplerInputs:
+    """Return what the batches of a dataset depend on, derived from its prepared rows once and kept next to them.
+
+    Args:
+        arguments: the effective arguments.
+        item: the dataset.
+        tokens: makes the token ids whose number is a row's length; without it characters are counted.
     """
     from embedstep.sampling.labels import labels_of
     from embedstep.sampling.texts import Texts, texts_of
 
-    texts = labels = lengths = None
+    path, texts, labels, lengths = Path(str(item.path)), None, None, None
     if arguments.batch_sampler.startswith("no_duplicates"):
-        texts = Texts(_kept(path, "texts", lambda: texts_of(text_ids(path, inputs)).ids))
+        texts = Texts(_cache(path, "texts", lambda: texts_of(text_ids(path, item.inputs)).ids))
     if arguments.batch_sampler == "group_by_label":
         labels = labels_of(integers_in(path, "label"))
-    if arguments.train_sampling_strategy == "group_by_length":
-        lengths = _kept(path, "lengths", count or (lambda: text_lengths(path, inputs)))
-    return SamplerInputs(rows=rows, path=path, inputs=tuple(inputs), texts=texts, labels=labels, lengths=lengths)
+    if arguments.train_sampling_strategy == "group_by_length" and item.split == "train":
+        lengths = _cache(path, "lengths", lambda: _measure_rows(item, tokens))
+    return SamplerInputs(rows=item.rows, path=path, columns=item.inputs, texts=texts, labels=labels, lengths=lengths)
 
 
-def _kept(path: Path, name: str, make: Any) -> Any:
-    """Return the array that was kept, mapped into memory, or make and keep it.
+def _measure_rows(item: PlannedDataset, tokens: TokenMaker | str) -> Any:
+    """Return the length of each row, shape (rows,): as its column says, in tokens, or in characters."""
+    path = Path(str(item.path))
+    if item.has_lengths:
+        return integers_in(path, LENGTH)
+    if isinstance(tokens, str):
+        return text_lengths(path, item.inputs)
+    return sum(ids.lengths for ids in make_token_ids(item, tokens))
+
+
+def _cache(path: Path, name: str, make: Callable[[], Any]) -> Any:
+    """Return the array kept next to the rows, mapped into memory; make it where it is not there yet.
 
     Raises:
-        CannotStartError: the disk takes nothing more.
+        CannotStartError: the disk is full.
     """
     import numpy as np
 
@@ -96,189 +263,56 @@ def _kept(path: Path, name: str, make: Any) -> Any:
     return np.load(file, mmap_mode="r")
 
 
-def epochs_of(arguments: Arguments, materials: Sequence[SamplerInputs], world_size: int, size: int) -> "Epochs":
+def make_token_ids(item: PlannedDataset, tokens: TokenMaker) -> list[TokenIds]:
+    """Return the token ids of each column of texts, from disk where they were made before."""
+    return [tokens.ids(item.name, Path(str(item.path)), item.fingerprint, column) for column in item.inputs]
+
+
+def build_epochs(arguments: Arguments, inputs: Sequence[SamplerInputs], world_size: int, size: int) -> "Epochs":
     """Return what each rank takes in each step.
 
     Args:
-        arguments: the arguments in force.
-        materials: of each train dataset in their order, or of one that is evaluated.
+        arguments: the effective arguments.
+        inputs: of each train dataset in their order, or of one that is evaluated.
         world_size: ranks.
         size: rows of a rank in a step.
     """
     from embedstep.sampling.epochs import Epochs, Sampler
 
-    seed = _seed(arguments)
+    seed = _order_seed(arguments)
     samplers = tuple(
         Sampler(
-            rows=material.rows,
-            size=size * (1 if material.labels else world_size),
+            rows=one.rows,
+            size=size * (1 if one.labels else world_size),
             drop_last=arguments.dataloader_drop_last,
             seed=seed + number,
-            texts=material.texts,
-            labels=material.labels,
-            lengths=material.lengths,
+            texts=one.texts,
+            labels=one.labels,
+            lengths=one.lengths,
             in_order=arguments.train_sampling_strategy == "sequential",
         )
-        for number, material in enumerate(materials)
+        for number, one in enumerate(inputs)
     )
     mixing = arguments.multi_dataset_batch_sampler
     return Epochs(samplers=samplers, world_size=world_size, mixing=mixing, seed=seed)
 
 
-def _seed(arguments: Arguments) -> int:
-    """Return the seed of the order of rows."""
+def _order_seed(arguments: Arguments) -> int:
     return arguments.seed if arguments.data_seed is None else arguments.data_seed
 
 
-def rows_of_an_epoch(epochs: "Epochs", number: int) -> int:
-    """Return how many rows of a dataset one epoch trains on."""
-    batches = epochs.samplers[number].batches(0)
-    taken = epochs.steps_of[number] * epochs.batches_of_a_step(epochs.samplers[number])
-    return int(batches.starts[min(taken, len(batches))])
+def digest_lengths(inputs: Mapping[str, SamplerInputs]) -> dict[str, str]:
+    """Return a digest of the lengths by which the rows of each dataset are grouped; another tokenizer changes it."""
+    return {name: sha256(one.lengths.tobytes()).hexdigest() for name, one in inputs.items() if one.lengths is not None}
 
 
-def largest_size(material: SamplerInputs, sampler: "Sampler", world_size: int) -> int:
-    """Return a batch size of a rank with which there is a step, or 0: the largest one, as far as halving finds it.
-
-    Args:
-        material: what batches of the dataset are formed by.
-        sampler: forms them, of a size that gives none.
-        world_size: ranks.
-    """
-    if (labels := material.labels) is not None:
-        half = _halving(1, labels.usable // 2, lambda half: labels.full_batches(2 * half) >= world_size)
-        return 2 * half if half > 1 else 0
-    # Of no column can a batch have more different texts.
-    texts = material.texts.lines if material.texts is not None else ()
-    most = min([material.rows, *(len(line.lengths) + len(line.free) for line in texts)]) // world_size
-    return _halving(0, most, lambda size: replace(sampler, size=size * world_size).count > 0)
-
-
-def _halving(low: int, most: int, does: Callable[[int], bool]) -> int:
-    """Return a number up to `most` that does beside one that does not, or `low` where none is found."""
-    high = most + 1
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if does(middle) else (low, middle)
-    return low
-
-
-def notes_of(name: str, material: SamplerInputs, epochs: "Epochs", number: int) -> Iterator[str]:
-    """Yield what the batches of a dataset leave out and why, a sentence each.
-
-    Args:
-        name: of the train dataset.
-        material: what its batches are formed by.
-        epochs: the batches.
-        number: number of the dataset in them.
-    """
-    import numpy as np
-
-    sampler = epochs.samplers[number]
-    if material.labels is not None:
-        alone = material.rows - material.labels.usable
-        yield f"data.train.{name}: labels in the batches (in the data): {_label_mix(material, sampler.batches(0))}"
-        if alone:
-            rows = f"{alone:,} rows are" if alone > 1 else "1 row is"
-            yield f"data.train.{name}: {rows} never trained on, because no other row has the same label"
-    if material.lengths is not None:
-        grouped = _padding(sampler.batches(0), material.lengths)
-        mixed = _padding(replace(sampler, lengths=None).batches(0), material.lengths)
-        yield f"data.train.{name}: padding is {grouped:.0%} of a batch; without group_by_length it would be {mixed:.0%}"
-    if material.texts is not None and material.texts.lines:
-        full = int((np.diff(sampler.batches(0).starts) == sampler.size).sum())
-        line = material.texts.lines[material.texts.most_constrained(sampler.size)]
-        often = line.lengths > full
-        waiting = int((line.lengths[often] - full).sum())
-        if waiting and sampler.drop_last:
-            yield (
-                f"data.train.{name}: {waiting:,} rows wait for a later epoch in each, because their text stands in "
-                f"more rows than there are full batches ({full:,}): {_most_frequent(material, line, full)}"
-            )
-        small = sampler.count - full
-        if small > 1:
-            yield (
-                f"data.train.{name}: {small:,} of {sampler.count:,} batches are smaller than {sampler.size}; "
-                "write dataloader_drop_last: true to leave them out"
-            )
-
-
-def _padding(batches: Any, lengths: Any) -> float:
-    """Return the share of padding, as if each row were one text of all its tokens."""
-    import numpy as np
-
-    if not len(batches):
-        return 0.0
-    tokens = lengths[batches.rows]
-    sizes = np.diff(batches.starts)
-    padded = int((np.maximum.reduceat(tokens, batches.starts[:-1]) * sizes).sum())
-    return 1 - int(tokens.sum()) / padded if padded else 0.0
-
-
-def _label_mix(material: SamplerInputs, batches: Any) -> str:
-    import numpy as np
-
-    labels = integers_in(material.path, "label")
-    values, counts = np.unique(labels, return_counts=True)
-    taken = labels[batches.rows]
-    shown = []
-    for place in np.argsort(-counts, kind="stable")[:_SHOWN_LABELS]:
-        share = (taken == values[place]).mean() if len(taken) else 0.0
-        shown.append(f"{values[place]} {share:.1%} ({counts[place] / len(labels):.1%})")
-    more = len(values) - len(shown)
-    return ", ".join(shown) + (f" and {more:,} more" if more else "")
-
-
-def _most_frequent(material: SamplerInputs, line: Any, full: int) -> str:
-    import numpy as np
-
-    shown = []
-    for group in np.argsort(-line.lengths, kind="stable")[:_SHOWN_TEXTS]:
-        if line.lengths[group] <= max(full, 1):
-            break
-        text = text_at(material.path, material.inputs, line.rows[line.starts[group]], line.rows[line.starts[group] + 1])
-        text = text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"
-        shown.append(f"{text!r} in {line.lengths[group]:,}")
-    return ", ".join(shown)
-
-
-def previewed(
-    arguments: Arguments, names: Sequence[str], materials: Sequence[SamplerInputs], world_size: int, steps: int
-) -> tuple[dict[str, Any], ...]:
-    """Return the first steps of the first epoch as plain data: dataset and texts, rank by rank.
-
-    Args:
-        arguments: the arguments in force.
-        names: of the train datasets.
-        materials: of the train datasets.
-        world_size: ranks.
-        steps: how many steps.
-    """
-    epochs = epochs_of(arguments, materials, world_size, arguments.per_device_train_batch_size)
-    found = []
-    for number, step in enumerate(islice(epochs.walk(0), steps)):
-        path = materials[step.dataset].path
-        ranks = [rows_at(path, (step.share(rank) - step.offset).tolist()) for rank in range(world_size)]
-        found.append({"step": number + 1, "dataset": names[step.dataset], "ranks": ranks})
-    return tuple(found)
-
-
-def lengths_of(materials: Mapping[str, SamplerInputs]) -> dict[str, str]:
-    """Return a digest of the lengths that the rows of each dataset are grouped by: other tokenizers count otherwise."""
-    return {
-        name: sha256(material.lengths.tobytes()).hexdigest()
-        for name, material in materials.items()
-        if material.lengths is not None
-    }
-
-
-def position_of(
+def describe_order(
     arguments: Arguments, fingerprints: Mapping[str, str], lengths: Mapping[str, str], world_size: int
 ) -> dict[str, Any]:
-    """Return what the order of rows depends on; a checkpoint with another one cannot be gone on from exactly.
+    """Return all that the order of the rows depends on; only a checkpoint with an equal one can be resumed exactly.
 
     Args:
-        arguments: the arguments in force.
+        arguments: the effective arguments.
         fingerprints: digest of the rows of each train dataset.
         lengths: digest of the lengths of rows, of the datasets whose rows are grouped by them.
         world_size: ranks.
@@ -289,13 +323,13 @@ def position_of(
     if (arguments.accelerator_config or {}).get("split_batches"):
         batch["split_batches"] = True
     is_shared = forms_batches(arguments) and arguments.batch_sampler != "group_by_label"
-    # Rows as they stand, of one dataset, are not drawn.
+    # One dataset in the order of its file is not shuffled.
     in_order = arguments.train_sampling_strategy == "sequential" and arguments.batch_sampler == "batch_sampler"
     is_fixed = in_order and len(fingerprints) == 1
     return {
         "data": [[name, digest] for name, digest in fingerprints.items()],
         **({"lengths": [[name, digest] for name, digest in lengths.items()]} if lengths else {}),
-        **({} if is_fixed else {"seed": _seed(arguments)}),
+        **({} if is_fixed else {"seed": _order_seed(arguments)}),
         "batch_sampler": arguments.batch_sampler.removesuffix("_hashed"),
         "multi_dataset_batch_sampler": arguments.multi_dataset_batch_sampler if len(fingerprints) > 1 else None,
         "train_sampling_strategy": arguments.train_sampling_strategy,

@@ -1,4 +1,4 @@
-"""What can be checked only with the data read: columns, losses, evaluators, samplers and sizes, without torch."""
+"""Every check of a request before it runs: by itself, against its data, and against its plan. Needs no torch."""
 
 import difflib
 from collections.abc import Iterator, Sequence
@@ -10,24 +10,24 @@ from embedstep.data.roles import roles_of
 from embedstep.errors import Problem
 from embedstep.output.position import position_problems
 from embedstep.output.result import read_json
-from embedstep.planning.build import evaluates_loss
 from embedstep.planning.evaluators import check_evaluator, evaluators_are_known
-from embedstep.planning.losses import LOSSES, check_loss, check_processes, innermost, losses_are_known, place_of
-from embedstep.planning.plan import DatasetPlan, Plan
+from embedstep.planning.losses import LOSSES, check_loss, check_processes, innermost, loss_path, losses_are_known
+from embedstep.planning.metrics import evaluates_loss
+from embedstep.planning.plan import Plan, PlannedDataset
 from embedstep.planning.rules import LAST_CHECKPOINT, check_rules
 from embedstep.request.schema import TrainRequest
 
 
 def check_request(request: TrainRequest) -> list[Problem]:
-    """Return every problem that the request has by itself, before any data is read, each once."""
+    """Return every problem of the request that shows before any data is read, each once."""
     problems = [
         *check_rules(request),
-        *model_is_there(request),
+        *model_exists(request),
         *losses_are_known(request),
         *evaluators_are_known(request),
         *losses_fit_the_model(request),
         *labels_can_be_smoothed(request),
-        *prompts_name_something(request),
+        *prompt_keys_are_known(request),
     ]
     return list(dict.fromkeys(problems))
 
@@ -46,44 +46,44 @@ def check_with_data(request: TrainRequest, facts: Sequence[DatasetFacts]) -> lis
 
 
 def check_plan(request: TrainRequest, plan: Plan) -> list[Problem]:
-    """Return every problem that only shows in the plan: no steps, too few rows, an unknown metric."""
+    """Return every problem that shows only in the plan: no steps, too few rows, an unknown metric."""
     return [
         *processes_fit(request, plan),
         *precision_fits(request, plan),
         *distribution_fits(request, plan),
         *losses_average_gradients(request, plan),
-        *there_are_steps(request, plan),
+        *plan_has_steps(request, plan),
         *evaluation_is_possible(request, plan),
         *best_metric_is_known(request, plan),
-        *the_order_goes_on(request, plan),
+        *checkpoint_has_same_order(request, plan),
     ]
 
 
-def model_is_there(request: TrainRequest) -> Iterator[Problem]:
-    """A model that is named by a path must be there; an id is looked up on the hub when the step starts."""
+def model_exists(request: TrainRequest) -> Iterator[Problem]:
+    """A model path must exist and hold a model; a hub id is looked up when the step starts."""
     field = "path" if request.model.path else "static"
     source = Path(request.model.source).expanduser()
     if is_on_hub(request.model):
         return
     if request.model.revision is not None:
-        yield Problem("model.revision", f"belongs to a model on the hub, and {source} is none; remove it")
+        yield Problem("model.revision", f"needs a model on the hub, and {source} is a path; remove it")
     known: tuple[str, ...] = ("modules.json", "config.json")
     if request.model.dimension is not None:
-        # A static model of random vectors takes nothing but the tokenizer.
+        # A static model with random vectors needs only the tokenizer.
         known = (*known, "tokenizer.json")
     if not source.exists():
-        yield Problem(f"model.{field}", f"{source} is not there")
+        yield Problem(f"model.{field}", f"{source} does not exist")
     elif adapter := next((file for at in ("", "*/") for file in source.glob(f"{at}adapter_config.json")), None):
         merged = "merge it into its base model (peft: merge_and_unload) and save that"
-        yield Problem(f"model.{field}", f"{adapter.parent} holds an adapter, as of LoRA, and no model; {merged}")
+        yield Problem(f"model.{field}", f"{adapter.parent} holds an adapter, such as LoRA, and no model; {merged}")
     elif source.is_dir() and not any((source / name).exists() for name in known):
-        yield Problem(f"model.{field}", f"{source} holds no model: there is no {' and no '.join(known)} in it")
+        yield Problem(f"model.{field}", f"{source} holds no model: it has no {' and no '.join(known)}")
     elif source.is_file() and (request.model.path or source.suffix != ".json"):
         yield Problem(f"model.{field}", f"{source} is a file; name the folder of a saved model")
 
 
-def similarity_of(request: TrainRequest) -> str:
-    """Return the similarity function that a saved model names for itself; evaluators name their metrics by it."""
+def read_similarity(request: TrainRequest) -> str:
+    """Return the similarity function that a saved model is configured with, by which evaluators name their metrics."""
     settings = Path(str(request.model.path or "")).expanduser() / "config_sentence_transformers.json"
     try:
         return str(read_json(settings).get("similarity_fn_name") or "cosine")
@@ -96,8 +96,8 @@ def rows_are_distinct(request: TrainRequest, facts: Sequence[DatasetFacts]) -> I
     limit = request.data.max_duplicates
     for item in facts:
         if limit is not None and item.duplicate_rows > limit * item.rows:
-            told = f"repeats {_of(item.duplicate_rows, item.rows)}, and data.max_duplicates is {limit:g}"
-            yield Problem(f"data.{item.split}.{item.name}", f"{told}; take them out, or raise the limit")
+            message = f"repeats {_of(item.duplicate_rows, item.rows)}, and data.max_duplicates is {limit:g}"
+            yield Problem(f"data.{item.split}.{item.name}", f"{message}; take them out, or raise the limit")
 
 
 def held_out_rows_are_held_out(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[Problem]:
@@ -107,10 +107,10 @@ def held_out_rows_are_held_out(request: TrainRequest, facts: Sequence[DatasetFac
         if limit is not None and item.overlapping_rows > limit * item.rows:
             rows = ", ".join(map(str, item.first_overlapping))
             shared = _of(item.overlapping_rows, item.rows)
-            told = f"shares the anchors of {shared} with the training data, first those of row {rows}"
+            message = f"shares the anchors of {shared} with the training data, first those of row {rows}"
             yield Problem(
                 f"data.{item.split}.{item.name}",
-                f"{told}, and data.max_overlap is {limit:g}; take them out of the training data, or raise the limit",
+                f"{message}, and data.max_overlap is {limit:g}; take them out of the training data, or raise the limit",
             )
 
 
@@ -119,7 +119,7 @@ def _of(rows: int, total: int) -> str:
 
 
 def processes_fit(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
-    """More processes than GPUs would share one, and each would be slower than alone."""
+    """Processes that share a GPU are slower than one."""
     processes = plan.world_size // request.launch.nodes
     if not plan.on_cpu and processes > plan.gpus:
         visible = f"{plan.gpus} GPU{'s are' if plan.gpus > 1 else ' is'} visible"
@@ -127,26 +127,26 @@ def processes_fit(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
 
 
 def precision_fits(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
-    """Half and shortened precision that a CPU does not have: it would train in full precision, in silence."""
+    """On a CPU `fp16` and `tf32` would silently train in full precision."""
     for name in ("fp16", "tf32"):
         if plan.on_cpu and getattr(request.arguments, name):
             yield Problem(f"arguments.{name}", "is true, and no GPU is used; write bf16, or remove it")
 
 
 def distribution_fits(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
-    """What several processes need, or cannot do."""
+    """What several processes need, and what they do not support."""
     arguments, processes = request.arguments, plan.world_size
     settings = arguments.accelerator_config or {}
     size, backend = arguments.per_device_train_batch_size, arguments.ddp_backend
     if settings.get("dispatch_batches") and (processes > 1 or len(request.data.train) > 1):
         what = "texts" if processes > 1 else "the name of the dataset"
-        told = f"sends {what} from one process to the others, which the libraries cannot; remove it"
+        message = f"sends {what} from one process to the others, which the libraries do not support; remove it"
         is_older = "dispatch_batches" in arguments.model_fields_set
         place = "dispatch_batches" if is_older else "accelerator_config.dispatch_batches"
-        yield Problem(f"arguments.{place}", told)
+        yield Problem(f"arguments.{place}", message)
     if processes > 1 and settings.get("split_batches") and size % processes:
-        told = f"is {size}, which {processes} processes cannot split evenly; write a multiple of {processes}"
-        yield Problem("arguments.per_device_train_batch_size", told)
+        message = f"is {size}, which {processes} processes cannot split evenly; write a multiple of {processes}"
+        yield Problem("arguments.per_device_train_batch_size", message)
     if processes > 1 and plan.on_cpu and backend not in (None, "gloo", "mpi", "ccl"):
         yield Problem("arguments.ddp_backend", f"is {backend}, and the processes are on the CPU; write gloo")
     if arguments.fsdp and (processes == 1 or plan.on_cpu):
@@ -160,25 +160,25 @@ def losses_fit(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator
         loss = request.loss_of(item.name)
         if loss is None or (item.split == "eval" and not evaluates_loss(request, item.name)):
             continue
-        yield from check_loss(loss, item, place_of("*" if "*" in request.loss else item.name))
+        yield from check_loss(loss, item, loss_path("*" if "*" in request.loss else item.name))
 
 
 def losses_fit_the_model(request: TrainRequest) -> Iterator[Problem]:
-    """Some losses need a transformer, and a guide model has to be on this machine: no rank asks the hub."""
+    """Some losses need a transformer; a guide model must be on this machine, because ranks do not use the hub."""
     for name, loss in request.loss.items():
-        place = place_of(name)
+        place = loss_path(name)
         kind = innermost(loss)
         if kind is not None and kind.needs_transformer and request.model.static:
             yield Problem(place, f"{kind.name} needs a transformer, and model.static is a static embedding")
         guide = loss.options.get("guide")
         if isinstance(guide, str) and not Path(guide).expanduser().is_dir():
             yield Problem(
-                f"{place}.options.guide", f"{guide} is no folder; download the guide model and name its folder"
+                f"{place}.options.guide", f"{guide} is not a folder; download the guide model and name its folder"
             )
 
 
 def labels_can_be_smoothed(request: TrainRequest) -> Iterator[Problem]:
-    """Smoothing changes the target of a cross-entropy over classes, which few losses end in."""
+    """Label smoothing needs a loss that ends in a cross-entropy over classes."""
     factor = request.arguments.label_smoothing_factor
     for kind in filter(None, map(innermost, request.loss.values())):
         if factor and kind.cross_entropy is None:
@@ -190,9 +190,9 @@ def labels_can_be_smoothed(request: TrainRequest) -> Iterator[Problem]:
 
 
 def losses_average_gradients(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
-    """A loss that the installed trainer does not wrap would train another model in each process."""
+    """A loss whose gradients are not averaged would train a different model in each process."""
     for name, loss in request.loss.items():
-        yield from check_processes(loss, plan.world_size, place_of(name))
+        yield from check_processes(loss, plan.world_size, loss_path(name))
 
 
 def evaluators_fit(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[Problem]:
@@ -204,7 +204,7 @@ def evaluators_fit(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iter
 
 
 def samplers_fit(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[Problem]:
-    """A batch sampler and a loss must want the same of a batch."""
+    """The batch sampler must form the batches that the loss needs."""
     sampler = request.arguments.batch_sampler
     for item in facts:
         loss = request.loss_of(item.name)
@@ -218,37 +218,37 @@ def samplers_fit(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterat
                 "write group_by_label",
             )
         if kind.needs_label_groups and len(item.label_values) == 1:
-            yield Problem(f"data.train.{item.name}", f"has one label only, from which {kind.name} can learn nothing")
+            yield Problem(f"data.train.{item.name}", f"has one label only, from which {kind.name} learns nothing")
         if sampler == "group_by_label" and item.label != "integer":
             yield Problem(
                 "arguments.batch_sampler",
-                f"is group_by_label, but data.train.{item.name} has no column of whole numbers as label",
+                f"is group_by_label, but data.train.{item.name} has no label column of integers",
             )
 
 
 def evaluations_fit_the_sampler(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[Problem]:
-    """The batches of an evaluation are formed by the same sampler, which needs labels with two rows each."""
+    """Evaluation losses use the same batch sampler, so their data needs labels with two rows each, too."""
     if request.arguments.batch_sampler != "group_by_label":
         return
     for item in facts:
         if item.split == "train" or not evaluates_loss(request, item.name):
             continue
         if item.label != "integer":
-            told = "needs whole numbers as labels for its loss with group_by_label"
-            yield Problem(f"data.{item.split}.{item.name}", told)
+            message = "needs integer labels for its loss with group_by_label"
+            yield Problem(f"data.{item.split}.{item.name}", message)
             continue
         paired = sum(count > 1 for count in item.label_values.values())
         if item.label_values and paired < 2:
-            told = "needs two labels with two rows each for its loss with group_by_label"
-            yield Problem(f"data.{item.split}.{item.name}", f"{told}; it has {paired}")
+            message = "needs two labels with two rows each for its loss with group_by_label"
+            yield Problem(f"data.{item.split}.{item.name}", f"{message}; it has {paired}")
         size = request.arguments.per_device_eval_batch_size
         if size < 4 or size % 2:
-            told = f"is {size}; group_by_label takes an even number of 4 or more for the loss of data.{item.split}"
-            yield Problem("arguments.per_device_eval_batch_size", told)
+            message = f"is {size}; group_by_label needs an even number of 4 or more for the loss of data.{item.split}"
+            yield Problem("arguments.per_device_eval_batch_size", message)
 
 
-def prompts_name_something(request: TrainRequest) -> Iterator[Problem]:
-    """Prompts go by role or, with several train datasets, by dataset; any other key adds no prompt, in silence."""
+def prompt_keys_are_known(request: TrainRequest) -> Iterator[Problem]:
+    """Prompts are by role or, with several train datasets, by dataset; any other key would silently do nothing."""
     prompts = request.arguments.prompts
     if not isinstance(prompts, dict):
         return
@@ -264,13 +264,13 @@ def prompts_name_something(request: TrainRequest) -> Iterator[Problem]:
             yield Problem(f"arguments.prompts.{key}.{role}", f"is not a role; known are {', '.join(sorted(roles))}")
 
 
-def there_are_steps(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
+def plan_has_steps(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
     """A dataset smaller than one batch of every process trains nothing."""
     size = request.arguments.per_device_train_batch_size
     for item in plan.datasets:
         if item.split == "train" and not item.batches and request.trains and _is_at_fault(plan, item):
-            told = _no_batch(request, plan, item, "per_device_train_batch_size", size)
-            yield Problem(f"data.train.{item.name}", told)
+            message = _no_batch(request, plan, item, "per_device_train_batch_size", size)
+            yield Problem(f"data.train.{item.name}", message)
     batches = sum(item.batches or 0 for item in plan.datasets if item.split == "train")
     if batches and not plan.steps_per_epoch and request.trains:
         rows = sum(item.rows for item in plan.datasets if item.split == "train")
@@ -282,13 +282,13 @@ def there_are_steps(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
         )
 
 
-def _is_at_fault(plan: Plan, item: DatasetPlan) -> bool:
-    """In turns of several datasets the one that gives no batch leaves the others without a step, too."""
+def _is_at_fault(plan: Plan, item: PlannedDataset) -> bool:
+    """With round_robin a dataset without a batch leaves the others without a step, too; only it is reported."""
     return item.largest_batch is not None or all(other.largest_batch is None for other in plan.datasets)
 
 
-def _no_batch(request: TrainRequest, plan: Plan, item: DatasetPlan, argument: str, size: int) -> str:
-    """Say why there is no batch of the size that an argument gives, and how small it would have to be."""
+def _no_batch(request: TrainRequest, plan: Plan, item: PlannedDataset, argument: str, size: int) -> str:
+    """Return why there is no batch of the size that an argument gives, and the largest size that would work."""
     if item.largest_batch is None:
         return f"has {item.rows} rows, fewer than one batch of {size}; write a smaller {argument}"
     needed = f"{size} rows for each of {plan.world_size} processes" if plan.world_size > 1 else f"{size} rows"
@@ -305,22 +305,22 @@ def evaluation_is_possible(request: TrainRequest, plan: Plan) -> Iterator[Proble
         if item.split != "train" and item.rows < plan.world_size:
             yield Problem(f"data.{item.split}.{item.name}", f"has {item.rows} rows for {plan.world_size} processes")
         elif item.split != "train" and item.batches == 0:
-            told = _no_batch(request, plan, item, "per_device_eval_batch_size", size)
-            yield Problem(f"data.{item.split}.{item.name}", told)
+            message = _no_batch(request, plan, item, "per_device_eval_batch_size", size)
+            yield Problem(f"data.{item.split}.{item.name}", message)
 
 
-def the_order_goes_on(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
-    """A checkpoint that is named is of the same data, seed and batches."""
+def checkpoint_has_same_order(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
+    """A named checkpoint must have the same data, seed and batches, or rows would repeat and others be skipped."""
     given = request.arguments.resume_from_checkpoint
     if given is not None and given not in LAST_CHECKPOINT and not request.arguments.ignore_data_skip:
         yield from position_problems(Path(given).expanduser(), plan.position)
 
 
 def best_metric_is_known(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
-    """A metric that no evaluation produces would end the run at its first evaluation."""
+    """A metric that no evaluation logs would fail the run at its first evaluation."""
     given = request.arguments.metric_for_best_model
-    goes_by_it = request.arguments.lr_scheduler_type == "reduce_lr_on_plateau"
-    if given is None and not goes_by_it and not request.arguments.load_best_model_at_end:
+    is_needed = request.arguments.lr_scheduler_type == "reduce_lr_on_plateau"
+    if given is None and not is_needed and not request.arguments.load_best_model_at_end:
         return
     name = given or "loss"
     if f"eval_{name.removeprefix('eval_')}" in plan.metrics:

@@ -1,7 +1,7 @@
-"""The evaluators that a request may name: which data each one scores, which options, and how its metrics are called.
+"""The evaluators that a request may name: the data that each needs, its options, and the names of its metrics.
 
-The names of the metrics are needed before the run (`metric_for_best_model`, the plan), and the library only tells them
-after an evaluation, so they are written down here. The tests compare them with what the installed evaluators return.
+The names are needed before the run (`metric_for_best_model`, the plan), and the library has them only after an
+evaluation, so they are repeated here. Tests compare them with those of the installed evaluators.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -13,10 +13,10 @@ from embedstep.errors import Problem
 from embedstep.planning.options import (
     Option,
     all_values,
+    boolean,
     check_options,
     choice,
     choices,
-    flag,
     integer,
     integers,
     nearest,
@@ -33,20 +33,20 @@ Primary = Callable[[Values, str], str]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluatorKind:
-    """One evaluator. Columns of the dataset that it has no use for are ignored, as a loss may need them.
+    """One evaluator. It ignores further columns of its dataset, which a loss may need.
 
     Attributes:
         name: its name in a request.
         class_name: its class in the library; accepted as a name too.
         roles: text columns that it needs.
-        several_negatives: whether it takes more than one negative column.
+        several_negatives: whether it accepts more than one negative column.
         lists: whether a positive or negative may be a list of texts.
-        label: kinds of the label, empty without one.
+        label: column kinds that its label may have; empty for an evaluator without one.
         binary: whether the label is 0 or 1 and both must occur.
         options: options by name.
-        metrics: names of its metrics in the library's order, without the evaluator's own name, from the values of all
-            options and the model's similarity.
-        primary: name of the metric that stands for the whole, from the same.
+        metrics: returns the names of its metrics in the library's order, without the evaluator's own name, given the
+            values of all options and the model's similarity.
+        primary: returns the name of its primary metric, given the same.
         rules: checks across options; each returns a message or None.
     """
 
@@ -132,7 +132,7 @@ def _triplet_primary(values: Values, similarity: str) -> str:
 
 
 def _main_is_scored(names: str, main: str) -> Rule:
-    """Return a rule: the similarity that stands for the whole must be among those that are computed."""
+    """Return a rule: the similarity of the primary metric must be one of those that are computed."""
 
     def rule(values: Values) -> str | None:
         if values[main] is None or values[names] is None or values[main] in values[names]:
@@ -225,7 +225,7 @@ _ROWS = (
         class_name="ParaphraseMiningEvaluator",
         roles=("anchor", "positive"),
         options={
-            "add_transitive_closure": flag(False),
+            "add_transitive_closure": boolean(False),
             "query_chunk_size": integer(5000, least=1),
             "corpus_chunk_size": integer(100000, least=1),
             "max_pairs": integer(500000, least=1),
@@ -245,7 +245,7 @@ _ROWS = (
             "at_k": integer(10, least=1),
             "similarity_fct": choice("cos_sim", ("cos_sim", "dot_score", "euclidean_sim", "manhattan_sim")),
             "batch_size": integer(64, least=1),
-            "use_batched_encoding": flag(True),
+            "use_batched_encoding": boolean(True),
             **_DIMENSION,
         },
         metrics=lambda values, similarity: ["map", f"mrr@{values['at_k']}", f"ndcg@{values['at_k']}"],
@@ -265,21 +265,21 @@ EVALUATORS: Mapping[str, EvaluatorKind] = {row.name: row for row in _ROWS}
 _BY_ANY_NAME: Mapping[str, EvaluatorKind] = {**EVALUATORS, **{row.class_name: row for row in _ROWS}}
 
 _FROM_DATA = "made from the dataset's columns"
-# The constructor parameters that no request may write, each with the reason.
+# Constructor parameters that a request cannot set, each with the reason.
 LEFT_OUT_OPTIONS: Mapping[str, str] = {
     **dict.fromkeys(("queries", "corpus", "relevant_docs", "sentences_map", "duplicates_list", "samples"), _FROM_DATA),
     **dict.fromkeys(("sentences1", "sentences2", "scores", "labels", "anchors", "positives", "negatives"), _FROM_DATA),
     **dict.fromkeys(("source_sentences", "target_sentences"), _FROM_DATA),
     "duplicates_dict": "a second form of duplicates_list",
-    "name": "written beside `options`",
+    "name": "written next to `options`",
     "write_csv": "always false: the metrics are written by embedstep",
     "write_predictions": "writes files that the output folder does not describe",
     "print_wrong_matches": "prints into the output that a program reads",
-    "show_progress_bar": "a bar inside a training step would break the trainer's own",
+    "show_progress_bar": "a bar during a train step would break the trainer's own",
     "mrr_at_k": "deprecated in RerankingEvaluator; `at_k` is the same",
     "main_distance_function": "deprecated; `main_similarity_function` is the same",
 }
-# The names that the library exports beside these evaluators, each with the reason why it is left out.
+# Names that the library exports next to these evaluators, each with the reason why it is left out.
 LEFT_OUT: Mapping[str, str] = {
     "BaseEvaluator": "the base class",
     "SentenceEvaluator": "the base class by its old name",
@@ -293,7 +293,7 @@ LEFT_OUT: Mapping[str, str] = {
 
 
 def evaluator_kind(name: str) -> EvaluatorKind:
-    """Return the evaluator named `name`, by its name in the table or its class name.
+    """Return an evaluator by its name in the table or by its class name.
 
     Raises:
         KeyError: there is no such evaluator.
@@ -302,43 +302,43 @@ def evaluator_kind(name: str) -> EvaluatorKind:
 
 
 def metric_names(evaluator: schema.Evaluator, similarity: str = "cosine") -> tuple[str, ...]:
-    """Return the metrics of a checked evaluator under the names that the trainer gives them during training.
+    """Return the metrics of a checked evaluator under the names by which the trainer logs them.
 
-    Several evaluators add `eval_sequential_score`: the primary metric of the last one.
+    With several evaluators the trainer also logs `eval_sequential_score`, the primary metric of the last one.
 
     Args:
         evaluator: the checked evaluator.
-        similarity: the model's own similarity function, which names the metrics when no option does.
+        similarity: the model's own similarity function, which names the metrics where no option does.
     """
     kind = _BY_ANY_NAME[evaluator.kind]
     metrics = kind.metrics(all_values(kind.options, evaluator.options), similarity)
-    return tuple(_in_trainer(evaluator, metric) for metric in dict.fromkeys(metrics))
+    return tuple(_logged_name(evaluator, metric) for metric in dict.fromkeys(metrics))
 
 
 def primary_metric(evaluator: schema.Evaluator, similarity: str = "cosine") -> str:
-    """Return the metric that stands for a checked evaluator, under the name that the trainer gives it.
+    """Return the primary metric of a checked evaluator under the name by which the trainer logs it.
 
     Args:
         evaluator: the checked evaluator.
         similarity: the model's own similarity function.
     """
     kind = _BY_ANY_NAME[evaluator.kind]
-    return _in_trainer(evaluator, kind.primary(all_values(kind.options, evaluator.options), similarity))
+    return _logged_name(evaluator, kind.primary(all_values(kind.options, evaluator.options), similarity))
 
 
-def _in_trainer(evaluator: schema.Evaluator, metric: str) -> str:
-    """Return the metric's name in the trainer, which leaves out its prefix where the name starts so already."""
+def _logged_name(evaluator: schema.Evaluator, metric: str) -> str:
+    """Return a metric's name in the trainer, which adds its prefix `eval_` only once."""
     name = f"{evaluator.name}_{metric}"
     return name if name.startswith("eval_") else f"eval_{name}"
 
 
 def check_evaluator(evaluator: schema.Evaluator, facts: DatasetFacts | None, path: str) -> list[Problem]:
-    """Return everything wrong with `evaluator` itself and with the columns of the dataset that it scores.
+    """Return every problem of an evaluator by itself and with the columns of its dataset.
 
     Args:
         evaluator: the evaluator as written.
-        facts: the eval dataset after reading, or None to look at the evaluator alone.
-        path: place of the evaluator in the request, such as `evaluators.0`.
+        facts: what was read of the eval dataset, or None to check the evaluator by itself.
+        path: path of the evaluator in the request, such as `evaluators.0`.
     """
     kind = _BY_ANY_NAME.get(evaluator.kind)
     if kind is None:
@@ -358,8 +358,8 @@ def _value_problems(kind: EvaluatorKind, evaluator: schema.Evaluator, path: str)
     for rule in kind.rules:
         if message := rule(values):
             yield Problem(f"{path}.options", message)
-    # The library takes a primary metric that starts with the evaluator's name for one that has its prefix already, and
-    # then fails to find it among its own metrics.
+    # If the primary metric starts with the evaluator's name, the library does not add the name as a prefix, and then
+    # does not find the metric.
     primaries = (kind.primary(values, similarity) for similarity in _SIMILARITIES)
     clash = next((each for each in primaries if each.startswith(f"{evaluator.name}_")), None)
     if clash:
@@ -382,7 +382,7 @@ def _text_problems(kind: EvaluatorKind, facts: DatasetFacts, path: str) -> Itera
 def _label_problems(kind: EvaluatorKind, facts: DatasetFacts, path: str) -> Iterator[Problem]:
     if not kind.label:
         return
-    words = "0 or 1 in each row, and both of them" if kind.binary else "a number in each row, and different ones"
+    words = "0 or 1 in each row, and both of them" if kind.binary else "a number in each row, not always the same"
     if facts.label is None:
         yield Problem(path, f"is missing: the evaluator {kind.name} needs a label with {words}")
     elif facts.label not in kind.label:
@@ -394,6 +394,6 @@ def _label_problems(kind: EvaluatorKind, facts: DatasetFacts, path: str) -> Iter
 
 
 def evaluators_are_known(request: schema.TrainRequest) -> Iterator[Problem]:
-    """Each evaluator has a known name and options that it takes."""
+    """Each evaluator has a known name and valid options."""
     for index, evaluator in enumerate(request.evaluators):
         yield from check_evaluator(evaluator, None, f"evaluators.{index}")

@@ -1,7 +1,7 @@
-"""The losses that a request may name: which data each one takes, which options, and what it can be combined with.
+"""The losses that a request may name: the data that each needs, its options, and what it can be combined with.
 
-The library checks none of this before the first batch, and some of it never: a loss that is given the wrong columns
-trains on them without a word. The table is plain data, so a request is checked on a machine without torch.
+The library checks none of this before the first batch, and some of it never: a loss that gets the wrong columns
+silently trains on them. The table is plain data, so a request is checked on a machine without torch.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -13,10 +13,10 @@ from embedstep.errors import Problem
 from embedstep.planning.options import (
     Option,
     all_values,
+    boolean,
     check_options,
     choice,
     choices,
-    flag,
     integer,
     integers,
     nearest,
@@ -35,7 +35,7 @@ class Label:
     """A label that a loss learns from.
 
     Attributes:
-        words: what it is, to stand after `a label with`.
+        words: what it is, to follow `a label with`.
         kinds: column kinds it may have.
         low: smallest value allowed.
         high: largest value allowed.
@@ -49,12 +49,12 @@ class Label:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Takes:
-    """One set of columns that a loss takes. Texts stand in the order anchor, positive, negatives.
+    """One set of columns that a loss accepts; texts are in the order anchor, positive, negatives.
 
     Attributes:
         least: smallest number of text columns.
         most: largest number of text columns; None without a limit.
-        label: the label, or None where a label has no meaning.
+        label: the label, or None for a loss without one.
         label_optional: whether the label may be left out.
     """
 
@@ -64,7 +64,7 @@ class Takes:
     label_optional: bool = False
 
     def fits(self, count: int) -> bool:
-        """Return whether `count` text columns are taken."""
+        """Whether a dataset with so many text columns is accepted."""
         return self.least <= count and (self.most is None or count <= self.most)
 
 
@@ -75,21 +75,21 @@ class LossKind:
     Attributes:
         name: its name in a request.
         class_name: its class in the library; accepted as a name too.
-        takes: sets of columns it takes; empty for a wrapper, which takes what its inner loss takes.
+        takes: sets of columns it accepts; empty for a wrapper, which accepts those of its inner loss.
         options: options by name.
-        built_as: class to build instead, for a class that the library only keeps as a deprecated short form.
+        built_as: class to build instead of one that the library has deprecated.
         fixed: constructor arguments that come with `built_as`.
-        wraps: whether it is put around another loss.
-        not_under: wrappers that it fails or loses its meaning under.
-        in_batch_negatives: whether the other rows of a batch serve as negatives (so that rows must not repeat).
+        wraps: whether it wraps another loss.
+        not_under: wrappers under which it fails or is meaningless.
+        in_batch_negatives: whether the other rows of a batch are negatives, so that texts should not repeat.
         needs_label_groups: whether a batch needs several rows of each label (batch sampler group_by_label).
         needs_transformer: whether it fails on every static embedding.
-        averages_gradients: whether several processes train one model; False where the loss calls a reference to the
-            model that the trainer does not replace by its distributed wrapper, so that the processes drift apart.
-        own_layers: `always`, or the option that turns them on: the loss trains layers of its own, which are in no
-            checkpoint and are not averaged between processes.
-        classes: option with the number of classes; labels run from 0 to one below it.
-        cross_entropy: attribute that holds its final cross-entropy, where labels can be smoothed.
+        averages_gradients: whether several processes train one model; False where the loss calls the model past the
+            distributed wrapper, so that each process trains its own.
+        loss_parameters: `always`, or the option that turns them on: the loss trains layers of its own, which are not
+            part of the model and not averaged between processes.
+        classes: option with the number of classes; labels go from 0 to one less.
+        cross_entropy: attribute with its final cross-entropy, where labels can be smoothed.
         rules: checks across options; each returns a message or None.
     """
 
@@ -160,7 +160,7 @@ def _decoder_is_named_once(values: Mapping[str, Any]) -> str | None:
     return None
 
 
-CLASS = Label(words="a class, a whole number", kinds=("integer",))
+CLASS = Label(words="a class, an integer", kinds=("integer",))
 BINARY = Label(words="0 or 1", kinds=("integer",), low=0, high=1)
 SCORE = Label(words="a score, a number", kinds=("integer", "number"))
 COSINE = Label(words="a similarity from -1 to 1", kinds=("integer", "number"), low=-1, high=1)
@@ -178,7 +178,7 @@ _SYMMETRIC = {"directions": ("query_to_doc", "doc_to_query"), "partition_mode": 
 _RANKING = {
     "scale": number(20.0, above=0),
     "similarity_fct": choice("cos_sim", _MATRIX_SIMILARITIES),
-    "gather_across_devices": flag(False),
+    "gather_across_devices": boolean(False),
 }
 _DIRECTED = {
     "directions": choices(["query_to_doc"], _DIRECTIONS),
@@ -197,9 +197,9 @@ _GUIDED = {
     "temperature": number(0.01, above=0),
     "margin_strategy": choice("absolute", ("absolute", "relative")),
     "margin": number(0.0),
-    "contrast_anchors": flag(True),
-    "contrast_positives": flag(True),
-    "gather_across_devices": flag(False),
+    "contrast_anchors": boolean(True),
+    "contrast_positives": boolean(True),
+    "gather_across_devices": boolean(False),
 }
 _DIMENSIONS = {"matryoshka_dims": integers(least=1), "matryoshka_weights": numbers(None)}
 _LAYERS = {
@@ -277,7 +277,7 @@ _ROWS = (
         options={
             "positive_margin": number(0.8),
             "negative_margin": number(0.3),
-            "use_mini_batched_version": flag(True),
+            "use_mini_batched_version": boolean(True),
             "mini_batch_size": integer(50, least=1),
             "mini_batch_num_tokens": integer(None, least=1),
         },
@@ -308,7 +308,7 @@ _ROWS = (
         name="contrastive",
         class_name="ContrastiveLoss",
         takes=(Takes(least=2, most=2, label=BINARY),),
-        options=_SIAMESE | {"size_average": flag(True)},
+        options=_SIAMESE | {"size_average": boolean(True)},
     ),
     LossKind(
         name="online_contrastive",
@@ -363,9 +363,9 @@ _ROWS = (
         takes=(Takes(least=2, most=2, label=CLASS),),
         options={
             "num_labels": integer(least=2),
-            "concatenation_sent_rep": flag(True),
-            "concatenation_sent_difference": flag(True),
-            "concatenation_sent_multiplication": flag(False),
+            "concatenation_sent_rep": boolean(True),
+            "concatenation_sent_difference": boolean(True),
+            "concatenation_sent_multiplication": boolean(False),
         },
         not_under=_NO_DIMENSION_WRAPPER,
         loss_parameters="always",
@@ -444,7 +444,7 @@ _ROWS = (
         name="denoising_auto_encoder",
         class_name="DenoisingAutoEncoderLoss",
         takes=(Takes(least=2, most=2),),
-        options={"decoder_name_or_path": text(None), "tie_encoder_decoder": flag(True)},
+        options={"decoder_name_or_path": text(None), "tie_encoder_decoder": boolean(True)},
         not_under=_NO_WRAPPER,
         needs_transformer=True,
         averages_gradients=False,
@@ -482,16 +482,16 @@ _ROWS = (
 LOSSES: Mapping[str, LossKind] = {row.name: row for row in _ROWS}
 _BY_ANY_NAME: Mapping[str, LossKind] = {**LOSSES, **{row.class_name: row for row in _ROWS}}
 
-# The constructor parameters that no request may write, each with the reason.
+# Constructor parameters that a request cannot set, each with the reason.
 LEFT_OUT_OPTIONS: Mapping[str, str] = {
     "model": "the model of the request",
-    "loss": "written beside `options`, as the inner `loss`",
+    "loss": "written next to `options`, as the inner `loss`",
     "embedding_dimension": "read from the model",
-    "show_progress_bar": "a bar inside a training step would break the trainer's own",
+    "show_progress_bar": "a bar during a train step would break the trainer's own",
     "loss_fct": "a torch module, which is not plain data",
     "cos_score_transformation": "a torch module, which is not plain data",
 }
-# The names that the library exports beside its losses, each with the reason why it is no loss here.
+# Names that the library exports next to its losses, each with the reason why it is no loss here.
 LEFT_OUT: Mapping[str, str] = {
     "BatchHardTripletLossDistanceFunction": "holds the functions that `distance_metric` names",
     "ContrastiveTensionDataLoader": "a loader of the old training loop, not a loss",
@@ -501,7 +501,7 @@ LEFT_OUT: Mapping[str, str] = {
 
 
 def loss_kind(name: str) -> LossKind:
-    """Return the loss named `name`, by its name in the table or its class name.
+    """Return a loss by its name in the table or by its class name.
 
     Raises:
         KeyError: there is no such loss.
@@ -510,7 +510,7 @@ def loss_kind(name: str) -> LossKind:
 
 
 def innermost(loss: schema.Loss) -> LossKind | None:
-    """Return the kind of the loss inside all wrappers, the one that sees the columns; None when it is unknown."""
+    """Return the loss inside all wrappers, which gets the columns; None if its name is unknown."""
     return _BY_ANY_NAME.get(_inner(loss).kind)
 
 
@@ -520,8 +520,8 @@ def _inner(loss: schema.Loss) -> schema.Loss:
     return loss
 
 
-def has_own_layers(loss: schema.Loss) -> bool:
-    """Return whether the checked `loss` trains layers that are not in the model (and so in no checkpoint)."""
+def trains_own_layers(loss: schema.Loss) -> bool:
+    """Whether a checked loss trains layers that are not part of the model and so not saved with it."""
     inner = _inner(loss)
     kind = loss_kind(inner.kind)
     return (
@@ -531,18 +531,18 @@ def has_own_layers(loss: schema.Loss) -> bool:
 
 
 def check_loss(loss: schema.Loss, facts: DatasetFacts | None, path: str) -> list[Problem]:
-    """Return everything wrong with `loss` itself and with the columns of the dataset that it is given.
+    """Return every problem of a loss by itself and with the columns of its dataset.
 
     Args:
         loss: the loss as written.
-        facts: the dataset after reading, or None to look at the loss alone.
-        path: place of the loss in the request, such as `loss` or `loss.docs`.
+        facts: what was read of the dataset, or None to check the loss by itself.
+        path: path of the loss in the request, such as `loss` or `loss.docs`.
     """
     return [*_loss_problems(loss, path, ()), *(_data_problems(_inner(loss), facts) if facts else ())]
 
 
 def check_processes(loss: schema.Loss, processes: int, path: str) -> list[Problem]:
-    """Return a problem when the checked `loss` would train a different model in each of several processes."""
+    """Return a problem if a checked loss would train a different model in each of several processes."""
     kind = loss_kind(_inner(loss).kind)
     if processes == 1 or kind.averages_gradients:
         return []
@@ -578,18 +578,16 @@ def _option_problems(kind: LossKind, loss: schema.Loss, path: str) -> Iterator[P
 
 def _nesting_problems(kind: LossKind, loss: schema.Loss, path: str, around: tuple[str, ...]) -> Iterator[Problem]:
     if kind.wraps and loss.loss is None:
-        yield Problem(f"{path}.loss", f"is missing: {kind.name} is put around another loss")
+        yield Problem(f"{path}.loss", f"is missing: {kind.name} wraps another loss")
     if not kind.wraps and loss.loss is not None:
-        yield Problem(f"{path}.loss", f"has no place here: {kind.name} is not put around another loss")
+        yield Problem(f"{path}.loss", f"is not accepted: {kind.name} does not wrap another loss")
     for wrapper in around:
         if wrapper in kind.not_under:
-            yield Problem(
-                f"{path}.kind", f"{kind.name} does not work under {wrapper}; take another loss, or no wrapper"
-            )
+            yield Problem(f"{path}.kind", f"{kind.name} does not work under {wrapper}; use another loss, or no wrapper")
         elif wrapper in _NO_DIMENSION_WRAPPER and loss.options.get(kind.loss_parameters) is not None:
             yield Problem(
                 f"{path}.options.{kind.loss_parameters}",
-                f"does not work under {wrapper}: its layer takes the whole vector only; remove one of the two",
+                f"does not work under {wrapper}: its layer needs the whole vector; remove one of the two",
             )
 
 
@@ -600,7 +598,7 @@ def _data_problems(loss: schema.Loss, facts: DatasetFacts) -> Iterator[Problem]:
     path = f"data.{facts.split}.{facts.name}.columns"
     takes = [each for each in kind.takes if each.fits(len(facts.inputs))]
     if not takes or not _in_order(facts.inputs):
-        need = " or ".join(dict.fromkeys(in_words(each) for each in kind.takes))
+        need = " or ".join(dict.fromkeys(describe_columns(each) for each in kind.takes))
         yield Problem(path, f"{kind.name} takes {need}; this dataset has {_listed(facts.inputs) or 'no texts'}")
         return
     for role in facts.inputs:
@@ -628,7 +626,7 @@ def _label_problems(kind: LossKind, takes: Takes, facts: DatasetFacts, path: str
 
 
 def _class_problems(kind: LossKind, loss: schema.Loss, facts: DatasetFacts, path: str) -> Iterator[Problem]:
-    """Yield a problem for classes outside 0 to N-1, which CUDA reports as an unreadable assertion."""
+    """Refuse classes outside 0 to N-1, on which CUDA fails with an unreadable assertion."""
     if kind.classes is None or facts.label_range is None or kind.classes not in loss.options:
         return
     try:
@@ -648,13 +646,13 @@ def _outside(label: Label, found: tuple[float, float]) -> bool:
 
 
 def _in_order(inputs: tuple[str, ...]) -> bool:
-    """Return whether the roles are anchor, positive, negatives without a gap; a loss goes by position alone."""
+    """Whether the roles are anchor, positive, negatives without a gap; a loss knows columns by position only."""
     expected = ("anchor", "positive")[: len(inputs)]
     return inputs[:2] == expected and all(role.startswith("negative") for role in inputs[2:])
 
 
-def in_words(takes: Takes) -> str:
-    """Return which text columns are taken, as a person would say it."""
+def describe_columns(takes: Takes) -> str:
+    """Return the accepted text columns in words: `anchor, positive and any number of further negatives`."""
     roles = ["anchor", "positive"][: takes.least]
     if takes.least > 2:
         roles.append(f"{takes.least - 2} negative{'s' if takes.least > 3 else ''}")
@@ -673,19 +671,19 @@ def _listed(roles: tuple[str, ...]) -> str:
 def negatives_per_anchor(
     loss: schema.Loss, inputs: tuple[str, ...], per_device_batch_size: int, world_size: int
 ) -> int | None:
-    """Return how many texts of one step each anchor's positive competes with.
+    """Return the number of in-batch negatives: texts of one step that each anchor's positive competes with.
 
-    With `partition_mode: per_direction` (the symmetric losses) each direction is a softmax of its own, and this is the
-    number in the anchor's. `mega_batch_margin` learns from the hardest one only.
+    With `partition_mode: per_direction` (the symmetric losses) each direction is a softmax of its own; this is the
+    number in the anchor's. `mega_batch_margin` learns only from the hardest one.
 
     Args:
-        loss: the checked loss; wrappers are followed inward.
+        loss: the checked loss; of a wrapper the inner loss counts.
         inputs: role names of the texts.
         per_device_batch_size: rows of one batch in one process.
         world_size: number of processes.
 
     Returns:
-        The number, or None for losses without in-batch negatives and for those where a guide model decides.
+        The number; None for losses without in-batch negatives, and where a guide model selects them.
     """
     inner = _inner(loss)
     kind = loss_kind(inner.kind)
@@ -708,11 +706,11 @@ def negatives_per_anchor(
 
 
 def losses_are_known(request: schema.TrainRequest) -> Iterator[Problem]:
-    """Each loss has a known name and options that it takes."""
+    """Each loss has a known name and valid options."""
     for name, loss in request.loss.items():
-        yield from check_loss(loss, None, place_of(name))
+        yield from check_loss(loss, None, loss_path(name))
 
 
-def place_of(name: str) -> str:
-    """Where a loss stands in the request: `*` is the one for every dataset."""
+def loss_path(name: str) -> str:
+    """Return the path of a loss in the request; `*` is the one for every dataset."""
     return "loss" if name == "*" else f"loss.{name}"

@@ -1,6 +1,6 @@
-"""Older training arguments to a request, with a table of what became of each.
+"""A request made of older training arguments, with a table of what became of each.
 
-They come from a dump, from a YAML file, or from the call in a script, which is parsed and never run.
+The arguments come from a JSON dump, a YAML file, or the call in a script, which is parsed and never run.
 """
 
 import ast
@@ -24,15 +24,15 @@ from embedstep.request.schema import TrainRequest
 
 _CLASSES = ("SentenceTransformerTrainingArguments", "TrainingArguments")
 _PICKLE = (
-    "is a pickle, which can run anything when it is loaded; where you trust it, write once "
+    "is a pickle, which may run any code when it is loaded; if you trust it, write "
     "torch.load(path, weights_only=False).to_json_string() to a file, and migrate that"
 )
 _ENUMS = {
     "BatchSamplers", "MultiDatasetBatchSamplers", "IntervalStrategy", "EvaluationStrategy", "SaveStrategy",
     "SchedulerType", "OptimizerNames", "HubStrategy", "FSDPOption", "DebugOption",
 }  # fmt: skip
-"""Enumerations of the libraries whose members are their values in capitals."""
-_HEAD = """# Fill in the model, the data and the loss; `embedstep check` tells what is missing.
+"""Enumerations of the libraries whose values are the names of their members in lower case."""
+_HEAD = """# Fill in the model, the data and the loss; `embedstep check` reports what is missing.
 model: MODEL
 data:
   train:
@@ -50,8 +50,8 @@ class Migrated:
 
     Attributes:
         request: the text of the request.
-        table: argument, what it becomes, and why, a row each.
-        problems: what has to be changed by hand; the request holds none of it.
+        table: a row for each argument: its name, what becomes of it, and why.
+        problems: what has to be changed by hand; it is left out of the request.
     """
 
     request: str
@@ -90,12 +90,12 @@ def _refused(source: str, message: str) -> InvalidRequestError:
 
 
 def arguments_in_script(text: str) -> tuple[dict[str, Any], list[Problem]]:
-    """Return the keywords of the first call of the arguments class in a script, and a problem for each computed value.
+    """Return the arguments of the first call of the arguments class, and a problem for each computed value.
 
     The script is parsed, never run.
 
     Raises:
-        InvalidRequestError: the text is no Python, or calls no such class.
+        InvalidRequestError: the text is not Python, or has no such call.
     """
     try:
         tree = ast.parse(text)
@@ -130,39 +130,39 @@ def migrate(found: Mapping[str, Any], known: Sequence[Problem] = ()) -> Migrated
     """Turn older arguments into a request.
 
     Args:
-        found: plain values by name, of a dump or of a person.
-        known: what is already known to be wrong.
+        found: plain values by name, from a dump or written by a person.
+        known: problems found before.
     """
     given, problems = dict(found), list(known)
     try:
         arguments = Arguments.model_validate(given)
     except ValidationError as error:
         problems += problems_of_arguments(error, given)
-        wrong = _names_in(problems, given)
+        wrong = _affected_names(problems, given)
         arguments = Arguments.model_validate({name: value for name, value in given.items() if name not in wrong})
-    problems += _problems_of(arguments)
-    wrong = _names_in(problems, CONTRACT)
+    problems += _check_arguments(arguments)
+    wrong = _affected_names(problems, CONTRACT)
     kept = {
         name: value
         for name, value in arguments.model_dump(mode="json", exclude_unset=True).items()
         if name not in wrong and _is_written(name, arguments)
     }
-    # What a library wrote beside the rest counts for nothing there; written by a person it would contradict it.
-    idle = _names_in(_problems_of(Arguments.model_validate(kept)), kept) if arguments.is_dump else set()
+    # In a dump, values without effect among the others are defaults; written by a person they are contradictions.
+    idle = _affected_names(_check_arguments(Arguments.model_validate(kept)), kept) if arguments.is_dump else set()
     kept = {name: value for name, value in kept.items() if name not in idle}
-    rows = _rows(found, arguments, wrong | _names_in(problems, given), idle)
+    rows = _rows(found, arguments, wrong | _affected_names(problems, given), idle)
     computed = [(problem.path.partition(".")[2], "refused", "computed") for problem in known]
     return Migrated(request=_request(kept), table=(*rows, *computed), problems=tuple(problems))
 
 
-def _problems_of(arguments: Arguments) -> list[Problem]:
-    """Return what a request with these arguments and all the data that they could ask for would be refused with."""
-    request = TrainRequest.model_validate({**_like(arguments), "arguments": arguments})
+def _check_arguments(arguments: Arguments) -> list[Problem]:
+    """Return the problems of a request with these arguments and every section that they may need."""
+    request = TrainRequest.model_validate({**_other_sections(arguments), "arguments": arguments})
     return [problem for problem in check_rules(request) if problem.path.startswith("arguments.")]
 
 
-def _like(arguments: Arguments) -> dict[str, Any]:
-    """Return the other sections of the request that is written."""
+def _other_sections(arguments: Arguments) -> dict[str, Any]:
+    """Return all sections but the arguments, as data."""
     head: dict[str, Any] = parse_document(_sections(arguments)).data
     return head
 
@@ -171,8 +171,8 @@ def _sections(arguments: Arguments) -> str:
     return _HEAD + (_EVAL if arguments.eval_strategy != "no" or arguments.do_eval else "") + _LOSS
 
 
-def _names_in(problems: Sequence[Problem], names: Collection[str]) -> set[str]:
-    """The arguments that problems speak of: `lr_scheduler_kwargs` for `arguments.lr_scheduler_kwargs.power`."""
+def _affected_names(problems: Sequence[Problem], names: Collection[str]) -> set[str]:
+    """Return the arguments that have a problem: `lr_scheduler_kwargs` for `arguments.lr_scheduler_kwargs.power`."""
     paths = [f"{problem.path}." for problem in problems]
     return {name for name in names if any(path.startswith(f"arguments.{name}.") for path in paths)}
 
@@ -191,14 +191,14 @@ def _rows(
     for name in found:
         row = CONTRACT.get(name)
         if row is None and name not in wrong:
-            continue  # a fact of the machine in a dump
+            continue  # a dump also has facts of the machine
         if name in wrong or row is None:
             yield name, "refused", row.instead if row else "no training argument"
         elif name in idle:
-            yield name, "left out", "it has no effect beside the others"
+            yield name, "left out", "it has no effect with the others"
         elif name not in arguments.model_fields_set:
             if not arguments.is_dump or found[name] not in (row.default, None, False, "", [], {}):
-                yield name, "left out", "it follows from others or from the machine" if arguments.is_dump else "null"
+                yield name, "left out", "it is derived from others or from the machine" if arguments.is_dump else "null"
         elif row.support == "translated" and row.current_name != name:
             yield name, "renamed" if name in OLDER_NAMES else "translated", row.current_name or "always done"
         elif row.support == "implemented":

@@ -1,7 +1,7 @@
 """Options of losses and evaluators: a small closed set of plain types, checked before torch is imported.
 
-A request may hold only what YAML can hold, so an option that is a function in the library is a name here. The check
-and the worker read a value through the same function, and so cannot disagree about what `"32"` means.
+A request holds only what YAML can express, so an option that is a function in the library is a name here. The check and
+the worker read a value through the same function, so they cannot disagree about what `"32"` means.
 """
 
 import difflib
@@ -15,7 +15,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from embedstep.errors import Problem
 from embedstep.request.scalars import Boolean, Integer, Number, Text
 
-OptionKind = Literal["flag", "integer", "number", "text", "choice", "integers", "numbers", "choices"]
+OptionKind = Literal["boolean", "integer", "number", "text", "choice", "integers", "numbers", "choices"]
 
 
 class _Required(enum.Enum):
@@ -31,11 +31,11 @@ class Option:
 
     Attributes:
         kind: the type of its value.
-        default: what the library takes when it is not written; REQUIRED when it must be written.
-        choices: the names it may have, for `choice` and `choices`.
+        default: the library's default; REQUIRED where the request must set the option.
+        choices: the accepted names, for `choice` and `choices`.
         least: smallest value allowed, for numbers and for each number of a list.
         above: value that numbers must exceed.
-        may_be_null: whether null may be written; always so when the default is None.
+        may_be_null: whether null is accepted; with a default of None it always is.
     """
 
     kind: OptionKind
@@ -48,7 +48,7 @@ class Option:
 
 _STRICT = ConfigDict(strict=True)
 _TYPES: Mapping[OptionKind, TypeAdapter[Any]] = {
-    "flag": TypeAdapter(Boolean, config=_STRICT),
+    "boolean": TypeAdapter(Boolean, config=_STRICT),
     "integer": TypeAdapter(Integer, config=_STRICT),
     "number": TypeAdapter(Number, config=_STRICT),
     "text": TypeAdapter(Text, config=_STRICT),
@@ -58,36 +58,36 @@ _TYPES: Mapping[OptionKind, TypeAdapter[Any]] = {
     "choices": TypeAdapter(list[Text], config=_STRICT),
 }
 _WORDS: Mapping[OptionKind, str] = {
-    "flag": "true or false",
-    "integer": "a whole number",
+    "boolean": "true or false",
+    "integer": "an integer",
     "number": "a number",
     "text": "a text",
     "choice": "one of",
-    "integers": "a list of whole numbers",
+    "integers": "a list of integers",
     "numbers": "a list of numbers",
     "choices": "a list, each once, of",
 }
 
 
-def flag(default: bool) -> Option:
+def boolean(default: bool) -> Option:
     """Return an option that is true or false."""
-    return Option(kind="flag", default=default)
+    return Option(kind="boolean", default=default)
 
 
 def integer(default: Any = REQUIRED, *, least: int | None = None) -> Option:
-    """Return an option that is a whole number, not below `least`."""
+    """Return an option that is an integer of `least` or more."""
     return Option(kind="integer", default=default, least=least)
 
 
 def number(
     default: Any = REQUIRED, *, least: float | None = None, above: float | None = None, may_be_null: bool = False
 ) -> Option:
-    """Return an option that is a number, not below `least` and more than `above`."""
+    """Return an option that is a number of `least` or more, and greater than `above`."""
     return Option(kind="number", default=default, least=least, above=above, may_be_null=may_be_null)
 
 
 def text(default: Any = REQUIRED) -> Option:
-    """Return an option that is a free text."""
+    """Return an option that is any text."""
     return Option(kind="text", default=default)
 
 
@@ -102,7 +102,7 @@ def choices(default: Any, names: tuple[str, ...]) -> Option:
 
 
 def integers(default: Any = REQUIRED, *, least: int | None = None) -> Option:
-    """Return an option that is a list of whole numbers, none below `least`."""
+    """Return an option that is a list of integers of `least` or more."""
     return Option(kind="integers", default=default, least=least)
 
 
@@ -112,14 +112,14 @@ def numbers(default: Any = REQUIRED) -> Option:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return ` (did you mean X?)` with the nearest of `known`, or nothing when none is near."""
+    """Return ` (did you mean X?)` with the most similar of the known names, or nothing if none is similar."""
     by_lower = {other.lower(): other for other in known}
     close = difflib.get_close_matches(name.lower(), by_lower, n=1)
     return f" (did you mean {by_lower[close[0]]}?)" if close else ""
 
 
-def wanted(option: Option) -> str:
-    """Return in words what `option` takes, to stand after `must be`."""
+def describe_option(option: Option) -> str:
+    """Return what an option accepts, to follow `must be`: `an integer of 1 or more, or null`."""
     words = _WORDS[option.kind]
     if option.choices:
         words += f" {', '.join(option.choices)}"
@@ -131,31 +131,31 @@ def wanted(option: Option) -> str:
 
 
 def option_value(option: Option, raw: Any) -> Any:
-    """Return `raw` as the plain value of `option`.
+    """Return the value of an option as written, checked and converted: 32 for `"32"`.
 
     Raises:
-        ValueError: `raw` is not what the option takes.
+        ValueError: the option does not accept it.
     """
     if raw is None and (option.default is None or option.may_be_null):
         return None
     try:
         value = _TYPES[option.kind].validate_python(raw)
     except ValidationError:
-        raise ValueError(f"must be {wanted(option)}, not {raw!r}") from None
+        raise ValueError(f"must be {describe_option(option)}, not {raw!r}") from None
     items = value if isinstance(value, list) else [value]
     if option.choices:
         items = [_choice(option, item) for item in items]
     if not items or not all(_in_range(option, item) for item in items) or _repeats(option, items):
-        raise ValueError(f"must be {wanted(option)}, not {raw!r}")
+        raise ValueError(f"must be {describe_option(option)}, not {raw!r}")
     return items if isinstance(value, list) else items[0]
 
 
 def _choice(option: Option, item: str) -> str:
-    """Return the name as the library spells it; its own spelling mixes cases."""
+    """Return the name as the library spells it; case does not matter in a request."""
     for name in option.choices:
         if name.lower() == item.lower():
             return name
-    raise ValueError(f"must be {wanted(option)}, not {item!r}{nearest(item, option.choices)}")
+    raise ValueError(f"must be {describe_option(option)}, not {item!r}{nearest(item, option.choices)}")
 
 
 def _in_range(option: Option, item: Any) -> bool:
@@ -167,32 +167,32 @@ def _repeats(option: Option, items: list[Any]) -> bool:
 
 
 def option_values(options: Mapping[str, Option], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the plain values of the options that were written, by name; defaults are left to the library.
+    """Return the values of the options that were written, by name; the library applies its own defaults.
 
     Raises:
-        ValueError: a value is not what its option takes.
-        KeyError: an option is not in `options`.
+        ValueError: an option does not accept its value.
+        KeyError: there is no such option.
     """
     return {name: option_value(options[name], raw) for name, raw in given.items()}
 
 
 def all_values(options: Mapping[str, Option], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the plain values of all options, with the defaults of those that were not written.
+    """Return the values of all options, for rules across several of them.
 
     Raises:
-        ValueError: a value is not what its option takes.
-        KeyError: an option is not in `options`.
+        ValueError: an option does not accept its value.
+        KeyError: there is no such option.
     """
     return {name: option.default for name, option in options.items()} | option_values(options, given)
 
 
 def check_options(options: Mapping[str, Option], given: Mapping[str, Any], path: str, owner: str) -> list[Problem]:
-    """Return what is wrong with the written options of `owner`: unknown names, bad values, missing ones.
+    """Return the problems of options as written: unknown names, invalid values, missing required ones.
 
     Args:
         options: the options that exist.
         given: the options as written.
-        path: place of the options in the request, such as `loss.options`.
+        path: path of the options in the request, such as `loss.options`.
         owner: name of the loss or evaluator, for the messages.
     """
     problems = []
@@ -206,7 +206,7 @@ def check_options(options: Mapping[str, Option], given: Mapping[str, Any], path:
             problems.append(Problem(f"{path}.{name}", str(error)))
     for name, option in options.items():
         if option.default is REQUIRED and name not in given:
-            problems.append(Problem(f"{path}.{name}", f"is missing: {owner} needs {wanted(option)}"))
+            problems.append(Problem(f"{path}.{name}", f"is missing: {owner} needs {describe_option(option)}"))
     return problems
 
 

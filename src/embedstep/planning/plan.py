@@ -1,4 +1,4 @@
-"""The training plan: what a run will do, as plain values that are printed, kept in a file and held to."""
+"""The training plan: what a run will do, as plain values that are printed, saved, and followed by each rank."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -9,11 +9,11 @@ from embedstep.request.fingerprint import digest_of_json
 
 PLAN_FORMAT = "embedstep.plan/1"
 _NOT_KEPT = "sampling_seconds"
-"""The field that is not written: it is another in each run of the same plan."""
+"""The field that is not written: it differs between equal plans."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DatasetPlan:
+class PlannedDataset:
     """What one dataset contributes.
 
     Attributes:
@@ -21,16 +21,16 @@ class DatasetPlan:
         name: name in the request.
         rows: complete rows.
         dropped_rows: rows left out because a cell was empty.
-        duplicate_rows: rows all of whose texts an earlier row has too, whatever their case and spacing.
-        overlapping_rows: rows of a held-out dataset whose anchor the training data has too.
-        labels: rows by label value, the most frequent first, where labels are whole numbers.
+        duplicate_rows: rows that repeat all texts of an earlier row; case and spacing are ignored.
+        overlapping_rows: rows of a held-out dataset whose anchor is in the training data too.
+        labels: rows by label value, the most frequent first, where labels are integers.
         columns: roles in the order in which the loss gets them.
-        has_lengths: the prepared rows hold the length of each in a column that no loss gets.
+        has_lengths: the prepared rows have a column with their lengths, which no loss gets.
         dropped_columns: columns of the source that no role names.
         loss: kind of its loss, or None when only evaluators use it.
         batches: batches of an epoch over all processes; None for a dataset that has no loss.
-        rows_unseen: rows that an epoch does not reach; other rows in the next, because the order is drawn anew.
-        largest_batch: largest batch of a process with which there is a step, where that depends on texts or labels.
+        rows_unseen: rows that an epoch does not reach; the next epoch has another order and leaves out others.
+        largest_batch: largest batch size of a process that gives a step; None unless the one asked for gives none.
         negatives_per_anchor: in-batch negatives of each anchor, or None for a loss without them.
         fingerprint: digest of the rows.
         path: Arrow file of the prepared rows, when it was written.
@@ -66,26 +66,26 @@ class Plan:
 
     Attributes:
         request_fingerprint: digest of the request that this plan belongs to.
-        training_fingerprint: digest of what is trained on which rows, wherever they lie and whatever is done after.
+        training_fingerprint: digest of what is trained on which rows, without paths and what happens to the model.
         world_size: processes that train together.
         gpus: visible GPUs.
         global_batch_size: rows of one train step over all processes.
         steps_per_epoch: train steps of one pass.
         train_steps: train steps of the run.
         epochs: passes over the data.
-        warmup_steps: train steps until the learning rate is at its peak.
+        warmup_steps: train steps until the learning rate reaches its peak.
         evaluations: train steps after which an evaluation runs; 0 is before the first.
         checkpoints: train steps after which a checkpoint is written.
         metrics: names of the evaluation metrics that the run will produce.
         datasets: what each dataset contributes.
         ledger: each training argument, its value and where it came from.
-        notes: what is allowed and may surprise, a sentence each.
-        sampling_seconds: how long forming the batches of one epoch took here, as it will on each process; None where
-            sentence-transformers forms them. Plans are equal whatever it is.
-        position: what the order of the rows depends on, to be kept with each checkpoint.
+        notes: what is valid and may surprise, a sentence each.
+        sampling_seconds: time to form the batches of one epoch, which each process will need too; None where
+            sentence-transformers draws them. It is not compared.
+        position: what the order of the rows depends on, saved with each checkpoint.
         base: digest of the files that the model starts from; None before a run.
         fetched_model: folder of a model that was fetched from the hub, or None.
-        preview: the first steps with their texts, where they were asked for.
+        preview: the first steps with their texts, if asked for.
     """
 
     request_fingerprint: str
@@ -100,7 +100,7 @@ class Plan:
     evaluations: tuple[int, ...]
     checkpoints: tuple[int, ...]
     metrics: tuple[str, ...]
-    datasets: tuple[DatasetPlan, ...]
+    datasets: tuple[PlannedDataset, ...]
     ledger: tuple[LedgerEntry, ...]
     notes: tuple[str, ...]
     position: Mapping[str, Any]
@@ -116,7 +116,7 @@ class Plan:
 
     @property
     def trained_from(self) -> str:
-        """SHA-256 of what the run trains on which rows, from which weights."""
+        """SHA-256 of what the run trains, on which rows, from which weights."""
         return digest_of_json([self.training_fingerprint, self.base])
 
     @property
@@ -126,8 +126,8 @@ class Plan:
         processes = f"{self.world_size} process{'es' if self.world_size > 1 else ''}"
         return f"{rows:,} rows, {self.train_steps:,} train steps of {self.global_batch_size:,} rows on {processes}"
 
-    def passes(self, item: DatasetPlan) -> float:
-        """Return how often the run reads the rows of a dataset for a loss."""
+    def passes(self, item: PlannedDataset) -> float:
+        """Return how many times the run reads the rows of a dataset for a loss; a part of an epoch is a fraction."""
         if item.loss is None:
             return 0
         return {"train": self.epochs, "eval": len(self.evaluations), "test": 1}[item.split]
@@ -155,5 +155,7 @@ def plan_from_json(data: Mapping[str, Any]) -> Plan:
     return Plan(**fields)
 
 
-def _dataset_plan_from_json(data: Mapping[str, Any]) -> DatasetPlan:
-    return DatasetPlan(**{**data, "columns": tuple(data["columns"]), "dropped_columns": tuple(data["dropped_columns"])})
+def _dataset_plan_from_json(data: Mapping[str, Any]) -> PlannedDataset:
+    return PlannedDataset(
+        **{**data, "columns": tuple(data["columns"]), "dropped_columns": tuple(data["dropped_columns"])}
+    )

@@ -1,4 +1,4 @@
-"""What a run needs of the machine: packages, variables, room on the disk. Looked at before a process is started."""
+"""What a run needs of the machine: packages, variables, disk space, memory. Checked before a process starts."""
 
 import shutil
 from collections.abc import Iterator, Mapping
@@ -16,20 +16,21 @@ from embedstep.runtime.secrets import redact
 
 
 def check_environment(request: TrainRequest, environ: Mapping[str, str]) -> None:
-    """Check what a run needs of its environment, before any data is read for it.
+    """Check what a run needs of its environment, before any data is read.
 
     Args:
         request: the request.
-        environ: the variables of this process, with those of tracking that an orchestrator sets for one step.
+        environ: variables of this process, including the tracking variables that an orchestrator sets for one step.
 
     Raises:
-        CannotStartError: an extra is not installed, a variable is not set, or other GPUs are there than were asked for.
-        InvalidRequestError: the environment's tracking address holds a password.
+        CannotStartError: a package is not installed, a variable is not set, or fewer or more GPUs are visible than
+            were asked for.
+        InvalidRequestError: the environment's tracking address contains a password.
     """
     for package, extra in (("sentence_transformers", "train"), ("mlflow", "mlflow")):
         if find_spec(package) is None and (extra == "train" or request.tracking.kind == extra):
             raise CannotStartError(f"{package} is not installed; pip install 'embedstep[{extra}]'")
-    for argument, name, package in _packages_of(request):
+    for argument, name, package in _needed_packages(request):
         if not any(map(find_spec, _ALSO.get(package, (package,)))):
             raise CannotStartError(f"arguments.{argument}: {name} needs the package {package}, which is not installed")
     token = request.arguments.hub_token
@@ -37,13 +38,13 @@ def check_environment(request: TrainRequest, environ: Mapping[str, str]) -> None
         raise CannotStartError(f"arguments.hub_token: the environment variable {token.from_env} is not set")
     address = environ.get(TRACKING_URI, "")
     if request.tracking.kind == "mlflow" and not request.tracking.uri and redact(address, {}) != address:
-        # The address of the run is written to result.json and shown, so a password in it would be too.
+        # result.json and the console show the address of the run, and with it the password.
         raise InvalidRequestError(
             [Problem(TRACKING_URI, "holds a password; give it by MLFLOW_TRACKING_USERNAME and _PASSWORD")]
         )
     if request.tracking.mode in ("attach", "nest") and not environ.get(TRACKING_RUN_ID):
-        told = f"is {request.tracking.mode}, and {TRACKING_RUN_ID}, which names the open run, is not set"
-        raise InvalidRequestError([Problem("tracking.mode", told)])
+        message = f"is {request.tracking.mode}, and {TRACKING_RUN_ID}, which names the open run, is not set"
+        raise InvalidRequestError([Problem("tracking.mode", message)])
     asked, gpus = environ.get(ASKED_GPUS), visible_gpus(environ)
     if asked and asked != str(gpus):
         raise CannotStartError(
@@ -53,16 +54,16 @@ def check_environment(request: TrainRequest, environ: Mapping[str, str]) -> None
 
 
 def check_machine(request: TrainRequest, plan: Plan, folder: OutputFolder, *, resumes: bool) -> None:
-    """Check that the machine has room for a run, before a process is started for it.
+    """Check that the machine has enough disk space and memory, before a process starts.
 
     Args:
         request: the request.
         plan: its plan.
         folder: the output folder.
-        resumes: checkpoints that lie there are some of those that are needed.
+        resumes: the checkpoints in the folder are kept, so their space is not needed again.
 
     Raises:
-        CannotStartError: the disk has none for the model and its checkpoints, or memory for the processes is missing.
+        CannotStartError: the model and its checkpoints do not fit on the disk, or the processes not into memory.
     """
     there = folder.checkpoints.rglob("*") if resumes else ()
     needed = disk_space_needed(request, plan) - sum(file.stat().st_size for file in there if file.is_file())
@@ -77,10 +78,10 @@ def check_machine(request: TrainRequest, plan: Plan, folder: OutputFolder, *, re
 
 
 def _check_memory_limit(request: TrainRequest, plan: Plan) -> None:
-    """Compare what the processes of this machine need at the least with the limit of their cgroup.
+    """Compare the least memory that the processes on this machine need with the limit of their cgroup.
 
     Raises:
-        CannotStartError: the kernel would end one of them after it has loaded everything.
+        CannotStartError: the kernel would kill a process once everything is loaded.
     """
     memory = cgroup_memory()
     if not plan.on_cpu or memory is None or memory.limit is None:
@@ -97,10 +98,10 @@ def _check_memory_limit(request: TrainRequest, plan: Plan) -> None:
 
 
 def _check_shared_memory(request: TrainRequest, plan: Plan) -> None:
-    """Compare what the workers of the loaders hand over with the place there is for it.
+    """Compare the batches that data loader workers keep in shared memory with the space there.
 
     Raises:
-        CannotStartError: one of them would die of a SIGBUS, and nobody would be told why.
+        CannotStartError: a worker would be killed by SIGBUS, without a message.
     """
     arguments, memory = request.arguments, Path("/dev/shm")
     workers = arguments.dataloader_num_workers
@@ -112,14 +113,14 @@ def _check_shared_memory(request: TrainRequest, plan: Plan) -> None:
     free = shutil.disk_usage(memory).free
     if needed > free:
         raise CannotStartError(
-            f"{memory} has {free / 1e6:,.0f} MB free, and the batches that {workers} workers of the loader keep ready "
-            f"may take {needed / 1e6:,.0f} MB; give the container more (docker run --shm-size, an emptyDir of medium "
-            "Memory), or write fewer dataloader_num_workers"
+            f"{memory} has {free / 1e6:,.0f} MB free, and the batches that {workers} data loader workers keep ready "
+            f"may take {needed / 1e6:,.0f} MB; give the container more (docker run --shm-size, or an emptyDir with "
+            "medium: Memory), or write fewer dataloader_num_workers"
         )
 
 
-def _packages_of(request: TrainRequest) -> Iterator[tuple[str, str, str]]:
-    """Yield argument, value and the package that the value needs."""
+def _needed_packages(request: TrainRequest) -> Iterator[tuple[str, str, str]]:
+    """Yield each argument whose value needs a further package, the value, and the package."""
     for tracker in request.arguments.report_to or []:
         if (package := TRACKERS.get(tracker)) and tracker not in ("mlflow", "azure_ml"):
             yield "report_to", tracker, package
@@ -146,28 +147,26 @@ _OPTIMIZER_PACKAGES = {
     ("apollo_adamw", "apollo_adamw_layerwise"): "apollo_torch",
     ("stable_adamw",): "optimi",
 }  # fmt: skip
-"""The packages that the installed release asks for (transformers 5.24, trainer_optimizer.py)."""
-
-
+"""The packages that optimizers need, as transformers 5.24 asks for them (trainer_optimizer.py)."""
 _STATES = 4
-"""Numbers for each weight that AdamW trains: itself, its gradient and two moments."""
+"""Values per weight with AdamW: the weight, its gradient and two moments."""
 _PREFETCHED = 2
-"""Batches that each worker of a loader keeps ready (torch's DataLoader)."""
+"""Batches that each data loader worker keeps ready by default (torch's DataLoader)."""
 _BYTES_OF_A_TEXT = 128 * 3 * 8
-"""Of 128 tokens: their ids, types and mask as 64-bit integers."""
+"""128 tokens: ids, types and mask as 64-bit integers."""
 
 
 def model_size(request: TrainRequest, plan: Plan) -> int:
-    """Return the bytes of the weights where the model is a folder; an id on the hub, or one made anew, counts as 0."""
+    """Return the bytes of the weights on disk; 0 for a model that is not there yet, such as a hub id."""
     source = Path(plan.fetched_model or request.model.source).expanduser()
     return sum(file.stat().st_size for file in source.rglob("*.safetensors")) if source.is_dir() else 0
 
 
 def disk_space_needed(request: TrainRequest, plan: Plan) -> int:
-    """Estimate the bytes that a run has on the disk at most: its checkpoints, or those that are kept and the model.
+    """Estimate the most bytes that a run has on disk: all checkpoints while it trains, or the kept ones and the model.
 
-    A checkpoint holds the weights and, unless `save_only_model`, AdamW's two moments of each. One more than are kept is
-    there while it is written.
+    A checkpoint holds the weights and, unless `save_only_model`, AdamW's two moments for each. A new checkpoint is
+    written before the oldest one is removed.
     """
     limit = request.arguments.save_total_limit or len(plan.checkpoints)
     if request.arguments.load_best_model_at_end:

@@ -1,4 +1,4 @@
-"""Rules that no single field can hold: one small pure function each, all asked, every answer reported."""
+"""Rules across several fields of a request: one small pure function each. All run, and every problem is reported."""
 
 import difflib
 from collections.abc import Callable, Iterator, Sequence
@@ -16,18 +16,18 @@ from embedstep.request.schema import TrainRequest
 from embedstep.runtime.secrets import holds_secret
 
 LAST_CHECKPOINT = ("true", "last")
-"""Words for the newest checkpoint in the output folder."""
+"""Values of `resume_from_checkpoint` that mean the newest checkpoint in the output folder."""
 TRACKERS = {
     "azure_ml": "azureml", "clearml": "clearml", "codecarbon": "codecarbon", "comet_ml": "comet_ml",
     "dagshub": "dagshub", "dvclive": "dvclive", "flyte": "flytekit", "kubeflow": "", "mlflow": "mlflow",
     "neptune": "neptune", "swanlab": "swanlab", "tensorboard": "tensorboard", "trackio": "trackio", "wandb": "wandb",
 }  # fmt: skip
-"""Each tracker of the installed release, and the package that it needs."""
+"""The trackers of the installed transformers, and the package that each needs."""
 Rule = Callable[[TrainRequest], Iterator[Problem]]
 
 
 def check_rules(request: TrainRequest) -> list[Problem]:
-    """Return every problem that the request has by itself, without looking at any data."""
+    """Return every problem of the request that shows without its data, at the names that its author wrote."""
     problems = [*check_arguments(request.arguments), *(problem for rule in RULES for problem in rule(request))]
     written = as_written(request.arguments)
     return [
@@ -37,26 +37,24 @@ def check_rules(request: TrainRequest) -> list[Problem]:
     ]  # fmt: skip
 
 
-def going_on_is_not_contradicted(request: TrainRequest) -> Iterator[Problem]:
-    """A checkpoint that is named is one to go on from."""
+def resume_is_consistent(request: TrainRequest) -> Iterator[Problem]:
+    """`resume: never` and a named checkpoint contradict each other."""
     if request.resume == "never" and request.arguments.resume_from_checkpoint is not None:
-        yield Problem(
-            "resume", "is never, and arguments.resume_from_checkpoint names a checkpoint; leave one of them out"
-        )
+        yield Problem("resume", "is never, and arguments.resume_from_checkpoint names a checkpoint; remove one of them")
 
 
 def pods_share_their_folder(request: TrainRequest) -> Iterator[Problem]:
-    """Two nodes that write the same checkpoint into one folder would tear it."""
+    """Two nodes that write the same checkpoint into one folder would corrupt it."""
     if request.arguments.save_on_each_node and request.launch.kind == "trainjob" and request.launch.nodes > 1:
-        told = "is true, and the pods share one output folder, where two would write the same; leave it out"
-        yield Problem("arguments.save_on_each_node", told)
+        message = "is true, and the pods share one output folder, where two would write the same files; remove it"
+        yield Problem("arguments.save_on_each_node", message)
 
 
 def every_dataset_has_a_loss(request: TrainRequest) -> Iterator[Problem]:
     """Each train dataset needs a loss, and each loss a train dataset."""
     if "*" in request.loss:
         for name in sorted(request.loss.keys() - {"*"}):
-            yield Problem(f"loss.{name}", "stands beside '*', the loss for every dataset; keep one of the two")
+            yield Problem(f"loss.{name}", "conflicts with '*', the loss for every dataset; keep one of the two")
         return
     for name in sorted(request.data.train.keys() - request.loss.keys()):
         yield Problem(f"loss.{name}", f"is missing: data.train has a dataset {name!r}, and each needs a loss")
@@ -72,12 +70,12 @@ def pods_have_one_output(request: TrainRequest) -> Iterator[Problem]:
 
 
 def every_eval_dataset_is_used(request: TrainRequest) -> Iterator[Problem]:
-    """An eval dataset serves a loss (by the name of its train dataset) or an evaluator."""
+    """An eval dataset is for a loss (by the name of its train dataset) or for an evaluator."""
     used = {evaluator.dataset for evaluator in request.evaluators} | request.data.train.keys()
     for name in sorted(request.data.eval.keys() - used):
         yield Problem(
             f"data.eval.{name}",
-            "is used by nothing: name an evaluator for it, or give it the name of a train dataset for its loss "
+            "is not used: name it in an evaluator, or give it the name of a train dataset for its loss "
             f"({', '.join(request.data.train)})",
         )
 
@@ -88,73 +86,73 @@ def test_data_is_for_prediction(request: TrainRequest) -> Iterator[Problem]:
     if asked and not request.data.test:
         yield Problem("arguments.do_predict", "is true, but there is nothing under data.test")
     if request.data.test and not asked:
-        yield Problem("data.test", "is used by nothing; write arguments.do_predict: true")
+        yield Problem("data.test", "is not used; write arguments.do_predict: true")
     for name in sorted(request.data.test.keys() - request.data.train.keys()):
         known = ", ".join(request.data.train)
         yield Problem(f"data.test.{name}", f"has no loss; give it the name of a train dataset ({known})")
 
 
-def moments_are_named(request: TrainRequest) -> Iterator[Problem]:
-    """A path that leaves the moment open needs one."""
+def as_of_is_set(request: TrainRequest) -> Iterator[Problem]:
+    """A path with `{as_of}` needs a value for it."""
     for split in SPLITS:
         for name, dataset in getattr(request.data, split).items():
             if any("{as_of}" in path for path in dataset.path or ()):
-                yield Problem(f"data.{split}.{name}.path", "leaves {as_of} open; write data.as_of: 2026-11-02")
+                yield Problem(f"data.{split}.{name}.path", "contains {as_of}; write data.as_of: 2026-11-02")
 
 
-def a_champion_is_kept(request: TrainRequest) -> Iterator[Problem]:
-    """Whether something has changed is told by the registry's champion."""
+def champion_is_registered(request: TrainRequest) -> Iterator[Problem]:
+    """`skip_if_unchanged` compares with the champion of the registry, so there must be a registry."""
     tracking = request.tracking
     if request.skip_if_unchanged and (tracking.kind == "none" or tracking.register_as is None):
-        yield Problem("skip_if_unchanged", "compares with the champion in the registry; name tracking.register_as")
+        yield Problem("skip_if_unchanged", "compares with the champion in the registry; set tracking.register_as")
 
 
 def a_run_has_one_name(request: TrainRequest) -> Iterator[Problem]:
-    """The name in the arguments is the older place for the one under `tracking`."""
+    """`arguments.run_name` is the older place for `tracking.run_name`."""
     one, other = request.arguments.run_name, request.tracking.run_name
     if one is not None and other is not None and one != other:
         yield Problem("arguments.run_name", f"is {one!r}, and tracking.run_name is {other!r}; keep one")
 
 
 def aliases_are_free(request: TrainRequest) -> Iterator[Problem]:
-    """MLflow gives some names to versions itself."""
+    """MLflow reserves `latest` and `v` with a number for itself."""
     for index, alias in enumerate(request.tracking.aliases):
         if alias == "latest" or (alias.startswith("v") and alias[1:].isdecimal()):
-            told = f"is {alias}, which MLflow keeps for itself; name another, such as challenger"
-            yield Problem(f"tracking.aliases.{index}", told)
+            message = f"is {alias}, which MLflow reserves; choose another, such as challenger"
+            yield Problem(f"tracking.aliases.{index}", message)
 
 
 def batches_can_be_formed(request: TrainRequest) -> Iterator[Problem]:
-    """What goes with batches that are formed by texts, labels or lengths."""
+    """What cannot be combined with batches that are formed by texts, labels or lengths."""
     arguments = request.arguments
     sampler, size = arguments.batch_sampler, arguments.per_device_train_batch_size
     if arguments.train_sampling_strategy == "sequential" and sampler != "batch_sampler":
-        told = f"is sequential, and batch_sampler {sampler} needs another order; keep one"
-        yield Problem("arguments.train_sampling_strategy", told)
+        message = f"is sequential, and batch_sampler {sampler} needs another order; keep one of the two"
+        yield Problem("arguments.train_sampling_strategy", message)
     if sampler == "group_by_label" and (size < 4 or size % 2):
-        told = f"is {size}; group_by_label takes rows by pairs of two labels: an even number of 4 or more"
-        yield Problem("arguments.per_device_train_batch_size", told)
+        message = f"is {size}; group_by_label fills batches with pairs of rows; write an even number of 4 or more"
+        yield Problem("arguments.per_device_train_batch_size", message)
     if sampler == "group_by_label" and arguments.auto_find_batch_size:
         yield Problem(
-            "arguments.auto_find_batch_size", "tries odd numbers, which group_by_label cannot take; remove it"
+            "arguments.auto_find_batch_size", "tries odd batch sizes, which group_by_label cannot use; remove it"
         )
     settings = arguments.accelerator_config or {}
     for name in ("split_batches", "dispatch_batches"):
         if forms_batches(arguments) and settings.get(name):
-            told = "would share out once more what is already each process's own; remove it"
-            yield Problem(f"arguments.accelerator_config.{name}", told)
+            message = "would divide batches that are already divided among the processes; remove it"
+            yield Problem(f"arguments.accelerator_config.{name}", message)
 
 
-def noise_has_a_place(request: TrainRequest) -> Iterator[Problem]:
+def noise_needs_a_transformer(request: TrainRequest) -> Iterator[Problem]:
     """NEFTune adds noise to the token embeddings of a transformer."""
     if request.arguments.neftune_noise_alpha is not None and request.model.static:
         yield Problem("arguments.neftune_noise_alpha", "needs a transformer, and model.static is a static embedding")
 
 
-def a_checkpoint_is_there(request: TrainRequest) -> Iterator[Problem]:
-    """A checkpoint that is named is a folder with the state of a trainer in it, and with an optimizer.
+def checkpoint_exists(request: TrainRequest) -> Iterator[Problem]:
+    """A named checkpoint is a folder with the state of a trainer and of its optimizer.
 
-    One that has others beside it may be gone, because a training that began there has come further.
+    It may be missing where its folder has other checkpoints: a training that began there has saved newer ones since.
     """
     given = request.arguments.resume_from_checkpoint
     if given is None or given in LAST_CHECKPOINT:
@@ -163,21 +161,19 @@ def a_checkpoint_is_there(request: TrainRequest) -> Iterator[Problem]:
     if not folder.exists() and any(checkpoints_in(folder.parent)):
         return
     if not (folder / "trainer_state.json").is_file():
-        yield Problem("arguments.resume_from_checkpoint", f"{given} is no checkpoint: it holds no trainer_state.json")
+        yield Problem("arguments.resume_from_checkpoint", f"{given} is no checkpoint: it has no trainer_state.json")
     elif not (folder / "optimizer.pt").is_file():
-        told = (
-            "was saved with save_only_model, so its optimizer and schedule would start anew; train from it as `model`"
-        )
-        yield Problem("arguments.resume_from_checkpoint", f"{given} {told}")
+        message = "was saved with save_only_model, so it has no state of the optimizer; train from it as `model`"
+        yield Problem("arguments.resume_from_checkpoint", f"{given} {message}")
 
 
 def evaluators_are_distinct(request: TrainRequest) -> Iterator[Problem]:
-    """Evaluators of one name would write the same metrics; each is built from an eval dataset that is there."""
+    """Evaluators with the same name would write the same metrics; each needs an eval dataset that exists."""
     seen = set()
     for index, evaluator in enumerate(request.evaluators):
         if evaluator.name in seen:
             yield Problem(
-                f"evaluators.{index}.name", f"{evaluator.name!r} stands twice; give each evaluator its own name"
+                f"evaluators.{index}.name", f"{evaluator.name!r} is used twice; give each evaluator its own name"
             )
         seen.add(evaluator.name)
         if evaluator.dataset not in request.data.eval:
@@ -186,7 +182,7 @@ def evaluators_are_distinct(request: TrainRequest) -> Iterator[Problem]:
 
 
 def evaluation_has_a_strategy(request: TrainRequest) -> Iterator[Problem]:
-    """Data to evaluate with and a strategy to evaluate by belong together."""
+    """Evaluation needs both data and a strategy; one without the other does nothing."""
     arguments = request.arguments
     given = arguments.model_fields_set
     asked = "eval_strategy" in given or ("do_eval" in given and not arguments.is_dump)
@@ -223,30 +219,32 @@ def best_model_can_be_found(request: TrainRequest) -> Iterator[Problem]:
         yield Problem("arguments.load_best_model_at_end", "needs something to evaluate with under data.eval")
     elif save not in (evaluate, "best"):
         yield Problem(
-            "arguments.save_strategy", f"is {save} and eval_strategy is {evaluate}; the best model needs both alike"
+            "arguments.save_strategy",
+            f"is {save} and eval_strategy is {evaluate}; the best model needs both to be the same",
         )
     elif save == "steps":
         every = arguments.eval_steps or arguments.logging_steps
         if (every < 1) != (arguments.save_steps < 1):
             yield Problem(
-                "arguments.save_steps", "and eval_steps must both be steps or both be shares to find the best model"
+                "arguments.save_steps",
+                "and eval_steps must both be steps or both be shares to find the best model",
             )
         elif not _is_multiple(arguments.save_steps, every):
             yield Problem("arguments.save_steps", f"{arguments.save_steps:g} is not a multiple of eval_steps {every:g}")
 
 
 def _is_multiple(value: float, of: float) -> bool:
-    """Whether one interval is a multiple of another; shares are compared in millionths, as the installed class does."""
+    """Whether one interval is a multiple of another; shares are compared in millionths, as transformers does."""
     scale = 1_000_000 if of < 1 else 1
     return round(value * scale) % max(round(of * scale), 1) == 0
 
 
 def trackers_are_known(request: TrainRequest) -> Iterator[Problem]:
-    """`all` and `none` stand alone; MLflow is recorded by `tracking`, so there it must be on."""
+    """`all` and `none` cannot be combined; MLflow is set up by `tracking`, so that must be on."""
     trackers = request.arguments.report_to or []
     for word in ("all", "none"):
         if word in trackers and len(trackers) > 1:
-            yield Problem("arguments.report_to", f"{word} stands alone, or is left out of the list")
+            yield Problem("arguments.report_to", f"{word} cannot be combined with other trackers")
     for tracker in sorted(set(trackers) - TRACKERS.keys() - {"all", "none"}):
         near = difflib.get_close_matches(tracker, TRACKERS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(TRACKERS)}; several are a list"
@@ -259,14 +257,14 @@ def trackers_are_known(request: TrainRequest) -> Iterator[Problem]:
 
 
 def nothing_is_secret(request: TrainRequest) -> Iterator[Problem]:
-    """A request is written down in many places, so nothing secret may stand in it."""
+    """A request is saved in many places, so it must not contain a secret."""
     for path, text in _texts(request.model_dump(mode="json"), ""):
         if holds_secret(text):
-            yield Problem(path, "holds a password, token or signature; leave it out and give it by the environment")
+            yield Problem(path, "contains a password, token or signature; pass it by an environment variable instead")
 
 
 def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
-    """Yield path and value of each text in plain data; a key that is free text is told with its mapping's path."""
+    """Yield each text in plain data with its path; a key of a mapping counts as a text at the mapping's path."""
     match value:
         case str():
             yield path, value
@@ -280,15 +278,15 @@ def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
 
 
 RULES: Sequence[Rule] = (
-    moments_are_named,
-    a_champion_is_kept,
+    as_of_is_set,
+    champion_is_registered,
     test_data_is_for_prediction,
     a_run_has_one_name,
     aliases_are_free,
     batches_can_be_formed,
-    noise_has_a_place,
-    a_checkpoint_is_there,
-    going_on_is_not_contradicted,
+    noise_needs_a_transformer,
+    checkpoint_exists,
+    resume_is_consistent,
     pods_share_their_folder,
     every_dataset_has_a_loss,
     every_eval_dataset_is_used,

@@ -1,18 +1,13 @@
-"""Steps: how many a run makes, and after which of them it evaluates and saves.
+"""How many train steps a run makes, and after which of them it evaluates and saves.
 
-The arithmetic is that of the installed trainer with the seed's rule for the last step; a test trains for real and
-compares.
+The arithmetic is that of the installed trainer, except that the last step gets no checkpoint of its own, as in
+sentence-transformers 3.0. A test trains for real and compares.
 """
 
 import math
 from collections.abc import Iterator, Sequence
 
 from embedstep.request.arguments.schema import Arguments
-
-
-def count_batches(rows: int, batch: int, *, drop_last: bool) -> int:
-    """Return the batches of `batch` rows in one pass over `rows` rows."""
-    return rows // batch if drop_last else math.ceil(rows / batch)
 
 
 def count_train_steps(arguments: Arguments, steps_per_epoch: int) -> int:
@@ -23,10 +18,10 @@ def count_train_steps(arguments: Arguments, steps_per_epoch: int) -> int:
 
 
 def count_warmup_steps(arguments: Arguments, train_steps: int) -> int:
-    """Return the steps of warm-up.
+    """Return the train steps until the learning rate reaches its peak.
 
-    A positive `warmup_steps` wins over `warmup_ratio`, as in transformers 4.37.2 (`get_warmup_steps`); below 1 it is a
-    share of all steps, as in transformers 5.
+    A positive `warmup_steps` wins over `warmup_ratio`, as in transformers 4.37.2 (`get_warmup_steps`); a value below 1
+    is a share of all steps, as in transformers 5.
     """
     if arguments.warmup_steps > 0:
         amount = arguments.warmup_steps
@@ -34,13 +29,13 @@ def count_warmup_steps(arguments: Arguments, train_steps: int) -> int:
     return math.ceil(train_steps * (arguments.warmup_ratio or 0))
 
 
-def steps_of(amount: float, train_steps: int) -> int:
-    """Return an interval in steps: below 1 it is a share of all steps, rounded up."""
+def interval_in_steps(amount: float, train_steps: int) -> int:
+    """Return `eval_steps` or `save_steps` as a number of steps; a value below 1 is a share of all, rounded up."""
     return math.ceil(train_steps * amount) if amount < 1 else int(amount)
 
 
 def evaluation_steps(arguments: Arguments, train_steps: int, steps_per_epoch: int) -> tuple[int, ...]:
-    """Return the train steps after which an evaluation runs; one that follows the training is at the last step."""
+    """Return the train steps after which an evaluation runs; 0 is before the first."""
     start = (0,) if arguments.eval_on_start else ()
     is_last = (arguments.eval_strategy == "steps" and train_steps > 0) or arguments.do_eval
     after = {*due_evaluations(arguments, train_steps, steps_per_epoch), *((train_steps,) if is_last else ())}
@@ -48,29 +43,29 @@ def evaluation_steps(arguments: Arguments, train_steps: int, steps_per_epoch: in
 
 
 def due_evaluations(arguments: Arguments, train_steps: int, steps_per_epoch: int) -> tuple[int, ...]:
-    """Return the train steps after which the training stops to evaluate."""
+    """Return the train steps after which the trainer evaluates by itself; embedstep adds the last one."""
     delay = arguments.eval_delay or 0
     if arguments.eval_strategy == "epoch":
         return tuple(step for step in _epoch_ends(train_steps, steps_per_epoch) if delay <= step / steps_per_epoch)
     if arguments.eval_strategy == "steps":
-        every = steps_of(arguments.eval_steps or arguments.logging_steps, train_steps)
+        every = interval_in_steps(arguments.eval_steps or arguments.logging_steps, train_steps)
         return tuple(step for step in _every(every, train_steps) if delay <= step)
     return ()
 
 
 def checkpoint_steps(arguments: Arguments, train_steps: int, steps_per_epoch: int) -> tuple[int, ...]:
-    """Return the train steps after which a checkpoint is written; for `best` those at which it can be."""
+    """Return the train steps after which a checkpoint is written; for `best`, after which one may be written."""
     if arguments.save_strategy == "epoch":
         return _epoch_ends(train_steps, steps_per_epoch)
     if arguments.save_strategy == "steps":
-        return tuple(_every(steps_of(arguments.save_steps, train_steps), train_steps))
+        return tuple(_every(interval_in_steps(arguments.save_steps, train_steps), train_steps))
     if arguments.save_strategy == "best":
         return due_evaluations(arguments, train_steps, steps_per_epoch)
     return ()
 
 
 def never_best(arguments: Arguments, train_steps: int, checkpoints: Sequence[int]) -> Iterator[str]:
-    """Say which train steps `load_best_model_at_end` does not see: it chooses among checkpoints."""
+    """Warn of the last train steps where `load_best_model_at_end` cannot choose them: they get no checkpoint."""
     last = checkpoints[-1] if checkpoints else 0
     if arguments.load_best_model_at_end and last < train_steps:
         yield (
@@ -80,11 +75,11 @@ def never_best(arguments: Arguments, train_steps: int, checkpoints: Sequence[int
 
 
 def _every(interval: int, train_steps: int) -> range:
-    """Every `interval` steps, without an extra one after the last: so the seed's trainer counted."""
+    """Every `interval` steps, without an extra one for the last step, as in sentence-transformers 3.0."""
     return range(interval, train_steps + 1, interval) if interval > 0 else range(0)
 
 
 def _epoch_ends(train_steps: int, steps_per_epoch: int) -> tuple[int, ...]:
-    """Step after each pass; a last pass that is cut short ends with the last step."""
+    """The last step of each pass; a pass that is cut short ends with the run."""
     ends = range(steps_per_epoch, train_steps + 1, steps_per_epoch) if steps_per_epoch else range(0)
     return tuple(sorted({*ends, train_steps} - {0}))

@@ -206,7 +206,7 @@ class TrainRequest(Section):
     )
     skip_if_unchanged: Boolean = described(
         False,
-        "Train nothing, and end well with the verdict `unchanged`, where the champion of the model registry was "
+        "Train nothing, and end well with `skip_reason: unchanged`, where the champion of the model registry was "
         "trained by the same request on the same rows.",
     )
 

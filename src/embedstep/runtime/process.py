@@ -16,7 +16,7 @@ _INTERRUPTING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LaunchPlan:
+class LaunchCommand:
     """One command and its environment.
 
     Attributes:
@@ -88,7 +88,7 @@ def interrupt(number: int) -> None:
     raise StepInterruptedError(number)
 
 
-def run_process(plan: LaunchPlan) -> ProcessEnd:
+def run_process(plan: LaunchCommand) -> ProcessEnd:
     """Run the planned command to its end.
 
     A SIGTERM, SIGINT or SIGHUP that arrives meanwhile goes on to the child, whose own end decides. The child leads a

@@ -156,7 +156,7 @@ class Epochs:
 
     def steps_by_itself(self, number: int) -> int:
         """Return the steps of an epoch that a dataset could fill, whatever the others have."""
-        return self.samplers[number].count // self.batches_of_a_step(self.samplers[number])
+        return self.samplers[number].count // self.batches_per_step(self.samplers[number])
 
     @property
     def steps(self) -> int:
@@ -187,12 +187,12 @@ class Epochs:
         order = self.datasets(epoch)
         done = np.bincount(order[:start], minlength=len(found))
         for dataset in order[start:].tolist():
-            taken = self.batches_of_a_step(self.samplers[dataset])
+            taken = self.batches_per_step(self.samplers[dataset])
             first = int(done[dataset]) * taken
             batches = tuple(found[dataset][number] for number in range(first, first + taken))
             yield Step(dataset=dataset, offset=int(offsets[dataset]), batches=batches, world_size=self.world_size)
             done[dataset] += 1
 
-    def batches_of_a_step(self, sampler: Sampler) -> int:
+    def batches_per_step(self, sampler: Sampler) -> int:
         """With labels each rank has a batch of its own; else one batch is shared out."""
         return self.world_size if sampler.labels is not None else 1

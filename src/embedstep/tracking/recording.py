@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from embedstep.errors import INTERRUPTED, OK, CannotStartError, InvalidRequestError, StepInterruptedError
-from embedstep.output.attempts import metric_of
+from embedstep.output.attempts import cost_metric
 from embedstep.output.folder import OutputFolder
 from embedstep.output.result import StepResult
-from embedstep.planning.plan import DatasetPlan, Plan
+from embedstep.planning.plan import Plan, PlannedDataset
 from embedstep.request.schema import TRACKING_RUN_ID, TRACKING_URI, Tracking, TrainRequest
 from embedstep.runtime.devices import usable_cores
 from embedstep.runtime.process import ReceivedSignal, start_background
@@ -92,7 +92,7 @@ class Recording:
         if self.sender is None:
             return
         if result.cost:
-            unit = metric_of(result.cost["unit"])
+            unit = cost_metric(result.cost["unit"])
             cost = {f"cost/{unit}": result.cost["hours"], f"cost/lost_{unit}": result.cost["lost_hours"]}
             cost |= {STEPS_METRIC: float(result.train_steps)}
             self.spool.metrics(cost, train_step=self.plan.train_steps)
@@ -262,7 +262,7 @@ def _git_tags() -> Mapping[str, str]:
     return {**tags, "embedstep.git.changed": "true"} if changes.stdout.strip() else tags
 
 
-def _describe_dataset(request: TrainRequest, item: DatasetPlan) -> dict[str, Any]:
+def _describe_dataset(request: TrainRequest, item: PlannedDataset) -> dict[str, Any]:
     """Describe a dataset as an input of a run. `hf` and `local` are MLflow's names of source types."""
     given = getattr(request.data, item.split)[item.name]
     if given.hub is not None:

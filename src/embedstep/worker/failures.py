@@ -6,7 +6,7 @@ import socket
 import traceback
 
 from embedstep.errors import CANNOT_START, FAILED, INTERRUPTED, OUT_OF_MEMORY, EmbedstepError
-from embedstep.launch.failures import NO_ANSWER, problems_told
+from embedstep.launch.failures import NO_ANSWER, redacted_problems
 from embedstep.output.folder import DISK_FULL_ERRNOS
 from embedstep.output.result import Failure
 from embedstep.runtime.secrets import redact
@@ -38,7 +38,7 @@ def describe(error: BaseException, rank: int | None) -> Failure:
         exit_code=_exit_code(error),
         rank=rank,
         host=socket.gethostname(),
-        problems=problems_told(error),
+        problems=redacted_problems(error),
         traceback=tuple(redact(line, os.environ) for line in lines),
     )
 

@@ -24,7 +24,7 @@ from embedstep.errors import (
 )
 from embedstep.output.folder import OutputFolder
 from embedstep.output.result import StepResult, read_json, write_json
-from embedstep.planning.build import test_prefix
+from embedstep.planning.metrics import test_prefix
 from embedstep.planning.plan import Plan, plan_from_json
 from embedstep.request.arguments.ledger import LedgerEntry, differences, trainer_arguments
 from embedstep.request.schema import TrainRequest

@@ -70,18 +70,18 @@ def test_one_that_waits_may_begin_late(schedule: Schedule) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
-        (("--output", "/elsewhere/docs"), "--output: /elsewhere/docs is in no folder of a --claim (/shared)"),
+        (("--output", "/elsewhere/docs"), "--output: /elsewhere/docs is not in the folder of a --claim (/shared)"),
         (("--secret", "HF_TOKEN"), "--secret: needs the form VARIABLE=SECRET:KEY; 'HF_TOKEN' was given"),
         (("--secret", "HF_TOKEN=hub"), "--secret: needs the form VARIABLE=SECRET:KEY; 'hub' was given"),
         (("--timezone", "Mars/Base"), "schedule.timezone: knows no time zone 'Mars/Base'"),
     ],
 )
-def test_what_cannot_be_is_told(schedule: Schedule, options: tuple[str, ...], told: str) -> None:
+def test_what_cannot_be_is_told(schedule: Schedule, options: tuple[str, ...], message: str) -> None:
     refused = schedule(*GIVEN, *options)
     assert refused.exit_code == 2
-    assert told in refused.output
+    assert message in refused.output
 
 
 def test_no_secret_is_printed(schedule: Schedule) -> None:

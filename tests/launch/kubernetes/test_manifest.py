@@ -11,7 +11,7 @@ import yaml
 from kubeflow_trainer_api import models
 
 from embedstep.errors import InvalidRequestError
-from embedstep.launch.kubernetes.manifest import REQUEST_VARIABLE, is_job_of, trainjob_of
+from embedstep.launch.kubernetes.manifest import REQUEST_VARIABLE, build_trainjob, does_work_of
 from embedstep.request.fingerprint import request_fingerprint
 from embedstep.request.loading import load_request
 from embedstep.request.schema import TrainRequest
@@ -46,14 +46,14 @@ def request_on_pods(request_of: Build) -> Callable[..., TrainRequest]:
 
 def test_the_models_of_trainer_take_all_of_it(request_on_pods: Callable[..., TrainRequest]) -> None:
     """They drop unknown fields without a word, so the way back is compared."""
-    manifest = trainjob_of(request_on_pods())
+    manifest = build_trainjob(request_on_pods())
     assert models.TrainerV1alpha1TrainJob.from_dict(manifest).to_dict() == manifest
 
 
 @pytest.mark.parametrize("release", ["1.25", "1.28", "1.30", "1.32", "1.34", "1.37"])
 def test_kubernetes_takes_the_pods_of_it(release: str, request_on_pods: Callable[..., TrainRequest]) -> None:
     """Strictly: an unknown field is refused, which an API server may drop without a word."""
-    job = trainjob_of(request_on_pods())
+    job = build_trainjob(request_on_pods())
     pod = {"apiVersion": "v1", "kind": "Pod", **pod_by(job, runtime("torch-distributed", "Never"), "node", 1, "first")}
     assert kubernetes_validate.validate(pod, release, strict=True) == release
     assert pod["spec"]["terminationGracePeriodSeconds"] == 90
@@ -65,14 +65,14 @@ def test_kubernetes_takes_the_pods_of_it(release: str, request_on_pods: Callable
 
 def test_the_launch_of_the_page_is_a_job(request_of: Build) -> None:
     launch, _ = map(yaml.safe_load, re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL))
-    job = trainjob_of(load_request(json.dumps(request_of(**launch))))
+    job = build_trainjob(load_request(json.dumps(request_of(**launch))))
     assert models.TrainerV1alpha1TrainJob.from_dict(job).to_dict() == job
     assert (job["spec"]["trainer"]["numNodes"], job["spec"]["trainer"]["numProcPerNode"]) == (4, 8)
 
 
 def test_what_the_pods_are_told(request_on_pods: Callable[..., TrainRequest]) -> None:
     request = request_on_pods()
-    manifest = trainjob_of(request, attempt=2)
+    manifest = build_trainjob(request, attempt=2)
     fingerprint = request_fingerprint(request)
     assert manifest["metadata"] == {
         "name": f"embedstep-{fingerprint[:12]}-2", "namespace": "ml",
@@ -98,7 +98,7 @@ def test_a_pod_reads_the_same_request(request_on_pods: Callable[..., TrainReques
     document = request_of(launch=LAUNCH, arguments={"prompts": {"anchor": "cost in $(USD), $$: "}})
     request = load_request(yaml.safe_dump(document))
     (text,) = [
-        item["value"] for item in trainjob_of(request)["spec"]["trainer"]["env"] if item["name"] == REQUEST_VARIABLE
+        item["value"] for item in build_trainjob(request)["spec"]["trainer"]["env"] if item["name"] == REQUEST_VARIABLE
     ]
     assert "$$(USD), $$$$" in text
     as_a_pod_sees_it = text.replace("$$", "$")
@@ -107,12 +107,12 @@ def test_a_pod_reads_the_same_request(request_on_pods: Callable[..., TrainReques
 
 def test_a_job_is_known_again(request_on_pods: Callable[..., TrainRequest]) -> None:
     request = request_on_pods()
-    assert is_job_of(trainjob_of(request), request)
-    assert not is_job_of(trainjob_of(request), request_on_pods(image="another"))
+    assert does_work_of(build_trainjob(request), request)
+    assert not does_work_of(build_trainjob(request), request_on_pods(image="another"))
 
 
 @pytest.mark.parametrize(
-    ("of_job", "told"),
+    ("of_job", "message"),
     [
         (
             {"output": "/elsewhere/docs"},
@@ -123,11 +123,11 @@ def test_a_job_is_known_again(request_on_pods: Callable[..., TrainRequest]) -> N
         ({"environment": {"MLFLOW_TRACKING_PASSWORD": "hunter2hunter2"}}, "PASSWORD is a secret by its name"),
     ],
 )
-def test_what_cannot_be_is_told(request_of: Build, of_job: dict[str, Any], told: str) -> None:
+def test_what_cannot_be_is_told(request_of: Build, of_job: dict[str, Any], message: str) -> None:
     launch = {**LAUNCH, "trainjob": {**LAUNCH["trainjob"], **of_job}}
     with pytest.raises(InvalidRequestError) as caught:
         load_request(json.dumps(request_of(launch=launch)))
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert "hf_secret" not in str(caught.value)
     assert "hunter2" not in str(caught.value)
 
@@ -136,4 +136,4 @@ def test_a_request_that_no_environment_holds_is_told(request_of: Build) -> None:
     prompts = {f"column_{number}": "p" * 200 for number in range(600)}
     request = load_request(json.dumps(request_of(launch=LAUNCH, arguments={"prompts": prompts})))
     with pytest.raises(InvalidRequestError, match="and a pod's environment takes 100,000"):
-        trainjob_of(request)
+        build_trainjob(request)

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedstep.launch.kubernetes.logs import lines_of
-from embedstep.launch.kubernetes.pods import ended_in, owner_by, pod_of, trains
-from embedstep.launch.kubernetes.trainjob import code_of, first_cause
+from embedstep.launch.kubernetes.logs import split_lines
+from embedstep.launch.kubernetes.pods import end_condition, find_owner, parse_pod, trains
+from embedstep.launch.kubernetes.trainjob import first_cause, pod_exit_code
 
 
 def pod(rank: int = 0, *, conditions: list[dict[str, Any]] | None = None, phase: str = "Failed", **state: Any) -> Any:
@@ -17,19 +17,19 @@ def pod(rank: int = 0, *, conditions: list[dict[str, Any]] | None = None, phase:
     if state:
         status["containerStatuses"] = [{"name": "node", "state": state}]
     labels = {"batch.kubernetes.io/job-completion-index": str(rank)}
-    return pod_of({"metadata": {"name": f"job-node-0-{rank}", "labels": labels}, "status": status})
+    return parse_pod({"metadata": {"name": f"job-node-0-{rank}", "labels": labels}, "status": status})
 
 
 def test_the_rank_of_a_pod_before_kubernetes_1_28() -> None:
     annotations = {"batch.kubernetes.io/job-completion-index": "3"}
-    assert pod_of({"metadata": {"name": "job-node-0-3", "annotations": annotations}}).rank == 3
+    assert parse_pod({"metadata": {"name": "job-node-0-3", "annotations": annotations}}).rank == 3
 
 
 def test_how_a_container_ended_that_runs_again() -> None:
     """A runtime whose pods have restartPolicy OnFailure hides the end of a container behind the next."""
     former = {"terminated": {"exitCode": 2, "reason": "Error", "finishedAt": "2026-11-27T10:00:02Z"}}
     status = {"name": "node", "state": {"running": {}}, "lastState": former, "restartCount": 1}
-    found = pod_of(
+    found = parse_pod(
         {"metadata": {"name": "job-node-0-0"}, "status": {"phase": "Running", "containerStatuses": [status]}}
     )
     assert (found.restarts, found.code, found.ended_at) == (1, 2, "2026-11-27T10:00:02Z")
@@ -42,12 +42,12 @@ def test_pods_that_fetch_something_before_are_left_alone() -> None:
 
 def test_a_job_belongs_to_whatever_has_started_the_pod_that_submits_it() -> None:
     meta = {"name": "retrain-1", "uid": "u1"}
-    assert owner_by({"metadata": meta}) == {"apiVersion": "v1", "kind": "Pod", "name": "retrain-1", "uid": "u1"}
+    assert find_owner({"metadata": meta}) == {"apiVersion": "v1", "kind": "Pod", "name": "retrain-1", "uid": "u1"}
     workflow = {
         "apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "name": "retrain", "uid": "w1", "controller": True,
         "blockOwnerDeletion": True,
     }  # fmt: skip
-    assert owner_by({"metadata": {**meta, "ownerReferences": [workflow]}}) == {
+    assert find_owner({"metadata": {**meta, "ownerReferences": [workflow]}}) == {
         "apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "name": "retrain", "uid": "w1",
     }  # fmt: skip
 
@@ -64,12 +64,12 @@ def test_a_job_belongs_to_whatever_has_started_the_pod_that_submits_it() -> None
     ],
 )
 def test_how_a_container_ended_is_a_code_of_the_contract(ended: dict[str, Any], code: int) -> None:
-    assert code_of(pod(terminated=ended)) == code
+    assert pod_exit_code(pod(terminated=ended)) == code
 
 
 def test_a_pod_that_was_taken_away_is_tried_again() -> None:
     taken = pod(conditions=[{"type": "DisruptionTarget", "status": "True"}], terminated={"exitCode": 1})
-    assert code_of(taken) == 75
+    assert pod_exit_code(taken) == 75
 
 
 def test_the_first_pod_that_failed_is_the_cause() -> None:
@@ -85,9 +85,9 @@ def test_the_first_pod_that_failed_is_the_cause() -> None:
 
 
 def test_what_keeps_a_pod_is_told() -> None:
-    told = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu."
-    waits = pod(phase="Pending", conditions=[{"type": "PodScheduled", "status": "False", "message": told}])
-    assert (waits.unscheduled, waits.stuck) == (told, "")
+    message = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu."
+    waits = pod(phase="Pending", conditions=[{"type": "PodScheduled", "status": "False", "message": message}])
+    assert (waits.unscheduled, waits.stuck) == (message, "")
     stuck = pod(phase="Pending", waiting={"reason": "ImagePullBackOff", "message": "no such image"})
     assert stuck.stuck == "ImagePullBackOff: no such image"
     assert pod(phase="Pending", waiting={"reason": "ContainerCreating"}).stuck == ""
@@ -109,16 +109,16 @@ def test_last_words_are_read_only_where_they_are_ours() -> None:
     ],
 )
 def test_a_job_has_ended(conditions: list[dict[str, str]], word: str) -> None:
-    assert ended_in({"status": {"conditions": conditions}}) == word
-    assert ended_in({}) == ""
+    assert end_condition({"status": {"conditions": conditions}}) == word
+    assert end_condition({}) == ""
 
 
 @given(st.lists(st.text(alphabet="ab \r", max_size=30), max_size=20), st.integers(1, 7))
 def test_lines_come_whole_however_they_are_cut(lines: list[str], size: int) -> None:
     data = "".join(f"{line}\n" for line in lines).encode()
-    assert list(lines_of(data[at : at + size] for at in range(0, len(data), size))) == lines
+    assert list(split_lines(data[at : at + size] for at in range(0, len(data), size))) == lines
 
 
 def test_a_line_without_an_end_is_cut() -> None:
     chunks = [b"x" * 65536] * 100 + [b"y\nnext\nlast"]
-    assert list(lines_of(chunks)) == ["x" * 4096, "next", "last"]
+    assert list(split_lines(chunks)) == ["x" * 4096, "next", "last"]

@@ -17,11 +17,11 @@ PENDING = Pod(name="job-node-0-0", rank=0, phase="Pending", unscheduled="0/3 nod
 class Cluster:
     """Says what it has to say about a job."""
 
-    def __init__(self, complaint: str = "") -> None:
-        self._complaint = complaint
+    def __init__(self, warning: str = "") -> None:
+        self._warning = warning
 
-    def complaint(self, name: str) -> str:
-        return self._complaint
+    def latest_warning(self, name: str) -> str:
+        return self._warning
 
 
 def job(*conditions: str, suspend: bool = False) -> dict[str, Any]:
@@ -62,25 +62,23 @@ def given_up(
 
 
 def test_a_job_that_nobody_looks_after_is_given_up(clock: Clock) -> None:
-    told = (
-        "TrainJob job has no pods after 120 s: nobody makes pods of it; is the controller of Kubeflow Trainer running?"
-    )
-    assert given_up(clock, Cluster(), job(), [], until=200) == (122, told)
+    message = "TrainJob job has no pods after 120 s: no pods were created; is the Kubeflow Trainer controller running?"
+    assert given_up(clock, Cluster(), job(), [], until=200) == (122, message)
 
 
 def test_what_the_cluster_says_is_told(clock: Clock) -> None:
-    _, told = given_up(clock, Cluster("exceeded quota: small"), job(), [], until=200)
-    assert told == "TrainJob job has no pods after 120 s: exceeded quota: small"
+    _, message = given_up(clock, Cluster("exceeded quota: small"), job(), [], until=200)
+    assert message == "TrainJob job has no pods after 120 s: exceeded quota: small"
 
 
 def test_a_job_in_a_queue_has_no_pods_and_may_wait(clock: Clock) -> None:
-    when, told = given_up(clock, Cluster(), job(suspend=True), [], until=4000)
-    assert (when, told) == (3602, "TrainJob job still waits after 60 minutes: it waits in a queue")
+    when, message = given_up(clock, Cluster(), job(suspend=True), [], until=4000)
+    assert (when, message) == (3602, "TrainJob job still waits after 60 minutes: it waits in a queue")
 
 
 def test_a_pod_that_finds_no_node_is_given_up_in_the_scheduler_s_words(clock: Clock) -> None:
-    when, told = given_up(clock, Cluster(), job(), [PENDING], until=4000)
-    assert (when, told) == (
+    when, message = given_up(clock, Cluster(), job(), [PENDING], until=4000)
+    assert (when, message) == (
         3602, "TrainJob job still waits after 60 minutes: 0/3 nodes are available: 3 Insufficient gpu."
     )  # fmt: skip
 

@@ -208,7 +208,7 @@ def test_options_are_those_of_the_installed_class(kind: EvaluatorKind) -> None:
 
     assert parameters.keys() - kind.options.keys() <= LEFT_OUT_OPTIONS.keys()
     assert kind.options.keys() <= parameters.keys()
-    starts = {"flag": "bool", "integer": "int", "number": "float", "text": "str", "integers": "list[int]"}
+    starts = {"boolean": "bool", "integer": "int", "number": "float", "text": "str", "integers": "list[int]"}
     for name, option in kind.options.items():
         default = parameters[name].default
         assert (getattr(util, option.default) if name == "similarity_fct" else option.default) == default

@@ -202,7 +202,7 @@ def assert_same_type(option: Option, annotation: str) -> None:
         assert option.kind in ("choice", "text")
         return
     starts: dict[str, str | tuple[str, ...]] = {
-        "flag": "bool",
+        "boolean": "bool",
         "integer": "int",
         "number": "float",
         "text": "str",

@@ -1,1 +1,1 @@
-"""A request as a TrainJob or CronJob of Kubernetes, and how its pods are followed."""
+"""A request as a TrainJob or CronJob of Kubernetes, and a TrainJob submitted and followed."""

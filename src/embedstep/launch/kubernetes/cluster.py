@@ -1,4 +1,4 @@
-"""A Kubernetes cluster, by its client: TrainJobs, their pods and events."""
+"""TrainJobs, their pods and events in a Kubernetes cluster, by its official client."""
 
 import os
 import time
@@ -14,15 +14,15 @@ from urllib3.exceptions import HTTPError
 
 from embedstep.errors import CannotStartError, EmbedstepError, InvalidRequestError, Problem, first_line
 from embedstep.launch.kubernetes.logs import Logs
-from embedstep.launch.kubernetes.manifest import GROUP, TOLD, VERSION
-from embedstep.launch.kubernetes.pods import Pod, as_json, ended_in, owner_by, pod_of, trains
+from embedstep.launch.kubernetes.manifest import GROUP, REPORTED, VERSION
+from embedstep.launch.kubernetes.pods import Pod, end_condition, find_owner, parse_object, parse_pod, trains
 
 _PLURAL = "trainjobs"
 _RUNTIMES = {"ClusterTrainingRuntime": "clustertrainingruntimes", "TrainingRuntime": "trainingruntimes"}
 _OF_JOB = "jobset.sigs.k8s.io/jobset-name={}"
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _SECONDS = (10, 60)
-"""Time-outs of a request: to connect, and to read."""
+"""Timeouts of a call: to connect, and to read."""
 _TRIES = 5
 _GRACE = 60.0
 
@@ -33,12 +33,12 @@ class Cluster:
     """One namespace of a cluster."""
 
     def __init__(self, api: client.ApiClient, namespace: str, *, this_pod: str | None = None) -> None:
-        """Take a client; nothing is asked yet.
+        """Use a client; this makes no call yet.
 
         Args:
             api: the client.
             namespace: the namespace.
-            this_pod: name of the pod that this process runs in, where it runs in one of that namespace.
+            this_pod: name of the pod that this process runs in, if that is in the namespace.
         """
         self.namespace = namespace
         self._this_pod = this_pod
@@ -48,61 +48,67 @@ class Cluster:
 
     @classmethod
     def connect(cls, namespace: str | None) -> "Cluster":
-        """Return the cluster that this pod is in, else that of the kubeconfig.
+        """Return the cluster that this pod is in, or outside of pods that of the kubeconfig.
 
         Args:
-            namespace: the namespace; None for the pod's own, else that of the kubeconfig's context.
+            namespace: the namespace; None for that of this pod, or of the kubeconfig's context.
 
         Raises:
-            CannotStartError: there is no cluster to be found.
+            CannotStartError: no cluster is configured.
         """
         settings, this_pod = client.Configuration(), None
         try:
             if os.environ.get("KUBERNETES_SERVICE_HOST") and not os.environ.get("KUBECONFIG"):
                 config.load_incluster_config(client_configuration=settings)
                 here = _NAMESPACE_FILE.read_text().strip() if _NAMESPACE_FILE.exists() else "default"
-                # An owner has to be in the namespace of what it owns.
+                # Owner and owned object must be in the same namespace.
                 this_pod = _name_of_this_pod() if namespace in (None, here) else None
             else:
                 config.load_kube_config(client_configuration=settings)
                 _, context = config.list_kube_config_contexts()
                 here = context["context"].get("namespace", "default")
         except ConfigException as error:
-            raise CannotStartError(f"launch.kind is trainjob, and no cluster is to be found: {error}") from None
+            raise CannotStartError(f"launch.kind is trainjob, and no cluster is configured: {error}") from None
         return cls(client.ApiClient(settings), namespace or here, this_pod=this_pod)
 
     def owner(self) -> dict[str, Any] | None:
-        """Return the reference by which a job goes when whatever has started this process is deleted.
+        """Return the owner that a job gets, so that the cluster deletes the job with it.
 
-        That is the owner of this pod (a workflow, a Job), which outlives the pod, or the pod itself where it has none.
+        That is the owner of this pod (a workflow, a Job), which outlives the pod, or the pod itself if it has none.
         """
         if self._this_pod is None:
             return None
         with suppress(CannotStartError):
             name = self._this_pod
-            pod = self._ask("read pods", lambda: self._core.read_namespaced_pod(
+            pod = self._call("read pods", lambda: self._core.read_namespaced_pod(
                 name, self.namespace, _request_timeout=_SECONDS
             ))  # fmt: skip
-            return owner_by(self._api.sanitize_for_serialization(pod))
-        return None  # without the right to read pods the job stays until somebody deletes it
+            return find_owner(self._api.sanitize_for_serialization(pod))
+        return None  # without permission to read pods, somebody has to delete the job
 
     def check(self, kind: str, runtime: str) -> None:
-        """Check that jobs can be made of this runtime, before one is submitted.
+        """Check that Trainer and the runtime of the job are installed.
+
+        Args:
+            kind: `ClusterTrainingRuntime` or `TrainingRuntime`.
+            runtime: name of the runtime.
 
         Raises:
-            CannotStartError: Trainer or the runtime is not there, or the cluster does not answer or let us.
+            CannotStartError: one of them is not, or the cluster does not answer or denies access.
         """
         try:
-            self._ask("list TrainJobs", lambda: self._list(_PLURAL))
+            self._call("list TrainJobs", lambda: self._list(_PLURAL))
         except _MissingError:
-            told = f"the cluster knows no TrainJob ({GROUP}/{VERSION}); Kubeflow Trainer v2 has to be installed there"
-            raise CannotStartError(told) from None
+            message = f"the cluster has no TrainJob ({GROUP}/{VERSION}); install Kubeflow Trainer v2 there"
+            raise CannotStartError(message) from None
         try:
-            self._ask(f"read {kind} {runtime}", lambda: self._runtime(kind, runtime))
+            self._call(f"read {kind} {runtime}", lambda: self._runtime(kind, runtime))
         except _MissingError:
-            found = self._ask(f"list {kind}", lambda: self._list(_RUNTIMES[kind]))["items"]
-            names = ", ".join(sorted(item["metadata"]["name"] for item in found)) or "none at all"
-            raise CannotStartError(f"launch.trainjob.runtime: there is no {kind} {runtime}; there is {names}") from None
+            found = self._call(f"list {kind}", lambda: self._list(_RUNTIMES[kind]))["items"]
+            names = ", ".join(sorted(item["metadata"]["name"] for item in found)) or "none"
+            raise CannotStartError(
+                f"launch.trainjob.runtime: there is no {kind} {runtime}; there are: {names}"
+            ) from None
 
     def _runtime(self, kind: str, name: str) -> Any:
         if kind == "ClusterTrainingRuntime":
@@ -121,62 +127,62 @@ class Cluster:
         )
 
     def create(self, manifest: Mapping[str, Any]) -> bool:
-        """Submit a job, and return whether that was needed: False where one has its name.
+        """Submit a job; return False if there is one with its name.
 
         Raises:
-            InvalidRequestError: the API server takes it for invalid.
-            CannotStartError: it does not answer or let us, or there is no such namespace.
+            InvalidRequestError: the API server rejects the job as invalid.
+            CannotStartError: the server does not answer or denies access, or there is no such namespace.
         """
         create = self._objects.create_namespaced_custom_object
         where = (GROUP, VERSION, self.namespace, _PLURAL)
         try:
-            # Strictly: what a release of Trainer does not know, such as runtimePatches before 2.2, would be dropped.
-            self._ask("create TrainJobs", lambda: create(
+            # Otherwise fields that a release of Trainer does not know, such as runtimePatches before 2.2, are dropped.
+            self._call("create TrainJobs", lambda: create(
                 *where, manifest, field_validation="Strict", _request_timeout=_SECONDS
             ))  # fmt: skip
-        except _ThereAlreadyError:
+        except _ExistsError:
             return False
         except _MissingError:
             raise CannotStartError(f"launch.trainjob.namespace: there is no namespace {self.namespace}") from None
         return True
 
-    def settled(self, name: str) -> dict[str, Any] | None:
-        """Return a job that is there, after it was deleted or its pods have ended, if that is under way."""
+    def wait_until_settled(self, name: str) -> dict[str, Any] | None:
+        """Return a job by its name, after waiting for its deletion, or for the end of its pods if it has failed."""
         deadline = time.monotonic() + _GRACE
         while True:
-            job, pods = self.look(name)
+            job, pods = self.get_job_and_pods(name)
             if job is None:
                 return None
             runs = any(pod.phase == "Running" for pod in pods)
-            is_leaving = bool(job["metadata"].get("deletionTimestamp"))
-            waits = is_leaving or (runs and ended_in(job) == "Failed")
+            is_deleted = bool(job["metadata"].get("deletionTimestamp"))
+            waits = is_deleted or (runs and end_condition(job) == "Failed")
             if not waits or time.monotonic() > deadline:
                 return job
             time.sleep(1)
 
-    def job(self, name: str) -> dict[str, Any] | None:
-        """Return a job, or None where there is none."""
+    def get_job(self, name: str) -> dict[str, Any] | None:
+        """Return a job, or None if there is none."""
         args = (GROUP, VERSION, self.namespace, _PLURAL, name)
         try:
-            found: dict[str, Any] = self._ask(
+            found: dict[str, Any] = self._call(
                 "read TrainJobs", lambda: self._objects.get_namespaced_custom_object(*args, _request_timeout=_SECONDS)
             )
         except _MissingError:
             return None
         return found
 
-    def look(self, name: str) -> tuple[dict[str, Any] | None, list[Pod]]:
-        """Return a job and its pods, by their rank."""
-        found = self._ask("list pods", lambda: self._core.list_namespaced_pod(
+    def get_job_and_pods(self, name: str) -> tuple[dict[str, Any] | None, list[Pod]]:
+        """Return a job (None if there is none) and its pods, sorted by rank."""
+        found = self._call("list pods", lambda: self._core.list_namespaced_pod(
             self.namespace, label_selector=_OF_JOB.format(name), _request_timeout=_SECONDS
         ))  # fmt: skip
-        pods = [pod_of(item) for item in self._api.sanitize_for_serialization(found)["items"] if trains(item)]
-        return self.job(name), sorted(pods, key=lambda pod: pod.rank)
+        pods = [parse_pod(item) for item in self._api.sanitize_for_serialization(found)["items"] if trains(item)]
+        return self.get_job(name), sorted(pods, key=lambda pod: pod.rank)
 
-    def complaint(self, name: str) -> str:
-        """Return the newest warning of the cluster about a job or what was made of it."""
+    def latest_warning(self, name: str) -> str:
+        """Return the newest warning event about a job or its objects; empty if there is none."""
         with suppress(EmbedstepError):
-            events = self._ask("list events", lambda: self._core.list_namespaced_event(
+            events = self._call("list events", lambda: self._core.list_namespaced_event(
                 self.namespace, field_selector="type=Warning", _request_timeout=_SECONDS
             ))  # fmt: skip
             about = [item for item in events.items if str(item.involved_object.name).startswith(name)]
@@ -185,18 +191,18 @@ class Cluster:
         return ""
 
     def delete(self, name: str) -> str:
-        """Delete a job with its pods, and wait a while for these to end: they save where they are.
+        """Delete a job with its pods, and wait for these to save a checkpoint and end.
 
         Returns:
-            Why it could not be deleted, or nothing.
+            Why it could not be deleted; empty if it was.
         """
         args = (GROUP, VERSION, self.namespace, _PLURAL, name)
         try:
-            self._ask("delete TrainJobs", lambda: self._objects.delete_namespaced_custom_object(
+            self._call("delete TrainJobs", lambda: self._objects.delete_namespaced_custom_object(
                 *args, propagation_policy="Foreground", _request_timeout=_SECONDS
             ))  # fmt: skip
             deadline = time.monotonic() + _GRACE
-            while time.monotonic() < deadline and self.look(name)[1]:
+            while time.monotonic() < deadline and self.get_job_and_pods(name)[1]:
                 time.sleep(1)
         except _MissingError:
             return ""
@@ -205,16 +211,16 @@ class Cluster:
         return ""
 
     def mark_reported(self, name: str) -> str:
-        """Note on a job that its end was told, so that the next run of the same request is another one.
+        """Annotate a job whose end was reported, so that the next run of the same request starts a new one.
 
         Returns:
-            Why it could not be noted, or nothing.
+            Why that was not possible; empty if it was.
         """
         args = (GROUP, VERSION, self.namespace, _PLURAL, name)
-        told = {"metadata": {"annotations": {TOLD: "true"}}}
+        annotation = {"metadata": {"annotations": {REPORTED: "true"}}}
         try:
-            self._ask("patch TrainJobs", lambda: self._objects.patch_namespaced_custom_object(
-                *args, told, _request_timeout=_SECONDS
+            self._call("patch TrainJobs", lambda: self._objects.patch_namespaced_custom_object(
+                *args, annotation, _request_timeout=_SECONDS
             ))  # fmt: skip
         except _MissingError:
             return ""
@@ -223,17 +229,21 @@ class Cluster:
         return ""
 
     def logs(self) -> Logs:
-        """Return what shows the log of a job's first node."""
+        """Return the logs of this namespace's pods, to be followed."""
         return Logs(self._core, self.namespace)
 
-    def _ask(self, what: str, call: Callable[[], _T]) -> _T:
-        """Ask the API server, again where it did not answer.
+    def _call(self, what: str, call: Callable[[], _T]) -> _T:
+        """Call the API server, again if it does not answer.
+
+        Args:
+            what: what the call does, to follow `does not allow to`.
+            call: the call.
 
         Raises:
-            _MissingError: there is no such thing.
-            _ThereAlreadyError: there is one already.
-            InvalidRequestError: what was sent is invalid.
-            CannotStartError: it did not answer, or does not let us.
+            _MissingError: the object does not exist.
+            _ExistsError: the object exists already.
+            InvalidRequestError: the server rejects what was sent as invalid.
+            CannotStartError: the server does not answer, or denies access.
         """
         for number in range(_TRIES):
             try:
@@ -242,13 +252,13 @@ class Cluster:
                 if error.status == 404:
                     raise _MissingError(what) from None
                 if error.status == 409:
-                    raise _ThereAlreadyError(what) from None
+                    raise _ExistsError(what) from None
                 if error.status in (401, 403):
-                    told = f"the cluster does not let us {what} in namespace {self.namespace}: {_message(error)}"
-                    raise CannotStartError(told) from None
+                    message = f"the cluster does not allow to {what} in namespace {self.namespace}: {_message(error)}"
+                    raise CannotStartError(message) from None
                 if error.status in (400, 413, 422):
                     raise InvalidRequestError(
-                        [Problem("launch.trainjob", f"the cluster refuses it: {_message(error)}")]
+                        [Problem("launch.trainjob", f"the cluster rejects it: {_message(error)}")]
                     ) from None
                 reason = _message(error)
             except HTTPError as error:
@@ -259,18 +269,18 @@ class Cluster:
 
 
 def _name_of_this_pod() -> str | None:
-    """Return the name of this pod. Kubeflow tells it; as the host's name it is cut where it is long."""
+    """Return the name of this pod: as Kubeflow sets it, or the host name, which is cut if it is long."""
     return os.environ.get("KFP_POD_NAME") or os.environ.get("HOSTNAME")
 
 
 class _MissingError(CannotStartError):
-    """What was asked for is not there."""
+    """The object does not exist."""
 
 
-class _ThereAlreadyError(CannotStartError):
-    """What was to be made is there."""
+class _ExistsError(CannotStartError):
+    """The object exists already."""
 
 
 def _message(error: ApiException) -> str:
-    found = as_json(error.body)
+    found = parse_object(error.body)
     return str(found["message"]) if found and "message" in found else f"{error.status} {error.reason}"

@@ -1,4 +1,4 @@
-"""A schedule as a CronJob of Kubernetes, as plain data: for a cluster without an orchestrator."""
+"""A scheduled request as a CronJob of Kubernetes, as plain data: for a cluster without an orchestrator."""
 
 import json
 from collections.abc import Mapping
@@ -17,25 +17,25 @@ _FOLDER = "/etc/embedstep"
 _FILE = "request.json"
 _CONTAINER = "step"
 _GRACE = 300
-"""Seconds after its time for which a training may still begin, where one that cannot begin is left out."""
+"""Seconds that a training may start late with `overlap: skip`; after that it is skipped."""
 _RETRIES = 3
-_FOR_GOOD = [2, 4]
-"""Codes of the outcome contract after which another try would end in the same way."""
+_PERMANENT = [2, 4]
+"""Exit codes after which a retry would end in the same way: refused, out of memory."""
 _LARGEST = 900_000
-"""Bytes of a request in a ConfigMap, which takes 1 MiB."""
+"""Bytes of a request in a ConfigMap, which can hold 1 MiB."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PodSettings:
-    """What the pods of a CronJob get.
+    """Settings of the pods of a CronJob.
 
     Attributes:
         image: the image.
         output: output folder, on one of the volumes.
-        claims: where each PersistentVolumeClaim is mounted, by its name.
+        claims: mount path of each PersistentVolumeClaim, by its name.
         secrets: Secret and key of each variable, by its name.
-        resources: resources that are requested and allowed.
-        service_account: ServiceAccount of the pods, as the launcher of a TrainJob needs one.
+        resources: resources, both as requests and as limits.
+        service_account: ServiceAccount of the pods; one that submits a TrainJob needs it.
     """
 
     image: str
@@ -46,26 +46,26 @@ class PodSettings:
     service_account: str | None = None
 
 
-def cronjob_of(request: TrainRequest, name: str, around: PodSettings) -> list[dict[str, Any]]:
+def build_cronjob(request: TrainRequest, name: str, settings: PodSettings) -> list[dict[str, Any]]:
     """Return the ConfigMap with the request, and the CronJob that trains it.
 
     Args:
-        request: has a schedule.
+        request: a request with a schedule.
         name: name of both.
-        around: what the pods get.
+        settings: settings of the pods.
 
     Raises:
-        InvalidRequestError: a secret stands in the request, it is too large or for many nodes, or the output is on
-            no volume.
+        InvalidRequestError: the request contains a secret, is too large or for several nodes, or the output folder is
+            on no volume.
     """
     assert request.schedule is not None
     problems = list(nothing_is_secret(request))
-    if not any(around.output.startswith(f"{path}/") for path in around.claims.values()):
-        told = ", ".join(around.claims.values()) or "none is given"
-        problems.append(Problem("--output", f"{around.output} is in no folder of a --claim ({told})"))
+    if not any(settings.output.startswith(f"{path}/") for path in settings.claims.values()):
+        paths = ", ".join(settings.claims.values()) or "none is given"
+        problems.append(Problem("--output", f"{settings.output} is not in the folder of a --claim ({paths})"))
     if request.launch.kind == "local" and request.launch.nodes > 1:
-        told = f"is {request.launch.nodes}, and a CronJob starts one pod; write 1, or kind: trainjob"
-        problems.append(Problem("launch.nodes", told))
+        message = f"is {request.launch.nodes}, and a CronJob starts one pod; write 1, or kind: trainjob"
+        problems.append(Problem("launch.nodes", message))
     text = json.dumps(document_for_pods(request), ensure_ascii=False, indent=2)
     if (size := len(text.encode())) > _LARGEST:
         problems.append(Problem("", f"the request has {size:,} bytes, and a ConfigMap takes {_LARGEST:,}"))
@@ -77,50 +77,50 @@ def cronjob_of(request: TrainRequest, name: str, around: PodSettings) -> list[di
             "apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": name},
             "spec": {
                 "schedule": request.schedule.cron, "timeZone": request.schedule.timezone,
-                # Never two at once. One whose time has passed begins when the one before ends, unless a limit says no.
+                # Never two at once. A late one starts when the previous one ends, unless the deadline has passed.
                 "concurrencyPolicy": "Forbid",
                 **({"startingDeadlineSeconds": _GRACE} if request.schedule.overlap == "skip" else {}),
                 "successfulJobsHistoryLimit": 3, "failedJobsHistoryLimit": 3,
-                "jobTemplate": {"spec": _job(name, around, grace=ceil(request.launch.grace_seconds))},
+                "jobTemplate": {"spec": _job(name, settings, grace=ceil(request.launch.grace_seconds))},
             },
         },
     ]  # fmt: skip
 
 
-def _job(name: str, around: PodSettings, *, grace: int) -> dict[str, Any]:
-    refused = {"containerName": _CONTAINER, "operator": "In", "values": _FOR_GOOD}
+def _job(name: str, settings: PodSettings, *, grace: int) -> dict[str, Any]:
+    refused = {"containerName": _CONTAINER, "operator": "In", "values": _PERMANENT}
     return {
         "backoffLimit": _RETRIES,
         "podFailurePolicy": {"rules": [
             {"action": "FailJob", "onExitCodes": refused},
             {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
         ]},
-        "template": {"spec": _pod(name, around, grace=grace)},
+        "template": {"spec": _pod(name, settings, grace=grace)},
     }  # fmt: skip
 
 
-def _pod(name: str, around: PodSettings, *, grace: int) -> dict[str, Any]:
-    volumes, mounts = mounted((claim, path, False) for claim, path in around.claims.items())
+def _pod(name: str, settings: PodSettings, *, grace: int) -> dict[str, Any]:
+    volumes, mounts = mounted((claim, path, False) for claim, path in settings.claims.items())
     volumes += [{"name": "request", "configMap": {"name": name}}, {"name": "tmp", "emptyDir": {}}]
     mounts += [{"name": "request", "mountPath": _FOLDER}, {"name": "tmp", "mountPath": "/tmp"}]
     variables: list[dict[str, Any]] = [
         {"name": variable, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}
-        for variable, (secret, key) in around.secrets.items()
+        for variable, (secret, key) in settings.secrets.items()
     ]
-    if gpus := around.resources.get("nvidia.com/gpu"):
+    if gpus := settings.resources.get("nvidia.com/gpu"):
         variables.append({"name": ASKED_GPUS, "value": gpus})
     container: dict[str, Any] = {
-        "name": _CONTAINER, "image": around.image,
-        # The model that lies there serves until the new one is verified.
-        "args": ["run", f"{_FOLDER}/{_FILE}", "--output", around.output, "--overwrite"],
+        "name": _CONTAINER, "image": settings.image,
+        # The existing model serves until the new one is verified.
+        "args": ["run", f"{_FOLDER}/{_FILE}", "--output", settings.output, "--overwrite"],
         "env": variables, "volumeMounts": mounts,
         "securityContext": {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "runAsNonRoot": True},
     }  # fmt: skip
-    if around.resources:
-        container["resources"] = {"requests": dict(around.resources), "limits": dict(around.resources)}
-    account = {"serviceAccountName": around.service_account} if around.service_account else {}
+    if settings.resources:
+        container["resources"] = {"requests": dict(settings.resources), "limits": dict(settings.resources)}
+    account = {"serviceAccountName": settings.service_account} if settings.service_account else {}
     return {
         "restartPolicy": "Never", "terminationGracePeriodSeconds": grace,
-        "automountServiceAccountToken": bool(around.service_account), **account,
+        "automountServiceAccountToken": bool(settings.service_account), **account,
         "containers": [container], "volumes": volumes,
     }  # fmt: skip

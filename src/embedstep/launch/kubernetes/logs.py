@@ -1,4 +1,4 @@
-"""The log of a job's first pod, shown while it comes, and the last lines of those that fail."""
+"""The log of a job's first pod, printed while it grows, and the last lines of pods that fail."""
 
 import sys
 import threading
@@ -18,23 +18,28 @@ _LONGEST_LINE = 4096
 _GRACE = 60.0
 _GONE = 404
 _FOLLOWING = (10, 300)
-"""Time-outs of following a log: to connect, and without a word. A machine that is gone closes no connection."""
+"""Timeouts of following a log: to connect, and between two chunks. A lost machine does not close its connection."""
 _CHUNK = 65536
 _SECONDS = (10, 60)
 
 
 class Logs:
-    """The first node's log, shown as it comes; of each pod the last lines are kept, however long its log is."""
+    """Prints the first node's log while it grows, and keeps the last lines of each followed pod."""
 
     def __init__(self, core: CoreV1Api, namespace: str) -> None:
-        """Follow nothing yet."""
+        """Follow nothing yet.
+
+        Args:
+            core: the client.
+            namespace: namespace of the pods.
+        """
         self._core = core
         self._namespace = namespace
         self._threads: dict[tuple[str, int], threading.Thread] = {}
         self._kept: dict[str, deque[str]] = {}
 
     def follow(self, pods: Sequence[Pod]) -> None:
-        """Begin to show the log of the first node's pod once it runs, and anew when its container was started again."""
+        """Start printing the log of the first node's pod once it runs, and again after a restart of its container."""
         for pod in pods:
             if pod.rank == 0 and pod.phase != "Pending" and (pod.name, pod.restarts) not in self._threads:
                 self._kept.setdefault(pod.name, deque(maxlen=_KEPT_LINES))
@@ -43,7 +48,7 @@ class Logs:
                 thread.start()
 
     def _stream(self, pod: str) -> None:
-        """Show a log to its end. One that is cut off, or not there yet, is asked for again."""
+        """Print a log to its end. If it is cut off, or does not exist yet, request it again."""
         shown = 0.0
         while True:
             try:
@@ -51,7 +56,7 @@ class Logs:
                     pod, self._namespace, container=CONTAINER, follow=True, _preload_content=False,
                     since_seconds=int(time.monotonic() - shown) + 1 if shown else None, _request_timeout=_FOLLOWING,
                 )  # fmt: skip
-                for line in lines_of(response.stream(_CHUNK)):
+                for line in split_lines(response.stream(_CHUNK)):
                     shown = time.monotonic()
                     self._kept[pod].append(line)
                     sys.stdout.write(f"{line}\n")
@@ -61,19 +66,19 @@ class Logs:
                 if error.status == _GONE:
                     return
             except HTTPError:
-                pass  # cut off, or silent: asked for again from where it was
+                pass  # cut off, or silent: request it again from there
             time.sleep(1)
 
     def finish(self) -> None:
-        """Wait until all that the log holds was shown."""
+        """Wait until the whole log is printed."""
         for thread in self._threads.values():
             thread.join(timeout=_GRACE)
 
     def last(self, pods: Sequence[Pod]) -> dict[str, str]:
-        """Return the last lines of each pod that did not end well."""
-        return {pod.name: self._last(pod.name) for pod in pods if pod.code != 0}
+        """Return the last lines of the log of each pod that failed, by its name."""
+        return {pod.name: self._last_lines(pod.name) for pod in pods if pod.code != 0}
 
-    def _last(self, pod: str) -> str:
+    def _last_lines(self, pod: str) -> str:
         if kept := self._kept.get(pod):
             return "\n".join(kept)
         with suppress(ApiException, HTTPError):
@@ -83,8 +88,8 @@ class Logs:
         return ""
 
 
-def lines_of(chunks: Iterable[bytes]) -> Iterator[str]:
-    """Yield the lines of a stream, each cut to 4096 characters, and hold no more than one."""
+def split_lines(chunks: Iterable[bytes]) -> Iterator[str]:
+    """Yield the lines of a stream, each cut to 4096 characters, without keeping more than one in memory."""
     rest, is_cut = b"", False
     for chunk in chunks:
         *whole, rest = (rest + chunk).split(b"\n")

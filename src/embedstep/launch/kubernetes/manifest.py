@@ -1,7 +1,7 @@
 """A request as a TrainJob of Kubeflow Trainer, as plain data: it can be printed, compared and applied by hand.
 
-The pods need nothing of whoever submits it: each runs `embedstep node`, which finds the request in its environment and
-its place among the others in the variables of the controller. The form is that of `trainer.kubeflow.org/v1alpha1`.
+The pods do not depend on the process that submits it: each runs `embedstep node`, which reads the request from its
+environment and its rank from the variables of the controller. The API is `trainer.kubeflow.org/v1alpha1`.
 """
 
 import json
@@ -12,7 +12,7 @@ from typing import Any
 from embedstep.errors import InvalidRequestError, Problem
 from embedstep.launch.kubernetes.volumes import mounted
 from embedstep.launch.nodes import JOB, POD
-from embedstep.launch.torchrun import devices_of, gpus_of_a_node, processes_per_node
+from embedstep.launch.torchrun import processes_per_node, requested_gpus
 from embedstep.planning.rules import nothing_is_secret
 from embedstep.request.arguments.lossless import to_lossless
 from embedstep.request.fingerprint import request_fingerprint
@@ -24,28 +24,28 @@ GROUP, VERSION, KIND = "trainer.kubeflow.org", "v1alpha1", "TrainJob"
 REQUEST_VARIABLE = "EMBEDSTEP_REQUEST"
 """Variable that holds the request in the pods, as JSON."""
 DIGEST = "embedstep.dev/request"
-"""Annotation with the request's fingerprint, by which a job is known again."""
-TOLD = "embedstep.dev/told"
-"""Annotation of a job whose end somebody was told; until then, a launcher that comes back takes it up."""
+"""Annotation with the request's fingerprint, by which a job is recognized."""
+REPORTED = "embedstep.dev/reported"
+"""Annotation of a job whose end was reported; until then, a launcher that is restarted adopts the job."""
 _MANAGER = "embedstep.dev/embedstep"
 _GRACE_OF_A_POD = 30
-"""Seconds that a pod has to end in where nothing else is said."""
+"""Seconds that Kubernetes gives a pod to end, by default."""
 CONTAINER = "node"
 """The container that trains, as Trainer's own runtimes name it."""
 _LONGEST = 100_000
-"""Bytes of a request in a variable: Linux takes 128 KiB for one (MAX_ARG_STRLEN, execve(2)), and here it is escaped."""
+"""Bytes of a request in a variable: Linux allows 128 KiB for one (MAX_ARG_STRLEN, execve(2)), and it is escaped."""
 
 
-def trainjob_of(request: TrainRequest, attempt: int = 1, *, overwrite: bool = False) -> dict[str, Any]:
+def build_trainjob(request: TrainRequest, attempt: int = 1, *, overwrite: bool = False) -> dict[str, Any]:
     """Return the TrainJob that does the work of a request.
 
     Args:
-        request: the request, of the kind `trainjob`.
+        request: the request, with `launch.kind: trainjob`.
         attempt: number of the attempt, from 1; it is part of the name.
-        overwrite: have the pods replace a finished step that lies in the output folder.
+        overwrite: let the pods replace a finished step in the output folder.
 
     Raises:
-        InvalidRequestError: the request is of another kind, or too long for a pod's environment.
+        InvalidRequestError: the request has another kind, contains a secret, or is too long for a pod's environment.
     """
     job = request.launch.trainjob
     if job is None:
@@ -53,18 +53,17 @@ def trainjob_of(request: TrainRequest, attempt: int = 1, *, overwrite: bool = Fa
             [Problem("launch.kind", "is local; a TrainJob is made of a request with kind: trainjob")]
         )
     if problems := list(nothing_is_secret(request)):
-        raise InvalidRequestError(problems)  # it would be read by whoever may list jobs
-    meta: dict[str, Any] = {"name": name_of(request, attempt), "annotations": {DIGEST: request_fingerprint(request)}}
+        raise InvalidRequestError(problems)  # everybody who may list jobs could read it
+    meta: dict[str, Any] = {"name": name_job(request, attempt), "annotations": {DIGEST: request_fingerprint(request)}}
     meta |= {"namespace": job.namespace} if job.namespace else {}
     meta |= {"labels": dict(job.labels)} if job.labels else {}
-    devices = devices_of(request.launch, Devices(gpus=0, cores=1))
     spec: dict[str, Any] = {
         "runtimeRef": {"apiGroup": GROUP, "kind": job.runtime_kind, "name": job.runtime},
         "trainer": {
             "image": job.image,
             "command": ["embedstep", "node", *(["--overwrite"] if overwrite else [])],
             "numNodes": request.launch.nodes,
-            "numProcPerNode": processes_per_node(request.launch, devices, use_cpu=request.arguments.use_cpu),
+            "numProcPerNode": processes_per_node(request, Devices(gpus=0, cores=1)),
             "env": [*_variables(job, request, meta["name"])],
         },
         "runtimePatches": [{"manager": _MANAGER, "trainingRuntimeSpec": _patch(job, request.launch.grace_seconds)}],
@@ -75,50 +74,50 @@ def trainjob_of(request: TrainRequest, attempt: int = 1, *, overwrite: bool = Fa
 
 
 def document_for_pods(request: TrainRequest) -> dict[str, Any]:
-    """Return a request as plain data that reads back as the same: what was not written counts as not chosen."""
+    """Return a request as plain data that reads back equal, with only the fields that were set."""
     return {**request.model_dump(mode="json", exclude_unset=True), "arguments": to_lossless(request.arguments)}
 
 
-def name_of(request: TrainRequest, attempt: int) -> str:
-    """Return the name of a job: the same for the same request and attempt, and another for any other."""
+def name_job(request: TrainRequest, attempt: int) -> str:
+    """Return the name of a job, which identifies the request and the attempt."""
     return f"embedstep-{request_fingerprint(request)[:12]}-{attempt}"
 
 
 def _variables(job: TrainJob, request: TrainRequest, name: str) -> Iterator[dict[str, Any]]:
     text = json.dumps(document_for_pods(request), ensure_ascii=False, separators=(",", ":"))
     if (size := len(text.encode())) > _LONGEST:
-        told = f"the request has {size:,} bytes, and a pod's environment takes {_LONGEST:,}; shorten its prompts"
-        raise InvalidRequestError([Problem("", told)])
+        message = f"the request has {size:,} bytes, and a pod's environment takes {_LONGEST:,}; shorten its prompts"
+        raise InvalidRequestError([Problem("", message)])
     yield _plain(REQUEST_VARIABLE, text)
     yield _plain(JOB, name)
     yield {"name": POD, "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}}
-    if gpus := gpus_of_a_node(request.launch):
+    if gpus := requested_gpus(request.launch):
         yield _plain(ASKED_GPUS, str(gpus))
     yield from (_plain(name, value) for name, value in job.environment.items())
-    for name, of in job.secrets.items():
-        yield {"name": name, "valueFrom": {"secretKeyRef": {"name": of.secret, "key": of.key}}}
+    for name, source in job.secrets.items():
+        yield {"name": name, "valueFrom": {"secretKeyRef": {"name": source.secret, "key": source.key}}}
 
 
 def _plain(name: str, value: str) -> dict[str, str]:
-    """Kubernetes puts the value of X in for `$(X)`, and one dollar for two."""
+    """Return a variable with its dollars escaped: Kubernetes replaces `$(X)` by the value of X, and `$$` by `$`."""
     return {"name": name, "value": value.replace("$", "$$")}
 
 
 def _patch(job: TrainJob, grace_seconds: float) -> dict[str, Any]:
-    """Return what the pods have beside the runtime's own, as Trainer's webhook allows it: no variables in here."""
+    """Return what is added to the pods of the runtime. Trainer's webhook allows no variables here."""
     claims = ((volume.claim, volume.path, volume.read_only) for volume in job.volumes)
     volumes, mounts = mounted(claims, job.shared_memory)
     pod = {
         "containers": [{"name": CONTAINER, "volumeMounts": mounts}],
         "volumes": volumes,
         **({"terminationGracePeriodSeconds": ceil(grace_seconds)} if grace_seconds > _GRACE_OF_A_POD else {}),
-        **_placed(job),
+        **_scheduling(job),
     }
     template = {"spec": {"template": {"spec": pod}}}
     return {"template": {"spec": {"replicatedJobs": [{"name": CONTAINER, "template": template}]}}}
 
 
-def _placed(job: TrainJob) -> dict[str, Any]:
+def _scheduling(job: TrainJob) -> dict[str, Any]:
     tolerations = [_toleration(item.model_dump(exclude_none=True)) for item in job.tolerations]
     given = {
         "nodeSelector": dict(job.node_selector),
@@ -133,6 +132,6 @@ def _toleration(item: Mapping[str, str]) -> dict[str, str]:
     return {**item, "operator": "Equal" if "value" in item else "Exists"}
 
 
-def is_job_of(job: Mapping[str, Any], request: TrainRequest) -> bool:
-    """Whether a job that a cluster has is to do the work of a request."""
+def does_work_of(job: Mapping[str, Any], request: TrainRequest) -> bool:
+    """Whether a job of the cluster was made of this request."""
     return bool((job["metadata"].get("annotations") or {}).get(DIGEST) == request_fingerprint(request))

@@ -1,4 +1,4 @@
-"""A TrainJob and its pods as values: in which state they are, how they ended, and what they said of that."""
+"""A TrainJob and its pods as values: their states, exit codes and termination messages."""
 
 import json
 from collections.abc import Mapping
@@ -14,27 +14,27 @@ _STUCK = frozenset(
     {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "CreateContainerConfigError",
      "CreateContainerError", "RunContainerError"}
 )  # fmt: skip
-"""States of a container that last until a person has mended something."""
+"""States of a container that last until somebody fixes the cause."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pod:
-    """A pod of a job, as far as it matters here.
+    """A pod of a job.
 
     Attributes:
         name: its name.
         rank: number of its node.
         phase: `Pending`, `Running`, `Succeeded` or `Failed`.
-        code: exit code of its container; 0 while it has not ended, 1 where it failed without one. Where the kubelet
-            has started it again, that of its former end.
-        restarts: how often it was started again.
-        reason: word for how it ended, such as `OOMKilled`, `Evicted` or `Error`.
-        message: sentence for that.
-        ended_at: when, as an ISO 8601 text that sorts by time; empty while it runs.
-        was_evicted: whether the cluster took it away.
-        stuck: why it cannot start, where a person has to mend that.
-        unscheduled: why it has found no node, in the scheduler's words.
-        last_words: what the container left at its end, if that was JSON.
+        code: exit code of its container; 0 while it runs, 1 if it failed without one. After a restart by the kubelet,
+            that of the previous run.
+        restarts: how many times its container was restarted.
+        reason: why it ended, in a word, such as `OOMKilled`, `Evicted` or `Error`.
+        message: why it ended, in a sentence.
+        ended_at: ISO 8601 time of its end; empty while it runs.
+        was_evicted: whether the cluster evicted it.
+        stuck: why it cannot start, if somebody has to fix the cause.
+        unscheduled: why no node was found for it, as the scheduler says.
+        termination_message: what its container wrote as such, if that was a JSON object.
     """
 
     name: str
@@ -52,21 +52,21 @@ class Pod:
 
     @property
     def end(self) -> str:
-        """How it ended, for a sentence about it."""
+        """How it ended, to follow the name of the pod in a sentence."""
         if self.was_evicted:
-            return f"was taken away by the cluster ({self.reason or 'disruption'}: {self.message or 'no message'})"
+            return f"was evicted by the cluster ({self.reason or 'disruption'}: {self.message or 'no message'})"
         if self.reason == "OOMKilled":
             return "was killed because its memory limit was reached"
         return f"ended with code {self.code}" + (f" ({self.reason})" if self.reason not in ("", "Error") else "")
 
 
 def trains(data: Mapping[str, Any]) -> bool:
-    """Whether a pod of a job is one that trains: a runtime may have others, which fetch data or a model before."""
+    """Whether a pod of a job trains; a runtime may have others, which fetch data or a model first."""
     return any(item["name"] == CONTAINER for item in data["spec"]["containers"])
 
 
-def owner_by(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the reference to the owner of a pod, or to a pod that has none."""
+def find_owner(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a reference to the owner of a pod, or to the pod itself if it has none."""
     meta = data["metadata"]
     owners = meta.get("ownerReferences") or []
     itself = {"apiVersion": "v1", "kind": "Pod", "name": meta["name"], "uid": meta["uid"]}
@@ -74,15 +74,15 @@ def owner_by(data: Mapping[str, Any]) -> dict[str, Any]:
     return {key: owner[key] for key in ("apiVersion", "kind", "name", "uid")}
 
 
-def pod_of(data: Mapping[str, Any]) -> Pod:
-    """Read what the API server has of a pod that trains (`v1.Pod` as plain data)."""
+def parse_pod(data: Mapping[str, Any]) -> Pod:
+    """Return a pod that trains from its object in the API (`v1.Pod` as plain data)."""
     meta, status = data["metadata"], data.get("status") or {}
     marks = {**(meta.get("annotations") or {}), **(meta.get("labels") or {})}
     conditions = {item["type"]: item for item in status.get("conditions") or []}
     found = [item for item in status.get("containerStatuses") or [] if item["name"] == CONTAINER]
     container = found[0] if found else {}
-    state, former = container.get("state") or {}, container.get("lastState") or {}
-    ended = state.get("terminated") or former.get("terminated") or {}
+    state, previous = container.get("state") or {}, container.get("lastState") or {}
+    ended = state.get("terminated") or previous.get("terminated") or {}
     waiting = state.get("waiting") or {}
     phase = status.get("phase", "Pending")
     scheduled = conditions.get("PodScheduled", {})
@@ -99,19 +99,19 @@ def pod_of(data: Mapping[str, Any]) -> Pod:
         was_evicted="DisruptionTarget" in conditions or status.get("reason") in ("Evicted", "Preempting", "NodeLost"),
         stuck=f"{waiting['reason']}: {waiting.get('message', '')}" if stuck else "",
         unscheduled=scheduled.get("message", "") if scheduled.get("status") == "False" else "",
-        termination_message=as_json(ended.get("message")),
+        termination_message=parse_object(ended.get("message")),
     )
 
 
-def ended_in(job: Mapping[str, Any]) -> str:
-    """Return `Complete` or `Failed` for a job that has ended, and nothing for one that has not."""
+def end_condition(job: Mapping[str, Any]) -> str:
+    """Return `Complete` or `Failed` for a job that has ended, and an empty text before."""
     conditions = (job.get("status") or {}).get("conditions") or []
     true = {item["type"] for item in conditions if item.get("status") == "True"}
     return next((word for word in ("Complete", "Failed") if word in true), "")
 
 
-def as_json(text: str | None) -> Mapping[str, Any] | None:
-    """Return the mapping that a text holds as JSON, or None."""
+def parse_object(text: str | None) -> Mapping[str, Any] | None:
+    """Return the object that a text is in JSON, or None."""
     with suppress(ValueError):
         data = json.loads(text or "")
         return data if isinstance(data, dict) else None

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 SHARED_MEMORY = "/dev/shm"
-"""The loader's processes hand batches over there; a container has 64 MB of it unless it is given more."""
+"""Data loader workers pass batches through it; a container has 64 MB by default."""
 
 Mounted = tuple[list[dict[str, Any]], list[dict[str, Any]]]
 """Volumes of a pod, and where its container mounts them."""
@@ -14,8 +14,8 @@ def mounted(claims: Iterable[tuple[str, str, bool]], shared_memory: str | None =
     """Return the volumes of a pod that trains, and their mounts.
 
     Args:
-        claims: name of each PersistentVolumeClaim, where it is mounted, and whether it is only read.
-        shared_memory: most that `/dev/shm` takes, such as `16Gi`; as much as the pod's memory allows without it.
+        claims: name of each PersistentVolumeClaim, its mount path, and whether it is mounted read-only.
+        shared_memory: size limit of `/dev/shm`, such as `16Gi`; None for that of the pod's memory.
     """
     memory = {"medium": "Memory"} | ({"sizeLimit": shared_memory} if shared_memory else {})
     volumes: list[dict[str, Any]] = [{"name": "shared-memory", "emptyDir": memory}]

@@ -5,7 +5,7 @@ from typing import Any, NoReturn
 
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
-from embedstep.launch.termination import cause_of
+from embedstep.launch.termination import read_cause
 
 _OK = 0
 _PERMANENT = {2: "the request or the data was refused", 4: "out of memory"}
@@ -33,7 +33,7 @@ def conclude(code: int, outcome: Mapping[str, Any], message: str = "") -> dict[s
         AirflowException: a retry may succeed.
     """
     if code != _OK:
-        _failed(code, cause_of(message))
+        _failed(code, read_cause(message))
     values = dict(outcome.get("parameterValues") or {})
     ended = values.get("status") or values.get("verdict", "")
     if consequence := _SKIPPED.get(ended):

@@ -68,7 +68,7 @@ class Output(Group):
     output_dir: Text | None = used(None, "Output folder of the step; `embedstep run --output` overrides it.")
 
 
-class Schedule(Group):
+class Duration(Group):
     """Length of the training, and its learning rate schedule."""
 
     num_train_epochs: Number = used(3.0, "Number of epochs, fractions allowed.")
@@ -460,7 +460,7 @@ class Legacy(Group):
 
 class Arguments(
     Legacy, Hub, Tracking, Logging, Saving, Evaluation, Compile, Distributed, Hardware, Precision, Optimizer, Data,
-    Batch, Schedule, Output,
+    Batch, Duration, Output,
 ):  # fmt: skip
     """Training arguments by their names in SentenceTransformerTrainingArguments, old and current ones."""
 
@@ -489,7 +489,7 @@ class Arguments(
 
 
 GROUPS: tuple[type[Group], ...] = (
-    Output, Schedule, Batch, Data, Optimizer, Precision, Hardware, Distributed, Compile, Evaluation, Saving, Logging,
+    Output, Duration, Batch, Data, Optimizer, Precision, Hardware, Distributed, Compile, Evaluation, Saving, Logging,
     Tracking, Hub, Legacy,
 )  # fmt: skip
 

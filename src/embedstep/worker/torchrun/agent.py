@@ -22,7 +22,7 @@ from torch.distributed import run as torchrun
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 from embedstep.errors import FAILED, INTERRUPTED, OK, EmbedstepError, PeerLostError, StepInterruptedError
-from embedstep.launch.failures import TORCHRUN, failure_of, first_failure
+from embedstep.launch.failures import TORCHRUN, failure_from_error, first_failure
 from embedstep.launch.nodes import SINGLE_NODE, NodeInfo
 from embedstep.output.folder import OutputFolder
 from embedstep.output.result import Failure, write_json
@@ -78,7 +78,7 @@ def main(argv: list[str]) -> int:
             sys.stderr.write(f"{error}\n")
         if group.is_first:
             cause = peers.cause if peers and isinstance(error, PeerLostError) else None
-            write_json(output.attempt / TORCHRUN, asdict(cause or failure_of(error)))
+            write_json(output.attempt / TORCHRUN, asdict(cause or failure_from_error(error)))
         return error.exit_code
 
 

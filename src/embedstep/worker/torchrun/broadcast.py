@@ -97,7 +97,7 @@ def _remove_checkpoints(output: OutputFolder, step: int, rank: int) -> None:
     """Remove this node's checkpoints, or move them if they are later than the one that the first node resumes from."""
     found = latest_checkpoint(output.checkpoints)
     if found.step > step:
-        kept = output.set_checkpoints_aside(0)
+        kept = output.archive_checkpoints(0)
         name = found.checkpoint.name if found.checkpoint else ""
         sys.stderr.write(f"node {rank} has {name}, and node 0 has none as late; it is kept in {kept}\n")
     shutil.rmtree(output.checkpoints, ignore_errors=True)

@@ -12,9 +12,9 @@ from transformers import PrinterCallback
 from embedstep.data.tokenizer import token_maker
 from embedstep.errors import InvalidRequestError, Problem
 from embedstep.output.checkpoints import write_manifest
-from embedstep.planning.batches import epochs_of
-from embedstep.planning.build import evaluates_loss, formed_datasets, material_of_plan
-from embedstep.planning.plan import DatasetPlan, Plan
+from embedstep.planning.batches import build_epochs, formed_datasets, load_sampler_inputs
+from embedstep.planning.metrics import evaluates_loss
+from embedstep.planning.plan import Plan, PlannedDataset
 from embedstep.request.arguments.ledger import effective_arguments
 from embedstep.request.resolved import resolved
 from embedstep.request.schema import Loss, TrainRequest
@@ -77,14 +77,14 @@ def _epochs(request: TrainRequest, plan: Plan) -> Callable[[tuple[str, ...], int
     """Return a function from files and batch size to their batches; None if sentence-transformers forms them."""
     arguments = effective_arguments(request.arguments, plan.ledger)
     materials = {
-        str(item.path): material_of_plan(arguments, item) for item in formed_datasets(arguments, plan.datasets)
+        str(item.path): load_sampler_inputs(arguments, item) for item in formed_datasets(arguments, plan.datasets)
     }
 
     @cache  # every evaluation asks for the same batches
     def epochs(files: tuple[str, ...], size: int) -> Epochs | None:
         if not materials.keys() >= set(files):
             return None
-        return epochs_of(arguments, [materials[file] for file in files], plan.world_size, size)
+        return build_epochs(arguments, [materials[file] for file in files], plan.world_size, size)
 
     return epochs
 
@@ -101,7 +101,7 @@ def _loss_of(request: TrainRequest, name: str) -> Loss:
     return loss
 
 
-def rows_of(item: DatasetPlan) -> datasets.Dataset:
+def rows_of(item: PlannedDataset) -> datasets.Dataset:
     """Map the prepared file into memory: all ranks of a node share its pages, and no cache is involved."""
     return datasets.Dataset.from_file(str(item.path)).select_columns(list(item.columns))
 

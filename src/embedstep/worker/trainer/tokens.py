@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 
 from embedstep.data.tokenizer import TokenMaker, truncation_of
 from embedstep.data.tokens import TokenIds, Tokenizing, has_tokens
-from embedstep.planning.plan import DatasetPlan
+from embedstep.planning.plan import PlannedDataset
 
 _COMPARED_ROWS = 32
 _log = logging.getLogger(__name__)
@@ -127,7 +127,7 @@ def pads_as_the_model(model: SentenceTransformer, ids: TokenIds, texts: Sequence
 
 
 def kept_token_ids(
-    item: DatasetPlan, rows: Dataset, model: SentenceTransformer, tokens: TokenMaker
+    item: PlannedDataset, rows: Dataset, model: SentenceTransformer, tokens: TokenMaker
 ) -> dict[str, TokenIds]:
     """Return the cached token ids of the columns of a dataset that equal those of the loaded model.
 

@@ -1,0 +1,38 @@
+"""The names of the metrics that a run will log, known before it starts: `metric_for_best_model` is checked by them."""
+
+from embedstep.planning.evaluators import metric_names
+from embedstep.request.schema import TrainRequest
+
+_SPEED = ("runtime", "samples_per_second", "steps_per_second")
+"""What the library's trainer logs with every evaluation."""
+
+
+def planned_metrics(request: TrainRequest, similarity: str) -> tuple[str, ...]:
+    """Return the names of the evaluation metrics, in the order in which they are first logged.
+
+    Args:
+        request: the request.
+        similarity: the model's own similarity function, which names metrics where no option does.
+    """
+    with_loss = [name for name in request.data.eval if evaluates_loss(request, name)]
+    names = []
+    for name in with_loss:
+        prefix = f"eval_{name}" if len(request.data.train) > 1 else "eval"
+        names += [f"{prefix}_{metric}" for metric in ("loss", *_SPEED)]
+    if request.evaluators and not with_loss:
+        names += [f"eval_{metric}" for metric in _SPEED]
+    names += [name for evaluator in request.evaluators for name in metric_names(evaluator, similarity)]
+    names += ["eval_sequential_score"] if len(request.evaluators) > 1 else []
+    for name in request.data.test:
+        names += [f"{test_prefix(request, name)}_{metric}" for metric in ("loss", *_SPEED)]
+    return tuple(names)
+
+
+def test_prefix(request: TrainRequest, name: str) -> str:
+    """Return what the names of a test dataset's metrics begin with."""
+    return f"test_{name}" if len(request.data.train) > 1 else "test"
+
+
+def evaluates_loss(request: TrainRequest, name: str) -> bool:
+    """Whether the eval dataset `name` gets an evaluation loss: its name is that of a train dataset."""
+    return name in request.data.train

@@ -1,0 +1,31 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from embedstep.planning.plan import Plan
+from embedstep.request.loading import load_request
+from embedstep.step import plan_step
+from tests.planning.plans import PlanOf
+
+
+@pytest.fixture
+def plan_of(request_of: Callable[..., dict[str, Any]], tmp_path: Path) -> PlanOf:
+    """Plan a run on one process over rows with the columns q, a and l."""
+
+    def plan(rows: list[dict[str, Any]], *, processes: int = 1, loss: str = "", **arguments: Any) -> Plan:
+        file = tmp_path / "rows.jsonl"
+        file.write_text("\n".join(json.dumps(row) for row in rows))
+        by_label = arguments.get("batch_sampler") == "group_by_label"
+        columns = {"anchor": "q", "label": "l"} if by_label else {"anchor": "q", "positive": "a"}
+        document = request_of(
+            data={"train": {"docs": {"path": str(file), "columns": columns}}},
+            loss="batch_all_triplet" if by_label else "multiple_negatives_ranking",
+            launch={"processes_per_node": processes},
+            arguments={"max_steps": -1, "num_train_epochs": 1, "per_device_train_batch_size": 4, **arguments},
+        )
+        return plan_step(load_request(json.dumps(document)))
+
+    return plan
