@@ -34,7 +34,7 @@ from embedstep.request.arguments.types import (
         (Checkpoint, True, "true"),
         (Checkpoint, "out/checkpoint-5", "out/checkpoint-5"),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", "type") if hasattr(value, "__metadata__") else repr(value),
 )
 def test_a_value_of_either_era_is_read(type_: Any, raw: Any, value: Any) -> None:
     assert TypeAdapter(type_).validate_python(raw) == value
