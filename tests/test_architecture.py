@@ -57,9 +57,7 @@ TESTED_WITH: Mapping[str, str] = {
     "cli/options.py": "cli/test_train.py",
     "data/table.py": "data/test_formats.py",
     "planning/options.py": "planning/test_losses.py",
-    "planning/plan.py": "planning/test_build.py",
     "planning/preflight.py": "planning/test_checks.py",
-    "planning/steps.py": "planning/test_build.py",
     "promotion/registry.py": "promotion/test_gate.py",
     "promotion/unchanged.py": "test_replay.py",
     "request/arguments/support.py": "request/arguments/test_schema.py",
@@ -225,7 +223,7 @@ def test_no_module_is_long(module: str) -> None:
     assert len((SOURCE / module).read_text(encoding="utf-8").splitlines()) <= LONGEST
 
 
-def tests_of(module: str) -> Path:
+def path_of_tests(module: str) -> Path:
     folder, _, name = module.rpartition("/")
     return ROOT / "tests" / folder / f"test_{name}"
 
@@ -233,7 +231,7 @@ def tests_of(module: str) -> Path:
 @pytest.mark.parametrize("module", [name for name in NAMES if not name.endswith("__.py")])
 def test_every_module_has_its_tests_under_its_own_name(module: str) -> None:
     elsewhere = TESTED_WITH.get(module)
-    assert tests_of(module).exists() != (elsewhere is not None), "one of the two: a file of its name, or a row above"
+    assert path_of_tests(module).exists() != (elsewhere is not None), "one of the two: a file of its name, or a row above"
     assert elsewhere is None or (ROOT / "tests" / elsewhere).exists()
 
 

@@ -83,7 +83,7 @@ def test_the_default_output_is_named_by_the_request(
 
 
 BAD = [
-    ({"model": "./none"}, 2, ["model.path: none is not there"]),
+    ({"model": "./none"}, 2, ["model.path: none does not exist"]),
     ({"loss": "multiple_negative_ranking"}, 2, ["loss.kind: no loss is named 'multiple_negative_ranking'"]),
     ({"arguments": {"per_device_train_batch_size": 0}}, 2, ["arguments.per_device_train_batch_size: must be 1"]),
     ({"arguments": {"use_ipex": True}}, 2, ["arguments.use_ipex: is refused:"]),
@@ -94,7 +94,7 @@ BAD = [
         {"loss": "bogus", "model": "./none", "arguments": {"warmup_ratio": 2, "learning_rate": -1}},
         2,
         ["arguments.warmup_ratio: must be a share from 0 to 1", "arguments.learning_rate: must be 0 or more",
-         "loss.kind: no loss is named 'bogus'", "model.path: none is not there"],
+         "loss.kind: no loss is named 'bogus'", "model.path: none does not exist"],
     ),
 ]  # fmt: skip
 

@@ -107,7 +107,7 @@ def test_what_is_no_moment_is_refused(request_of: Build, moment: str, told: str)
 def test_a_path_that_leaves_the_moment_open_is_refused(request_of: Build, tmp_path: Path) -> None:
     document = request_of()
     document["data"]["train"]["docs"]["path"] = str(tmp_path / "{as_of}" / "train.jsonl")
-    with pytest.raises(InvalidRequestError, match=r"data\.train\.docs\.path: leaves \{as_of\} open"):
+    with pytest.raises(InvalidRequestError, match=r"data\.train\.docs\.path: contains \{as_of\}; write data\.as_of"):
         plan_step(load_request(json.dumps(document)))
 
 

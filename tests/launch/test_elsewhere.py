@@ -66,7 +66,7 @@ def test_an_output_that_the_pods_do_not_use_is_told(request_of: Build, tmp_path:
 def test_a_probe_is_not_made_on_this_machine(request_of: Build) -> None:
     request = load_request(json.dumps(request_of()))
     elsewhere = load_request(json.dumps(request_of(launch=LAUNCH)))
-    with pytest.raises(InvalidRequestError, match=r"launch\.kind: is trainjob, and a probe runs on this machine"):
+    with pytest.raises(InvalidRequestError, match=r"launch\.kind: is trainjob, but a trial runs on this machine"):
         estimate_from_trial(elsewhere, plan_step(request))
 
 
