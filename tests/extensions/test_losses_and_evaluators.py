@@ -61,7 +61,7 @@ def test_its_columns_and_options_are_checked(problems_of: Ask, scored: Callable[
         "loss.options.margn: is no option of margin_cosine (did you mean margin?); it has margin"
     ]
     evaluators = [{"kind": "mean_cosine", "name": "near", "dataset": "docs", "options": {"batch_size": 0}}]
-    assert "evaluators.0.options.batch_size: must be a whole number of 1 or more, not 0" in problems_of(
+    assert "evaluators.0.options.batch_size: must be an integer of 1 or more, not 0" in problems_of(
         loss="margin_cosine", data=scored(), evaluators=evaluators
     )
 

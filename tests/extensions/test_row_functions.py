@@ -60,7 +60,7 @@ def test_a_training_reads_the_rows_that_were_made(
          "data.train.docs.row_function.kind: no row function is named 'sentence' (did you mean sentences?)"),
         ({"anchor": "question"}, "birdsong:gone", "data.train.docs.row_function.kind: birdsong has no 'gone'"),
         ({"anchor": "question"}, {"kind": "sentences", "options": {"least": 0}},
-         "data.train.docs.row_function.options.least: must be a whole number of 1 or more, not 0"),
+         "data.train.docs.row_function.options.least: must be an integer of 1 or more, not 0"),
     ],
 )  # fmt: skip
 def test_what_is_declared_is_checked(
