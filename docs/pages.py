@@ -6,7 +6,7 @@ from embedstep.orchestration.components import Artifact, Component
 from embedstep.orchestration.parameters import Parameter
 from embedstep.planning.evaluators import EVALUATORS, EvaluatorKind
 from embedstep.planning.losses import LOSSES, LossKind, describe_columns
-from embedstep.planning.options import REQUIRED, Option, describe_option
+from embedstep.request.options import REQUIRED, Option, describe_option
 
 _HEAD = """# Losses and evaluators
 

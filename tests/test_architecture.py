@@ -37,6 +37,8 @@ LAYERS: tuple[frozenset[str], ...] = (
 HOMES: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("torch", "transformers", "sentence_transformers", "datasets", "accelerate"), ("worker/",)),
     "mlflow": ("tracking/mlflow",),
+    "tensorboardX": ("tracking/tensorboard.py",),
+    "wandb": ("tracking/wandb.py",),
     "kubernetes": ("launch/kubernetes/", "orchestration/airflow/pods.py"),  # whose operator takes its objects
     "kfp": ("orchestration/kfp/",),
     "kfp_server_api": ("orchestration/kfp/",),
@@ -56,9 +58,17 @@ TESTED_WITH: Mapping[str, str] = {
     # A part of one function, whose tests assert it.
     "cli/options.py": "cli/test_train.py",
     "data/table.py": "data/test_formats.py",
-    "planning/options.py": "planning/test_losses.py",
+    "data/row_functions.py": "extensions/test_row_functions.py",
+    "planning/batch_samplers.py": "extensions/test_batch_samplers.py",
+    "planning/extensions.py": "extensions/test_losses_and_evaluators.py",
     "planning/preflight.py": "planning/test_checks.py",
     "promotion/registry.py": "promotion/test_gate.py",
+    "request/extensions.py": "extensions/test_losses_and_evaluators.py",
+    "request/options.py": "planning/test_losses.py",
+    "request/trackers.py": "extensions/test_trackers.py",
+    "tracking/tensorboard.py": "extensions/test_trackers.py",
+    "tracking/tracker.py": "extensions/test_trackers.py",
+    "tracking/wandb.py": "extensions/test_trackers.py",
     "promotion/unchanged.py": "test_replay.py",
     "request/arguments/support.py": "request/arguments/test_schema.py",
     "request/arguments/installed.py": "request/arguments/test_schema.py",
@@ -231,7 +241,9 @@ def path_of_tests(module: str) -> Path:
 @pytest.mark.parametrize("module", [name for name in NAMES if not name.endswith("__.py")])
 def test_every_module_has_its_tests_under_its_own_name(module: str) -> None:
     elsewhere = TESTED_WITH.get(module)
-    assert path_of_tests(module).exists() != (elsewhere is not None), "one of the two: a file of its name, or a row above"
+    assert path_of_tests(module).exists() != (elsewhere is not None), (
+        "one of the two: a file of its name, or a row above"
+    )
     assert elsewhere is None or (ROOT / "tests" / elsewhere).exists()
 
 

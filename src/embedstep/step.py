@@ -265,7 +265,7 @@ def _interrupt(received: ReceivedSignal, number: int) -> None:
 def _plan(request: TrainRequest, folder: Path, *, for_a_run: bool) -> Plan:
     """Check the request, read its data once, and plan it; for a run the checked rows stay in `folder` for the ranks."""
     if problems := check_request(request):
-        raise InvalidRequestError([*problems, *_data_problems(request)])
+        raise InvalidRequestError(dict.fromkeys([*problems, *_data_problems(request)]))
     if for_a_run:
         check_environment(request, tracking_environ())
     local, fetched_model = with_local_data(request, folder / "hub", with_model=for_a_run)

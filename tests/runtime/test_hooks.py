@@ -23,6 +23,8 @@ ELSEWHERE = "airflow"  # installed in an environment of its own; tests/airflow c
 MEANT_TO_BE_EXTENDED = {"TrainerCallback", "BaseMaterializer", "torch.utils.data.Dataset[Any]", "BaseOperator"}
 """Classes whose documentation says which methods a subclass writes."""
 DOCUMENTED = {"os._exit"}
+OF_PYTHON = {"atexit._run_exitfuncs"}
+"""Names of the standard library that have no public form; a test of `runtime/exit.py` calls each."""
 NOT_LIBRARIES = ("typing", "pydantic")
 """Modules whose classes make types of data: a subclass has no code of theirs."""
 
@@ -90,7 +92,7 @@ def foreign_private_names(tree: ast.AST, own: set[str]) -> Iterator[str]:
                 yield from (alias.name for alias in names if is_private(alias.name))
             case ast.Attribute(value=value, attr=name) if is_private(name):
                 is_defined_here = name in own and ast.unparse(value) != "super()"
-                if not is_defined_here and ast.unparse(node) not in DOCUMENTED:
+                if not is_defined_here and ast.unparse(node) not in DOCUMENTED | OF_PYTHON:
                     yield name
             case ast.Call(
                 func=ast.Name(id="getattr" | "setattr" | "hasattr" | "delattr"),

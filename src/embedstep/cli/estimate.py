@@ -15,6 +15,7 @@ from embedstep.output.result import StepResult
 from embedstep.planning.plan import Plan
 from embedstep.replay import run_or_raise, without_tracking
 from embedstep.request.schema import TrainRequest
+from embedstep.request.trackers import MLFLOW
 from embedstep.tracking.sender import tracking_uri
 
 _TRIAL_STEPS = 20
@@ -42,10 +43,9 @@ def estimate_from_past_runs(request: TrainRequest, plan: Plan) -> Estimate:
         InvalidRequestError: nothing is tracked, or there is no such run.
         CannotStartError: the tracking server does not answer.
     """
-    if request.tracking.kind == "none":
-        raise InvalidRequestError(
-            [Problem("tracking.kind", "is none, so there are no past runs to estimate from; use --estimate probe")]
-        )
+    if request.tracking.kind != MLFLOW:
+        message = f"is {request.tracking.kind}, so there are no past runs to estimate from; use --estimate probe"
+        raise InvalidRequestError([Problem("tracking.kind", message)])
     uri = tracking_uri(request.tracking, environ)
     found: list[FormerRun] = import_module("embedstep.tracking.mlflow_registry").former_runs(uri, request, plan)
     same = [run for run in found if run.is_of_same_rows] or found

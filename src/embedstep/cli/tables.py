@@ -164,6 +164,8 @@ def show_result(result: StepResult, request: str = "request") -> None:
     if result.run_id:
         facts["MLflow run"] = result.run_id
         facts["MLflow page"] = f"mlflow ui --backend-store-uri {redact(str(result.tracking_uri), os.environ)}"
+    elif result.tracking_uri:
+        facts["recorded in"] = result.tracking_uri
     facts["seconds"] = f"{result.seconds.get('total', 0):.1f}"
     if result.cost:
         facts[result.cost["unit"]] = f"{result.cost['hours']:.4f}" + _lost(result.cost)

@@ -4,9 +4,9 @@ Every way in which columns and roles do not fit is found here, before any row is
 reports all of them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 
 import pyarrow as pa
@@ -15,6 +15,7 @@ from embedstep.data.cells import NAMES, TYPES, Kind, kind_of
 from embedstep.data.facts import ColumnKind
 from embedstep.data.formats import TEXT_FORMATS, read_batches
 from embedstep.data.roles import Role
+from embedstep.data.row_functions import RowMaker
 from embedstep.data.sources import DataFile
 from embedstep.data.table import TableSchema
 from embedstep.errors import InvalidRequestError, Problem
@@ -40,10 +41,56 @@ _SHOWN_VALUES = 3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
-    """One file and its columns."""
+    """One file and its columns.
+
+    Attributes:
+        file: the file.
+        schema: its columns, or those of the rows that are made of it.
+        maker: makes rows of the file's, or None where they are taken as they stand.
+        read: the columns of the file that the maker reads.
+    """
 
     file: DataFile
     schema: TableSchema
+    maker: RowMaker | None = None
+    read: Mapping[str, pa.DataType] = field(default_factory=dict)
+
+    def with_numbers(self) -> "Source":
+        """Return the file with the integers that its maker reads as numbers."""
+        types = {name: pa.float64() if kind_of(dtype) == "integer" else dtype for name, dtype in self.read.items()}
+        return replace(self, read=types)
+
+
+def made_source(where: str, file: DataFile, schema: TableSchema, maker: RowMaker) -> Source:
+    """Return a file with the columns of the rows that are made of it.
+
+    Args:
+        where: the dataset's place in the request.
+        file: the file.
+        schema: its own columns.
+        maker: makes the rows.
+
+    Raises:
+        InvalidRequestError: the file lacks a column that the function reads.
+    """
+    for column in maker.kind.reads:
+        if fault := _absent(column, file, schema.names):
+            raise InvalidRequestError([Problem(f"{where}.row_function", f"{maker.kind.name} reads it, but {fault}")])
+    made = TableSchema(
+        names=tuple(maker.kind.makes), types={name: TYPES[kind] for name, kind in maker.kind.makes.items()}
+    )
+    return Source(file=file, schema=made, maker=maker, read={name: schema.types[name] for name in maker.kind.reads})
+
+
+def source_batches(where: str, source: Source, types: Mapping[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of a file, or those that are made of it, with the columns of `types`; see `read_batches`."""
+    if source.maker is None:
+        yield from read_batches(where, source.file, types)
+        return
+    before = 0
+    for batch in read_batches(where, source.file, source.read):
+        yield source.maker.batch(batch, source.file.name, before).select(list(types))
+        before += batch.num_rows
 
 
 def column_kinds(where: str, sources: Sequence[Source], roles: Sequence[Role]) -> dict[str, ColumnKind]:
@@ -91,17 +138,24 @@ def _missing(role: Role, sources: Sequence[Source]) -> str:
     lacking = [source for source in sources if role.column not in source.schema.names]
     if not lacking:
         return ""
-    names = lacking[0].schema.names
+    if (maker := lacking[0].maker) is not None:
+        made = maker.kind.makes
+        listed = f"it makes {', '.join(made)}{_nearest(role.column, list(made))}"
+        return f"{maker.kind.name} makes no column {role.column!r}; {listed}"
     more = f" (nor have {len(lacking) - 1} more files)" if len(lacking) > 1 else ""
+    return _absent(role.column, lacking[0].file, lacking[0].schema.names, more)
+
+
+def _absent(column: str, file: DataFile, names: Sequence[str], more: str = "") -> str:
+    if column in names:
+        return ""
     listed = ", ".join(names) or "none"
-    return (
-        f"{lacking[0].file.name} has no column {role.column!r}{more}; its columns are {listed}{_nearest(role, names)}"
-    )
+    return f"{file.name} has no column {column!r}{more}; its columns are {listed}{_nearest(column, names)}"
 
 
-def _nearest(role: Role, names: Sequence[str]) -> str:
+def _nearest(column: str, names: Sequence[str]) -> str:
     by_folded = {name.strip().casefold(): name for name in reversed(names)}
-    near = get_close_matches(role.column.strip().casefold(), by_folded, n=1)
+    near = get_close_matches(column.strip().casefold(), by_folded, n=1)
     return f"; did you mean {by_folded[near[0]]!r}?" if near else ""
 
 
@@ -156,7 +210,7 @@ def _unfit(where: str, role: Role, kind: ColumnKind | None, sources: Sequence[So
 def _first_texts(where: str, role: Role, sources: Sequence[Source]) -> list[str]:
     """Return the first different texts of a column; none when the file breaks, as there is a problem already."""
     with suppress(InvalidRequestError):
-        for batch in read_batches(where, sources[0].file, {role.column: pa.string()}):
+        for batch in source_batches(where, sources[0], {role.column: pa.string()}):
             texts = dict.fromkeys(str(value) for value in batch.column(0).drop_null().to_pylist())
             return list(texts)[:_SHOWN_VALUES]
     return []

@@ -25,6 +25,7 @@ class DatasetFacts:
         overlapping_rows: rows of a held-out dataset whose anchor the training data has too.
         first_overlapping: the first of them, counted from 1 over the rows that are kept.
         dropped_rows: rows left out because a cell was empty (only with `drop_incomplete_rows`).
+        rows_read: rows of the files that a row function has made these of; None without one.
         label_values: for integer labels, rows by label value, up to 1,000 values; else empty.
         label_range: smallest and largest label of an integer or number column.
         fingerprint: SHA-256 of the kept rows and their columns, independent of the files' format and cutting.
@@ -39,6 +40,7 @@ class DatasetFacts:
     has_lengths: bool = False
     dropped_columns: tuple[str, ...] = ()
     dropped_rows: int = 0
+    rows_read: int | None = None
     duplicate_rows: int = 0
     overlapping_rows: int = 0
     first_overlapping: tuple[int, ...] = ()

@@ -4,11 +4,13 @@ Commands that never read data import this module too, so pyarrow is imported onl
 """
 
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedstep.data.facts import DatasetFacts, Split
-from embedstep.data.roles import LENGTH, LENGTH_PATH, SLICE, Role, repeated_columns, roles_of
+from embedstep.data.roles import LENGTH, LENGTH_PATH, READ, SLICE, Role, repeated_columns, roles_of
+from embedstep.data.row_functions import RowMaker, row_maker
 from embedstep.data.sources import DataFile, find_files
 from embedstep.errors import InvalidRequestError, Problem
 
@@ -60,17 +62,24 @@ def scan(
         problems.extend(error.problems)
     if problems:
         raise InvalidRequestError(problems)
-    selection = _planned(where, files, roles, limit=dataset.limit, drop=drop_incomplete_rows)
-    return _read(split, name, selection, write_to)
+    maker = row_maker(where, dataset)
+    selection = _planned(where, files, roles, maker, limit=dataset.limit, drop=drop_incomplete_rows)
+    return _read(split, name, selection, maker, write_to)
 
 
 def _planned(
-    where: str, files: tuple[DataFile, ...], roles: tuple[Role, ...], *, limit: int | None, drop: bool
+    where: str,
+    files: tuple[DataFile, ...],
+    roles: tuple[Role, ...],
+    maker: RowMaker | None,
+    *,
+    limit: int | None,
+    drop: bool,
 ) -> "Selection":
     from embedstep.data.columns import column_kinds
     from embedstep.data.rows import Selection
 
-    sources, problems = _sources(where, files, roles)
+    sources, problems = _sources(where, files, roles, maker)
     try:
         kinds = column_kinds(where, sources, roles) if sources else {}
     except InvalidRequestError as error:
@@ -80,29 +89,39 @@ def _planned(
     return Selection(where=where, sources=sources, roles=roles, kinds=kinds, limit=limit, drop=drop)
 
 
-def _sources(where: str, files: tuple[DataFile, ...], roles: tuple[Role, ...]) -> tuple[list["Source"], list[Problem]]:
+def _sources(
+    where: str, files: tuple[DataFile, ...], roles: tuple[Role, ...], maker: RowMaker | None
+) -> tuple[list["Source"], list[Problem]]:
     """Return the files whose columns can be read, and what is wrong with the others."""
-    from embedstep.data.columns import Source
+    from embedstep.data.columns import Source, made_source
     from embedstep.data.formats import read_schema
 
+    if maker is not None:
+        roles = tuple(Role(name=column, key=READ, column=column) for column in maker.kind.reads)
     sources: list[Source] = []
     problems: list[Problem] = []
     for file in files:
         try:
-            sources.append(Source(file=file, schema=read_schema(where, file, roles)))
+            schema = read_schema(where, file, roles)
+            sources.append(made_source(where, file, schema, maker) if maker else Source(file=file, schema=schema))
         except InvalidRequestError as error:
             problems.extend(error.problems)
     return sources, problems
 
 
-def _read(split: Split, name: str, selection: "Selection", write_to: Path | None) -> DatasetFacts:
+def _read(
+    split: Split, name: str, selection: "Selection", maker: RowMaker | None, write_to: Path | None
+) -> DatasetFacts:
     from embedstep.data.table import NotIntegersError
 
     try:
-        return _pass(split, name, selection, write_to)
+        facts = _pass(split, name, selection, write_to)
     except NotIntegersError:
-        # One of the columns that began with whole numbers goes on with others; which one shows when all are read so.
-        return _pass(split, name, selection.with_numbers(), write_to)
+        # A column that began with integers has other numbers too; the next pass reads all such columns as numbers.
+        if maker is not None:
+            maker.rows_read = 0
+        facts = _pass(split, name, selection.with_numbers(), write_to)
+    return facts if maker is None else replace(facts, rows_read=maker.rows_read)
 
 
 def _pass(split: Split, name: str, selection: "Selection", write_to: Path | None) -> DatasetFacts:

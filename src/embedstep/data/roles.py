@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 LENGTH = "length"
 SLICE = "slice"
+READ = "read"
+"""Key of a column that no role names and a row function reads."""
 LENGTH_PATH = "arguments.length_column_name"
 
 

@@ -14,9 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from embedstep.data.cells import TYPES, canonical, incomplete, row_lists
-from embedstep.data.columns import Source, reading_types
+from embedstep.data.columns import Source, reading_types, source_batches
 from embedstep.data.facts import ColumnKind
-from embedstep.data.formats import read_batches
 from embedstep.data.roles import Role
 from embedstep.errors import InvalidRequestError, Problem
 
@@ -55,7 +54,7 @@ class Selection:
         kinds: dict[str, ColumnKind] = {
             column: "number" if kind == "integer" else kind for column, kind in self.kinds.items()
         }
-        return replace(self, kinds=kinds)
+        return replace(self, kinds=kinds, sources=[source.with_numbers() for source in self.sources])
 
     @property
     def schema(self) -> pa.Schema:
@@ -118,7 +117,7 @@ def _kept_of_file(
     selection: Selection, tally: Tally, source: Source, gaps: Mapping[str, _Gaps]
 ) -> Iterator[pa.RecordBatch]:
     before = 0
-    for batch in read_batches(selection.where, source.file, reading_types(source, selection.kinds)):
+    for batch in source_batches(selection.where, source, reading_types(source, selection.kinds)):
         cells = _cells(selection, source, batch)
         empty = {column: incomplete(array, selection.kinds[column]) for column, array in cells.items()}
         complete = pc.invert(_any(list(empty.values())))

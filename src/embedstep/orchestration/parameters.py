@@ -52,7 +52,7 @@ def field_parameters(section: type[BaseModel], place: str, names: Sequence[str])
     types = types_of(section)
     for name in names:
         type_ = types[name].removesuffix(" or null")
-        is_text = type_ == "text" or (type_.startswith("one of ") and " or " not in type_)
+        is_text = all(part == "text" or part.startswith("one of ") for part in type_.split(" or "))
         kind = _KINDS.get(type_, "text" if is_text else "json")
         exact_type = f" ({type_})" if kind == "json" or type_.startswith("one of ") else ""
         description = f"{section.model_fields[name].description}{exact_type}"

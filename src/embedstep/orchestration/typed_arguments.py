@@ -38,7 +38,7 @@ class ArgumentParameters(TypedDict, total=False):
     dataloader_pin_memory: bool | Channel
     dataloader_persistent_workers: bool | Channel
     full_determinism: bool | Channel
-    batch_sampler: Literal["batch_sampler", "no_duplicates", "no_duplicates_hashed", "group_by_label"] | Channel
+    batch_sampler: Literal["batch_sampler", "no_duplicates", "no_duplicates_hashed", "group_by_label"] | str | Channel
     multi_dataset_batch_sampler: Literal["round_robin", "proportional"] | Channel
     accelerator_config: Mapping[str, Any] | Channel
     dataloader_prefetch_factor: int | Channel

@@ -23,6 +23,7 @@ from embedstep.data.roles import LENGTH
 from embedstep.data.tokenizer import NOT_HERE, TokenMaker
 from embedstep.data.tokens import TokenIds
 from embedstep.errors import CannotStartError
+from embedstep.planning import batch_samplers
 from embedstep.planning.plan import PlannedDataset
 from embedstep.request.arguments.schema import Arguments
 
@@ -43,6 +44,7 @@ class SamplerInputs:
         texts: the texts that repeat, for no_duplicates.
         labels: the labels, for group_by_label.
         lengths: size of each row's texts, for group_by_length, shape (rows,).
+        arrays: what a batch sampler of another package reads, by name.
     """
 
     rows: int
@@ -51,6 +53,7 @@ class SamplerInputs:
     texts: "Texts | None" = None
     labels: "Labels | None" = None
     lengths: Any = None
+    arrays: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(kw_only=True)
@@ -143,6 +146,7 @@ def form_batches(
     epochs = build_epochs(arguments, list(inputs.values()), processes, per_device_batch_size(arguments, "train"))
     counted = _count_formed(train, list(inputs.values()), epochs)
     seconds = time.perf_counter() - started
+    batch_samplers.require_repeatable(epochs.samplers)
     for item in items:
         if item.split != "train":  # each is evaluated by itself
             own = [load_sampler_inputs(arguments, item)]
@@ -175,7 +179,8 @@ def _count_rows(epochs: "Epochs", number: int) -> int:
     """Return the rows of a dataset that one epoch trains on."""
     batches = epochs.samplers[number].batches(0)
     taken = epochs.steps_of[number] * epochs.batches_per_step(epochs.samplers[number])
-    return int(batches.starts[min(taken, len(batches))])
+    rows = batches.rows[: batches.starts[min(taken, len(batches))]]
+    return len(rows) if epochs.samplers[number].declared is None else len(set(rows.tolist()))  # it may repeat rows
 
 
 def _largest_batch(inputs: SamplerInputs, epochs: "Epochs", number: int) -> int | None:
@@ -231,7 +236,12 @@ def load_sampler_inputs(
         labels = labels_of(integers_in(path, "label"))
     if arguments.train_sampling_strategy == "group_by_length" and item.split == "train":
         lengths = _cache(path, "lengths", lambda: _measure_rows(item, tokens))
-    return SamplerInputs(rows=item.rows, path=path, columns=item.inputs, texts=texts, labels=labels, lengths=lengths)
+    read = {"labels": lambda: integers_in(path, "label"), "texts": lambda: text_ids(path, item.inputs)}
+    names = batch_samplers.declared_reads(arguments.batch_sampler)
+    arrays: dict[str, Any] = {name: _cache(path, f"declared_{name}", read[name]) for name in names}
+    return SamplerInputs(
+        rows=item.rows, path=path, columns=item.inputs, texts=texts, labels=labels, lengths=lengths, arrays=arrays
+    )
 
 
 def _measure_rows(item: PlannedDataset, tokens: TokenMaker | str) -> Any:
@@ -290,11 +300,11 @@ def build_epochs(arguments: Arguments, inputs: Sequence[SamplerInputs], world_si
             labels=one.labels,
             lengths=one.lengths,
             in_order=arguments.train_sampling_strategy == "sequential",
+            declared=batch_samplers.declared_batches(arguments, one.rows, one.arrays, world_size, size, seed + number),
         )
         for number, one in enumerate(inputs)
     )
-    mixing = arguments.multi_dataset_batch_sampler
-    return Epochs(samplers=samplers, world_size=world_size, mixing=mixing, seed=seed)
+    return Epochs(samplers=samplers, world_size=world_size, mixing=arguments.multi_dataset_batch_sampler, seed=seed)
 
 
 def _order_seed(arguments: Arguments) -> int:
@@ -319,10 +329,10 @@ def describe_order(
     """
     size = arguments.per_device_train_batch_size
     # With labels each rank has batches of its own; else only the rows of a whole step count.
-    batch = {"per_device_train_batch_size": size, "world_size": world_size}
-    if (arguments.accelerator_config or {}).get("split_batches"):
-        batch["split_batches"] = True
-    is_shared = forms_batches(arguments) and arguments.batch_sampler != "group_by_label"
+    splits = {"split_batches": True} if (arguments.accelerator_config or {}).get("split_batches") else {}
+    batch = {"per_device_train_batch_size": size, "world_size": world_size, **splits}
+    code = batch_samplers.describe_code(arguments.batch_sampler)
+    is_shared = forms_batches(arguments) and arguments.batch_sampler != "group_by_label" and not code
     # One dataset in the order of its file is not shuffled.
     in_order = arguments.train_sampling_strategy == "sequential" and arguments.batch_sampler == "batch_sampler"
     is_fixed = in_order and len(fingerprints) == 1
@@ -331,6 +341,7 @@ def describe_order(
         **({"lengths": [[name, digest] for name, digest in lengths.items()]} if lengths else {}),
         **({} if is_fixed else {"seed": _order_seed(arguments)}),
         "batch_sampler": arguments.batch_sampler.removesuffix("_hashed"),
+        **code,
         "multi_dataset_batch_sampler": arguments.multi_dataset_batch_sampler if len(fingerprints) > 1 else None,
         "train_sampling_strategy": arguments.train_sampling_strategy,
         "dataloader_drop_last": arguments.dataloader_drop_last,

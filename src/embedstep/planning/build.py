@@ -20,6 +20,7 @@ from embedstep.planning.batches import (
     form_batches,
     per_device_batch_size,
 )
+from embedstep.planning.extensions import code_of
 from embedstep.planning.losses import negatives_per_anchor, trains_own_layers
 from embedstep.planning.metrics import planned_metrics
 from embedstep.planning.plan import Plan, PlannedDataset
@@ -72,7 +73,7 @@ def build_plan(
     train_steps = count_train_steps(arguments, steps_per_epoch) if request.trains else 0
     warmup_steps = count_warmup_steps(arguments, train_steps)
     checkpoints = checkpoint_steps(arguments, train_steps, steps_per_epoch)
-    notes = [*_note_own_layers(request, processes), *_note_repeated_rows(facts)]
+    notes = [*_note_own_layers(request, processes), *_note_made_rows(request, facts), *_note_repeated_rows(facts)]
     notes += explain_batches(arguments, formed, tokens)
     if isinstance(tokens, str) and tokens != NOT_HERE and train_steps > steps_per_epoch:
         notes.append(f"texts are tokenized again in each epoch: {tokens}")
@@ -80,7 +81,7 @@ def build_plan(
     rows = {item.name: item.fingerprint for item in train}
     return Plan(
         request_fingerprint=request_fingerprint(request),
-        training_fingerprint=training_fingerprint(request, fingerprints, processes),
+        training_fingerprint=training_fingerprint(request, fingerprints, processes, code_of(request)),
         world_size=processes,
         gpus=gpus,
         global_batch_size=per_step * arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps,
@@ -134,6 +135,15 @@ def _most_frequent(labels: Mapping[int, int]) -> dict[str, int]:
     found = {str(label): rows for label, rows in ordered[:_SHOWN_LABELS]}
     others = sum(rows for _, rows in ordered[_SHOWN_LABELS:])
     return {**found, "others": others} if others else found
+
+
+def _note_made_rows(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[str]:
+    """How many rows each row function has made, and of how many."""
+    for item in facts:
+        dataset = getattr(request.data, item.split)[item.name]
+        if dataset.row_function is not None and item.rows_read is not None:
+            made = f"{dataset.row_function.kind} has made {item.rows + item.dropped_rows:,} rows of {item.rows_read:,}"
+            yield f"data.{item.split}.{item.name}: {made}"
 
 
 def _note_repeated_rows(facts: Sequence[DatasetFacts]) -> Iterator[str]:

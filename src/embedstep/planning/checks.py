@@ -7,9 +7,11 @@ from pathlib import Path
 from embedstep.data.facts import DatasetFacts
 from embedstep.data.hub import is_on_hub
 from embedstep.data.roles import roles_of
+from embedstep.data.row_functions import row_functions_are_known
 from embedstep.errors import Problem
 from embedstep.output.position import position_problems
 from embedstep.output.result import read_json
+from embedstep.planning.batch_samplers import check_batch_sampler, reads_labels
 from embedstep.planning.evaluators import check_evaluator, evaluators_are_known
 from embedstep.planning.losses import LOSSES, check_loss, check_processes, innermost, loss_path, losses_are_known
 from embedstep.planning.metrics import evaluates_loss
@@ -25,6 +27,8 @@ def check_request(request: TrainRequest) -> list[Problem]:
         *model_exists(request),
         *losses_are_known(request),
         *evaluators_are_known(request),
+        *row_functions_are_known(request),
+        *check_batch_sampler(request.arguments.batch_sampler),
         *losses_fit_the_model(request),
         *labels_can_be_smoothed(request),
         *prompt_keys_are_known(request),
@@ -217,6 +221,9 @@ def samplers_fit(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterat
                 f"is {sampler}, but {kind.name} learns only from rows that share a label in one batch; "
                 "write group_by_label",
             )
+        if reads_labels(sampler) and item.label != "integer":
+            told = f"is {sampler}, which reads labels, and data.train.{item.name} has no column of integers as label"
+            yield Problem("arguments.batch_sampler", told)
         if kind.needs_label_groups and len(item.label_values) == 1:
             yield Problem(f"data.train.{item.name}", f"has one label only, from which {kind.name} learns nothing")
         if sampler == "group_by_label" and item.label != "integer":

@@ -10,7 +10,8 @@ from typing import Any
 
 from embedstep.data.facts import ColumnKind, DatasetFacts
 from embedstep.errors import Problem
-from embedstep.planning.options import (
+from embedstep.request import extensions, schema
+from embedstep.request.options import (
     Option,
     all_values,
     boolean,
@@ -23,7 +24,6 @@ from embedstep.planning.options import (
     number,
     text,
 )
-from embedstep.request import schema
 
 Values = Mapping[str, Any]
 Rule = Callable[[Values], str | None]
@@ -37,7 +37,8 @@ class EvaluatorKind:
 
     Attributes:
         name: its name in a request.
-        class_name: its class in the library; accepted as a name too.
+        class_name: its class in the library, which is accepted as a name too; or `package.module:Class` of another
+            package, which gets the columns by role as `rows`, its `name`, and the options as keyword arguments.
         roles: text columns that it needs.
         several_negatives: whether it accepts more than one negative column.
         lists: whether a positive or negative may be a list of texts.
@@ -293,12 +294,13 @@ LEFT_OUT: Mapping[str, str] = {
 
 
 def evaluator_kind(name: str) -> EvaluatorKind:
-    """Return an evaluator by its name in the table or by its class name.
+    """Return an evaluator by its name in the table, by its class name, or as another package declares it.
 
     Raises:
-        KeyError: there is no such evaluator.
+        LookupError: there is no such evaluator.
+        ValueError: its declaration cannot be imported.
     """
-    return _BY_ANY_NAME[name]
+    return _BY_ANY_NAME.get(name) or extensions.declared(extensions.EVALUATORS, name, EvaluatorKind)
 
 
 def metric_names(evaluator: schema.Evaluator, similarity: str = "cosine") -> tuple[str, ...]:
@@ -310,7 +312,7 @@ def metric_names(evaluator: schema.Evaluator, similarity: str = "cosine") -> tup
         evaluator: the checked evaluator.
         similarity: the model's own similarity function, which names the metrics where no option does.
     """
-    kind = _BY_ANY_NAME[evaluator.kind]
+    kind = evaluator_kind(evaluator.kind)
     metrics = kind.metrics(all_values(kind.options, evaluator.options), similarity)
     return tuple(_logged_name(evaluator, metric) for metric in dict.fromkeys(metrics))
 
@@ -322,7 +324,7 @@ def primary_metric(evaluator: schema.Evaluator, similarity: str = "cosine") -> s
         evaluator: the checked evaluator.
         similarity: the model's own similarity function.
     """
-    kind = _BY_ANY_NAME[evaluator.kind]
+    kind = evaluator_kind(evaluator.kind)
     return _logged_name(evaluator, kind.primary(all_values(kind.options, evaluator.options), similarity))
 
 
@@ -340,11 +342,16 @@ def check_evaluator(evaluator: schema.Evaluator, facts: DatasetFacts | None, pat
         facts: what was read of the eval dataset, or None to check the evaluator by itself.
         path: path of the evaluator in the request, such as `evaluators.0`.
     """
-    kind = _BY_ANY_NAME.get(evaluator.kind)
-    if kind is None:
-        near = nearest(evaluator.kind, _BY_ANY_NAME)
+    try:
+        kind = evaluator_kind(evaluator.kind)
+    except LookupError:
+        near = nearest(evaluator.kind, [*_BY_ANY_NAME, *extensions.entry_names(extensions.EVALUATORS)])
         return [Problem(f"{path}.kind", f"no evaluator is named {evaluator.kind!r}{near}")]
+    except ValueError as error:
+        return [Problem(f"{path}.kind", str(error))]
     problems = check_options(kind.options, evaluator.options, f"{path}.options", kind.name)
+    if missing := extensions.missing_code(kind.class_name):
+        problems.append(Problem(f"{path}.kind", missing))
     if not problems:
         problems = list(_value_problems(kind, evaluator, path))
     if facts is None:

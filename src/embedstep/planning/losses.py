@@ -10,7 +10,8 @@ from typing import Any
 
 from embedstep.data.facts import ColumnKind, DatasetFacts
 from embedstep.errors import Problem
-from embedstep.planning.options import (
+from embedstep.request import extensions, schema
+from embedstep.request.options import (
     Option,
     all_values,
     boolean,
@@ -25,7 +26,6 @@ from embedstep.planning.options import (
     option_values,
     text,
 )
-from embedstep.request import schema
 
 Rule = Callable[[Mapping[str, Any]], str | None]
 
@@ -74,7 +74,8 @@ class LossKind:
 
     Attributes:
         name: its name in a request.
-        class_name: its class in the library; accepted as a name too.
+        class_name: its class in the library, which is accepted as a name too; or `package.module:Class` of another
+            package, which gets the model and the options as keyword arguments.
         takes: sets of columns it accepts; empty for a wrapper, which accepts those of its inner loss.
         options: options by name.
         built_as: class to build instead of one that the library has deprecated.
@@ -501,17 +502,25 @@ LEFT_OUT: Mapping[str, str] = {
 
 
 def loss_kind(name: str) -> LossKind:
-    """Return a loss by its name in the table or by its class name.
+    """Return a loss by its name in the table, by its class name, or as another package declares it.
 
     Raises:
-        KeyError: there is no such loss.
+        LookupError: there is no such loss.
+        ValueError: its declaration cannot be imported.
     """
-    return _BY_ANY_NAME[name]
+    return _BY_ANY_NAME.get(name) or extensions.declared(extensions.LOSSES, name, LossKind)
+
+
+def _kind_or_none(name: str) -> LossKind | None:
+    try:
+        return loss_kind(name)
+    except (LookupError, ValueError):
+        return None
 
 
 def innermost(loss: schema.Loss) -> LossKind | None:
     """Return the loss inside all wrappers, which gets the columns; None if its name is unknown."""
-    return _BY_ANY_NAME.get(_inner(loss).kind)
+    return _kind_or_none(_inner(loss).kind)
 
 
 def _inner(loss: schema.Loss) -> schema.Loss:
@@ -557,10 +566,16 @@ def check_processes(loss: schema.Loss, processes: int, path: str) -> list[Proble
 
 def _loss_problems(loss: schema.Loss, path: str, around: tuple[str, ...]) -> Iterator[Problem]:
     """Yield problems of the loss and its inner losses; `around` names the wrappers outside it."""
-    kind = _BY_ANY_NAME.get(loss.kind)
-    if kind is None:
-        yield Problem(f"{path}.kind", f"no loss is named {loss.kind!r}{nearest(loss.kind, _BY_ANY_NAME)}")
+    try:
+        kind = loss_kind(loss.kind)
+    except LookupError:
+        near = nearest(loss.kind, [*_BY_ANY_NAME, *extensions.entry_names(extensions.LOSSES)])
+        yield Problem(f"{path}.kind", f"no loss is named {loss.kind!r}{near}")
+    except ValueError as error:
+        yield Problem(f"{path}.kind", str(error))
     else:
+        if missing := extensions.missing_code(kind.class_name):
+            yield Problem(f"{path}.kind", missing)
         yield from _option_problems(kind, loss, f"{path}.options")
         yield from _nesting_problems(kind, loss, path, around)
         around = (*around, kind.name)
@@ -592,7 +607,7 @@ def _nesting_problems(kind: LossKind, loss: schema.Loss, path: str, around: tupl
 
 
 def _data_problems(loss: schema.Loss, facts: DatasetFacts) -> Iterator[Problem]:
-    kind = _BY_ANY_NAME.get(loss.kind)
+    kind = _kind_or_none(loss.kind)
     if kind is None or kind.wraps:
         return
     path = f"data.{facts.split}.{facts.name}.columns"

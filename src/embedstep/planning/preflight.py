@@ -8,8 +8,8 @@ from pathlib import Path
 from embedstep.errors import CannotStartError, InvalidRequestError, Problem
 from embedstep.output.folder import OutputFolder
 from embedstep.planning.plan import Plan
-from embedstep.planning.rules import TRACKERS
 from embedstep.request.schema import TRACKING_RUN_ID, TRACKING_URI, TrainRequest
+from embedstep.request.trackers import CALLBACKS, MLFLOW, NONE, TrackerKind, tracker_kind
 from embedstep.runtime.cgroups import cgroup_memory
 from embedstep.runtime.devices import ASKED_GPUS, visible_gpus
 from embedstep.runtime.secrets import redact
@@ -27,17 +27,19 @@ def check_environment(request: TrainRequest, environ: Mapping[str, str]) -> None
             were asked for.
         InvalidRequestError: the environment's tracking address contains a password.
     """
-    for package, extra in (("sentence_transformers", "train"), ("mlflow", "mlflow")):
-        if find_spec(package) is None and (extra == "train" or request.tracking.kind == extra):
-            raise CannotStartError(f"{package} is not installed; pip install 'embedstep[{extra}]'")
-    for argument, name, package in _needed_packages(request):
-        if not any(map(find_spec, _ALSO.get(package, (package,)))):
-            raise CannotStartError(f"arguments.{argument}: {name} needs the package {package}, which is not installed")
+    if find_spec("sentence_transformers") is None:
+        raise CannotStartError("sentence_transformers is not installed; pip install 'embedstep[train]'")
+    if request.tracking.kind != NONE:
+        _require_tracker(tracker_kind(request.tracking.kind))
+    for argument, name, packages in _needed_packages(request):
+        if not any(map(find_spec, packages)):
+            needed = f"arguments.{argument}: {name} needs the package {packages[0]}"
+            raise CannotStartError(f"{needed}, which is not installed")
     token = request.arguments.hub_token
     if token is not None and not environ.get(token.from_env):
         raise CannotStartError(f"arguments.hub_token: the environment variable {token.from_env} is not set")
     address = environ.get(TRACKING_URI, "")
-    if request.tracking.kind == "mlflow" and not request.tracking.uri and redact(address, {}) != address:
+    if request.tracking.kind == MLFLOW and not request.tracking.uri and redact(address, {}) != address:
         # result.json and the console show the address of the run, and with it the password.
         raise InvalidRequestError(
             [Problem(TRACKING_URI, "holds a password; give it by MLFLOW_TRACKING_USERNAME and _PASSWORD")]
@@ -51,6 +53,14 @@ def check_environment(request: TrainRequest, environ: Mapping[str, str]) -> None
             f"{asked} GPUs were asked for ({ASKED_GPUS}), and {gpus} are visible; the node has none free, lacks its "
             "device plugin, or CUDA_VISIBLE_DEVICES names others"
         )
+
+
+def _require_tracker(kind: TrackerKind) -> None:
+    if not kind.package or find_spec(kind.package) is not None:
+        return
+    if kind.extra:
+        raise CannotStartError(f"{kind.package} is not installed; pip install 'embedstep[{kind.extra}]'")
+    raise CannotStartError(f"tracking.kind: {kind.name} needs the package {kind.package}, which is not installed")
 
 
 def check_machine(request: TrainRequest, plan: Plan, folder: OutputFolder, *, resumes: bool) -> None:
@@ -119,18 +129,17 @@ def _check_shared_memory(request: TrainRequest, plan: Plan) -> None:
         )
 
 
-def _needed_packages(request: TrainRequest) -> Iterator[tuple[str, str, str]]:
-    """Yield each argument whose value needs a further package, the value, and the package."""
+def _needed_packages(request: TrainRequest) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """Yield each argument whose value needs a further package, the value, and the packages of which one will do."""
     for tracker in request.arguments.report_to or []:
-        if (package := TRACKERS.get(tracker)) and tracker not in ("mlflow", "azure_ml"):
-            yield "report_to", tracker, package
+        if packages := CALLBACKS.get(tracker):
+            yield "report_to", tracker, packages
     optimizer = request.arguments.optim
     for words, package in _OPTIMIZER_PACKAGES.items():
         if optimizer in words:
-            yield "optim", optimizer, package
+            yield "optim", optimizer, (package,)
 
 
-_ALSO = {"tensorboard": ("tensorboard", "tensorboardX")}
 _OPTIMIZER_PACKAGES = {
     ("adamw_torch_4bit", "adamw_torch_8bit"): "torchao",
     ("adamw_torch_xla",): "torch_xla",

@@ -12,17 +12,13 @@ from embedstep.output.checkpoints import checkpoints_in
 from embedstep.planning.batches import forms_batches
 from embedstep.request.arguments.renames import as_written
 from embedstep.request.arguments.rules import check_arguments
+from embedstep.request.arguments.types import BATCH_SAMPLERS
 from embedstep.request.schema import TrainRequest
+from embedstep.request.trackers import CALLBACKS, MLFLOW, NONE, tracker_kind
 from embedstep.runtime.secrets import holds_secret
 
 LAST_CHECKPOINT = ("true", "last")
 """Values of `resume_from_checkpoint` that mean the newest checkpoint in the output folder."""
-TRACKERS = {
-    "azure_ml": "azureml", "clearml": "clearml", "codecarbon": "codecarbon", "comet_ml": "comet_ml",
-    "dagshub": "dagshub", "dvclive": "dvclive", "flyte": "flytekit", "kubeflow": "", "mlflow": "mlflow",
-    "neptune": "neptune", "swanlab": "swanlab", "tensorboard": "tensorboard", "trackio": "trackio", "wandb": "wandb",
-}  # fmt: skip
-"""The trackers of the installed transformers, and the package that each needs."""
 Rule = Callable[[TrainRequest], Iterator[Problem]]
 
 
@@ -103,7 +99,7 @@ def as_of_is_set(request: TrainRequest) -> Iterator[Problem]:
 def champion_is_registered(request: TrainRequest) -> Iterator[Problem]:
     """`skip_if_unchanged` compares with the champion of the registry, so there must be a registry."""
     tracking = request.tracking
-    if request.skip_if_unchanged and (tracking.kind == "none" or tracking.register_as is None):
+    if request.skip_if_unchanged and (tracking.kind != MLFLOW or tracking.register_as is None):
         yield Problem("skip_if_unchanged", "compares with the champion in the registry; set tracking.register_as")
 
 
@@ -128,6 +124,9 @@ def batches_can_be_formed(request: TrainRequest) -> Iterator[Problem]:
     sampler, size = arguments.batch_sampler, arguments.per_device_train_batch_size
     if arguments.train_sampling_strategy == "sequential" and sampler != "batch_sampler":
         message = f"is sequential, and batch_sampler {sampler} needs another order; keep one of the two"
+        yield Problem("arguments.train_sampling_strategy", message)
+    if arguments.train_sampling_strategy == "group_by_length" and sampler not in BATCH_SAMPLERS:
+        message = f"is group_by_length, and batch_sampler {sampler} forms its batches by itself; keep one of the two"
         yield Problem("arguments.train_sampling_strategy", message)
     if sampler == "group_by_label" and (size < 4 or size % 2):
         message = f"is {size}; group_by_label fills batches with pairs of rows; write an even number of 4 or more"
@@ -245,15 +244,29 @@ def trackers_are_known(request: TrainRequest) -> Iterator[Problem]:
     for word in ("all", "none"):
         if word in trackers and len(trackers) > 1:
             yield Problem("arguments.report_to", f"{word} cannot be combined with other trackers")
-    for tracker in sorted(set(trackers) - TRACKERS.keys() - {"all", "none"}):
-        near = difflib.get_close_matches(tracker, TRACKERS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(TRACKERS)}; several are a list"
+    for tracker in sorted(set(trackers) - CALLBACKS.keys() - {"all", "none"}):
+        near = difflib.get_close_matches(tracker, CALLBACKS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(CALLBACKS)}; several are a list"
         yield Problem("arguments.report_to", f"{tracker} is no tracker; {hint}")
     for tracker in trackers:
-        if tracker in ("mlflow", "azure_ml") and request.tracking.kind == "none":
-            yield Problem(
-                "arguments.report_to", f"names {tracker}, and tracking.kind is none; write tracking.kind: mlflow"
-            )
+        if tracker in ("mlflow", "azure_ml") and request.tracking.kind != MLFLOW:
+            message = f"names {tracker}, and tracking.kind is {request.tracking.kind}; write tracking.kind: mlflow"
+            yield Problem("arguments.report_to", message)
+
+
+def tracker_is_declared(request: TrainRequest) -> Iterator[Problem]:
+    """A tracker of another package is declared, and what only MLflow can do is asked of MLflow only."""
+    tracking = request.tracking
+    if tracking.kind == NONE or tracking.kind == MLFLOW:
+        return
+    try:
+        tracker_kind(tracking.kind)
+    except (LookupError, ValueError) as error:
+        yield Problem("tracking.kind", str(error))
+    if tracking.register_as is not None:
+        yield Problem("tracking.register_as", f"is a name in MLflow's registry, and tracking.kind is {tracking.kind}")
+    if tracking.mode in ("attach", "nest"):
+        yield Problem("tracking.mode", f"is about a run in MLflow, and tracking.kind is {tracking.kind}; remove it")
 
 
 def nothing_is_secret(request: TrainRequest) -> Iterator[Problem]:
@@ -295,5 +308,6 @@ RULES: Sequence[Rule] = (
     evaluation_has_a_strategy,
     best_model_can_be_found,
     trackers_are_known,
+    tracker_is_declared,
     nothing_is_secret,
 )

@@ -18,6 +18,7 @@ from embedstep.promotion.reindex import compare_spaces
 from embedstep.promotion.scoring import ScoredModels, Scores, deciding_evaluator, deciding_metric, score_models
 from embedstep.report.background import write_report_in_subprocess
 from embedstep.request.schema import Promotion, TrainRequest
+from embedstep.request.trackers import MLFLOW
 from embedstep.tracking.environment import tracking_environ
 from embedstep.tracking.sender import tracking_uri
 
@@ -49,7 +50,7 @@ def promote(request: TrainRequest, output: Path, *, champion: str | None = None)
     if result.skip_reason is not None:
         return _hold_untrained(request, folder, result)
     registry = None
-    if champion is not None or request.tracking.kind == "none" or request.tracking.register_as is None:
+    if champion is not None or request.tracking.kind != MLFLOW or request.tracking.register_as is None:
         decision = _decide(request, folder, {"model": champion, "is_base": champion is None}, {})
     else:
         registry = open_registry(request)
@@ -64,7 +65,7 @@ def _record(
     """Write the report, record it with the verdict, and yield what could not be recorded."""
     if folder.plan.exists():
         yield from write_report_in_subprocess(folder.path)
-    if request.tracking.kind == "none" or result.run_id is None:
+    if request.tracking.kind != MLFLOW or result.run_id is None:
         return
     tags = {"embedstep.verdict": decision.action, "embedstep.reasons": " / ".join(decision.verdict.reasons)}
     record_files = import_module("embedstep.tracking.mlflow_registry").record_files
@@ -290,7 +291,7 @@ def roll_back(request: TrainRequest) -> str:
         CannotStartError: the registry did not answer.
     """
     name = request.tracking.register_as
-    if request.tracking.kind == "none" or name is None:
+    if request.tracking.kind != MLFLOW or name is None:
         raise InvalidRequestError([Problem("tracking.register_as", "is missing; name the registered model")])
     former = open_registry(request).roll_back()
     if former is None:

@@ -11,6 +11,7 @@ from embedstep.output.attempts import Attempt, Attempts
 from embedstep.output.folder import OutputFolder
 from embedstep.output.result import read_json, with_current_names
 from embedstep.report.series import Series, read_series
+from embedstep.request.trackers import MLFLOW
 from embedstep.runtime.secrets import redact
 from embedstep.tracking.spool import spools
 
@@ -70,7 +71,7 @@ def read_run(output: Path) -> Run:
         request=_read(folder.request).get("request", {}),
         series=read_series(folder.metrics),
         verdict=_read(folder.verdict),
-        run_id=spool.sent.run_id if spool else None,
+        run_id=spool.sent.run_id if spool and spool.tracker == MLFLOW else None,
         tags=start.get("tags", {}),
         attempts=Attempts(folder.attempts, folder.progress).read(),
         error=_read(folder.error),

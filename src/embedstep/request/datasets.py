@@ -3,10 +3,10 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
-from embedstep.request.scalars import Boolean, Integer, Number, Plain, Text
-from embedstep.request.section import Name, Section, Source, described
+from embedstep.request.scalars import Boolean, Integer, Number, Plain, PlainData, Text
+from embedstep.request.section import Name, Section, Source, described, or_text
 
 
 def _moment(text: str) -> str:
@@ -50,6 +50,22 @@ class Columns(Section):
         return self
 
 
+class RowFunction(Section):
+    """A function of another package that makes rows. A plain string is short for `{kind: ...}`."""
+
+    model_config = ConfigDict(json_schema_extra=or_text)
+
+    kind: Text = described(..., "Name of the function: an entry point, or package.module:Name.")
+    options: Annotated[dict[str, PlainData], BeforeValidator(lambda raw: {} if raw is None else raw)] = described(
+        {}, "Options of the function as its author declares them."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, raw: Any) -> Any:
+        return {"kind": raw} if isinstance(raw, str) else raw
+
+
 OF_THE_HUB = ("hub", "subset", "split", "revision")
 """Fields of a dataset that say where its rows are elsewhere."""
 
@@ -65,6 +81,9 @@ class Dataset(Section):
     subset: Text | None = described(None, "Configuration name of a hub dataset.")
     split: Text | None = described(None, "Split of a hub dataset or of a saved dataset with several splits.")
     revision: Text | None = described(None, "Branch, tag or commit of a hub dataset. A commit makes a run repeatable.")
+    row_function: RowFunction | None = described(
+        None, "Makes rows of those in the files, before roles are given to their columns (docs/extending.md)."
+    )
     columns: Columns = described(..., "Which column plays which role.")
     limit: Annotated[Integer, Field(gt=0)] | None = described(None, "Take only this many rows, from the top.")
 

@@ -17,7 +17,9 @@ def request_fingerprint(request: TrainRequest) -> str:
     return digest_of_json(request.model_dump(mode="json", exclude={"schedule", "resume"}))
 
 
-def training_fingerprint(request: TrainRequest, rows: Mapping[str, str], processes: int) -> str:
+def training_fingerprint(
+    request: TrainRequest, rows: Mapping[str, str], processes: int, code: Mapping[str, str] | None = None
+) -> str:
     """Return the SHA-256 of what is trained on what: the same next week where neither request nor rows have changed.
 
     Where rows lie and up to when they count is left out, because the rows themselves are in; so is where the run is
@@ -27,11 +29,13 @@ def training_fingerprint(request: TrainRequest, rows: Mapping[str, str], process
         request: the request.
         rows: fingerprint of the rows of each dataset by `<split>.<name>`.
         processes: processes that train together.
+        code: digest of the code of other packages that trains, by its name.
     """
     sections = request.model_dump(mode="json", exclude=_NOT_TRAINED)
     for name in _OF_A_RUN:
         del sections["arguments"][name]
-    return digest_of_json({**sections, "data": dict(rows), "processes": processes})
+    of_others = {"code": dict(code)} if code else {}
+    return digest_of_json({**sections, "data": dict(rows), "processes": processes, **of_others})
 
 
 _NOT_TRAINED = {"data", "launch", "tracking", "promotion", "schedule", "skip_if_unchanged", "resume"}

@@ -4,28 +4,24 @@ Every section forbids unknown keys and is strict about types; what YAML spoils i
 (`scalars`) before the check. `embedstep schema` prints these models as JSON Schema.
 """
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from embedstep.request.arguments.schema import Arguments
 from embedstep.request.datasets import Data
+from embedstep.request.extensions import TRACKERS, OrDeclared
 from embedstep.request.launch import Launch
 from embedstep.request.scalars import Boolean, Integer, Number, PlainData, Spelled, Text
 from embedstep.request.schedule import Schedule
-from embedstep.request.section import Name, Section, Source, described
-
-
-def _or_text(schema: dict[str, Any]) -> None:
-    """Say in the JSON Schema of a section that a plain string is its short form."""
-    section = {key: schema.pop(key) for key in list(schema) if key not in ("title", "description")}
-    schema["anyOf"] = [{"type": "string"}, section]
+from embedstep.request.section import Name, Section, Source, described, or_text
+from embedstep.request.trackers import KINDS, MLFLOW
 
 
 class Model(Section):
     """The model that training starts from. A plain string is short for `{path: ...}`."""
 
-    model_config = ConfigDict(json_schema_extra=_or_text)
+    model_config = ConfigDict(json_schema_extra=or_text)
 
     path: Source | None = described(None, "A folder with a saved model, or a model id on the Hugging Face hub.")
     static: Source | None = described(
@@ -75,7 +71,7 @@ class Model(Section):
 class Loss(Section):
     """A loss function by its standard name. A plain string is short for `{kind: ...}`."""
 
-    model_config = ConfigDict(json_schema_extra=_or_text)
+    model_config = ConfigDict(json_schema_extra=or_text)
 
     kind: Text = described(..., "Name of the loss, such as multiple_negatives_ranking, cosent or matryoshka.")
     options: Annotated[dict[str, PlainData], BeforeValidator(lambda raw: {} if raw is None else raw)] = described(
@@ -110,18 +106,29 @@ TRACKING_RUN_ID = "MLFLOW_RUN_ID"
 """Variable by which Kubeflow, ZenML or a person names the run that is open around the step."""
 
 
+if TYPE_CHECKING:
+    TrackerName = str
+else:
+    TrackerName = Annotated[Literal[KINDS], OrDeclared(TRACKERS)]
+
+
 class Tracking(Section):
     """Where the run is recorded."""
 
-    kind: Literal["mlflow", "none"] = described(
-        "mlflow", "`mlflow`, or `none` for the files in the output folder alone."
+    kind: TrackerName = described(
+        MLFLOW,
+        "`mlflow`, `tensorboard`, `wandb` (Weights & Biases), a tracker of another package (docs/extending.md), or "
+        "`none` for the files in the output folder alone.",
     )
     uri: Text | None = described(
         None,
-        "Tracking URI. Null: the environment's MLFLOW_TRACKING_URI, else `sqlite:///mlflow.db` in the current folder.",
+        "Tracking URI. Null: the environment's MLFLOW_TRACKING_URI, else `sqlite:///mlflow.db` in the current folder. "
+        "For tensorboard and wandb a folder; null: the output folder.",
     )
-    experiment: Text = described("embedstep", "MLflow experiment; made when it does not exist.")
-    run_name: Text | None = described(None, "Name of the MLflow run.")
+    experiment: Text = described(
+        "embedstep", "MLflow experiment, made when it does not exist; the project in Weights & Biases."
+    )
+    run_name: Text | None = described(None, "Name of the run.")
     register_as: Text | None = described(
         None, "Name in the model registry under which the trained model becomes a new version."
     )

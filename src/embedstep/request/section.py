@@ -21,6 +21,12 @@ def described(default: Any, description: str) -> Any:
     return Field(default, description=description)
 
 
+def or_text(schema: dict[str, Any]) -> None:
+    """Say in the JSON Schema of a section that a plain string is its short form."""
+    section = {key: schema.pop(key) for key in list(schema) if key not in ("title", "description")}
+    schema["anyOf"] = [{"type": "string"}, section]
+
+
 class Section(BaseModel):
     """A part of the request: frozen, strict, no unknown keys."""
 

@@ -5,7 +5,7 @@ A step takes its rows from one dataset: one batch for all ranks together where t
 epoch out by itself, from the same numbers, and takes its share; no rank needs another one for that.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -37,6 +37,7 @@ class Sampler:
         labels: labels of which each batch needs two, or None.
         lengths: tokens of each row, to put rows of similar length together, or None.
         in_order: take the rows as they stand, in every epoch.
+        declared: forms the batches of an epoch in place of all that, or None.
     """
 
     rows: int
@@ -47,6 +48,7 @@ class Sampler:
     labels: Labels | None = None
     lengths: NDArray[np.int32] | None = None
     in_order: bool = False
+    declared: Callable[[int], Batches] | None = None
 
     @cached_property
     def count(self) -> int:
@@ -66,6 +68,8 @@ class Sampler:
         """
         if epoch == 0:
             return self._first
+        if self.declared is not None:
+            return self.declared(epoch)
         for attempt in range(_ATTEMPTS):
             found = self._arranged(epoch, attempt)
             if len(found) == self.count or (self.drop_last and len(found) > self.count):
@@ -76,6 +80,8 @@ class Sampler:
         return joined([_one(self._first[number]) for number in order])
 
     def _arranged(self, epoch: int, attempt: int) -> Batches:
+        if self.declared is not None:
+            return self.declared(epoch)
         random = random_of(self.seed, epoch, attempt)
         if self.labels is not None:
             return by_label.arrange(

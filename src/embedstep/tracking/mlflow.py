@@ -62,7 +62,7 @@ class Tracker:
             uri: tracking URI.
             spool: spool to send.
         """
-        self._uri = uri
+        self._uri = self.uri = uri
         self._spool = spool
         self._client = open_client(uri)
         sent = spool.sent

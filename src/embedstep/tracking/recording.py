@@ -19,6 +19,7 @@ from embedstep.output.folder import OutputFolder
 from embedstep.output.result import StepResult
 from embedstep.planning.plan import Plan, PlannedDataset
 from embedstep.request.schema import TRACKING_RUN_ID, TRACKING_URI, Tracking, TrainRequest
+from embedstep.request.trackers import MLFLOW, NONE
 from embedstep.runtime.devices import usable_cores
 from embedstep.runtime.process import ReceivedSignal, start_background
 from embedstep.runtime.secrets import redact
@@ -140,9 +141,10 @@ class Recording:
             file_error = next((why for _, _, why in sent.deferred), "")
             reason = sent.last_error or file_error or f"the sender ended with code {self.sender.returncode}"
             missing.append(f"{reason}; run embedstep sync {result.output} to send the rest")
+        run_id = sent.run_id if self.request.tracking.kind == MLFLOW else None
         seconds = {**result.seconds, "record": round(time.monotonic() - ended, 3)}
         return replace(
-            result, run_id=sent.run_id, tracking_uri=sent.uri, incomplete_tracking=tuple(missing), seconds=seconds
+            result, run_id=run_id, tracking_uri=sent.uri, incomplete_tracking=tuple(missing), seconds=seconds
         )
 
     @property
@@ -170,14 +172,15 @@ def start_recording(
         StepInterruptedError: a signal arrived while waiting for the server.
     """
     started = time.monotonic()
-    if request.tracking.kind == "none":
+    if request.tracking.kind == NONE:
         return Recording(
             request=request, plan=plan, spool=Spool(folder=None), sender=None, received=received, started=started
         )
     before = next(reversed(spools(folder.path)), None)
     spool = Spool(folder=new_spool(folder.path))
     environ = tracking_environ()
-    uri = tracking_uri(request.tracking, environ)
+    is_mlflow = request.tracking.kind == MLFLOW
+    uri = tracking_uri(request.tracking, environ) if is_mlflow else request.tracking.uri or ""
     spool.add("start", **_describe_start(request, plan, uri, _choose_key(request, plan, before, resumes=resumes)))
     spool.datasets([_describe_dataset(request, item) for item in plan.datasets])
     for file in (folder.request, folder.plan):
@@ -198,7 +201,7 @@ def _choose_key(request: TrainRequest, plan: Plan, before: SpoolFolder | None, *
     """Return the key of the run: that of the previous attempt for a retry, else a new one."""
     if request.tracking.key is not None:
         return request.tracking.key
-    start = next((entry for entry, _ in before.read() if entry["kind"] == "start"), None) if before else None
+    start = before.start if before else None
     if start is None or before is None or before.status == "FINISHED":
         return uuid.uuid4().hex
     is_retry = resumes or start["tags"]["embedstep.request_fingerprint"] == plan.request_fingerprint
@@ -214,6 +217,7 @@ def _describe_start(request: TrainRequest, plan: Plan, uri: str, key: str) -> di
         Tracking(), {TRACKING_URI: tracking.uri, **environ}
     ).rstrip("/") != uri.rstrip("/")
     mode = tracking.mode if tracking.mode != "auto" else "attach" if parent and not is_elsewhere else "own"
+    mode = mode if tracking.kind == MLFLOW else "own"
     tags = {
         "mlflow.source.name": "embedstep",
         "mlflow.source.type": "JOB",
@@ -228,6 +232,7 @@ def _describe_start(request: TrainRequest, plan: Plan, uri: str, key: str) -> di
         **tracking.tags,
     }
     return {
+        "tracker": tracking.kind,
         "attempt": uuid.uuid4().hex[:8],
         "uri": redact(uri, os.environ),
         "mode": mode,

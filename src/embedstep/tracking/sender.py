@@ -18,8 +18,10 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedstep.errors import CANNOT_START, OK, EmbedstepError, InvalidRequestError
+from embedstep.errors import CANNOT_START, OK, EmbedstepError, InvalidRequestError, Problem
+from embedstep.request.extensions import load
 from embedstep.request.schema import TRACKING_URI
+from embedstep.request.trackers import MLFLOW, tracker_kind
 from embedstep.runtime.exit import exit_now
 from embedstep.runtime.secrets import redact
 from embedstep.tracking.spool import Entry, Sent, Spool, SpoolFolder, unsent
@@ -92,7 +94,7 @@ class Sender:
 
     def _deliver(self, entries: Sequence[Entry]) -> list[str]:
         if self._tracker is None:
-            self._tracker = _import_tracker().Tracker(self._uri, self._spool)
+            self._tracker = _import_tracker(self._spool.tracker)(self._uri, self._spool)
         if entries[0]["kind"] == "lost":
             return [f"{len(entries)} entries were cut off by a full disk"]
         if entries[0]["kind"] != "start":
@@ -100,7 +102,9 @@ class Sender:
             return found
         if not self.sent.run_id:  # the tracker may have opened the run before an error
             self._tracker.open(entries[0])
-            self._write(run_id=self._tracker.run_id, attempt=self._tracker.attempt, uri=redact(self._uri, os.environ))
+            self._write(
+                run_id=self._tracker.run_id, attempt=self._tracker.attempt, uri=redact(self._tracker.uri, os.environ)
+            )
         return []
 
     def _write(self, **changes: Any) -> None:
@@ -115,11 +119,17 @@ def _in_groups(entries: Sequence[tuple[Entry, int]]) -> Iterator[tuple[list[Entr
             yield [entry for entry, _ in group], group[-1][1]
 
 
-def _import_tracker() -> Any:
-    """Import MLflow without garbage collection, which would take a sixth of the 1.4 s."""
+def _import_tracker(name: str) -> Any:
+    """Import a tracker's class without garbage collection, which would take a sixth of MLflow's 1.4 s.
+
+    Raises:
+        InvalidRequestError: its code cannot be imported.
+    """
     gc.disable()
     try:
-        return import_module("embedstep.tracking.mlflow")
+        return load(tracker_kind(name).class_name)
+    except (LookupError, ValueError) as error:
+        raise InvalidRequestError([Problem("tracking.kind", str(error))]) from error
     finally:
         gc.enable()
 
@@ -163,7 +173,8 @@ def sync_one(spool: SpoolFolder, uri: str | None = None) -> Sent:
 
 def _read_uri(spool: SpoolFolder) -> str:
     """Return the tracking URI of an attempt, from the environment if the spool has the same one without secrets."""
-    start = next(entry for entry, _ in spool.read() if entry["kind"] == "start")
+    start = spool.start
+    assert start is not None
     given = os.environ.get(TRACKING_URI, "")
     return given if redact(given, os.environ) == start["uri"] else str(start["uri"])
 
@@ -199,7 +210,7 @@ class _LiveSender:
         *self._earlier, self._spool = unsent(output)
         self._sender = Sender(self._spool, uri)
         self._launcher_is_done = launcher_is_done
-        self._machine = _MachineMetrics(self._spool, uri)
+        self._machine = _MachineMetrics(self._spool, uri) if self._spool.tracker == MLFLOW else None
         self._has_reported = False
         self._silent_since: float | None = None
 
@@ -226,7 +237,8 @@ class _LiveSender:
             if self._launcher_is_done.is_set():
                 time.sleep(_POLL / 5)
             else:
-                self._machine.record()
+                if self._machine is not None:
+                    self._machine.record()
                 self._launcher_is_done.wait(pause)
 
     def _forward(self) -> bool:

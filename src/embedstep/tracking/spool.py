@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from embedstep.output.result import read_json, write_json
+from embedstep.request.trackers import MLFLOW
 
 _EXAMPLE = ("how do I open a file", "Open a file and return a stream.")
 _REQUIRED = ("sentence-transformers", "transformers", "torch", "numpy")
@@ -102,6 +103,16 @@ class SpoolFolder:
             lines = file.read().split(b"\n")[:-1]
         ends = accumulate((len(line) + 1 for line in lines), initial=start)
         return [(_parse_entry(line), end) for line, end in zip(lines, islice(ends, 1, None), strict=True)]
+
+    @property
+    def start(self) -> Entry | None:
+        """The entry that says which run the attempt is recorded in, or None before it is there."""
+        return next((entry for entry, _ in self.read() if entry["kind"] == "start"), None)
+
+    @property
+    def tracker(self) -> str:
+        """Name of the tracker; a spool of 0.1.0 does not say it."""
+        return str((self.start or {}).get("tracker", MLFLOW))
 
     @property
     def status(self) -> Status | None:

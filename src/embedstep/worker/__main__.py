@@ -9,14 +9,16 @@ from dataclasses import asdict
 from pathlib import Path
 
 from embedstep.output.folder import OutputFolder
-from embedstep.output.result import write_json
-from embedstep.runtime.exit import exit_now
+from embedstep.output.result import read_json, write_json
+from embedstep.runtime.exit import exit_now, run_exit_handlers
 from embedstep.runtime.world import World, leave_group
 from embedstep.worker.failures import describe
 from embedstep.worker.interruption import Interruption, ignore_signals
 
 _PR_SET_PDEATHSIG = 1
 """From Linux's prctl(2)."""
+_SECONDS_TO_REPORT = 30.0
+"""How long trackers of `report_to` may take to end their runs."""
 
 
 def main(argv: list[str]) -> int:
@@ -54,6 +56,14 @@ def _report(output: OutputFolder, world: World, error: Exception) -> int:
     return failure.exit_code
 
 
+def is_reporting(output: OutputFolder, world: World) -> bool:
+    """Return whether this process reports to trackers (`report_to`), some of which end a run as the process exits."""
+    if not world.is_first:
+        return False
+    report_to = read_json(output.request)["request"]["arguments"].get("report_to")
+    return bool(set([report_to] if isinstance(report_to, str) else report_to or []) - {"none", "mlflow", "azure_ml"})
+
+
 def end_with_torchrun() -> None:
     """Have the kernel kill this process when torchrun dies: otherwise it would train for hours without a parent."""
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -61,6 +71,9 @@ def end_with_torchrun() -> None:
 
 if __name__ == "__main__":
     end_with_torchrun()
+    reports = is_reporting(OutputFolder(Path(sys.argv[1])), World.from_env(os.environ))
     code = main(sys.argv[1:])
     logging.shutdown()
+    if reports:
+        run_exit_handlers(_SECONDS_TO_REPORT)
     exit_now(code)

@@ -225,7 +225,10 @@ def test_a_gate_that_cannot_be_is_told_when_the_pipeline_is_compiled(evaluated: 
 @pytest.mark.parametrize(
     ("section", "told"),
     [
-        ({"tracking": {"uri": "http://me:hunter2hunter2@mlflow:5000"}}, "tracking.uri: contains a password, token or signature"),
+        (
+            {"tracking": {"uri": "http://me:hunter2hunter2@mlflow:5000"}},
+            "tracking.uri: contains a password, token or signature",
+        ),
         ({"arguments": {"learning_rate": -1.0}}, "arguments.learning_rate: must be 0 or more, not -1"),
         ({"loss": "cosnt"}, "no loss is named 'cosnt' (did you mean cosent?)"),
     ],

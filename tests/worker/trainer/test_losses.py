@@ -16,7 +16,7 @@ from transformers import AutoTokenizer, BertConfig, BertModel
 
 from embedstep.errors import InvalidRequestError
 from embedstep.planning.losses import LEFT_OUT, LEFT_OUT_OPTIONS, LOSSES, LossKind, innermost, negatives_per_anchor
-from embedstep.planning.options import REQUIRED, Option
+from embedstep.request.options import REQUIRED, Option
 from embedstep.request.schema import Loss
 from embedstep.worker.trainer.losses import _argument, build_loss
 

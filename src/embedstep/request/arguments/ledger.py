@@ -10,6 +10,7 @@ from typing import Any, Literal
 from embedstep.request.arguments.installed import installed_values
 from embedstep.request.arguments.schema import CONTRACT, Arguments, Legacy
 from embedstep.request.arguments.support import Support
+from embedstep.request.arguments.types import BATCH_SAMPLERS
 
 Source = Literal["request", "dump", "embedstep", "default"]
 _NOT_GIVEN = {
@@ -132,7 +133,10 @@ def trainer_arguments(entries: tuple[LedgerEntry, ...], *, warmup_steps: int) ->
     installed = {entry.name: entry.value for entry in entries if entry.name not in Legacy.model_fields}
     given = {name: value for name, value in installed.items() if name not in _NOT_GIVEN}
     empty = {"fsdp": None, "lr_scheduler_kwargs": None, "debug": ""}
-    return given | {name: given[name] or value for name, value in empty.items()} | {"warmup_steps": warmup_steps}
+    given |= {name: given[name] or value for name, value in empty.items()} | {"warmup_steps": warmup_steps}
+    if given["batch_sampler"] not in BATCH_SAMPLERS:  # one of another package, whose batches the class never sees
+        given["batch_sampler"] = Arguments.model_fields["batch_sampler"].default
+    return given
 
 
 def differences(entries: tuple[LedgerEntry, ...], found: Mapping[str, Any]) -> Iterator[str]:
@@ -144,6 +148,8 @@ def differences(entries: tuple[LedgerEntry, ...], found: Mapping[str, Any]) -> I
     """
     for entry in entries:
         if entry.name in Legacy.model_fields or entry.name in _NOT_GIVEN or entry.name in _FOLLOWS_FROM_OTHERS:
+            continue
+        if entry.name == "batch_sampler" and entry.value not in BATCH_SAMPLERS:
             continue
         if entry.name in found and not _same(entry.value, found[entry.name]):
             yield f"{entry.name} was planned as {entry.value!r}, and the trainer had {found[entry.name]!r}"

@@ -2,11 +2,13 @@
 
 import json
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from typing_extensions import TypedDict
 
+from embedstep.request import extensions
+from embedstep.request.extensions import OrDeclared
 from embedstep.request.scalars import CHOICE, Boolean, Number, Plain, PlainData, Text, plain, scalar
 
 
@@ -70,7 +72,10 @@ Prompts = Annotated[dict[str, Text | dict[str, Text]] | Text, BeforeValidator(_m
 Interval = Annotated[Literal["no", "steps", "epoch"], CHOICE]
 SaveInterval = Annotated[Literal["no", "steps", "epoch", "best"], CHOICE]
 HubStrategy = Literal["end", "every_save", "checkpoint", "all_checkpoints"]
-BatchSamplerName = Literal["batch_sampler", "no_duplicates", "no_duplicates_hashed", "group_by_label"]
+_BatchSampler = Literal["batch_sampler", "no_duplicates", "no_duplicates_hashed", "group_by_label"]
+BATCH_SAMPLERS: tuple[str, ...] = get_args(_BatchSampler)
+"""The batch samplers that need no extension."""
+BatchSamplerName = Annotated[_BatchSampler, OrDeclared(extensions.BATCH_SAMPLERS)]
 MultiDatasetBatchSamplerName = Literal["round_robin", "proportional"]
 
 

@@ -11,9 +11,11 @@ from sentence_transformers.base.evaluation import BaseEvaluator
 from sentence_transformers.sentence_transformer import evaluation as library
 from sentence_transformers.util import SimilarityFunction
 
+from embedstep.errors import InvalidRequestError, Problem
 from embedstep.planning.evaluators import evaluator_kind
-from embedstep.planning.options import option_values
 from embedstep.request import schema
+from embedstep.request.extensions import is_reference, load
+from embedstep.request.options import option_values
 
 Rows = Mapping[str, Sequence[Any]]
 
@@ -31,6 +33,8 @@ def build_evaluator(evaluator: schema.Evaluator, rows: Rows) -> BaseEvaluator:
     """
     kind = evaluator_kind(evaluator.kind)
     options = option_values(kind.options, evaluator.options)
+    if is_reference(kind.class_name):
+        return _declared(kind.class_name, rows, evaluator.name, options)
     if "similarity_fct" in options:
         options["similarity_fct"] = getattr(util, options["similarity_fct"])
     if names := options.get("score_functions"):
@@ -44,6 +48,14 @@ def build_evaluator(evaluator: schema.Evaluator, rows: Rows) -> BaseEvaluator:
         **columns, **options, name=evaluator.name, write_csv=False, show_progress_bar=False
     )
     return built
+
+
+def _declared(class_name: str, rows: Rows, name: str, options: Mapping[str, Any]) -> BaseEvaluator:
+    try:
+        found: BaseEvaluator = load(class_name)(rows=rows, name=name, **options)
+    except ValueError as error:
+        raise InvalidRequestError([Problem("evaluators", f"{name}: {error}")]) from error
+    return found
 
 
 def _retrieval(rows: Rows) -> dict[str, Any]:

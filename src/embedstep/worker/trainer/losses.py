@@ -10,8 +10,9 @@ from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 
 from embedstep.errors import InvalidRequestError, Problem
 from embedstep.planning.losses import LossKind, loss_kind
-from embedstep.planning.options import option_values
 from embedstep.request import schema
+from embedstep.request.extensions import is_reference, load
+from embedstep.request.options import option_values
 
 
 def build_loss(loss: schema.Loss, model: SentenceTransformer, *, label_smoothing: float = 0.0) -> torch.nn.Module:
@@ -54,12 +55,18 @@ def _refused(kind: LossKind, message: str) -> InvalidRequestError:
 
 
 def _class(kind: LossKind) -> Callable[..., torch.nn.Module]:
-    found: Callable[..., torch.nn.Module] = getattr(library, kind.built_as or kind.class_name)
+    name = kind.built_as or kind.class_name
+    try:
+        found: Callable[..., torch.nn.Module] = load(name) if is_reference(name) else getattr(library, name)
+    except ValueError as error:
+        raise InvalidRequestError([Problem("loss", f"{kind.name}: {error}")]) from error
     return found
 
 
 def _argument(kind: LossKind, name: str, value: Any, model: SentenceTransformer) -> Any:
     """Return an option's value as the constructor takes it: the function in place of its name."""
+    if is_reference(kind.class_name):
+        return value
     if name == "similarity_fct":
         return getattr(util, value)
     if name == "distance_metric":

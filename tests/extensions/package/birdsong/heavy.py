@@ -1,0 +1,43 @@
+"""What needs torch: imported by the ranks alone, by its name in the declarations."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.evaluation import BaseEvaluator
+
+
+class MarginCosineLoss(torch.nn.Module):  # type: ignore[misc]
+    """The squared distance of a pair's cosine similarity from its score, less a margin."""
+
+    def __init__(self, model: SentenceTransformer, margin: float = 0.1) -> None:
+        super().__init__()
+        self.model = model
+        self.margin = margin
+
+    def forward(self, features: Sequence[dict[str, Any]], labels: torch.Tensor) -> torch.Tensor:
+        """Return the loss of a batch."""
+        one, other = (self.model(texts)["sentence_embedding"] for texts in features)
+        distance = (torch.cosine_similarity(one, other) - labels).abs()
+        return torch.relu(distance - self.margin).square().mean()
+
+
+class MeanCosineEvaluator(BaseEvaluator):  # type: ignore[misc]
+    """How near the two texts of a row are."""
+
+    def __init__(self, rows: Mapping[str, Sequence[Any]], name: str, batch_size: int = 16) -> None:
+        super().__init__()
+        self.name, self.primary_metric = name, "mean"
+        self._rows, self._size = rows, batch_size
+
+    def __call__(self, model: SentenceTransformer, *arguments: Any, **options: Any) -> dict[str, float]:
+        """Return the scores of a model."""
+        one, other = (
+            model.encode(self._rows[role], batch_size=self._size, convert_to_tensor=True)
+            for role in ("anchor", "positive")
+        )
+        cosine = torch.cosine_similarity(one, other)
+        found: dict[str, float] = {"mean": float(cosine.mean()), "least": float(cosine.min())}
+        found = self.prefix_name_to_metrics(found, self.name)
+        return found
