@@ -36,6 +36,22 @@ TOPICS = ("file", "network", "matrix", "thread", "string", "date", "socket", "ca
 ACTIONS = ("open", "close", "read", "write", "sort", "merge", "split", "copy", "find", "count")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Run only the tests that talk to a server where that is PostgreSQL: the others have run without it."""
+    if "EMBEDSTEP_TEST_POSTGRES" not in os.environ:
+        return
+    kept = [item for item in items if _talks_to_a_server(item)]
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = kept
+
+
+def _talks_to_a_server(item: pytest.Item) -> bool:
+    assert isinstance(item, pytest.Function)
+    parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    named = {value for value in parameters if isinstance(value, str)}
+    return bool({"uri", "server"} & {*item.fixturenames, *named})
+
+
 def pytest_collection_finish() -> None:
     """Let the garbage collector pass over the tests: it would look at all of them in each of thousands of passes."""
     gc.collect()
