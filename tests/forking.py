@@ -335,9 +335,9 @@ def _set_path(start: Start) -> None:
     for place, folder in enumerate(filter(None, start.env.get("PYTHONPATH", "").split(os.pathsep)), 1):
         if folder not in sys.path:
             sys.path.insert(place, folder)
-            if (Path(folder) / "sitecustomize.py").exists():
-                sys.modules.pop("sitecustomize", None)
-                importlib.import_module("sitecustomize")
+        if (Path(folder) / "sitecustomize.py").exists():  # also where the parent has run it: variables may differ
+            sys.modules.pop("sitecustomize", None)
+            importlib.import_module("sitecustomize")
 
 
 def _set_title(argv: Sequence[str]) -> None:

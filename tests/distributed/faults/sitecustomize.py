@@ -97,7 +97,14 @@ class AtImport(importlib.abc.MetaPathFinder):
 
 
 def wrap_function(module: str, owner: str, function: str, wrap: Callable[[Any], Any]) -> None:
-    """Wrap it now where this process was forked from one that has the module (tests/forking.py), or at its import."""
+    """Wrap it now where this process was forked from one that has the module (tests/forking.py), or at its import.
+
+    A fork runs this file again and has what its parent has wrapped: nothing is wrapped twice.
+    """
+    wrapped: set[tuple[str, str, str]] = sys.__dict__.setdefault("wrapped_by_tests", set())
+    if (module, owner, function) in wrapped:
+        return
+    wrapped.add((module, owner, function))
     if module in sys.modules:
         found = getattr(sys.modules[module], owner)
         setattr(found, function, wrap(getattr(found, function)))
