@@ -15,7 +15,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export ZENML_ANALYTICS_OPT_IN := false
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-slow faults test-postgres test-image test-airflow test-kubernetes airflow image dist check fix bench golden clean
+.PHONY: help setup demo test test-slow coverage faults test-postgres test-image test-airflow test-kubernetes airflow image dist check fix bench golden clean
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,7 +30,7 @@ demo: $(STAMP) ## train on real text and show the gain (DEMO="--small" for a qui
 	@$(BIN)/python -m pipelines.docstrings.demo $(DEMO)
 
 # One thread in each of the processes that share the cores: those of torch wait for each other otherwise.
-test test-slow faults: export OMP_NUM_THREADS := 1
+test test-slow faults coverage: export OMP_NUM_THREADS := 1
 
 # A third of the tests wait for processes or clocks, so that more of them run than there are cores.
 PARALLEL := --numprocesses=4 --dist=worksteal
@@ -40,6 +40,13 @@ test: $(STAMP) ## run the tests, all but the slow ones
 
 test-slow: $(STAMP) ## run the slow tests: whole runs, and gates with real servers
 	@$(BIN)/pytest $(PARALLEL) --durations=10 -m slow $(TESTS)
+
+# Forks of a process without coverage would not be measured, so that every process is started anew: this takes long.
+coverage: $(STAMP) ## measure the branches of src that the tests reach (all tests, or TESTS=...), and show the others
+	@rm -rf build/coverage && mkdir -p build/coverage
+	@EMBEDSTEP_TEST_FORKS=0 $(BIN)/coverage run -m pytest $(PARALLEL) --timeout=900 \
+	    -m "not image and not kubernetes and not airflow" $(TESTS) || echo "some tests failed; what they reached counts"
+	@$(BIN)/coverage combine --quiet && $(BIN)/coverage report --sort=cover
 
 faults: $(STAMP) ## inject faults, show the outcomes, and write build/faults.json
 	@$(BIN)/pytest --numprocesses=2 tests/faults

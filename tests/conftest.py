@@ -1,5 +1,6 @@
 """Models and data that tests share: made here, small, and real."""
 
+import gc
 import json
 import os
 import resource
@@ -9,10 +10,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import pytest
 import yaml
 from hypothesis import HealthCheck, settings
@@ -22,6 +25,7 @@ from embedstep.launch import attempt
 from embedstep.output.result import StepResult
 from embedstep.request.loading import load_request
 from embedstep.runtime.process import LaunchCommand, ProcessEnd
+from tests.forking import Forks
 from tests.mlflow_server import mlflow_server, nobody_at
 
 # The first text that hypothesis draws on a machine costs a second of tables; that is no fault of the test's.
@@ -30,6 +34,28 @@ settings.load_profile("any machine")
 
 TOPICS = ("file", "network", "matrix", "thread", "string", "date", "socket", "cache", "index", "vector")
 ACTIONS = ("open", "close", "read", "write", "sort", "merge", "split", "copy", "find", "count")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Run only the tests that talk to a server where that is PostgreSQL: the others have run without it."""
+    if "EMBEDSTEP_TEST_POSTGRES" not in os.environ:
+        return
+    kept = [item for item in items if _talks_to_a_server(item)]
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = kept
+
+
+def _talks_to_a_server(item: pytest.Item) -> bool:
+    assert isinstance(item, pytest.Function)
+    parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    named = {value for value in parameters if isinstance(value, str)}
+    return bool({"uri", "server"} & {*item.fixturenames, *named})
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector pass over the tests: it would look at all of them in each of thousands of passes."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -50,6 +76,20 @@ def _interruptible() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(scope="session")
+def _forks(_offline: None) -> Forks:
+    forks = Forks(os.environ, is_fork=False)
+    forks.install()
+    return forks
+
+
+@pytest.fixture(autouse=True)
+def _interpreter(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, _forks: Forks) -> None:
+    """Processes of this package are forks of one that has imported torch, unless the test is marked `interpreter`."""
+    if request.node.get_closest_marker("interpreter"):
+        monkeypatch.setattr(_forks, "enabled", False)
+
+
 @pytest.fixture
 def limit_files() -> Iterator[Callable[[int], None]]:
     """Return the function that lets the system refuse files above so many bytes, as a full disk would."""
@@ -65,6 +105,15 @@ def minilm() -> Path:
     assert spec is not None
     assert spec.submodule_search_locations
     return Path(spec.submodule_search_locations[0]) / "model"
+
+
+@pytest.fixture(scope="session")
+def libraries() -> None:
+    """What a training imports, which the garbage collector need not look at in each training."""
+    import embedstep.worker.train  # noqa: F401
+
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -230,8 +279,18 @@ def embedstep_run(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[..
     return run
 
 
+@pytest.fixture(scope="session")
+def compile_once() -> Iterator[None]:
+    """The template of the model card is compiled once, and not in each of hundreds of trainings."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jinja2, "Template", cache(jinja2.Template))
+        yield
+
+
 @pytest.fixture
-def train_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., StepResult]:
+def train_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, libraries: None, compile_once: None
+) -> Callable[..., StepResult]:
     """Run a request's whole walk, with the one rank in this process instead of under torchrun.
 
     It is the same worker, without the seconds that torch takes to import.

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from kubeflow_trainer_api import models
 from kubernetes import client
 from kubernetes.client import ApiException
 
@@ -36,6 +35,8 @@ def runtime(name: str, restart_policy: str) -> dict[str, Any]:
 
 def crds() -> Iterator[dict[str, Any]]:
     """The definitions of Trainer's resources, as structural schemas."""
+    from kubeflow_trainer_api import models  # takes seconds, which collecting other tests need not pay
+
     for model, kind, plural, scope in (
         (models.TrainerV1alpha1TrainJob, "TrainJob", "trainjobs", "Namespaced"),
         (models.TrainerV1alpha1TrainingRuntime, "TrainingRuntime", "trainingruntimes", "Namespaced"),

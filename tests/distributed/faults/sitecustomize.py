@@ -7,7 +7,7 @@ training) or `upload` (when a folder goes to the hub).
 With ROWS_TO, each rank writes the rows of its steps into that folder, as its datasets give them to the loader. With
 UPLOADS_TO, a stand-in for the hub, which no test may reach, writes what is uploaded into that file.
 
-The product has no hook for this; Python imports `sitecustomize` by itself at every start.
+The product has no hook for this; Python imports `sitecustomize` by itself at every start, and so does a fork.
 """
 
 import importlib.abc
@@ -96,6 +96,22 @@ class AtImport(importlib.abc.MetaPathFinder):
         return spec
 
 
+def wrap_function(module: str, owner: str, function: str, wrap: Callable[[Any], Any]) -> None:
+    """Wrap it now where this process was forked from one that has the module (tests/forking.py), or at its import.
+
+    A fork runs this file again and has what its parent has wrapped: nothing is wrapped twice.
+    """
+    wrapped: set[tuple[str, str, str]] = sys.__dict__.setdefault("wrapped_by_tests", set())
+    if (module, owner, function) in wrapped:
+        return
+    wrapped.add((module, owner, function))
+    if module in sys.modules:
+        found = getattr(sys.modules[module], owner)
+        setattr(found, function, wrap(getattr(found, function)))
+    else:
+        sys.meta_path.insert(0, AtImport(module, owner, function, wrap))
+
+
 def fails_at(when: int) -> Callable[[Any], Any]:
     """Return what lets a function come to grief at a call."""
 
@@ -142,23 +158,21 @@ def keeps_uploads(_: Any) -> Any:
 
 HUB = "huggingface_hub.hf_api"
 if os.environ.get("UPLOADS_TO"):
-    sys.meta_path.insert(0, AtImport(HUB, "HfApi", "create_repo", makes_repository))
-    sys.meta_path.insert(0, AtImport(HUB, "HfApi", "upload_folder", keeps_uploads))
+    wrap_function(HUB, "HfApi", "create_repo", makes_repository)
+    wrap_function(HUB, "HfApi", "upload_folder", keeps_uploads)
 if os.environ.get("ROWS_TO"):
-    sys.meta_path.insert(
-        0, AtImport("embedstep.worker.trainer.trainer", "ConcatenatedDatasets", "__getitems__", tells_rows)
-    )
+    wrap_function("embedstep.worker.trainer.trainer", "ConcatenatedDatasets", "__getitems__", tells_rows)
 if os.environ.get("FAULT") and os.environ.get("RANK") == os.environ.get("FAULT_RANK"):
     match os.environ.get("FAULT_AT", "plan"):
         case "plan":
             at_plan()
         case "step":
-            sys.meta_path.insert(0, AtImport("transformers.trainer", "Trainer", "training_step", fails_at(3)))
+            wrap_function("transformers.trainer", "Trainer", "training_step", fails_at(3))
         case "second save":
             module = "embedstep.worker.trainer.resumable"
-            sys.meta_path.insert(0, AtImport(module, "ResumableTrainer", "_publish", fails_at(2)))
+            wrap_function(module, "ResumableTrainer", "_publish", fails_at(2))
         case "model":
             module = "embedstep.worker.train"
-            sys.meta_path.insert(0, AtImport(module, "_Clock", "lap", fails_at(2)))
+            wrap_function(module, "_Clock", "lap", fails_at(2))
         case "upload":
-            sys.meta_path.insert(0, AtImport(HUB, "HfApi", "upload_folder", fails_at(1)))
+            wrap_function(HUB, "HfApi", "upload_folder", fails_at(1))

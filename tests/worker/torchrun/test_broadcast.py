@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 import pytest
@@ -12,26 +11,7 @@ from tests.worker.torchrun.test_rendezvous import free_port
 
 pytestmark = pytest.mark.torchrun
 
-CODE = textwrap.dedent("""
-    import sys
-    from functools import partial
-    from pathlib import Path
-    from embedstep.errors import EmbedstepError
-    from embedstep.launch.nodes import NodeInfo
-    from embedstep.output.folder import OutputFolder
-    from embedstep.worker.torchrun import broadcast
-    from embedstep.worker.torchrun import rendezvous
-    broadcast.CHUNK_BYTES = 5
-    rank, port, output = int(sys.argv[1]), int(sys.argv[2]), OutputFolder(Path(sys.argv[3]))
-    group = NodeInfo(nodes=2, rank=rank, address="127.0.0.1", port=port)
-    try:
-        prepare = partial(broadcast.broadcast_files, output, group)
-        with rendezvous.rendezvous(group, 60, lambda lost: None, prepare) as met:
-            met.end(0)
-    except EmbedstepError as error:
-        print(error)
-        sys.exit(error.exit_code)
-""")
+NODE = str(Path(__file__).with_name("broadcasting_node.py"))
 
 
 @pytest.fixture
@@ -60,7 +40,7 @@ def send(disks: list[Path], *outputs: str) -> list[tuple[int, str]]:
     port = free_port()
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", CODE, str(rank), str(port), output],
+            [sys.executable, NODE, str(rank), str(port), output],
             cwd=disk, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )
         for rank, (disk, output) in enumerate(zip(disks, outputs or ("out", "out"), strict=True))

@@ -5,10 +5,10 @@ import signal
 import socket
 import subprocess
 import sys
-import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -16,31 +16,7 @@ from embedstep.worker.torchrun import rendezvous
 
 pytestmark = pytest.mark.torchrun
 
-CODE = textwrap.dedent("""
-    import os, sys, time
-    from embedstep.errors import CannotStartError
-    from embedstep.launch.nodes import NodeInfo
-    from embedstep.worker.torchrun import rendezvous
-    rendezvous._LOST_SECONDS = 4.0
-    shown = time.time
-    time.time = lambda: shown() + float(os.environ.get("AHEAD", 0))
-    rank, nodes, port = map(int, sys.argv[1:4])
-    seconds, work, code = map(float, sys.argv[4:])
-    reasons = []
-    group = NodeInfo(nodes=nodes, rank=rank, address=ADDRESS, port=port)
-    try:
-        with rendezvous.rendezvous(group, seconds, reasons.append, lambda store: None) as met:
-            print("together", flush=True)
-            end = time.monotonic() + work
-            while time.monotonic() < end and not reasons:
-                time.sleep(0.1)
-            met.end(int(code))
-            print("lost:", met.lost_peer, flush=True)
-            sys.exit(75 if met.lost_peer else int(code))
-    except CannotStartError as error:
-        print(error, flush=True)
-        sys.exit(3)
-""")
+NODE = str(Path(__file__).with_name("waiting_node.py"))
 
 
 def free_port() -> int:
@@ -55,12 +31,7 @@ def node(
     rank: int, port: int, *, nodes: int = 2, seconds: float = 60, work: float = 3, code: int = 0,
     address: str = "127.0.0.1", ahead: float = 0, with_errors: bool = False,
 ) -> Iterator[subprocess.Popen[str]]:  # fmt: skip
-    command = [
-        sys.executable,
-        "-c",
-        CODE.replace("ADDRESS", repr(address)),
-        *map(str, (rank, nodes, port, seconds, work, code)),
-    ]
+    command = [sys.executable, NODE, address, *map(str, (rank, nodes, port, seconds, work, code))]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT if with_errors else subprocess.DEVNULL, text=True,
         env={**os.environ, "AHEAD": str(ahead)},
