@@ -72,7 +72,6 @@ TESTED_WITH: Mapping[str, str] = {
     "promotion/unchanged.py": "test_replay.py",
     "request/arguments/support.py": "request/arguments/test_schema.py",
     "request/arguments/installed.py": "request/arguments/test_schema.py",
-    "request/resolved.py": "test_step.py",
     "sampling/repair.py": "sampling/test_duplicates.py",
     "sampling/row_selection.py": "sampling/test_euler_split.py",
     "sampling/texts.py": "sampling/test_duplicates.py",

@@ -5,7 +5,15 @@ import signal
 import pytest
 
 from embedstep import errors
-from embedstep.errors import EmbedstepError, InvalidRequestError, Problem, StepInterruptedError, signal_name
+from embedstep.errors import (
+    EmbedstepError,
+    InvalidRequestError,
+    Problem,
+    StepInterruptedError,
+    first_line,
+    signal_name,
+    suggest,
+)
 
 
 def kinds(base: type[EmbedstepError]) -> list[type[EmbedstepError]]:
@@ -34,3 +42,24 @@ def test_an_interruption_names_the_signal_and_the_train_step() -> None:
 def test_a_signal_without_a_name_has_its_number() -> None:
     assert signal_name(signal.SIGINT) == "SIGINT"
     assert signal_name(41) == "signal 41"
+
+
+@pytest.mark.parametrize(
+    ("message", "line"),
+    [("no answer", "no answer"), (" refused.\nat line 3", "refused"), ("", "ValueError")],
+)
+def test_the_first_line_of_an_error(message: str, line: str) -> None:
+    assert first_line(ValueError(message)) == line
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "hint"),
+    [
+        ("cosnt", ("cosent", "softmax"), "; did you mean cosent?"),
+        (" QUESTION", ("Question", "answer"), "; did you mean Question?"),
+        ("zzz", ("cosent",), ""),
+        ("a", (), ""),
+    ],
+)
+def test_a_similar_name_is_suggested(name: str, known: tuple[str, ...], hint: str) -> None:
+    assert suggest(name, known) == hint

@@ -1,12 +1,13 @@
-"""What can go wrong, and the exit code each kind ends in, side by side.
+"""Every error of embedstep with its exit code, and the sentences that errors share.
 
-An orchestrator decides on the exit code alone whether to try again, so the code is part of the exception's type and
-there is no second place that maps one to the other. The table is the outcome contract of the README.
+An orchestrator retries by the exit code alone, so the code belongs to the exception's type and is mapped nowhere else.
+The README documents the codes.
 """
 
 import signal
 from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, ClassVar
 
 OK = 0
@@ -28,11 +29,11 @@ OUTCOMES = {
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
-    """One thing wrong with a request or its data.
+    """One mistake in a request or its data.
 
     Attributes:
-        path: where, in the document's own words: `data.train.docs.columns.anchor`, or a file.
-        message: what was given and what would be right, in one sentence.
+        path: the field, such as `data.train.docs.columns.anchor`, or a file.
+        message: the given value and what would be right, in one sentence.
     """
 
     path: str
@@ -43,17 +44,17 @@ class Problem:
 
 
 class EmbedstepError(Exception):
-    """Base of every error that embedstep raises on purpose."""
+    """Base of all errors that embedstep raises."""
 
     exit_code: ClassVar[int] = FAILED
 
 
 class InvalidRequestError(EmbedstepError):
-    """The request or the data was refused: every problem at once, never retried.
+    """The request or its data is invalid. Carries all problems at once; a retry cannot help.
 
     Attributes:
-        problems: what is wrong.
-        remainder: what of a request could be read all the same, in case somebody looks for further problems in it.
+        problems: every mistake that was found.
+        remainder: the request without its invalid fields, for further checks; None if that is not a request.
     """
 
     exit_code = REFUSED
@@ -65,50 +66,50 @@ class InvalidRequestError(EmbedstepError):
 
     @classmethod
     def from_lines(cls, lines: Iterable[str]) -> "InvalidRequestError":
-        """Rebuild the error from problems that another process wrote down as `path: message`."""
+        """Rebuild the error from the `path: message` lines of another process."""
         parts = (line.partition(": ") for line in lines)
         return cls(Problem(path, message) if message else Problem("", path) for path, _, message in parts)
 
 
 class CannotStartError(EmbedstepError):
-    """Something outside the request is missing (a package, a server, a peer); trying again may help."""
+    """A package, server, disk or peer is not available. A retry may help."""
 
     exit_code = CANNOT_START
 
 
 class StepInterruptedError(EmbedstepError):
-    """A signal asked the step to end; an orchestrator gives it another attempt."""
+    """A signal stopped the step. A retry resumes it."""
 
     exit_code = INTERRUPTED
 
     def __init__(self, number: int, where: str = "") -> None:
         self.number = number
-        again = "the next attempt goes on from the last whole checkpoint, where there is one"
-        super().__init__(f"interrupted by {signal_name(number)}{where}; {again}")
+        resume = "the next attempt resumes from the last complete checkpoint, if there is one"
+        super().__init__(f"interrupted by {signal_name(number)}{where}; {resume}")
 
     def after(self, step: int, steps: int) -> "StepInterruptedError":
-        """Return the same with the train step after which the ranks have stopped, and how many there were to be."""
+        """Return the error with the train step after which the ranks stopped, and the number of planned steps."""
         return StepInterruptedError(self.number, f" after train step {step} of {steps}")
 
 
 class PeerLostError(EmbedstepError):
-    """Another machine of the training is gone; all of them are to be started again."""
+    """The connection to another node was lost. All nodes have to be restarted."""
 
     exit_code = INTERRUPTED
 
 
 class TrainingFailedError(EmbedstepError):
-    """The training ran and did not end with a verified model."""
+    """The training ended without a verified model."""
 
     exit_code = FAILED
 
 
 class DivergedError(TrainingFailedError):
-    """The training's numbers have gone bad, and the request says that this ends it."""
+    """The training diverged, and `launch.stop_on` ends it for that."""
 
 
 def signal_name(number: int) -> str:
-    """Return the name of a signal; realtime signals have none but their number."""
+    """Return `SIGTERM` for 15; a real-time signal has no name and gives `signal 35`."""
     try:
         return signal.Signals(number).name
     except ValueError:
@@ -116,5 +117,18 @@ def signal_name(number: int) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of what an error says, or its kind where it says nothing."""
-    return next(iter(str(error).splitlines()), type(error).__name__)
+    """Return the first line of an error's message without its full stop, or its type if the message is empty."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(". ")
+
+
+def suggest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
+    """Return `; did you mean X?` with the most similar known name, or nothing if none is similar.
+
+    Args:
+        name: the unknown name; its case and surrounding spaces are ignored.
+        known: the valid names.
+        cutoff: the least similarity, from 0 to 1 (`difflib.get_close_matches`).
+    """
+    by_folded = {other.strip().casefold(): other for other in reversed(list(known))}
+    similar = get_close_matches(name.strip().casefold(), by_folded, n=1, cutoff=cutoff)
+    return f"; did you mean {by_folded[similar[0]]}?" if similar else ""

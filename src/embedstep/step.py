@@ -19,7 +19,7 @@ from pathlib import Path
 
 from embedstep.data.hub import named_datasets, with_local_data, without_hub_data
 from embedstep.data.scanning import scan_all
-from embedstep.data.tokenizer import TokenMaker, token_maker, tokenizer_of
+from embedstep.data.tokenizer import TokenCache, find_tokenizer, token_cache
 from embedstep.errors import (
     INTERRUPTED,
     OK,
@@ -50,8 +50,8 @@ from embedstep.planning.preflight import check_environment, check_machine
 from embedstep.promotion.unchanged import find_unchanged_champion
 from embedstep.report.background import write_report_in_subprocess
 from embedstep.request.fingerprint import request_fingerprint
-from embedstep.request.resolved import resolved
 from embedstep.request.schema import TrainRequest
+from embedstep.request.stored import request_to_json
 from embedstep.runtime.process import ReceivedSignal, on_signal
 from embedstep.tracking.environment import tracking_environ
 from embedstep.tracking.recording import start_recording
@@ -222,7 +222,7 @@ def _train(
     attempts.begin(processes=plan.world_size, on_cpu=plan.on_cpu, resumes=start.is_here)
     begin_attempt(folder, start)
     # Only now: an invalid request is never saved, because a secret in it may be the reason.
-    write_json(folder.request, resolved(request))
+    write_json(folder.request, request_to_json(request))
     write_json(folder.plan, plan.to_json())
     try:
         recording = start_recording(request, plan, folder, resumes=start.is_here, received=received)
@@ -274,7 +274,7 @@ def _plan(request: TrainRequest, folder: Path, *, for_a_run: bool) -> Plan:
     plan, problems = _scan_and_plan(request, local, tokens, folder if is_read_twice else None)
     if plan is None or problems:
         raise InvalidRequestError(problems)
-    if for_a_run and isinstance(tokens, TokenMaker):
+    if for_a_run and isinstance(tokens, TokenCache):
         _tokenize(plan, tokens)
     base = base_digest(_source(request, fetched_model)) if for_a_run else None
     return replace(plan, fetched_model=fetched_model, base=base)
@@ -285,7 +285,7 @@ def _source(request: TrainRequest, fetched_model: str | None) -> Path:
 
 
 def _scan_and_plan(
-    request: TrainRequest, local: TrainRequest, tokens: TokenMaker | str, write_to: Path | None
+    request: TrainRequest, local: TrainRequest, tokens: TokenCache | str, write_to: Path | None
 ) -> tuple[Plan | None, list[Problem]]:
     """Return the plan, if all data could be read, and every problem of the data and of the plan.
 
@@ -312,12 +312,12 @@ def _scan_and_plan(
     return plan, [*problems, *check_plan(request, plan)]
 
 
-def _find_tokens(request: TrainRequest, fetched_model: str | None) -> TokenMaker | str:
-    found = tokenizer_of(request.model, _source(request, fetched_model))
-    return found if isinstance(found, str) else token_maker(request, found.read)
+def _find_tokens(request: TrainRequest, fetched_model: str | None) -> TokenCache | str:
+    found = find_tokenizer(request.model, _source(request, fetched_model))
+    return found if isinstance(found, str) else token_cache(request, found.read)
 
 
-def _tokenize(plan: Plan, tokens: TokenMaker) -> None:
+def _tokenize(plan: Plan, tokens: TokenCache) -> None:
     """Save the token ids of every dataset that a loss reads at least once, next to its rows."""
     for item in plan.datasets:
         if plan.passes(item) >= 1:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from embedstep.data.ids import text_ids
 from embedstep.sampling.epochs import Epochs, Sampler
-from embedstep.sampling.texts import Texts, texts_of
+from embedstep.sampling.texts import Texts, group_texts
 from tests.benchmarks.harness import Record, measure
 
 LIMIT = 60.0
@@ -55,7 +55,7 @@ def resuming(quick: bool) -> Record:
     """
     rows = 2_000 if quick else _MANY
     with tempfile.TemporaryDirectory() as folder:
-        sampler = _sampler(texts_of(text_ids(_written(_uniform(rows), Path(folder)), _INPUTS)), 64)
+        sampler = _sampler(group_texts(text_ids(_written(_uniform(rows), Path(folder)), _INPUTS)), 64)
     epochs = Epochs(samplers=(sampler,), world_size=1, mixing="proportional", seed=0)
     late = int(epochs.steps * 0.9)
     record = measure(
@@ -127,9 +127,9 @@ def _beside_hashed(name: str, table: pa.Table, size: int, bound: float, quick: b
 
         def ours() -> float:
             started = time.perf_counter()
-            sampler = _sampler(texts_of(text_ids(file, _INPUTS)), size)
+            sampler = _sampler(group_texts(text_ids(file, _INPUTS)), size)
             batches = sum(
-                1 for _ in Epochs(samplers=(sampler,), world_size=1, mixing="proportional", seed=0).share(0, 0)
+                1 for _ in Epochs(samplers=(sampler,), world_size=1, mixing="proportional", seed=0).rows_of(0, 0)
             )
             assert batches == sampler.count
             return time.perf_counter() - started
@@ -173,7 +173,7 @@ def _at_a_million() -> Mapping[str, float]:
         with tempfile.TemporaryDirectory() as folder:
             file = _written(table, Path(folder))
             parts[f"million rows/s, text to batches, {name}"] = 1 / _seconds(partial(_from_text, file))
-            sampler = _sampler(texts_of(text_ids(file, _INPUTS)), 64)
+            sampler = _sampler(group_texts(text_ids(file, _INPUTS)), 64)
             assert sampler.count
             parts[f"million rows/s, later epochs, {name}"] = 1 / _seconds(partial(sampler.batches, 1))
     texts = sampler.texts
@@ -192,14 +192,14 @@ def _at_a_million() -> Mapping[str, float]:
 
 def _from_text(file: Path) -> None:
     """Form all batches of the first epoch."""
-    assert _sampler(texts_of(text_ids(file, _INPUTS)), 64).count
+    assert _sampler(group_texts(text_ids(file, _INPUTS)), 64).count
 
 
 def _whole_share(texts: Texts, ranks: int, size: int) -> None:
     """Go through all steps of an epoch of one rank."""
     sampler = _sampler(texts, size * ranks)
     epochs = Epochs(samplers=(sampler,), world_size=ranks, mixing="proportional", seed=0)
-    assert sum(1 for _ in epochs.share(0, 0)) == epochs.steps
+    assert sum(1 for _ in epochs.rows_of(0, 0)) == epochs.steps
 
 
 def _seconds(work: Callable[[], object]) -> float:

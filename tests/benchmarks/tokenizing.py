@@ -128,7 +128,7 @@ def main(side: str, given: Path) -> None:
     from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 
-    from embedstep.data.tokenizer import TokenizerFile, TokenMaker, tokenizer_of
+    from embedstep.data.tokenizer import TokenCache, TokenizerFile, find_tokenizer
     from embedstep.worker.models import build_model
     from embedstep.worker.trainer.trainer import StepTrainer
 
@@ -146,10 +146,10 @@ def main(side: str, given: Path) -> None:
     }  # fmt: skip
     tokenizing = 0.0
     if side == "ours":
-        tokenizer = tokenizer_of(model, Path(str(model.path or model.static)))
+        tokenizer = find_tokenizer(model, Path(str(model.path or model.static)))
         assert isinstance(tokenizer, TokenizerFile), tokenizer
         started = time.perf_counter()
-        maker = TokenMaker(tokenizer.read, None, by_dataset=False)
+        maker = TokenCache(tokenizer.read, None, by_dataset=False)
         ids = {column: maker.ids("docs", Path(work.pairs), "", column) for column in COLUMNS}
         tokenizing = time.perf_counter() - started
         trainer = StepTrainer(save_safetensors=True, tokens={work.pairs: ids}, **options)

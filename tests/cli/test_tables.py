@@ -81,9 +81,11 @@ def test_a_plan_is_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert err == ""
     assert out.splitlines() == [
         "data",
-        "  dataset     rows  dropped  columns           loss                        batches  share  unseen  negatives",
-        "  train.docs   130        2  anchor, positive  multiple_negatives_ranking        5   100%       0         31",
-        "  eval.docs      9        0  anchor, positive  multiple_negatives_ranking        2              0",
+        "  dataset     rows  dropped  columns           loss                        "
+        "batches  batch share  unreached  negatives",
+        "  train.docs   130        2  anchor, positive  multiple_negatives_ranking  "
+        "      5         100%          0         31",
+        "  eval.docs      9        0  anchor, positive  multiple_negatives_ranking        2                       0",
         "training",
         "  processes         1 on the CPU",
         "  global batch      32 rows",

@@ -56,17 +56,17 @@ def test_a_missing_column_is_refused_with_the_nearest_name(refusal: Refusal) -> 
     write("a.parquet", Question=["x"], answer=["y"])
     assert refusal("a.parquet", anchor="question", positive="anwser", negative="zzz") == [
         "data.train.docs.columns.anchor: a.parquet has no column 'question'; its columns are Question, answer; "
-        "did you mean 'Question'?",
+        "did you mean Question?",
         "data.train.docs.columns.positive: a.parquet has no column 'anwser'; its columns are Question, answer; "
-        "did you mean 'answer'?",
+        "did you mean answer?",
         "data.train.docs.columns.negative: a.parquet has no column 'zzz'; its columns are Question, answer",
     ]
 
 
-def test_a_column_in_two_roles_is_refused_beside_a_missing_file(refusal: Refusal) -> None:
+def test_a_column_in_two_roles_is_refused_together_with_a_missing_file(refusal: Refusal) -> None:
     assert refusal("no.csv", anchor="q", positive="q", label=["s", "s"]) == [
-        "data.train.docs.columns.positive: column 'q' is named 2 times; one column plays one role",
-        "data.train.docs.columns.label: column 's' is named 2 times; one column plays one role",
+        "data.train.docs.columns.positive: column 'q' is named 2 times; a column has one role",
+        "data.train.docs.columns.label: column 's' is named 2 times; a column has one role",
         "data.train.docs.path: no.csv does not exist",
     ]
 
@@ -75,7 +75,7 @@ def test_a_header_with_a_name_twice_is_refused_only_where_it_matters(read: Read,
     Path("a.csv").write_text("q,a,a\nx,y,z\n")
     assert read("a.csv", anchor="q").dropped_columns == ("a",)
     assert refusal("a.csv", anchor="q", positive="a") == [
-        "data.train.docs.columns.positive: a.csv has more than one column 'a'; a column's name stands there once"
+        "data.train.docs.columns.positive: a.csv has several columns named 'a'; rename all but one"
     ]
 
 
@@ -158,9 +158,9 @@ def test_files_that_differ_are_refused(refusal: Refusal) -> None:
     ]
     assert refusal("[ab].parquet", anchor="q", label="s") == [
         "data.train.docs.columns.anchor: column 'q' holds text in a.parquet and integers in b.parquet; "
-        "all files need the same",
+        "all files need the same kind",
         "data.train.docs.columns.label: column 's' holds integers in a.parquet and numbers in b.parquet; "
-        "all files need the same",
+        "all files need the same kind",
     ]
 
 

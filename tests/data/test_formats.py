@@ -243,7 +243,7 @@ def test_a_broken_file_is_refused_by_name(refusal: Refusal, name: str, raw: byte
 
 
 @pytest.mark.parametrize("name", ["a.parquet", "a.arrow"])
-def test_a_file_that_was_cut_off_is_refused_beside_other_problems(refusal: Refusal, name: str) -> None:
+def test_a_file_that_was_cut_off_is_refused_together_with_other_problems(refusal: Refusal, name: str) -> None:
     table = pa.table({"q": [f"text number {row}" for row in range(5_000)]})
     if name == "a.parquet":
         pq.write_table(table, name)

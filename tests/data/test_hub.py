@@ -22,8 +22,8 @@ def request(**sections: Any) -> TrainRequest:
     return load_request(json.dumps(document))
 
 
-def no_process(selection: LaunchCommand) -> ProcessEnd:
-    raise AssertionError(f"{selection.argv} was started")
+def no_process(plan: LaunchCommand) -> ProcessEnd:
+    raise AssertionError(f"{plan.argv} was started")
 
 
 def test_datasets_come_in_the_order_of_the_request() -> None:
@@ -82,9 +82,9 @@ def test_a_plan_does_not_fetch_the_model(tmp_path: Path, monkeypatch: pytest.Mon
 def test_what_was_fetched_takes_the_place_of_what_was_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted: dict[str, Any] = {}
 
-    def fetch(command: LaunchCommand) -> ProcessEnd:
-        folder = Path(command.argv[-1])
-        assert command.argv[1:-1] == ("-m", "embedstep.worker.jobs.fetch")
+    def fetch(plan: LaunchCommand) -> ProcessEnd:
+        folder = Path(plan.argv[-1])
+        assert plan.argv[1:-1] == ("-m", "embedstep.worker.jobs.fetch")
         wanted.update(json.loads((folder / "job.json").read_text()))
         places = {"model": "/cache/model", "train.there": "/rows/train", "eval.there": "/rows/eval"}
         (folder / "result.json").write_text(json.dumps(places))
@@ -128,9 +128,9 @@ def test_a_failed_fetch_ends_in_the_error_that_it_was(
     error: type[Exception],
     message: str,
 ) -> None:
-    def fail(selection: LaunchCommand) -> ProcessEnd:
+    def fail(plan: LaunchCommand) -> ProcessEnd:
         if left is not None:
-            (Path(selection.argv[-1]) / "failure.json").write_text(json.dumps(left))
+            (Path(plan.argv[-1]) / "failure.json").write_text(json.dumps(left))
         return ProcessEnd(code=code)
 
     monkeypatch.setattr(job, "run_process", fail)

@@ -8,7 +8,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedstep.data.ids import integers_in, rows_at, text_at, text_ids, text_lengths
+from embedstep.data.ids import read_integers, read_rows, shared_text, text_ids, text_lengths
 
 
 def written(folder: Path, columns: Mapping[str, Any], chunk: int = 2) -> Path:
@@ -54,6 +54,6 @@ def test_numbers_are_equal_exactly_where_texts_are(rows: list[tuple[str, str]], 
 
 def test_labels_rows_and_the_text_that_two_rows_share(tmp_path: Path) -> None:
     file = written(tmp_path, {"anchor": ["q0", "q1", "q2"], "positive": ["a", "b", "a"], "label": [5, -3, 5]})
-    assert integers_in(file, "label").tolist() == [5, -3, 5]
-    assert rows_at(file, [2, 0])[0] == {"anchor": "q2", "positive": "a", "label": 5}
-    assert text_at(file, ["anchor", "positive"], 0, 2) == "a"
+    assert read_integers(file, "label").tolist() == [5, -3, 5]
+    assert read_rows(file, [2, 0])[0] == {"anchor": "q2", "positive": "a", "label": 5}
+    assert shared_text(file, ["anchor", "positive"], 0, 2) == "a"

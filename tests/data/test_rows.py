@@ -44,9 +44,9 @@ def test_rows_with_an_empty_text_are_refused_with_their_numbers(refusal: Refusal
     write("a.parquet", q=["x", *EMPTY_TEXTS, "y", ""], p=["x"] * 7 + [None])
     assert refusal("a.parquet", anchor="q", positive="p") == [
         "data.train.docs.columns.anchor: column 'q' of a.parquet is empty in 6 rows (first 2, 3, 4, 5, 6); "
-        "fill the cells, or leave such rows out with data.drop_incomplete_rows: true",
+        "fill the cells, or drop such rows by data.drop_incomplete_rows: true",
         "data.train.docs.columns.positive: column 'p' of a.parquet is empty in 1 row (row 8); "
-        "fill the cells, or leave such rows out with data.drop_incomplete_rows: true",
+        "fill the cells, or drop such rows by data.drop_incomplete_rows: true",
     ]
 
 
@@ -145,7 +145,7 @@ def test_label_values_are_given_up_to_a_thousand(read: Read) -> None:
 
 def test_a_dataset_of_the_hub_is_not_for_this_reader() -> None:
     dataset = Dataset.model_validate({"hub": "some/set", "split": "train", "columns": {"anchor": "q"}})
-    with pytest.raises(ValueError, match="scan reads files"):
+    with pytest.raises(ValueError, match="has to be fetched"):
         scan("train", "docs", dataset, drop_incomplete_rows=False)
 
 

@@ -28,11 +28,11 @@ def with_rows(document: dict[str, Any], folder: Path) -> dict[str, Any]:
     return document
 
 
-def test_a_plan_counts_rows_that_stand_twice(evaluated: Build, tmp_path: Path) -> None:
-    selection = plan_step(load_request(json.dumps(with_rows(evaluated(), tmp_path))))
-    counted = {item.split: (item.duplicate_rows, item.overlapping_rows) for item in selection.datasets}
+def test_a_plan_counts_duplicate_rows(evaluated: Build, tmp_path: Path) -> None:
+    plan = plan_step(load_request(json.dumps(with_rows(evaluated(), tmp_path))))
+    counted = {item.split: (item.duplicate_rows, item.overlapping_rows) for item in plan.datasets}
     assert counted == {"train": (2, 0), "eval": (0, 4)}
-    assert selection.notes[:2] == (
+    assert plan.notes[:2] == (
         "data.train.docs: 2 of 10 rows repeat an earlier one",
         "data.eval.docs: 4 of 4 anchors are in the training data too (row 1, 2, 3, 4), and flatter the model; "
         "data.max_overlap refuses that",
@@ -40,7 +40,7 @@ def test_a_plan_counts_rows_that_stand_twice(evaluated: Build, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("limits", "told"),
+    ("limits", "message"),
     [
         ({"max_duplicates": 0.1},
          ["data.train.docs: repeats 2 of its 10 rows (20.0%), and data.max_duplicates is 0.1; take them out, or raise "
@@ -51,18 +51,18 @@ def test_a_plan_counts_rows_that_stand_twice(evaluated: Build, tmp_path: Path) -
     ],
 )  # fmt: skip
 def test_more_than_a_limit_is_refused(
-    evaluated: Build, tmp_path: Path, limits: dict[str, Any], told: list[str]
+    evaluated: Build, tmp_path: Path, limits: dict[str, Any], message: list[str]
 ) -> None:
     document = with_rows(evaluated(), tmp_path)
     document["data"] |= limits
     with pytest.raises(InvalidRequestError) as caught:
         plan_step(load_request(json.dumps(document)))
-    assert [str(problem) for problem in caught.value.problems] == told
+    assert [str(problem) for problem in caught.value.problems] == message
     document["data"] |= {"max_duplicates": 0.2, "max_overlap": 1}
     assert plan_step(load_request(json.dumps(document))).train_steps == 4
 
 
-def test_a_moment_stands_in_paths(request_of: Build, tmp_path: Path) -> None:
+def test_as_of_is_inserted_in_paths(request_of: Build, tmp_path: Path) -> None:
     document = request_of()
     (tmp_path / "2026-11-02").mkdir()
     document = with_rows(document, tmp_path / "2026-11-02")
@@ -88,23 +88,23 @@ def test_a_moment_stands_in_paths(request_of: Build, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("moment", "told"),
+    ("moment", "message"),
     [
-        ("[[ScheduledTime]]", "; this is the scheduler's own placeholder, which nobody has filled in"),
-        ("{{ ds }}", "; this is the scheduler's own placeholder, which nobody has filled in"),
+        ("[[ScheduledTime]]", "; this is a placeholder that the scheduler has not replaced"),
+        ("{{ ds }}", "; this is a placeholder that the scheduler has not replaced"),
         ("next week", "needs a date or a time such as 2026-11-02 or 2026-11-02T03:00:00Z"),
         ("2026-13-02", "needs a date or a time such as 2026-11-02 or 2026-11-02T03:00:00Z"),
     ],
 )
-def test_what_is_no_moment_is_refused(request_of: Build, moment: str, told: str) -> None:
+def test_an_invalid_as_of_is_refused(request_of: Build, moment: str, message: str) -> None:
     document = request_of()
     document["data"]["as_of"] = moment
     with pytest.raises(InvalidRequestError, match=r"^data\.as_of") as caught:
         load_request(json.dumps(document))
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
-def test_a_path_that_leaves_the_moment_open_is_refused(request_of: Build, tmp_path: Path) -> None:
+def test_a_path_with_a_placeholder_needs_as_of(request_of: Build, tmp_path: Path) -> None:
     document = request_of()
     document["data"]["train"]["docs"]["path"] = str(tmp_path / "{as_of}" / "train.jsonl")
     with pytest.raises(InvalidRequestError, match=r"data\.train\.docs\.path: contains \{as_of\}; write data\.as_of"):

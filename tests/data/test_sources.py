@@ -93,10 +93,10 @@ def test_what_is_not_there_is_refused_all_at_once(refusal: Refusal) -> None:
     assert refusal(["no.csv", "no/*.csv", "*.txt", "empty", "notes.txt", "a.parquet.gz"], anchor="q") == [
         "data.train.docs.path: no.csv does not exist",
         "data.train.docs.path: no/*.csv matches no file",
-        f"data.train.docs.path: *.txt matches no data file; a data file ends in {known}",
-        f"data.train.docs.path: the folder empty holds no data file; a data file ends in {known}",
-        f"data.train.docs.path: notes.txt is of no known format; a file ends in {known}",
-        f"data.train.docs.path: a.parquet.gz is of no known format; a file ends in {known}",
+        f"data.train.docs.path: *.txt matches no data file; use {known}",
+        f"data.train.docs.path: the folder empty has no data file; use {known}",
+        f"data.train.docs.path: notes.txt has no known format; use {known}",
+        f"data.train.docs.path: a.parquet.gz has no known format; use {known}",
     ]
 
 
@@ -109,8 +109,8 @@ def test_mixed_formats_are_refused(refusal: Refusal) -> None:
     write_csv("data/a.csv", "a,a")
     Path("data/b.jsonl").write_text('{"q": "b"}\n')
     assert refusal("data", anchor="q") == [
-        "data.train.docs.path: the files are of several formats (csv: data/a.csv, jsonl: data/b.jsonl); "
-        "one dataset takes one format, named by a glob for example"
+        "data.train.docs.path: the files have several formats (csv: data/a.csv, jsonl: data/b.jsonl); "
+        "select the files of one format, for example by a glob"
     ]
 
 
@@ -157,8 +157,7 @@ def test_a_split_without_splits_is_refused(refusal: Refusal, path: str) -> None:
     write_csv("folder/a.csv", "a,a")
     save_arrow("saved")
     assert refusal(path, anchor="q", split="train") == [
-        "data.train.docs.split: split picks a part of a saved dataset with several splits, "
-        f"and {path} is none; leave split out"
+        f"data.train.docs.split: split is for saved datasets with several splits, and {path} is not one; remove split"
     ]
 
 

@@ -1,4 +1,4 @@
-"""The tokenizer of a model as its files tell it, beside that of the loaded model."""
+"""The tokenizer from a model's files is that of the loaded model."""
 
 import json
 import shutil
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sentence_transformers.base.data_collator import BaseDataCollator
 
-from embedstep.data.tokenizer import NOT_HERE, TokenizerFile, prompt_of, tokenizer_of
+from embedstep.data.tokenizer import MODEL_NOT_LOCAL, TokenizerFile, find_tokenizer, select_prompt
 from embedstep.request.schema import Model
 from embedstep.worker.models import build_model
 from embedstep.worker.trainer.tokens import tokenizing_of
@@ -48,28 +48,28 @@ KINDS = [
 
 @pytest.mark.filterwarnings("ignore:No sentence-transformers model found")
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_files_tell_the_tokenizer_of_the_loaded_model(models: dict[str, Model], kind: str) -> None:
+def test_the_files_give_the_tokenizer_of_the_loaded_model(models: dict[str, Model], kind: str) -> None:
     model = models[kind]
-    found = tokenizer_of(model, Path(str(model.path or model.static)))
+    found = find_tokenizer(model, Path(str(model.path or model.static)))
     assert isinstance(found, TokenizerFile)
     assert found.read() == tokenizing_of(build_model(model, fetched=None, device="cpu"))
 
 
 def test_why_texts_are_tokenized_as_they_come(tiny_model: Path, tmp_path: Path) -> None:
     path = str(tiny_model)
-    assert tokenizer_of(Model(path="some/model"), tmp_path / "missing") == NOT_HERE
+    assert find_tokenizer(Model(path="some/model"), tmp_path / "missing") == MODEL_NOT_LOCAL
     own_code = Model(path=path, trust_remote_code=True)
-    assert tokenizer_of(own_code, tiny_model) == "the model may bring code of its own (model.trust_remote_code)"
+    assert find_tokenizer(own_code, tiny_model) == "the model may have its own code (model.trust_remote_code)"
     modules = tmp_path / "modules.json"
-    for kind, told in (
-        ("sentence_transformers.models.CLIPModel", "the model starts with CLIPModel"),
-        ("custom.code.Transformer", "the model starts with custom.code.Transformer"),
+    for kind, reason in (
+        ("sentence_transformers.models.CLIPModel", "the model's first module is CLIPModel"),
+        ("custom.code.Transformer", "the model's first module is custom.code.Transformer"),
     ):
         modules.write_text(json.dumps([{"idx": 0, "name": "0", "path": "", "type": kind}]))
-        expected = f"{told}, which prepares its texts in its own way"
-        assert tokenizer_of(Model(path=str(tmp_path)), tmp_path) == expected
+        expected = f"{reason}, which preprocesses texts itself"
+        assert find_tokenizer(Model(path=str(tmp_path)), tmp_path) == expected
     modules.unlink()
-    assert tokenizer_of(Model(path=str(tmp_path)), tmp_path) == "the model has no tokenizer.json"
+    assert find_tokenizer(Model(path=str(tmp_path)), tmp_path) == "the model has no tokenizer.json"
 
 
 names = st.sampled_from(["docs", "anchor", "positive"])
@@ -92,5 +92,5 @@ def test_prompts_go_by_the_rule_of_the_collator(given: Any, dataset: str | None)
         BaseDataCollator(preprocess_fn=preprocess, prompts=given)([row])
     except ValueError:  # prompts by dataset where no dataset has a name
         return
-    found = [prompt_of(given, dataset, column) for column in ("anchor", "positive")]
+    found = [select_prompt(given, dataset, column) for column in ("anchor", "positive")]
     assert [prompt or None for prompt in found] == [prompt or None for prompt in asked]

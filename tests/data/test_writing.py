@@ -22,7 +22,7 @@ def test_kept_rows_are_written_under_their_roles(read: Read) -> None:
     assert table.to_pydict() == {"anchor": ["x", "z"], "label": [1, 1]}
 
 
-def test_no_path_is_told_without_writing(read: Read) -> None:
+def test_facts_have_no_path_without_writing(read: Read) -> None:
     pq.write_table(pa.table({"q": ["x"]}), "a.parquet")
     assert read("a.parquet", anchor="q").path is None
 

@@ -68,7 +68,7 @@ def test_two_ranks_read_the_planned_rows(
     plan = outcome.json("plan.json")
     assert plan["datasets"][0]["batches"] == 2 * epochs.steps
     for rank in range(2):
-        planned = [share.tolist() for epoch in range(2) for share in epochs.share(epoch, rank)]
+        planned = [share.tolist() for epoch in range(2) for share in epochs.rows_of(epoch, rank)]
         assert rows_of(rows, rank) == planned
     for one, other in zip(rows_of(rows, 0), rows_of(rows, 1), strict=True):
         answers = [row * 7 % 40 for row in one + other]
@@ -101,5 +101,5 @@ def test_a_resumed_run_reads_the_rows_that_would_have_come(
     outcome = embedstep_run(document, "--overwrite")
     assert outcome.code == 2
     told = " ".join(outcome.err.split())
-    assert "went by seed 42, and this run goes by 7" in told
-    assert "went by per_device_train_batch_size 8, and this run goes by 4" in told
+    assert "used seed 42, and this run uses 7" in told
+    assert "used per_device_train_batch_size 8, and this run uses 4" in told

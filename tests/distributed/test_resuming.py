@@ -98,7 +98,7 @@ def test_who_does_not_want_to_go_on_begins_anew_and_who_must_is_refused_without(
 def test_other_rows_or_arguments_begin_anew_and_say_so(request_of: Build, tmp_path: Path) -> None:
     killed(tmp_path, request_of(arguments=ARGUMENTS), "cut")
     told = ended(start(tmp_path, request_of(arguments={**ARGUMENTS, "learning_rate": 2e-3}), "cut"))
-    assert "is skipped: it is of another request, other rows or another number of processes" in told
+    assert "is skipped: it belongs to another request, other rows or another number of processes" in told
     assert result(tmp_path, "cut")["train_steps"] == STEPS
     # Hours may be in them, and the other learning rate a mistake.
     assert f"the skipped ones are kept in {tmp_path / 'cut' / 'checkpoints.before'}" in told

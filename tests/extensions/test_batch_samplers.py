@@ -23,7 +23,7 @@ def test_its_steps_are_planned_and_its_batches_are_shown(
     request_of: Callable[..., dict[str, Any]], plan_of: Callable[..., Plan]
 ) -> None:
     plan = plan_of(arguments=with_sampler())
-    assert (plan.steps_per_epoch, plan.train_steps, plan.datasets[0].rows_unseen) == (16, 32, 2)
+    assert (plan.steps_per_epoch, plan.train_steps, plan.datasets[0].rows_unreached) == (16, 32, 2)
     shown = plan_step(load_request(json.dumps(request_of(arguments=with_sampler()))), preview=1).preview
     numbers = [int(row["anchor"].split()[-1]) for row in shown[0]["ranks"][0]]
     assert numbers == list(range(numbers[0], numbers[0] + 8))

@@ -122,13 +122,13 @@ def flip(checkpoint: Path, name: str) -> str:
     data = bytearray((checkpoint / name).read_bytes())
     data[len(data) // 2] ^= 1
     (checkpoint / name).write_bytes(data)
-    return f"{name} is not what was written"
+    return f"{name} was changed after it was written"
 
 
 def remove(checkpoint: Path, name: str) -> str:
     (checkpoint / name).unlink()
     if name == "embedstep_manifest.json":
-        return "it has no manifest and may be torn"
+        return "it has no manifest and may be incomplete"
     return f"{name} is missing"
 
 

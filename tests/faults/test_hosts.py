@@ -103,7 +103,7 @@ def whole(folder_of_whole: Path, request_of: Build) -> Path:
 
 @pytest.fixture
 def document(request_of: Build) -> dict[str, Any]:
-    return request_of(arguments=ARGUMENTS, launch={"nodes": 2, "processes_per_node": 1, "meeting_minutes": 1})
+    return request_of(arguments=ARGUMENTS, launch={"nodes": 2, "processes_per_node": 1, "join_timeout_minutes": 1})
 
 
 def ended(attempts: list[Attempt], codes: list[int]) -> str:
@@ -188,7 +188,7 @@ def test_a_link_that_stays_away(
 
 @pytest.mark.fault("a host more is expected than there are", "start-up, two hosts")
 def test_a_host_that_never_comes(hosts: Hosts, document: dict[str, Any], fault: Fault, tmp_path: Path) -> None:
-    launch = {**document["launch"], "nodes": 3, "meeting_minutes": 0.2}
+    launch = {**document["launch"], "nodes": 3, "join_timeout_minutes": 0.2}
     attempts = [hosts.start(tmp_path, {**document, "launch": launch}, number, "one", nodes="3") for number in (0, 1)]
     told = ended(attempts, [3, 3])
     assert "node 2 of 3 did not join at 10.77.0.1:29401 within 12 s" in told

@@ -132,8 +132,8 @@ def test_an_interruption_comes_before_everything_that_it_caused(
     ranks(folder, (0, 1), (1, -signal.SIGKILL))
     assert first_failure(folder, ProcessEnd(code=code, signalled=number)) == Failure(
         kind="StepInterruptedError",
-        message=f"interrupted by {number.name}; the next attempt goes on from the last whole checkpoint, "
-        "where there is one",
+        message=f"interrupted by {number.name}; the next attempt resumes from the last complete checkpoint, "
+        "if there is one",
         exit_code=INTERRUPTED,
     )
 

@@ -155,7 +155,7 @@ def test_a_long_request_is_read_from_where_it_lies(tmp_path: Path, request_of: B
         ({}, "request: is missing; give the text of a request, or <path or URL>#sha256=<digest>"),
         ({"as_of": "[[ScheduledTime]]"}, "data.as_of: needs a date or a time such as 2026-11-02"),
         ({"learning_rate": "quick"}, "arguments.learning_rate: needs a number"),
-        ({"per_device_train_batch_size": 2.5}, "arguments.per_device_train_batch_size: needs a whole number"),
+        ({"per_device_train_batch_size": 2.5}, "arguments.per_device_train_batch_size: needs an integer"),
         ({"hub_token": "hf_abc"}, "arguments.hub_token: a secret has no place in a request"),
     ],
 )
@@ -306,5 +306,5 @@ def test_how_a_pipeline_ended_is_written_down_whatever_it_was(tmp_path: Path) ->
 def test_a_refused_task_ends_in_two_before_anything_is_made(tmp_path: Path) -> None:
     ended = run(executor_input(tmp_path, {"request": "model: x", "seed": "a"}))
     assert ended.returncode == 2
-    assert "arguments.seed: needs a whole number" in ended.stderr
+    assert "arguments.seed: needs an integer" in ended.stderr
     assert list(tmp_path.iterdir()) == []

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from embedstep.output.attempts import Attempt, Attempts, cost_of
+from embedstep.output.attempts import Attempt, Attempts, total_cost
 from embedstep.output.result import write_json
 
 
 def test_hours_are_those_of_all_processes() -> None:
     lost = Attempt(started="2026-11-02T03:00:00+00:00", processes=4, device="GPU", seconds=1800, exit_code=75)
     good = Attempt(started="2026-11-02T04:00:00+00:00", processes=4, device="GPU", seconds=3600, exit_code=0)
-    found = cost_of([lost, good])
+    found = total_cost([lost, good])
     assert (found["unit"], found["hours"], found["lost_hours"]) == ("GPU-hours", 6.0, 2.0)
     assert [one["hours"] for one in found["attempts"]] == [2.0, 4.0]
-    assert cost_of([])["hours"] == 0
+    assert total_cost([])["hours"] == 0
 
 
 def test_attempts_add_up_until_one_has_ended_well(tmp_path: Path) -> None:
@@ -41,11 +41,11 @@ def test_a_killed_attempt_has_cost_until_its_last_sign(tmp_path: Path) -> None:
     write_json(attempts.file, [
         {"started": began.isoformat(), "processes": 1, "device": "CPU", "seconds": 0.0, "exit_code": None},
     ])  # fmt: skip
-    attempts.last_sign.write_text("{}")
-    os.utime(attempts.last_sign, (time.time(), began.timestamp() + 1800))
+    attempts.heartbeat.write_text("{}")
+    os.utime(attempts.heartbeat, (time.time(), began.timestamp() + 1800))
     attempts.begin(processes=1, on_cpu=True)
     # The second is killed at once, whatever the first one's last sign was.
-    os.utime(attempts.last_sign)
+    os.utime(attempts.heartbeat)
     attempts.begin(processes=1, on_cpu=True)
     found = attempts.end(seconds=1800, exit_code=0)
     assert (found["hours"], found["lost_hours"]) == (pytest.approx(1.0, abs=0.01), pytest.approx(0.5, abs=0.01))

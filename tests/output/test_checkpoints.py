@@ -1,4 +1,4 @@
-"""A checkpoint that is not whole is told from one that is, whatever has happened to it."""
+"""Damaged and incomplete checkpoints are skipped."""
 
 import json
 from collections.abc import Callable
@@ -28,7 +28,7 @@ def flipped(file: Path) -> None:
     file.write_bytes(bytes(content))
 
 
-def test_the_newest_goes_by_its_step_and_not_by_the_clock(tmp_path: Path) -> None:
+def test_the_latest_checkpoint_has_the_largest_step(tmp_path: Path) -> None:
     for step in (100, 20, 9):
         made(tmp_path, step)
     (tmp_path / "checkpoint-200").write_text("a file")
@@ -55,10 +55,10 @@ def test_two_torn_ones_are_skipped_one_after_the_other(tmp_path: Path) -> None:
     [
         (lambda at: (at / "optimizer.pt").unlink(), "optimizer.pt is missing"),
         (lambda at: (at / "optimizer.pt").write_bytes(b"o" * 12), "optimizer.pt has 12 bytes of 5,000"),
-        (lambda at: (at / "1_Pooling" / "config.json").write_text("[]"), "1_Pooling/config.json is not what was"),
-        (lambda at: flipped(at / "model.safetensors"), "model.safetensors is not what was written"),
-        (lambda at: flipped(at / POSITION_FILE), f"{POSITION_FILE} is not what was written"),
-        (lambda at: (at / "embedstep_manifest.json").unlink(), "it has no manifest and may be torn"),
+        (lambda at: (at / "1_Pooling" / "config.json").write_text("[]"), "1_Pooling/config.json was changed after"),
+        (lambda at: flipped(at / "model.safetensors"), "model.safetensors was changed after it was written"),
+        (lambda at: flipped(at / POSITION_FILE), f"{POSITION_FILE} was changed after it was written"),
+        (lambda at: (at / "embedstep_manifest.json").unlink(), "it has no manifest and may be incomplete"),
         (lambda at: (at / "embedstep_manifest.json").write_text("{"), "its manifest cannot be read"),
         (
             lambda at: (at / "embedstep_manifest.json").write_text(json.dumps({"format": "embedstep.checkpoint/9"})),
@@ -66,32 +66,32 @@ def test_two_torn_ones_are_skipped_one_after_the_other(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_torn_one_is_skipped_for_the_one_before(tmp_path: Path, edit: Edit, why: str) -> None:
+def test_a_damaged_checkpoint_is_skipped_for_an_earlier_one(tmp_path: Path, edit: Edit, why: str) -> None:
     made(tmp_path, 10)
     edit(made(tmp_path, 20))
     found = latest_checkpoint(tmp_path, "a")
     assert found.step == 10
-    (told,) = found.skipped
-    assert told.startswith(f"checkpoint-20 is skipped: {why}")
+    (message,) = found.skipped
+    assert message.startswith(f"checkpoint-20 is skipped: {why}")
 
 
-def test_one_of_another_training_is_not_gone_on_from(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_training_is_skipped(tmp_path: Path) -> None:
     made(tmp_path, 10, trained_from="b")
     found = latest_checkpoint(tmp_path, "a")
     assert (found.checkpoint, found.step) == (None, 0)
     assert found.skipped == (
-        "checkpoint-10 is skipped: it is of another request, other rows or another number of processes",
+        "checkpoint-10 is skipped: it belongs to another request, other rows or another number of processes",
     )
     assert latest_checkpoint(tmp_path).step == 10
 
 
-def test_one_without_an_optimizer_is_not_gone_on_from(tmp_path: Path) -> None:
+def test_a_checkpoint_without_an_optimizer_is_skipped(tmp_path: Path) -> None:
     checkpoint = tmp_path / "checkpoint-10"
     checkpoint.mkdir()
     (checkpoint / "model.safetensors").write_bytes(b"m")
     write_manifest(checkpoint, trained_from="a", position={}, request={})
     assert latest_checkpoint(tmp_path, "a").skipped == (
-        "checkpoint-10 is skipped: it holds the model only (save_only_model)",
+        "checkpoint-10 is skipped: it has the model only (save_only_model)",
     )
 
 
@@ -113,6 +113,6 @@ def test_a_manifest_with_any_flipped_bit_is_skipped(tmp_path: Path) -> None:
             assert found.step == 20 or (found.step == 10 and len(found.skipped) == 1)
 
 
-def test_the_request_travels_along(tmp_path: Path) -> None:
+def test_a_checkpoint_has_its_request(tmp_path: Path) -> None:
     checkpoint = made(tmp_path, 10)
     assert json.loads((checkpoint / "embedstep_request.json").read_text()) == {"fingerprint": "f"}

@@ -37,7 +37,7 @@ def test_a_folder_with_other_files_is_refused_and_kept(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-def test_a_finished_model_is_kept_unless_told(tmp_path: Path) -> None:
+def test_a_finished_model_is_kept_without_overwrite(tmp_path: Path) -> None:
     (tmp_path / LOCK).touch()
     (tmp_path / "model").mkdir()
     with (
@@ -65,7 +65,7 @@ def test_a_finished_model_stays_until_the_next_one_is_there(tmp_path: Path) -> N
 def test_the_processes_of_a_step_hold_its_folder_when_the_step_itself_was_killed(tmp_path: Path) -> None:
     step = """
 import pathlib, subprocess, sys
-from embedstep.runtime.process import LaunchCommand
+from embedstep.runtime.process import Command
 from embedstep.runtime.process import run_process
 from embedstep.output.folder import lock_output
 with lock_output(pathlib.Path(sys.argv[1]), overwrite=False) as folder:
@@ -152,7 +152,7 @@ def test_one_run_is_recorded_by_one_attempt_at_a_time() -> None:
     """Whatever folders they write to; and for runs without a key there is nothing to hold."""
     key = f"weekly-{os.getpid()}"
     with lock_run_key(key), lock_run_key(None), lock_run_key(None):
-        with pytest.raises(CannotStartError, match=f"tracking.key {key} is that of another step on this machine"):
+        with pytest.raises(CannotStartError, match=f"tracking.key {key} is in use by another step on this machine"):
             lock_run_key(key).__enter__()
         with lock_run_key(f"{key}-b"):
             pass

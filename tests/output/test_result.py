@@ -100,7 +100,7 @@ def test_a_failure_reads_back_equal(
     assert failure_from_json(through_json(asdict(failure))) == failure
 
 
-def test_what_is_written_reads_back_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
+def test_a_written_file_reads_back_and_leaves_no_staging_file(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"text": "naïve 東京", "number": 0.1})
     assert read_json(tmp_path / "a.json") == {"text": "naïve 東京", "number": 0.1}
     assert (tmp_path / "a.json").read_text(encoding="utf-8").endswith("}\n")

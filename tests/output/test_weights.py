@@ -1,4 +1,4 @@
-"""What tells one embedding space from another."""
+"""The fingerprint of an embedding space."""
 
 import json
 import shutil
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from embedstep.output.weights import space_of
+from embedstep.output.weights import read_space
 
 
 def changed(model: Path, folder: Path, file: str, **settings: Any) -> Path:
@@ -20,18 +20,18 @@ def changed(model: Path, folder: Path, file: str, **settings: Any) -> Path:
 def test_a_copy_has_the_same_space(tiny_model: Path, tmp_path: Path) -> None:
     shutil.copytree(tiny_model, tmp_path / "copy")
     (tmp_path / "copy/README.md").write_text("another card")
-    space = space_of(tiny_model, 32)
-    assert space_of(tmp_path / "copy", 32) == space
+    space = read_space(tiny_model, 32)
+    assert read_space(tmp_path / "copy", 32) == space
     assert len(space.fingerprint) == 64
     assert space.is_normalized is False
 
 
 def test_a_model_that_ends_in_normalize_is_normalized(minilm: Path) -> None:
-    assert space_of(minilm, 384).is_normalized is True
+    assert read_space(minilm, 384).is_normalized is True
 
 
 @pytest.mark.parametrize("which", ["tiny_model", "minilm"])
-def test_a_model_that_is_saved_anew_has_the_same_space(
+def test_a_model_that_is_saved_again_has_the_same_space(
     which: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     """The files of MiniLM are those of an older release, which today's writes in another way."""
@@ -41,8 +41,8 @@ def test_a_model_that_is_saved_anew_has_the_same_space(
     for folder in ("one", "two"):
         model.save_pretrained(str(tmp_path / folder))
         model = SentenceTransformer(str(tmp_path / folder), device="cpu")
-    spaces = [space_of(tmp_path / folder, 32) for folder in ("one", "two")]
-    before = space_of(request.getfixturevalue(which), 32)
+    spaces = [read_space(tmp_path / folder, 32) for folder in ("one", "two")]
+    before = read_space(request.getfixturevalue(which), 32)
     assert spaces[0] == spaces[1]
     assert (spaces[0].modules, spaces[0].prompts) == (before.modules, before.prompts)
 
@@ -59,8 +59,8 @@ def test_what_changes_vectors_changes_the_space(
     tiny_model: Path, tmp_path: Path, file: str, settings: dict[str, Any]
 ) -> None:
     other = changed(tiny_model, tmp_path / "other", file, **settings)
-    assert space_of(other, 32).fingerprint != space_of(tiny_model, 32).fingerprint
-    assert space_of(other, 32).weights == space_of(tiny_model, 32).weights
+    assert read_space(other, 32).fingerprint != read_space(tiny_model, 32).fingerprint
+    assert read_space(other, 32).weights == read_space(tiny_model, 32).weights
 
 
 def test_one_bit_of_the_weights_changes_the_space(tiny_model: Path, tmp_path: Path) -> None:
@@ -69,5 +69,5 @@ def test_one_bit_of_the_weights_changes_the_space(tiny_model: Path, tmp_path: Pa
     weights = bytearray(file.read_bytes())
     weights[-1] ^= 1
     file.write_bytes(weights)
-    assert space_of(tmp_path / "other", 32).weights != space_of(tiny_model, 32).weights
-    assert space_of(tiny_model, 16).fingerprint != space_of(tiny_model, 32).fingerprint
+    assert read_space(tmp_path / "other", 32).weights != read_space(tiny_model, 32).weights
+    assert read_space(tiny_model, 16).fingerprint != read_space(tiny_model, 32).fingerprint

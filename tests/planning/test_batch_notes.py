@@ -6,7 +6,7 @@ from tests.planning.plans import PlanOf, answers
 def test_smaller_batches_are_told(plan_of: PlanOf) -> None:
     plan = plan_of(answers(10, 3, 3, 3, 3), batch_sampler="no_duplicates")
     (docs,) = plan.datasets
-    assert (docs.batches, docs.rows_unseen) == (10, 0)
+    assert (docs.batches, docs.rows_unreached) == (10, 0)
     assert plan.notes[-1] == (
         "data.train.docs: 6 of 10 batches are smaller than 4; write dataloader_drop_last: true to leave them out"
     )
@@ -15,7 +15,7 @@ def test_smaller_batches_are_told(plan_of: PlanOf) -> None:
 def test_labels_and_rows_that_are_never_used_are_told(plan_of: PlanOf) -> None:
     plan = plan_of(answers(6, 6, 1), batch_sampler="group_by_label")
     (docs,) = plan.datasets
-    assert (docs.batches, docs.rows_unseen) == (3, 1)
+    assert (docs.batches, docs.rows_unreached) == (3, 1)
     assert plan.notes == (
         "data.train.docs: labels in the batches (in the data): 0 50.0% (46.2%), 1 50.0% (46.2%), 2 0.0% (7.7%)",
         "data.train.docs: 1 row is never trained on, because no other row has the same label",

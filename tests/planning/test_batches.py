@@ -24,7 +24,7 @@ def test_batches_without_a_text_twice_are_counted_exactly(plan_of: PlanOf) -> No
     """Answer 0 is in 10 of 22 rows: four batches have it and three of the twelve others, and six rows of it wait."""
     plan = plan_of(answers(10, 3, 3, 3, 3), batch_sampler="no_duplicates", dataloader_drop_last=True)
     (docs,) = plan.datasets
-    assert (docs.batches, docs.rows_unseen, plan.train_steps) == (4, 6, 4)
+    assert (docs.batches, docs.rows_unreached, plan.train_steps) == (4, 6, 4)
     assert plan.notes == (
         "data.train.docs: 6 rows wait for a later epoch in each, because their text occurs in more rows than there are "
         "full batches (4): 'answer 0' in 10",
@@ -97,8 +97,7 @@ def test_lengths_that_go_on_as_fractions_are_refused_and_no_label_is_blamed(plan
     with pytest.raises(InvalidRequestError) as refused:
         plan_of(rows, batch_sampler="group_by_label", group_by_length=True, length_column_name="n")
     assert [str(problem) for problem in refused.value.problems] == [
-        "arguments.length_column_name: data.train.docs: 151.9 is no length; a length is a whole number of tokens, "
-        "0 or more"
+        "arguments.length_column_name: data.train.docs: 151.9 is no length; a length is a number of tokens, 0 or more"
     ]
 
 
@@ -108,17 +107,17 @@ def test_lengths_that_go_on_as_fractions_are_refused_and_no_label_is_blamed(plan
         (7, {"length_column_name": "tokens", "group_by_length": True}, "arguments.length_column_name",
          "rows.jsonl has no column 'tokens'; its columns are q, a, n"),
         ("x", {"length_column_name": "n", "group_by_length": True}, "arguments.length_column_name",
-         "column 'n' holds text; a length is a whole number of tokens"),
+         "column 'n' holds text; a length is a number of tokens"),
         (None, {"length_column_name": "n", "group_by_length": True}, "arguments.length_column_name",
-         "column 'n' has no value in any row; a length is a whole number of tokens"),
+         "column 'n' has no value in any row; a length is a number of tokens"),
         (7, {"length_column_name": "a", "group_by_length": True}, "arguments.length_column_name",
-         "column 'a' is named 2 times; one column plays one role"),
+         "column 'a' is named 2 times; a column has one role"),
         (7, {"length_column_name": "n"}, "arguments.length_column_name",
          "needs group_by_length: true; remove it, or add that"),
         (7, {"length_column_name": "length"}, "arguments.length_column_name",
          "needs group_by_length: true; remove it, or add that"),
         (-2, {"length_column_name": "n", "group_by_length": True}, "arguments.length_column_name",
-         "data.train.docs: -2 is no length; a length is a whole number of tokens, 0 or more"),
+         "data.train.docs: -2 is no length; a length is a number of tokens, 0 or more"),
     ],
 )  # fmt: skip
 def test_a_column_of_lengths_that_cannot_be_taken_is_refused(
@@ -217,8 +216,7 @@ def test_another_sampler_is_one_problem(plan_of: PlanOf, tmp_path: Path) -> None
     write_position(tmp_path, position_with(plan_of, batch_sampler="no_duplicates"))
     (problem,) = position_problems(tmp_path, position_with(plan_of))
     assert problem.message == (
-        f"{tmp_path} went by batch_sampler no_duplicates, and this run goes by batch_sampler; the rows would not go on "
-        "exactly"
+        f"{tmp_path} used batch_sampler no_duplicates, and this run uses batch_sampler; the order of rows would change"
     )
 
 

@@ -50,14 +50,14 @@ def test_the_shortest_run() -> None:
     assert plan.datasets == (
         PlannedDataset(
             split="train", name="docs", rows=130, dropped_rows=0, columns=("anchor", "positive"), dropped_columns=(),
-            loss="multiple_negatives_ranking", batches=17, largest_batch=None, rows_unseen=0, negatives_per_anchor=7,
+            loss="multiple_negatives_ranking", batches=17, largest_batch=None, rows_unreached=0, negatives_per_anchor=7,
             fingerprint="", path=None,
         ),
     )  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("rows", "processes", "given", "steps_per_epoch", "train_steps", "epochs", "global_batch", "unseen"),
+    ("rows", "processes", "given", "steps_per_epoch", "train_steps", "epochs", "global_batch", "unreached"),
     [
         (130, 1, {"per_device_train_batch_size": 32}, 5, 15, 3.0, 32, 0),
         (130, 1, {"per_device_train_batch_size": 32, "dataloader_drop_last": True}, 4, 12, 3.0, 32, 2),
@@ -74,12 +74,12 @@ def test_the_shortest_run() -> None:
 )
 def test_rows_become_steps(
     rows: int, processes: int, given: dict[str, Any], steps_per_epoch: int, train_steps: int, epochs: float,
-    global_batch: int, unseen: int,
+    global_batch: int, unreached: int,
 ) -> None:  # fmt: skip
     plan = planned(rows, processes, **given)
     assert (plan.steps_per_epoch, plan.train_steps, plan.epochs) == (steps_per_epoch, train_steps, epochs)
     assert plan.global_batch_size == global_batch
-    assert plan.datasets[0].rows_unseen == unseen
+    assert plan.datasets[0].rows_unreached == unreached
 
 
 def test_epochs_that_are_cut_short_end_with_the_run() -> None:
@@ -107,20 +107,20 @@ def test_a_run_makes_no_more_steps_than_it_has_rows_for(
     assert plan.steps_per_epoch <= math.ceil(rows / plan.global_batch_size)
     if rows % plan.global_batch_size == 0:
         assert plan.steps_per_epoch * plan.global_batch_size == rows
-        assert plan.datasets[0].rows_unseen == 0
+        assert plan.datasets[0].rows_unreached == 0
 
 
 @pytest.mark.parametrize(
-    ("sampler", "batches", "unseen", "steps"),
+    ("sampler", "batches", "unreached", "steps"),
     [("round_robin", (7, 7), (74, 0), 14), ("proportional", (17, 7), (0, 0), 24)],
 )
 def test_round_robin_ends_with_the_shortest_dataset(
-    sampler: str, batches: tuple[int, int], unseen: tuple[int, int], steps: int
+    sampler: str, batches: tuple[int, int], unreached: tuple[int, int], steps: int
 ) -> None:
     asked = request("docs", "more", arguments={"multi_dataset_batch_sampler": sampler, "num_train_epochs": 1})
     plan = build_plan(asked, [facts(130), facts(50, "more")], gpus=0, processes=1)
     assert tuple(item.batches for item in plan.datasets) == batches
-    assert tuple(item.rows_unseen for item in plan.datasets) == unseen
+    assert tuple(item.rows_unreached for item in plan.datasets) == unreached
     assert plan.train_steps == steps
 
 
@@ -172,7 +172,7 @@ def test_eval_data_has_batches_only_for_a_loss() -> None:
     assert (with_loss.loss, with_loss.batches, with_loss.negatives_per_anchor) == (
         "multiple_negatives_ranking", 7, None,
     )  # fmt: skip
-    assert (scored.loss, scored.batches, scored.rows_unseen) == (None, None, 0)
+    assert (scored.loss, scored.batches, scored.rows_unreached) == (None, None, 0)
 
 
 def test_data_to_evaluate_with_is_evaluated_each_epoch() -> None:

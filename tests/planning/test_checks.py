@@ -94,7 +94,7 @@ def test_a_good_request_has_no_problem() -> None:
         (
             "multiple_negatives_rankin",
             PAIR,
-            "loss.kind: no loss is named 'multiple_negatives_rankin' (did you mean multiple_negatives_ranking?)",
+            "loss.kind: no loss is named 'multiple_negatives_rankin'; did you mean multiple_negatives_ranking?",
         ),
     ],
 )
@@ -143,7 +143,7 @@ def test_eval_data_for_an_evaluator_alone_has_to_suit_no_loss() -> None:
         (
             {"kind": "information_retrival"},
             PAIR,
-            "evaluators.0.kind: no evaluator is named 'information_retrival' (did you mean information_retrieval?)",
+            "evaluators.0.kind: no evaluator is named 'information_retrival'; did you mean information_retrieval?",
         ),
         (
             {"kind": "information_retrieval", "options": {"ndcg_at_k": [0]}},

@@ -46,7 +46,7 @@ def test_an_evaluator_that_fits_its_data_has_no_problems(
             evaluator_of("information_retreival"),
             PAIR,
             None,
-            ["evaluators.0.kind: no evaluator is named 'information_retreival' (did you mean information_retrieval?)"],
+            ["evaluators.0.kind: no evaluator is named 'information_retreival'; did you mean information_retrieval?"],
         ),
         (
             evaluator_of("information_retrieval", ndcg_at_k=10),
@@ -139,8 +139,8 @@ def test_an_evaluator_that_fits_its_data_has_no_problems(
             PAIR,
             None,
             [
-                "evaluators.0.options.mrr_at_k: is no option of reranking (did you mean at_k?); it has at_k, "
-                "similarity_fct, batch_size, use_batched_encoding, truncate_dim",
+                "evaluators.0.options.mrr_at_k: is no option of reranking; it has at_k, "
+                "similarity_fct, batch_size, use_batched_encoding, truncate_dim; did you mean at_k?",
                 "data.eval.held_out.columns.negative: is missing: the evaluator reranking needs anchor, "
                 "positive, negative",
             ],

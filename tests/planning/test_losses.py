@@ -80,14 +80,15 @@ def test_a_loss_that_fits_its_data_has_no_problems(
             loss_of("multiple_negative_ranking"),
             PAIR,
             None,
-            "loss.kind: no loss is named 'multiple_negative_ranking' (did you mean multiple_negatives_ranking?)",
+            "loss.kind: no loss is named 'multiple_negative_ranking'; did you mean multiple_negatives_ranking?",
         ),
         (
             loss_of("multiple_negatives_ranking", temperature=0.05, scal=3),
             PAIR,
             None,
-            "loss.options.scal: is no option of multiple_negatives_ranking (did you mean scale?); it has scale, "
-            "similarity_fct, gather_across_devices, directions, partition_mode, hardness_mode, hardness_strength",
+            "loss.options.scal: is no option of multiple_negatives_ranking; it has scale, "
+            "similarity_fct, gather_across_devices, directions, partition_mode, hardness_mode, hardness_strength; "
+            "did you mean scale?",
         ),
         (
             loss_of("multiple_negatives_ranking", scale=0),
@@ -100,7 +101,7 @@ def test_a_loss_that_fits_its_data_has_no_problems(
             PAIR,
             None,
             "loss.options.similarity_fct: must be one of cos_sim, dot_score, euclidean_sim, manhattan_sim, "
-            "not 'cosine_sim' (did you mean cos_sim?)",
+            "not 'cosine_sim'; did you mean cos_sim?",
         ),
         (
             loss_of("multiple_negatives_ranking", gather_across_devices=1),

@@ -133,7 +133,7 @@ def test_a_model_s_way_through_the_registry(
 
 
 def test_slices_decide_too(evaluated: Build, tiny_model: Path, minilm: Path, tmp_path: Path) -> None:
-    document = evaluated(promotion={"slices": "class", "slice_loss": 0.0, "metric": "docs_cosine_mrr@10"})
+    document = evaluated(promotion={"slices": "class", "max_slice_loss": 0.0, "metric": "docs_cosine_mrr@10"})
     output = finished(tmp_path / "good", minilm)
     process = embedstep("promote", document, tmp_path, str(output), "--champion", str(tiny_model), "--json")
     assert process.returncode == 0, process.stderr
@@ -149,7 +149,7 @@ def test_slices_decide_too(evaluated: Build, tiny_model: Path, minilm: Path, tmp
 
 
 def test_limits_and_changed_data_are_told(evaluated: Build, tiny_model: Path, minilm: Path, tmp_path: Path) -> None:
-    document = evaluated(promotion={"max_megabytes": 10, "max_milliseconds": 0.001, "documents": 9000})
+    document = evaluated(promotion={"max_megabytes": 10, "max_milliseconds": 0.001, "index_size": 9000})
     output = finished(tmp_path / "good", minilm)
     plan = plan_step(load_request(yaml.safe_dump(document)))
     before = [replace(item, fingerprint="other") if item.split == "eval" else item for item in plan.datasets]

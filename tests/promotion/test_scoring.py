@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
-from embedstep.output.weights import space_of
+from embedstep.output.weights import read_space
 from embedstep.promotion.scoring import score_models, shorter_dimensions
 from embedstep.request.loading import load_request
 from embedstep.request.schema import Loss
@@ -83,7 +83,7 @@ def test_the_mean_over_the_queries_is_the_library_s_metric_at_every_dimension(
     assert scores.milliseconds > 0
     assert scores.documents_per_second > 0
     assert scores.space is not None
-    assert scores.space["fingerprint"] == space_of(tiny_model, 32).fingerprint
+    assert scores.space["fingerprint"] == read_space(tiny_model, 32).fingerprint
     texts = scores.texts["docs"]
     assert texts[0]["query"].startswith("open file")
     perfect = scores.of_queries["docs_cosine_accuracy@1"] == 1

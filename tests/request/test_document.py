@@ -56,8 +56,8 @@ def test_quoted_scalars_are_text() -> None:
 
 
 @pytest.mark.parametrize("text", ["a: 1\na: 2", "x: {a: 1, b: 2, a: 3}", '{"a": 1, "a": 2}'])
-def test_a_key_that_stands_twice_is_refused(text: str) -> None:
-    with pytest.raises(InvalidRequestError, match="the key 'a' stands twice in one mapping; keep one"):
+def test_a_repeated_key_is_refused(text: str) -> None:
+    with pytest.raises(InvalidRequestError, match="the key 'a' is repeated in one mapping; keep one"):
         parse_document(text)
 
 
@@ -66,7 +66,7 @@ def test_a_key_that_stands_twice_is_refused(text: str) -> None:
     [
         ("a: [1", "line 1: this is not YAML: expected"),
         ("a: !!python/object:os.system x", "the tag 'tag:yaml.org,2002:python/object:os.system' is not allowed"),
-        ("a: &x [*x]", "an alias that holds itself"),
+        ("a: &x [*x]", "an alias that contains itself"),
         ("? [a]\n: 1", "a key must be a plain word"),
         ("a: 1\n---\nb: 2", "this is not YAML"),
         ("a: \t1\n\tb: 2", "this is not YAML"),
@@ -80,24 +80,24 @@ def test_what_is_not_one_plain_document_is_refused(text: str, message: str) -> N
 
 def test_a_mapping_in_braces_may_be_yaml() -> None:
     assert plain(parse_document("{a: 1, b: [x, 2.5]}").data) == {"a": 1, "b": ["x", 2.5]}
-    with pytest.raises(InvalidRequestError, match="the key 'a' stands twice"):
+    with pytest.raises(InvalidRequestError, match="the key 'a' is repeated"):
         parse_document("{a: 1, a: 2}")
 
 
 def test_lines_are_known_by_path() -> None:
     document = parse_document("a:\n  b: 1\n  c:\n    - 5\n    - 6\n")
-    assert document.place_of(("a",)) == " (line 1)"
-    assert document.place_of(("a", "b")) == " (line 2)"
-    assert document.place_of(("a", "c", 1)) == " (line 5)"
-    assert document.place_of(("a", "b", "unknown")) == " (line 2)"
-    assert document.place_of(("z",)) == ""
+    assert document.line_note(("a",)) == " (line 1)"
+    assert document.line_note(("a", "b")) == " (line 2)"
+    assert document.line_note(("a", "c", 1)) == " (line 5)"
+    assert document.line_note(("a", "b", "unknown")) == " (line 2)"
+    assert document.line_note(("z",)) == ""
 
 
 def test_what_an_override_has_set_has_no_line() -> None:
     document = parse_document("a:\n  b: 1\n  c:\n    - 5\n    - 6\n")
     document.mark_override(("a", "c"))
-    assert document.place_of(("a", "c", 1)) == " (--set)"
-    assert document.place_of(("a", "b")) == " (line 2)"
+    assert document.line_note(("a", "c", 1)) == " (--set)"
+    assert document.line_note(("a", "b")) == " (line 2)"
 
 
 _json = st.recursive(

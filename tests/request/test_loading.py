@@ -81,12 +81,12 @@ def test_yaml_spoils_no_value(field: str, token: str, value: object) -> None:
         ("learning_rate", "1e-5x", "needs a number; '1e-5x' was given"),
         ("learning_rate", ".inf", "a finite number is needed, not inf"),
         ("learning_rate", "yes", "needs a number; 'yes' was given"),
-        ("save_steps", "010", "needs a whole number or needs a number; '010' was given"),
-        ("save_steps", "12:30", "needs a whole number or needs a number; '12:30' was given"),
-        ("seed", "7.5", "needs a whole number; 7.5 was given"),
-        ("seed", "true", "needs a whole number; True was given"),
+        ("save_steps", "010", "needs an integer or needs a number; '010' was given"),
+        ("save_steps", "12:30", "needs an integer or needs a number; '12:30' was given"),
+        ("seed", "7.5", "needs an integer; 7.5 was given"),
+        ("seed", "true", "needs an integer; True was given"),
         ("eval_strategy", "sometimes", "must be no, steps or epoch; 'sometimes' was given"),
-        ("eval_strategy", "STEPS", "must be no, steps or epoch; 'STEPS' was given, did you mean steps?"),
+        ("eval_strategy", "STEPS", "must be no, steps or epoch; 'STEPS' was given; did you mean steps?"),
         ("run_name", "None", "'None' is text here; write null for nothing"),
         ("bf16", "maybe", "needs true or false; 'maybe' was given"),
         ("bf16", "1", "needs true or false; 1 was given"),
@@ -121,7 +121,7 @@ launch: {nodes: 0}
         "data.train.docs.columns.ancor": "is not a known key; did you mean anchor? (line 3)",
         "loss.docs.option": "is not a known key; did you mean options? (line 4)",
         "arguments.learning_rte": "is not a training argument; did you mean learning_rate? (line 5)",
-        "arguments.seed": "needs a whole number; 'x' was given (line 5)",
+        "arguments.seed": "needs an integer; 'x' was given (line 5)",
         "launch.nodes": "input should be greater than 0; 0 was given (line 6)",
     }
 
@@ -163,7 +163,7 @@ def test_overrides_win_in_their_order() -> None:
 def test_an_override_reaches_into_a_list() -> None:
     text = f"{MINIMAL}\nevaluators: [{{kind: triplet, name: a, dataset: b}}]"
     assert load_request(text, ("evaluators.0.name=z",)).evaluators[0].name == "z"
-    assert "is not an item of a list of 1" in str(problems_of(text, ("evaluators.1.name=z",)))
+    assert "is not an index of a list of 1" in str(problems_of(text, ("evaluators.1.name=z",)))
 
 
 @pytest.mark.parametrize(
@@ -172,10 +172,10 @@ def test_an_override_reaches_into_a_list() -> None:
         ("arguments.seed", "needs the form section.key=value"),
         ("=3", "needs the form section.key=value"),
         ("arguments..seed=3", "needs the form section.key=value"),
-        ("model.path.deeper=1", "model holds a value, not a mapping; set it whole"),
-        ("evaluators.0.name.x=1", "evaluators.0.name holds a value, not a mapping; set it whole"),
-        ("evaluators.1.name=z", "'1' is not an item of a list of 1"),
-        ("evaluators.name=z", "'name' is not an item of a list of 1"),
+        ("model.path.deeper=1", "model is a value, not a mapping; set all of it"),
+        ("evaluators.0.name.x=1", "evaluators.0.name is a value, not a mapping; set all of it"),
+        ("evaluators.1.name=z", "'1' is not an index of a list of 1"),
+        ("evaluators.name=z", "'name' is not an index of a list of 1"),
         ("arguments.seed=[1", "line 1: this is not YAML"),
     ],
 )
@@ -188,9 +188,9 @@ def test_all_bad_overrides_come_at_once_with_the_problems_of_the_rest() -> None:
     overrides = ("arguments.seed", "model.path.x.y=1", "arguments.seed=yes", "arguments.max_steps=[1]")
     assert problems_of(MINIMAL, overrides) == {
         "--set arguments.seed": "needs the form section.key=value",
-        "--set model.path.x.y": "model holds a value, not a mapping; set it whole",
-        "arguments.max_steps": "needs a whole number; [1] was given (--set)",
-        "arguments.seed": "needs a whole number; 'yes' was given (--set)",
+        "--set model.path.x.y": "model is a value, not a mapping; set all of it",
+        "arguments.max_steps": "needs an integer; [1] was given (--set)",
+        "arguments.seed": "needs an integer; 'yes' was given (--set)",
     }
 
 

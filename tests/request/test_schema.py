@@ -54,9 +54,9 @@ def test_a_model_that_is_two_things_or_none_is_refused(model: dict[str, Any]) ->
 
 def test_the_run_name_of_the_arguments_counts_where_tracking_has_none() -> None:
     arguments = {"run_name": "from-arguments"}
-    assert request(arguments=arguments).recorded_as.run_name == "from-arguments"
-    assert request(arguments=arguments, tracking={"run_name": "own"}).recorded_as.run_name == "own"
-    assert request().recorded_as.run_name is None
+    assert request(arguments=arguments).named_tracking.run_name == "from-arguments"
+    assert request(arguments=arguments, tracking={"run_name": "own"}).named_tracking.run_name == "own"
+    assert request().named_tracking.run_name is None
 
 
 def test_a_step_trains_unless_do_train_is_written_as_false() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from embedstep.runtime.text import shorten
+from embedstep.runtime.text import redacted_first_line, say, shorten
 
 
 @pytest.mark.parametrize(
@@ -11,3 +11,13 @@ from embedstep.runtime.text import shorten
 )
 def test_a_text_is_one_line_of_at_most_as_many_characters(text: str, short: str) -> None:
     assert shorten(text, 10) == short
+
+
+def test_the_first_line_of_an_error_has_no_secret() -> None:
+    error = ValueError("https://user:pass@host refused.\nmore")
+    assert redacted_first_line(error) == "https://***@host refused"
+
+
+def test_a_line_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    say("waiting")
+    assert capsys.readouterr() == ("", "waiting\n")

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from embedstep.sampling.batches import Batches, random_of
+from embedstep.sampling.batches import Batches, random_state
 from embedstep.sampling.duplicates import arrange
-from embedstep.sampling.texts import Texts, texts_of
+from embedstep.sampling.texts import Texts, group_texts
 
 
 def ids_of(*columns: list[int]) -> NDArray[np.int32]:
@@ -49,14 +49,14 @@ def meetings(ids: NDArray[np.int32], batches: Batches) -> list[int]:
 )
 def test_the_number_of_full_batches_by_hand(texts: list[int], size: int, batches: int) -> None:
     ids = ids_of(texts)
-    found = arrange(texts_of(ids), size, drop_last=True, random=random_of(0))
-    assert len(found) == batches == texts_of(ids).most_batches(size)
+    found = arrange(group_texts(ids), size, drop_last=True, random=random_state(0))
+    assert len(found) == batches == group_texts(ids).most_batches(size)
     assert meetings(ids, found) == []
 
 
 def test_what_fills_no_batch_follows_in_smaller_ones() -> None:
     ids = ids_of([0, 0, 0, 0, 1, 2])
-    found = arrange(texts_of(ids), 2, drop_last=False, random=random_of(0))
+    found = arrange(group_texts(ids), 2, drop_last=False, random=random_state(0))
     assert sorted(found.rows.tolist()) == [0, 1, 2, 3, 4, 5]
     assert np.diff(found.starts).tolist() == [2, 2, 1, 1]
     assert meetings(ids, found) == []
@@ -73,14 +73,14 @@ def test_what_fills_no_batch_follows_in_smaller_ones() -> None:
         ([0, 0, 0, 1, 1, 1], 3, [2, 2, 2]),
         ([0, 1, 2, 3, 4], 2, [2, 2, 1]),
         ([0, 0, 1, 1], 2, [2, 2]),
-        # Nine rows are left over beside one full batch, in as even batches as there can be.
+        # Nine rows are left over by one full batch, in batches as even as possible.
         ([0] * 5 + [1] * 5 + [2], 3, [3, 2, 2, 2, 2]),
     ],
 )
 def test_the_smaller_batches_by_hand(texts: list[int], size: int, sizes: list[int]) -> None:
     ids = ids_of(texts)
     for epoch in range(10):
-        found = arrange(texts_of(ids), size, drop_last=False, random=random_of(0, epoch), turn=epoch)
+        found = arrange(group_texts(ids), size, drop_last=False, random=random_state(0, epoch), epoch=epoch)
         assert np.diff(found.starts).tolist() == sizes
         assert sorted(found.rows.tolist()) == list(range(len(texts)))
         assert meetings(ids, found) == []
@@ -88,10 +88,10 @@ def test_the_smaller_batches_by_hand(texts: list[int], size: int, sizes: list[in
 
 @given(st.lists(st.integers(-1, 3), min_size=1, max_size=9), st.integers(1, 4), st.integers(0, 3))
 def test_for_one_column_no_fewer_batches_take_all_rows(texts: list[int], size: int, epoch: int) -> None:
-    """Beside a search over all batches, of which as many are full as there can be."""
+    """Compared with an exhaustive search for the most full batches."""
     ids = ids_of(texts)
-    found = arrange(texts_of(ids), size, drop_last=False, random=random_of(5, epoch), turn=epoch)
-    full = texts_of(ids).most_batches(size)
+    found = arrange(group_texts(ids), size, drop_last=False, random=random_state(5, epoch), epoch=epoch)
+    full = group_texts(ids).most_batches(size)
     assert int((np.diff(found.starts) == size).sum()) == full
     counts = [*Counter(text for text in texts if text >= 0).values(), *(1 for text in texts if text < 0)]
     assert len(found) == full + fewest(tuple(sorted(counts)), size, full, {})
@@ -123,9 +123,9 @@ def test_a_text_in_most_rows_needs_no_large_table_for_its_batches() -> None:
     import tracemalloc
 
     rows = 100_000
-    known = Texts(texts_of(ids_of([0] * rows)).ids)
+    known = Texts(group_texts(ids_of([0] * rows)).ids)
     tracemalloc.start()
-    found = arrange(known, 1024, drop_last=False, random=random_of(0))
+    found = arrange(known, 1024, drop_last=False, random=random_state(0))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert len(found) == rows
@@ -137,7 +137,7 @@ def test_with_two_columns_a_row_that_fits_nowhere_changes_places_with_one_of_a_f
     random = np.random.RandomState(0)
     ids = ids_of(random.randint(0, 140, 200).tolist(), random.randint(140, 280, 200).tolist())
     for epoch in range(50):
-        found = arrange(texts_of(ids), 16, drop_last=False, random=random_of(0, epoch), turn=epoch)
+        found = arrange(group_texts(ids), 16, drop_last=False, random=random_state(0, epoch), epoch=epoch)
         assert np.diff(found.starts).tolist() == [16] * 12 + [8]
         assert meetings(ids, found) == []
 
@@ -145,7 +145,7 @@ def test_with_two_columns_a_row_that_fits_nowhere_changes_places_with_one_of_a_f
 def test_the_order_is_pinned() -> None:
     """Users' resumed runs rely on it: a change of it is a change of every checkpoint's meaning."""
     ids = ids_of([0, 0, 0, 1, 1, 2, 3, 4], [10, 11, 12, 13, 14, 15, 16, 10])
-    found = arrange(texts_of(ids), 2, drop_last=True, random=random_of(42, 0, 0))
+    found = arrange(group_texts(ids), 2, drop_last=True, random=random_state(42, 0, 0))
     assert [batch.tolist() for batch in map(found.__getitem__, range(len(found)))] == PINNED
 
 
@@ -166,8 +166,8 @@ def datasets(draw: st.DrawFn, columns: int | None = None) -> NDArray[np.int32]:
 def test_no_batch_holds_a_text_twice_and_their_number_is_within_the_bounds(
     ids: NDArray[np.int32], size: int, drop_last: bool, epoch: int
 ) -> None:
-    texts = texts_of(ids)
-    found = arrange(texts, size, drop_last=drop_last, random=random_of(1, epoch), turn=epoch)
+    texts = group_texts(ids)
+    found = arrange(texts, size, drop_last=drop_last, random=random_state(1, epoch), epoch=epoch)
     sizes = np.diff(found.starts)
     full = int((sizes == size).sum())
     assert meetings(ids, found) == []
@@ -189,7 +189,7 @@ def test_for_one_column_the_number_is_the_optimum(ids: NDArray[np.int32], size: 
         return alone + sum(min(count, batches) for count in multiplicities.values()) >= batches * size
 
     best = max(batches for batches in range(ids.shape[1] + 1) if fits(batches))
-    found = arrange(texts_of(ids), size, drop_last=True, random=random_of(2))
+    found = arrange(group_texts(ids), size, drop_last=True, random=random_state(2))
     assert len(found) == best
 
 
@@ -197,21 +197,22 @@ def test_for_one_column_the_number_is_the_optimum(ids: NDArray[np.int32], size: 
 def test_over_the_epochs_every_row_is_seen(frequent: int, others: int, size: int) -> None:
     """Rows of a text that is in more rows than there are batches take turns."""
     ids = ids_of([0] * frequent + list(range(1, others + 1)))
-    texts = texts_of(ids)
+    texts = group_texts(ids)
     batches = texts.most_batches(size)
     if not batches:
         return
     seen = set[int]()
     for epoch in range(-(-frequent // batches) + 40):
-        seen |= set(arrange(texts, size, drop_last=True, random=random_of(3, epoch), turn=epoch).rows.tolist())
+        seen |= set(arrange(texts, size, drop_last=True, random=random_state(3, epoch), epoch=epoch).rows.tolist())
     assert seen == set(range(frequent + others))
 
 
 def test_epochs_differ_and_repeat_for_the_same_seed() -> None:
     """A thousand rows, two epochs."""
-    texts = texts_of(ids_of([row // 2 for row in range(1000)]))
+    texts = group_texts(ids_of([row // 2 for row in range(1000)]))
     orders = [
-        arrange(texts, 16, drop_last=True, random=random_of(7, epoch), turn=epoch).rows.tolist() for epoch in (0, 1, 0)
+        arrange(texts, 16, drop_last=True, random=random_state(7, epoch), epoch=epoch).rows.tolist()
+        for epoch in (0, 1, 0)
     ]
     assert orders[0] != orders[1]
     assert orders[0] == orders[2]
@@ -220,9 +221,9 @@ def test_epochs_differ_and_repeat_for_the_same_seed() -> None:
 def test_many_repeats_are_delivered_as_announced() -> None:
     """24 triplets, each 40 times, batches of 16 for two ranks: no 32 different ones."""
     ids = ids_of(*([text + shift for text in range(24) for _ in range(40)] for shift in (0, 100, 200)))
-    texts = texts_of(ids)
+    texts = group_texts(ids)
     assert texts.most_batches(32) == 0
-    assert len(arrange(texts, 16, drop_last=True, random=random_of(0))) == texts.most_batches(16) == 60
+    assert len(arrange(texts, 16, drop_last=True, random=random_state(0))) == texts.most_batches(16) == 60
 
 
 @pytest.mark.parametrize("share", [0.3, 0.9])
@@ -230,8 +231,8 @@ def test_with_two_columns_nearly_all_batches_that_there_can_be_are_found(share: 
     random = np.random.RandomState(5)
     texts = int(20_000 * (1 - share) + 1)
     ids = np.stack([random.randint(0, texts, 20_000), texts + random.randint(0, texts, 20_000)]).astype(np.int32)
-    known = texts_of(ids)
-    found = arrange(known, 32, drop_last=True, random=random_of(0))
+    known = group_texts(ids)
+    found = arrange(known, 32, drop_last=True, random=random_state(0))
     assert len(found) >= 0.99 * known.most_batches(32)
     assert meetings(ids, found) == []
 
@@ -239,8 +240,8 @@ def test_with_two_columns_nearly_all_batches_that_there_can_be_are_found(share: 
 def test_texts_of_a_row_may_be_the_same() -> None:
     """A row whose anchor is its positive is one row; it meets nobody by that."""
     ids = ids_of([0, 1, 2, 3], [0, 1, 2, 3])
-    assert len(texts_of(ids).ids) == 0
-    assert len(arrange(texts_of(ids), 2, drop_last=True, random=random_of(0))) == 2
+    assert len(group_texts(ids).ids) == 0
+    assert len(arrange(group_texts(ids), 2, drop_last=True, random=random_state(0))) == 2
 
 
 def test_the_installed_sampler_delivers_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,14 +257,14 @@ def test_the_installed_sampler_delivers_no_more(monkeypatch: pytest.MonkeyPatch)
     sampler = NoDuplicatesBatchSampler(rows, batch_size=16, drop_last=True, generator=torch.Generator(), seed=0)
     theirs = list(sampler)
     ids = np.stack([np.arange(2000), 2000 + answers]).astype(np.int32)
-    ours = arrange(texts_of(ids), 16, drop_last=True, random=random_of(0))
+    ours = arrange(group_texts(ids), 16, drop_last=True, random=random_state(0))
     assert all(len({int(answers[row]) for row in batch}) == len(batch) for batch in theirs)
     assert len(ours) >= len(theirs)
 
 
 def test_a_text_in_two_columns_is_one_text() -> None:
     ids = ids_of([0, 1, 2, 3], [1, 4, 5, 6])
-    found = arrange(texts_of(ids), 2, drop_last=True, random=random_of(0))
+    found = arrange(group_texts(ids), 2, drop_last=True, random=random_state(0))
     assert len(found) == 2
     assert meetings(ids, found) == []
 
@@ -275,9 +276,9 @@ def test_memory_is_a_few_numbers_a_row() -> None:
     rows = 200_000
     random = np.random.RandomState(1)
     ids = np.stack([np.arange(rows), rows + random.zipf(1.3, rows) % 2000]).astype(np.int32)
-    known = Texts(texts_of(ids).ids)
+    known = Texts(group_texts(ids).ids)
     tracemalloc.start()
-    arrange(known, 64, drop_last=True, random=random_of(0))
+    arrange(known, 64, drop_last=True, random=random_state(0))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak / rows <= 24
@@ -285,19 +286,19 @@ def test_memory_is_a_few_numbers_a_row() -> None:
 
 def test_line_positions_are_contiguous() -> None:
     """What is dealt is each text's rows side by side, so that the cards of one text go to different batches."""
-    texts = texts_of(ids_of([5, 6, 5, 6, 5, 7]))
-    line = texts.lines[0].dealt(2, random_of(1), 0)[:4]
-    held = texts.ids[0][line]
+    texts = group_texts(ids_of([5, 6, 5, 6, 5, 7]))
+    column = texts.columns[0].round_robin(2, random_state(1), 0)[:4]
+    held = texts.ids[0][column]
     assert sum(one != other for one, other in pairwise(held)) == 1
 
 
 def test_a_question_fifty_times_in_batches_of_thousands() -> None:
     """200,000 triplets, 4,000 questions 50 times each; no batch of 4,096, and fifty with every question."""
     rows = np.arange(200_000, dtype=np.int32)
-    texts = texts_of(np.stack([rows % 4_000, 4_000 + rows, 204_000 + rows]))
-    assert len(arrange(texts, 4_096, drop_last=True, random=random_of(0))) == 0
+    texts = group_texts(np.stack([rows % 4_000, 4_000 + rows, 204_000 + rows]))
+    assert len(arrange(texts, 4_096, drop_last=True, random=random_state(0))) == 0
     for size in (4_096, 4_000):
-        found = arrange(texts, size, drop_last=False, random=random_of(0))
+        found = arrange(texts, size, drop_last=False, random=random_state(0))
         assert np.diff(found.starts).tolist() == [4_000] * 50
         questions = np.sort(found.rows.reshape(50, 4_000) % 4_000, axis=1)
         assert (questions == np.arange(4_000)).all()

@@ -7,19 +7,19 @@ from hypothesis import strategies as st
 
 from embedstep.sampling.batches import Batches, split
 from embedstep.sampling.epochs import Epochs, Mixing, Sampler
-from embedstep.sampling.labels import labels_of
-from embedstep.sampling.texts import texts_of
+from embedstep.sampling.labels import group_labels
+from embedstep.sampling.texts import group_texts
 
 
 def sampler(kind: str, rows: int, size: int, world_size: int, seed: int = 0) -> Sampler:
     random = np.random.RandomState(rows)
     texts = labels = lengths = None
     if kind == "no_duplicates":
-        texts = texts_of(
+        texts = group_texts(
             np.stack([np.arange(rows), rows + random.randint(0, max(rows // 2, 1), rows)]).astype(np.int32)
         )
     if kind == "group_by_label":
-        labels = labels_of(random.randint(0, 4, rows))
+        labels = group_labels(random.randint(0, 4, rows))
     if kind == "group_by_length":
         lengths = random.randint(1, 60, rows).astype(np.int32)
     return Sampler(
@@ -43,7 +43,7 @@ def test_ranks_share_an_epoch(
 ) -> None:
     samplers = tuple(sampler(kind, rows, size, world_size) for kind, rows in parts)
     epochs = Epochs(samplers=samplers, world_size=world_size, mixing=mixing, seed=0)
-    shares = [[rows.tolist() for rows in epochs.share(epoch, rank)] for rank in range(world_size)]
+    shares = [[rows.tolist() for rows in epochs.rows_of(epoch, rank)] for rank in range(world_size)]
     # All make the announced number of steps.
     assert {len(share) for share in shares} == {epochs.steps}
     seen = [row for share in shares for rows in share for row in rows]
@@ -59,7 +59,7 @@ def test_ranks_share_an_epoch(
 
 
 @given(KINDS, st.integers(1, 100), st.integers(1, 3), st.data())
-def test_going_on_at_a_step_gives_what_would_have_come(
+def test_resuming_at_a_step_gives_the_remaining_steps(
     kind: str, rows: int, world_size: int, data: st.DataObject
 ) -> None:
     epochs = Epochs(
@@ -67,8 +67,8 @@ def test_going_on_at_a_step_gives_what_would_have_come(
         mixing="proportional", seed=5,
     )  # fmt: skip
     start = data.draw(st.integers(0, epochs.steps))
-    whole = [share.tolist() for share in epochs.share(1, 0)]
-    assert [share.tolist() for share in epochs.share(1, 0, start)] == whole[start:]
+    whole = [share.tolist() for share in epochs.rows_of(1, 0)]
+    assert [share.tolist() for share in epochs.rows_of(1, 0, start)] == whole[start:]
 
 
 @pytest.mark.parametrize("kind", ["random", "no_duplicates", "group_by_length"])
@@ -82,7 +82,7 @@ def test_with_the_same_rows_in_a_step_the_number_of_ranks_does_not_matter(kind: 
         steps = [
             [
                 sorted(np.concatenate(rows).tolist())
-                for rows in zip(*(epochs.share(epoch, rank) for rank in range(ranks)), strict=True)
+                for rows in zip(*(epochs.rows_of(epoch, rank) for rank in range(ranks)), strict=True)
             ]
             for epochs, ranks in ((two, 2), (four, 4))
         ]
@@ -104,7 +104,7 @@ def test_round_robin_ends_with_the_shortest() -> None:
 def test_the_union_of_the_ranks_is_the_epoch() -> None:
     """Four ranks, 400 rows."""
     epochs = Epochs(samplers=(sampler("no_duplicates", 400, 8, 4),), world_size=4, mixing="proportional", seed=0)
-    seen = [row for rank in range(4) for rows in epochs.share(0, rank) for row in rows.tolist()]
+    seen = [row for rank in range(4) for rows in epochs.rows_of(0, rank) for row in rows.tolist()]
     assert len(seen) == len(set(seen)) == epochs.steps * 32 == 384
 
 
@@ -169,15 +169,15 @@ def test_a_thousand_ranks_cost_what_one_does() -> None:
     """A rank works the epoch out once, and takes its share by slicing."""
     rows = 60_000
     ids = np.stack([np.arange(rows), rows + np.random.RandomState(0).randint(0, rows, rows)]).astype(np.int32)
-    made = Sampler(rows=rows, size=1024 * 4, drop_last=True, seed=0, texts=texts_of(ids))
+    made = Sampler(rows=rows, size=1024 * 4, drop_last=True, seed=0, texts=group_texts(ids))
     epochs = Epochs(samplers=(made,), world_size=1024, mixing="proportional", seed=0)
     assert epochs.steps == 14
-    assert [len(rows) for rows in epochs.share(0, 1023)] == [4] * 14
+    assert [len(rows) for rows in epochs.rows_of(0, 1023)] == [4] * 14
 
 
 @pytest.mark.parametrize("kind", ["random", "no_duplicates", "group_by_label", "group_by_length", "sequential"])
 def test_two_ranks_make_the_same_steps_with_an_odd_number_of_rows(kind: str) -> None:
     """101 rows are 12 steps of 4 for each of two ranks, and the five rows left over are nobody's."""
     epochs = Epochs(samplers=(sampler(kind, 101, 4, 2),), world_size=2, mixing="proportional", seed=0)
-    shares = [[len(rows) for rows in epochs.share(0, rank)] for rank in range(2)]
+    shares = [[len(rows) for rows in epochs.rows_of(0, rank)] for rank in range(2)]
     assert shares == [[4] * 12, [4] * 12]

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from embedstep.sampling.batches import random_of
+from embedstep.sampling.batches import random_state
 from embedstep.sampling.duplicates import arrange
-from embedstep.sampling.euler_split import halved, halves, in_batches, share
-from embedstep.sampling.row_selection import chosen
-from embedstep.sampling.texts import texts_of
+from embedstep.sampling.euler_split import choose_share, halved, halves, split_into_batches
+from embedstep.sampling.row_selection import select_rows
+from embedstep.sampling.texts import group_texts
 from tests.sampling.test_duplicates import ids_of, meetings
 
 
@@ -44,18 +44,18 @@ def test_half_of_each_text_is_on_each_side(pairs: list[tuple[int, int]], parts: 
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 6), st.integers(0, 99))
 def test_a_share_of_all_rows_is_the_same_share_of_each_text(part: int, more: int, texts: int, seed: int) -> None:
     """Each text of either column is in as many rows as the whole has parts."""
-    whole, random = part + more, random_of(seed)
+    whole, random = part + more, random_state(seed)
     one = np.concatenate([random.permutation(texts) for _ in range(whole)])
     two = np.concatenate([random.permutation(texts) for _ in range(whole)])
     nodes = np.stack([one, two]).astype(np.int32) + 1
-    is_in = share(nodes, part, whole, random)
+    is_in = choose_share(nodes, part, whole, random)
     assert [np.bincount(side[is_in])[1:].tolist() for side in nodes] == [[part] * texts] * 2
 
 
 def test_every_pair_of_three_texts_and_three_is_three_batches_of_all_six() -> None:
     nodes = ids_of([1, 1, 1, 2, 2, 2, 3, 3, 3], [4, 5, 6, 4, 5, 6, 4, 5, 6])
     for seed in range(20):
-        table = in_batches(nodes, np.arange(9, dtype=np.int32), 3, random_of(seed))
+        table = split_into_batches(nodes, np.arange(9, dtype=np.int32), 3, random_state(seed))
         assert sorted(table.reshape(-1).tolist()) == list(range(9))
         assert all(sorted(nodes[:, batch].reshape(-1).tolist()) == [1, 2, 3, 4, 5, 6] for batch in table)
 
@@ -77,13 +77,13 @@ def test_the_most_rows_of_so_many_of_each_text(
     texts: list[int], others: list[int], batches: int, rows: list[int]
 ) -> None:
     for seed in range(20):
-        assert chosen(ids_of(texts, others), batches, random_of(seed), 0).tolist() == rows
+        assert select_rows(ids_of(texts, others), batches, random_state(seed), 0).tolist() == rows
 
 
-def test_rows_of_a_frequent_text_take_turns() -> None:
+def test_rows_of_a_frequent_text_alternate_over_epochs() -> None:
     """Two of five rows each time, and over five times each one twice."""
     nodes = ids_of([1, 1, 1, 1, 1], [0, 0, 0, 0, 0])
-    found = [chosen(nodes, 2, random_of(0), turn).tolist() for turn in range(5)]
+    found = [select_rows(nodes, 2, random_state(0), epoch).tolist() for epoch in range(5)]
     assert found == [[0, 1], [2, 3], [0, 4], [1, 2], [3, 4]]
 
 
@@ -98,9 +98,9 @@ def pairs_of_texts(draw: st.DrawFn) -> NDArray[np.int32]:
 
 @given(pairs_of_texts(), st.integers(1, 7), st.integers(0, 5))
 def test_for_two_columns_the_number_is_the_optimum(ids: NDArray[np.int32], size: int, epoch: int) -> None:
-    texts = texts_of(ids)
+    texts = group_texts(ids)
     best = max(batches for batches in range(ids.shape[1] // size + 1) if most_rows(ids, batches) >= batches * size)
-    found = arrange(texts, size, drop_last=True, random=random_of(4, epoch), turn=epoch)
+    found = arrange(texts, size, drop_last=True, random=random_state(4, epoch), epoch=epoch)
     assert texts.fewest_batches(size) <= len(found) == best <= texts.most_batches(size)
     assert meetings(ids, found) == []
     assert len(set(found.rows.tolist())) == len(found.rows)
@@ -113,7 +113,7 @@ def most_rows(ids: NDArray[np.int32], batches: int) -> int:
 
 
 def cut(ids: NDArray[np.int32], batches: int, named: Sequence[int]) -> int:
-    """No more rows can be taken than so many of each of these texts, and of each other text beside the other ones."""
+    """An upper bound: so many rows of each of these texts, and of each other text with the others."""
     is_named = np.isin(ids[0], named)
     return sum(
         int(np.minimum(np.bincount(side), batches).sum()) for side in (ids[0][is_named], ids[1][~is_named]) if len(side)
@@ -122,7 +122,7 @@ def cut(ids: NDArray[np.int32], batches: int, named: Sequence[int]) -> int:
 
 @given(pairs_of_texts(), st.integers(1, 7), st.integers(0, 5))
 def test_all_rows_follow_in_smaller_batches(ids: NDArray[np.int32], size: int, epoch: int) -> None:
-    found = arrange(texts_of(ids), size, drop_last=False, random=random_of(4, epoch), turn=epoch)
+    found = arrange(group_texts(ids), size, drop_last=False, random=random_state(4, epoch), epoch=epoch)
     assert meetings(ids, found) == []
     assert sorted(found.rows.tolist()) == list(range(ids.shape[1]))
 
@@ -137,7 +137,7 @@ def test_seventy_texts_in_either_column_fill_every_batch_of_64() -> None:
     random = np.random.RandomState(0)
     ids = np.stack([random.randint(0, 70, 100_000), random.randint(70, 140, 100_000)]).astype(np.int32)
     for epoch in range(2):
-        found = arrange(texts_of(ids), 64, drop_last=True, random=random_of(0, epoch), turn=epoch)
+        found = arrange(group_texts(ids), 64, drop_last=True, random=random_state(0, epoch), epoch=epoch)
         assert len(found) == 100_000 // 64 == 1562
         assert meetings(ids, found) == []
 
@@ -146,20 +146,20 @@ def test_frequent_texts_in_both_columns_give_as_many_batches_as_there_can_be() -
     """Either column by itself would allow 517; a row of two frequent texts takes the place of two others."""
     random = np.random.RandomState(0)
     ids = np.stack([zipf(random, 100_000, 2000), 2000 + zipf(random, 100_000, 2000)]).astype(np.int32)
-    texts = texts_of(ids)
-    found = arrange(texts, 128, drop_last=True, random=random_of(0))
+    texts = group_texts(ids)
+    found = arrange(texts, 128, drop_last=True, random=random_state(0))
     assert (len(found), texts.most_batches(128)) == (360, 517)
     assert min(cut(ids, 361, range(named)) for named in range(60)) < 361 * 128
     assert meetings(ids, found) == []
 
 
 def test_with_a_third_column_the_two_that_allow_the_fewest_are_halved() -> None:
-    """Questions that always have the same answer, and another text beside them."""
+    """Questions that always have the same answer, and another text."""
     random = np.random.RandomState(0)
     questions = zipf(random, 20_000, 500)
     ids = np.stack([questions, 500 + questions, 1000 + zipf(random, 20_000, 500)]).astype(np.int32)
-    found = arrange(texts_of(ids), 32, drop_last=True, random=random_of(0))
-    pair = arrange(texts_of(ids[1:]), 32, drop_last=True, random=random_of(0))
+    found = arrange(group_texts(ids), 32, drop_last=True, random=random_state(0))
+    pair = arrange(group_texts(ids[1:]), 32, drop_last=True, random=random_state(0))
     assert len(found) == len(pair) > 390
     assert meetings(ids, found) == []
 
@@ -170,7 +170,7 @@ def test_other_epochs_have_other_batches() -> None:
     batches = [
         {frozenset(found[number].tolist()) for number in range(len(found))}
         for epoch in (0, 1, 0)
-        for found in [arrange(texts_of(ids), 9, drop_last=True, random=random_of(0, epoch), turn=epoch)]
+        for found in [arrange(group_texts(ids), 9, drop_last=True, random=random_state(0, epoch), epoch=epoch)]
     ]
     assert batches[0] == batches[2]
     assert len(batches[0] & batches[1]) < 5
@@ -178,12 +178,12 @@ def test_other_epochs_have_other_batches() -> None:
 
 def test_rows_of_two_frequent_texts_take_turns_too() -> None:
     """Zipf in both columns: 289 of 1,500 rows cost the place of two others, and come nevertheless."""
-    share = 1 / np.arange(1, 301)
-    columns = [np.random.RandomState(seed).choice(300, 1_500, p=share / share.sum()) for seed in (0, 1)]
-    texts = texts_of(np.stack([columns[0], 300 + columns[1]]).astype(np.int32))
+    choose_share = 1 / np.arange(1, 301)
+    columns = [np.random.RandomState(seed).choice(300, 1_500, p=choose_share / choose_share.sum()) for seed in (0, 1)]
+    texts = group_texts(np.stack([columns[0], 300 + columns[1]]).astype(np.int32))
     is_seen = np.zeros(1_500, bool)
-    for turn in range(60):
-        found = arrange(texts, 32, drop_last=True, random=random_of(0, turn), turn=turn)
+    for epoch in range(60):
+        found = arrange(texts, 32, drop_last=True, random=random_state(0, epoch), epoch=epoch)
         assert len(found) == 27
         is_seen[found.rows] = True
     assert is_seen.all()

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from embedstep.sampling.batches import Batches, random_of
-from embedstep.sampling.labels import arrange, labels_of
+from embedstep.sampling.batches import Batches, random_state
+from embedstep.sampling.labels import arrange, group_labels
 
 
 def labels_in(values: list[int], batches: Batches) -> list[list[int]]:
@@ -25,7 +25,7 @@ def assert_guarantee(values: list[int], batches: Batches) -> None:
 
 
 def formed(values: list[int], size: int, *, drop_last: bool = True, epoch: int = 0) -> Batches:
-    return arrange(labels_of(np.array(values)), size, drop_last=drop_last, random=random_of(0, epoch))
+    return arrange(group_labels(np.array(values)), size, drop_last=drop_last, random=random_state(0, epoch))
 
 
 @pytest.mark.parametrize(
@@ -65,8 +65,8 @@ def test_every_batch_has_two_labels_with_two_rows(
 ) -> None:
     values = np.repeat(np.arange(len(counts)), counts)
     lengths = np.arange(len(values), dtype=np.int32) * 7 % 13 + 1 if by_length else None
-    labels = labels_of(values)
-    found = arrange(labels, size, drop_last=drop_last, random=random_of(1, epoch), lengths=lengths)
+    labels = group_labels(values)
+    found = arrange(labels, size, drop_last=drop_last, random=random_state(1, epoch), lengths=lengths)
     assert_guarantee(values.tolist(), found)
     full = labels.full_batches(size)
     sizes = np.diff(found.starts)
@@ -76,8 +76,8 @@ def test_every_batch_has_two_labels_with_two_rows(
 
 @given(st.lists(st.integers(1, 9), min_size=2, max_size=4), st.sampled_from([4, 6]))
 def test_at_most_one_more_full_batch_could_be_made(counts: list[int], size: int) -> None:
-    """Beside a search over all batches; the one more takes a label with an even number of rows in two threes."""
-    found = labels_of(np.repeat(np.arange(len(counts)), counts)).full_batches(size)
+    """Compared with an exhaustive search, whose one more batch has two triples of a label with an even count."""
+    found = group_labels(np.repeat(np.arange(len(counts)), counts)).full_batches(size)
     best = most(tuple(sorted(counts)), size)
     assert best - 1 <= found <= best
 
@@ -130,7 +130,7 @@ PINNED = [11, 0, 2, 6, 5, 7, 8, 1, 10, 3, 4, 9]
 
 
 def test_rows_without_a_partner_are_never_used() -> None:
-    labels = labels_of(np.array([5, 5, 7, 9, 9, 9]))
+    labels = group_labels(np.array([5, 5, 7, 9, 9, 9]))
     assert labels.usable == 5
     assert labels.numbers.tolist() == [0, 0, -1, 1, 1, 1]
 
@@ -153,4 +153,4 @@ def oracle(values: NDArray[np.int64], size: int) -> int:
 @pytest.mark.parametrize("labels", [2, 5, 40])
 def test_the_installed_sampler_delivers_no_more(labels: int) -> None:
     values = np.random.RandomState(labels).randint(0, labels, 500)
-    assert labels_of(values).full_batches(16) >= oracle(values, 16)
+    assert group_labels(values).full_batches(16) >= oracle(values, 16)

@@ -103,7 +103,7 @@ def test_several_datasets_with_a_loss_each(
     by_name = {item.name: item for item in plan.datasets if item.split == "train"}
     # 130 rows are 17 batches of 8, 50 rows are 7; round robin takes 7 of each and leaves 130 - 56 rows.
     assert (by_name["docs"].batches, by_name["scores"].batches) == ((7, 7) if sampler == "round_robin" else (17, 7))
-    assert by_name["docs"].rows_unseen == (74 if sampler == "round_robin" else 0)
+    assert by_name["docs"].rows_unreached == (74 if sampler == "round_robin" else 0)
     result = train_here(document)
     assert result.exit_code == 0
     assert (

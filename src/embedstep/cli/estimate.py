@@ -10,7 +10,7 @@ from statistics import median
 from typing import Any
 
 from embedstep.errors import InvalidRequestError, Problem
-from embedstep.output.attempts import HOUR, FormerRun, unit_of
+from embedstep.output.attempts import HOUR, FormerRun, cost_unit
 from embedstep.output.result import StepResult
 from embedstep.planning.plan import Plan
 from embedstep.replay import run_or_raise, without_tracking
@@ -62,7 +62,7 @@ def _limit(request: TrainRequest, plan: Plan, hours: float, basis: str) -> Estim
     limit = (request.launch.max_hours or float("inf")) * plan.world_size
     if hours > limit:
         basis = f"{basis}, capped by launch.max_hours"
-    return Estimate(hours=round(min(hours, limit), 6), unit=unit_of(on_cpu=plan.on_cpu), basis=basis)
+    return Estimate(hours=round(min(hours, limit), 6), unit=cost_unit(on_cpu=plan.on_cpu), basis=basis)
 
 
 def scale_hours(runs: Sequence[FormerRun], train_steps: int) -> float:

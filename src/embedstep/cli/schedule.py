@@ -206,7 +206,7 @@ def kubernetes(
         },
         **settings,
     )
-    name = name or request.recorded_as.run_name or request.tracking.experiment or "embedstep"
+    name = name or request.named_tracking.run_name or request.tracking.experiment or "embedstep"
     manifests = build_cronjob(request, _NOT_IN_A_NAME.sub("-", name.lower()).strip("-"), pod)
     # As comments, so that the output can be applied.
     for local, utc in list_firings(request.schedule, datetime.now(UTC)):

@@ -77,7 +77,7 @@ def _show(title: str, lines: Sequence[str], *, header: bool = False) -> None:
 
 def _dataset_rows(plan: Plan) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [
-        ("dataset", "rows", "dropped", "columns", "loss", "batches", "share", "unseen", "negatives")
+        ("dataset", "rows", "dropped", "columns", "loss", "batches", "batch share", "unreached", "negatives")
     ]
     total = sum(item.batches or 0 for item in plan.datasets if item.split == "train")
     for item in plan.datasets:
@@ -90,7 +90,7 @@ def _dataset_rows(plan: Plan) -> list[tuple[str, ...]]:
                 item.loss or "",
                 "" if item.batches is None else f"{item.batches:,}",
                 f"{(item.batches or 0) / total:.0%}" if item.split == "train" and total else "",
-                f"{item.rows_unseen:,}",
+                f"{item.rows_unreached:,}",
                 "" if item.negatives_per_anchor is None else f"{item.negatives_per_anchor:,}",
             )
         )

@@ -1,1 +1,1 @@
-"""The data: from files named in a request to facts about their rows, and one clean file. No torch, no pandas."""
+"""Read the datasets of a request, check their rows, and write each as one Arrow file, without pandas."""

@@ -1,7 +1,7 @@
-"""What a cell may hold: kinds of columns, one Arrow type for each kind, and what makes a cell empty.
+"""The kinds of columns, the Arrow type of each kind, and empty cells.
 
-Files spell the same values in many types (dictionary, large or view strings, small integers, decimals). Everything
-after reading sees the one type of the column's kind, so rows from different formats compare equal.
+Files store the same values in many types (dictionary, large or view strings, small integers, decimals). Each column is
+converted to the one type of its kind, so that rows from different formats compare equal.
 """
 
 from __future__ import annotations  # arrays take type parameters in hints alone
@@ -15,7 +15,7 @@ import pyarrow.types as pt
 
 from embedstep.data.facts import ColumnKind
 
-# The hints of pyarrow want to know each array's type beforehand; here it is known only when running.
+# The stubs of pyarrow need each array's type, which is known only at run time.
 _compute: Any = pyarrow.compute
 
 TYPES: dict[ColumnKind, pa.DataType] = {
@@ -25,7 +25,7 @@ TYPES: dict[ColumnKind, pa.DataType] = {
     "number": pa.float64(),
     "numbers": pa.list_(pa.float64()),
 }
-NAMES: dict[ColumnKind, str] = {
+KIND_NAMES: dict[ColumnKind, str] = {
     "text": "text",
     "texts": "lists of texts",
     "integer": "integers",
@@ -62,24 +62,24 @@ def _kind_of_lists(elements: Kind | None) -> Kind | None:
             return None
 
 
-def canonical(array: pa.Array[Any], kind: ColumnKind) -> pa.Array[Any]:
-    """Return `array` in the one type of `kind`.
+def to_canonical(array: pa.Array[Any], kind: ColumnKind) -> pa.Array[Any]:
+    """Convert `array` to the type of `kind`.
 
     Raises:
         pyarrow.ArrowInvalid: a value does not fit, such as an unsigned integer above 2**63.
     """
     if isinstance(array, pa.DictionaryArray):
-        return canonical(array.dictionary_decode(), kind)
+        return to_canonical(array.dictionary_decode(), kind)
     if pt.is_null(array.type) or kind_of(array.type) == "empty":
         return pa.array([None] * len(array), TYPES[kind])
     wanted: pa.Array[Any] = array if array.type == TYPES[kind] else array.cast(TYPES[kind])
     return wanted
 
 
-def incomplete(array: pa.Array[Any], kind: ColumnKind) -> pa.BooleanArray:
-    """Return for each cell of a canonical array whether it is empty.
+def is_incomplete(array: pa.Array[Any], kind: ColumnKind) -> pa.BooleanArray:
+    """Return a mask of the empty cells of an array in the type of its kind.
 
-    Empty are null, NaN, text without a visible character, a list without elements, and a list with an empty element.
+    Empty are null, NaN, text of white space only, a list without elements, and a list with an empty element.
     """
     empty: pa.BooleanArray
     match kind:
@@ -96,7 +96,7 @@ def incomplete(array: pa.Array[Any], kind: ColumnKind) -> pa.BooleanArray:
 
 
 def _is_zero(lengths: pa.Array[Any]) -> pa.BooleanArray:
-    """Compare with 0 by a cast: any Python number among the operands makes pyarrow import pandas, for 0.2 s."""
+    """Compare with 0 by a cast: a Python number as an operand makes pyarrow import pandas, which takes 0.2 s."""
     zero: pa.BooleanArray = _compute.invert(lengths.cast(pa.bool_()))
     return zero
 
@@ -105,7 +105,7 @@ def _incomplete_lists(array: pa.Array[Any], element: ColumnKind) -> pa.BooleanAr
     without_elements: pa.BooleanArray = _compute.or_kleene(
         _is_zero(_compute.list_value_length(array)), _compute.is_null(array)
     )
-    bad_elements = incomplete(_compute.list_flatten(array), element)
+    bad_elements = is_incomplete(_compute.list_flatten(array), element)
     if not _compute.any(bad_elements).as_py():
         return without_elements
     parents = set(_compute.list_parent_indices(array).filter(bad_elements).to_pylist())
@@ -114,7 +114,7 @@ def _incomplete_lists(array: pa.Array[Any], element: ColumnKind) -> pa.BooleanAr
 
 
 def fixed_bytes(array: pa.Array[Any], width: int) -> memoryview:
-    """Return the values of an array without nulls as bytes, `width` bytes for each."""
+    """Return the buffer of an array without nulls, `width` bytes for each value."""
     values = array.buffers()[1]
     if values is None:
         return memoryview(b"")
@@ -122,7 +122,7 @@ def fixed_bytes(array: pa.Array[Any], width: int) -> memoryview:
 
 
 def row_lists(columns: Sequence[pa.Array[Any]]) -> pa.Array[Any]:
-    """Return one list of numbers for each row out of several float64 columns without nulls."""
+    """Combine several float64 columns without nulls into one column of lists."""
     rows, width = len(columns[0]), len(columns)
     values = memoryview(bytearray(8 * rows * width)).cast("d")
     for position, column in enumerate(columns):

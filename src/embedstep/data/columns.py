@@ -1,24 +1,22 @@
-"""From the columns that are there and the roles that were asked to the kind of each column, over all files.
+"""Determine the kind of each requested column over all files of a dataset.
 
-Every way in which columns and roles do not fit is found here, before any row is read, so that one look at the files
-reports all of them.
+All mistakes of columns and roles are found here, before any row is read, and reported together.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 
 import pyarrow as pa
 
-from embedstep.data.cells import NAMES, TYPES, Kind, kind_of
+from embedstep.data.cells import KIND_NAMES, TYPES, Kind, kind_of
 from embedstep.data.facts import ColumnKind
 from embedstep.data.formats import TEXT_FORMATS, read_batches
 from embedstep.data.roles import Role
 from embedstep.data.row_functions import RowMaker
 from embedstep.data.sources import DataFile
 from embedstep.data.table import TableSchema
-from embedstep.errors import InvalidRequestError, Problem
+from embedstep.errors import InvalidRequestError, Problem, suggest
 
 _ALLOWED: dict[str, tuple[ColumnKind, ...]] = {
     "anchor": ("text",),
@@ -28,13 +26,13 @@ _ALLOWED: dict[str, tuple[ColumnKind, ...]] = {
     "length": ("integer",),
     "slice": ("text", "integer"),
 }
-_NEEDED = {
+_REQUIRED = {
     "anchor": "an anchor is text",
     "positive": "a positive is text or a list of texts",
     "negative": "a negative is text or a list of texts",
     "label": "a label is a number or a list of numbers",
-    "length": "a length is a whole number of tokens",
-    "slice": "a slice is a name or a whole number",
+    "length": "a length is a number of tokens",
+    "slice": "a slice is a name or an integer",
 }
 _SHOWN_VALUES = 3
 
@@ -94,25 +92,25 @@ def source_batches(where: str, source: Source, types: Mapping[str, pa.DataType])
 
 
 def column_kinds(where: str, sources: Sequence[Source], roles: Sequence[Role]) -> dict[str, ColumnKind]:
-    """Return the kind of each asked column by its name in the source.
+    """Return the kind of each requested column by its name in the files.
 
     Args:
-        where: the dataset's place in the request.
+        where: path of the dataset in the request.
         sources: all files of the dataset.
-        roles: the asked columns, each named once.
+        roles: the requested columns, each named once.
 
     Raises:
-        InvalidRequestError: with every column that is missing, stands there twice, differs between the files,
-            or is of a kind that its role does not take.
+        InvalidRequestError: with each column that is missing, repeated, different between files, or of a kind that its
+            role does not allow.
     """
     kinds: dict[str, ColumnKind] = {}
     problems: list[Problem] = []
     several_labels = sum(role.key == "label" for role in roles) > 1
     for role in roles:
-        fault = _missing(role, sources) or _twice(role, sources)
+        fault = _missing_column(role, sources) or _repeated_column(role, sources)
         if not fault:
             kind, fault = _common_kind(role, sources)
-            fault = fault or _unfit(where, role, kind, sources, several_labels=several_labels)
+            fault = fault or _unfit_kind(where, role, kind, sources, several_labels=several_labels)
             if kind is not None:
                 kinds[role.column] = "number" if role.key == "label" and several_labels else kind
         if fault:
@@ -123,24 +121,24 @@ def column_kinds(where: str, sources: Sequence[Source], roles: Sequence[Role]) -
 
 
 def reading_types(source: Source, kinds: Mapping[str, ColumnKind]) -> dict[str, pa.DataType]:
-    """Return the type with which each asked column of a text file is read: its own one if it is of the right kind."""
+    """Return the types for reading the columns of a text file: a column's own type if it is of the right kind."""
     own = source.schema.types
     return {column: own[column] if kind_of(own[column]) == kind else TYPES[kind] for column, kind in kinds.items()}
 
 
 def unnamed_columns(sources: Sequence[Source], roles: Sequence[Role]) -> tuple[str, ...]:
-    """Return the columns of all files that no role names, in the order in which they are met."""
+    """Return the columns of all files that have no role, in order of appearance."""
     named = {role.column for role in roles}
     return tuple(dict.fromkeys(name for source in sources for name in source.schema.names if name not in named))
 
 
-def _missing(role: Role, sources: Sequence[Source]) -> str:
+def _missing_column(role: Role, sources: Sequence[Source]) -> str:
     lacking = [source for source in sources if role.column not in source.schema.names]
     if not lacking:
         return ""
     if (maker := lacking[0].maker) is not None:
         made = maker.kind.makes
-        listed = f"it makes {', '.join(made)}{_nearest(role.column, list(made))}"
+        listed = f"it makes {', '.join(made)}{suggest(role.column, list(made))}"
         return f"{maker.kind.name} makes no column {role.column!r}; {listed}"
     more = f" (nor have {len(lacking) - 1} more files)" if len(lacking) > 1 else ""
     return _absent(role.column, lacking[0].file, lacking[0].schema.names, more)
@@ -149,25 +147,19 @@ def _missing(role: Role, sources: Sequence[Source]) -> str:
 def _absent(column: str, file: DataFile, names: Sequence[str], more: str = "") -> str:
     if column in names:
         return ""
-    listed = ", ".join(names) or "none"
-    return f"{file.name} has no column {column!r}{more}; its columns are {listed}{_nearest(column, names)}"
+    listed = f"{', '.join(names) or 'none'}{suggest(column, names)}"
+    return f"{file.name} has no column {column!r}{more}; its columns are {listed}"
 
 
-def _nearest(column: str, names: Sequence[str]) -> str:
-    by_folded = {name.strip().casefold(): name for name in reversed(names)}
-    near = get_close_matches(column.strip().casefold(), by_folded, n=1)
-    return f"; did you mean {by_folded[near[0]]!r}?" if near else ""
-
-
-def _twice(role: Role, sources: Sequence[Source]) -> str:
+def _repeated_column(role: Role, sources: Sequence[Source]) -> str:
     for source in sources:
         if source.schema.names.count(role.column) > 1:
-            return f"{source.file.name} has more than one column {role.column!r}; a column's name stands there once"
+            return f"{source.file.name} has several columns named {role.column!r}; rename all but one"
     return ""
 
 
 def _common_kind(role: Role, sources: Sequence[Source]) -> tuple[ColumnKind | None, str]:
-    """Return the kind that the column has in all files, and what is wrong when there is none."""
+    """Return the kind of the column in all files, or None and the problem."""
     first: dict[Kind | None, Source] = {}
     for source in sources:
         first.setdefault(kind_of(source.schema.types[role.column]), source)
@@ -175,40 +167,42 @@ def _common_kind(role: Role, sources: Sequence[Source]) -> tuple[ColumnKind | No
     if set(first) == {"integer", "number"} and all(source.file.format in TEXT_FORMATS for source in sources):
         return "number", ""
     if not first:
-        return None, f"column {role.column!r} has no value in any row; {_NEEDED[role.key]}"
+        return None, f"column {role.column!r} has no value in any row; {_REQUIRED[role.key]}"
     if len(first) > 1:
         (one, here), (other, there) = list(first.items())[:2]
         known = [
             f"{_kind_name(kind, role, source)} in {source.file.name}" for kind, source in ((one, here), (other, there))
         ]
-        return None, f"column {role.column!r} holds {known[0]} and {known[1]}; all files need the same"
+        return None, f"column {role.column!r} holds {known[0]} and {known[1]}; all files need the same kind"
     (kind, source), *_ = first.items()
     if kind is None or kind == "empty":
-        return None, f"column {role.column!r} holds {_kind_name(kind, role, source)}; {_NEEDED[role.key]}"
+        return None, f"column {role.column!r} holds {_kind_name(kind, role, source)}; {_REQUIRED[role.key]}"
     return kind, ""
 
 
 def _kind_name(kind: Kind | None, role: Role, source: Source) -> str:
     if kind is None or kind == "empty":
         return f"values of type {source.schema.types[role.column]}"
-    return NAMES[kind]
+    return KIND_NAMES[kind]
 
 
-def _unfit(where: str, role: Role, kind: ColumnKind | None, sources: Sequence[Source], *, several_labels: bool) -> str:
+def _unfit_kind(
+    where: str, role: Role, kind: ColumnKind | None, sources: Sequence[Source], *, several_labels: bool
+) -> str:
     if kind is None:
         return ""
     if role.key == "label" and kind == "text":
         shown = ", ".join(repr(value) for value in _first_texts(where, role, sources))
         return f"column {role.column!r} holds text ({shown}); a label is a number, and classes are numbered from 0"
     if kind not in _ALLOWED[role.key]:
-        return f"column {role.column!r} holds {NAMES[kind]}; {_NEEDED[role.key]}"
+        return f"column {role.column!r} holds {KIND_NAMES[kind]}; {_REQUIRED[role.key]}"
     if role.key == "label" and several_labels and kind == "numbers":
         return f"column {role.column!r} holds lists of numbers; several label columns hold one number each"
     return ""
 
 
 def _first_texts(where: str, role: Role, sources: Sequence[Source]) -> list[str]:
-    """Return the first different texts of a column; none when the file breaks, as there is a problem already."""
+    """Return examples of a column's texts; none if the file is broken, as there is a problem already."""
     with suppress(InvalidRequestError):
         for batch in source_batches(where, sources[0], {role.column: pa.string()}):
             texts = dict.fromkeys(str(value) for value in batch.column(0).drop_null().to_pylist())

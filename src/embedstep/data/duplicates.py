@@ -1,8 +1,7 @@
-"""Rows that say the same: within a dataset, and in the training data and a held-out dataset alike.
+"""Find duplicate rows of a dataset, and rows of a held-out dataset that are also in the training data.
 
-Texts are compared in Unicode's compatibility form NFKC, in lower case and without white space. A row is known by a
-64-bit number of each of its texts, so that no text is held to be compared: among ten million rows, two different ones
-get one number with a probability of about 3 in a million.
+Texts are compared in Unicode's NFKC form, in lower case and without white space. They are compared by 64-bit hashes, so
+that no text has to be kept: among ten million rows, the probability of a collision is about 3 in a million.
 """
 
 from __future__ import annotations  # arrays take type parameters in hints alone
@@ -18,8 +17,8 @@ from numpy.typing import NDArray
 from embedstep.data.facts import ColumnKind
 from embedstep.data.roles import SLICE
 
-Numbers = NDArray[np.uint64]
-"""Numbers of the texts of one column, shape (rows,); they compare within one process only."""
+Hashes = NDArray[np.uint64]
+"""Hashes of the texts of one column, shape (rows,); comparable within one process only."""
 _KEY = "anchor"
 _BETWEEN = "\x1f"
 _LOWER = bytes(range(256)).lower()
@@ -28,48 +27,48 @@ _ODD = np.uint64(0x9E3779B97F4A7C15)
 
 
 class TextHashes:
-    """Numbers the texts of rows that arrive in batches."""
+    """Hashes the texts of all rows, batch by batch."""
 
     def __init__(self, kinds: Mapping[str, ColumnKind]) -> None:
-        self._found: dict[str, list[Numbers]] = {
+        self._found: dict[str, list[Hashes]] = {
             name: [] for name, kind in kinds.items() if kind in ("text", "texts") and name != SLICE
         }
 
     def update(self, batch: pa.RecordBatch) -> None:
-        """Add the rows of a batch whose columns are complete."""
+        """Add the rows of a batch without empty cells."""
         for name, found in self._found.items():
-            numbers = (hash(text) for text in normalised(batch.column(name)))
+            numbers = (hash(text) for text in normalise_texts(batch.column(name)))
             found.append(np.fromiter(numbers, np.int64, batch.num_rows).view(np.uint64))
 
-    def by_column(self) -> dict[str, Numbers]:
-        """Return the numbers of all rows so far by column."""
+    def by_column(self) -> dict[str, Hashes]:
+        """Return the hashes of all rows so far by column."""
         return {name: np.concatenate([np.empty(0, np.uint64), *found]) for name, found in self._found.items()}
 
 
-def normalised(texts: pa.Array[Any]) -> list[bytes]:
-    """Return each text as it is compared; of a list of texts, all of them in one."""
+def normalise_texts(texts: pa.Array[Any]) -> list[bytes]:
+    """Return each text in the form in which it is compared, a list of texts as one."""
     joined: Any = pc.binary_join(texts, _BETWEEN) if isinstance(texts, pa.ListArray) else texts
     if not pc.all(pc.string_is_ascii(joined)).as_py():
-        # The type hints that there are for Arrow lack some of its functions.
+        # The stubs of pyarrow lack this function.
         joined = pc.utf8_lower(pc.call_function("utf8_normalize", [joined], pc.Utf8NormalizeOptions("NFKC")))
     return [text.translate(_LOWER, _SPACES) for text in joined.cast(pa.binary()).to_pylist()]
 
 
-def first_rows(numbers: Mapping[str, Numbers]) -> NDArray[np.int64]:
-    """Return the numbers of the rows whose texts no earlier row has all, in their order."""
-    return np.sort(np.unique(_together(list(numbers.values())), return_index=True)[1])
+def unique_rows(numbers: Mapping[str, Hashes]) -> NDArray[np.int64]:
+    """Return the numbers of the rows that are no duplicates of an earlier row, in ascending order."""
+    return np.sort(np.unique(_combine_hashes(list(numbers.values())), return_index=True)[1])
 
 
-def count_duplicates(numbers: Mapping[str, Numbers]) -> int:
-    """Return how many rows have all their texts from an earlier row."""
-    rows = _together(list(numbers.values()))
+def count_duplicates(numbers: Mapping[str, Hashes]) -> int:
+    """Count the rows with the same texts as an earlier row."""
+    rows = _combine_hashes(list(numbers.values()))
     return len(rows) - len(np.unique(rows))
 
 
-def overlapping(held_out: Mapping[str, Numbers], training: Sequence[Mapping[str, Numbers]]) -> NDArray[np.int64]:
-    """Return the numbers of the rows of a held-out dataset whose anchor stands in one of the training datasets.
+def overlapping_rows(held_out: Mapping[str, Hashes], training: Sequence[Mapping[str, Hashes]]) -> NDArray[np.int64]:
+    """Return the numbers of the rows of a held-out dataset whose anchor occurs in a training dataset.
 
-    The anchor alone: a model that was trained on a question has seen it, whatever the answer was.
+    Only anchors are compared: a model that was trained on a question has seen it, whatever the answer was.
     """
     if _KEY not in held_out:
         return np.empty(0, np.int64)
@@ -77,8 +76,8 @@ def overlapping(held_out: Mapping[str, Numbers], training: Sequence[Mapping[str,
     return np.flatnonzero(np.isin(held_out[_KEY], seen))
 
 
-def _together(columns: Sequence[Numbers]) -> Numbers:
-    """Return one number for each row, of those of its texts in their order."""
+def _combine_hashes(columns: Sequence[Hashes]) -> Hashes:
+    """Return one hash for each row from the hashes of its texts, in order."""
     together = np.zeros(len(columns[0]) if columns else 0, np.uint64)
     for column in columns:
         together = (together ^ column) * _ODD

@@ -1,4 +1,4 @@
-"""What is known of a dataset once its rows were read: all that the plan and the checks need, without the rows."""
+"""Facts about the rows of a dataset, which the plan and the checks use in place of the rows."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,26 +11,26 @@ ColumnKind = Literal["text", "texts", "integer", "number", "numbers"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DatasetFacts:
-    """One named dataset after reading.
+    """Facts about one dataset.
 
     Attributes:
-        split: `train` or `eval`.
+        split: `train`, `eval` or `test`.
         name: name in the request.
-        rows: complete rows that are kept.
-        columns: kind of each kept column by its role name (`anchor`, `positive`, `negative` or `negative_1`...,
-            `label`), in the order in which a loss gets them.
-        has_lengths: a column with the length of each row is kept besides, as `length`.
-        dropped_columns: columns of the source that no role names.
-        duplicate_rows: rows all of whose texts an earlier row has too.
-        overlapping_rows: rows of a held-out dataset whose anchor the training data has too.
-        first_overlapping: the first of them, counted from 1 over the rows that are kept.
-        dropped_rows: rows left out because a cell was empty (only with `drop_incomplete_rows`).
-        rows_read: rows of the files that a row function has made these of; None without one.
-        label_values: for integer labels, rows by label value, up to 1,000 values; else empty.
-        label_range: smallest and largest label of an integer or number column.
-        fingerprint: SHA-256 of the kept rows and their columns, independent of the files' format and cutting.
-        path: Arrow IPC stream file with the kept columns, when it was written.
-        text_hashes: a number for each text by column, which compare datasets that were read by one process.
+        rows: number of kept rows; all are complete.
+        columns: kind of each kept column by role (`anchor`, `positive`, `negative` or `negative_1`..., `label`), in the
+            order of a loss's inputs.
+        has_lengths: whether a column `length` with the length of each row is kept, too.
+        dropped_columns: columns of the source without a role.
+        duplicate_rows: rows with the same texts as an earlier row.
+        overlapping_rows: rows of a held-out dataset whose anchor also occurs in the training data.
+        first_overlapping: numbers of the first of them, from 1 over the kept rows.
+        dropped_rows: rows with an empty cell (only with `drop_incomplete_rows`).
+        rows_read: number of rows that a row function has read to make these; None without one.
+        label_values: number of rows by label, for at most 1,000 different integer labels; else empty.
+        label_range: smallest and largest label of a column of integers or numbers.
+        fingerprint: SHA-256 of the kept rows and their columns, whatever the format and number of files.
+        path: Arrow IPC stream file of the kept columns, if it was written.
+        text_hashes: hash of each text by column; comparable between datasets read by the same process.
     """
 
     split: Split
@@ -52,10 +52,10 @@ class DatasetFacts:
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """Role names of the texts, in the order in which the loss gets them."""
+        """Roles of the texts, in the order of the loss's inputs."""
         return tuple(role for role in self.columns if role != "label")
 
     @property
     def label(self) -> ColumnKind | None:
-        """Kind of the label column, or None without one."""
+        """Kind of the label column, or None if there is none."""
         return self.columns.get("label")

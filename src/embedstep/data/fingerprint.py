@@ -1,9 +1,8 @@
-"""The identity of a dataset's rows: equal rows give an equal digest, whatever file, batch or chunk they came in.
+"""A digest of a dataset's rows that does not depend on the file format or the size of batches.
 
-Hashing whole files would tell two spellings of the same rows apart, and hashing batches would depend on how a reader
-cuts them. So each column feeds its own hashers with values only: the lengths of its texts and lists to one, the bytes
-of all texts in a row to another. Lengths and bytes together say where every text starts, so no two datasets collide
-by shifting text from one cell to the next.
+Each column has hashers of its own, fed with values only: one with the lengths of its texts and lists, another with the
+concatenated bytes of its texts. The lengths determine where each text begins, so moving text from one cell to the next
+changes the digest.
 """
 
 from __future__ import annotations  # arrays take type parameters in hints alone
@@ -18,12 +17,13 @@ import pyarrow.compute as pc
 
 from embedstep.data.cells import fixed_bytes
 from embedstep.data.facts import ColumnKind
+from embedstep.runtime.digests import sha256_text
 
 _STREAMS: dict[ColumnKind, int] = {"text": 2, "texts": 3, "integer": 1, "number": 1, "numbers": 2}
 
 
 class RowsDigest:
-    """SHA-256 over rows that arrive in batches."""
+    """SHA-256 of rows, computed batch by batch."""
 
     def __init__(self, kinds: Mapping[str, ColumnKind]) -> None:
         self._kinds = dict(kinds)
@@ -32,18 +32,18 @@ class RowsDigest:
         }
 
     def update(self, batch: pa.RecordBatch) -> None:
-        """Add the rows of a batch whose columns are complete and of their kinds' types."""
+        """Add the rows of a batch; its columns have no empty cells and the types of their kinds."""
         for name, hashers in self._hashers.items():
             for hasher, values in zip(hashers, _streams(batch.column(name)), strict=True):
                 hasher.update(values)
 
     def hexdigest(self) -> str:
-        """Return the digest of all rows so far, of the columns' names and order, and of their kinds."""
+        """Return the digest of all rows so far and of the columns' names, order and kinds."""
         columns = [
             [name, self._kinds[name], *(hasher.hexdigest() for hasher in hashers)]
             for name, hashers in self._hashers.items()
         ]
-        return hashlib.sha256(json.dumps(columns).encode()).hexdigest()
+        return sha256_text(json.dumps(columns))
 
 
 def _streams(array: pa.Array[Any]) -> Iterator[memoryview]:

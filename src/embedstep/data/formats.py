@@ -1,8 +1,4 @@
-"""One file, whatever its format, as a schema and as batches of bounded size.
-
-Each format has its own way to name types, to be broken and to say so. All of that ends here: what comes out is batches
-of the asked columns, or a refusal that names the file.
-"""
+"""Read files of all formats as batches of bounded size, with errors that name the file."""
 
 import re
 import zlib
@@ -15,12 +11,12 @@ import pyarrow as pa
 from embedstep.data.jsonlines import jsonl_batches, jsonl_schema
 from embedstep.data.roles import LENGTH, Role
 from embedstep.data.sources import DataFile
-from embedstep.data.stores import first_line, reaching
+from embedstep.data.stores import translate_store_errors
 from embedstep.data.table import NotIntegersError, TableSchema
-from embedstep.errors import InvalidRequestError, Problem
+from embedstep.errors import InvalidRequestError, Problem, first_line
 
 TEXT_FORMATS = frozenset({"jsonl", "csv", "tsv"})
-"""Formats that do not state the types of their columns."""
+"""Formats without column types."""
 
 _BATCH_ROWS = 8_192
 _BLOCK_BYTES = 8 << 20
@@ -28,18 +24,18 @@ _BROKEN = (pa.ArrowException, EOFError, zlib.error, UnicodeDecodeError)
 
 
 def read_schema(where: str, file: DataFile, roles: Sequence[Role]) -> TableSchema:
-    """Return the columns of `file` from its header, footer or first rows.
+    """Return the columns of a file from its header, footer or first rows.
 
     Args:
-        where: the dataset's place in the request.
-        file: the file to look at.
-        roles: the asked columns; the text columns of a CSV file count as text, whatever they look like.
+        where: path of the dataset in the request.
+        file: the file.
+        roles: the requested columns; those of a CSV file that a role requires to be text are text, even `123`.
 
     Raises:
-        InvalidRequestError: the file is not there, may not be read, or is not of its format.
-        CannotStartError: the server that holds it could not be reached.
+        InvalidRequestError: the file does not exist, may not be read, or is not of its format.
+        CannotStartError: the file's server could not be reached.
     """
-    with _refusing(where, file):
+    with _translate_errors(where, file):
         match file.format:
             case "jsonl":
                 return jsonl_schema(where, file, [role.column for role in roles])
@@ -53,19 +49,19 @@ def read_schema(where: str, file: DataFile, roles: Sequence[Role]) -> TableSchem
 
 
 def read_batches(where: str, file: DataFile, types: Mapping[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of `file` in order, at most 8,192 in a batch, with the columns of `types` alone.
+    """Yield the rows of a file in batches of at most 8,192.
 
     Args:
-        where: the dataset's place in the request.
-        file: the file to read.
-        types: the asked columns; only the text formats read them with these types, the others have their own.
+        where: path of the dataset in the request.
+        file: the file.
+        types: the columns to read; text formats are parsed as these types, the others have types of their own.
 
     Raises:
-        NotIntegersError: a column is int64 in `types` and holds other values in a text file.
-        InvalidRequestError: the file is broken, with the row where that is known.
-        CannotStartError: the server that holds it could not be reached.
+        NotIntegersError: a column of a text file is int64 in `types`, but has other values.
+        InvalidRequestError: the file is broken; names the row if it is known.
+        CannotStartError: the file's server could not be reached.
     """
-    with _refusing(where, file):
+    with _translate_errors(where, file):
         for batch in _whole_batches(where, file, types):
             for start in range(0, batch.num_rows, _BATCH_ROWS):
                 yield batch.slice(start, _BATCH_ROWS)
@@ -84,17 +80,17 @@ def _whole_batches(where: str, file: DataFile, types: Mapping[str, pa.DataType])
 
 
 @contextmanager
-def _refusing(where: str, file: DataFile) -> Iterator[None]:
-    with reaching(where, file.name, local=file.store.local):
+def _translate_errors(where: str, file: DataFile) -> Iterator[None]:
+    with translate_store_errors(where, file.name, local=file.store.local):
         try:
             yield
         except _BROKEN as error:
-            message = f"{file.name} cannot be read as {file.format}: {_explained(error)}"
+            message = f"{file.name} cannot be read as {file.format}: {_explain(error)}"
             raise InvalidRequestError([Problem(f"{where}.path", message)]) from error
 
 
-def _explained(error: BaseException) -> str:
-    """Return the reader's own words with rows counted as everywhere else: from 1, without the header."""
+def _explain(error: BaseException) -> str:
+    """Return the reader's message with rows counted as everywhere else: from 1, without the header."""
     return re.sub(r"Row #(\d+)", lambda found: f"row {int(found[1]) - 1}", first_line(error))
 
 
@@ -106,13 +102,13 @@ def _table_schema(schema: pa.Schema) -> TableSchema:
 def _csv_reader(file: DataFile, types: Mapping[str, pa.DataType] | None) -> Iterator[pa.RecordBatchReader]:
     from pyarrow import csv
 
-    # One thread is as fast here, and only then does an error name its row.
+    # With one thread, which is as fast, errors name the row.
     reading = csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES)
     parsing = csv.ParseOptions(delimiter="\t" if file.format == "tsv" else ",", newlines_in_values=True)
     converting = csv.ConvertOptions(
         column_types=dict(types) if types else None, include_columns=list(types) if types else None
     )
-    with file.opened() as source, csv.open_csv(source, reading, parsing, converting) as reader:
+    with file.open_bytes() as source, csv.open_csv(source, reading, parsing, converting) as reader:
         yield reader
 
 
@@ -138,14 +134,14 @@ def _csv_batches(file: DataFile, types: Mapping[str, pa.DataType]) -> Iterator[p
 def _parquet_schema(file: DataFile) -> TableSchema:
     from pyarrow.parquet import ParquetFile
 
-    with file.opened() as source, ParquetFile(source) as parquet:
+    with file.open_bytes() as source, ParquetFile(source) as parquet:
         return _table_schema(parquet.schema_arrow)
 
 
 def _parquet_batches(file: DataFile, columns: list[str]) -> Iterator[pa.RecordBatch]:
     from pyarrow.parquet import ParquetFile
 
-    with file.opened() as source, ParquetFile(source) as parquet:
+    with file.open_bytes() as source, ParquetFile(source) as parquet:
         for batch in parquet.iter_batches(batch_size=_BATCH_ROWS, columns=columns):
             asked = batch.select(columns)
             asked.validate(full=True)
@@ -154,10 +150,10 @@ def _parquet_batches(file: DataFile, columns: list[str]) -> Iterator[pa.RecordBa
 
 @contextmanager
 def _arrow_reader(file: DataFile) -> Iterator[Any]:
-    """Open the file form, or the stream form that `save_to_disk` writes, by its first bytes."""
+    """Open an Arrow file, or an Arrow stream as `save_to_disk` writes it, by its first bytes."""
     with ExitStack() as stack:
-        # A single batch may be as large as the file, and a map keeps it out of memory.
-        source: Any = stack.enter_context(pa.memory_map(file.path) if file.store.local else file.opened())
+        # A memory map, because a single batch may be as large as the file.
+        source: Any = stack.enter_context(pa.memory_map(file.path) if file.store.local else file.open_bytes())
         is_file = source.read(6) == b"ARROW1"
         source.seek(0)
         yield stack.enter_context(pa.ipc.open_file(source) if is_file else pa.ipc.open_stream(source))

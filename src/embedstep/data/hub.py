@@ -1,7 +1,7 @@
-"""Which parts of a request lie on the Hugging Face hub, and fetching them in a process of its own.
+"""Fetch datasets and models of the Hugging Face hub, in a process of its own.
 
-The fetching needs libraries that take seconds to import, so it happens only for requests that name the hub, once per
-node, before any rank starts.
+The libraries for that take seconds to import. So the process runs only if the request names the hub, once per node and
+before any rank starts.
 """
 
 import os
@@ -18,7 +18,7 @@ from embedstep.request.datasets import Dataset
 from embedstep.request.schema import Model, TrainRequest
 
 _HUB_ID = re.compile(r"(?!.*\.(json|safetensors|bin)$)(\w[\w.-]*/)?\w[\w.-]*")
-"""A name, or an organisation and a name; anything with more parts, or with the ending of a file, is a path."""
+"""A name, or an organisation and a name. With more parts, or with the extension of a file, it is a path."""
 
 
 def named_datasets(request: TrainRequest) -> Iterator[tuple[Split, str, Dataset]]:
@@ -29,34 +29,34 @@ def named_datasets(request: TrainRequest) -> Iterator[tuple[Split, str, Dataset]
 
 
 def hub_datasets(request: TrainRequest) -> Iterator[tuple[Split, str, Dataset]]:
-    """Yield split, name and section of each dataset that lies on the hub."""
+    """Yield split, name and section of each dataset of the hub."""
     return ((split, name, dataset) for split, name, dataset in named_datasets(request) if dataset.hub)
 
 
 def is_on_hub(model: Model) -> bool:
-    """Whether a model is named by a hub id rather than by something on this machine."""
-    # os.path answers False for a name that no file system takes, where Path raises.
+    """Whether a model is named by a hub id, and not by a path on this machine."""
+    # os.path.exists returns False for an invalid file name, where Path.exists raises.
     return _HUB_ID.fullmatch(model.source) is not None and not os.path.exists(model.source)  # noqa: PTH110
 
 
 def with_local_data(request: TrainRequest, folder: Path, *, with_model: bool) -> tuple[TrainRequest, str | None]:
-    """Fetch what lies on the hub, and return the request with local data, and the folder of a fetched model.
+    """Fetch the hub's datasets and model; return the request with local data, and the folder of the model.
 
     Args:
-        request: any request; one that names nothing on the hub comes back as it is, without a process.
-        folder: where fetched rows are kept.
-        with_model: fetch the model too, which a plan does not need.
+        request: any request; without hub ids it is returned unchanged.
+        folder: folder for the fetched rows.
+        with_model: fetch the model, too; a plan does not need it.
 
     Raises:
-        InvalidRequestError: the hub has no such thing.
+        InvalidRequestError: the hub has no such dataset or model.
         CannotStartError: the hub did not answer, or the `train` extra is not installed.
-        StepInterruptedError: a signal ended the fetching.
+        StepInterruptedError: a signal ended the process.
     """
     wants_model = with_model and is_on_hub(request.model)
     if not wants_model and not any(hub_datasets(request)):
         return request, None
     if find_spec("datasets") is None:
-        raise CannotStartError("datasets is not installed, which fetches from the hub; pip install 'embedstep[train]'")
+        raise CannotStartError("fetching from the hub needs datasets; pip install 'embedstep[train]'")
 
     def failure(code: int) -> CannotStartError:
         return CannotStartError(f"fetching from the hub ended with code {code}; see the output above")
@@ -67,7 +67,7 @@ def with_local_data(request: TrainRequest, folder: Path, *, with_model: bool) ->
 
 
 def _with_places(request: TrainRequest, found: dict[str, Any]) -> TrainRequest:
-    """Return the request with each hub dataset replaced by the folder that it was saved to."""
+    """Return the request with each hub dataset replaced by the folder that it was fetched to."""
     data: dict[str, Any] = {
         split: {
             name: dataset.at(found[f"{split}.{name}"]) if dataset.hub else dataset
@@ -79,7 +79,7 @@ def _with_places(request: TrainRequest, found: dict[str, Any]) -> TrainRequest:
 
 
 def without_hub_data(request: TrainRequest) -> TrainRequest:
-    """Return the request with only those datasets that lie on this machine."""
+    """Return the request without its hub datasets."""
     data: dict[str, Any] = {
         split: {name: dataset for name, dataset in getattr(request.data, split).items() if not dataset.hub}
         for split in SPLITS

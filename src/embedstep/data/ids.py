@@ -1,4 +1,4 @@
-"""The texts of a prepared dataset as numbers: equal texts get equal numbers, in whatever column they stand."""
+"""Texts of a prepared dataset as integer ids, and further reads of its Arrow file."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,13 +10,13 @@ if TYPE_CHECKING:
 
 NOTHING = -1
 _LARGE = 2**30
-"""Bytes of text from which 32-bit offsets may not suffice for one dictionary."""
+"""Bytes of text from which 32-bit offsets may be too small for one dictionary."""
 
 
 def text_ids(path: Path, inputs: Sequence[str]) -> "NDArray[np.int32]":
-    """Return the number of each text, exact and not by a hash, shape (columns, rows); NOTHING where there is none.
+    """Return the id of each text, shape (columns, rows): equal texts have equal ids in all columns; NOTHING for none.
 
-    A column of lists of texts becomes as many columns as its longest list has texts.
+    Ids are exact, not hashes. A column of lists becomes as many columns as its longest list has texts.
 
     Args:
         path: Arrow IPC stream file of the prepared rows.
@@ -27,7 +27,7 @@ def text_ids(path: Path, inputs: Sequence[str]) -> "NDArray[np.int32]":
 
     with pa.memory_map(str(path)) as source:
         table = pa.ipc.open_stream(source).read_all()
-        parts = [_texts_of(table.column(name)) for name in inputs]
+        parts = [_flatten_texts(table.column(name)) for name in inputs]
         texts = pa.chunked_array([chunk for values, _, _ in parts for chunk in values.chunks])
         if texts.nbytes > _LARGE:
             texts = texts.cast(pa.large_string())
@@ -46,8 +46,8 @@ def text_ids(path: Path, inputs: Sequence[str]) -> "NDArray[np.int32]":
     return np.stack(columns)
 
 
-def _texts_of(column: Any) -> tuple[Any, Any, Any]:
-    """Return the texts of a column one behind the other; of lists also each text's row and its place in the list."""
+def _flatten_texts(column: Any) -> tuple[Any, Any, Any]:
+    """Return the texts of a column; of a column of lists flattened, with each text's row and index in its list."""
     import numpy as np
     import pyarrow as pa
 
@@ -59,12 +59,12 @@ def _texts_of(column: Any) -> tuple[Any, Any, Any]:
     return pa.chunked_array([chunk.flatten() for chunk in column.chunks]), row, place
 
 
-def integers_in(path: Path, column: str) -> "NDArray[np.int64]":
-    """Return the whole number of each row, shape (rows,).
+def read_integers(path: Path, column: str) -> "NDArray[np.int64]":
+    """Return a column of integers, shape (rows,).
 
     Args:
         path: Arrow IPC stream file of the prepared rows.
-        column: a column of whole numbers, such as `label`.
+        column: name of the column, such as `label`.
     """
     import numpy as np
     import pyarrow as pa
@@ -75,7 +75,7 @@ def integers_in(path: Path, column: str) -> "NDArray[np.int64]":
 
 
 def text_lengths(path: Path, inputs: Sequence[str]) -> "NDArray[np.int32]":
-    """Return the characters of all texts of each row, shape (rows,)."""
+    """Return the total characters of each row's texts, shape (rows,)."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -84,7 +84,7 @@ def text_lengths(path: Path, inputs: Sequence[str]) -> "NDArray[np.int32]":
         table = pa.ipc.open_stream(source).read_all()
         lengths = np.zeros(table.num_rows, np.int64)
         for name in inputs:
-            texts, row, _ = _texts_of(table.column(name))
+            texts, row, _ = _flatten_texts(table.column(name))
             counts = pc.utf8_length(texts).to_numpy(zero_copy_only=False)
             if row is None:
                 lengths += counts
@@ -93,12 +93,12 @@ def text_lengths(path: Path, inputs: Sequence[str]) -> "NDArray[np.int32]":
     return lengths.astype(np.int32)
 
 
-def rows_at(path: Path, rows: Sequence[int]) -> list[dict[str, Any]]:
-    """Return rows by their numbers, in that order.
+def read_rows(path: Path, rows: Sequence[int]) -> list[dict[str, Any]]:
+    """Return some rows.
 
     Args:
         path: Arrow IPC stream file of the prepared rows.
-        rows: numbers of rows.
+        rows: row numbers, in the order of the result.
     """
     import pyarrow as pa
 
@@ -107,8 +107,8 @@ def rows_at(path: Path, rows: Sequence[int]) -> list[dict[str, Any]]:
     return found
 
 
-def text_at(path: Path, inputs: Sequence[str], row: int, other: int) -> str:
-    """Return the text that two rows share, or that of the first row's last column.
+def shared_text(path: Path, inputs: Sequence[str], row: int, other: int) -> str:
+    """Return the text that two rows share, or else the last text of the first row.
 
     Args:
         path: Arrow IPC stream file of the prepared rows.

@@ -1,7 +1,7 @@
-"""JSON lines: fast reading with pyarrow, and a slow look with `json` that finds the row to blame.
+"""Read JSON lines with pyarrow, and with `json` where an error has to name its rows.
 
-pyarrow reads with given types and stops at the first value that does not fit, without saying where in the file. Types
-therefore come from a look at the first rows, and when reading stops, a plain pass finds every row that is wrong.
+pyarrow needs the types beforehand, and fails at the first value of another type without naming its row. So the types
+come from the first rows, and after a failure a slow second pass finds all wrong rows.
 """
 
 import json
@@ -22,7 +22,7 @@ _SHOWN_ROWS = 5
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Row:
-    """One line that is not blank: its number from 1, and its object or what it is instead."""
+    """One line that is not blank: its number from 1, and its object, or what is wrong with it."""
 
     number: int
     cells: Mapping[str, Any]
@@ -30,7 +30,7 @@ class _Row:
 
 
 def jsonl_schema(where: str, file: DataFile, columns: Sequence[str]) -> TableSchema:
-    """Return the columns in the first rows; as many rows as it takes to meet a value of each of `columns`.
+    """Return the columns of the first rows: at least 100, and more until each of `columns` has a value.
 
     Raises:
         InvalidRequestError: the file has no rows, or a line that is no JSON object.
@@ -40,7 +40,7 @@ def jsonl_schema(where: str, file: DataFile, columns: Sequence[str]) -> TableSch
     row = None
     for row in _rows(file):
         if row.fault:
-            raise InvalidRequestError(_faults(where, file, {}))
+            raise InvalidRequestError(_find_faults(where, file, {}))
         names.update(dict.fromkeys(row.cells))
         for column in columns:
             if pa.types.is_null(types.get(column, pa.null())) and column in row.cells:
@@ -53,12 +53,12 @@ def jsonl_schema(where: str, file: DataFile, columns: Sequence[str]) -> TableSch
 
 
 def jsonl_batches(where: str, file: DataFile, types: Mapping[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
-    """Yield the rows with the columns `types`, one batch for every 8 MiB of the file.
+    """Yield the columns of `types`, a batch for each 8 MiB of the file.
 
     Raises:
-        NotIntegersError: a column is int64 in `types` and holds other numbers too.
-        InvalidRequestError: with the rows that are no JSON object or hold a value of another type.
-        pyarrow.ArrowInvalid: pyarrow cannot read the file and the plain pass finds nothing wrong with it.
+        NotIntegersError: a column is int64 in `types`, but also has other numbers.
+        InvalidRequestError: with the rows that are no JSON object or have a value of another type.
+        pyarrow.ArrowInvalid: pyarrow cannot read the file, and the second pass finds no mistake.
     """
     from pyarrow import json as arrow_json
 
@@ -67,12 +67,12 @@ def jsonl_batches(where: str, file: DataFile, types: Mapping[str, pa.DataType]) 
     )
     reading = arrow_json.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES)
     try:
-        with file.opened() as source, arrow_json.open_json(source, reading, options) as reader:
+        with file.open_bytes() as source, arrow_json.open_json(source, reading, options) as reader:
             for batch in reader:
                 batch.validate(full=True)
                 yield batch
     except pa.ArrowInvalid as error:
-        if problems := _faults(where, file, types):
+        if problems := _find_faults(where, file, types):
             raise InvalidRequestError(problems) from error
         if pa.int64() in types.values():
             raise NotIntegersError from error
@@ -80,7 +80,7 @@ def jsonl_batches(where: str, file: DataFile, types: Mapping[str, pa.DataType]) 
 
 
 def _rows(file: DataFile) -> Iterator[_Row]:
-    with file.opened() as source:
+    with file.open_bytes() as source:
         number = 0
         for line in source:
             if text := line.removeprefix(b"\xef\xbb\xbf").strip():
@@ -96,12 +96,12 @@ def _row(number: int, text: bytes) -> _Row:
     except (ValueError, RecursionError):
         return _Row(number=number, cells={}, fault="is not JSON")
     if not isinstance(cells, dict):
-        return _Row(number=number, cells={}, fault=f"is a JSON {_name_of(cells)}")
+        return _Row(number=number, cells={}, fault=f"is a JSON {_json_type(cells)}")
     return _Row(number=number, cells=cells)
 
 
-def _faults(where: str, file: DataFile, types: Mapping[str, pa.DataType]) -> list[Problem]:
-    """Return a problem for each kind of fault in the file, with the first rows that have it."""
+def _find_faults(where: str, file: DataFile, types: Mapping[str, pa.DataType]) -> list[Problem]:
+    """Return a problem for each kind of mistake in the file, with the first rows that have it."""
     found: dict[tuple[str, str], list[int]] = {}
     for row in _rows(file):
         if row.fault:
@@ -109,15 +109,15 @@ def _faults(where: str, file: DataFile, types: Mapping[str, pa.DataType]) -> lis
         for column, dtype in types.items():
             value = row.cells.get(column)
             if value is not None and not _fits(value, dtype):
-                fault = f"holds a JSON {_name_of(value)} in column {column!r}"
-                found.setdefault((fault, _wanted(dtype)), []).append(row.number)
+                fault = f"holds a JSON {_json_type(value)} in column {column!r}"
+                found.setdefault((fault, _required(dtype)), []).append(row.number)
     return [
-        Problem(f"{where}.path", f"{file.name} {fault} in {_numbered(rows)}; {wanted} is needed")
+        Problem(f"{where}.path", f"{file.name} {fault} in {_list_rows(rows)}; {wanted} is needed")
         for (fault, wanted), rows in found.items()
     ]
 
 
-def _numbered(rows: Sequence[int]) -> str:
+def _list_rows(rows: Sequence[int]) -> str:
     more = f" and {len(rows) - _SHOWN_ROWS:,} more" if len(rows) > _SHOWN_ROWS else ""
     return f"row{'s' if len(rows) > 1 else ''} {', '.join(str(row) for row in rows[:_SHOWN_ROWS])}{more}"
 
@@ -156,12 +156,12 @@ def _fits(value: Any, dtype: pa.DataType) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _wanted(dtype: pa.DataType) -> str:
+def _required(dtype: pa.DataType) -> str:
     if isinstance(dtype, pa.ListType):
-        return f"an array with {_wanted(dtype.value_type)} in each place"
+        return f"an array with {_required(dtype.value_type)} in each place"
     return {pa.string(): "a string", pa.bool_(): "true or false"}.get(dtype, "a number")
 
 
-def _name_of(value: Any) -> str:
+def _json_type(value: Any) -> str:
     names = {bool: "truth value", int: "number", float: "number", str: "string", list: "array", dict: "object"}
     return names.get(type(value), "null")

@@ -1,4 +1,4 @@
-"""What the labels of a dataset are: the checks of a loss need their values and range, not the rows."""
+"""Values and range of a dataset's labels, for the checks of a loss."""
 
 from __future__ import annotations  # arrays take type parameters in hints alone
 
@@ -8,20 +8,20 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute
 
-_MOST_VALUES = 1_000
-# The hints of pyarrow want to know the array's type beforehand; here it is known only when running.
+_MAX_VALUES = 1_000
+# The stubs of pyarrow need the array's type, which is known only at run time.
 _compute: Any = pyarrow.compute
 
 
 class LabelSummary:
-    """Values and range of a label column that arrives in batches."""
+    """Values and range of a label column, collected batch by batch."""
 
     def __init__(self) -> None:
         self._counts: Counter[int] | None = Counter()
         self._range: tuple[float, float] | None = None
 
     def update(self, labels: pa.Array[Any]) -> None:
-        """Add labels without nulls: int64, float64, or lists of numbers, of which nothing is kept."""
+        """Add labels without nulls: int64 or float64; lists of numbers are ignored."""
         if len(labels) == 0 or isinstance(labels, pa.ListArray):
             return
         ends = _compute.min_max(labels).as_py()
@@ -31,11 +31,11 @@ class LabelSummary:
             self._counts.update(
                 {entry["values"]: entry["counts"] for entry in _compute.value_counts(labels).to_pylist()}
             )
-            self._counts = self._counts if len(self._counts) <= _MOST_VALUES else None
+            self._counts = self._counts if len(self._counts) <= _MAX_VALUES else None
 
     @property
     def values(self) -> dict[int, int]:
-        """Rows by label value in the order of the values; empty for more than 1,000 values and for other numbers."""
+        """Number of rows by label, sorted by label; empty for more than 1,000 labels or labels that are no integers."""
         return dict(sorted((self._counts or {}).items()))
 
     @property

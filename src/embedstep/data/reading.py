@@ -1,6 +1,6 @@
-"""The door of the data reader: a dataset of the request in, facts about its rows out, and one clean file if wanted.
+"""Read one dataset of a request: check its rows, return facts about them, and optionally write them to a file.
 
-Commands that never read data import this module too, so pyarrow is imported only when there are files to read.
+Commands that read no data import this module, too, so pyarrow is imported only when there are files to read.
 """
 
 from contextlib import nullcontext
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedstep.data.facts import DatasetFacts, Split
-from embedstep.data.roles import LENGTH, LENGTH_PATH, READ, SLICE, Role, repeated_columns, roles_of
+from embedstep.data.roles import LENGTH, LENGTH_PATH, READ, SLICE, Role, list_roles, repeated_columns
 from embedstep.data.row_functions import RowMaker, row_maker
 from embedstep.data.sources import DataFile, find_files
 from embedstep.errors import InvalidRequestError, Problem
@@ -30,26 +30,26 @@ def scan(
     lengths: str | None = None,
     slices: str | None = None,
 ) -> DatasetFacts:
-    """Read a dataset once, batch by batch, and return what is known of its rows.
+    """Read a dataset once, batch by batch, and return facts about its rows.
 
     Args:
-        split: `train` or `eval`.
+        split: `train`, `eval` or `test`.
         name: name in the request.
-        dataset: where the rows come from and which columns play which role; its source is a path.
-        drop_incomplete_rows: leave out rows with an empty cell and count them; without it they are refused.
-        write_to: Arrow IPC stream file to write the kept rows to, columns named by role.
-        lengths: column with the length of each row, which is kept as `length` beside those of the roles.
+        dataset: the section of the request; its source is a path.
+        drop_incomplete_rows: drop and count rows with an empty cell; otherwise they are refused.
+        write_to: Arrow IPC stream file for the kept rows, with columns named by role.
+        lengths: column with the length of each row, kept as `length`.
         slices: column with the slice of each row, kept as `slice`.
 
     Raises:
-        InvalidRequestError: with every problem that was found in the files, their columns and their rows.
+        InvalidRequestError: with all problems of the files, their columns and their rows.
         CannotStartError: `write_to` cannot be written, or a server with files could not be reached.
-        ValueError: the dataset's source is the hub, which this reader does not reach.
+        ValueError: the dataset's source is the hub; it has to be fetched first.
     """
     if dataset.path is None:
-        raise ValueError("a dataset of the hub is downloaded first; scan reads files")
+        raise ValueError("a dataset of the hub has to be fetched before it is scanned")
     where = f"data.{split}.{name}"
-    roles = roles_of(dataset.columns)
+    roles = list_roles(dataset.columns)
     if lengths is not None:
         roles = (*roles, Role(name=LENGTH, key=LENGTH, column=lengths))
     if slices is not None:
@@ -92,7 +92,7 @@ def _planned(
 def _sources(
     where: str, files: tuple[DataFile, ...], roles: tuple[Role, ...], maker: RowMaker | None
 ) -> tuple[list["Source"], list[Problem]]:
-    """Return the files whose columns can be read, and what is wrong with the others."""
+    """Return the files whose columns can be read, and the problems of the others."""
     from embedstep.data.columns import Source, made_source
     from embedstep.data.formats import read_schema
 
@@ -129,38 +129,38 @@ def _pass(split: Split, name: str, selection: "Selection", write_to: Path | None
     from embedstep.data.duplicates import TextHashes, count_duplicates
     from embedstep.data.fingerprint import RowsDigest
     from embedstep.data.labels import LabelSummary
-    from embedstep.data.rows import Tally, kept_batches
+    from embedstep.data.rows import RowCounts, kept_batches
     from embedstep.data.writing import arrow_file
 
-    tally, digest, labels = (
-        Tally(),
+    counts, digest, labels = (
+        RowCounts(),
         RowsDigest({name: kind for name, kind in selection.output.items() if name != SLICE}),
         LabelSummary(),
     )
     numbers = TextHashes(selection.output)
     with arrow_file(write_to, selection.schema) if write_to else nullcontext(lambda batch: None) as write:
-        for batch in kept_batches(selection, tally):
+        for batch in kept_batches(selection, counts):
             digest.update(batch)
             numbers.update(batch)
             if "label" in selection.output:
                 labels.update(batch.column("label"))
             if LENGTH in selection.output and (fault := _no_length(batch.column(LENGTH))):
-                tally.problems.append(Problem(LENGTH_PATH, f"{selection.where}: {fault}"))
+                counts.problems.append(Problem(LENGTH_PATH, f"{selection.where}: {fault}"))
                 break
             write(batch)
-        if not tally.kept and not tally.problems:
-            tally.problems.append(_no_rows(selection, tally.dropped))
-        if tally.problems:
-            raise InvalidRequestError(tally.problems)
+        if not counts.kept and not counts.problems:
+            counts.problems.append(_no_rows(selection, counts.dropped))
+        if counts.problems:
+            raise InvalidRequestError(counts.problems)
     text_hashes = numbers.by_column()
     return DatasetFacts(
         split=split,
         name=name,
-        rows=tally.kept,
+        rows=counts.kept,
         columns={name: kind for name, kind in selection.output.items() if name != LENGTH},
         has_lengths=LENGTH in selection.output,
         dropped_columns=unnamed_columns(selection.sources, selection.roles),
-        dropped_rows=tally.dropped,
+        dropped_rows=counts.dropped,
         duplicate_rows=count_duplicates(text_hashes),
         label_values=labels.values,
         label_range=labels.range,
@@ -171,12 +171,12 @@ def _pass(split: Split, name: str, selection: "Selection", write_to: Path | None
 
 
 def _no_length(lengths: Any) -> str:
-    """Say what is wrong with the first number that is no length."""
+    """Return the problem of the first number that is no length, or nothing."""
     import numpy as np
 
     numbers = lengths.to_numpy(zero_copy_only=False)
     wrong = numbers[(numbers < 0) | (numbers != np.floor(numbers))]
-    return f"{wrong[0]:g} is no length; a length is a whole number of tokens, 0 or more" if len(wrong) else ""
+    return f"{wrong[0]:g} is no length; a length is a number of tokens, 0 or more" if len(wrong) else ""
 
 
 def _no_rows(selection: "Selection", dropped: int) -> Problem:

@@ -1,6 +1,6 @@
-"""The roles that a request gives to columns, in the order in which a loss takes its inputs.
+"""The roles of columns, in the order of a loss's inputs.
 
-A loss knows its inputs by position alone, so the order is fixed here, once, and every later step only follows it.
+A loss distinguishes its inputs by position only, so the order is defined here once and kept everywhere.
 """
 
 from collections import Counter
@@ -22,13 +22,13 @@ LENGTH_PATH = "arguments.length_column_name"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Role:
-    """One column of the source and the part that it plays.
+    """One column of the source and its role.
 
     Attributes:
-        name: name of the column after reading: `anchor`, `positive`, `negative` or `negative_1`..., `label`, `length`.
-            Several label columns share the name, as they become one column.
-        key: key under `columns` in the request: `anchor`, `positive`, `negative` or `label`; or `length`, which no loss
-            gets and the arguments name; or `slice`, which a gate reads and `promotion` names.
+        name: name of the column after reading: `anchor`, `positive`, `negative` or `negative_1`..., `label`, `length`,
+            `slice`. Several label columns share the name, because they become one column.
+        key: key under `columns` in the request: `anchor`, `positive`, `negative` or `label`; or `length`, named by the
+            arguments; or `slice`, named by `promotion`. A loss gets neither of the last two.
         column: name of the column in the source.
     """
 
@@ -37,13 +37,13 @@ class Role:
     column: str
 
     def path(self, where: str) -> str:
-        """Return the place in the request that names the column, for the dataset at `where`."""
+        """Return the path of the field that names the column, for the dataset at `where`."""
         named_elsewhere = {LENGTH: LENGTH_PATH, SLICE: "promotion.slices"}
         return named_elsewhere.get(self.key, f"{where}.columns.{self.key}")
 
 
-def roles_of(columns: "Columns") -> tuple[Role, ...]:
-    """Return the roles in the order anchor, positive, negatives, labels."""
+def list_roles(columns: "Columns") -> tuple[Role, ...]:
+    """List the roles in the order anchor, positive, negatives, labels."""
     negatives = columns.negative or []
     return (
         *(Role(name="anchor", key="anchor", column=column) for column in (columns.anchor,) if column is not None),
@@ -57,17 +57,17 @@ def roles_of(columns: "Columns") -> tuple[Role, ...]:
 
 
 def repeated_columns(where: str, roles: tuple[Role, ...]) -> list[Problem]:
-    """Return a problem for every column that stands in more than one place.
+    """Return a problem for each column with more than one role.
 
     Args:
-        where: the dataset's place in the request, such as `data.train.docs`.
-        roles: the roles to look at.
+        where: path of the dataset in the request, such as `data.train.docs`.
+        roles: the roles.
     """
     counts = Counter(role.column for role in roles)
     return [
         Problem(
             [role for role in roles if role.column == column][1].path(where),
-            f"column {column!r} is named {count} times; one column plays one role",
+            f"column {column!r} is named {count} times; a column has one role",
         )
         for column, count in counts.items()
         if count > 1

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from embedstep.data.facts import ColumnKind
 from embedstep.data.hub import named_datasets
-from embedstep.errors import InvalidRequestError, Problem, first_line
+from embedstep.errors import InvalidRequestError, Problem, first_line, suggest
 from embedstep.request.extensions import ROW_FUNCTIONS, declared, entry_names
-from embedstep.request.options import Option, all_values, check_options, nearest
+from embedstep.request.options import Option, all_values, check_options
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -130,7 +130,7 @@ def row_maker(where: str, dataset: Dataset) -> RowMaker | None:
     try:
         kind = declared(ROW_FUNCTIONS, given.kind, RowFunctionKind)
     except LookupError:
-        near = nearest(given.kind, entry_names(ROW_FUNCTIONS))
+        near = suggest(given.kind, entry_names(ROW_FUNCTIONS))
         raise InvalidRequestError(
             [Problem(f"{place}.kind", f"no row function is named {given.kind!r}{near}")]
         ) from None

@@ -1,7 +1,7 @@
-"""The pass over the rows: complete rows out, incomplete rows counted, with the first of their numbers.
+"""Read the rows of a dataset: yield the complete ones, and count the incomplete ones with their first row numbers.
 
-The pass holds one batch at a time. What is kept must not depend on how a reader cuts batches, so a limit cuts the batch
-at the very row where it is reached, and rows behind it are neither read nor judged.
+One batch is in memory at a time. The kept rows must not depend on the size of batches, so a limit takes effect at the
+row that reaches it; rows behind that are neither read nor checked.
 """
 
 from __future__ import annotations  # arrays take type parameters in hints alone
@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from embedstep.data.cells import TYPES, canonical, incomplete, row_lists
+from embedstep.data.cells import TYPES, is_incomplete, row_lists, to_canonical
 from embedstep.data.columns import Source, reading_types, source_batches
 from embedstep.data.facts import ColumnKind
 from embedstep.data.roles import Role
@@ -24,15 +24,15 @@ _SHOWN_ROWS = 5
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Selection:
-    """What a pass reads and keeps.
+    """The files, columns and rows to read.
 
     Attributes:
-        where: the dataset's place in the request, such as `data.train.docs`.
+        where: path of the dataset in the request, such as `data.train.docs`.
         sources: the files, in order.
-        roles: the asked columns, in the order of the output.
-        kinds: kind of each asked column by its name in the source.
-        limit: most rows to keep, or None for all.
-        drop: whether incomplete rows are left out instead of refused.
+        roles: the requested columns, in the order of the output.
+        kinds: kind of each requested column by its name in the source.
+        limit: maximum number of rows to keep, or None for all.
+        drop: drop incomplete rows instead of refusing them.
     """
 
     where: str
@@ -50,7 +50,7 @@ class Selection:
         return {**kinds, "label": "numbers"} if labels > 1 else kinds
 
     def with_numbers(self) -> Selection:
-        """Return the selection with its integer columns read as numbers."""
+        """Return the plan with its integer columns read as numbers."""
         kinds: dict[str, ColumnKind] = {
             column: "number" if kind == "integer" else kind for column, kind in self.kinds.items()
         }
@@ -63,13 +63,13 @@ class Selection:
 
 
 @dataclass(kw_only=True, slots=True)
-class Tally:
-    """What a pass has seen so far.
+class RowCounts:
+    """Rows that were read so far.
 
     Attributes:
-        kept: complete rows that were given out.
-        dropped: incomplete rows that were left out.
-        problems: what was wrong with the rows.
+        kept: number of complete rows.
+        dropped: number of incomplete rows.
+        problems: problems of the rows and files.
     """
 
     kept: int = 0
@@ -79,7 +79,7 @@ class Tally:
 
 @dataclass(kw_only=True, slots=True)
 class _Gaps:
-    """Incomplete cells of one column of one file: how many, and the numbers of the first, counted from 1."""
+    """Empty cells of one column of one file: their number, and the first row numbers, from 1."""
 
     count: int = 0
     first: list[int] = field(default_factory=list)
@@ -92,10 +92,10 @@ class _Gaps:
         self.count += found
 
 
-def kept_batches(selection: Selection, tally: Tally) -> Iterator[pa.RecordBatch]:
-    """Yield the complete rows of all files, columns named by role, and count in `tally` what was seen.
+def kept_batches(selection: Selection, counts: RowCounts) -> Iterator[pa.RecordBatch]:
+    """Yield the complete rows of all files, with columns named by role, and update `counts`.
 
-    A file that breaks on the way, and rows that are incomplete without `selection.drop`, become problems of the tally.
+    Errors of a file, and incomplete rows without `selection.drop`, are added to the problems of `counts`.
 
     Raises:
         NotIntegersError: a text file's labels are no integers after all.
@@ -104,34 +104,34 @@ def kept_batches(selection: Selection, tally: Tally) -> Iterator[pa.RecordBatch]
     for source in selection.sources:
         gaps = {column: _Gaps() for column in selection.kinds}
         try:
-            yield from _kept_of_file(selection, tally, source, gaps)
+            yield from _kept_of_file(selection, counts, source, gaps)
         except InvalidRequestError as error:
-            tally.problems.extend(error.problems)
+            counts.problems.extend(error.problems)
         if not selection.drop:
-            tally.problems.extend(_incomplete_rows(selection, source, gaps))
-        if selection.limit is not None and tally.kept >= selection.limit:
+            counts.problems.extend(_incomplete_rows(selection, source, gaps))
+        if selection.limit is not None and counts.kept >= selection.limit:
             return
 
 
 def _kept_of_file(
-    selection: Selection, tally: Tally, source: Source, gaps: Mapping[str, _Gaps]
+    selection: Selection, counts: RowCounts, source: Source, gaps: Mapping[str, _Gaps]
 ) -> Iterator[pa.RecordBatch]:
     before = 0
     for batch in source_batches(selection.where, source, reading_types(source, selection.kinds)):
         cells = _cells(selection, source, batch)
-        empty = {column: incomplete(array, selection.kinds[column]) for column, array in cells.items()}
+        empty = {column: is_incomplete(array, selection.kinds[column]) for column, array in cells.items()}
         complete = pc.invert(_any(list(empty.values())))
-        taken = _taken(complete, None if selection.limit is None else selection.limit - tally.kept)
+        taken = _taken(complete, None if selection.limit is None else selection.limit - counts.kept)
         for column, mask in empty.items():
             gaps[column].add(mask[:taken], before)
         kept = _filtered({column: array[:taken] for column, array in cells.items()}, complete[:taken])
         rows = complete[:taken].true_count
-        tally.kept += rows
-        tally.dropped += taken - rows
+        counts.kept += rows
+        counts.dropped += taken - rows
         before += batch.num_rows
         if rows:
             yield _by_role(selection, kept)
-        if selection.limit is not None and tally.kept >= selection.limit:
+        if selection.limit is not None and counts.kept >= selection.limit:
             return
 
 
@@ -139,7 +139,7 @@ def _cells(selection: Selection, source: Source, batch: pa.RecordBatch) -> dict[
     cells = {}
     for column, kind in selection.kinds.items():
         try:
-            cells[column] = canonical(batch.column(column), kind)
+            cells[column] = to_canonical(batch.column(column), kind)
         except pa.ArrowInvalid as error:
             message = f"column {column!r} of {source.file.name} has a value that cannot be used: {error}"
             raise InvalidRequestError([Problem(f"{selection.where}.path", message)]) from error
@@ -154,7 +154,7 @@ def _any(masks: Sequence[pa.BooleanArray]) -> pa.BooleanArray:
 
 
 def _taken(complete: pa.BooleanArray, room: int | None) -> int:
-    """Return how many rows of a batch are looked at when `room` complete rows are still wanted."""
+    """Return the number of rows to use of a batch if the limit allows `room` more complete rows."""
     if room is None or complete.true_count < room:
         return len(complete)
     return int(pc.indices_nonzero(complete)[room - 1].as_py()) + 1
@@ -179,7 +179,7 @@ def _incomplete_rows(selection: Selection, source: Source, gaps: Mapping[str, _G
         Problem(
             role.path(selection.where),
             f"column {role.column!r} of {source.file.name} is empty in {_rows(gaps[role.column])}; "
-            "fill the cells, or leave such rows out with data.drop_incomplete_rows: true",
+            "fill the cells, or drop such rows by data.drop_incomplete_rows: true",
         )
         for role in selection.roles
         if gaps[role.column].count

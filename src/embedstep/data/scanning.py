@@ -1,4 +1,4 @@
-"""All datasets of a request, each read once: what is known of their rows, and every problem of all of them."""
+"""Read all datasets of a request, and compare the held-out ones with the training data."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -20,9 +20,9 @@ def scan_all(
     """Return the facts of the datasets that can be read, and the problems of the others.
 
     Args:
-        request: its datasets lie on this machine.
-        write_to: folder for the rows, as `<split>-<name>.arrow`, or None to look only.
-        slices: column with the slices of a dataset, by its split and name.
+        request: a request with local datasets only.
+        write_to: folder for the rows, as `<split>-<name>.arrow`, or None to write none.
+        slices: column with the slices of a dataset, by split and name.
     """
     facts: list[DatasetFacts] = []
     problems: list[Problem] = []
@@ -49,15 +49,15 @@ def scan_all(
 
 
 def _with_overlap(facts: list[DatasetFacts]) -> list[DatasetFacts]:
-    """Count the rows of held-out datasets that the training data has too."""
+    """Count the rows of held-out datasets that also occur in the training data."""
     training = [item.text_hashes for item in facts if item.split == "train"]
     if not training or len(training) == len(facts):
         return facts
-    from embedstep.data.duplicates import overlapping
+    from embedstep.data.duplicates import overlapping_rows
 
-    def compared(item: DatasetFacts) -> DatasetFacts:
-        rows = overlapping(item.text_hashes, training)
+    def compare(item: DatasetFacts) -> DatasetFacts:
+        rows = overlapping_rows(item.text_hashes, training)
         first = tuple(int(row) + 1 for row in rows[:_SHOWN_ROWS])
         return replace(item, overlapping_rows=len(rows), first_overlapping=first)
 
-    return [item if item.split == "train" else compared(item) for item in facts]
+    return [item if item.split == "train" else compare(item) for item in facts]

@@ -1,7 +1,6 @@
-"""From the paths in a request to a list of files, each with its format, without opening any data.
+"""Resolve the paths of a dataset (files, folders, globs, saved datasets) to a list of files with their formats.
 
-A folder, a glob and a saved dataset are all short for a list of files; what they stand for is settled here, so that
-reading deals with single files only.
+The data itself is not opened here.
 """
 
 import gzip
@@ -12,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Literal, cast
 
-from embedstep.data.stores import Store, reaching, store_of
+from embedstep.data.stores import Store, find_store, translate_store_errors
 from embedstep.errors import InvalidRequestError, Problem
 
 Format = Literal["parquet", "jsonl", "csv", "tsv", "arrow"]
@@ -35,10 +34,10 @@ class DataFile:
     """One file with rows.
 
     Attributes:
-        store: where it lies.
+        store: the file system.
         path: its path there.
-        format: how its rows are written.
-        gzipped: whether the whole file is packed with gzip.
+        format: its format.
+        gzipped: whether the whole file is compressed with gzip.
     """
 
     store: Store
@@ -48,12 +47,12 @@ class DataFile:
 
     @property
     def name(self) -> str:
-        """The path as a person would write it."""
+        """The path for messages, a URL with its protocol."""
         return self.store.shown(self.path)
 
     @contextmanager
-    def opened(self) -> Iterator[BinaryIO]:
-        """Open the file for reading its unpacked bytes."""
+    def open_bytes(self) -> Iterator[BinaryIO]:
+        """Open the file for reading its uncompressed bytes."""
         with self.store.open(self.path) as raw:
             if not self.gzipped:
                 yield raw
@@ -64,7 +63,7 @@ class DataFile:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Search:
-    """One path of a request while its files are looked up."""
+    """A path of a request while its files are being listed."""
 
     where: str
     given: str
@@ -76,32 +75,32 @@ class _Search:
 
 
 def find_files(where: str, paths: Sequence[str], split: str | None) -> tuple[DataFile, ...]:
-    """Return the files that `paths` stand for, in their order; the files of a folder or glob are sorted.
+    """List the files of `paths`, in their order; the files of a folder or glob are sorted.
 
     Args:
-        where: the dataset's place in the request, such as `data.train.docs`.
+        where: path of the dataset in the request, such as `data.train.docs`.
         paths: files, folders, globs, folders of a saved dataset, or fsspec URLs of these.
-        split: which split of a saved dataset with several splits.
+        split: split of a saved dataset with several splits.
 
     Raises:
-        InvalidRequestError: with a problem for each path that stands for no file, and for formats that are mixed.
+        InvalidRequestError: with a problem for each path without files, for repeated files and for mixed formats.
         CannotStartError: a server with files could not be reached.
     """
     files: list[DataFile] = []
     problems: list[Problem] = []
     for given in paths:
         try:
-            files.extend(_files_at(where, given, split))
+            files.extend(_find(where, given, split))
         except InvalidRequestError as error:
             problems.extend(error.problems)
-    problems.extend(_repeated(where, files))
-    problems.extend(_mixed(where, files))
+    problems.extend(_repeated_files(where, files))
+    problems.extend(_mixed_formats(where, files))
     if problems:
         raise InvalidRequestError(dict.fromkeys(problems))
     return tuple(files)
 
 
-def _repeated(where: str, files: Sequence[DataFile]) -> list[Problem]:
+def _repeated_files(where: str, files: Sequence[DataFile]) -> list[Problem]:
     counts = Counter(file.name for file in files)
     return [
         Problem(f"{where}.path", f"{name} is named {count} times, so its rows would count {count} times")
@@ -110,90 +109,90 @@ def _repeated(where: str, files: Sequence[DataFile]) -> list[Problem]:
     ]
 
 
-def _mixed(where: str, files: Sequence[DataFile]) -> list[Problem]:
+def _mixed_formats(where: str, files: Sequence[DataFile]) -> list[Problem]:
     first = {file.format: file.name for file in reversed(files)}
     if len(first) < 2:
         return []
     found = ", ".join(f"{format_}: {first[format_]}" for format_ in sorted(first))
-    message = f"the files are of several formats ({found}); one dataset takes one format, named by a glob for example"
+    message = f"the files have several formats ({found}); select the files of one format, for example by a glob"
     return [Problem(f"{where}.path", message)]
 
 
-def _files_at(where: str, given: str, split: str | None) -> list[DataFile]:
+def _find(where: str, given: str, split: str | None) -> list[DataFile]:
     try:
-        with reaching(where, given, local="://" not in given):
-            store, path = store_of(where, given)
+        with translate_store_errors(where, given, local="://" not in given):
+            store, path = find_store(where, given)
     except RuntimeError as error:  # `~somebody` without a home folder
         raise InvalidRequestError([Problem(f"{where}.path", f"{given} does not exist: {error}")]) from error
     search = _Search(where=where, given=given, split=split, store=store)
-    with reaching(where, given, local=store.local):
+    with translate_store_errors(where, given, local=store.local):
         if store.is_folder(path):
-            return _in_folder(search, path)
+            return _list_folder(search, path)
         if split is not None:
-            raise search.refused(_split_for_nothing(given), "split")
+            raise search.refused(_unused_split(given), "split")
         if store.is_file(path):
-            return [_named_file(search, path)]
+            return [_single_file(search, path)]
         if any(character in path for character in "*?["):
-            return _matched(search, path)
+            return _match_glob(search, path)
         raise search.refused(f"{given} does not exist")
 
 
-def _split_for_nothing(given: str) -> str:
-    return f"split picks a part of a saved dataset with several splits, and {given} is none; leave split out"
+def _unused_split(given: str) -> str:
+    return f"split is for saved datasets with several splits, and {given} is not one; remove split"
 
 
-def _named_file(search: _Search, path: str) -> DataFile:
+def _single_file(search: _Search, path: str) -> DataFile:
     file = _data_file(search.store, path)
     if file is None:
-        raise search.refused(f"{search.given} is of no known format; a file ends in {_KNOWN}")
+        raise search.refused(f"{search.given} has no known format; use {_KNOWN}")
     return file
 
 
-def _matched(search: _Search, pattern: str) -> list[DataFile]:
+def _match_glob(search: _Search, pattern: str) -> list[DataFile]:
     found = search.store.matches(pattern)
     files = _data_files(search.store, found)
     if not found:
         raise search.refused(f"{search.given} matches no file")
     if not files:
-        raise search.refused(f"{search.given} matches no data file; a data file ends in {_KNOWN}")
+        raise search.refused(f"{search.given} matches no data file; use {_KNOWN}")
     return files
 
 
-def _in_folder(search: _Search, folder: str) -> list[DataFile]:
+def _list_folder(search: _Search, folder: str) -> list[DataFile]:
     names = search.store.file_names(folder)
     if "dataset_dict.json" in names:
         return _saved_rows(search, _split_folder(search, folder))
     if search.split is not None:
-        raise search.refused(_split_for_nothing(search.given), "split")
+        raise search.refused(_unused_split(search.given), "split")
     if "state.json" in names:
         return _saved_rows(search, folder)
-    files = _data_files(search.store, [_joined(folder, name) for name in names])
+    files = _data_files(search.store, [_join(folder, name) for name in names])
     if not files:
-        raise search.refused(f"the folder {search.given} holds no data file; a data file ends in {_KNOWN}")
+        raise search.refused(f"the folder {search.given} has no data file; use {_KNOWN}")
     return files
 
 
 def _split_folder(search: _Search, folder: str) -> str:
-    splits = _described(search, _joined(folder, "dataset_dict.json"), "splits")
+    splits = _read_description(search, _join(folder, "dataset_dict.json"), "splits")
     listed = ", ".join(sorted(splits))
     if search.split is None:
         raise search.refused(f"{search.given} has several splits; name one of them: {listed}", "split")
     if search.split not in splits:
         raise search.refused(f"{search.given} has no split {search.split!r}; its splits are {listed}", "split")
-    return _joined(folder, search.split)
+    return _join(folder, search.split)
 
 
 def _saved_rows(search: _Search, folder: str) -> list[DataFile]:
-    entries = _described(search, _joined(folder, "state.json"), "_data_files")
+    entries = _read_description(search, _join(folder, "state.json"), "_data_files")
     return [
-        DataFile(store=search.store, path=_joined(folder, entry["filename"]), format="arrow")
+        DataFile(store=search.store, path=_join(folder, entry["filename"]), format="arrow")
         for entry in entries
         if isinstance(entry, dict) and isinstance(entry.get("filename"), str)
     ]
 
 
-def _described(search: _Search, path: str, key: str) -> list[Any]:
-    """Return the list under `key` in a description that `datasets` has written."""
+def _read_description(search: _Search, path: str, key: str) -> list[Any]:
+    """Return the list under `key` in a JSON file of the library `datasets`."""
     with search.store.open(path) as source:
         text = source.read()
     try:
@@ -205,12 +204,12 @@ def _described(search: _Search, path: str, key: str) -> list[Any]:
     return listed
 
 
-def _joined(folder: str, name: str) -> str:
+def _join(folder: str, name: str) -> str:
     return f"{folder.rstrip('/')}/{name}"
 
 
 def _data_files(store: Store, paths: Sequence[str]) -> list[DataFile]:
-    """Return the data files among `paths`; names with a leading dot or underscore are marks of other tools."""
+    """Return the data files among `paths`, without the marker files of other tools (leading dot or underscore)."""
     visible = [path for path in paths if not path.rsplit("/", 1)[-1].startswith((".", "_"))]
     return [file for path in visible if (file := _data_file(store, path)) is not None]
 

@@ -1,7 +1,7 @@
-"""Where files lie: this machine's folders, or anything that fsspec opens by its URL.
+"""File systems of datasets: local folders, and everything that fsspec opens by a URL.
 
-Both answer the same few questions, so that what counts as a dataset (`sources`) is decided in one place for both.
-fsspec is imported for URLs alone, since most runs read local files and the import is slow.
+Both have one interface, so that files are listed (`sources`) in the same way. fsspec is imported only for URLs, because
+the import is slow and most runs read local files.
 """
 
 import glob
@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
-from embedstep.errors import CannotStartError, EmbedstepError, InvalidRequestError, Problem
+from embedstep.errors import CannotStartError, EmbedstepError, InvalidRequestError, Problem, first_line
 
 
 class Store(Protocol):
-    """Questions to a place with files; every path is in the store's own form."""
+    """A file system; paths are in its own form."""
 
     @property
     def local(self) -> bool:
-        """Whether the files lie on this machine and can be mapped into memory."""
+        """Whether the files are on this machine and can be mapped into memory."""
 
     def is_folder(self, path: str) -> bool:
         """Whether there is a folder at `path`."""
@@ -31,10 +31,10 @@ class Store(Protocol):
         """Return the names of the files directly in `folder`, sorted."""
 
     def matches(self, pattern: str) -> list[str]:
-        """Return the paths of the files that `pattern` matches, sorted; `**` stands for any folders."""
+        """Return the paths of the files that `pattern` matches, sorted; `**` matches folders at any depth."""
 
     def shown(self, path: str) -> str:
-        """Return `path` as a person would write it."""
+        """Return `path` for messages."""
 
     def open(self, path: str) -> BinaryIO:
         """Open the file at `path` for reading its bytes."""
@@ -42,7 +42,7 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LocalStore:
-    """The folders of this machine; relative paths start in the current folder."""
+    """The local file system; relative paths start in the current folder."""
 
     local: bool = True
 
@@ -59,12 +59,12 @@ class LocalStore:
         return sorted(child.name for child in Path(folder).iterdir() if child.is_file())
 
     def matches(self, pattern: str) -> list[str]:
-        """Return the paths of the files that `pattern` matches, sorted; `**` stands for any folders."""
-        # Path.glob takes no absolute pattern, and before Python 3.13 its `**` ends in folders only.
+        """Return the paths of the files that `pattern` matches, sorted; `**` matches folders at any depth."""
+        # Path.glob refuses absolute patterns, and before Python 3.13 its `**` matches folders only.
         return sorted(path for path in glob.glob(pattern, recursive=True) if Path(path).is_file())  # noqa: PTH207
 
     def shown(self, path: str) -> str:
-        """Return `path` as it is."""
+        """Return `path` unchanged."""
         return path
 
     def open(self, path: str) -> BinaryIO:
@@ -98,7 +98,7 @@ class UrlStore:
         return sorted(entry["name"].rsplit("/", 1)[-1] for entry in entries if entry["type"] == "file")
 
     def matches(self, pattern: str) -> list[str]:
-        """Return the paths of the files that `pattern` matches, sorted; `**` stands for any folders."""
+        """Return the paths of the files that `pattern` matches, sorted; `**` matches folders at any depth."""
         found = self.system.glob(pattern, detail=True)
         return sorted(path for path, entry in found.items() if entry["type"] == "file")
 
@@ -111,15 +111,15 @@ class UrlStore:
         return cast(BinaryIO, self.system.open(path, "rb"))
 
 
-def store_of(where: str, given: str) -> tuple[Store, str]:
-    """Return the store that `given` lies in, and its path there.
+def find_store(where: str, given: str) -> tuple[Store, str]:
+    """Find the file system of a path or URL, and return it with the path there.
 
     Args:
-        where: the dataset's place in the request.
+        where: path of the dataset in the request.
         given: a local path (`~` is the home folder) or a URL with `://`.
 
     Raises:
-        InvalidRequestError: the protocol of the URL is unknown, or the package that opens it is not installed.
+        InvalidRequestError: the URL's protocol is unknown, or the package for it is not installed.
     """
     if "://" not in given:
         return LocalStore(), str(Path(given).expanduser())
@@ -135,17 +135,17 @@ def store_of(where: str, given: str) -> tuple[Store, str]:
 
 
 @contextmanager
-def reaching(where: str, name: str, *, local: bool) -> Iterator[None]:
-    """Turn the errors of a store into errors for the person who wrote the request.
+def translate_store_errors(where: str, name: str, *, local: bool) -> Iterator[None]:
+    """Translate the errors of a file system.
 
     Args:
-        where: the dataset's place in the request.
-        name: the file or folder that is looked at.
-        local: whether it lies on this machine.
+        where: path of the dataset in the request.
+        name: the file or folder that is read.
+        local: whether it is on this machine.
 
     Raises:
-        InvalidRequestError: there is no such file, or it may not be read.
-        CannotStartError: a server could not be reached or has failed; trying again may help.
+        InvalidRequestError: the file does not exist or may not be read.
+        CannotStartError: a server could not be reached or has failed; a retry may help.
     """
     try:
         yield
@@ -156,19 +156,14 @@ def reaching(where: str, name: str, *, local: bool) -> Iterator[None]:
     except PermissionError as error:
         raise _refused(where, f"{name} may not be read: permission denied") from error
     except OSError as error:
-        # An error without a number comes from a decoder, not from the system: the file itself is wrong.
+        # An OSError without errno comes from a decoder, not from the system: the file itself is wrong.
         if not local and error.errno is not None:
             raise CannotStartError(f"{name} cannot be reached: {first_line(error)}") from error
         raise _refused(where, f"{name} cannot be read: {first_line(error)}") from error
-    except Exception as error:  # the errors of servers belong to packages that may not even be installed
+    except Exception as error:  # servers' errors have types of packages that may not be installed
         if local:
             raise
         raise CannotStartError(f"{name} cannot be reached: {type(error).__name__}: {first_line(error)}") from error
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message without its full stop."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(". ")
 
 
 def _refused(where: str, message: str) -> InvalidRequestError:

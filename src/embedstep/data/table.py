@@ -1,4 +1,4 @@
-"""What a reader of one format tells about a file before its rows: the columns there are, and their types."""
+"""The columns of a file and their types, known before its rows are read."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ class TableSchema:
     """The columns of one file.
 
     Attributes:
-        names: every column, in the file's order; a name may stand there twice.
-        types: Arrow type by column name, at least for those of the asked columns that are there.
+        names: all columns, in the file's order; a name may be repeated.
+        types: Arrow type by column name, at least of the requested columns that exist.
     """
 
     names: tuple[str, ...]
@@ -22,7 +22,7 @@ class TableSchema:
 
 
 class NotIntegersError(EmbedstepError):
-    """Labels of a text file began as integers and may go on as other numbers, so reading starts again with numbers.
+    """A column of a text file began with integers and may have other numbers; it has to be read as numbers.
 
-    It never leaves this package.
+    Never raised outside this package.
     """

@@ -1,7 +1,7 @@
-"""How the model of a request turns texts into token ids, read from its files without a library of models.
+"""Find the tokenizer of a request's model in its files, without loading the model.
 
-A run that sees its texts more than once tokenizes them once, before the training. Each rank works out from the model
-that it has loaded what the token ids depend on, and takes only ids that were kept for exactly that.
+A run of several epochs tokenizes its texts once, before training. The cache has a key of everything that the token ids
+depend on. Each rank computes that key from the model that it has loaded, so it never uses ids of another tokenizer.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,80 +11,82 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from embedstep.data.tokens import TokenIds, Tokenizing, keep_tokens, kept_tokens
+from embedstep.data.tokens import TokenIds, TokenizerSettings, cache_tokens, cached_tokens
 from embedstep.output.result import read_json
 from embedstep.request.schema import Model, TrainRequest
 
 Prompts = str | Mapping[str, Any] | None
-NOT_HERE = "the model is not on this machine"
+MODEL_NOT_LOCAL = "the model is not on this machine"
 UNLIMITED = 10**20
-"""Most tokens of a text from which transformers takes a tokenizer to have no limit (its `LARGE_INTEGER`)."""
+"""Limit in tokens that transformers takes for no limit (its `LARGE_INTEGER`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerFile:
-    """The tokenizer of a model, in a file.
+    """The tokenizer file of a model.
 
     Attributes:
         file: `tokenizer.json`.
-        is_static: whether the model is a static embedding: no special tokens, and no other limit than the file's.
-        cuts: whether texts are cut.
-        limit: most tokens of a text for a transformer, or None.
-        side: the end that a transformer's long texts are cut at.
+        is_static: whether the model is a static embedding, which has no special tokens and only the file's limit.
+        truncates: whether long texts are truncated.
+        limit: maximum number of tokens of a text for a transformer, or None.
+        side: the side at which a transformer truncates.
     """
 
     file: Path
     is_static: bool
-    cuts: bool = True
+    truncates: bool = True
     limit: int | None = None
     side: str = "right"
 
-    def read(self) -> Tokenizing:
-        """Return how texts are tokenized."""
+    def read(self) -> TokenizerSettings:
+        """Read the tokenizer and its settings."""
         from tokenizers import Tokenizer
 
         tokenizer = Tokenizer.from_file(str(self.file))
-        truncation = tokenizer.truncation if self.is_static else truncation_of(self.limit, self.side)
+        truncation = tokenizer.truncation if self.is_static else truncation_settings(self.limit, self.side)
         tokenizer.no_padding()
         tokenizer.no_truncation()
-        return Tokenizing(
+        return TokenizerSettings(
             tokenizer=tokenizer.to_str(),
-            truncation=truncation if self.cuts else None,
+            truncation=truncation if self.truncates else None,
             special_tokens=not self.is_static,
         )
 
 
-def truncation_of(limit: int | None, side: str) -> dict[str, Any] | None:
-    """Return how transformers lets a fast tokenizer cut single texts, or None where it does not."""
+def truncation_settings(limit: int | None, side: str) -> dict[str, Any] | None:
+    """Return the truncation that transformers sets on a fast tokenizer for single texts, or None for no limit."""
     if limit is None or limit >= UNLIMITED:
         return None
     return {"max_length": limit, "stride": 0, "strategy": "longest_first", "direction": side}
 
 
-def tokenizer_of(model: Model, source: Path | None) -> TokenizerFile | str:
-    """Return the tokenizer of a model, or why its texts cannot be tokenized without it.
+def find_tokenizer(model: Model, source: Path | None) -> TokenizerFile | str:
+    """Find the tokenizer file of a model, or return the reason why only the model itself can tokenize.
 
     Args:
         model: section of the request.
-        source: the model's folder or file on this machine, or None.
+        source: the model's local folder or file, or None.
     """
     if find_spec("tokenizers") is None:
         return "the package tokenizers is not installed"
     if source is None or not source.exists():
-        return NOT_HERE
+        return MODEL_NOT_LOCAL
     if model.trust_remote_code:
-        return "the model may bring code of its own (model.trust_remote_code)"
+        return "the model may have its own code (model.trust_remote_code)"
     if model.static:
-        return _there(
-            TokenizerFile(file=source if source.is_file() else source / "tokenizer.json", is_static=True, cuts=False)
+        return _if_present(
+            TokenizerFile(
+                file=source if source.is_file() else source / "tokenizer.json", is_static=True, truncates=False
+            )
         )
     kind, folder = _first_module(source)
     if kind == "StaticEmbedding":
-        return _there(TokenizerFile(file=folder / "tokenizer.json", is_static=True))
+        return _if_present(TokenizerFile(file=folder / "tokenizer.json", is_static=True))
     if kind != "Transformer":
-        return f"the model starts with {kind}, which prepares its texts in its own way"
+        return f"the model's first module is {kind}, which preprocesses texts itself"
     settings = _settings(folder / "tokenizer_config.json")
-    return _there(
+    return _if_present(
         TokenizerFile(
             file=folder / "tokenizer.json",
             is_static=False,
@@ -94,12 +96,12 @@ def tokenizer_of(model: Model, source: Path | None) -> TokenizerFile | str:
     )
 
 
-def _there(found: TokenizerFile) -> TokenizerFile | str:
+def _if_present(found: TokenizerFile) -> TokenizerFile | str:
     return found if found.file.is_file() else "the model has no tokenizer.json"
 
 
 def _first_module(source: Path) -> tuple[str, Path]:
-    """Return the class of a model's first module and its folder; a folder of transformers' own is a Transformer."""
+    """Return the class and folder of a model's first module; a model saved by transformers is a Transformer."""
     if not (source / "modules.json").is_file():
         return "Transformer", source
     first = read_json(source / "modules.json")[0]
@@ -109,7 +111,7 @@ def _first_module(source: Path) -> tuple[str, Path]:
 
 
 def _limit(folder: Path, settings: Mapping[str, Any]) -> int | None:
-    """Return the model's own limit: what its authors wrote, or what both tokenizer and position embeddings allow."""
+    """Return the model's own limit: its `max_seq_length`, else the smaller one of tokenizer and position embeddings."""
     written: int | None = _settings(folder / "sentence_bert_config.json").get("max_seq_length")
     if written is not None:
         return written
@@ -122,12 +124,12 @@ def _settings(file: Path) -> Mapping[str, Any]:
     return found
 
 
-def prompt_of(prompts: Prompts, dataset: str | None, column: str) -> str | None:
-    """Return what stands before the texts of a column, by the rule of sentence-transformers' collator.
+def select_prompt(prompts: Prompts, dataset: str | None, column: str) -> str | None:
+    """Select the prompt of a column by the rules of sentence-transformers' collator.
 
     Args:
         prompts: argument `prompts`.
-        dataset: name of the dataset where there are several to train on, else None.
+        dataset: name of the dataset if there are several train datasets, else None.
         column: name of the column.
     """
     if isinstance(prompts, Mapping) and dataset is not None and dataset in prompts:
@@ -139,29 +141,29 @@ def prompt_of(prompts: Prompts, dataset: str | None, column: str) -> str | None:
 
 
 @dataclass(frozen=True)
-class TokenMaker:
-    """Makes the token ids of prepared rows, and finds those that are kept beside the rows.
+class TokenCache:
+    """The token ids of prepared rows, cached in files next to the rows.
 
     Attributes:
-        read: returns how texts are tokenized, or None where that is more than a fast tokenizer; called at most once.
+        read: returns the tokenizer, or None if it is more than a fast tokenizer; called at most once.
         prompts: argument `prompts`.
-        by_dataset: whether prompts may go by dataset, because there are several to train on.
+        by_dataset: whether prompts may depend on the dataset, because there are several train datasets.
     """
 
-    read: Callable[[], Tokenizing | None]
+    read: Callable[[], TokenizerSettings | None]
     prompts: Prompts
     by_dataset: bool
 
     @cached_property
-    def _tokenizing(self) -> Tokenizing | None:
+    def _tokenizing(self) -> TokenizerSettings | None:
         return self.read()
 
     def prompt(self, dataset: str, column: str) -> str | None:
-        """Return what stands before the texts of a column."""
-        return prompt_of(self.prompts, dataset if self.by_dataset else None, column)
+        """Return the prompt of a column."""
+        return select_prompt(self.prompts, dataset if self.by_dataset else None, column)
 
     def ids(self, dataset: str, path: Path, rows: str, column: str) -> TokenIds:
-        """Return the token ids of a column, kept or made now.
+        """Return the token ids of a column from the cache, or add them to it.
 
         Args:
             dataset: name of the dataset.
@@ -170,23 +172,23 @@ class TokenMaker:
             column: name of the column.
 
         Raises:
-            CannotStartError: the disk takes nothing more.
+            CannotStartError: the disk is full.
         """
         how, prompt = self._tokenizing, self.prompt(dataset, column)
-        assert how is not None, "token ids are made where a tokenizer was found"
-        return keep_tokens(path, column, how.key(rows, column, prompt), how, prompt)
+        assert how is not None, "the caller has found a tokenizer"
+        return cache_tokens(path, column, how.key(rows, column, prompt), how, prompt)
 
     def kept(self, dataset: str, path: Path, rows: str, column: str) -> TokenIds | None:
-        """Return the token ids of a column that were kept for just this, or None; takes what `ids` takes."""
+        """Return the cached token ids of a column, or None; the parameters are those of `ids`."""
         how = self._tokenizing
-        return None if how is None else kept_tokens(path, how.key(rows, column, self.prompt(dataset, column)))
+        return None if how is None else cached_tokens(path, how.key(rows, column, self.prompt(dataset, column)))
 
 
-def token_maker(request: TrainRequest, read: Callable[[], Tokenizing | None]) -> TokenMaker:
-    """Return what makes and finds the token ids of a request, with its prompts.
+def token_cache(request: TrainRequest, read: Callable[[], TokenizerSettings | None]) -> TokenCache:
+    """Create the token cache of a request.
 
     Args:
         request: the request.
-        read: returns how texts are tokenized, or None where that is more than a fast tokenizer.
+        read: returns the tokenizer, or None if it is more than a fast tokenizer.
     """
-    return TokenMaker(read, request.arguments.prompts, by_dataset=len(request.data.train) > 1)
+    return TokenCache(read, request.arguments.prompts, by_dataset=len(request.data.train) > 1)

@@ -1,7 +1,6 @@
-"""The one clean file that training reads: complete rows, columns by role, in Arrow's stream format.
+"""Write the rows for the training as an Arrow stream.
 
-It appears under its name only when it is whole, so a run that is killed while writing never leaves a file behind that
-a later run takes for data.
+The file gets its name when it is complete, so a later run cannot use the partial file of a run that was killed.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,11 +14,11 @@ from embedstep.errors import CannotStartError
 
 @contextmanager
 def arrow_file(target: Path, schema: pa.Schema) -> Iterator[Callable[[pa.RecordBatch], None]]:
-    """Write an Arrow IPC stream file at `target` that replaces an earlier one when the block ends without an error.
+    """Write an Arrow IPC stream file, which replaces an earlier one if the block ends without an error.
 
     Args:
-        target: the file; missing folders above it are made.
-        schema: of every batch.
+        target: the file; missing parent folders are created.
+        schema: schema of each batch.
 
     Yields:
         the function that writes one batch.

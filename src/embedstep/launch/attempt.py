@@ -18,6 +18,7 @@ from embedstep.planning.plan import Plan
 from embedstep.request.schema import TrainRequest
 from embedstep.runtime.devices import Devices, usable_cores, visible_gpus
 from embedstep.runtime.process import LaunchCommand, ProcessEnd, ReceivedSignal, run_process
+from embedstep.runtime.text import say
 
 _RETRYABLE_CODES = frozenset({FAILED, INTERRUPTED})
 """Exit codes after which a restart may help: a lost rank or node, an exception of a rank, a GPU error."""
@@ -50,7 +51,7 @@ def build_node_command(
         report_to=output,
         node=node,
         own_folders=has_own_folders(request),
-        join_timeout_seconds=60 * launch.meeting_minutes,
+        join_timeout_seconds=60 * launch.join_timeout_minutes,
         grace_seconds=launch.seconds_to_save,
         processes=processes,
         on_cpu=on_cpu,
@@ -104,7 +105,7 @@ def run_attempt(
             start = find_resume_point(request, plan, folder, resumes=resumes)
             resume_at(folder, replace(start, elapsed_seconds=time.monotonic() - began))
             latest = start.step
-            folder.forget_processes()
+            folder.clear_processes()
         except EmbedstepError as error:
             return replace(write_failure(folder, failure_from_error(error)), restarts=restarts)
 
@@ -117,8 +118,7 @@ def is_retryable(failure: Failure | None) -> bool:
 def _announce_restart(result: StepResult, restarts: int, most: int) -> None:
     assert result.failure is not None
     first, *_ = result.failure.message.splitlines()
-    sys.stderr.write(f"{first}; restarting all processes ({restarts} of {most})\n")
-    sys.stderr.flush()
+    say(f"{first}; restarting all processes ({restarts} of {most})")
 
 
 def _read_outcome(folder: OutputFolder, end: ProcessEnd) -> StepResult:

@@ -37,7 +37,7 @@ def run_following_node(request: TrainRequest, output: Path, node: NodeInfo, *, o
 
 def _run_with_shared_disk(request: TrainRequest, output: Path, node: NodeInfo) -> int:
     """Start the processes once the first node has put the plan and the rows into the shared folder."""
-    seconds = 60 * request.launch.meeting_minutes
+    seconds = 60 * request.launch.join_timeout_minutes
     with on_signal(interrupt):
         start = wait_for_start(output, node, seconds)
         if isinstance(start, int):
@@ -63,7 +63,7 @@ def _run_without_shared_disk(request: TrainRequest, output: Path, node: NodeInfo
             again = is_retryable(failed_here) and end.signalled is None
             if not again or restarts > request.launch.max_restarts:
                 break
-            folder.forget_processes()
+            folder.clear_processes()
         return _exit_code(end)
 
 

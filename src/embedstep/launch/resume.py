@@ -9,7 +9,7 @@ from embedstep.errors import OK, InvalidRequestError, Problem
 from embedstep.output.checkpoints import LatestCheckpoint, checkpoints_in, latest_checkpoint
 from embedstep.output.folder import OutputFolder
 from embedstep.output.position import position_problems
-from embedstep.output.result import read_json, result_from_json, write_json, write_whole
+from embedstep.output.result import read_json, result_from_json, write_atomically, write_json
 from embedstep.planning.plan import Plan
 from embedstep.planning.rules import LAST_CHECKPOINT
 from embedstep.request.schema import TrainRequest
@@ -123,7 +123,7 @@ def _read_last_step(checkpoint: Path) -> int | None:
 
 def _read_began_at(folder: OutputFolder) -> str | None:
     """Return the checkpoint in the folder that the previous attempt began at because the request named it, or None."""
-    return folder.began_at.read_text(encoding="utf-8") if folder.began_at.exists() else None
+    return folder.initial_checkpoint.read_text(encoding="utf-8") if folder.initial_checkpoint.exists() else None
 
 
 def begin_attempt(folder: OutputFolder, start: ResumePoint) -> None:
@@ -142,12 +142,12 @@ def resume_at(folder: OutputFolder, start: ResumePoint) -> None:
         kept = folder.archive_checkpoints(start.step)
         start = replace(start, skipped=(*start.skipped, f"later ones than {Path(start.named).name} are kept in {kept}"))
     folder.clear_training(with_checkpoints=not start.is_here)
-    folder.began_at.unlink(missing_ok=True)
+    folder.initial_checkpoint.unlink(missing_ok=True)
     if start.named is not None:
-        write_whole(folder.began_at, start.named)
+        write_atomically(folder.initial_checkpoint, start.named)
     if folder.metrics.exists():
         lines = folder.metrics.read_text(encoding="utf-8", errors="replace")
-        write_whole(folder.metrics, "".join(_kept_metrics(lines, start)))
+        write_atomically(folder.metrics, "".join(_kept_metrics(lines, start)))
     write_json(folder.start, asdict(start))
 
 

@@ -1,6 +1,5 @@
 """What the container of each component does: from a `Task` to its outputs. `components` names these functions."""
 
-import hashlib
 import json
 import os
 import tempfile
@@ -27,6 +26,7 @@ from embedstep.output.result import StepResult
 from embedstep.promotion.decision import Decision
 from embedstep.promotion.gate import promote as decide
 from embedstep.promotion.scoring import ScoredModels, score_models
+from embedstep.runtime.digests import sha256_text
 from embedstep.runtime.secrets import redact
 from embedstep.step import run_step
 
@@ -164,7 +164,7 @@ def outcome(task: Task) -> dict[str, Any]:
         "state": status.get("state", "UNKNOWN"),
         "pipeline_job": status.get("pipelineJobResourceName", ""),
         "error": redact(str(error.get("message", "")), os.environ),
-        "request_sha256": hashlib.sha256(request.encode()).hexdigest(),
+        "request_sha256": sha256_text(request),
         "as_of": task.parameters.get("as_of", ""),
     }
     write_json_output(recorded, task.output_path("outcome"))

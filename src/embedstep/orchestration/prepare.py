@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 from embedstep.data.facts import DatasetFacts, Split
 from embedstep.data.hub import with_local_data
 from embedstep.data.reading import scan
-from embedstep.data.roles import LENGTH, SLICE, roles_of
+from embedstep.data.roles import LENGTH, SLICE, list_roles
 from embedstep.data.scanning import scan_all
 from embedstep.errors import InvalidRequestError, Problem
 from embedstep.promotion.scoring import slice_columns
 from embedstep.request.datasets import Data, Dataset
 from embedstep.request.schema import TrainRequest
+from embedstep.runtime.digests import sha256_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,7 +68,7 @@ class Prepared:
     def fingerprint_of(self, *splits: Split) -> str:
         """Return the SHA-256 of the rows of some splits."""
         lines = [f"{item.split}.{item.name}:{item.fingerprint}" for item in self.datasets if item.split in splits]
-        return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+        return sha256_text("\n".join(sorted(lines)))
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
@@ -134,11 +135,11 @@ class _Rows:
 def _read(facts: DatasetFacts, share: float, seed: int) -> _Rows:
     import pyarrow as pa
 
-    from embedstep.data.duplicates import first_rows
+    from embedstep.data.duplicates import unique_rows
 
     with pa.OSFile(str(facts.path), "rb") as stream:
         table = pa.ipc.open_stream(stream).read_all()
-    first = first_rows(facts.text_hashes)
+    first = unique_rows(facts.text_hashes)
     off = first[_is_split_off(table, facts, share, seed)[first]] if share else first[:0]
     return _Rows(facts=facts, table=table, first=first, off=off)
 
@@ -147,14 +148,14 @@ def _is_split_off(table: "pa.Table", facts: DatasetFacts, share: float, seed: in
     """Return for each row whether its anchor is split off, shape (rows,)."""
     import numpy as np
 
-    from embedstep.data.duplicates import normalised
+    from embedstep.data.duplicates import normalise_texts
 
     key = _KEY if _KEY in facts.columns else facts.inputs[0]
     most = int(share * 2**64)
     salt = seed.to_bytes(8, "little", signed=True)
     numbers = (
         int.from_bytes(hashlib.blake2b(text, digest_size=8, salt=salt).digest(), "little") < most
-        for text in normalised(table.column(key).combine_chunks())
+        for text in normalise_texts(table.column(key).combine_chunks())
     )
     return np.fromiter(numbers, bool, facts.rows)
 
@@ -163,7 +164,7 @@ def _write_all(rows: Sequence[_Rows], data: Data, train: Path, held_out: Path) -
     """Write every dataset. Evaluation rows of one are dropped from the training rows of all: they may share anchors."""
     import numpy as np
 
-    from embedstep.data.duplicates import overlapping
+    from embedstep.data.duplicates import overlapping_rows
 
     named = [item.facts.text_hashes for item in rows if item.facts.split == "eval"]
     split_off = [{_KEY: item.facts.text_hashes[_KEY][item.off]} for item in rows if _KEY in item.facts.text_hashes]
@@ -177,7 +178,7 @@ def _write_all(rows: Sequence[_Rows], data: Data, train: Path, held_out: Path) -
         section = data.train[facts.name]
         if len(item.off):
             yield _write(section, item.table.take(item.off), held_out, "eval", facts.name)
-        kept = np.setdiff1d(item.first, overlapping(facts.text_hashes, [*named, *split_off]))
+        kept = np.setdiff1d(item.first, overlapping_rows(facts.text_hashes, [*named, *split_off]))
         kept = np.setdiff1d(kept, item.off)
         yield _write(
             section, item.table.take(kept), train, "train", facts.name, duplicate_rows=repeated,
@@ -206,7 +207,7 @@ def _restore_columns(rows: _Rows, request: TrainRequest) -> _Rows:
     import pyarrow.compute as pc
 
     table, section = rows.table, getattr(request.data, rows.facts.split)[rows.facts.name]
-    roles = roles_of(section.columns)
+    roles = list_roles(section.columns)
     labels = [role.column for role in roles if role.name == "label"]
     columns = {role.column: table.column(role.name) for role in roles if role.name != "label"}
     if len(labels) == 1:

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from embedstep.data.stores import reaching, store_of
+from embedstep.data.stores import find_store, translate_store_errors
 from embedstep.errors import InvalidRequestError, Problem
 from embedstep.orchestration.components import Component
 from embedstep.orchestration.parameters import Parameter
 from embedstep.output.result import write_json
-from embedstep.request.datasets import OF_THE_HUB
+from embedstep.request.datasets import HUB_FIELDS
 from embedstep.request.document import parse_document
 from embedstep.request.loading import load_request
 from embedstep.request.scalars import plain
@@ -157,8 +157,8 @@ def read_document(given: str) -> str:
     if not (reference := REFERENCE.fullmatch(given.strip())):
         return given
     place, digest = reference.groups()
-    store, path = store_of("request", place)
-    with reaching("request", place, local=store.local), store.open(path) as file:
+    store, path = find_store("request", place)
+    with translate_store_errors("request", place, local=store.local), store.open(path) as file:
         content = file.read()
     if hashlib.sha256(content).hexdigest() != digest:
         raise InvalidRequestError(
@@ -210,7 +210,7 @@ def _datasets(split: str, path: Path, document: Any, *, check_files: bool) -> It
             continue
         place = f"data.{split}.{name}"
         yield f"{place}.path={json.dumps(str(file if file.exists() else path))}"
-        yield from (f"{place}.{of_hub}=null" for of_hub in OF_THE_HUB)
+        yield from (f"{place}.{of_hub}=null" for of_hub in HUB_FIELDS)
 
 
 def _sections(split: str, document: Any) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""The output folder: its files, its lock, its checkpoints, its attempts, and the result that is left there."""
+"""The output folder of a step: its files, lock, checkpoints, attempts and result."""

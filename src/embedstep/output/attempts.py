@@ -1,4 +1,4 @@
-"""What a step has cost: hours of its processes, attempt by attempt, those included that came to nothing."""
+"""The cost of a step: process hours of all its attempts, also the failed ones."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -16,14 +16,14 @@ HOUR = 3600
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Attempt:
-    """One try at a step.
+    """One attempt at a step.
 
     Attributes:
-        started: when, in UTC, as ISO 8601.
-        processes: processes that trained together.
-        device: what each of them computed on.
+        started: start time in UTC, as ISO 8601.
+        processes: number of processes that trained together.
+        device: device of each process.
         seconds: wall time from the start of the step to the end of its processes.
-        exit_code: code of the outcome contract; None while it runs, and for ever where it was killed.
+        exit_code: exit code; None while the attempt is running and after it was killed.
     """
 
     started: str
@@ -34,7 +34,7 @@ class Attempt:
 
     @property
     def hours(self) -> float:
-        """Hours of all processes together."""
+        """Hours of all processes in total."""
         return self.seconds * self.processes / HOUR
 
 
@@ -44,16 +44,16 @@ class Attempts:
 
     Attributes:
         file: the file.
-        last_sign: file that an attempt rewrites while it runs, by which one that was killed is known to have lived.
+        heartbeat: file that an attempt rewrites while it is running; its time shows how long a killed one ran.
     """
 
     file: Path
-    last_sign: Path
+    heartbeat: Path
 
     def begin(self, *, processes: int, on_cpu: bool, resumes: bool = False) -> None:
-        """Write an attempt down before it costs anything; after one that ended well, the count begins anew.
+        """Add an attempt before it starts. The first one after a success starts a new list.
 
-        One that goes on from a checkpoint belongs to those before: the last may have been killed while it was recorded.
+        An attempt that resumes never starts one: the attempt before may have been killed after its success.
         """
         before = self.read()
         if before and before[-1].exit_code is None:
@@ -64,14 +64,14 @@ class Attempts:
         self._write([*before, Attempt(started=now, processes=processes, device="CPU" if on_cpu else "GPU")])
 
     def end(self, *, seconds: float, exit_code: int) -> Mapping[str, Any]:
-        """Write down how the attempt has ended, and return what all of them have cost."""
+        """Complete the last attempt, and return the cost of all attempts."""
         *before, last = self.read()
         found = [*before, replace(last, seconds=round(seconds, 3), exit_code=exit_code)]
         self._write(found)
-        return cost_of(found)
+        return total_cost(found)
 
     def read(self) -> list[Attempt]:
-        """Return the attempts, the first one first; none where the file is damaged."""
+        """Return the attempts in order; none if the file is damaged."""
         try:
             found = [Attempt(**item) for item in read_json(self.file)] if self.file.exists() else []
             for attempt in found:
@@ -85,18 +85,18 @@ class Attempts:
 
     def _as_killed(self, attempt: Attempt) -> Attempt:
         began = datetime.fromisoformat(attempt.started).timestamp()
-        last = self.last_sign.stat().st_mtime if self.last_sign.exists() else began
+        last = self.heartbeat.stat().st_mtime if self.heartbeat.exists() else began
         return replace(attempt, seconds=round(max(min(last, time.time()) - began, 0.0), 3))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FormerRun:
-    """A run that has ended well.
+    """A successful run in the past.
 
     Attributes:
-        train_steps: steps that it has made.
-        hours: hours of all processes of the attempt that has made them.
-        is_of_same_rows: it had the same training rows.
+        train_steps: number of its train steps.
+        hours: process hours of the attempt with these steps.
+        is_of_same_rows: whether it had the same training rows.
     """
 
     train_steps: int
@@ -105,23 +105,22 @@ class FormerRun:
 
 
 def cost_metric(unit: str) -> str:
-    """Return what a unit of cost is called as a metric: `gpu_hours` or `process_hours`."""
+    """Return the name of the metric of a unit of cost: `gpu_hours` or `process_hours`."""
     return unit.lower().replace("-", "_")
 
 
-def unit_of(*, on_cpu: bool) -> str:
-    """Return what hours of processes are hours of."""
+def cost_unit(*, on_cpu: bool) -> str:
+    """Return the unit of cost."""
     return "process-hours" if on_cpu else "GPU-hours"
 
 
-def cost_of(attempts: Sequence[Attempt]) -> dict[str, Any]:
-    """Return the hours of attempts: `unit`, `hours`, of them `lost_hours`, and `attempts` one by one.
+def total_cost(attempts: Sequence[Attempt]) -> dict[str, Any]:
+    """Return the cost of attempts: `unit`, `hours`, of these `lost_hours`, and the `attempts` with their hours.
 
-    Lost are the hours of all attempts but the one that ended well; an attempt that goes on from a checkpoint has used
-    a part of them.
+    Lost are the hours of all attempts but the successful one, even if that has resumed from one of their checkpoints.
     """
     return {
-        "unit": unit_of(on_cpu=not attempts or attempts[-1].device == "CPU"),
+        "unit": cost_unit(on_cpu=not attempts or attempts[-1].device == "CPU"),
         "hours": round(sum(one.hours for one in attempts), 6),
         "lost_hours": round(sum(one.hours for one in attempts if one.exit_code != OK), 6),
         "attempts": [{**asdict(one), "hours": round(one.hours, 6)} for one in attempts],

@@ -1,8 +1,7 @@
-"""The output folder of a step: what lies where in it, and who may write there."""
+"""The output folder of a step: the paths of its files, and the lock of the attempt that writes to it."""
 
 import errno
 import fcntl
-import hashlib
 import os
 import shutil
 import tempfile
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from embedstep.errors import CannotStartError, InvalidRequestError, Problem
 from embedstep.output.checkpoints import STAGING_DIR, checkpoints_in
+from embedstep.runtime.digests import sha256_text
 
 LOCK = ".embedstep.lock"
 _IN_USE = "{} is in use by another step"
@@ -28,7 +28,7 @@ _FILES = (
     "replay.json",
 )
 DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
-"""Errors of a disk that takes nothing more: outside the request, and gone when somebody has made room."""
+"""Errors of a full or failing disk, after which a retry may succeed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class OutputFolder:
 
     Attributes:
         path: the folder.
-        lock: descriptor of the lock by which this attempt holds the folder, or None in a process that does not.
+        lock: file descriptor of the lock of this attempt; None in processes that do not hold it.
     """
 
     path: Path
@@ -45,22 +45,22 @@ class OutputFolder:
 
     @property
     def request(self) -> Path:
-        """The resolved request and its fingerprint."""
+        """The request with its defaults and its fingerprint."""
         return self.path / "request.json"
 
     @property
     def plan(self) -> Path:
-        """The training plan that the worker is held to."""
+        """The training plan that the workers have to follow."""
         return self.path / "plan.json"
 
     @property
     def progress(self) -> Path:
-        """How far the training is, rewritten at each log."""
+        """The progress of the training, rewritten at each log."""
         return self.path / "progress.json"
 
     @property
     def metrics(self) -> Path:
-        """Every logged metric with its train step, a JSON object a line."""
+        """All logged metrics with their train steps, as JSON lines."""
         return self.path / "metrics.jsonl"
 
     @property
@@ -69,53 +69,53 @@ class OutputFolder:
         return self.path / "checkpoints"
 
     @property
-    def began_at(self) -> Path:
-        """The checkpoint in this folder at which a request had the training begin; there only where one did."""
+    def initial_checkpoint(self) -> Path:
+        """The checkpoint of this folder that `resume_from_checkpoint` named at the start, if it did."""
         return self.checkpoints / "began_at"
 
     @property
     def model(self) -> Path:
-        """Folder of the finished model; there only when it was verified."""
+        """Folder of the finished model; exists only if the model was verified."""
         return self.path / "model"
 
     @property
     def result(self) -> Path:
-        """How the step ended."""
+        """The result of the step."""
         return self.path / "result.json"
 
     @property
     def error(self) -> Path:
-        """The first thing that went wrong; absent after a success."""
+        """The first failure; does not exist after a success."""
         return self.path / "error.json"
 
     @property
     def attempts(self) -> Path:
-        """What each attempt at the step has cost; kept until one has ended well and another begins."""
+        """The cost of each attempt; starts over with the first attempt after a success."""
         return self.path / "attempts.json"
 
     @property
     def report(self) -> Path:
-        """The run for a person to look at."""
+        """The report of the run, for people."""
         return self.path / "report.html"
 
     @property
     def replay(self) -> Path:
-        """Whether this run has repeated another."""
+        """The comparison with the run that this one has repeated."""
         return self.path / "replay.json"
 
     @property
     def verdict(self) -> Path:
-        """What a gate has decided about the model."""
+        """The decision of a promotion gate about the model."""
         return self.path / "verdict.json"
 
     @property
     def attempt(self) -> Path:
-        """Folder of what the processes of one attempt share; the next attempt starts with an empty one."""
+        """Folder that the processes of one attempt share; emptied at the start of the next attempt."""
         return self.path / "attempt"
 
     @property
     def start(self) -> Path:
-        """The checkpoint that this attempt goes on from."""
+        """The checkpoint that this attempt resumes from."""
         return self.attempt / "start_from.json"
 
     @property
@@ -125,39 +125,39 @@ class OutputFolder:
 
     @property
     def ledger(self) -> Path:
-        """The ledger by itself, for the tracker: as planned, and after the training with what that found out."""
+        """The ledger of training arguments for the tracker, completed after the training."""
         return self.attempt / "ledger.json"
 
     @property
     def verified_model(self) -> Path:
-        """Folder of the model that the workers have saved and verified, until the step gives it its name."""
+        """Folder of the model that the workers have verified, until the step publishes it."""
         return self.attempt / "model"
 
     @property
     def worker_result(self) -> Path:
-        """What the first rank says of a training that it finished."""
+        """Result of rank 0 after it has finished the training."""
         return self.attempt / "result.json"
 
     def clear(self, *, with_checkpoints: bool = True) -> None:
-        """Remove what an attempt before left, so that nothing old can be taken for this attempt's.
+        """Remove the files of the previous attempt, so that they cannot be mistaken for this one's.
 
         Args:
-            with_checkpoints: also its checkpoints and its metrics, which an attempt that goes on from there continues.
+            with_checkpoints: remove its checkpoints and metrics, too; an attempt that resumes needs them.
         """
         for name in _FILES:
             (self.path / name).unlink(missing_ok=True)
         self.clear_training(with_checkpoints=with_checkpoints)
 
     def clear_training(self, *, with_checkpoints: bool) -> None:
-        """Remove what a kill has left of a checkpoint, or all of them with the metrics."""
+        """Remove an incomplete checkpoint, or all checkpoints and the metrics."""
         if with_checkpoints:
             self.metrics.unlink(missing_ok=True)
         leftover = self.checkpoints if with_checkpoints else self.checkpoints / STAGING_DIR
         if leftover.exists():
             shutil.rmtree(leftover)
 
-    def forget_processes(self) -> None:
-        """Remove what the processes of this attempt have left, before they are started again."""
+    def clear_processes(self) -> None:
+        """Remove the files of this attempt's processes before they are restarted."""
         for pattern in ("rank*", "first_rank", "interrupted", "torchrun.json", "ledger.json"):
             for file in self.attempt.glob(pattern):
                 file.unlink(missing_ok=True)
@@ -165,7 +165,7 @@ class OutputFolder:
         self.error.unlink(missing_ok=True)
 
     def archive_checkpoints(self, after: int) -> Path:
-        """Keep the checkpoints of another training after a step, beside those that were kept before; return where."""
+        """Move the checkpoints after a step to a new folder `checkpoints.before` (`-2`, `-3`...), and return that."""
         names = chain(["checkpoints.before"], (f"checkpoints.before-{number}" for number in count(2)))
         kept = next(path for name in names if not (path := self.path / name).exists())
         kept.mkdir()
@@ -175,14 +175,14 @@ class OutputFolder:
         return kept
 
     def publish_model(self) -> None:
-        """Give the verified model its name; one that lay there stays until then."""
+        """Rename the verified model; an earlier model stays in place until then."""
         if self.model.exists():
             self.model.rename(self._model_before)
         self.verified_model.rename(self.model)
         shutil.rmtree(self._model_before, ignore_errors=True)
 
-    def settle_model(self) -> None:
-        """Put a model back that a kill has kept from being replaced."""
+    def restore_model(self) -> None:
+        """Restore the earlier model if `publish_model` was killed halfway."""
         if self._model_before.exists() and not self.model.exists():
             self._model_before.rename(self.model)
         shutil.rmtree(self._model_before, ignore_errors=True)
@@ -194,23 +194,23 @@ class OutputFolder:
 
 @contextmanager
 def lock_output(path: Path, *, overwrite: bool) -> Iterator[OutputFolder]:
-    """Hold the output folder for one attempt. What lies in it stays until `clear`, but for the last attempt's folder.
+    """Lock the output folder for one attempt, and empty its `attempt` folder; other files stay until `clear`.
 
     Args:
-        path: the folder; made when missing.
-        overwrite: take a folder with a finished model too.
+        path: the folder; created if it does not exist.
+        overwrite: accept a folder with a finished model.
 
     Raises:
-        InvalidRequestError: the folder is a file, belongs to something else, is held by another attempt, or holds a
-            finished model that `overwrite` does not allow to replace.
-        CannotStartError: the disk does not let us write.
+        InvalidRequestError: the path is a file or a folder with other files, or has a finished model without
+            `overwrite`.
+        CannotStartError: another attempt uses the folder, or the disk cannot be written.
     """
-    folder, descriptor = _claim(path, overwrite=overwrite)
+    folder, descriptor = _lock_folder(path, overwrite=overwrite)
     try:
         yield folder
     except OSError as error:
         if error.errno in DISK_FULL_ERRNOS:
-            raise _as_ours(path, error) from error
+            raise _translate(path, error) from error
         raise
     finally:
         os.close(descriptor)
@@ -218,30 +218,31 @@ def lock_output(path: Path, *, overwrite: bool) -> Iterator[OutputFolder]:
 
 @contextmanager
 def lock_run_key(key: str | None) -> Iterator[None]:
-    """Hold the run of a key (`tracking.key`) for one attempt on this machine, whichever folder that writes to.
+    """Lock a run key (`tracking.key`) on this machine, whatever the output folder.
 
     Args:
-        key: the key; None names no run, and holds nothing.
+        key: the key; None locks nothing.
 
     Raises:
-        CannotStartError: another attempt on this machine records in the same run.
+        CannotStartError: another attempt on this machine has the same key.
     """
     if key is None:
         yield
         return
     folder = Path(tempfile.gettempdir()) / f"embedstep-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
-    held = f"tracking.key {key} is that of another step on this machine"
-    with _locked(folder / f"{hashlib.sha256(key.encode()).hexdigest()}.lock", held):
+    held = f"tracking.key {key} is in use by another step on this machine"
+    with _locked(folder / f"{sha256_text(key)}.lock", held):
         yield
 
 
 @contextmanager
 def lock_for_sync(path: Path) -> Iterator[None]:
-    """Keep attempts out of an output folder for a while.
+    """Lock an output folder, so that no attempt starts while its records are sent.
 
     Raises:
-        InvalidRequestError: it is no output folder, or an attempt holds it.
+        InvalidRequestError: it is not an output folder.
+        CannotStartError: an attempt uses it.
     """
     if not (path / LOCK).exists():
         raise _refused(f"{path} is not an output folder of a run")
@@ -249,14 +250,14 @@ def lock_for_sync(path: Path) -> Iterator[None]:
         yield
 
 
-def _claim(path: Path, *, overwrite: bool) -> tuple[OutputFolder, int]:
+def _lock_folder(path: Path, *, overwrite: bool) -> tuple[OutputFolder, int]:
     descriptor = None
     try:
         path.mkdir(parents=True, exist_ok=True)
         _refuse_foreign(path)
         descriptor = _lock(path / LOCK, _IN_USE.format(path))
         folder = OutputFolder(path, descriptor)
-        folder.settle_model()
+        folder.restore_model()
         if folder.model.exists() and not overwrite:
             raise _refused(f"{path} holds a finished model; add --overwrite, or choose another folder")
         if folder.attempt.exists():
@@ -266,12 +267,12 @@ def _claim(path: Path, *, overwrite: bool) -> tuple[OutputFolder, int]:
         if descriptor is not None:
             os.close(descriptor)
         if isinstance(error, OSError):
-            raise _as_ours(path, error) from error
+            raise _translate(path, error) from error
         raise
     return folder, descriptor
 
 
-def _as_ours(path: Path, error: OSError) -> Exception:
+def _translate(path: Path, error: OSError) -> Exception:
     reason = os.strerror(error.errno or 0).lower()
     if error.errno in DISK_FULL_ERRNOS:
         return CannotStartError(f"{path} cannot be written: {reason}")
@@ -292,7 +293,7 @@ def _locked(file: Path, held: str) -> Iterator[None]:
 
 
 def _lock(file: Path, held: str) -> int:
-    """Take an advisory lock that the kernel releases with the last process that holds the descriptor."""
+    """Acquire an advisory lock, which the kernel releases when the last process closes the descriptor."""
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -303,7 +304,7 @@ def _lock(file: Path, held: str) -> int:
 
 
 def _refuse_foreign(path: Path) -> None:
-    """Refuse a folder that has files and never was an output folder: clearing it would lose somebody's work."""
+    """Refuse a folder with other files, because clearing it would delete them."""
     content = sorted(entry.name for entry in path.iterdir())
     if content and LOCK not in content:
         shown = ", ".join(content[:3])

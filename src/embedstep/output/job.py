@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from embedstep.errors import OK, CannotStartError, EmbedstepError, InvalidRequestError, StepInterruptedError
-from embedstep.output.result import read_json, write_json, write_whole
+from embedstep.output.result import read_json, write_atomically, write_json
 from embedstep.runtime.process import LaunchCommand, run_process
 
 _JOB, _RESULT, _FAILURE = "job.json", "result.json", "failure.json"
@@ -75,5 +75,5 @@ def serve_job(work: Callable[[dict[str, Any], Path], Any], folder: Path) -> int:
         write_json(folder / _FAILURE, {"problems": problems, "message": str(error)})
         return error.exit_code
     # Not `write_json`, which refuses NaN: a model that diverged has such scores.
-    write_whole(folder / _RESULT, json.dumps(result))
+    write_atomically(folder / _RESULT, json.dumps(result))
     return OK

@@ -1,4 +1,4 @@
-"""Where a training stands in the order of its rows: what is kept with each checkpoint, and compared before going on."""
+"""The settings that the order of the rows depends on: stored with each checkpoint, and compared when resuming."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,34 +12,34 @@ POSITION_FORMAT = "embedstep.position/1"
 
 
 def write_position(checkpoint: Path, position: Mapping[str, Any]) -> None:
-    """Keep with a checkpoint what the order of the rows depends on."""
+    """Store with a checkpoint everything that the order of the rows depends on."""
     write_json(checkpoint / POSITION_FILE, {"format": POSITION_FORMAT, **position})
 
 
 def position_problems(checkpoint: Path, position: Mapping[str, Any]) -> Iterator[Problem]:
-    """Refuse to go on from a checkpoint whose rows came in another order: some would come twice, and some never.
+    """Refuse a checkpoint with another order of rows, because rows would be repeated and others never used.
 
     Args:
-        checkpoint: folder of the checkpoint; one that another program wrote says nothing of its order.
-        position: what the order depends on in this run.
+        checkpoint: folder of the checkpoint; that of another program has no position, and is accepted.
+        position: the position of this run.
     """
     if not (checkpoint / POSITION_FILE).exists():
         return
     try:
         before = read_json(checkpoint / POSITION_FILE)
     except ValueError:
-        told = f"{checkpoint / POSITION_FILE} cannot be read; remove it to go on without knowing the order"
-        yield Problem("arguments.resume_from_checkpoint", told)
+        message = f"{checkpoint / POSITION_FILE} cannot be read; remove it to resume without comparing the order"
+        yield Problem("arguments.resume_from_checkpoint", message)
         return
     changed = [name for name in position if name in before and before[name] != position[name]]
     for name in changed:
-        told = f"went by {name} {_shown(before[name])}, and this run goes by {_shown(position[name])}"
-        yield Problem("arguments.resume_from_checkpoint", f"{checkpoint} {told}; the rows would not go on exactly")
+        values = f"used {name} {_shown(before[name])}, and this run uses {_shown(position[name])}"
+        yield Problem("arguments.resume_from_checkpoint", f"{checkpoint} {values}; the order of rows would change")
     if {"batch_sampler", "train_sampling_strategy"} & set(changed):
-        return  # another sampler also goes by other things, which are no mistakes of their own
+        return  # the other differences follow from the sampler
     for name in sorted(position.keys() ^ (before.keys() - {"format"})):
-        told = f"{name} is {_shown(before.get(name))} there and {_shown(position.get(name))} here"
-        yield Problem("arguments.resume_from_checkpoint", f"{checkpoint} took its rows otherwise: {told}")
+        values = f"{name} is {_shown(before.get(name))} there and {_shown(position.get(name))} here"
+        yield Problem("arguments.resume_from_checkpoint", f"{checkpoint} has another order of rows: {values}")
 
 
 def _shown(value: Any) -> str:

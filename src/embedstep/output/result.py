@@ -1,4 +1,4 @@
-"""The values that cross from one process to another, each a small versioned JSON file."""
+"""The result of a step, and reading and writing of JSON files."""
 
 import json
 import os
@@ -11,30 +11,30 @@ from embedstep.errors import OUTCOMES
 
 RESULT_FORMAT = "embedstep.result/1"
 _NAMES_OF_0_1 = {
+    "fate": "support",
     "verdict": "skip_reason",
     "weights": "weights_sha256",
     "space": "embedding_space_id",
     "verification": "reload_cosine",
     "padding": "padding_share",
     "stopped": "stop_reason",
-    "fate": "support",
 }
-"""Keys of a result and of its ledger in 0.1.0, and their current names."""
+"""Current names of the keys of a result and its ledger in 0.1.0."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Failure:
-    """The first thing that went wrong in an attempt.
+    """The first failure of an attempt.
 
     Attributes:
         kind: class of the exception, or `signal`.
-        message: what happened, in one or a few sentences.
-        exit_code: code of the outcome contract.
-        rank: process that failed first, or None when no worker was running.
-        host: name of the machine that it ran on; empty where no worker was running.
-        problems: every problem of a refused request or of refused data, as `path: message`.
-        traceback: the frames, outermost first; empty for a person's mistake.
-        log: the last lines that a rank without an exception has written.
+        message: the cause, in one or a few sentences.
+        exit_code: exit code of the step.
+        rank: rank that failed first, or None if no worker was running.
+        host: name of that rank's host; empty if no worker was running.
+        problems: all problems of a refused request or of refused data, as `path: message`.
+        traceback: the frames, outermost first; empty for a mistake in the request.
+        log: last lines of the output of a rank that failed without an exception.
     """
 
     kind: str
@@ -49,36 +49,36 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepResult:
-    """How a step ended.
+    """The result of a step.
 
     Attributes:
-        exit_code: code of the outcome contract.
+        exit_code: exit code.
         output: the output folder.
         model: folder of the verified model; None unless the exit code is 0.
         metrics: evaluation metrics of the last evaluation and the trainer's summary, finite numbers only.
         request_fingerprint: digest of the request.
         skip_reason: why nothing was trained: `unchanged` when the champion has the same request and rows,
             `superseded` when the next scheduled retraining is due already; None when something was trained.
-        champion: URI of the registered model that serves, where nothing was trained.
+        champion: URI of the production model, if nothing was trained.
         run_id: MLflow run, if one was opened.
-        tracking_uri: where that run is.
-        incomplete_tracking: what could not be recorded, one sentence each.
+        tracking_uri: tracking server of that run.
+        incomplete_tracking: messages about records that could not be sent.
         seconds: wall time of the parts of the step.
         versions: versions of the libraries that trained.
-        reload_cosine: smallest cosine between the fixed texts' embeddings before saving and after loading again.
-        dimension: numbers of an embedding of the model; None without a model.
+        reload_cosine: smallest cosine similarity between embeddings of fixed texts before saving and after reloading.
+        dimension: dimension of the model's embeddings; None without a model.
         weights_sha256: SHA-256 of the model's files with weights.
         embedding_space_id: fingerprint of the model's embedding space.
-        train_steps: train steps that the attempt has made.
-        stop_reason: why the training has ended before its last step, or was not begun; None where it went to the end.
-        padding_share: share of padding tokens in the first rank's batches, evaluations included; None when loader
-            workers padded them, or nothing did.
+        train_steps: number of train steps of the attempt.
+        stop_reason: why training ended before its last step, or did not begin; None if it was completed.
+        padding_share: share of padding tokens in rank 0's batches, also of evaluations; None if loader workers padded
+            them, or nothing did.
         cost: hours of all attempts: `unit`, `hours`, `lost_hours` and `attempts`.
-        ledger: for each training argument its name, value, source, support and what it did, after a training.
-        alarms: numbers that have gone bad, and the train step of the first time.
-        restarts: how often all processes were started again.
-        node_rank: number of the node; only node 0 has a model, metrics and the first failure of all.
-        failure: the first thing that went wrong, or None.
+        ledger: name, value, source, support and effect of each training argument, after a training.
+        alarms: the train step of the first alarm of each kind (`launch.stop_on`).
+        restarts: number of restarts of all processes.
+        node_rank: rank of the node; only node 0 has a model, metrics and the first failure of all.
+        failure: the first failure, or None.
     """
 
     exit_code: int
@@ -125,7 +125,7 @@ def result_from_json(data: Mapping[str, Any]) -> StepResult:
     """
     if data.get("format") != RESULT_FORMAT:
         raise ValueError(f"this result has the format {data.get('format')!r}, not {RESULT_FORMAT!r}")
-    # What an earlier version wrote has fewer fields.
+    # Earlier versions wrote fewer fields.
     data = with_current_names(data)
     values = {name: data[name] for name in StepResult.__slots__ if name in data}
     values["incomplete_tracking"] = tuple(values["incomplete_tracking"])
@@ -135,7 +135,7 @@ def result_from_json(data: Mapping[str, Any]) -> StepResult:
 
 
 def with_current_names(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the data of a result, or an entry of its ledger, under current names, even if 0.1.0 wrote it."""
+    """Return a stored result, or an entry of its ledger, with the current names of its keys."""
     renamed = {_NAMES_OF_0_1.get(name, name): value for name, value in data.items()}
     if "ledger" in renamed:
         renamed["ledger"] = [with_current_names(entry) for entry in renamed["ledger"]]
@@ -149,22 +149,22 @@ def failure_from_json(data: Mapping[str, Any]) -> Failure:
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Write `data` as one JSON file, by `write_whole`."""
-    write_whole(path, json.dumps(data, indent=2, allow_nan=False) + "\n")
+    """Write a JSON file, by `write_atomically`."""
+    write_atomically(path, json.dumps(data, indent=2, allow_nan=False) + "\n")
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that a reader sees the whole old one or the whole new one, never a part."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file in one step: a reader sees the old or the new content, never a part."""
+    staging = path.with_name(f".{path.name}.{os.getpid()}")
+    staging.write_text(text, encoding="utf-8")
+    staging.replace(path)
 
 
 def read_json(path: Path) -> Any:
-    """Read one JSON file."""
+    """Read a JSON file in UTF-8."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def is_score(name: str) -> bool:
-    """Whether a metric says how good the model is, rather than how long the evaluation took."""
+    """Whether a metric measures the model's quality, and not the evaluation's speed."""
     return name.startswith("eval_") and not name.endswith(("_runtime", "_per_second"))

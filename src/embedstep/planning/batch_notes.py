@@ -5,8 +5,8 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from embedstep.data.ids import integers_in, rows_at, text_at
-from embedstep.data.tokenizer import TokenMaker
+from embedstep.data.ids import read_integers, read_rows, shared_text
+from embedstep.data.tokenizer import TokenCache
 from embedstep.planning.batches import (
     FormedBatches,
     SamplerInputs,
@@ -19,6 +19,7 @@ from embedstep.planning.plan import Plan, PlannedDataset
 from embedstep.request.arguments.ledger import effective_arguments
 from embedstep.request.arguments.schema import Arguments
 from embedstep.request.schema import TrainRequest
+from embedstep.runtime.text import shorten
 
 if TYPE_CHECKING:
     from embedstep.sampling.epochs import Sampler
@@ -28,7 +29,7 @@ _SHOWN_LABELS = 5
 _SHOWN_CHARACTERS = 40
 
 
-def explain_batches(arguments: Arguments, formed: FormedBatches, tokens: TokenMaker | str) -> Iterator[str]:
+def explain_batches(arguments: Arguments, formed: FormedBatches, tokens: TokenCache | str) -> Iterator[str]:
     """Yield what the batches leave out and why, a sentence each.
 
     Args:
@@ -43,13 +44,13 @@ def explain_batches(arguments: Arguments, formed: FormedBatches, tokens: TokenMa
     for (name, inputs), sampler in zip(formed.train.items(), formed.epochs.samplers, strict=True):
         yield from (f"data.train.{name}: {note}" for note in _explain_sampler(inputs, sampler))
     for item in formed_datasets(arguments, formed.datasets):
-        if item.split != "train" and item.rows_unseen:
-            rows = f"{item.rows_unseen:,} of {item.rows:,} rows go into no batch of {arguments.batch_sampler}"
+        if item.split != "train" and item.rows_unreached:
+            rows = f"{item.rows_unreached:,} of {item.rows:,} rows go into no batch of {arguments.batch_sampler}"
             yield f"data.{item.split}.{item.name}: {rows} and are not evaluated"
 
 
 def _explain_lengths(
-    arguments: Arguments, datasets: Sequence[PlannedDataset], tokens: TokenMaker | str
+    arguments: Arguments, datasets: Sequence[PlannedDataset], tokens: TokenCache | str
 ) -> Iterator[str]:
     """Name what rows are grouped by where that is not the number of their tokens."""
     if any(item.has_lengths for item in datasets if item.split == "train"):
@@ -69,7 +70,7 @@ def _explain_sampler(inputs: SamplerInputs, sampler: "Sampler") -> Iterator[str]
         grouped = _padding_share(sampler.batches(0), inputs.lengths)
         mixed = _padding_share(replace(sampler, lengths=None).batches(0), inputs.lengths)
         yield f"padding is {grouped:.0%} of a batch; without group_by_length it would be {mixed:.0%}"
-    if inputs.texts is not None and inputs.texts.lines:
+    if inputs.texts is not None and inputs.texts.columns:
         yield from _explain_repeated_texts(inputs, sampler)
 
 
@@ -79,7 +80,7 @@ def _explain_repeated_texts(inputs: SamplerInputs, sampler: "Sampler") -> Iterat
 
     assert inputs.texts is not None
     full = int((np.diff(sampler.batches(0).starts) == sampler.size).sum())
-    line = inputs.texts.lines[inputs.texts.most_constrained(sampler.size)]
+    line = inputs.texts.columns[inputs.texts.most_constrained(sampler.size)]
     waiting = int(np.maximum(line.lengths - full, 0).sum())
     if waiting and sampler.drop_last:
         yield (
@@ -110,7 +111,7 @@ def _label_shares(inputs: SamplerInputs, batches: Any) -> str:
     """Return `0 50.0% (46.2%), ...`: the share of each frequent label in the batches, and in the data."""
     import numpy as np
 
-    labels = integers_in(inputs.path, "label")
+    labels = read_integers(inputs.path, "label")
     values, counts = np.unique(labels, return_counts=True)
     taken = labels[batches.rows]
     shown = []
@@ -129,9 +130,8 @@ def _most_frequent_texts(inputs: SamplerInputs, line: Any, full: int) -> str:
         if line.lengths[group] <= max(full, 1):
             break
         first = line.starts[group]
-        text = text_at(inputs.path, inputs.columns, line.rows[first], line.rows[first + 1])
-        text = text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 1] + "…"
-        shown.append(f"{text!r} in {line.lengths[group]:,}")
+        text = shared_text(inputs.path, inputs.columns, line.rows[first], line.rows[first + 1])
+        shown.append(f"{shorten(text, _SHOWN_CHARACTERS)!r} in {line.lengths[group]:,}")
     return ", ".join(shown)
 
 
@@ -150,6 +150,6 @@ def with_preview(request: TrainRequest, plan: Plan, steps: int) -> Plan:
     preview = []
     for number, step in enumerate(islice(epochs.walk(0), steps)):
         path = inputs[step.dataset].path
-        ranks = [rows_at(path, (step.share(rank) - step.offset).tolist()) for rank in range(plan.world_size)]
+        ranks = [read_rows(path, (step.rows_of(rank) - step.offset).tolist()) for rank in range(plan.world_size)]
         preview.append({"step": number + 1, "dataset": train[step.dataset].name, "ranks": ranks})
     return replace(plan, preview=tuple(preview))

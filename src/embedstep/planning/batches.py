@@ -18,14 +18,15 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedstep.data.ids import integers_in, text_ids, text_lengths
+from embedstep.data.ids import read_integers, text_ids, text_lengths
 from embedstep.data.roles import LENGTH
-from embedstep.data.tokenizer import NOT_HERE, TokenMaker
+from embedstep.data.tokenizer import MODEL_NOT_LOCAL, TokenCache
 from embedstep.data.tokens import TokenIds
 from embedstep.errors import CannotStartError
 from embedstep.planning import batch_samplers
 from embedstep.planning.plan import PlannedDataset
 from embedstep.request.arguments.schema import Arguments
+from embedstep.sampling.search import binary_search
 
 if TYPE_CHECKING:
     from embedstep.sampling.epochs import Epochs, Sampler
@@ -121,13 +122,13 @@ def count_default_batches(
     if limit is None:
         return list(datasets)
     return [
-        replace(item, batches=limit, rows_unseen=max(item.rows - limit * size, 0)) if item.split == "train" else item
+        replace(item, batches=limit, rows_unreached=max(item.rows - limit * size, 0)) if item.split == "train" else item
         for item in datasets
     ]
 
 
 def form_batches(
-    arguments: Arguments, datasets: Sequence[PlannedDataset], processes: int, tokens: TokenMaker | str
+    arguments: Arguments, datasets: Sequence[PlannedDataset], processes: int, tokens: TokenCache | str
 ) -> FormedBatches:
     """Form the batches of the first epoch, and count them exactly.
 
@@ -168,7 +169,7 @@ def _count_formed(
         (item.split, item.name): replace(
             item,
             batches=epochs.steps_of[number] * epochs.world_size,
-            rows_unseen=item.rows - _count_rows(epochs, number),
+            rows_unreached=item.rows - _count_rows(epochs, number),
             largest_batch=_largest_batch(one, epochs, number),
         )
         for number, (item, one) in enumerate(zip(items, inputs, strict=True))
@@ -185,7 +186,7 @@ def _count_rows(epochs: "Epochs", number: int) -> int:
 
 def _largest_batch(inputs: SamplerInputs, epochs: "Epochs", number: int) -> int | None:
     """Return the largest batch size that gives a step, for a dataset whose texts or labels give none as it is."""
-    if epochs.steps_by_itself(number) or (inputs.texts is None and inputs.labels is None):
+    if epochs.steps_alone(number) or (inputs.texts is None and inputs.labels is None):
         return None
     return largest_size(inputs, epochs.samplers[number], epochs.world_size)
 
@@ -199,25 +200,16 @@ def largest_size(inputs: SamplerInputs, sampler: "Sampler", world_size: int) -> 
         world_size: ranks.
     """
     if (labels := inputs.labels) is not None:
-        half = _binary_search(1, labels.usable // 2, lambda half: labels.full_batches(2 * half) >= world_size)
+        half = binary_search(1, labels.usable // 2, lambda half: labels.full_batches(2 * half) >= world_size)
         return 2 * half if half > 1 else 0
     # No batch has more distinct texts than any one column.
-    lines = inputs.texts.lines if inputs.texts is not None else ()
+    lines = inputs.texts.columns if inputs.texts is not None else ()
     most = min([inputs.rows, *(len(line.lengths) + len(line.free) for line in lines)]) // world_size
-    return _binary_search(0, most, lambda size: replace(sampler, size=size * world_size).count > 0)
-
-
-def _binary_search(low: int, most: int, is_feasible: Callable[[int], bool]) -> int:
-    """Return a feasible number up to `most` whose successor is not, or `low` where none is found."""
-    high = most + 1
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if is_feasible(middle) else (low, middle)
-    return low
+    return binary_search(0, most, lambda size: replace(sampler, size=size * world_size).count > 0)
 
 
 def load_sampler_inputs(
-    arguments: Arguments, item: PlannedDataset, tokens: TokenMaker | str = NOT_HERE
+    arguments: Arguments, item: PlannedDataset, tokens: TokenCache | str = MODEL_NOT_LOCAL
 ) -> SamplerInputs:
     """Return what the batches of a dataset depend on, derived from its prepared rows once and kept next to them.
 
@@ -226,17 +218,17 @@ def load_sampler_inputs(
         item: the dataset.
         tokens: makes the token ids whose number is a row's length; without it characters are counted.
     """
-    from embedstep.sampling.labels import labels_of
-    from embedstep.sampling.texts import Texts, texts_of
+    from embedstep.sampling.labels import group_labels
+    from embedstep.sampling.texts import Texts, group_texts
 
     path, texts, labels, lengths = Path(str(item.path)), None, None, None
     if arguments.batch_sampler.startswith("no_duplicates"):
-        texts = Texts(_cache(path, "texts", lambda: texts_of(text_ids(path, item.inputs)).ids))
+        texts = Texts(_cache(path, "texts", lambda: group_texts(text_ids(path, item.inputs)).ids))
     if arguments.batch_sampler == "group_by_label":
-        labels = labels_of(integers_in(path, "label"))
+        labels = group_labels(read_integers(path, "label"))
     if arguments.train_sampling_strategy == "group_by_length" and item.split == "train":
         lengths = _cache(path, "lengths", lambda: _measure_rows(item, tokens))
-    read = {"labels": lambda: integers_in(path, "label"), "texts": lambda: text_ids(path, item.inputs)}
+    read = {"labels": lambda: read_integers(path, "label"), "texts": lambda: text_ids(path, item.inputs)}
     names = batch_samplers.declared_reads(arguments.batch_sampler)
     arrays: dict[str, Any] = {name: _cache(path, f"declared_{name}", read[name]) for name in names}
     return SamplerInputs(
@@ -244,11 +236,11 @@ def load_sampler_inputs(
     )
 
 
-def _measure_rows(item: PlannedDataset, tokens: TokenMaker | str) -> Any:
+def _measure_rows(item: PlannedDataset, tokens: TokenCache | str) -> Any:
     """Return the length of each row, shape (rows,): as its column says, in tokens, or in characters."""
     path = Path(str(item.path))
     if item.has_lengths:
-        return integers_in(path, LENGTH)
+        return read_integers(path, LENGTH)
     if isinstance(tokens, str):
         return text_lengths(path, item.inputs)
     return sum(ids.lengths for ids in make_token_ids(item, tokens))
@@ -273,7 +265,7 @@ def _cache(path: Path, name: str, make: Callable[[], Any]) -> Any:
     return np.load(file, mmap_mode="r")
 
 
-def make_token_ids(item: PlannedDataset, tokens: TokenMaker) -> list[TokenIds]:
+def make_token_ids(item: PlannedDataset, tokens: TokenCache) -> list[TokenIds]:
     """Return the token ids of each column of texts, from disk where they were made before."""
     return [tokens.ids(item.name, Path(str(item.path)), item.fingerprint, column) for column in item.inputs]
 

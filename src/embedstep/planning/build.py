@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from embedstep.data.facts import DatasetFacts
-from embedstep.data.tokenizer import NOT_HERE, TokenMaker
+from embedstep.data.tokenizer import MODEL_NOT_LOCAL, TokenCache
 from embedstep.planning.batch_notes import explain_batches
 from embedstep.planning.batches import (
     FormedBatches,
@@ -47,7 +47,7 @@ def build_plan(
     processes: int,
     similarity: str = "cosine",
     is_prepared: bool = False,
-    tokens: TokenMaker | str = NOT_HERE,
+    tokens: TokenCache | str = MODEL_NOT_LOCAL,
 ) -> Plan:
     """Return what the run will do: datasets, steps, evaluations, checkpoints and metrics.
 
@@ -75,7 +75,7 @@ def build_plan(
     checkpoints = checkpoint_steps(arguments, train_steps, steps_per_epoch)
     notes = [*_note_own_layers(request, processes), *_note_made_rows(request, facts), *_note_repeated_rows(facts)]
     notes += explain_batches(arguments, formed, tokens)
-    if isinstance(tokens, str) and tokens != NOT_HERE and train_steps > steps_per_epoch:
+    if isinstance(tokens, str) and tokens != MODEL_NOT_LOCAL and train_steps > steps_per_epoch:
         notes.append(f"texts are tokenized again in each epoch: {tokens}")
     fingerprints = {f"{item.split}.{item.name}": item.fingerprint for item in facts}
     rows = {item.name: item.fingerprint for item in train}
@@ -121,7 +121,7 @@ def _plan_dataset(request: TrainRequest, arguments: Arguments, facts: DatasetFac
         dropped_columns=facts.dropped_columns,
         loss=loss.kind if loss else None,
         batches=batches,
-        rows_unseen=0 if batches is None else max(facts.rows - batches * size, 0),
+        rows_unreached=0 if batches is None else max(facts.rows - batches * size, 0),
         largest_batch=None,
         negatives_per_anchor=negatives,
         fingerprint=facts.fingerprint,

@@ -1,14 +1,13 @@
 """Every check of a request before it runs: by itself, against its data, and against its plan. Needs no torch."""
 
-import difflib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from embedstep.data.facts import DatasetFacts
 from embedstep.data.hub import is_on_hub
-from embedstep.data.roles import roles_of
+from embedstep.data.roles import list_roles
 from embedstep.data.row_functions import row_functions_are_known
-from embedstep.errors import Problem
+from embedstep.errors import Problem, suggest
 from embedstep.output.position import position_problems
 from embedstep.output.result import read_json
 from embedstep.planning.batch_samplers import check_batch_sampler, reads_labels
@@ -260,7 +259,7 @@ def prompt_keys_are_known(request: TrainRequest) -> Iterator[Problem]:
     if not isinstance(prompts, dict):
         return
     datasets = [item for split in (request.data.train, request.data.eval) for item in split.values()]
-    roles = {role.name for item in datasets for role in roles_of(item.columns) if role.key != "label"}
+    roles = {role.name for item in datasets for role in list_roles(item.columns) if role.key != "label"}
     # With a single train dataset the installed collator does not know the dataset's name.
     names = request.data.train.keys() | request.data.eval.keys() if len(request.data.train) > 1 else set()
     for key, value in prompts.items():
@@ -332,6 +331,5 @@ def best_metric_is_known(request: TrainRequest, plan: Plan) -> Iterator[Problem]
     name = given or "loss"
     if f"eval_{name.removeprefix('eval_')}" in plan.metrics:
         return
-    near = difflib.get_close_matches(name, plan.metrics, n=1, cutoff=0.3)
-    hint = f"did you mean {near[0]}?" if near else "there is no evaluation"
-    yield Problem("arguments.metric_for_best_model", f"{name!r} is not among the metrics of this run; {hint}")
+    hint = suggest(name, plan.metrics, cutoff=0.3) or "; there is no evaluation"
+    yield Problem("arguments.metric_for_best_model", f"{name!r} is not among the metrics of this run{hint}")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from embedstep.data.facts import ColumnKind, DatasetFacts
-from embedstep.errors import Problem
+from embedstep.errors import Problem, suggest
 from embedstep.request import extensions, schema
 from embedstep.request.options import (
     Option,
@@ -20,7 +20,6 @@ from embedstep.request.options import (
     choices,
     integer,
     integers,
-    nearest,
     number,
     text,
 )
@@ -345,7 +344,7 @@ def check_evaluator(evaluator: schema.Evaluator, facts: DatasetFacts | None, pat
     try:
         kind = evaluator_kind(evaluator.kind)
     except LookupError:
-        near = nearest(evaluator.kind, [*_BY_ANY_NAME, *extensions.entry_names(extensions.EVALUATORS)])
+        near = suggest(evaluator.kind, [*_BY_ANY_NAME, *extensions.entry_names(extensions.EVALUATORS)])
         return [Problem(f"{path}.kind", f"no evaluator is named {evaluator.kind!r}{near}")]
     except ValueError as error:
         return [Problem(f"{path}.kind", str(error))]

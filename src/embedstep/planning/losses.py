@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from embedstep.data.facts import ColumnKind, DatasetFacts
-from embedstep.errors import Problem
+from embedstep.errors import Problem, suggest
 from embedstep.request import extensions, schema
 from embedstep.request.options import (
     Option,
@@ -20,7 +20,6 @@ from embedstep.request.options import (
     choices,
     integer,
     integers,
-    nearest,
     number,
     numbers,
     option_values,
@@ -569,7 +568,7 @@ def _loss_problems(loss: schema.Loss, path: str, around: tuple[str, ...]) -> Ite
     try:
         kind = loss_kind(loss.kind)
     except LookupError:
-        near = nearest(loss.kind, [*_BY_ANY_NAME, *extensions.entry_names(extensions.LOSSES)])
+        near = suggest(loss.kind, [*_BY_ANY_NAME, *extensions.entry_names(extensions.LOSSES)])
         yield Problem(f"{path}.kind", f"no loss is named {loss.kind!r}{near}")
     except ValueError as error:
         yield Problem(f"{path}.kind", str(error))

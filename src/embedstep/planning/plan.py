@@ -5,9 +5,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from embedstep.request.arguments.ledger import LedgerEntry
-from embedstep.request.fingerprint import digest_of_json
+from embedstep.runtime.digests import sha256_json
 
 PLAN_FORMAT = "embedstep.plan/1"
+_RENAMED_KEYS = {"rows_unseen": "rows_unreached"}
 _NOT_KEPT = "sampling_seconds"
 """The field that is not written: it differs between equal plans."""
 
@@ -29,7 +30,7 @@ class PlannedDataset:
         dropped_columns: columns of the source that no role names.
         loss: kind of its loss, or None when only evaluators use it.
         batches: batches of an epoch over all processes; None for a dataset that has no loss.
-        rows_unseen: rows that an epoch does not reach; the next epoch has another order and leaves out others.
+        rows_unreached: rows that an epoch does not reach; the next epoch has another order and leaves out others.
         largest_batch: largest batch size of a process that gives a step; None unless the one asked for gives none.
         negatives_per_anchor: in-batch negatives of each anchor, or None for a loss without them.
         fingerprint: digest of the rows.
@@ -48,7 +49,7 @@ class PlannedDataset:
     dropped_columns: tuple[str, ...]
     loss: str | None
     batches: int | None
-    rows_unseen: int
+    rows_unreached: int
     largest_batch: int | None
     negatives_per_anchor: int | None
     fingerprint: str
@@ -117,7 +118,7 @@ class Plan:
     @property
     def trained_from(self) -> str:
         """SHA-256 of what the run trains, on which rows, from which weights."""
-        return digest_of_json([self.training_fingerprint, self.base])
+        return sha256_json([self.training_fingerprint, self.base])
 
     @property
     def summary(self) -> str:
@@ -153,6 +154,12 @@ def plan_from_json(data: Mapping[str, Any]) -> Plan:
     fields["datasets"] = tuple(_dataset_plan_from_json(item) for item in fields["datasets"])
     fields["ledger"] = tuple(LedgerEntry(**item) for item in fields["ledger"])
     return Plan(**fields)
+
+
+def with_current_names(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a stored plan with the current names of its keys (`rows_unreached` in 0.1.0)."""
+    datasets = [{_RENAMED_KEYS.get(key, key): value for key, value in item.items()} for item in data["datasets"]]
+    return {**data, "datasets": datasets}
 
 
 def _dataset_plan_from_json(data: Mapping[str, Any]) -> PlannedDataset:

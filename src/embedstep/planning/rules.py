@@ -1,13 +1,12 @@
 """Rules across several fields of a request: one small pure function each. All run, and every problem is reported."""
 
-import difflib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from embedstep.data.facts import SPLITS
-from embedstep.errors import Problem
+from embedstep.errors import Problem, suggest
 from embedstep.output.checkpoints import checkpoints_in
 from embedstep.planning.batches import forms_batches
 from embedstep.request.arguments.renames import as_written
@@ -245,9 +244,8 @@ def trackers_are_known(request: TrainRequest) -> Iterator[Problem]:
         if word in trackers and len(trackers) > 1:
             yield Problem("arguments.report_to", f"{word} cannot be combined with other trackers")
     for tracker in sorted(set(trackers) - CALLBACKS.keys() - {"all", "none"}):
-        near = difflib.get_close_matches(tracker, CALLBACKS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(CALLBACKS)}; several are a list"
-        yield Problem("arguments.report_to", f"{tracker} is no tracker; {hint}")
+        hint = suggest(tracker, CALLBACKS) or f"; known are {', '.join(CALLBACKS)}; several are a list"
+        yield Problem("arguments.report_to", f"{tracker} is no tracker{hint}")
     for tracker in trackers:
         if tracker in ("mlflow", "azure_ml") and request.tracking.kind != MLFLOW:
             message = f"names {tracker}, and tracking.kind is {request.tracking.kind}; write tracking.kind: mlflow"

@@ -182,7 +182,7 @@ def _decide(
         of_metrics=_gains(gate, scored),
         won=won,
         lost=lost,
-        reindex=compare_spaces(old, new, request.promotion.documents) if old.space and new.space else None,
+        reindex=compare_spaces(old, new, request.promotion.index_size) if old.space and new.space else None,
         measured={name: _measured(scores) for name, scores in scored.models.items()},
     )
 
@@ -265,7 +265,7 @@ def _gate(request: TrainRequest, scores: Scores) -> Gate:
         message = f"is {metric}, which has no score for each query; use a metric of information_retrieval: {known}"
         raise InvalidRequestError([Problem("promotion.metric", message)])
     return Gate(
-        metric=metric, minimum_gain=asked.minimum_gain, confidence=asked.confidence, slice_floor=-asked.slice_loss
+        metric=metric, minimum_gain=asked.minimum_gain, confidence=asked.confidence, slice_floor=-asked.max_slice_loss
     )
 
 

@@ -9,9 +9,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from embedstep.errors import OUTCOMES
-from embedstep.output.attempts import Attempt, unit_of
+from embedstep.output.attempts import Attempt, cost_unit
 from embedstep.output.folder import OutputFolder
-from embedstep.output.result import is_score, with_current_names, write_whole
+from embedstep.output.result import is_score, with_current_names, write_atomically
 from embedstep.report.charts import Bar, draw_bars, draw_curves, draw_intervals
 from embedstep.report.run import Run, describe_sources, read_run
 from embedstep.report.series import Series, group_by_cutoff
@@ -52,7 +52,7 @@ def write_report(output: Path) -> Path:
     )
     text = environment.get_template("page.html").render(**build_content(run))
     file = OutputFolder(output).report
-    write_whole(file, text)
+    write_atomically(file, text)
     return file
 
 
@@ -209,7 +209,7 @@ def _dataset_row(item: Mapping[str, Any]) -> tuple[str, ...]:
     def number(value: int | None) -> str:
         return "" if value is None else f"{value:,}"
 
-    keys = ("rows", "dropped_rows", "duplicate_rows", "overlapping_rows", "batches", "rows_unseen")
+    keys = ("rows", "dropped_rows", "duplicate_rows", "overlapping_rows", "batches", "rows_unreached")
     numbers = [number(item[key]) for key in keys]
     return (f"{item['split']}.{item['name']}", *numbers, number(item["negatives_per_anchor"]), item["loss"] or "")
 
@@ -233,7 +233,7 @@ def _cost(run: Run) -> Iterator[Chart]:
 
 
 def _unit(run: Run) -> str:
-    return unit_of(on_cpu=not run.attempts or run.attempts[-1].device == "CPU")
+    return cost_unit(on_cpu=not run.attempts or run.attempts[-1].device == "CPU")
 
 
 def _attempt_row(number: int, item: Attempt) -> tuple[str, ...]:

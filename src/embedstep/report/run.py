@@ -10,6 +10,7 @@ from embedstep.errors import InvalidRequestError, Problem
 from embedstep.output.attempts import Attempt, Attempts
 from embedstep.output.folder import OutputFolder
 from embedstep.output.result import read_json, with_current_names
+from embedstep.planning.plan import with_current_names as plan_with_current_names
 from embedstep.report.series import Series, read_series
 from embedstep.request.trackers import MLFLOW
 from embedstep.runtime.secrets import redact
@@ -67,7 +68,7 @@ def read_run(output: Path) -> Run:
     return Run(
         name=output.absolute().name,
         result=result,
-        plan=_read(folder.plan),
+        plan=plan_with_current_names(_read(folder.plan)),
         request=_read(folder.request).get("request", {}),
         series=read_series(folder.metrics),
         verdict=_read(folder.verdict),

@@ -1,1 +1,1 @@
-"""The request: the document that a person writes, as frozen values. No torch, no files beyond the document itself."""
+"""The request: the document that a person writes, parsed and checked, as frozen values."""

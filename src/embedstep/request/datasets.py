@@ -1,4 +1,4 @@
-"""The datasets of a request: where rows come from, and which column plays which role."""
+"""Datasets of a request: the source of the rows, and the role of each column."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -9,42 +9,44 @@ from embedstep.request.scalars import Boolean, Integer, Number, Plain, PlainData
 from embedstep.request.section import Name, Section, Source, described, or_text
 
 
-def _moment(text: str) -> str:
+def _check_time(text: str) -> str:
     try:
         datetime.fromisoformat(text)
     except ValueError:
-        told = "needs a date or a time such as 2026-11-02 or 2026-11-02T03:00:00Z"
+        message = "needs a date or a time such as 2026-11-02 or 2026-11-02T03:00:00Z"
         if any(sign in text for sign in ("[[", "{{", "${")):
-            told += "; this is the scheduler's own placeholder, which nobody has filled in"
-        raise ValueError(told) from None
+            message += "; this is a placeholder that the scheduler has not replaced"
+        raise ValueError(message) from None
     return text
 
 
-Moment = Annotated[Text, AfterValidator(_moment)]
+IsoTime = Annotated[Text, AfterValidator(_check_time)]
 
 
-def _listed(raw: Any) -> Any:
-    """Allow one name where several are allowed: `negative: hard` beside `negative: [hard_1, hard_2]`."""
+def _as_list(raw: Any) -> Any:
+    """Accept one name for a list of one: `negative: hard` for `negative: [hard]`."""
     return [raw] if isinstance(raw, str) else raw
 
 
-OneOrMore = Annotated[list[Text], Field(min_length=1), BeforeValidator(_listed, json_schema_input_type=str | list[str])]
+OneOrMore = Annotated[
+    list[Text], Field(min_length=1), BeforeValidator(_as_list, json_schema_input_type=str | list[str])
+]
 
 
 class Columns(Section):
-    """Which column plays which role. Columns that are not named here are left out of training."""
+    """The role of each column. Columns without a role are not used."""
 
-    anchor: Text | None = described(None, "The query side: question, title, first sentence.")
-    positive: Text | None = described(None, "The text that belongs to the anchor: answer, document, second sentence.")
+    anchor: Text | None = described(None, "The query: a question, a title, the first sentence of a pair.")
+    positive: Text | None = described(None, "The text that matches the anchor: an answer, a document.")
     negative: OneOrMore | None = described(
-        None, "One column, or a list of columns, with texts that do not belong to the anchor."
+        None, "One column, or a list of columns, with texts that do not match the anchor."
     )
     label: OneOrMore | None = described(
         None, "A class, a similarity score, or the teacher's value (several columns: one value for each text)."
     )
 
     @model_validator(mode="after")
-    def _something(self) -> "Columns":
+    def _has_a_column(self) -> "Columns":
         if not self.model_fields_set:
             raise ValueError("name at least one column: anchor, positive, negative, label")
         return self
@@ -66,26 +68,29 @@ class RowFunction(Section):
         return {"kind": raw} if isinstance(raw, str) else raw
 
 
-OF_THE_HUB = ("hub", "subset", "split", "revision")
-"""Fields of a dataset that say where its rows are elsewhere."""
+HUB_FIELDS = ("hub", "subset", "split", "revision")
+"""Fields that apply to a dataset of the hub, or to a saved dataset with several splits."""
 
 
 class Dataset(Section):
-    """Where rows come from. Files are named by `path`, a dataset of the hub by `hub`."""
+    """A source of rows: files (`path`) or a dataset of the Hugging Face hub (`hub`)."""
 
     path: OneOrMore | None = described(
         None,
-        "File, folder, glob or fsspec URL (or a list of them): Parquet, JSON lines, CSV, or a saved Arrow dataset.",
+        "File, folder, glob or fsspec URL, or a list of these: Parquet, JSON lines, CSV, or a saved Arrow dataset.",
     )
-    hub: Source | None = described(None, "Dataset id on the Hugging Face hub.")
+    hub: Source | None = described(None, "Id of a dataset on the Hugging Face hub.")
     subset: Text | None = described(None, "Configuration name of a hub dataset.")
     split: Text | None = described(None, "Split of a hub dataset or of a saved dataset with several splits.")
-    revision: Text | None = described(None, "Branch, tag or commit of a hub dataset. A commit makes a run repeatable.")
-    row_function: RowFunction | None = described(
-        None, "Makes rows of those in the files, before roles are given to their columns (docs/extending.md)."
+    revision: Text | None = described(
+        None, "Branch, tag or commit of a hub dataset. Name a commit for a repeatable run."
     )
-    columns: Columns = described(..., "Which column plays which role.")
-    limit: Annotated[Integer, Field(gt=0)] | None = described(None, "Take only this many rows, from the top.")
+    row_function: RowFunction | None = described(
+        None,
+        "Function that makes new rows from those of the files; `columns` are those of the new ones (docs/extending.md).",
+    )
+    columns: Columns = described(..., "The role of each column.")
+    limit: Annotated[Integer, Field(gt=0)] | None = described(None, "Use only the first rows, this many.")
 
     @model_validator(mode="after")
     def _one_source(self) -> "Dataset":
@@ -98,68 +103,69 @@ class Dataset(Section):
         return self
 
     def at(self, path: str) -> "Dataset":
-        """Return the same dataset with its rows in a file or folder on this machine."""
-        return self.model_copy(update={**dict.fromkeys(OF_THE_HUB), "path": [path]})
+        """Return the dataset with a local file or folder as its source."""
+        return self.model_copy(update={**dict.fromkeys(HUB_FIELDS), "path": [path]})
 
 
 Share = Annotated[Number, Field(ge=0, le=1)]
 
 
 class Data(Section):
-    """The datasets, by name."""
+    """The datasets of each split, by name."""
 
     train: Annotated[dict[Name, Dataset], Field(min_length=1)] = described(
-        ..., "Datasets to train on. The name ties a dataset to its loss and to its evaluation dataset."
+        ..., "Datasets to train on. The name links a dataset to its loss and to its evaluation dataset."
     )
     eval: dict[Name, Dataset] = described(
         {}, "Held-out datasets: for the evaluation loss (same name as in train) and for the evaluators."
     )
     test: dict[Name, Dataset] = described(
-        {}, "Held-out datasets for the loss after the training (same name as in train), with arguments.do_predict."
+        {}, "Held-out datasets for the loss after training (same name as in train), with arguments.do_predict."
     )
     drop_incomplete_rows: Boolean = described(
-        False, "Leave out rows with an empty or null cell and count them. Without it such rows are refused."
+        False, "Drop and count rows with an empty or null cell. When false, such rows are refused."
     )
     max_duplicates: Share | None = described(
         None,
-        "Refuse a dataset in which more than this share of the rows repeats an earlier one, whatever the case, the "
-        "spacing and the Unicode form of the texts. Null: they are counted only.",
+        "Refuse a dataset in which more than this share of the rows repeats an earlier row. Texts are compared "
+        "without case, white space and Unicode form. Null: duplicates are only counted.",
     )
     max_overlap: Share | None = described(
         None,
-        "Refuse a held-out dataset of which more than this share of the rows stands in the training data too, "
-        "compared in the same way by their anchors. Null: they are counted only.",
+        "Refuse a held-out dataset if more than this share of its anchors also occurs in the training data, compared "
+        "in the same way. Null: the overlap is only counted.",
     )
-    as_of: Moment | None = described(
+    as_of: IsoTime | None = described(
         None,
-        "Up to when the data counts, as an ISO 8601 date or time such as 2026-11-02. It stands in for `{as_of}` in "
-        "paths, and is recorded with the run.",
+        "Cut-off time of the data, as an ISO 8601 date or time such as 2026-11-02. It replaces `{as_of}` in paths and "
+        "is recorded with the run.",
     )
 
     @model_validator(mode="before")
     @classmethod
-    def _with_moment(cls, raw: Any) -> Any:
-        """Put the moment where paths leave it open, before anything else reads them."""
+    def _insert_as_of(cls, raw: Any) -> Any:
+        """Replace `{as_of}` in paths before they are validated."""
         if not isinstance(raw, dict):
             return raw
-        moment = raw.get("as_of")
-        moment = moment.text if isinstance(moment, Plain) else moment
-        if not isinstance(moment, str):
+        time = raw.get("as_of")
+        time = time.text if isinstance(time, Plain) else time
+        if not isinstance(time, str):
             return raw
-        return {key: _filled(value, moment) for key, value in raw.items()}
+        return {key: _insert_in_split(value, time) for key, value in raw.items()}
 
 
-def _filled(raw: Any, moment: str) -> Any:
-    """Replace `{as_of}` in every path of the datasets of a split."""
+def _insert_in_split(raw: Any, time: str) -> Any:
     if not isinstance(raw, dict):
         return raw
     return {
-        name: {**item, "path": _replaced(item["path"], moment)} if isinstance(item, dict) and "path" in item else item
+        name: {**item, "path": _insert_in_path(item["path"], time)}
+        if isinstance(item, dict) and "path" in item
+        else item
         for name, item in raw.items()
     }
 
 
-def _replaced(path: Any, moment: str) -> Any:
+def _insert_in_path(path: Any, time: str) -> Any:
     if isinstance(path, list):
-        return [_replaced(one, moment) for one in path]
-    return path.replace("{as_of}", moment) if isinstance(path, str) else path
+        return [_insert_in_path(one, time) for one in path]
+    return path.replace("{as_of}", time) if isinstance(path, str) else path

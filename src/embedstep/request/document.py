@@ -1,8 +1,8 @@
-"""Text to plain data: YAML or JSON, read without guessing.
+"""Parse YAML or JSON text into plain data.
 
-YAML 1.1 reads `no` as False, `010` as 8, `12:30` as 750 and `1e-5` as text. Here a plain scalar means what YAML 1.2
-says, keeps its source text beside the value (`Plain`), and the field's own type decides (`scalars`). Duplicate keys
-are refused, because one of the two would be dropped in silence; so are tags, which can construct Python objects.
+YAML 1.1 reads `no` as False, `010` as 8, `12:30` as 750 and `1e-5` as text. Here an unquoted scalar follows YAML 1.2
+and keeps its source text (`Plain`), and the field's type decides between them (`scalars`). Duplicate keys are refused,
+because one of them would be dropped silently; so are tags, which can construct Python objects.
 """
 
 import json
@@ -21,7 +21,7 @@ _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _NOT_FINITE = {".inf": math.inf, "+.inf": math.inf, "-.inf": -math.inf, ".nan": math.nan}
 _NULLS = {"", "~", "null"}
-_DEEPEST = 64
+_MAX_DEPTH = 64
 _STRING_TAG = "tag:yaml.org,2002:str"
 _SCALAR_TAGS = {_STRING_TAG, "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}
 
@@ -34,21 +34,21 @@ class Document:
 
     Attributes:
         data: mappings, lists, strings, None, and `Plain` for numbers and truth values.
-        lines: line of each key and item, counted from 1, by its path; empty for JSON, and 0 for what `--set` has set.
+        lines: line of each key and item by its path, from 1; empty for JSON, and 0 for a value of `--set`.
     """
 
     data: Any
     lines: dict[Path, int] = field(default_factory=dict)
 
-    def place_of(self, path: Sequence[str | int]) -> str:
-        """Return ` (line N)` for the nearest thing at or above `path`, ` (--set)` for an override, or nothing."""
+    def line_note(self, path: Sequence[str | int]) -> str:
+        """Return ` (line N)` of the value at `path` or of its nearest parent, ` (--set)` for an override, else ""."""
         for length in range(len(path), 0, -1):
             if (line := self.lines.get(tuple(path[:length]))) is not None:
                 return f" (line {line})" if line else " (--set)"
         return ""
 
     def mark_override(self, path: Path) -> None:
-        """Forget the lines of what stood at `path` before `--set` replaced it."""
+        """Replace the lines of the value at `path` by the mark of `--set`."""
         for known in [known for known in self.lines if known[: len(path)] == path]:
             del self.lines[known]
         self.lines[path] = 0
@@ -58,15 +58,15 @@ def parse_document(text: str) -> Document:
     """Parse YAML or JSON text.
 
     Raises:
-        InvalidRequestError: the text is not one document of mappings, lists and scalars, or a key stands twice.
+        InvalidRequestError: the text is not one document of mappings, lists and scalars, or a key is repeated.
     """
     if text.lstrip().startswith("{"):
         return _parse_json(text)
     return _parse_yaml(text)
 
 
-def plain_scalar(text: str) -> Any:
-    """Return what an unquoted YAML 1.2 scalar means: None, `Plain`, or the text itself."""
+def parse_scalar(text: str) -> Any:
+    """Parse an unquoted YAML 1.2 scalar: None, `Plain` for a number or truth value, else the text itself."""
     if text in _NULLS:
         return None
     if text in ("true", "false"):
@@ -87,7 +87,7 @@ def _parse_json(text: str) -> Document:
         keys = [key for key, _ in pairs]
         for key in keys:
             if keys.count(key) > 1:
-                raise _refused(f"the key {key!r} stands twice in one mapping; keep one")
+                raise _refused(f"the key {key!r} is repeated in one mapping; keep one")
         return dict(pairs)
 
     try:
@@ -99,22 +99,22 @@ def _parse_json(text: str) -> Document:
             parse_constant=lambda name: Plain(name, float(name)),
         )
     except json.JSONDecodeError as error:
-        # `{a: 1}` is a mapping in YAML; what is neither gets the answer for what it looks like.
+        # `{a: 1}` is YAML, too. Text that is neither gets JSON's error, because it begins like JSON.
         try:
             return _parse_yaml(text)
-        except InvalidRequestError as neither:
-            if isinstance(neither.__cause__, yaml.YAMLError):
+        except InvalidRequestError as yaml_error:
+            if isinstance(yaml_error.__cause__, yaml.YAMLError):
                 raise _refused(f"this is not JSON: {error.msg}", error.lineno) from error
             raise
     except RecursionError as error:
-        raise _refused(f"the document is nested more than {_DEEPEST} deep") from error
+        raise _refused(f"the document is nested more than {_MAX_DEPTH} deep") from error
     return Document(data=_with_truth_values(data, 0))
 
 
 def _with_truth_values(data: Any, depth: int) -> Any:
     """Wrap JSON's true and false like YAML's, so that a text field gives the same answer for both."""
-    if depth > _DEEPEST:
-        raise _refused(f"the document is nested more than {_DEEPEST} deep")
+    if depth > _MAX_DEPTH:
+        raise _refused(f"the document is nested more than {_MAX_DEPTH} deep")
     match data:
         case bool():
             return Plain("true" if data else "false", data)
@@ -129,7 +129,7 @@ def _with_truth_values(data: Any, depth: int) -> Any:
 def _parse_yaml(text: str) -> Document:
     lines: dict[Path, int] = {}
     try:
-        # BaseLoader resolves nothing: every scalar is text, and only a tag that somebody wrote is not `str`.
+        # BaseLoader resolves nothing: every scalar is a `str`, unless the document has an explicit tag.
         node = yaml.compose(text, Loader=yaml.BaseLoader)
         data = None if node is None else _construct(node, (), lines)
     except yaml.MarkedYAMLError as error:
@@ -143,12 +143,12 @@ def _parse_yaml(text: str) -> Document:
 
 def _construct(node: Any, path: Path, lines: dict[Path, int]) -> Any:
     line = node.start_mark.line + 1
-    if len(path) > _DEEPEST:
-        raise _refused(f"nested more than {_DEEPEST} deep, or an alias that holds itself", line)
+    if len(path) > _MAX_DEPTH:
+        raise _refused(f"nested more than {_MAX_DEPTH} deep, or an alias that contains itself", line)
     if node.tag not in _SCALAR_TAGS:
         raise _refused(f"the tag {node.tag!r} is not allowed; write the value itself", line)
     if isinstance(node, yaml.ScalarNode):
-        return plain_scalar(node.value) if node.style is None else node.value
+        return parse_scalar(node.value) if node.style is None else node.value
     if isinstance(node, yaml.SequenceNode):
         return [_item(child, (*path, index), lines) for index, child in enumerate(node.value)]
     data: dict[str, Any] = {}
@@ -157,7 +157,7 @@ def _construct(node: Any, path: Path, lines: dict[Path, int]) -> Any:
             raise _refused("a key must be a plain word", key_node.start_mark.line + 1)
         key = key_node.value
         if key in data:
-            raise _refused(f"the key {key!r} stands twice in one mapping; keep one", key_node.start_mark.line + 1)
+            raise _refused(f"the key {key!r} is repeated in one mapping; keep one", key_node.start_mark.line + 1)
         data[key] = _item(value_node, (*path, key), lines, key_node)
     return data
 

@@ -1,49 +1,40 @@
-"""The identity of a request: the same meaning gives the same digest, whatever file or tool it came through."""
+"""Digests that identify a request, and a training: equal for equal content, whatever file or tool it came through."""
 
-import hashlib
-import json
 from collections.abc import Mapping
-from typing import Any
 
 from embedstep.request.schema import TrainRequest
+from embedstep.runtime.digests import sha256_json
 
 
 def request_fingerprint(request: TrainRequest) -> str:
     """Return the SHA-256 of the request with all defaults filled in, as 64 hexadecimal digits.
 
-    Key order, comments, short forms and spelled-out defaults do not change it, and neither does when it is to run or
-    what it may go on from.
+    It ignores key order, comments, short forms and written-out defaults, and also the sections `schedule` and `resume`.
     """
-    return digest_of_json(request.model_dump(mode="json", exclude={"schedule", "resume"}))
+    return sha256_json(request.model_dump(mode="json", exclude={"schedule", "resume"}))
 
 
 def training_fingerprint(
     request: TrainRequest, rows: Mapping[str, str], processes: int, code: Mapping[str, str] | None = None
 ) -> str:
-    """Return the SHA-256 of what is trained on what: the same next week where neither request nor rows have changed.
+    """Return the SHA-256 of the training and its rows: unchanged next week if neither has changed.
 
-    Where rows lie and up to when they count is left out, because the rows themselves are in; so is where the run is
-    recorded, and what decides about the model afterwards.
+    The rows are in it by their digests, so the section `data` is left out. So are tracking, promotion and output
+    folders, which do not affect the weights.
 
     Args:
         request: the request.
-        rows: fingerprint of the rows of each dataset by `<split>.<name>`.
+        rows: digest of the rows of each dataset by `<split>.<name>`.
         processes: processes that train together.
         code: digest of the code of other packages that trains, by its name.
     """
     sections = request.model_dump(mode="json", exclude=_NOT_TRAINED)
     for name in _OF_A_RUN:
         del sections["arguments"][name]
-    of_others = {"code": dict(code)} if code else {}
-    return digest_of_json({**sections, "data": dict(rows), "processes": processes, **of_others})
+    code_digests = {"code": dict(code)} if code else {}
+    return sha256_json({**sections, "data": dict(rows), "processes": processes, **code_digests})
 
 
 _NOT_TRAINED = {"data", "launch", "tracking", "promotion", "schedule", "skip_if_unchanged", "resume"}
 _OF_A_RUN = ("output_dir", "overwrite_output_dir", "run_name", "logging_dir", "resume_from_checkpoint")
-"""Arguments that say where a run goes and what it goes on from."""
-
-
-def digest_of_json(value: Any) -> str:
-    """Return the SHA-256 of plain data, whatever the order of its keys, as 64 hexadecimal digits."""
-    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(canonical.encode()).hexdigest()
+"""Arguments with the places that a run writes to and resumes from."""

@@ -1,7 +1,6 @@
-"""Document to request: a frozen `TrainRequest`, or every problem at once, each with its path, line and remedy."""
+"""Turn a document into a frozen `TrainRequest`, or raise all its problems, each with path, line and remedy."""
 
 import copy
-import difflib
 import os
 import pathlib
 import re
@@ -11,19 +10,21 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from embedstep.errors import InvalidRequestError, Problem
+from embedstep.errors import InvalidRequestError, Problem, suggest
 from embedstep.request.arguments.schema import Arguments
 from embedstep.request.document import Document, Path, parse_document
 from embedstep.request.overrides import apply_overrides
+from embedstep.request.renamed import current_field
 from embedstep.request.scalars import plain
 from embedstep.request.schema import TrainRequest
 from embedstep.runtime.secrets import SECRET_NAME
+from embedstep.runtime.text import shorten
 
 _LONGEST_SHOWN = 60
 _GIVEN = "; "
 _NEEDED = {
-    "int_type": "a whole number",
-    "int_from_float": "a whole number",
+    "int_type": "an integer",
+    "int_from_float": "an integer",
     "float_type": "a number",
     "bool_type": "true or false",
     "string_type": "text",
@@ -35,28 +36,28 @@ _NEEDED = {
 
 
 def read_request(source: str, overrides: Sequence[str] = ()) -> TrainRequest:
-    """Read the request in the file `source`, or on standard input for `-`.
+    """Read a request from a file.
 
     Args:
-        source: path of a YAML or JSON file, or `-`.
-        overrides: `section.key=value` each, applied on top in their order; the value is read as YAML.
+        source: path of a YAML or JSON file, or `-` for standard input.
+        overrides: `section.key=value` each, applied in order; the value is parsed as YAML.
 
     Raises:
-        InvalidRequestError: with every problem that was found.
+        InvalidRequestError: with all problems.
     """
     return load_request(_read_text(source), overrides)
 
 
 def load_request(text: str, overrides: Sequence[str] = ()) -> TrainRequest:
-    """Turn the text of a request into a frozen value.
+    """Parse and validate the text of a request.
 
     Args:
         text: the document, YAML or JSON.
-        overrides: `section.key=value` each, applied on top in their order.
+        overrides: `section.key=value` each, applied in order.
 
     Raises:
-        InvalidRequestError: with every problem that was found; its remainder is the request without the faulty
-            places, if that is a request.
+        InvalidRequestError: with all problems; its remainder is the request without the invalid fields, if that is a
+            request.
     """
     document = parse_document(text)
     if not isinstance(document.data, dict):
@@ -65,17 +66,17 @@ def load_request(text: str, overrides: Sequence[str] = ()) -> TrainRequest:
     try:
         request = TrainRequest.model_validate(document.data)
     except ValidationError as error:
-        found = _problems(error, document)
-        raise InvalidRequestError([*problems, *_told(found)], _without(document.data, found)) from None
+        messages = _messages(error, document)
+        raise InvalidRequestError([*problems, *_as_problems(messages)], _without(document.data, messages)) from None
     if problems:
         raise InvalidRequestError(problems, request)
     return request
 
 
 def _without(data: Any, places: Iterable[Path]) -> TrainRequest | None:
-    """Return the request that is left when the faulty places are taken out, or None if that is none."""
+    """Return the request without the invalid fields, or None if that is not a request."""
     rest = copy.deepcopy(data)
-    # From the back, so that the numbers of a list's earlier items stay what they are.
+    # Backwards, so that the indices of earlier items of a list stay valid.
     for *parents, last in sorted(places, key=lambda path: [str(key).rjust(6) for key in path], reverse=True):
         here = rest
         for key in parents:
@@ -99,29 +100,28 @@ def _read_text(source: str) -> str:
 
 
 def show(value: Any, name: str = "") -> str:
-    """Return `value` as a person would recognise it in a message: short, on one line, and never a secret's value."""
+    """Return `value` for a message: short, on one line, and hidden if `name` is the name of a secret."""
     if SECRET_NAME.search(name):
         return "a value that is not shown"
-    text = repr(plain(value))
-    return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"
+    return shorten(repr(plain(value)), _LONGEST_SHOWN)
 
 
 def problems_of_arguments(error: ValidationError, data: Mapping[str, Any]) -> list[Problem]:
-    """Return what is wrong with arguments that were validated by themselves, with paths as in a request."""
-    return _told(_problems(error, Document(data={"arguments": dict(data)}), ("arguments",)))
+    """Return the problems of arguments that were validated without a request, with their paths in a request."""
+    return _as_problems(_messages(error, Document(data={"arguments": dict(data)}), ("arguments",)))
 
 
-def _told(messages: Mapping[Path, str]) -> list[Problem]:
+def _as_problems(messages: Mapping[Path, str]) -> list[Problem]:
     return [Problem(".".join(map(str, path)), message) for path, message in messages.items()]
 
 
-def _problems(error: ValidationError, document: Document, section: Path = ()) -> dict[Path, str]:
-    """One message for each place: the members of a union each complain, and only their sum makes sense.
+def _messages(error: ValidationError, document: Document, section: Path = ()) -> dict[Path, str]:
+    """Return one message for each field: the members of a union have an error each, and only their sum makes sense.
 
     Args:
-        error: of the whole document, or of one section of it.
+        error: of the whole document, or of one of its sections.
         document: the whole document.
-        section: where what was validated stands in it.
+        section: path of the section that was validated.
     """
     by_path: dict[Path, list[str]] = {}
     for detail in error.errors(include_url=False):
@@ -130,17 +130,17 @@ def _problems(error: ValidationError, document: Document, section: Path = ()) ->
         message = _message(dict(detail), path)
         if message not in by_path.setdefault(path, []):
             by_path[path].append(message)
-    return {path: f"{_either(messages)}{document.place_of(path)}" for path, messages in by_path.items()}
+    return {path: f"{_either(messages)}{document.line_note(path)}" for path, messages in by_path.items()}
 
 
 def _either(messages: Sequence[str]) -> str:
-    """Join what each member of a union would take, and say once what was given."""
+    """Join the messages of a union's members, with the given value once."""
     *others, last = messages
     return " or ".join([*(message.rpartition(_GIVEN)[0] or message for message in others), last])
 
 
 def _real_path(loc: Iterable[str | int], data: Any, *, missing: bool) -> Iterator[str | int]:
-    """Leave out of a pydantic location what names a union member or a short form, and no key of the document."""
+    """Drop the parts of a pydantic location that are no keys of the document: union members and short forms."""
     *parents, last = loc
     here = data
     for key in parents:
@@ -166,8 +166,8 @@ def _message(detail: Mapping[str, Any], path: Sequence[str | int]) -> str:
     if kind == "value_error":
         return str(detail["ctx"]["error"])
     if kind == "literal_error":
-        return f"must be {_choices(detail)}{_GIVEN}{show(given, name)} was given{_nearest(given, detail)}"
-    needed = detail["ctx"]["told"] if kind == "spelling" else _NEEDED.get(kind)
+        return f"must be {_choices(detail)}{_GIVEN}{show(given, name)} was given{_suggest_choice(given, detail)}"
+    needed = detail["ctx"]["message"] if kind == "pattern" else _NEEDED.get(kind)
     if needed:
         return f"needs {needed}{_GIVEN}{show(given, name)} was given"
     return f"{detail['msg'][0].lower()}{detail['msg'][1:]}{_GIVEN}{show(given, name)} was given"
@@ -177,26 +177,26 @@ def _choices(detail: Mapping[str, Any]) -> str:
     return str(detail["ctx"]["expected"]).replace("'", "")
 
 
-def _nearest(given: Any, detail: Mapping[str, Any]) -> str:
-    words = re.findall(r"'([^']*)'", str(detail["ctx"]["expected"]))
-    near = difflib.get_close_matches(str(plain(given)).lower(), words, n=1)
-    return f", did you mean {near[0]}?" if near else ""
+def _suggest_choice(given: Any, detail: Mapping[str, Any]) -> str:
+    return suggest(str(plain(given)), re.findall(r"'([^']*)'", str(detail["ctx"]["expected"])))
 
 
 def _unknown(name: str, path: Sequence[str | int]) -> str:
-    """Name the nearest known key of the section that an unknown key stands in."""
+    """Return the message for an unknown key: its current name, a similar key, or the keys of its section."""
+    if (current := current_field(path)) is not None:
+        return f"is now {current}"
     section = _section_at(path[:-1])
     known = list(section.model_fields) if section else []
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
-    near = near or [field for field in known if len(name) > 3 and name in field][:1]
-    near = near or difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}" if len(known) < 20 else ""
-    what = "not a training argument" if section is Arguments else "not a known key"
-    return f"is {what}; {hint}" if hint else f"is {what}"
+    # A key that contains the given one (`batch_size`) is a better guess than one that is only somewhat similar.
+    containing = next((f"; did you mean {field}?" for field in known if len(name) > 3 and name in field), "")
+    hint = suggest(name, known, cutoff=0.8) or containing or suggest(name, known)
+    if not hint and len(known) < 20:
+        hint = f"; known are {', '.join(known)}"
+    return f"is not a {'training argument' if section is Arguments else 'known key'}{hint}"
 
 
 def _section_at(path: Sequence[str | int]) -> type[BaseModel] | None:
-    """Return the model of the section at `path`, following mappings and lists to the model inside."""
+    """Return the model of the section at `path`, also inside mappings and lists."""
     section: type[BaseModel] | None = TrainRequest
     for key in path:
         if section is not None and key in section.model_fields:

@@ -4,15 +4,14 @@ A request holds only what YAML can express, so an option that is a function in t
 the worker read a value through the same function, so they cannot disagree about what `"32"` means.
 """
 
-import difflib
 import enum
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from embedstep.errors import Problem
+from embedstep.errors import Problem, suggest
 from embedstep.request.scalars import Boolean, Integer, Number, Text
 
 OptionKind = Literal["boolean", "integer", "number", "text", "choice", "integers", "numbers", "choices"]
@@ -111,13 +110,6 @@ def numbers(default: Any = REQUIRED) -> Option:
     return Option(kind="numbers", default=default)
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return ` (did you mean X?)` with the most similar of the known names, or nothing if none is similar."""
-    by_lower = {other.lower(): other for other in known}
-    close = difflib.get_close_matches(name.lower(), by_lower, n=1)
-    return f" (did you mean {by_lower[close[0]]}?)" if close else ""
-
-
 def describe_option(option: Option) -> str:
     """Return what an option accepts, to follow `must be`: `an integer of 1 or more, or null`."""
     words = _WORDS[option.kind]
@@ -155,7 +147,7 @@ def _choice(option: Option, item: str) -> str:
     for name in option.choices:
         if name.lower() == item.lower():
             return name
-    raise ValueError(f"must be {describe_option(option)}, not {item!r}{nearest(item, option.choices)}")
+    raise ValueError(f"must be {describe_option(option)}, not {item!r}{suggest(item, option.choices)}")
 
 
 def _in_range(option: Option, item: Any) -> bool:
@@ -213,4 +205,4 @@ def check_options(options: Mapping[str, Option], given: Mapping[str, Any], path:
 def _unknown(name: str, options: Mapping[str, Option], owner: str) -> str:
     if not options:
         return f"{owner} has no options; remove it"
-    return f"is no option of {owner}{nearest(name, options)}; it has {', '.join(options)}"
+    return f"is no option of {owner}; it has {', '.join(options)}{suggest(name, options)}"

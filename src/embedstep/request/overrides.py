@@ -1,4 +1,4 @@
-"""`--set section.key=value`: one value put into a document before it becomes a request."""
+"""`--set section.key=value`: set one value of a document before it is validated."""
 
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
@@ -9,19 +9,19 @@ from embedstep.request.document import Document, parse_document
 
 
 def apply_overrides(document: Document, overrides: Sequence[str]) -> Iterator[Problem]:
-    """Set each `section.key=value` inside the document, making the mappings on the way; yield what cannot be set.
+    """Set each `section.key=value` in the document, with missing mappings on the way; yield the problems.
 
-    An argument takes the place of what the document has under its name of the other era.
+    An argument also replaces the document's value under its former or current name.
 
     Args:
         document: changed in place.
-        overrides: in their order; the value is read as YAML, and a number in the path counts a list's items from 0.
+        overrides: applied in order; the value is parsed as YAML, and a number in the path is an index of a list.
     """
     set_here: set[tuple[str | int, ...]] = set()
     for override in overrides:
         try:
             path = _apply(document.data, override)
-            _replaceother_names(document.data, path, set_here)
+            _replace_other_names(document.data, path, set_here)
         except InvalidRequestError as error:
             yield from (Problem(f"--set {override.partition('=')[0]}", problem.message) for problem in error.problems)
         else:
@@ -33,7 +33,7 @@ def _apply(data: dict[str, Any], override: str) -> tuple[str | int, ...]:
     """Set one value and return its path.
 
     Raises:
-        InvalidRequestError: the path leads nowhere, or the value is no YAML.
+        InvalidRequestError: the path does not exist, or the value is not YAML.
     """
     keys, sign, text = override.partition("=")
     parents = keys.strip().split(".")
@@ -53,10 +53,10 @@ def _apply(data: dict[str, Any], override: str) -> tuple[str | int, ...]:
     return tuple(path)
 
 
-def _replaceother_names(
+def _replace_other_names(
     data: dict[str, Any], path: Sequence[str | int], set_here: Collection[Sequence[str | int]]
 ) -> None:
-    """Take out of the document the other names of an argument that was set.
+    """Remove the other names of an argument that was set.
 
     Raises:
         InvalidRequestError: one of them was set as well.
@@ -70,13 +70,13 @@ def _replaceother_names(
 
 
 def _key(here: Any, key: str, path: Sequence[str | int]) -> str | int:
-    """Return `key` as a mapping takes it or, as a number, as a list does."""
+    """Return `key`, as an integer for a list."""
     if isinstance(here, dict):
         return key
     if not isinstance(here, list):
-        raise _refused(f"{'.'.join(map(str, path))} holds a value, not a mapping; set it whole")
+        raise _refused(f"{'.'.join(map(str, path))} is a value, not a mapping; set all of it")
     if not key.isdecimal() or int(key) >= len(here):
-        raise _refused(f"{key!r} is not an item of a list of {len(here)}")
+        raise _refused(f"{key!r} is not an index of a list of {len(here)}")
     return int(key)
 
 

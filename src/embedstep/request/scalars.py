@@ -1,11 +1,11 @@
-"""Scalars of a request, repaired by the type of the field that they stand in.
+"""Convert scalars of a request to the type of their field.
 
-YAML decides on a value's type by its look and is often wrong: `1e-5` is text to YAML 1.1, `no` is False, `1.10` as a
-name loses its zero. The loader therefore keeps the source text of each plain number and word beside its value
-(`Plain`), and the types here, one for each kind of field, take what the field needs. A value that cannot be repaired
-without doubt is left as it is, so that pydantic's strict check refuses it with the field's path.
+YAML guesses a value's type from its spelling and is often wrong: `1e-5` is text to YAML 1.1, `no` is False, and `1.10`
+as a name loses its zero. The parser therefore keeps the source text of each unquoted number and word (`Plain`), and
+each type here uses the text or the value, as its field needs. A value without an unambiguous conversion stays as it
+is; pydantic's strict validation then refuses it with the field's path.
 
-The same types serve values that come from JSON or Python, where an orchestrator may have turned `32` into `32.0`.
+The same types serve values from JSON or Python, where an orchestrator may have turned `32` into `32.0`.
 """
 
 import math
@@ -19,7 +19,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 _NUMBER = re.compile(r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _LONGEST_INTEGER = 400
-"""Digits up to which text is taken for a whole number at all; Python refuses to read more than a few thousand."""
+"""Characters of the longest text that is parsed as an integer; Python refuses more than a few thousand."""
 _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 _NOT_NULL = {"None", "NULL", "Null", "nil"}
 
@@ -29,8 +29,8 @@ class Plain:
     """An unquoted number or truth value of a YAML document.
 
     Attributes:
-        text: the characters as they stand in the document.
-        value: what they mean in YAML 1.2.
+        text: its source text.
+        value: its value in YAML 1.2.
     """
 
     text: str
@@ -38,33 +38,33 @@ class Plain:
 
 
 @dataclass(frozen=True, slots=True)
-class Spelled:
-    """How a text has to be spelled.
+class TextPattern:
+    """A pattern that a text has to match, with its own message; pydantic's shows the regular expression.
 
     Attributes:
-        pattern: regular expression for the whole of it; the JSON Schema shows it.
-        told: what it asks for, as it follows "needs" in a message.
+        pattern: regular expression for the whole text; part of the JSON Schema.
+        message: the pattern in words, to follow "needs".
     """
 
     pattern: str
-    told: str
+    message: str
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Check after the text's own type."""
-        return core_schema.no_info_after_validator_function(self._checked, handler(source))
+        """Match the text after its own validation."""
+        return core_schema.no_info_after_validator_function(self._match, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        """Show the pattern."""
+        """Add the pattern to the JSON Schema."""
         return {**handler(schema), "pattern": f"^{self.pattern}$"}
 
-    def _checked(self, text: str) -> str:
+    def _match(self, text: str) -> str:
         if not re.fullmatch(self.pattern, text):
-            raise PydanticCustomError("spelling", "{told}", {"told": self.told})
+            raise PydanticCustomError("pattern", "{message}", {"message": self.message})
         return text
 
 
 def plain(raw: Any) -> Any:
-    """Return `raw` with every `Plain` inside replaced by its YAML 1.2 value."""
+    """Return `raw` with each `Plain` in it replaced by its YAML 1.2 value."""
     match raw:
         case Plain():
             return raw.value
@@ -81,10 +81,10 @@ def _integer(raw: Any) -> Any:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, str) and _INTEGER.fullmatch(value.strip()) and len(value) < _LONGEST_INTEGER:
-        # int() and float() know fewer kinds of white space than strip() does.
+        # int() and float() strip fewer kinds of white space than strip() does.
         value = int(value.strip())
     if isinstance(value, int) and abs(value) >= 2**63:
-        raise ValueError("a whole number of at most 64 bits is needed")
+        raise ValueError("an integer of at most 64 bits is needed")
     return value
 
 
@@ -100,7 +100,7 @@ def _number(raw: Any) -> Any:
 
 
 def _plain_data(raw: Any) -> Any:
-    """Any plain data, but no number that JSON cannot write down."""
+    """Accept any plain data without infinite numbers and NaN, which JSON cannot represent."""
     value = plain(raw)
     _require_finite(value)
     return value
@@ -119,7 +119,7 @@ def _require_finite(value: Any) -> None:
 
 
 def _count_or_share(raw: Any) -> Any:
-    """A field where 1 and 1.0 differ to the trainer (`save_steps`): the kind of number that was written is kept."""
+    """Keep integers and floats apart: to the trainer, `save_steps: 1` is a number of steps and 1.0 a share."""
     value = plain(raw)
     if isinstance(value, str) and _INTEGER.fullmatch(value.strip()):
         return _integer(value)
@@ -133,8 +133,8 @@ def _boolean(raw: Any) -> Any:
     return value
 
 
-def scalar(text: str) -> bool | int | float | str:
-    """Return what text says where nobody knows the type: a truth value, a number, or itself."""
+def parse_untyped(text: str) -> bool | int | float | str:
+    """Parse text of unknown type: a truth value, a number, or else the text itself."""
     for read in (_boolean, _integer, _number):
         value = read(text)
         if not isinstance(value, str):
@@ -151,7 +151,7 @@ def _text(raw: Any) -> Any:
 
 
 def _choice(raw: Any) -> Any:
-    """Give back the word `no` where a YAML 1.1 tool on the way has read it as False."""
+    """Restore the word `no` of a value that a YAML 1.1 tool has read as False."""
     value = raw.text if isinstance(raw, Plain) else raw
     return "no" if value is False or (isinstance(value, str) and value.lower() in ("false", "off")) else value
 

@@ -1,4 +1,4 @@
-"""The schedule section: when a retraining begins, in one line for every orchestrator."""
+"""The section `schedule`: the times of retraining, in a form that every orchestrator understands."""
 
 import re
 from datetime import UTC, datetime
@@ -13,18 +13,18 @@ from embedstep.request.section import Section, described
 
 _FIELDS = 5
 _COMMON = re.compile(r"[0-9*,/\s-]+")
-"""Signs that every orchestrator's cron knows; `L`, `#`, `?` and names it may not."""
+"""The cron syntax that every orchestrator supports; `L`, `#`, `?` and names are extensions."""
 
 
 def _cron(text: str) -> str:
-    """Check that a cron expression has five fields, means the same to every orchestrator, and fires at all."""
+    """Require five fields, syntax that every orchestrator supports, and a time that exists."""
     fields = text.split()
     if len(fields) != _FIELDS:
-        told = "needs five fields: minute, hour, day of the month, month, day of the week, such as `0 3 * * 1`"
-        raise ValueError(f"{told}; {text!r} was given")
+        needed = "needs five fields: minute, hour, day of the month, month, day of the week, such as `0 3 * * 1`"
+        raise ValueError(f"{needed}; {text!r} was given")
     if not _COMMON.fullmatch(text) or "7" in re.findall(r"[0-9]+", fields[-1]):
-        told = "may have digits and `* , - /` only, and Sunday is 0: not every orchestrator knows more"
-        raise ValueError(f"{told}; {text!r} was given")
+        needed = "needs digits and `* , - /` only, with 0 for Sunday, because some orchestrators support no more"
+        raise ValueError(f"{needed}; {text!r} was given")
     try:
         next(CronSim(text, datetime.now(UTC)))
     except (CronSimError, StopIteration) as error:
@@ -36,7 +36,7 @@ def _zone(text: str) -> str:
     try:
         ZoneInfo(text)
     except (ValueError, OSError, LookupError):
-        raise ValueError(f"knows no time zone {text!r}; write one such as UTC or Europe/Berlin") from None
+        raise ValueError(f"{text!r} is not a time zone; write one such as UTC or Europe/Berlin") from None
     return text
 
 
@@ -45,16 +45,18 @@ TimeZone = Annotated[Text, AfterValidator(_zone)]
 
 
 class Schedule(Section):
-    """When a retraining begins."""
+    """The times of retraining."""
 
     cron: Cron = described(
         ...,
-        "Five fields as cron has them, such as `0 3 * * 1`: minute, hour, day of the month, month, day of the week.",
+        "Cron expression with five fields, such as `0 3 * * 1`: minute, hour, day of the month, month, day of the "
+        "week.",
     )
-    timezone: TimeZone = described("UTC", "Time zone of the hours, such as `Europe/Berlin`.")
+    timezone: TimeZone = described("UTC", "Time zone of the cron expression, such as `Europe/Berlin`.")
     catch_up: Boolean = described(
-        False, "Train for each time that was missed, while the scheduler was away. Without it only the newest trains."
+        False,
+        "After an outage of the scheduler, train once for each missed time. When false, only for the latest.",
     )
     overlap: Literal["skip", "wait"] = described(
-        "skip", "What becomes of a retraining that is due while the one before still runs: it is left out, or waits."
+        "skip", "`skip` or delay (`wait`) a retraining that is due while the previous one is still running."
     )

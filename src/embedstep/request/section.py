@@ -1,23 +1,23 @@
-"""What every section of a request is made of."""
+"""The base class of a request's sections, and the types that several of them use."""
 
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from embedstep.request.scalars import Spelled, Text
+from embedstep.request.scalars import Text, TextPattern
 
 Name = Annotated[
     Text,
-    Spelled(
+    TextPattern(
         r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}",
-        "a name of letters, digits, '_' and '-', 64 at most, that begins with a letter or digit",
+        "a name of up to 64 letters, digits, '_' and '-' that begins with a letter or digit",
     ),
 ]
 Source = Annotated[Text, Field(min_length=1)]
 
 
 def described(default: Any, description: str) -> Any:
-    """Give a field its default (`...` for none) and the sentence that the JSON Schema shows for it."""
+    """Define a field by its default (`...` for none) and its description in the JSON Schema."""
     return Field(default, description=description)
 
 
@@ -28,7 +28,7 @@ def or_text(schema: dict[str, Any]) -> None:
 
 
 class Section(BaseModel):
-    """A part of the request: frozen, strict, no unknown keys."""
+    """A part of the request: frozen, strict, without unknown keys."""
 
-    # Only the whole request is read; a schema for each part by itself would be made and hardly ever used.
+    # Only the whole request is validated, so a validator for each section would be built and hardly ever used.
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", defer_build=True, validate_default=True)

@@ -1,4 +1,4 @@
-"""The memory that this process and those beside it may take, as the kernel counts it for their cgroup."""
+"""Memory limit and usage of this process's cgroup."""
 
 import re
 from dataclasses import dataclass
@@ -7,17 +7,17 @@ from pathlib import Path
 _ROOT = Path("/sys/fs/cgroup")
 _OWN = Path("/proc/self/cgroup")
 _NO_LIMIT = 1 << 60
-"""Bytes from which a limit is none: the first version of cgroups writes its largest number."""
+"""Bytes from which a limit counts as none: cgroup v1 writes its largest number."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CgroupMemory:
-    """What a cgroup says of its memory.
+    """Memory of a cgroup.
 
     Attributes:
-        limit: bytes that its processes may take together, or None.
-        peak: the most that they have taken, or None where the kernel does not say.
-        kills: how often the kernel has ended one of them for the limit.
+        limit: limit of its processes in total, in bytes, or None.
+        peak: peak usage in bytes, or None if the kernel does not report it.
+        kills: number of processes that were killed for lack of memory.
     """
 
     limit: int | None
@@ -26,14 +26,14 @@ class CgroupMemory:
 
 
 def cgroup_memory(root: Path = _ROOT, own: Path = _OWN) -> CgroupMemory | None:
-    """Return the memory of this process's cgroup, of either version (Linux's cgroup-v2.rst, cgroup-v1/memory.rst).
+    """Return the memory of this process's cgroup, v1 or v2 (Linux's cgroup-v2.rst, cgroup-v1/memory.rst).
 
     Args:
-        root: where cgroups are mounted.
-        own: the file that names those of this process.
+        root: mount point of the cgroups.
+        own: file that lists the cgroups of this process.
 
     Returns:
-        None where there is no such cgroup.
+        None if there is no such cgroup.
     """
     try:
         lines = own.read_text().splitlines()
@@ -50,13 +50,13 @@ def cgroup_memory(root: Path = _ROOT, own: Path = _OWN) -> CgroupMemory | None:
 
 _FIRST = ("memory.limit_in_bytes", "memory.max_usage_in_bytes", "memory.oom_control")
 _SECOND = ("memory.max", "memory.peak", "memory.events")
-"""Files of the limit, the peak and the kills, in both versions."""
+"""Files with limit, peak and kills, of cgroup v1 and v2."""
 
 
 def _memory(root: Path, path: str, files: tuple[str, str, str]) -> CgroupMemory | None:
-    """Return the smallest limit of a cgroup and those that it is in; its kills are its own, by whichever of them.
+    """Return limit and peak of the most limited cgroup among this one and its parents, and the kills of this one.
 
-    In a container the path may be that of the host, and the own group is what is mounted.
+    In a container the path may be that of the host; the mounted root is this process's cgroup then.
     """
     limit, peak, kills = files
     leaf = root / path.lstrip("/")

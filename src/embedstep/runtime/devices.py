@@ -1,4 +1,4 @@
-"""The GPUs and CPU cores that this machine, or this container of it, gives to a process."""
+"""The GPUs and CPU cores that a process can use on this machine or in this container."""
 
 import os
 from collections.abc import Mapping
@@ -7,16 +7,16 @@ from itertools import takewhile
 from pathlib import Path
 
 ASKED_GPUS = "EMBEDSTEP_GPUS"
-"""Variable with the GPUs that the author of a pipeline has asked for, for the step to compare."""
+"""Environment variable with the number of GPUs that a pipeline has requested for the step."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Devices:
-    """What a node has to compute on.
+    """The devices of a node.
 
     Attributes:
-        gpus: visible GPUs.
-        cores: usable CPU cores.
+        gpus: number of visible GPUs.
+        cores: number of usable CPU cores.
     """
 
     gpus: int
@@ -24,17 +24,17 @@ class Devices:
 
 
 def visible_gpus(environ: Mapping[str, str], device_folder: Path = Path("/dev")) -> int:
-    """Count the GPUs that a CUDA program would see here, without loading CUDA.
+    """Count the GPUs that a CUDA program would see, without loading CUDA.
 
-    The rule is CUDA's own: `CUDA_VISIBLE_DEVICES` lists them, and the list ends at the first negative entry; without
-    the variable every `/dev/nvidia<number>` counts.
+    As in CUDA, `CUDA_VISIBLE_DEVICES` lists them up to the first negative entry; without the variable each
+    `/dev/nvidia<number>` counts.
     """
     present = sum(path.name.removeprefix("nvidia").isdecimal() for path in device_folder.glob("nvidia*"))
     return len(listed_gpus(environ, present)) if present else 0
 
 
 def listed_gpus(environ: Mapping[str, str], present: int) -> list[str]:
-    """Return the GPUs by which `CUDA_VISIBLE_DEVICES` names the visible ones of those that are present."""
+    """Return the entries of `CUDA_VISIBLE_DEVICES`, or the indices of all present GPUs without the variable."""
     listed = environ.get("CUDA_VISIBLE_DEVICES")
     if listed is None:
         return [str(number) for number in range(present)]
@@ -43,17 +43,17 @@ def listed_gpus(environ: Mapping[str, str], present: int) -> list[str]:
 
 
 def usable_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """Count the CPU cores that this process may use: those it is bound to, and no more than its container's limit.
+    """Count the CPU cores of this process's affinity, up to the limit of its container.
 
-    A pod that is limited to 4 cores of 64 sees them all, and 64 threads on 4 cores wait for each other. The limit is
-    the quota of CPU time in each period, which the kernel tells in `cpu.max` (cgroup v2) or in two files (v1).
+    A pod that is limited to 4 of 64 cores sees all of them, and 64 threads on 4 cores wait for each other. The limit is
+    the quota of CPU time per period, in `cpu.max` (cgroup v2) or in two files (v1).
     """
     bound = len(os.sched_getaffinity(0))
     for quota, period in (("cpu.max", None), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
         try:
-            told = " ".join((cgroup / name).read_text() for name in (quota, period) if name).split()
+            limit = " ".join((cgroup / name).read_text() for name in (quota, period) if name).split()
         except OSError:
             continue
-        if told[0].isdecimal():  # "max" and -1 stand for no limit
-            return max(1, min(bound, int(told[0]) // int(told[1])))
+        if limit[0].isdecimal():  # not "max" or -1, which mean no limit
+            return max(1, min(bound, int(limit[0]) // int(limit[1])))
     return bound

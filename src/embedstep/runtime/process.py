@@ -1,4 +1,4 @@
-"""The one place that starts a process: it inherits the streams, forwards signals and gives back the child's code."""
+"""Start child processes, forward signals to them, and return their exit codes."""
 
 import signal
 import subprocess
@@ -17,13 +17,13 @@ _INTERRUPTING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LaunchCommand:
-    """One command and its environment.
+    """A command and its environment.
 
     Attributes:
         argv: program and arguments.
         env: the whole environment of the child.
-        keep_open: descriptors that the child holds too, such as that of a lock.
-        hears_ctrl_c: whether a person's Ctrl-C goes on to it as what it is, and not as SIGTERM.
+        keep_open: file descriptors that the child inherits, such as that of a lock.
+        forward_sigint: forward SIGINT (Ctrl-C) as SIGINT and not as SIGTERM.
     """
 
     argv: tuple[str, ...]
@@ -34,12 +34,12 @@ class LaunchCommand:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProcessEnd:
-    """How a child ended.
+    """The end of a child process.
 
     Attributes:
-        code: its exit code; negative is the number of the signal that ended it.
-        signalled: the first signal that was sent to us meanwhile and forwarded, or None.
-        since: when that came, on the monotonic clock.
+        code: its exit code; negative for the signal that killed it.
+        signalled: the first signal that this process received and forwarded meanwhile, or None.
+        since: time of that signal on the monotonic clock.
     """
 
     code: int
@@ -49,23 +49,23 @@ class ProcessEnd:
 
 @dataclass(slots=True)
 class ReceivedSignal:
-    """The first signal that a step has heard, and when, on the monotonic clock."""
+    """The first signal that a step has received, and its time on the monotonic clock."""
 
     number: int | None = None
     since: float = inf
 
     def record(self, number: int, since: float | None = None) -> None:
-        """Keep it, if it is the first."""
+        """Record a signal if it is the first."""
         if self.number is None:
             self.number, self.since = number, time.monotonic() if since is None else since
 
 
 @contextmanager
 def on_signal(handle: Callable[[int], None]) -> Iterator[None]:
-    """Call `handle` with the number of each SIGTERM, SIGINT and SIGHUP that arrives meanwhile.
+    """Call `handle` with the number of each SIGTERM, SIGINT and SIGHUP that arrives inside the block.
 
-    A signal that is ignored stays so, as `nohup` wants it. Only the main thread can set handlers; a step that an
-    orchestrator runs in another thread leaves the signals to it.
+    Signals that are ignored stay ignored (`nohup`). Only the main thread can set handlers; in another thread, where
+    some orchestrators run the step, nothing is changed.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -84,16 +84,16 @@ def on_signal(handle: Callable[[int], None]) -> Iterator[None]:
 
 
 def interrupt(number: int) -> None:
-    """Raise StepInterruptedError: what `on_signal` calls where a wait is to end."""
+    """Raise StepInterruptedError; a handler for `on_signal` that ends a wait."""
     raise StepInterruptedError(number)
 
 
 def run_process(plan: LaunchCommand) -> ProcessEnd:
-    """Run the planned command to its end.
+    """Run a command and wait for its end.
 
-    A SIGTERM, SIGINT or SIGHUP that arrives meanwhile goes on to the child, whose own end decides. The child leads a
-    process group of its own, so that Ctrl-C at a terminal reaches it once and not twice. By its closed input it learns
-    that we have gone.
+    SIGTERM, SIGINT and SIGHUP are forwarded to the child, which decides how to end. The child has a process group of
+    its own, so that a Ctrl-C at the terminal reaches it once and not twice. The end of file on its standard input
+    means that this process is gone.
 
     Raises:
         CannotStartError: the program could not be started.
@@ -101,13 +101,13 @@ def run_process(plan: LaunchCommand) -> ProcessEnd:
     received = ReceivedSignal()
     child: subprocess.Popen[bytes] | None = None
 
-    def passed_on(number: int) -> int:
+    def signal_to_send(number: int) -> int:
         return signal.SIGINT if number == signal.SIGINT and plan.forward_sigint else signal.SIGTERM
 
     def forward(number: int) -> None:
         received.record(number)
         if child is not None:
-            child.send_signal(passed_on(number))
+            child.send_signal(signal_to_send(number))
 
     with on_signal(forward):
         try:
@@ -116,10 +116,8 @@ def run_process(plan: LaunchCommand) -> ProcessEnd:
             )
         except OSError as error:
             raise CannotStartError(f"{plan.argv[0]} could not be started: {error.strerror}") from error
-        if (
-            received.number is not None
-        ):  # the signal came between installing the handler and having a child to hand it to
-            child.send_signal(passed_on(received.number))
+        if received.number is not None:  # it arrived before the child was there
+            child.send_signal(signal_to_send(received.number))
         with child:
             code = child.wait()
     return ProcessEnd(code=code, signalled=received.number, since=received.since)
@@ -128,14 +126,15 @@ def run_process(plan: LaunchCommand) -> ProcessEnd:
 def start_background(
     argv: tuple[str, ...], env: Mapping[str, str], *, keep_open: tuple[int, ...]
 ) -> "subprocess.Popen[bytes]":
-    """Start a command that runs beside what follows and learns by its closed input when we have gone.
+    """Start a command in the background.
 
-    It leads a process group of its own: Ctrl-C at a terminal does not reach it.
+    The child has a process group of its own, so a Ctrl-C at the terminal does not reach it. The end of file on its
+    standard input means that this process is gone.
 
     Args:
         argv: program and arguments.
         env: the whole environment of the child.
-        keep_open: descriptors that the child holds too.
+        keep_open: file descriptors that the child inherits.
 
     Raises:
         CannotStartError: the program could not be started.

@@ -1,7 +1,31 @@
 """Text for people."""
 
+import os
+import sys
+from typing import TextIO
+
+from embedstep.errors import first_line
+from embedstep.runtime.secrets import redact
+
 
 def shorten(text: str, limit: int) -> str:
     """Put a text on one line of at most `limit` characters. Not by words, because some languages have no spaces."""
     line = " ".join(text.split())
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
+
+
+def redacted_first_line(error: BaseException) -> str:
+    """Return the first line of a library's error without the secrets that its message may quote."""
+    return redact(first_line(error), os.environ)
+
+
+def say(text: str, stream: TextIO | None = None) -> None:
+    """Write a line without delay, also to a pipe, which is buffered.
+
+    Args:
+        text: the line.
+        stream: standard error, unless it is given.
+    """
+    stream = stream or sys.stderr
+    stream.write(f"{text}\n")
+    stream.flush()

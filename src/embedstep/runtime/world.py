@@ -1,4 +1,4 @@
-"""Who a worker is among all workers. `World.from_env` is the one place that reads what torchrun put there."""
+"""The rank of a worker and the size of its world, from torchrun's environment variables."""
 
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
@@ -10,19 +10,26 @@ _VARIABLES = {
     "local_world_size": "LOCAL_WORLD_SIZE",
     "node_rank": "GROUP_RANK",
 }
-_OF_A_GROUP = (*_VARIABLES.values(), "MASTER_ADDR", "MASTER_PORT", "GROUP_WORLD_SIZE", "ROLE_RANK", "ROLE_WORLD_SIZE")
+_TORCHRUN_VARIABLES = (
+    *_VARIABLES.values(),
+    "MASTER_ADDR",
+    "MASTER_PORT",
+    "GROUP_WORLD_SIZE",
+    "ROLE_RANK",
+    "ROLE_WORLD_SIZE",
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class World:
-    """The place of one process among all that train together.
+    """The rank of a process and the number of processes.
 
     Attributes:
-        rank: number of this process among all, from 0.
-        local_rank: number of this process among those of its node, from 0.
-        world_size: processes on all nodes.
-        local_world_size: processes on this node.
-        node_rank: number of this node, from 0.
+        rank: rank among all processes, from 0.
+        local_rank: rank among the processes of this node, from 0.
+        world_size: number of processes on all nodes.
+        local_world_size: number of processes on this node.
+        node_rank: rank of this node, from 0.
 
     Raises:
         ValueError: the numbers contradict each other.
@@ -44,15 +51,15 @@ class World:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process writes files and talks to the tracker for all."""
+        """Whether this process has rank 0, which writes the files and records the run."""
         return self.rank == 0
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> "World":
-        """Read the variables that torchrun gives to each worker; without them this is a world of one.
+        """Read torchrun's variables; without them the world has one process.
 
         Raises:
-            ValueError: a variable is not a whole number, or only some of them are set.
+            ValueError: a variable is not an integer, or only some of them are set.
         """
         present = {field: environ[name] for field, name in _VARIABLES.items() if name in environ}
         if present and len(present) < len(_VARIABLES):
@@ -61,11 +68,11 @@ class World:
         return cls(**{field: int(value) for field, value in present.items()})
 
 
-def leave_group(environ: MutableMapping[str, str]) -> None:
-    """Take torchrun's variables away from a process that trains alone.
+def clear_torchrun_env(environ: MutableMapping[str, str]) -> None:
+    """Remove torchrun's variables from the environment of a single process.
 
-    With them the libraries would build a process group of one: the model is wrapped, every last incomplete batch is
-    dropped, and the run is no longer the one that `python script.py` gives.
+    With them the libraries would create a process group of one: they would wrap the model and drop the last incomplete
+    batch, and the run would differ from `python script.py`.
     """
-    for name in _OF_A_GROUP:
+    for name in _TORCHRUN_VARIABLES:
         environ.pop(name, None)

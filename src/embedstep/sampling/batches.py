@@ -1,4 +1,4 @@
-"""The batches of one epoch over one dataset, as one array of row numbers."""
+"""The batches of one epoch over one dataset, in one array of row numbers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ Rows = NDArray[np.int32]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batches:
-    """Batches one behind the other.
+    """Concatenated batches.
 
     Attributes:
         rows: row numbers, shape (sum of sizes,).
-        starts: where each batch begins and the last one ends, shape (batches + 1,), int64.
+        starts: index in `rows` of the start of each batch and of the end of the last one, shape (batches + 1,), int64.
     """
 
     rows: Rows
@@ -29,19 +29,19 @@ class Batches:
 
 
 def even(table: NDArray[np.int32]) -> Batches:
-    """Return the batches whose rows stand in the lines of `table`, shape (batches, size)."""
+    """Return batches of equal size from a table of shape (batches, size)."""
     count, size = table.shape
     return Batches(rows=table.reshape(-1), starts=np.arange(count + 1, dtype=np.int64) * size)
 
 
 def joined(parts: Sequence[Batches]) -> Batches:
-    """Return the batches of all parts, one behind the other."""
+    """Concatenate batches."""
     sizes = np.concatenate([np.diff(part.starts) for part in parts])
     return Batches(rows=np.concatenate([part.rows for part in parts]), starts=_ends(sizes))
 
 
 def cut(rows: Rows, size: int, *, drop_last: bool) -> Batches:
-    """Return `rows` in batches of `size`, with or without a smaller last one."""
+    """Cut `rows` into batches of `size`; the rows behind the last full one make a smaller batch or are dropped."""
     whole = len(rows) // size * size
     starts = np.arange(0, whole + 1, size, dtype=np.int64)
     if drop_last or whole == len(rows):
@@ -49,24 +49,24 @@ def cut(rows: Rows, size: int, *, drop_last: bool) -> Batches:
     return Batches(rows=rows, starts=np.append(starts, len(rows)))
 
 
-def dealt(rows: Rows, count: int) -> Batches:
-    """Return `rows` in `count` batches of almost the same size, row k in batch k mod `count`."""
-    return gathered(rows, np.arange(len(rows)) % count)
+def round_robin(rows: Rows, count: int) -> Batches:
+    """Distribute `rows` over `count` batches: row k goes to batch k mod `count`."""
+    return by_batch(rows, np.arange(len(rows)) % count)
 
 
-def gathered(rows: Rows, numbers: NDArray[np.integer]) -> Batches:
-    """Return the batches of rows for each of which the number of its batch is given, the larger ones first."""
+def by_batch(rows: Rows, numbers: NDArray[np.integer]) -> Batches:
+    """Group rows by the numbers of their batches; larger batches come first."""
     sizes = np.bincount(numbers)
     return in_order(rows, numbers, np.argsort(-sizes, kind="stable")[: np.count_nonzero(sizes)])
 
 
 def in_order(rows: Rows, numbers: NDArray[np.integer], order: NDArray[np.int64]) -> Batches:
-    """Return the batches of rows for each of which the number of its batch is given.
+    """Group rows by the numbers of their batches, in a given order of batches.
 
     Args:
         rows: row numbers, shape (rows,).
         numbers: number of each row's batch, shape (rows,).
-        order: the numbers of all batches that have rows, in the order of the batches.
+        order: numbers of all batches that have rows, in the order of the result.
     """
     sizes = np.bincount(numbers)
     rank = np.zeros(len(sizes), np.int64)
@@ -75,11 +75,11 @@ def in_order(rows: Rows, numbers: NDArray[np.integer], order: NDArray[np.int64])
 
 
 def split(batches: Batches, count: int) -> Batches:
-    """Return the rows in `count` batches, for which the largest that are not full are halved, and full ones at last.
+    """Increase the number of batches to `count` by halving the largest: first of those that are not full.
 
     Args:
-        batches: batches, of which the full ones stand in front.
-        count: at least as many as there are, and at most the rows.
+        batches: batches, the full ones first.
+        count: at least the number of batches, at most the number of rows.
     """
     sizes = np.diff(batches.starts)
     for _ in range(count - len(sizes)):
@@ -92,7 +92,7 @@ def split(batches: Batches, count: int) -> Batches:
 
 
 def _ends(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return where batches of these sizes begin, and the last one ends."""
+    """Return the start of each batch and the end of the last one."""
     return np.append(0, np.cumsum(sizes))
 
 
@@ -103,11 +103,11 @@ def without(count: int, rows: Rows) -> Rows:
     return np.flatnonzero(is_left).astype(np.int32)
 
 
-def random_of(*numbers: int) -> np.random.RandomState:
-    """Return a source of random numbers for a seed, an epoch and so on.
+def random_state(*numbers: int) -> np.random.RandomState:
+    """Create a random generator from a seed, an epoch and further numbers.
 
-    The legacy generator, because numpy promises never to change its numbers (NEP 19): a run that is resumed with
-    another numpy goes on with the same batches.
+    The legacy generator, because numpy guarantees its numbers for ever (NEP 19): a run that is resumed with another
+    release of numpy gets the same batches.
     """
     entropy = [number % 2**64 for number in numbers]
     return np.random.RandomState(np.random.MT19937(np.random.SeedSequence(entropy)))

@@ -1,8 +1,8 @@
-"""What each rank trains on in each step of each epoch: the batches of all datasets, in one order, cut for the ranks.
+"""The rows of each rank in each step of each epoch.
 
-A step takes its rows from one dataset: one batch for all ranks together where the rows of all ranks must go together
-(no text twice, since the ranks may gather their embeddings), else a batch for each rank. Every rank works the whole
-epoch out by itself, from the same numbers, and takes its share; no rank needs another one for that.
+A step takes its rows from one dataset. The ranks share one batch if its rows have to fit together across ranks (no
+repeated text, because embeddings may be gathered); else each rank has a batch of its own. Each rank computes the whole
+epoch from the same seed and takes its part, so the ranks need no communication.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from embedstep.sampling import duplicates
 from embedstep.sampling import labels as by_label
 from embedstep.sampling import lengths as by_length
-from embedstep.sampling.batches import Batches, Rows, cut, even, joined, random_of, split
+from embedstep.sampling.batches import Batches, Rows, cut, even, joined, random_state, split
 from embedstep.sampling.labels import Labels
 from embedstep.sampling.texts import Texts
 
@@ -26,18 +26,18 @@ _ATTEMPTS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Sampler:
-    """The batches of one dataset in each epoch, always as many as in the first one.
+    """The batches of one dataset, as many in each epoch as in the first.
 
     Attributes:
         rows: number of rows.
         size: rows of a batch.
-        drop_last: leave out the rows that fill no batch.
+        drop_last: drop the rows that do not fill a batch.
         seed: seed of the order.
-        texts: texts of which no batch may hold one twice, or None.
+        texts: texts that no batch may repeat, or None.
         labels: labels of which each batch needs two, or None.
-        lengths: tokens of each row, to put rows of similar length together, or None.
-        in_order: take the rows as they stand, in every epoch.
-        declared: forms the batches of an epoch in place of all that, or None.
+        lengths: number of tokens of each row, to batch rows of similar length, or None.
+        in_order: keep the order of the dataset in every epoch.
+        declared: returns the batches of an epoch by the sampler of another package, or None.
     """
 
     rows: int
@@ -57,50 +57,50 @@ class Sampler:
 
     @cached_property
     def _first(self) -> Batches:
-        return self._arranged(0, 0)
+        return self._arrange(0, 0)
 
     def batches(self, epoch: int) -> Batches:
         """Return the batches of one epoch.
 
-        With texts in several columns an arrangement may come out with another number of batches than the first one.
-        What is too many is left out with `drop_last`; what is too few is made up without it, by halving batches. Else
-        another arrangement is tried, and at last the batches of the first epoch come again in another order.
+        With repeated texts in several columns, an arrangement may have more or fewer batches than the first epoch.
+        With `drop_last`, surplus batches are dropped; without it, missing ones are made by halving. Otherwise another
+        arrangement is tried. If all fail, the batches of the first epoch are used again in another order.
         """
         if epoch == 0:
             return self._first
         if self.declared is not None:
             return self.declared(epoch)
         for attempt in range(_ATTEMPTS):
-            found = self._arranged(epoch, attempt)
+            found = self._arrange(epoch, attempt)
             if len(found) == self.count or (self.drop_last and len(found) > self.count):
                 return Batches(rows=found.rows[: found.starts[self.count]], starts=found.starts[: self.count + 1])
             if self.texts is not None and not self.drop_last and len(found) < self.count:
                 return split(found, self.count)
-        order = random_of(self.seed, epoch).permutation(self.count)
+        order = random_state(self.seed, epoch).permutation(self.count)
         return joined([_one(self._first[number]) for number in order])
 
-    def _arranged(self, epoch: int, attempt: int) -> Batches:
+    def _arrange(self, epoch: int, attempt: int) -> Batches:
         if self.declared is not None:
             return self.declared(epoch)
-        random = random_of(self.seed, epoch, attempt)
+        random = random_state(self.seed, epoch, attempt)
         if self.labels is not None:
             return by_label.arrange(
                 self.labels, self.size, drop_last=self.drop_last, random=random, lengths=self.lengths
             )
         if self.texts is not None:
-            found = duplicates.arrange(self.texts, self.size, drop_last=self.drop_last, random=random, turn=epoch)
-            return found if self.lengths is None else self._grouped(self.texts, self.lengths, found, random)
+            found = duplicates.arrange(self.texts, self.size, drop_last=self.drop_last, random=random, epoch=epoch)
+            return found if self.lengths is None else self._by_length(self.texts, self.lengths, found, random)
         if self.in_order:
             return cut(np.arange(self.rows, dtype=np.int32), self.size, drop_last=self.drop_last)
         if self.lengths is not None:
             return by_length.arrange(self.lengths, self.size, drop_last=self.drop_last, random=random)
         return cut(random.permutation(np.arange(self.rows, dtype=np.int32)), self.size, drop_last=self.drop_last)
 
-    def _grouped(
+    def _by_length(
         self, texts: Texts, tokens: NDArray[np.int32], found: Batches, random: np.random.RandomState
     ) -> Batches:
         full = int((np.diff(found.starts) == self.size).sum())
-        table = by_length.grouped(texts, found.rows[: full * self.size].reshape(full, self.size), tokens)
+        table = by_length.exchange_rows(texts, found.rows[: full * self.size].reshape(full, self.size), tokens)
         rest = Batches(rows=found.rows[full * self.size :], starts=found.starts[full:] - full * self.size)
         return joined([even(random.permutation(table)), rest])
 
@@ -111,13 +111,13 @@ def _one(rows: Rows) -> Batches:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Step:
-    """What all ranks train on in one step.
+    """The rows of all ranks in one step.
 
     Attributes:
-        dataset: number of the dataset.
-        offset: rows of the datasets before it.
-        batches: one that the ranks share, or one of each rank.
-        world_size: ranks.
+        dataset: index of the dataset.
+        offset: number of rows of the datasets before it.
+        batches: one batch that the ranks share, or one batch for each rank.
+        world_size: number of ranks.
     """
 
     dataset: int
@@ -126,26 +126,26 @@ class Step:
     world_size: int
 
     def batch(self, rank: int) -> Rows:
-        """Return the batch that a rank takes part in, as rows of the dataset."""
+        """Return the batch that a rank trains on or shares, as rows of the dataset."""
         return self.batches[rank if len(self.batches) > 1 else 0]
 
-    def share(self, rank: int) -> Rows:
-        """Return the rows of one rank, numbered behind those of the datasets before."""
+    def rows_of(self, rank: int) -> Rows:
+        """Return the rows of one rank, numbered through all datasets."""
         batch = self.batch(rank)
         if len(self.batches) > 1:
             return batch + self.offset
-        share = len(batch) // self.world_size
-        return batch[rank * share : (rank + 1) * share] + self.offset
+        rows = len(batch) // self.world_size
+        return batch[rank * rows : (rank + 1) * rows] + self.offset
 
 
 @dataclass(frozen=True, kw_only=True)
 class Epochs:
-    """What each rank trains on.
+    """The steps of all epochs over all datasets.
 
     Attributes:
         samplers: one for each dataset.
-        world_size: ranks.
-        mixing: `proportional` takes all batches of all datasets; `round_robin` takes turns until one has no more.
+        world_size: number of ranks.
+        mixing: `proportional` uses all batches of all datasets; `round_robin` alternates until one is exhausted.
         seed: seed of the order of datasets.
     """
 
@@ -156,38 +156,40 @@ class Epochs:
 
     @cached_property
     def steps_of(self) -> tuple[int, ...]:
-        """Steps of an epoch that each dataset fills."""
-        steps = tuple(map(self.steps_by_itself, range(len(self.samplers))))
+        """Steps of an epoch by dataset."""
+        steps = tuple(map(self.steps_alone, range(len(self.samplers))))
         return (min(steps),) * len(steps) if self.mixing == "round_robin" else steps
 
-    def steps_by_itself(self, number: int) -> int:
-        """Return the steps of an epoch that a dataset could fill, whatever the others have."""
+    def steps_alone(self, number: int) -> int:
+        """Return the steps of an epoch that a dataset has batches for, whatever the mixing."""
         return self.samplers[number].count // self.batches_per_step(self.samplers[number])
 
     @property
     def steps(self) -> int:
-        """Steps of an epoch; on one rank each is a batch."""
+        """Steps of an epoch."""
         return sum(self.steps_of)
 
     def datasets(self, epoch: int) -> NDArray[np.int64]:
-        """Return the number of the dataset that each step takes its rows from, shape (steps,)."""
+        """Return the index of each step's dataset, shape (steps,)."""
         if self.mixing == "round_robin":
             return np.tile(np.arange(len(self.samplers)), self.steps // max(len(self.samplers), 1))
         order = np.repeat(np.arange(len(self.samplers)), self.steps_of)
-        return order if len(self.samplers) == 1 else random_of(self.seed, epoch, len(self.samplers)).permutation(order)
+        if len(self.samplers) == 1:
+            return order
+        return random_state(self.seed, epoch, len(self.samplers)).permutation(order)
 
-    def share(self, epoch: int, rank: int, start: int = 0) -> Iterator[Rows]:
-        """Yield the rows of one rank in each step; the rows of a dataset are numbered behind those of the ones before.
+    def rows_of(self, epoch: int, rank: int, start: int = 0) -> Iterator[Rows]:
+        """Yield the rows of one rank in each step, numbered through all datasets.
 
         Args:
             epoch: epoch, from 0.
             rank: rank, from 0.
-            start: step to begin with; what comes is what would have come after the steps before it.
+            start: first step, for resuming; the steps are the same as without it.
         """
-        return (step.share(rank) for step in self.walk(epoch, start))
+        return (step.rows_of(rank) for step in self.walk(epoch, start))
 
     def walk(self, epoch: int, start: int = 0) -> Iterator["Step"]:
-        """Yield the steps of an epoch, from step `start`."""
+        """Yield the steps of an epoch from step `start` on."""
         found = [sampler.batches(epoch) for sampler in self.samplers]
         offsets = np.cumsum([0, *(sampler.rows for sampler in self.samplers)])
         order = self.datasets(epoch)
@@ -200,5 +202,5 @@ class Epochs:
             done[dataset] += 1
 
     def batches_per_step(self, sampler: Sampler) -> int:
-        """With labels each rank has a batch of its own; else one batch is shared out."""
+        """Return the batches of a step: one for each rank if they are built by label, else one that the ranks share."""
         return self.world_size if sampler.labels is not None else 1

@@ -1,54 +1,51 @@
-"""Batches in which no text of two columns stands twice, by halving: as many as there can be.
+"""The largest number of batches without a repeated text in two columns, by Euler splits.
 
-The texts of one column and those of the other are the nodes of a graph, and each row is an edge between its two. An
-Euler tour passes each node in pairs of edges, so edges that follow each other on it are put on two sides in turn: each
-side then has half the rows of every text, up to one half. Halved k times over, rows of which no text stands in more
-than 2**k are 2**k batches of the same size without a text twice. That there are such batches for every number of them,
-and not only for powers of two, is a theorem of de Werra (Equitable colorations of graphs, 1971). They are made by
-dividing the rows first, a power of two of the batches on one side.
+The texts of the two columns are the nodes of a bipartite graph, and each row is an edge. An Euler tour passes each node
+in pairs of edges, so alternating edges split the rows into two halves, each with half the rows of every text, rounded
+up or down. After k such splits, rows of which no text has more than 2**k make 2**k batches of equal size without a
+repeated text. By a theorem of de Werra (Equitable colorations of graphs, 1971) this is possible for any number of
+batches, not only for powers of two: here the rows for the largest power of two are split off first.
 
-How many rows of a text can be used is up to the number of batches, so those are chosen before (`choosing`).
+The number of batches limits the rows of a text that can be used, so these are selected first (`row_selection`).
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedstep.sampling.batches import Rows
-from embedstep.sampling.row_selection import Nodes, chosen, in_groups
+from embedstep.sampling.row_selection import Nodes, positions_by_key, select_rows
 
 _DIGITS = 28
-"""Binary digits of a share. A text in as many rows as there are batches is one row off once in 2**28 / batches."""
+"""Binary digits of a share. A text with as many rows as batches gets one row too many once in 2**28 / batches."""
 
 
-def rows_for(nodes: Nodes, most: int, size: int, random: np.random.RandomState, turn: int) -> Rows:
-    """Return rows for as many full batches as there can be, in a random order.
+def rows_for_batches(nodes: Nodes, most: int, size: int, random: np.random.RandomState, epoch: int) -> Rows:
+    """Select the rows for the largest number of full batches, in a random order.
 
     Args:
         nodes: the texts, shape (2, rows).
-        most: number of batches that is certainly not exceeded.
+        most: upper bound of the number of batches.
         size: rows of a batch.
         random: source of the order.
-        turn: how many times rows were taken before.
+        epoch: selects the rows of frequent texts.
     """
     batches = most
-    # The fewer batches, the fewer rows can be chosen for them: so there are no more than those that these rows fill.
-    while len(rows := chosen(nodes, batches, random, turn)) < batches * size:
+    # Fewer batches allow fewer rows, so the rows that were found for too many batches bound the number of batches.
+    while len(rows := select_rows(nodes, batches, random, epoch)) < batches * size:
         batches = len(rows) // size
     if spare := len(rows) - batches * size:
-        rows = chosen(nodes, batches, random, turn, spare)
+        rows = select_rows(nodes, batches, random, epoch, spare)
     return random.permutation(rows)[: batches * size]
 
 
-def in_batches(nodes: Nodes, rows: Rows, size: int, random: np.random.RandomState) -> NDArray[np.int32]:
-    """Return the rows in batches, none with a text twice if no text stands in more rows than there are batches.
-
-    The batches are those of the largest power of two, then those of the next one, and so on.
+def split_into_batches(nodes: Nodes, rows: Rows, size: int, random: np.random.RandomState) -> NDArray[np.int32]:
+    """Split rows into batches without a repeated text, if no text has more rows than there are batches.
 
     Args:
         nodes: the texts, shape (2, rows of the dataset).
         rows: rows for full batches, in a random order.
         size: rows of a batch.
-        random: source of what goes together.
+        random: source of the split.
 
     Returns:
         Shape (batches, size).
@@ -57,7 +54,7 @@ def in_batches(nodes: Nodes, rows: Rows, size: int, random: np.random.RandomStat
     tables = [np.empty((0, size), np.int32)]
     while batches:
         power = 1 << (batches.bit_length() - 1)
-        is_in = share(nodes[:, rows], power, batches, random)
+        is_in = choose_share(nodes[:, rows], power, batches, random)
         table = rows[is_in].reshape(1, -1)
         while len(table) < power:
             table = halved(nodes, table)
@@ -66,15 +63,15 @@ def in_batches(nodes: Nodes, rows: Rows, size: int, random: np.random.RandomStat
     return np.concatenate(tables)
 
 
-def share(nodes: Nodes, part: int, whole: int, random: np.random.RandomState) -> NDArray[np.bool_]:
-    """Choose part / whole of the rows, and as much of the rows of every text, up to less than one.
+def choose_share(nodes: Nodes, part: int, whole: int, random: np.random.RandomState) -> NDArray[np.bool_]:
+    """Choose the share part / whole of all rows and of the rows of each text, the latter rounded up or down.
 
-    Each row is in by that share at first, written as a binary number. From its last digit on, rows with a 1 there are
-    halved: one half is rounded up and the other down, which leaves the sums as they are. (Dependent rounding; Alon, A
+    Each row starts with this share as a binary fraction. From the last digit to the first, the rows with a 1 in that
+    digit are halved: one half is rounded up and the other down, which keeps the sums. (Dependent rounding; Alon, A
     simple algorithm for edge-coloring bipartite multigraphs, 2003, finds one batch in this way.)
 
     Args:
-        nodes: the texts, shape (2, rows), with a number of rows that the share makes a whole number of.
+        nodes: the texts, shape (2, rows); rows * part is a multiple of whole.
         part: numerator.
         whole: denominator.
         random: source of the choice.
@@ -90,17 +87,17 @@ def share(nodes: Nodes, part: int, whole: int, random: np.random.RandomState) ->
 
 
 def halved(nodes: Nodes, table: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Return the rows of each part, shape (parts, rows), in two parts, shape (2 * parts, rows / 2)."""
+    """Split each part, shape (parts, rows), into two, shape (2 * parts, rows / 2)."""
     is_first = halves(nodes[:, table])
     return np.concatenate([table[side].reshape(len(table), -1) for side in (is_first, ~is_first)])
 
 
 def halves(nodes: Nodes) -> NDArray[np.bool_]:
-    """Return which rows of each part are in its first half, and as many of each text, up to one.
+    """Return a mask of half the rows of each part, and half the rows of each text in it, rounded up or down.
 
-    At each text its rows go in pairs, in either column. Who goes from a row to its pair in one column and from there
-    to that one's in the other, and so on, comes back: the rows of every other step are on the same side. They find
-    their least number by jumps of twice the length each time.
+    In each column, the rows of a text are paired. Pairs of the two columns in turn form closed paths, and every other
+    row of a path goes to the same half. Each row finds the least row of its path by pointer jumping, which doubles the
+    distance in each round.
 
     Args:
         nodes: the texts, shape (2, parts, rows), an even number of rows.
@@ -121,8 +118,12 @@ def halves(nodes: Nodes) -> NDArray[np.bool_]:
 
 
 def _pairs(keys: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Return the other one of each one's pair, in a part: with the same key, or both the last of an odd number."""
-    order, place, length = in_groups(keys)
+    """Pair the positions of each part by key, the last ones of keys with an odd number among each other.
+
+    Returns:
+        The partner of each position.
+    """
+    order, place, length = positions_by_key(keys)
     is_odd = (place == length - 1) & (place % 2 == 0)
     order = np.concatenate([order[~is_odd], order[is_odd]])
     other = np.empty(len(order), np.int32)

@@ -1,8 +1,7 @@
-"""Batches for losses that learn from rows with the same label: at least two labels, and at least two rows of each.
+"""Batches for losses that compare rows of the same label: at least two labels, and at least two rows of each.
 
-The rows of a label are cut into pairs; where an odd row would be left over, it may make a pair a group of three. The
-groups are mixed at random, so that a label has the share in the batches that it has in the data. A batch that would
-have one label only exchanges a pair with one that can spare it.
+The rows of a label are grouped into pairs; an odd row may turn one pair into a triple. The groups are shuffled, so each
+label has the same share in the batches as in the data. A batch with one label only exchanges a pair with another batch.
 """
 
 from dataclasses import dataclass
@@ -15,16 +14,16 @@ from embedstep.sampling.batches import Batches, Rows, in_order
 
 SMALLEST_SIZE = 4
 WINDOW = 50
-"""Batches within which rows of similar length are put together."""
+"""Number of batches that are sorted by length together."""
 
 
 @dataclass(frozen=True)
 class Labels:
-    """The labels that batches can be made of.
+    """The labels that occur in several rows of a dataset.
 
     Attributes:
-        numbers: label of each row as a number from 0; -1 where no other row has the label. Shape (rows,).
-        counts: rows of each label, shape (labels,).
+        numbers: label of each row, renumbered from 0; -1 for a label of no other row. Shape (rows,).
+        counts: number of rows of each label, shape (labels,).
     """
 
     numbers: NDArray[np.int32]
@@ -32,7 +31,7 @@ class Labels:
 
     @property
     def usable(self) -> int:
-        """Number of rows whose label another row has, too."""
+        """Number of rows with a repeated label."""
         return int(self.counts.sum())
 
     @cached_property
@@ -42,18 +41,17 @@ class Labels:
 
     @cached_property
     def others(self) -> int:
-        """Number of pairs that are not of the most frequent label."""
+        """Number of pairs of all labels but the most frequent one."""
         return self.pairs - int((self.counts // 2).max(initial=0))
 
     def full_batches(self, size: int) -> int:
-        """Return the number of full batches: the greatest one with pairs and at most one group of three for each label.
+        """Return the largest number of full batches of pairs and at most one triple for each label.
 
-        A search over all batches finds one more in rare small cases, such as 3, 3 and 6 rows in batches of 6.
+        An exhaustive search finds one more in rare small cases, such as 3, 3 and 6 rows in batches of 6.
 
-        M batches need M * size rows, and in each a pair that is not of the most frequent label. With P pairs that is
-        2P + T >= M * size for T groups of three. Those stand in a batch by twos, at most size // 6 times, and take a
-        pair of another label with them where one would have been enough; less often by one where the most frequent
-        label has a group of three itself.
+        M batches need M * size rows, and each needs a pair that is not of the most frequent label. With P pairs and T
+        triples the first condition is 2P + T >= M * size. A batch holds triples in twos, at most size // 6 times, and
+        these need a second pair of another label; one fewer if the most frequent label has a triple itself.
 
         Args:
             size: rows of a batch, even and at least 4.
@@ -64,27 +62,27 @@ class Labels:
             batches -= 1
         return batches
 
-    def threes(self, batches: int, size: int) -> int:
-        """Return how many groups of three so many batches need."""
+    def triples(self, batches: int, size: int) -> int:
+        """Return the number of triples that `batches` batches need."""
         return max(batches * size - 2 * self.pairs, 0)
 
-    def _suffice(self, batches: int, most_threes: int, size: int) -> bool:
-        threes = self.threes(batches, size)
-        fits = threes <= min(most_threes, 2 * (size // 6) * batches)
-        return fits and (threes >= 2 * batches or self.others >= self.needed_others(batches, threes))
+    def _suffice(self, batches: int, most_triples: int, size: int) -> bool:
+        triples = self.triples(batches, size)
+        fits = triples <= min(most_triples, 2 * (size // 6) * batches)
+        return fits and (triples >= 2 * batches or self.others >= self.needed_others(batches, triples))
 
-    def needed_others(self, batches: int, threes: int) -> int:
-        """Return the pairs that must not be of the most frequent label, for each batch to have two labels."""
-        return batches + threes // 2 - int(threes > 0 and self.counts[self.most_frequent] % 2)
+    def needed_others(self, batches: int, triples: int) -> int:
+        """Return the number of pairs of other labels than the most frequent one that two labels per batch need."""
+        return batches + triples // 2 - int(triples > 0 and self.counts[self.most_frequent] % 2)
 
     @cached_property
     def most_frequent(self) -> int:
-        """Number of the label with the most pairs; of several, one with an odd row."""
+        """Index of the label with the most pairs; of several, one with an odd row."""
         return int(np.argmax(self.counts // 2 * 2 + self.counts % 2))
 
 
-def labels_of(values: NDArray[np.int64]) -> Labels:
-    """Return the labels of a dataset.
+def group_labels(values: NDArray[np.int64]) -> Labels:
+    """Find the labels of a dataset that occur in several rows.
 
     Args:
         values: label of each row, shape (rows,).
@@ -109,50 +107,49 @@ def arrange(
     Args:
         labels: the labels.
         size: rows of a batch, even and at least 4.
-        drop_last: leave out the rows that fill no batch; otherwise a smaller batch follows the full ones, if it has two
-            labels.
+        drop_last: drop the rows that fill no batch; otherwise a smaller batch follows, if it has two labels.
         random: source of the order.
-        lengths: tokens of each row, to put rows of similar length together; None to mix them.
+        lengths: number of tokens of each row, to batch rows of similar length; None to mix them.
     """
     batches = labels.full_batches(size)
     if not batches:
         return Batches(rows=np.empty(0, np.int32), starts=np.zeros(1, np.int64))
     rows, starts = _by_label(labels, random, lengths)
-    threes = labels.threes(batches, size)
+    triples = labels.triples(batches, size)
     odd = random.permutation(np.flatnonzero(labels.counts % 2))
-    three_of = odd[np.argsort(odd != labels.most_frequent, kind="stable")][:threes]
+    triple_labels = odd[np.argsort(odd != labels.most_frequent, kind="stable")][:triples]
     first, label = _pairs(labels, starts)
-    # The last pair of a label takes its odd row in.
-    is_three = np.zeros(len(first), bool)
-    is_three[np.cumsum(labels.counts // 2)[three_of] - 1] = True
-    blocks = np.bincount(np.arange(threes // 2) % batches, minlength=batches)
+    # The last pair of a label becomes its triple.
+    in_triple = np.zeros(len(first), bool)
+    in_triple[np.cumsum(labels.counts // 2)[triple_labels] - 1] = True
+    blocks = np.bincount(np.arange(triples // 2) % batches, minlength=batches)
     slots = (size - 6 * blocks) // 2
-    spare = int((~is_three).sum() - slots.sum())
+    spare = int((~in_triple).sum() - slots.sum())
     last = 0 if drop_last else min(spare, size // 2)
-    if last >= 2 and labels.others > labels.needed_others(batches, threes):
+    if last >= 2 and labels.others > labels.needed_others(batches, triples):
         slots, blocks = np.append(slots, last), np.append(blocks, 0)
     is_other = label != labels.most_frequent
-    pairs = _chosen(np.flatnonzero(~is_three), is_other, int(slots.sum()), int((blocks == 0).sum()), random)
+    pairs = _chosen(np.flatnonzero(~in_triple), is_other, int(slots.sum()), int((blocks == 0).sum()), random)
     if lengths is not None:
         pairs = _by_length(pairs, lengths[rows[first[pairs]]], size // 2 * WINDOW)
     pairs = _with_two_labels(pairs, label, slots, blocks > 0, random)
-    return _joined(rows, first, pairs, random.permutation(np.flatnonzero(is_three)), slots, batches, random)
+    return _joined(rows, first, pairs, random.permutation(np.flatnonzero(in_triple)), slots, batches, random)
 
 
 def _by_label(
     labels: Labels, random: np.random.RandomState, lengths: NDArray[np.int32] | None
 ) -> tuple[Rows, NDArray[np.int64]]:
-    """Return the rows label by label in a random order, or by length, and where each label begins."""
+    """Return the rows grouped by label, in random order or by length, and the start of each label."""
     rows = random.permutation(np.flatnonzero(labels.numbers >= 0).astype(np.int32))
     if lengths is not None:
-        # Lengths that are a little off, so that a row does not meet the same other one in every epoch.
+        # With some noise, so that a row is not paired with the same other row in every epoch.
         rows = rows[np.argsort(lengths[rows] * (1 + random.random_sample(len(rows)) / 10), kind="stable")]
     rows = rows[np.argsort(labels.numbers[rows], kind="stable")]
     return rows, np.concatenate([[0], np.cumsum(labels.counts)[:-1]])
 
 
 def _pairs(labels: Labels, starts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return where each pair begins and its label."""
+    """Return the index of the first row and the label of each pair."""
     count = labels.counts // 2
     label = np.repeat(np.arange(len(count)), count)
     within = np.arange(len(label)) - np.repeat(np.cumsum(count) - count, count)
@@ -164,7 +161,7 @@ def _chosen(
 ) -> NDArray[np.int64]:
     """Return `count` random pairs, of which at least `others` are not of the most frequent label."""
     pairs = random.permutation(pairs)
-    # Those that must be there first, and then whoever comes.
+    # The required pairs come first, then the others in random order.
     needed = np.flatnonzero(is_other[pairs])[:others]
     order = np.concatenate([needed, np.delete(np.arange(len(pairs)), needed)])[:count]
     return random.permutation(pairs[order])
@@ -181,7 +178,7 @@ def _with_two_labels(
     has_block: NDArray[np.bool_],
     random: np.random.RandomState,
 ) -> NDArray[np.int64]:
-    """Exchange pairs until each batch has two labels; batches with two groups of three have them anyway."""
+    """Exchange pairs until each batch has two labels; batches with triples (`has_block`) have them anyway."""
     starts = np.cumsum(slots) - slots
     batch = np.repeat(np.arange(len(slots)), slots)
     for _ in range(2 if len(pairs) else 0):
@@ -197,7 +194,7 @@ def _with_two_labels(
         differ = low[one] != low[other]
         _swap(pairs, starts[one[differ]], starts[other[differ]])
         left = np.setdiff1d(lacking, np.concatenate([one[differ], other[differ]]))
-        # What is left lacks any label but one: pairs of others come from batches that keep another one.
+        # The other batches have one label in common: they get pairs of other labels from batches that keep one.
         labels = label[pairs]
         is_other = np.flatnonzero(labels != low[left[0]]) if len(left) else left
         kept = np.unique(batch[is_other], return_index=True)[1]
@@ -215,16 +212,16 @@ def _joined(
     rows: Rows,
     first: NDArray[np.int64],
     pairs: NDArray[np.int64],
-    threes: NDArray[np.int64],
+    triples: NDArray[np.int64],
     slots: NDArray[np.int64],
     full: int,
     random: np.random.RandomState,
 ) -> Batches:
     """Return the batches, the full ones in a random order."""
     batch = np.repeat(np.arange(len(slots)), slots)
-    twice, thrice = first[pairs], first[threes]
+    twice, thrice = first[pairs], first[triples]
     places = np.concatenate([twice, twice + 1, thrice, thrice + 1, thrice + 2])
-    of_threes = np.arange(len(threes)) // 2 % full
-    owner = np.concatenate([batch, batch, of_threes, of_threes, of_threes])
+    triple_batches = np.arange(len(triples)) // 2 % full
+    owner = np.concatenate([batch, batch, triple_batches, triple_batches, triple_batches])
     order = np.append(random.permutation(full), np.arange(full, len(slots)))
     return in_order(rows[places], owner, order)

@@ -1,8 +1,8 @@
-"""Batches of rows of similar length, which pad each other less, without breaking what the batches were made for.
+"""Batches of rows of similar length, which need less padding.
 
-A window of batches is sorted by a sorting network (Batcher's odd-even merge sort). Where a network compares two
-numbers, here two batches split their rows: the shorter ones go to the first, the longer ones to the second. Two rows
-that share a text stand in different batches and only change places; rows with several such partners stay.
+Batches without repeated texts stay so: a window of batches is sorted by a sorting network (Batcher's odd-even merge
+sort). Where the network compares two numbers, two batches exchange rows: the shorter ones go to the first batch, the
+longer ones to the second. Two rows that share a text only swap batches; rows with several such partners stay.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from embedstep.sampling.batches import Batches, cut, even, joined
 from embedstep.sampling.texts import Texts
 
 WINDOW = 32
-"""Batches that are sorted together; a power of two."""
+"""Number of batches that are sorted together; a power of two."""
 
 Lengths = NDArray[np.int32]
 
@@ -23,13 +23,13 @@ def arrange(lengths: Lengths, size: int, *, drop_last: bool, random: np.random.R
     """Return batches of `size` rows of similar length, in a random order.
 
     Args:
-        lengths: tokens of each row, shape (rows,).
+        lengths: number of tokens of each row, shape (rows,).
         size: rows of a batch.
-        drop_last: leave out the rows that fill no batch; otherwise a smaller batch follows.
+        drop_last: drop the rows that fill no batch; otherwise a smaller batch follows.
         random: source of the order.
     """
     rows = random.permutation(np.arange(len(lengths), dtype=np.int32))
-    # Which rows fill no batch is decided before the lengths are looked at, so that it is not always the longest.
+    # The rows that fill no batch are drawn before sorting, so that they are not always the longest.
     batches = cut(rows, size, drop_last=drop_last)
     whole = len(rows) // size * size
     full = rows[:whole]
@@ -38,13 +38,13 @@ def arrange(lengths: Lengths, size: int, *, drop_last: bool, random: np.random.R
     return joined([even(random.permutation(full)), rest])
 
 
-def grouped(texts: Texts, table: NDArray[np.int32], lengths: Lengths) -> NDArray[np.int32]:
-    """Return the batches of `table` with rows exchanged so that those of a batch are of similar length.
+def exchange_rows(texts: Texts, table: NDArray[np.int32], lengths: Lengths) -> NDArray[np.int32]:
+    """Exchange rows between batches so that the rows of a batch have similar lengths.
 
     Args:
-        texts: the texts; no two rows of a batch share one, before and after.
+        texts: the texts; a batch has no repeated text, before and after.
         table: row numbers, shape (batches, size).
-        lengths: tokens of each row, shape (rows,).
+        lengths: number of tokens of each row, shape (rows,).
     """
     table = table.copy()
     for one, other in _network(WINDOW):
@@ -52,14 +52,14 @@ def grouped(texts: Texts, table: NDArray[np.int32], lengths: Lengths) -> NDArray
         distance[one] = other - one
         first = np.flatnonzero(distance[np.arange(len(table)) % WINDOW])
         second = first + distance[first % WINDOW]
-        # Batches that the last window lacks count as the longest, so nothing is exchanged with them.
+        # Batches that the last window lacks count as the longest, so nothing has to be exchanged with them.
         is_there = second < len(table)
         _split(texts, table, first[is_there], second[is_there], lengths)
     return table
 
 
 def _network(size: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Yield the comparisons of Batcher's odd-even merge sort, those that can be made at once together."""
+    """Yield the comparisons of Batcher's odd-even merge sort, grouped into rounds of independent ones."""
     places = np.arange(size)
     span = 1
     while span < size:
@@ -76,29 +76,29 @@ def _network(size: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]
 def _split(
     texts: Texts, table: NDArray[np.int32], one: NDArray[np.int64], other: NDArray[np.int64], lengths: Lengths
 ) -> None:
-    """Give the shorter rows of two batches to the first and the longer ones to the second, for many pairs of them."""
+    """Give the shorter rows of two batches to the first and the longer ones to the second, for many pairs at once."""
     rows = np.concatenate([table[one], table[other]], axis=1)
     pairs, width = rows.shape
     flat = rows.reshape(-1)
     pair = np.repeat(np.arange(pairs), width)
     length = lengths[flat]
-    left, right = _meetings(texts, flat, pair)
+    left, right = _collisions(texts, flat, pair)
     is_free = np.ones(len(flat), bool)
     is_free[left] = is_free[right] = False
     places = np.flatnonzero(is_free)
     flat[places] = flat[places][np.lexsort((length[places], pair[places]))]
     meets = np.bincount(np.concatenate([left, right]), minlength=len(flat))
-    # A meeting joins a row of the first batch, which stands before, to one of the second.
+    # A collision is between a row of the first batch (left) and one of the second (right).
     wrong = (meets[left] == 1) & (meets[right] == 1) & (length[left] > length[right])
     left, right = left[wrong], right[wrong]
     flat[left], flat[right] = flat[right], flat[left]
     table[one], table[other] = rows[:, : width // 2], rows[:, width // 2 :]
 
 
-def _meetings(
+def _collisions(
     texts: Texts, rows: NDArray[np.int32], pair: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the positions of each two rows of a pair of batches that share a text, the first one before the second."""
+    """Return the positions of each two rows of a pair of batches that share a text, in ascending order."""
     key, owner = texts.keys(rows, pair)
     order = np.lexsort((owner, key))
     key, owner = key[order], owner[order]

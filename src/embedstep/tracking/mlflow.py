@@ -25,8 +25,9 @@ except ModuleNotFoundError as missing:
         "tracking: mlflow is not installed; pip install 'embedstep[mlflow]', or write tracking: {kind: none}"
     ) from None
 
-from embedstep.errors import CannotStartError, EmbedstepError, InvalidRequestError, Problem, first_line
+from embedstep.errors import CannotStartError, EmbedstepError, InvalidRequestError, Problem
 from embedstep.runtime.secrets import redact
+from embedstep.runtime.text import redacted_first_line
 from embedstep.tracking.database import sqlite_lock
 from embedstep.tracking.mlflow_model import ModelInRun, in_parallel, locate_model
 from embedstep.tracking.names import PARAMETER_LIMITS, TRAINING_TAG, entry_name, metric_name, shortened
@@ -212,7 +213,7 @@ class Tracker:
                 raise
             # The same error code also means that the run was deleted.
             self._require_active(self.run_id)
-            yield f"{what}: {_first_line(error)}"
+            yield f"{what}: {redacted_first_line(error)}"
 
     def _parameters(self, entries: Sequence[Entry]) -> Iterator[str]:
         """Record parameters, shortened to the server's limit. Those that differ from an earlier attempt go to a tag."""
@@ -309,13 +310,9 @@ def translate_errors(uri: str) -> Iterator[None]:
         shown = redact(uri, os.environ)
         code = error.error_code if isinstance(error, MlflowException) else ""
         if code in _REFUSED or code in _ENTRY_ERRORS:
-            message = f"MLflow at {shown} refused: {_first_line(error)}"
+            message = f"MLflow at {shown} refused: {redacted_first_line(error)}"
             raise InvalidRequestError([Problem("tracking", message)]) from error
-        raise CannotStartError(f"tracking: MLflow at {shown} does not answer: {_first_line(error)}") from error
-
-
-def _first_line(error: BaseException) -> str:
-    return redact(first_line(error), os.environ)
+        raise CannotStartError(f"tracking: MLflow at {shown} does not answer: {redacted_first_line(error)}") from error
 
 
 def _is_kept(value: str, before: str | None) -> bool:

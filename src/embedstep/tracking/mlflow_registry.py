@@ -16,7 +16,7 @@ from mlflow.exceptions import MlflowException
 
 # isort: on
 from embedstep.errors import CannotStartError
-from embedstep.output.attempts import FormerRun, cost_metric, unit_of
+from embedstep.output.attempts import FormerRun, cost_metric, cost_unit
 from embedstep.planning.plan import Plan
 from embedstep.request.schema import TrainRequest
 from embedstep.tracking.mlflow_model import FOLDER, default_uri
@@ -193,7 +193,7 @@ def former_runs(uri: str, request: TrainRequest, plan: Plan) -> list[FormerRun]:
         InvalidRequestError: the experiment may not be read.
     """
     tags = comparison_tags(request, plan)
-    unit = cost_metric(unit_of(on_cpu=plan.on_cpu))
+    unit = cost_metric(cost_unit(on_cpu=plan.on_cpu))
     with translate_errors(uri):
         client = open_client(uri)
         experiment = client.get_experiment_by_name(request.tracking.experiment)

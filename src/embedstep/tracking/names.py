@@ -1,9 +1,10 @@
 """Names of tags and metrics, and names and values within MLflow's limits."""
 
-import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+from embedstep.runtime.digests import sha256_text
 
 TRAINING_TAG = "embedstep.training_fingerprint"
 """Tag of runs and versions: fingerprint of the request and the training rows."""
@@ -36,7 +37,7 @@ def shortened(value: str, limit: int = PARAMETER_LIMITS[0]) -> str:
 
 def training_rows(fingerprints: Sequence[str]) -> str:
     """Return the digest of all training rows, from those of the datasets."""
-    return hashlib.sha256(" ".join(fingerprints).encode()).hexdigest()
+    return sha256_text(" ".join(fingerprints))
 
 
 def flatten(sections: Mapping[str, Any]) -> dict[str, Any]:

@@ -209,7 +209,7 @@ def _choose_key(request: TrainRequest, plan: Plan, before: SpoolFolder | None, *
 
 
 def _describe_start(request: TrainRequest, plan: Plan, uri: str, key: str) -> dict[str, Any]:
-    tracking = request.recorded_as
+    tracking = request.named_tracking
     environ = tracking_environ()
     parent = environ.get(TRACKING_RUN_ID)
     # The open run is in the environment's server, which may not be that of the request.

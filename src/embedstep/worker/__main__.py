@@ -11,7 +11,7 @@ from pathlib import Path
 from embedstep.output.folder import OutputFolder
 from embedstep.output.result import read_json, write_json
 from embedstep.runtime.exit import exit_now, run_exit_handlers
-from embedstep.runtime.world import World, leave_group
+from embedstep.runtime.world import World, clear_torchrun_env
 from embedstep.worker.failures import describe
 from embedstep.worker.interruption import Interruption, ignore_signals
 
@@ -30,7 +30,7 @@ def main(argv: list[str]) -> int:
     output = OutputFolder(Path(argv[0]))
     world = World.from_env(os.environ)
     if world.world_size == 1:
-        leave_group(os.environ)
+        clear_torchrun_env(os.environ)
     try:
         from embedstep.worker.train import train
 

@@ -28,6 +28,7 @@ from embedstep.planning.metrics import test_prefix
 from embedstep.planning.plan import Plan, plan_from_json
 from embedstep.request.arguments.ledger import LedgerEntry, differences, trainer_arguments
 from embedstep.request.schema import TrainRequest
+from embedstep.request.stored import request_from_json
 from embedstep.runtime.world import World
 from embedstep.tracking.names import flatten
 from embedstep.tracking.spool import Spool, spools
@@ -56,7 +57,7 @@ def train(output: OutputFolder, world: World, interruption: Interruption) -> Non
         EmbedstepError: with the exit code for the process.
     """
     clock = _Clock()
-    request = TrainRequest.model_validate(read_json(output.request)["request"])
+    request = request_from_json(read_json(output.request))
     plan = plan_from_json(read_json(output.plan))
     quiet_other_ranks(world)
     export_environment(request)

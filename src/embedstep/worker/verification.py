@@ -11,7 +11,7 @@ from sentence_transformers import SentenceTransformer
 
 from embedstep.errors import TrainingFailedError
 from embedstep.output.folder import OutputFolder
-from embedstep.output.weights import Space, space_of
+from embedstep.output.weights import Space, read_space
 from embedstep.request.schema import TrainRequest
 from embedstep.worker.trainer.saving import finish_saved_model
 
@@ -102,4 +102,4 @@ def save_verified(
     on_saved(expected.shape[1])
     trust = request.model.trust_remote_code
     cosine = verify(output.verified_model, expected, device=str(model.device), trust_remote_code=trust)
-    return VerifiedModel(cosine=cosine, space=space_of(output.verified_model, expected.shape[1]))
+    return VerifiedModel(cosine=cosine, space=read_space(output.verified_model, expected.shape[1]))

@@ -75,7 +75,7 @@ def test_one_that_waits_may_begin_late(schedule: Schedule) -> None:
         (("--output", "/elsewhere/docs"), "--output: /elsewhere/docs is not in the folder of a --claim (/shared)"),
         (("--secret", "HF_TOKEN"), "--secret: needs the form VARIABLE=SECRET:KEY; 'HF_TOKEN' was given"),
         (("--secret", "HF_TOKEN=hub"), "--secret: needs the form VARIABLE=SECRET:KEY; 'hub' was given"),
-        (("--timezone", "Mars/Base"), "schedule.timezone: knows no time zone 'Mars/Base'"),
+        (("--timezone", "Mars/Base"), "schedule.timezone: 'Mars/Base' is not a time zone"),
     ],
 )
 def test_what_cannot_be_is_told(schedule: Schedule, options: tuple[str, ...], message: str) -> None:

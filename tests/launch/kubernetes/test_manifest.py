@@ -116,7 +116,7 @@ def test_a_job_is_known_again(request_on_pods: Callable[..., TrainRequest]) -> N
     [
         (
             {"output": "/elsewhere/docs"},
-            "output /elsewhere/docs is not in a folder of a volume that the pods can write on (/shared)",
+            "output /elsewhere/docs is not on a writable volume of the pods (/shared)",
         ),
         ({"resources": {"cpu": "two"}}, "launch.trainjob.resources.cpu"),
         ({"secrets": {"HF_TOKEN": "hf_secret"}}, "launch.trainjob.secrets.HF_TOKEN: needs a mapping"),

@@ -230,7 +230,7 @@ def test_a_gate_that_cannot_be_is_told_when_the_pipeline_is_compiled(evaluated: 
             "tracking.uri: contains a password, token or signature",
         ),
         ({"arguments": {"learning_rate": -1.0}}, "arguments.learning_rate: must be 0 or more, not -1"),
-        ({"loss": "cosnt"}, "no loss is named 'cosnt' (did you mean cosent?)"),
+        ({"loss": "cosnt"}, "no loss is named 'cosnt'; did you mean cosent?"),
     ],
 )
 def test_what_is_wrong_with_the_request_is_told_when_the_pipeline_is_compiled(

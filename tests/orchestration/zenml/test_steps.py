@@ -294,7 +294,7 @@ def test_an_interruption_fails_its_step_and_the_next_run_goes_on(zen: Zen, docum
         ),
     )
     assert found["first"] == {"status": "failed", "steps": {"train_embedder": "failed"}}
-    assert re.search(r"interrupted by SIGTERM after train step \d+ of \d+; the next attempt goes on", found["output"])
+    assert re.search(r"interrupted by SIGTERM after train step \d+ of \d+; the next attempt resumes", found["output"])
     assert found["second"]["status"] == "completed"
     assert "resuming after train step" in found["output"]
 

@@ -107,7 +107,7 @@ def test_an_attribute_can_be_assigned_and_is_read_as_in_a_request() -> None:
         ("learning_rat", 1, "arguments.learning_rat: is not a training argument; did you mean learning_rate?"),
         ("batch_sampler", "NO_DUPLICATES",
          "arguments.batch_sampler: must be batch_sampler, no_duplicates, no_duplicates_hashed or group_by_label; "
-         "'NO_DUPLICATES' was given, did you mean no_duplicates?"),
+         "'NO_DUPLICATES' was given; did you mean no_duplicates?"),
     ],
 )  # fmt: skip
 def test_a_wrong_value_has_the_message_of_a_request_file(name: str, value: Any, message: str) -> None:

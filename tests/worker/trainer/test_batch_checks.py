@@ -5,7 +5,7 @@ from datasets import Dataset
 
 from embedstep.errors import TrainingFailedError
 from embedstep.sampling.epochs import Epochs, Sampler
-from embedstep.sampling.texts import texts_of
+from embedstep.sampling.texts import group_texts
 from embedstep.worker.trainer.batch_checks import require_valid_batch
 from embedstep.worker.trainer.loading import ConcatenatedDatasets, RankBatches
 
@@ -47,7 +47,7 @@ def test_the_default_sampler_promises_nothing() -> None:
 def test_the_first_steps_of_an_epoch_are_read_in_whole() -> None:
     """A sampler that does not know a text gives it to two ranks, neither of which has both rows."""
     rows = pairs(("a", "x"), ("b", "y"), ("c", "x"), ("d", "z"))
-    texts = texts_of(np.array([[0, 1, 2, 3], [4, 5, 6, 7]], np.int32))
+    texts = group_texts(np.array([[0, 1, 2, 3], [4, 5, 6, 7]], np.int32))
     sampler = Sampler(rows=4, size=4, drop_last=True, seed=0, texts=texts)
     epochs = Epochs(samplers=(sampler,), world_size=2, mixing="proportional", seed=0)
     with pytest.raises(TrainingFailedError, match=r"holds a text in two rows, \d and \d: 'x'; rows of the batch:"):

@@ -36,6 +36,7 @@ from embedstep.request.fingerprint import request_fingerprint
 from embedstep.request.launch import TrainJob
 from embedstep.request.schema import TrainRequest
 from embedstep.runtime.process import interrupt, on_signal
+from embedstep.runtime.text import say
 
 _POLL_SECONDS = 2.0
 NO_PODS_TIMEOUT = 120.0
@@ -86,14 +87,14 @@ def run_trainjob(request: TrainRequest, *, overwrite: bool) -> StepResult:
                 result = _follow(cluster, _submit(cluster, request, attempts, submitted, overwrite=overwrite), job)
         for name in submitted:
             if reason := cluster.mark_reported(name):
-                _say(f"{reason}; the next run of this request will adopt TrainJob {name}")
+                say(f"{reason}; the next run of this request will adopt TrainJob {name}", sys.stdout)
     except (StepInterruptedError, GivenUpError) as error:
         for name in submitted:
             if reason := cluster.delete(name):
-                _say(f"TrainJob {name} was not deleted: {reason}")
+                say(f"TrainJob {name} was not deleted: {reason}", sys.stdout)
         result = _failed(job, failure_from_error(error))
     for line in result.failure.traceback if result.failure and result.failure.kind == "pod" else ():
-        _say(line.rstrip("\n"))
+        say(line.rstrip("\n"), sys.stdout)
     seconds = {**result.seconds, "total": round(time.monotonic() - started, 3)}
     return replace(result, request_fingerprint=request_fingerprint(request), seconds=seconds)
 
@@ -117,7 +118,7 @@ def _submit(
         manifest["metadata"] |= {"ownerReferences": [owner]} if owner else {}
         submitted[:] = [name]
         if cluster.create(manifest):
-            _say(f"submitted TrainJob {name} in namespace {cluster.namespace}")
+            say(f"submitted TrainJob {name} in namespace {cluster.namespace}", sys.stdout)
             return name
         existing = cluster.wait_until_settled(name)
         if existing is not None and not does_work_of(existing, request):
@@ -128,7 +129,7 @@ def _submit(
         was_reported = existing is not None and REPORTED in (existing["metadata"].get("annotations") or {})
         if existing is None or condition == "Failed" or (condition == "Complete" and (overwrite or was_reported)):
             continue
-        _say(f"found TrainJob {name} in namespace {cluster.namespace}; waiting for it")
+        say(f"found TrainJob {name} in namespace {cluster.namespace}; waiting for it", sys.stdout)
         return name
     raise InvalidRequestError(
         [Problem("launch.trainjob", f"{_ATTEMPTS} jobs of this request have failed; delete them")]
@@ -152,7 +153,7 @@ def _follow(cluster: Cluster, name: str, job: TrainJob) -> StepResult:
             all_pods = sorted(seen.values(), key=lambda pod: pod.rank)
             last_lines = logs.last(all_pods)
             if not end_condition(state) and (reason := cluster.delete(name)):  # the runtime would restart it for ever
-                _say(f"TrainJob {name} was not deleted: {reason}")
+                say(f"TrainJob {name} was not deleted: {reason}", sys.stdout)
             left = _read_first_node(Path(job.output), name, all_pods)
             return _result(end_condition(state) == "Complete", all_pods, left, job, last_lines)
         time.sleep(_POLL_SECONDS)
@@ -296,8 +297,3 @@ def has_failed_permanently(pod: Pod) -> bool:
 
 def _failed(job: TrainJob, failure: Failure) -> StepResult:
     return StepResult(exit_code=failure.exit_code, output=job.output, failure=failure)
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()

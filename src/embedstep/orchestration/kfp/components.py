@@ -1,6 +1,5 @@
 """Kubeflow components with typed parameters, and pipeline tasks whose values are checked at compile time."""
 
-import hashlib
 import inspect
 import json
 from collections.abc import Iterator, Mapping
@@ -26,6 +25,7 @@ from embedstep.request.arguments.schema import Arguments
 from embedstep.request.document import parse_document
 from embedstep.request.loading import problems_of_arguments
 from embedstep.request.scalars import Boolean, Integer, Number, Text, plain
+from embedstep.runtime.digests import sha256_text
 
 IMAGE = f"embedstep:{__version__}"
 _EXECUTOR_INPUT = "{{$}}"
@@ -218,4 +218,4 @@ def reference(where: str, text: str) -> str:
         where: path or URL where the step can read the file.
         text: content of the file.
     """
-    return f"{where}#sha256={hashlib.sha256(text.encode()).hexdigest()}"
+    return f"{where}#sha256={sha256_text(text)}"

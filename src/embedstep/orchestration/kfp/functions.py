@@ -209,9 +209,9 @@ def promote(
         eval_data: evaluation rows, in place of the paths in data.eval: a file or folder for one dataset, else a
             folder with `<dataset>.parquet` for each.
         as_of: use data up to this ISO 8601 date or time. Overrides data.as_of.
-        metric: metric that decides, such as `docs_cosine_ndcg@10`. Null: the first nDCG at 10 of the evaluators.
-        minimum_gain: least gain over the champion, in its own units.
-        confidence: confidence of the interval of the gain, which has to be above zero.
+        metric: metric to compare by, such as `docs_cosine_ndcg@10`. Null: the first evaluator's nDCG at 10.
+        minimum_gain: minimum gain over the champion, in units of the metric.
+        confidence: confidence level at which the gain must be above zero.
         image: image of the container.
 
     Raises:

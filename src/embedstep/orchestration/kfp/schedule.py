@@ -1,6 +1,5 @@
 """`embedstep schedule kubeflow`: a recurring run of a compiled pipeline in Kubeflow Pipelines."""
 
-import hashlib
 import io
 import json
 import os
@@ -19,6 +18,7 @@ from embedstep.orchestration.scheduled import Scheduled
 from embedstep.orchestration.task import read_document
 from embedstep.request.loading import load_request
 from embedstep.request.schema import TrainRequest
+from embedstep.runtime.digests import sha256_text
 
 SCHEDULED_TIME = "[[ScheduledTime.2006-01-02T15:04:05Z]]"
 """Kubeflow's controller replaces it with the scheduled time of a run, in UTC. The layout is Go's."""
@@ -50,7 +50,7 @@ class RecurringRun:
     @property
     def description(self) -> str:
         """Description that identifies a recurring run as ours, and as unchanged."""
-        return _MARK + hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        return _MARK + sha256_text(json.dumps(asdict(self), sort_keys=True))
 
 
 def build_recurring_run(
@@ -238,7 +238,7 @@ def schedule_pipeline(
     """
     text = pipeline.read_bytes().decode(errors="replace")
     specification = _parse_pipeline(text)
-    run = build_recurring_run(request, specification, hashlib.sha256(text.encode()).hexdigest(), name)
+    run = build_recurring_run(request, specification, sha256_text(text), name)
     done, number = "would be created or replaced", ""
     if not dry_run:
         done, number = apply_recurring_run(

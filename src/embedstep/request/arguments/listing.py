@@ -1,11 +1,10 @@
 """The table of arguments for readers: as records, as lines for a terminal, as a page of Markdown."""
 
-import difflib
 import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from embedstep.errors import InvalidRequestError, Problem
+from embedstep.errors import InvalidRequestError, Problem, suggest
 from embedstep.request.arguments.schema import CONTRACT, GROUPS, Arguments
 from embedstep.request.arguments.support import SUPPORT_MEANINGS, Contract, types_of
 
@@ -32,9 +31,7 @@ def argument_record(name: str) -> dict[str, Any]:
         InvalidRequestError: there is no such argument; the message names the nearest one.
     """
     if name not in CONTRACT:
-        near = difflib.get_close_matches(name, CONTRACT, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise InvalidRequestError([Problem(name, f"is not a training argument{hint}")])
+        raise InvalidRequestError([Problem(name, f"is not a training argument{suggest(name, CONTRACT)}")])
     return CONTRACT[name].to_json(types_of(Arguments)[name])
 
 

@@ -9,7 +9,7 @@ from typing_extensions import TypedDict
 
 from embedstep.request import extensions
 from embedstep.request.extensions import OrDeclared
-from embedstep.request.scalars import CHOICE, Boolean, Number, Plain, PlainData, Text, plain, scalar
+from embedstep.request.scalars import CHOICE, Boolean, Number, Plain, PlainData, Text, parse_untyped, plain
 
 
 def _mapping(raw: Any) -> Any:
@@ -36,7 +36,7 @@ def _scalars(value: Any) -> Any:
         case list():
             return [_scalars(inner) for inner in value]
         case str():
-            return scalar(value)
+            return parse_untyped(value)
     return value
 
 

@@ -4,7 +4,6 @@ Ranks that download by themselves race for one cache and time out waiting for ea
 the ranks read plain folders.
 """
 
-import os
 import sys
 from pathlib import Path
 
@@ -18,11 +17,11 @@ from huggingface_hub.errors import (
 )
 
 from embedstep.data.hub import hub_datasets, is_on_hub
-from embedstep.errors import CannotStartError, InvalidRequestError, Problem, first_line
+from embedstep.errors import CannotStartError, InvalidRequestError, Problem
 from embedstep.output.job import serve_job
 from embedstep.request.datasets import Dataset
 from embedstep.request.schema import Model, TrainRequest
-from embedstep.runtime.secrets import redact
+from embedstep.runtime.text import redacted_first_line
 
 
 def fetch(request: TrainRequest, folder: Path, with_model: bool) -> dict[str, str]:
@@ -56,9 +55,11 @@ def fetch_dataset(dataset: Dataset, folder: Path, place: str) -> None:
     except (ConnectionError, TimeoutError, HfHubHTTPError) as error:
         if missing := _missing(error, "dataset", dataset.revision):
             raise InvalidRequestError([Problem(place, f"{dataset.hub} cannot be loaded: {missing}")]) from error
-        raise CannotStartError(f"{place}: {dataset.hub} could not be fetched: {_first_line(error)}") from error
+        raise CannotStartError(f"{place}: {dataset.hub} could not be fetched: {redacted_first_line(error)}") from error
     except (ValueError, OSError) as error:
-        raise InvalidRequestError([Problem(place, f"{dataset.hub} cannot be loaded: {_first_line(error)}")]) from error
+        raise InvalidRequestError(
+            [Problem(place, f"{dataset.hub} cannot be loaded: {redacted_first_line(error)}")]
+        ) from error
     rows.save_to_disk(str(folder))
 
 
@@ -82,7 +83,7 @@ def fetch_model(model: Model, folder: Path | None) -> str:
                 [Problem(field, f"{model.source} is not a local folder, and {missing}")]
             ) from error
         raise CannotStartError(
-            f"{field}: {model.source} is not a local folder and could not be fetched: {_first_line(error)}"
+            f"{field}: {model.source} is not a local folder and could not be fetched: {redacted_first_line(error)}"
         ) from error
 
 
@@ -93,10 +94,6 @@ def _missing(error: BaseException, kind: str, revision: str | None) -> str:
     if isinstance(error, RepositoryNotFoundError):
         return f"the hub has no such {kind}, or shows it only with an HF_TOKEN that has access"
     return str(error) if isinstance(error, HFValidationError) else ""
-
-
-def _first_line(error: BaseException) -> str:
-    return redact(first_line(error), os.environ)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from sentence_transformers.sentence_transformer.evaluation import InformationRet
 
 from embedstep.data.roles import SLICE
 from embedstep.output.job import serve_job
-from embedstep.output.weights import space_of
+from embedstep.output.weights import read_space
 from embedstep.planning.evaluators import RETRIEVAL, evaluator_kind
 from embedstep.request.schema import Evaluator, Model
 from embedstep.worker.jobs.retrieval import scores_of
@@ -139,7 +139,7 @@ def _space(job: ScoringJob, model: SentenceTransformer) -> dict[str, Any] | None
     """Return the embedding space of a model in a folder; None for the base model, which serves no index."""
     if job.model is None or not Path(job.model).is_dir():
         return None
-    space = space_of(Path(job.model), int(model.get_embedding_dimension() or 0))
+    space = read_space(Path(job.model), int(model.get_embedding_dimension() or 0))
     return {**asdict(space), "fingerprint": space.fingerprint}
 
 

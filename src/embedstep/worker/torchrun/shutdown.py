@@ -6,7 +6,6 @@ SIGKILL after 30 seconds. Here the signal is forwarded to the ranks while torchr
 
 import os
 import signal
-import sys
 import threading
 import time
 from types import FrameType
@@ -14,6 +13,7 @@ from types import FrameType
 import psutil
 
 from embedstep.errors import StepInterruptedError
+from embedstep.runtime.text import say
 
 _SAME_SIGNAL_SECONDS = 1.0
 """A second signal within this time is the first one, which a signal to a whole process group delivers twice."""
@@ -57,13 +57,13 @@ class GracefulShutdown:
         if self._since is not None:
             if now - self._since > _SAME_SIGNAL_SECONDS:
                 self.reason = ", and again before it had saved"
-                _print(f"{self.number.name} again: ending now; the next attempt resumes from the last checkpoint")
+                say(f"{self.number.name} again: ending now; the next attempt resumes from the last checkpoint")
                 self._begin(0.0)
             return
         if self.lost_peer or not psutil.Process().children():
             raise StepInterruptedError(number)
         hint = " Press Ctrl-C again to end now." if number == signal.SIGINT else ""
-        _print(f"{self.number.name}: saving a checkpoint and ending within {self._seconds:g} s.{hint}")
+        say(f"{self.number.name}: saving a checkpoint and ending within {self._seconds:g} s.{hint}")
         self._begin(self._seconds)
 
     def peer_lost(self, reason: str) -> None:
@@ -73,7 +73,7 @@ class GracefulShutdown:
             reason: which peer was lost and how, for the log and the error.
         """
         self.lost_peer = reason
-        _print(f"{reason}; ending this node too, so that all nodes can restart")
+        say(f"{reason}; ending this node too, so that all nodes can restart")
         if psutil.Process().children():
             self._begin(_PEER_LOST_SECONDS)
         else:
@@ -95,11 +95,6 @@ class GracefulShutdown:
                     _send(rank, signal.SIGKILL if is_over else self.number)
                     signalled.add(rank.pid)
             time.sleep(_POLL_SECONDS)
-
-
-def _print(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()
 
 
 def _send(process: psutil.Process, number: signal.Signals) -> None:

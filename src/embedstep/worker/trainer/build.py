@@ -9,15 +9,15 @@ from sentence_transformers import SentenceTransformer, SentenceTransformerTraini
 from sentence_transformers.base.evaluation import BaseEvaluator, SequentialEvaluator
 from transformers import PrinterCallback
 
-from embedstep.data.tokenizer import token_maker
+from embedstep.data.tokenizer import token_cache
 from embedstep.errors import InvalidRequestError, Problem
 from embedstep.output.checkpoints import write_manifest
 from embedstep.planning.batches import build_epochs, formed_datasets, load_sampler_inputs
 from embedstep.planning.metrics import evaluates_loss
 from embedstep.planning.plan import Plan, PlannedDataset
 from embedstep.request.arguments.ledger import effective_arguments
-from embedstep.request.resolved import resolved
 from embedstep.request.schema import Loss, TrainRequest
+from embedstep.request.stored import request_to_json
 from embedstep.sampling.epochs import Epochs
 from embedstep.worker.trainer.evaluators import build_evaluator
 from embedstep.worker.trainer.loading import Tokens
@@ -55,7 +55,7 @@ def build_trainer(
             monitor=monitor,
             save_safetensors=request.arguments.save_safetensors,
             write_manifest=partial(
-                write_manifest, trained_from=plan.trained_from, position=plan.position, request=resolved(request)
+                write_manifest, trained_from=plan.trained_from, position=plan.position, request=request_to_json(request)
             ),
             epochs=_epochs(request, plan),
             tokens=_tokens(request, plan, model),
@@ -91,7 +91,7 @@ def _epochs(request: TrainRequest, plan: Plan) -> Callable[[tuple[str, ...], int
 
 def _tokens(request: TrainRequest, plan: Plan, model: SentenceTransformer) -> dict[str, Tokens]:
     """Return the cached token ids of the datasets with a loss, by their files."""
-    tokens = token_maker(request, lambda: tokenizing_of(model))
+    tokens = token_cache(request, lambda: tokenizing_of(model))
     return {str(item.path): kept_token_ids(item, rows_of(item), model, tokens) for item in plan.datasets if item.loss}
 
 

@@ -75,7 +75,7 @@ class RankBatches:
     @property
     def sizes(self) -> list[int]:
         """Rows of this rank in each step of the first epoch."""
-        return [len(rows) for rows in self._epochs.share(0, self._rank)]
+        return [len(rows) for rows in self._epochs.rows_of(0, self._rank)]
 
     def __iter__(self) -> Iterator[list[int]]:
         """Yield the row numbers of this rank in each step; empty before the step to resume at.
@@ -87,7 +87,7 @@ class RankBatches:
         for number, step in enumerate(self._epochs.walk(self._epoch, self._start)):
             if number < _CHECKED_STEPS:
                 require_valid_batch(self._sampler, step.batch(self._rank).tolist(), self._parts[step.dataset])
-            yield step.share(self._rank).tolist()
+            yield step.rows_of(self._rank).tolist()
 
 
 class ConcatenatedDatasets(torch.utils.data.Dataset[Any]):  # type: ignore[misc]

@@ -13,22 +13,22 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding, Transformer
 from tokenizers import Tokenizer
 
-from embedstep.data.tokenizer import TokenMaker, truncation_of
-from embedstep.data.tokens import TokenIds, Tokenizing, has_tokens
+from embedstep.data.tokenizer import TokenCache, truncation_settings
+from embedstep.data.tokens import TokenIds, TokenizerSettings, has_tokens
 from embedstep.planning.plan import PlannedDataset
 
 _COMPARED_ROWS = 32
 _log = logging.getLogger(__name__)
 
 
-def tokenizing_of(model: SentenceTransformer) -> Tokenizing | None:
+def tokenizing_of(model: SentenceTransformer) -> TokenizerSettings | None:
     """Return how a loaded model tokenizes a text, or None if it does more than call a fast tokenizer."""
     first = model[0]
     if type(first) is StaticEmbedding:
         fast, truncation = first.tokenizer, first.tokenizer.truncation
     elif type(first) is Transformer and getattr(first.tokenizer, "is_fast", False):
         fast = first.tokenizer.backend_tokenizer
-        truncation = truncation_of(first.tokenizer.model_max_length, first.tokenizer.truncation_side)
+        truncation = truncation_settings(first.tokenizer.model_max_length, first.tokenizer.truncation_side)
     else:
         return None
     # A copy, because turning off padding and truncation would change the model's own tokenizer.
@@ -36,7 +36,7 @@ def tokenizing_of(model: SentenceTransformer) -> Tokenizing | None:
     plain.no_padding()
     plain.no_truncation()
     is_static = type(first) is StaticEmbedding
-    return Tokenizing(tokenizer=plain.to_str(), truncation=truncation, special_tokens=not is_static)
+    return TokenizerSettings(tokenizer=plain.to_str(), truncation=truncation, special_tokens=not is_static)
 
 
 class Padding:
@@ -127,7 +127,7 @@ def pads_as_the_model(model: SentenceTransformer, ids: TokenIds, texts: Sequence
 
 
 def kept_token_ids(
-    item: PlannedDataset, rows: Dataset, model: SentenceTransformer, tokens: TokenMaker
+    item: PlannedDataset, rows: Dataset, model: SentenceTransformer, tokens: TokenCache
 ) -> dict[str, TokenIds]:
     """Return the cached token ids of the columns of a dataset that equal those of the loaded model.
 
