@@ -14,6 +14,7 @@ from embedstep.output.folder import OutputFolder
 from embedstep.output.result import StepResult, read_json, with_current_names, write_json
 from embedstep.planning.plan import Plan
 from embedstep.request.schema import Tracking, TrainRequest
+from embedstep.request.stored import request_from_json
 from embedstep.step import plan_step, run_step
 from embedstep.tracking.sender import tracking_uri
 
@@ -89,7 +90,7 @@ def _replay_recorded(run: str, recorded: Path, output: Path, *, overwrite: bool)
     before, planned = with_current_names(read_json(recorded / "result.json")), read_json(recorded / "plan.json")
     if not before.get("weights_sha256"):
         raise InvalidRequestError([Problem(run, "has no model, or is of a version that did not record the weights")])
-    request = _local_request(read_json(recorded / "request.json")["request"], planned["world_size"])
+    request = _local_request(read_json(recorded / "request.json"), planned["world_size"])
     if before.get("stop_reason"):
         message = f"was stopped by a time limit ({before['stop_reason']}), which would not stop at the same step again"
         raise InvalidRequestError([Problem(run, message)])
@@ -108,9 +109,9 @@ def _replay_recorded(run: str, recorded: Path, output: Path, *, overwrite: bool)
     return found
 
 
-def _local_request(raw: Mapping[str, Any], processes: int) -> TrainRequest:
+def _local_request(stored: Mapping[str, Any], processes: int) -> TrainRequest:
     """Return the request of a run for this machine, with as many processes, untracked and from the first step."""
-    request = without_tracking(TrainRequest.model_validate(raw), {"overwrite_output_dir": False})
+    request = without_tracking(request_from_json(stored), {"overwrite_output_dir": False})
     # The processes of all nodes run on this one.
     launch = request.launch.model_copy(update={"processes_per_node": processes})
     return request.model_copy(update={"launch": launch})

@@ -58,7 +58,7 @@ def test_its_columns_and_options_are_checked(problems_of: Ask, scored: Callable[
         "data.train.docs.columns.label: is missing: margin_cosine needs a label with a score from 0 to 1"
     ]
     assert problems_of(loss={"kind": "margin_cosine", "options": {"margn": 1}}, data=scored()) == [
-        "loss.options.margn: is no option of margin_cosine (did you mean margin?); it has margin"
+        "loss.options.margn: is no option of margin_cosine; it has margin; did you mean margin?"
     ]
     evaluators = [{"kind": "mean_cosine", "name": "near", "dataset": "docs", "options": {"batch_size": 0}}]
     assert "evaluators.0.options.batch_size: must be an integer of 1 or more, not 0" in problems_of(
@@ -69,7 +69,7 @@ def test_its_columns_and_options_are_checked(problems_of: Ask, scored: Callable[
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("margin_cosin", "no loss is named 'margin_cosin' (did you mean margin_cosine?)"),
+        ("margin_cosin", "no loss is named 'margin_cosin'; did you mean margin_cosine?"),
         ("birdsung:margin", "birdsung cannot be imported: ModuleNotFoundError: No module named 'birdsung'"),
         ("birdsong:nothing", "birdsong has no 'nothing'"),
         ("lost", "birdsong has no 'lost'"),

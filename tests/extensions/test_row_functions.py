@@ -55,9 +55,9 @@ def test_a_training_reads_the_rows_that_were_made(
          "data.train.docs.columns.anchor: sentences makes no column 'title'; it makes question, answer"),
         ({"anchor": "questin"}, "sentences",
          "data.train.docs.columns.anchor: sentences makes no column 'questin'; it makes question, answer; "
-         "did you mean 'question'?"),
+         "did you mean question?"),
         ({"anchor": "question"}, "sentence",
-         "data.train.docs.row_function.kind: no row function is named 'sentence' (did you mean sentences?)"),
+         "data.train.docs.row_function.kind: no row function is named 'sentence'; did you mean sentences?"),
         ({"anchor": "question"}, "birdsong:gone", "data.train.docs.row_function.kind: birdsong has no 'gone'"),
         ({"anchor": "question"}, {"kind": "sentences", "options": {"least": 0}},
          "data.train.docs.row_function.options.least: must be an integer of 1 or more, not 0"),

@@ -65,7 +65,7 @@ def test_a_finished_model_stays_until_the_next_one_is_there(tmp_path: Path) -> N
 def test_the_processes_of_a_step_hold_its_folder_when_the_step_itself_was_killed(tmp_path: Path) -> None:
     step = """
 import pathlib, subprocess, sys
-from embedstep.runtime.process import Command
+from embedstep.runtime.process import LaunchCommand
 from embedstep.runtime.process import run_process
 from embedstep.output.folder import lock_output
 with lock_output(pathlib.Path(sys.argv[1]), overwrite=False) as folder:

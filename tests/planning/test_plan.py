@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedstep.planning.build import build_plan
-from embedstep.planning.plan import plan_from_json
+from embedstep.planning.plan import plan_from_json, with_current_names
 from tests.planning.plans import facts, planned, request
 
 
@@ -52,3 +52,12 @@ def test_a_plan_of_another_version_is_refused(found: dict[str, Any], message: st
     with pytest.raises(ValueError, match="format") as caught:
         plan_from_json({**planned(10).to_json(), **found})
     assert str(caught.value) == message
+
+
+def test_a_plan_of_0_1_0_is_read_under_the_current_names() -> None:
+    written = json.loads(json.dumps(planned(10).to_json()))
+    former = [
+        {"rows_unseen" if key == "rows_unreached" else key: value for key, value in item.items()}
+        for item in written["datasets"]
+    ]
+    assert with_current_names({**written, "datasets": former}) == written

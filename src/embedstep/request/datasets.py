@@ -87,7 +87,7 @@ class Dataset(Section):
     )
     row_function: RowFunction | None = described(
         None,
-        "Function that makes new rows from those of the files; `columns` are those of the new ones (docs/extending.md).",
+        "Function that makes new rows from those in the files (docs/extending.md); `columns` refers to the new rows.",
     )
     columns: Columns = described(..., "The role of each column.")
     limit: Annotated[Integer, Field(gt=0)] | None = described(None, "Use only the first rows, this many.")
