@@ -221,8 +221,8 @@ def samplers_fit(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterat
                 "write group_by_label",
             )
         if reads_labels(sampler) and item.label != "integer":
-            told = f"is {sampler}, which reads labels, and data.train.{item.name} has no column of integers as label"
-            yield Problem("arguments.batch_sampler", told)
+            message = f"is {sampler}, which reads labels, and data.train.{item.name} has no column of integers as label"
+            yield Problem("arguments.batch_sampler", message)
         if kind.needs_label_groups and len(item.label_values) == 1:
             yield Problem(f"data.train.{item.name}", f"has one label only, from which {kind.name} learns nothing")
         if sampler == "group_by_label" and item.label != "integer":

@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import wandb
 
@@ -22,7 +23,7 @@ class Tracker(RunTracker):
 
     def open_run(self, run: RunInfo) -> str:
         """Open the run; offline, an attempt adds a folder of the same run."""
-        mode = os.environ.get("WANDB_MODE") or ("online" if wandb.api.api_key else "offline")
+        mode: Any = os.environ.get("WANDB_MODE") or ("online" if wandb.api.api_key else "offline")
         self._run = wandb.init(
             project=run.experiment,
             id=run.id,
