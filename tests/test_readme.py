@@ -75,7 +75,7 @@ def shape(text: str) -> list[str]:
     text = re.sub(r"(sqlite://)?/\S*?(mlflow\.db|outputs/\S+)", r"\2", text)
     # On the little data here the gain of a training may be chance, or none.
     text = re.sub(r"^(promote|hold|reject)$", "verdict", text, flags=re.MULTILINE)
-    text = re.sub(r"; (that may be chance|the challenger is worse)$", "", text, flags=re.MULTILINE)
+    text = re.sub(r"; (not significant|the challenger is worse)$", "", text, flags=re.MULTILINE)
     # A name such as ndcg@10 keeps its number; a value loses it.
     text = re.sub(r"(?<![@\w])-?\d[\d,.]*(e-?\d+)?%?", "0", text)
     return [re.sub(r"\s+", " ", line).strip() for line in text.splitlines() if line.strip()]

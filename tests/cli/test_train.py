@@ -60,7 +60,10 @@ def test_plan_is_a_table_or_json(request_file: Callable[..., str]) -> None:
     path = request_file(launch={"processes_per_node": 2})
     code, out, _ = embedstep("plan", path)
     assert code == 0
-    assert "  train.docs   130        0  anchor, positive  multiple_negatives_ranking       16   100%       2" in out
+    assert (
+        "  train.docs   130        0  anchor, positive  multiple_negatives_ranking       16         100%          2"
+        in out
+    )
     assert "2 on the CPU" in out
     assert "columns left out  class, id, negative, score" in out
     assert "dataloader_drop_last   True" in out

@@ -15,6 +15,7 @@ from embedstep.cli.program import main
 from embedstep.errors import InvalidRequestError
 from embedstep.replay import _local_request
 from embedstep.request.loading import load_request
+from embedstep.request.stored import request_to_json
 from embedstep.step import plan_step, run_step
 
 Build = Callable[..., dict[str, Any]]
@@ -72,6 +73,6 @@ def test_a_probe_is_not_made_on_this_machine(request_of: Build) -> None:
 
 def test_a_replay_trains_here_with_as_many_processes(request_of: Build) -> None:
     """And not on the cluster, whose job would write over the model that it is compared with."""
-    request = _local_request(load_request(json.dumps(request_of(launch=LAUNCH))).model_dump(mode="json"), 8)
+    request = _local_request(request_to_json(load_request(json.dumps(request_of(launch=LAUNCH)))), 8)
     assert (request.launch.kind, request.launch.nodes, request.launch.processes_per_node) == ("local", 1, 8)
     assert request.launch.trainjob is None

@@ -22,7 +22,7 @@ def test_another_process_cannot_take_the_lock_meanwhile(tmp_path: Path) -> None:
 
 
 def test_a_lock_that_is_not_released_cannot_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "_LONGEST", 0.1)
+    monkeypatch.setattr(database, "_TIMEOUT", 0.1)
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     with sqlite_lock(uri), pytest.raises(CannotStartError, match="locked"), sqlite_lock(uri):
         pass
