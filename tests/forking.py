@@ -121,7 +121,7 @@ class Forks:
         special = ("executable", "preexec_fn", "shell", "gid", "gids", "uid")
         if any(given[name] for name in special) or not given["close_fds"] or given["umask"] >= 0:
             return False
-        if given["pass_fds"] and not self._is_fork:
+        if (given["pass_fds"] and not self._is_fork) or (self._is_fork and _has_open_database()):
             return False
         environ = os.environ if given["env"] is None else given["env"]
         return _program_of(given["args"]) is not None and _imports_alike(environ, self._imported_in)
@@ -169,6 +169,12 @@ def _imports_alike(environ: Mapping[str, str], known: Mapping[str, str]) -> bool
     names = {name for name in (*environ, *known) if name.startswith(_READ_AT_IMPORT)}
     is_quiet = environ.get("TQDM_DISABLE", "1") == "1"  # which is how the nursery imports, and ranks
     return is_quiet and all(environ.get(name) == known.get(name) for name in names)
+
+
+def _has_open_database() -> bool:
+    """Whether this process has a SQLite file open, whose locks and connections do not survive a fork."""
+    files = [str(entry.readlink()) for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink()]
+    return any(file.endswith((".db", ".db-wal", ".db-shm")) for file in files)
 
 
 def _umask() -> int:

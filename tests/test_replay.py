@@ -51,7 +51,7 @@ def test_a_run_is_trained_again_to_the_bit(
     (outcome.output / "result.json").write_text(json.dumps(changed))
     process = replay(tmp_path, "output", "--output", "other")
     assert process.returncode == 0, process.stderr
-    assert process.stdout.splitlines()[0].startswith("not equal: the weights of output were 000000000000, and are ")
+    assert process.stdout.splitlines()[0].startswith("not equal: the weights of output were 000000000000 and are now ")
     assert process.stdout.splitlines()[-1].split()[:2] == ["torch", "1.0"]
 
     rows.write_text(rows.read_text().replace("open", "reopen", 1))

@@ -82,7 +82,7 @@ def test_a_plan_tells_the_cost(evaluated: Build, embedstep_run: Callable[..., Ou
         "basis": "1 past run of the same model on the same rows",
     }  # fmt: skip
     other = estimated("former", "--set", "data.train.docs.limit=100")
-    assert (other["hours"], other["by"]) == (
+    assert (other["hours"], other["basis"]) == (
         pytest.approx(took, abs=2e-6), "1 past run of the same model on other rows",
     )  # fmt: skip
     limited = estimated("former", "--set", "launch.max_hours=1e-6")

@@ -223,6 +223,7 @@ def test_the_failing_rank_stands_first(
     fault.came_to(f"{code}, rank 1 named", None)
 
 
+@pytest.mark.interpreter  # whose imports are the start-up
 @pytest.mark.fault("SIGTERM to {whom}", "start-up")
 @pytest.mark.parametrize("whom", ["the step", "the last rank"])
 def test_a_signal_at_the_start(document: Build, fault: Fault, tmp_path: Path, whom: str) -> None:
@@ -370,6 +371,6 @@ def test_starts_are_counted(request_of: Build, fault: Fault, tmp_path: Path) -> 
     request = request_of(launch={"max_restarts": 2}, arguments={"max_steps": 6})
     attempt = Attempt(tmp_path, request, "cut", **faulty("raise", "step", rank=0))
     told = attempt.ends(1)
-    assert told.count("all processes are started again") == 2
+    assert told.count("restarting all processes") == 2
     assert error_of(attempt)["message"].startswith("injected on this rank")
     fault.came_to("1 after two restarts", None)

@@ -159,11 +159,11 @@ def test_limits_and_changed_data_are_told(evaluated: Build, tiny_model: Path, mi
     lines = process.stdout.splitlines()
     assert lines[0] == "reject"
     assert lines[1] == "  the weights take 90.9 MB, more than promotion.max_megabytes (10)"
-    assert lines[2].endswith(" ms, and promotion.max_milliseconds is 0.001")
+    assert lines[2].endswith(" ms, more than promotion.max_milliseconds (0.001)")
     assert lines[4] == "  data.eval.docs has changed since the run; both models were scored on the current rows"
     assert lines[-1].startswith("  9,000 documents, about ")
     report = (output / "report.html").read_text()
-    assert "promotion.max_megabytes is 10" in report
+    assert "more than promotion.max_megabytes (10)" in report
     assert "Queries won" in report
 
 

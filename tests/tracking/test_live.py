@@ -80,7 +80,7 @@ def test_a_server_that_went_is_waited_for_as_long_as_the_end_allows(
     assert 3 <= seconds < 17
     told = (tmp_path / "told").read_text()
     assert told.count("does not answer") == 1
-    assert f"what is to be recorded waits in {folder.path}" in told
+    assert f"nsent records are kept in {folder.path}" in told
     assert not folder.is_sent
 
 

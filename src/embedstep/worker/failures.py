@@ -25,7 +25,10 @@ _NO_MEMORY = re.compile(r"DefaultCPUAllocator: |Cannot allocate memory")
 # Messages of gloo and NCCL when a peer process has ended.
 _LOST_PEER = re.compile(r"(gloo|NCCL|nccl|c10d)[\s\S]*(closed by peer|reset by peer|Broken pipe|remote process exited)")
 # Messages of both when a peer has not answered within arguments.ddp_timeout.
-_NO_ANSWER = re.compile(r"Timed out waiting \d+ ?ms|wait timeout after \d+ ?ms|collective operation timeout")
+_NO_ANSWER = re.compile(
+    r"Timed out waiting \d+ ?ms|wait timeout after \d+ ?ms|collective operation timeout"
+    r"|Application timeout caused pair closure"
+)
 
 
 def describe(error: BaseException, rank: int | None) -> Failure:

@@ -101,10 +101,11 @@ def wrap_function(module: str, owner: str, function: str, wrap: Callable[[Any], 
 
     A fork runs this file again and has what its parent has wrapped: nothing is wrapped twice.
     """
-    wrapped: set[tuple[str, str, str]] = sys.__dict__.setdefault("wrapped_by_tests", set())
-    if (module, owner, function) in wrapped:
+    wrapped: set[tuple[str, str, str, str]] = sys.__dict__.setdefault("wrapped_by_tests", set())
+    key = module, owner, function, wrap.__qualname__  # two faults may wrap one function
+    if key in wrapped:
         return
-    wrapped.add((module, owner, function))
+    wrapped.add(key)
     if module in sys.modules:
         found = getattr(sys.modules[module], owner)
         setattr(found, function, wrap(getattr(found, function)))

@@ -42,7 +42,7 @@ embedder = run.steps["train_embedder"].outputs["model"][0].load()
 vector = SentenceTransformer(os.fspath(embedder), device="cpu").encode("open file 1")
 found = {
     "status": str(run.status), "steps": {name: str(step.status) for name, step in run.steps.items()},
-    "verdict": embedder.verdict, "train_steps": embedder.result["train_steps"], "dimension": len(vector),
+    "model_status": embedder.status, "train_steps": embedder.result["train_steps"], "dimension": len(vector),
 }
 Path("found.json").write_text(json.dumps(found))
 """,
@@ -80,5 +80,5 @@ def test_a_training_from_a_notebook_and_from_a_module_leaves_its_model(
         assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr[-3000:]
     assert json.loads((tmp_path / "found.json").read_text()) == {
         "status": "completed", "steps": {"prepare_data": "completed", "train_embedder": "completed"},
-        "verdict": "trained", "train_steps": 3, "dimension": 32,
+        "model_status": "trained", "train_steps": 3, "dimension": 32,
     }  # fmt: skip
