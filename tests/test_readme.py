@@ -127,7 +127,7 @@ def test_the_python_example_runs(checkout: Path) -> None:
     outcome = run(f"{shlex.quote(sys.executable)} example.py", checkout)
     assert outcome.returncode == 0, outcome.stderr
     steps, result = outcome.stdout.splitlines()
-    assert steps == "12"
+    assert steps == "9"
     assert result.startswith("0 /")
 
 
