@@ -5,8 +5,9 @@ from textwrap import wrap
 
 from embedstep.orchestration.components import COMPONENTS, REQUEST, Artifact, Component
 from embedstep.orchestration.parameters import Parameter
-from embedstep.request.arguments.schema import CONTRACT, Arguments
+from embedstep.request.arguments.schema import Arguments
 from embedstep.request.arguments.support import types_of
+from embedstep.request.arguments.table import CONTRACT
 
 _PYTHON = {
     "boolean": "bool",

@@ -19,7 +19,7 @@ from sentence_transformers import (
 from sentence_transformers.sentence_transformer import losses
 from torch.utils.data import DataLoader
 
-from embedstep.request.arguments.schema import CONTRACT
+from embedstep.request.arguments.table import CONTRACT
 from tests.conftest import pair_rows
 
 pytestmark = pytest.mark.baseline

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from embedstep.request.arguments.schema import CONTRACT
+from embedstep.request.arguments.table import CONTRACT
 from tests.effects import test_data, test_measuring, test_training
 from tests.effects.conftest import Proof, Train
 

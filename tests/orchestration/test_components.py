@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from embedstep.orchestration.components import COMPONENTS, Component
-from embedstep.request.arguments.schema import CONTRACT
+from embedstep.request.arguments.table import CONTRACT
 from embedstep.request.schema import TrainRequest
 
 by_name = pytest.mark.parametrize("component", COMPONENTS.values(), ids=lambda component: component.name)

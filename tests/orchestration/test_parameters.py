@@ -1,7 +1,7 @@
 """Training arguments as typed parameters of a component."""
 
 from embedstep.orchestration.parameters import argument_parameters, field_parameters
-from embedstep.request.arguments.schema import CONTRACT
+from embedstep.request.arguments.table import CONTRACT
 from embedstep.request.schema import Promotion
 
 ALL = {parameter.name: parameter for parameter in argument_parameters()}

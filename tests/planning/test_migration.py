@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from embedstep.cli.program import main
 from embedstep.planning.rules import check_rules
-from embedstep.request.arguments.schema import CONTRACT
+from embedstep.request.arguments.table import CONTRACT
 from embedstep.request.loading import load_request
 from tests.places import RECORDED_3_0
 

@@ -6,8 +6,9 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from embedstep.request.arguments.schema import CONTRACT, Arguments
+from embedstep.request.arguments.schema import Arguments
 from embedstep.request.arguments.support import types_of
+from embedstep.request.arguments.table import CONTRACT
 
 Kind = Literal["integer", "number", "boolean", "text", "json", "status"]
 """Types that a pipeline knows. A union, a mapping or a list is passed as JSON text, because Kubeflow turns 3 into 3.0

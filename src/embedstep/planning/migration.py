@@ -16,7 +16,8 @@ from pydantic import ValidationError
 from embedstep.errors import InvalidRequestError, Problem
 from embedstep.planning.rules import check_rules
 from embedstep.request.arguments.renames import OLDER_NAMES
-from embedstep.request.arguments.schema import CONTRACT, Arguments
+from embedstep.request.arguments.schema import Arguments
+from embedstep.request.arguments.table import CONTRACT
 from embedstep.request.document import parse_document
 from embedstep.request.loading import problems_of_arguments
 from embedstep.request.scalars import plain

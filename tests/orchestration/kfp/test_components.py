@@ -26,7 +26,7 @@ from embedstep.orchestration.kfp import (
     with_secret,
     with_volume,
 )
-from embedstep.request.arguments.schema import CONTRACT
+from embedstep.request.arguments.table import CONTRACT
 
 Build = Callable[..., dict[str, Any]]
 

@@ -16,7 +16,8 @@ from embedstep.request.arguments.dumps import (
     to_json_string,
     to_sanitized_dict,
 )
-from embedstep.request.arguments.schema import CONTRACT, Arguments
+from embedstep.request.arguments.schema import Arguments
+from embedstep.request.arguments.table import CONTRACT
 from embedstep.request.schema import TrainRequest
 from embedstep.runtime.world import World
 from tests.places import RECORDED_3_0, ROOT

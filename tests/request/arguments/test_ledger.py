@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from embedstep.request.arguments.ledger import LedgerEntry, ledger, trainer_arguments
-from embedstep.request.arguments.schema import CONTRACT, Arguments, Legacy
+from embedstep.request.arguments.schema import Arguments
+from embedstep.request.arguments.table import CONTRACT, Legacy
 
 
 def entries(

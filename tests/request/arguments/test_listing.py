@@ -6,7 +6,7 @@ import pytest
 
 from embedstep.errors import InvalidRequestError
 from embedstep.request.arguments.listing import argument_record, argument_records, arguments_page, in_lines
-from embedstep.request.arguments.schema import CONTRACT
+from embedstep.request.arguments.table import CONTRACT
 
 
 def test_every_argument_has_a_record_that_json_can_hold() -> None:

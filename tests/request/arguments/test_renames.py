@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from embedstep.request.arguments.renames import OLDER_NAMES, as_written, names_agree, other_names
-from embedstep.request.arguments.schema import CONTRACT, Arguments, Legacy
+from embedstep.request.arguments.schema import Arguments
+from embedstep.request.arguments.table import CONTRACT, Legacy
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ from pydantic import (
 from embedstep.errors import InvalidRequestError, Problem
 from embedstep.orchestration.typed_arguments import ArgumentParameters
 from embedstep.request.arguments.lossless import to_lossless
-from embedstep.request.arguments.schema import CONTRACT, Arguments
+from embedstep.request.arguments.schema import Arguments
+from embedstep.request.arguments.table import CONTRACT
 from embedstep.request.document import parse_document
 from embedstep.request.loading import problems_of_arguments
 from embedstep.request.overrides import apply_overrides

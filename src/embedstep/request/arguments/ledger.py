@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from embedstep.request.arguments.installed import installed_values
-from embedstep.request.arguments.schema import CONTRACT, Arguments, Legacy
+from embedstep.request.arguments.schema import Arguments
 from embedstep.request.arguments.support import Support
+from embedstep.request.arguments.table import CONTRACT, Legacy
 from embedstep.request.arguments.types import BATCH_SAMPLERS
 
 Source = Literal["request", "dump", "embedstep", "default"]

@@ -5,12 +5,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from embedstep.errors import InvalidRequestError, Problem, suggest
-from embedstep.request.arguments.schema import CONTRACT, GROUPS, Arguments
+from embedstep.request.arguments.schema import Arguments
 from embedstep.request.arguments.support import SUPPORT_MEANINGS, Contract, types_of
+from embedstep.request.arguments.table import CONTRACT, GROUPS
 
 _HEAD = """# Training arguments
 
-Made by `make golden` from the table in `src/embedstep/request/arguments/schema.py`. It holds the 120 arguments that
+Made by `make golden` from the table in `src/embedstep/request/arguments/table.py`. It holds the 120 arguments that
 sentence-transformers 3.0 with transformers 4.37 documented, and those that came later. A request may use old and
 current names; it may use both at once if they agree.
 

@@ -1,16 +1,14 @@
 """Arguments as they were written, without what follows from them: plain data that reads back as equal arguments."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from embedstep.request.arguments.reading import IS_DUMP, looks_like_a_dump
 from embedstep.request.arguments.renames import MERGED, OLDER_NAMES
-
-if TYPE_CHECKING:
-    from embedstep.request.arguments.schema import Arguments
+from embedstep.request.arguments.table import ArgumentTable
 
 
-def to_lossless(arguments: "Arguments") -> dict[str, Any]:
+def to_lossless(arguments: ArgumentTable) -> dict[str, Any]:
     """Return what was written, without the values that reading adds under current names.
 
     `Arguments.model_validate` makes equal arguments of it, with the same fields set, and a dump stays a dump. A list
@@ -34,7 +32,7 @@ def to_lossless(arguments: "Arguments") -> dict[str, Any]:
     return {**written, IS_DUMP: arguments.is_dump} if is_in_doubt else written
 
 
-def _added_by_reading(arguments: "Arguments") -> Mapping[str, Any]:
+def _added_by_reading(arguments: ArgumentTable) -> Mapping[str, Any]:
     """Return what reading sets under current names, apart from what was written there."""
     fields = type(arguments).model_fields
     bare = arguments.model_copy(update={name: fields[name].default for name in MERGED})

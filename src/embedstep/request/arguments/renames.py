@@ -5,19 +5,18 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 from embedstep.errors import Problem
+from embedstep.request.arguments.table import ArgumentTable
 
-if TYPE_CHECKING:
-    from embedstep.request.arguments.schema import Arguments
-
-Translation = Callable[["Arguments"], Mapping[str, Any]]
+_Arguments = TypeVar("_Arguments", bound=ArgumentTable)
+Translation = Callable[[ArgumentTable], Mapping[str, Any]]
 MERGED = ("accelerator_config", "fsdp_config", "debug")
 """Current names into which several older ones are merged."""
 
 
-def groups_by_length(given: "Arguments") -> bool:
+def groups_by_length(given: ArgumentTable) -> bool:
     """Whether batches hold rows of similar length, by the older or the current name."""
     return given.group_by_length or given.train_sampling_strategy == "group_by_length"
 
@@ -27,31 +26,31 @@ def mapping_or_empty(config: Any) -> Mapping[str, Any]:
     return config if isinstance(config, Mapping) else {}
 
 
-def _renamed(older: str, current: str, unset: tuple[Any, ...], given: "Arguments") -> Mapping[str, Any]:
+def _renamed(older: str, current: str, unset: tuple[Any, ...], given: ArgumentTable) -> Mapping[str, Any]:
     value = getattr(given, older)
     return {} if value in unset else {current: value}
 
 
-def _adafactor(given: "Arguments") -> Mapping[str, Any]:
+def _adafactor(given: ArgumentTable) -> Mapping[str, Any]:
     return {"optim": "adafactor"} if given.adafactor else {}
 
 
-def _group_by_length(given: "Arguments") -> Mapping[str, Any]:
+def _group_by_length(given: ArgumentTable) -> Mapping[str, Any]:
     return {"train_sampling_strategy": "group_by_length"} if given.group_by_length else {}
 
 
-def _hub_model_id(given: "Arguments") -> Mapping[str, Any]:
+def _hub_model_id(given: ArgumentTable) -> Mapping[str, Any]:
     """Join owner and name; without a name, the output folder gives it."""
     name = given.push_to_hub_model_id or (given.output_dir or "").rstrip("/").rpartition("/")[2]
     owner = given.push_to_hub_organization
     return {"hub_model_id": f"{owner}/{name}" if owner and "/" not in name else name} if name else {}
 
 
-def _tpu_metrics_debug(given: "Arguments") -> Mapping[str, Any]:
+def _tpu_metrics_debug(given: ArgumentTable) -> Mapping[str, Any]:
     return {"debug": [*given.debug, "tpu_metrics_debug"]} if given.tpu_metrics_debug else {}
 
 
-def _accelerator_config(given: "Arguments") -> Mapping[str, Any]:
+def _accelerator_config(given: ArgumentTable) -> Mapping[str, Any]:
     moved = {
         name: getattr(given, name)
         for name in ("dispatch_batches", "split_batches")
@@ -60,13 +59,13 @@ def _accelerator_config(given: "Arguments") -> Mapping[str, Any]:
     return {"accelerator_config": {**moved, **(given.accelerator_config or {})}} if moved else {}
 
 
-def _fsdp_min_num_params(given: "Arguments") -> Mapping[str, Any]:
+def _fsdp_min_num_params(given: ArgumentTable) -> Mapping[str, Any]:
     if not given.fsdp_min_num_params:
         return {}
     return {"fsdp_config": {"min_num_params": given.fsdp_min_num_params, **mapping_or_empty(given.fsdp_config)}}
 
 
-def _fsdp_transformer_layer_cls_to_wrap(given: "Arguments") -> Mapping[str, Any]:
+def _fsdp_transformer_layer_cls_to_wrap(given: ArgumentTable) -> Mapping[str, Any]:
     """Append the layer to those of the settings, as transformers 4.37.2 did (training_args.py)."""
     layer, config = given.fsdp_transformer_layer_cls_to_wrap, mapping_or_empty(given.fsdp_config)
     if not layer:
@@ -124,7 +123,7 @@ def other_names(name: str) -> set[str]:
     return older | ({_REPLACED_BY[name]} if name in _REPLACED_BY else set())
 
 
-def rename_arguments(given: "Arguments") -> "Arguments":
+def rename_arguments(given: _Arguments) -> _Arguments:
     """Return the arguments with current names added for the older ones; a current name that is set already stays."""
     for older in OLDER_NAMES:
         if older not in given.model_fields_set:
@@ -136,14 +135,14 @@ def rename_arguments(given: "Arguments") -> "Arguments":
     return given
 
 
-def as_written(given: "Arguments") -> Mapping[str, str]:
+def as_written(given: ArgumentTable) -> Mapping[str, str]:
     """Return the older name under which each current one was written, for messages."""
     return {
         name: older for older in OLDER_NAMES if older in given.model_fields_set for name in OLDER_NAMES[older](given)
     }
 
 
-def names_agree(given: "Arguments") -> Iterator[Problem]:
+def names_agree(given: ArgumentTable) -> Iterator[Problem]:
     """An older name must not contradict the current one; in a dump, a library wrote both."""
     if given.is_dump:
         return

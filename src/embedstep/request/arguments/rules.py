@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from embedstep.errors import Problem
 from embedstep.request.arguments.renames import groups_by_length, names_agree
-from embedstep.request.arguments.schema import CONTRACT, Arguments
+from embedstep.request.arguments.schema import Arguments
+from embedstep.request.arguments.table import CONTRACT
 
 Rule = Callable[[Arguments], Iterator[Problem]]
 _RANGES: Mapping[str, tuple[float, float]] = {
