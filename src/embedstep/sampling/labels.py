@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from embedstep.sampling.batches import Batches, Rows, in_order
 
-SMALLEST_SIZE = 4
 WINDOW = 50
 """Number of batches that are sorted by length together."""
 
