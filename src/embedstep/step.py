@@ -29,10 +29,10 @@ from embedstep.errors import (
     Problem,
     StepInterruptedError,
 )
-from embedstep.launch.attempt import run_attempt, this_machine, write_failure
+from embedstep.launch.attempt import build_node_command, run_attempt, this_machine, write_failure
 from embedstep.launch.failures import failure_from_error
+from embedstep.launch.first_node import FirstNode, first_node, read_former_end
 from embedstep.launch.followers import run_following_node
-from embedstep.launch.node_status import announce_status, read_former_end
 from embedstep.launch.nodes import NodeInfo, find_node, is_pod
 from embedstep.launch.resume import ResumePoint, begin_attempt, can_resume, find_resume_point
 from embedstep.launch.torchrun import node_devices, processes_per_node
@@ -126,15 +126,15 @@ class _PlannedRun:
 
 
 def _run_first_node(request: TrainRequest, output: Path, node: NodeInfo, *, overwrite: bool) -> StepResult:
-    started = time.monotonic()
-    received = ReceivedSignal()
+    started, received = time.monotonic(), ReceivedSignal()
+    may_restart = request.launch.max_restarts > 0
     with (
         lock_run_key(request.tracking.key),
         lock_output(output.absolute(), overwrite=overwrite) as folder,
         on_signal(received.record),
-        announce_status(folder.path, node) as announce_end,
+        first_node(build_node_command(node, request, folder), folder.path, node, may_restart=may_restart) as first,
     ):
-        result = _run(request, folder, node, received)
+        result = _run(request, folder, node, first, received)
         seconds = {**result.seconds, "total": round(time.monotonic() - started, 3)}
         result = replace(result, request_fingerprint=request_fingerprint(request), seconds=seconds)
         if result.skip_reason is None or result.model is not None or not folder.model.exists():
@@ -143,7 +143,7 @@ def _run_first_node(request: TrainRequest, output: Path, node: NodeInfo, *, over
         if result.model is not None and folder.verified_model.exists():
             # The model gets its final name last: a step that is killed before counts as unfinished.
             folder.publish_model()
-        announce_end(result)
+        first.result = result
         return result
 
 
@@ -168,7 +168,9 @@ def _run_on_cluster(request: TrainRequest, *, overwrite: bool) -> StepResult:
     return result
 
 
-def _run(request: TrainRequest, folder: OutputFolder, node: NodeInfo, received: ReceivedSignal) -> StepResult:
+def _run(
+    request: TrainRequest, folder: OutputFolder, node: NodeInfo, first: FirstNode, received: ReceivedSignal
+) -> StepResult:
     """Plan and train; a failure before the training is saved unless the folder has a finished step."""
     started = time.monotonic()
     resumes = can_resume(request, folder)
@@ -186,7 +188,7 @@ def _run(request: TrainRequest, folder: OutputFolder, node: NodeInfo, received: 
         return write_failure(folder, failure_from_error(error))
     if isinstance(planned, StepResult):
         return planned
-    return _train(request, planned, folder, node, received, started)
+    return _train(request, planned, folder, first, received, started)
 
 
 def _plan_run(
@@ -212,7 +214,7 @@ def _train(
     request: TrainRequest,
     planned: _PlannedRun,
     folder: OutputFolder,
-    node: NodeInfo,
+    first: FirstNode,
     received: ReceivedSignal,
     started: float,
 ) -> StepResult:
@@ -229,7 +231,7 @@ def _train(
     except EmbedstepError as error:
         result = write_failure(folder, failure_from_error(error))
         return replace(result, cost=attempts.end(seconds=time.monotonic() - started, exit_code=result.exit_code))
-    result = run_attempt(request, plan, folder, node, received)
+    result = run_attempt(request, plan, folder, first, received)
     cost = attempts.end(seconds=time.monotonic() - started, exit_code=result.exit_code)
     result = replace(result, cost=cost)
     recording.record(result)

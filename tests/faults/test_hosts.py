@@ -248,8 +248,11 @@ def test_a_first_host_with_a_new_disk(
 def test_the_cause_comes_from_a_host_whose_disk_is_not_seen(
     hosts: Hosts, document: dict[str, Any], fault: Fault, tmp_path: Path
 ) -> None:
-    attempts = hosts.apart(tmp_path, document, "one", "first", "second", **faulty("raise", "step", rank=1))
-    ended(attempts, [1, 1])
+    """Also where it fails again after the last restart: only the first host knows that there is none left."""
+    again = {**document, "launch": {**document["launch"], "max_restarts": 1}}
+    attempts = hosts.apart(tmp_path, again, "one", "first", "second", **faulty("raise", "step", rank=1))
+    told = ended(attempts, [1, 1])
+    assert "node 0 ended with code 1" in told
     failure = json.loads((tmp_path / "first" / "error.json").read_text())
     assert failure["rank"] == 1
     assert failure["message"] == "injected on this rank, with the token ***"

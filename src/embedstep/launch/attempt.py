@@ -5,25 +5,20 @@ import sys
 import time
 from dataclasses import asdict, replace
 
-from embedstep.errors import FAILED, INTERRUPTED, OK, DivergedError, EmbedstepError, StepInterruptedError
-from embedstep.launch.failures import failure_from_error, first_failure
-from embedstep.launch.node_status import write_status
+from embedstep.errors import OK, EmbedstepError, StepInterruptedError
+from embedstep.launch.failures import failure_from_error, first_failure, is_retryable
+from embedstep.launch.first_node import FirstNode
 from embedstep.launch.nodes import NodeInfo
 from embedstep.launch.resume import can_resume, find_resume_point, resume_at
-from embedstep.launch.torchrun import build_launch_command
+from embedstep.launch.torchrun import build_launch_command, node_devices, processes_per_node
 from embedstep.output.checkpoints import checkpoints_in
 from embedstep.output.folder import OutputFolder
 from embedstep.output.result import Failure, StepResult, read_json, result_from_json, write_json
 from embedstep.planning.plan import Plan
 from embedstep.request.schema import TrainRequest
 from embedstep.runtime.devices import Devices, usable_cores, visible_gpus
-from embedstep.runtime.process import LaunchCommand, ProcessEnd, ReceivedSignal, run_process
+from embedstep.runtime.process import LaunchCommand, ProcessEnd, ReceivedSignal
 from embedstep.runtime.text import say
-
-_RETRYABLE_CODES = frozenset({FAILED, INTERRUPTED})
-"""Exit codes after which a restart may help: a lost rank or node, an exception of a rank, a GPU error."""
-_NEVER_RETRIED = frozenset({DivergedError.__name__, StepInterruptedError.__name__})
-"""Kinds of failures with one of these codes that a restart does not help."""
 
 
 def this_machine() -> Devices:
@@ -31,9 +26,7 @@ def this_machine() -> Devices:
     return Devices(gpus=visible_gpus(os.environ), cores=usable_cores())
 
 
-def build_node_command(
-    node: NodeInfo, request: TrainRequest, folder: OutputFolder, *, processes: int, on_cpu: bool
-) -> LaunchCommand:
+def build_node_command(node: NodeInfo, request: TrainRequest, folder: OutputFolder) -> LaunchCommand:
     """Return the command and the environment of this node's processes.
 
     They inherit the folder's lock: if this process is killed, they may still write for a while.
@@ -42,10 +35,8 @@ def build_node_command(
         node: this node among all.
         request: the request.
         folder: the output folder with the plan.
-        processes: number of processes that this node starts.
-        on_cpu: whether they train on the CPU.
     """
-    launch, output = request.launch, str(folder.path)
+    launch, output, here = request.launch, str(folder.path), this_machine()
     planned = build_launch_command(
         ("embedstep.worker", output),
         report_to=output,
@@ -53,9 +44,10 @@ def build_node_command(
         own_folders=has_own_folders(request),
         join_timeout_seconds=60 * launch.join_timeout_minutes,
         grace_seconds=launch.seconds_to_save,
-        processes=processes,
-        on_cpu=on_cpu,
-        devices=this_machine(),
+        max_restarts=launch.max_restarts,
+        processes=processes_per_node(request, here),
+        on_cpu=request.arguments.use_cpu or node_devices(launch, here).gpus == 0,
+        devices=here,
         python=sys.executable,
         environ=os.environ,
     )
@@ -68,7 +60,7 @@ def has_own_folders(request: TrainRequest) -> bool:
 
 
 def run_attempt(
-    request: TrainRequest, plan: Plan, folder: OutputFolder, node: NodeInfo, received: ReceivedSignal
+    request: TrainRequest, plan: Plan, folder: OutputFolder, first_node: FirstNode, received: ReceivedSignal
 ) -> StepResult:
     """Train a plan as the first node, and return how that ended.
 
@@ -79,19 +71,16 @@ def run_attempt(
         request: the request.
         plan: its plan.
         folder: the output folder.
-        node: this node, the first of all.
+        first_node: this node.
         received: holds the first signal that came while no process ran; one that comes later is recorded there, too.
     """
-    processes = plan.world_size // node.nodes
-    launch = build_node_command(node, request, folder, processes=processes, on_cpu=plan.on_cpu)
     restarts, began = 0, time.monotonic()
     first = latest = read_json(folder.start)["step"]
     while True:
-        write_status(folder.path, node, "training")
         try:
             if received.number is not None:
                 raise StepInterruptedError(received.number)
-            end = run_process(launch)
+            end = first_node.train()
             if end.signalled is not None:
                 received.record(end.signalled, end.since)
             result = _read_outcome(folder, end)
@@ -101,6 +90,7 @@ def run_attempt(
                 return result
             restarts += 1
             _announce_restart(result, restarts, request.launch.max_restarts)
+            first_node.start()
             resumes = any(checkpoints_in(folder.checkpoints)) or can_resume(request, folder)
             start = find_resume_point(request, plan, folder, resumes=resumes)
             resume_at(folder, replace(start, elapsed_seconds=time.monotonic() - began))
@@ -108,11 +98,6 @@ def run_attempt(
             folder.clear_processes()
         except EmbedstepError as error:
             return replace(write_failure(folder, failure_from_error(error)), restarts=restarts)
-
-
-def is_retryable(failure: Failure | None) -> bool:
-    """Whether a restart may help: a training that diverged would diverge again, an interrupted one was to end."""
-    return failure is not None and failure.exit_code in _RETRYABLE_CODES and failure.kind not in _NEVER_RETRIED
 
 
 def _announce_restart(result: StepResult, restarts: int, most: int) -> None:

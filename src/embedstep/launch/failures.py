@@ -17,6 +17,7 @@ from embedstep.errors import (
     INTERRUPTED,
     OK,
     OUT_OF_MEMORY,
+    DivergedError,
     EmbedstepError,
     InvalidRequestError,
     StepInterruptedError,
@@ -31,6 +32,17 @@ NO_ANSWER = "NoAnswer"
 """Kind of the failure of a rank that has waited too long for others."""
 TORCHRUN = "torchrun.json"
 """File in the folder of the attempt with the failure that torchrun's wrapper itself reports."""
+
+
+_RETRYABLE_CODES = frozenset({FAILED, INTERRUPTED})
+"""Exit codes after which a restart may help: a lost rank or node, an exception of a rank, a GPU error."""
+_NEVER_RETRIED = frozenset({DivergedError.__name__, StepInterruptedError.__name__})
+"""Kinds of failures with one of these codes that a restart does not help."""
+
+
+def is_retryable(failure: Failure | None) -> bool:
+    """Whether a restart may help: a training that diverged would diverge again, an interrupted one was to end."""
+    return failure is not None and failure.exit_code in _RETRYABLE_CODES and failure.kind not in _NEVER_RETRIED
 
 
 def failure_from_error(error: EmbedstepError) -> Failure:

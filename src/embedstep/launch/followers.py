@@ -1,18 +1,18 @@
-"""A node other than the first: it starts its processes and returns their exit code."""
+"""A node other than the first: its processes join the first node, which decides whether they train."""
 
 import signal
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from embedstep.errors import FAILED, INTERRUPTED, OK
-from embedstep.launch.attempt import build_node_command, has_own_folders, is_retryable, this_machine
-from embedstep.launch.failures import first_failure
-from embedstep.launch.node_status import wait_for_start
+from embedstep.errors import FAILED, INTERRUPTED
+from embedstep.launch.attempt import build_node_command, has_own_folders
+from embedstep.launch.first_node import read_job_result
 from embedstep.launch.nodes import NodeInfo
-from embedstep.launch.torchrun import node_devices, processes_per_node
+from embedstep.launch.torchrun import RESTART
 from embedstep.output.folder import OutputFolder, lock_output
 from embedstep.output.result import StepResult
 from embedstep.request.schema import TrainRequest
-from embedstep.runtime.process import LaunchCommand, ProcessEnd, interrupt, on_signal, run_process
+from embedstep.runtime.process import ProcessEnd, interrupt, on_signal, run_process
 
 
 def run_following_node(request: TrainRequest, output: Path, node: NodeInfo, *, overwrite: bool) -> StepResult:
@@ -25,52 +25,23 @@ def run_following_node(request: TrainRequest, output: Path, node: NodeInfo, *, o
         overwrite: replace a finished step in an output folder of its own.
 
     Raises:
-        CannotStartError: there was no sign of the first node, or the output folder is in use.
-        StepInterruptedError: a signal came while it waited.
+        InvalidRequestError, CannotStartError: the output folder cannot be used.
+        StepInterruptedError: a signal came before the processes ran.
     """
+    opened: AbstractContextManager[OutputFolder]
     if has_own_folders(request):
-        code = _run_without_shared_disk(request, output, node, overwrite=overwrite)
+        opened = lock_output(output.absolute(), overwrite=overwrite)
     else:
-        code = _run_with_shared_disk(request, output, node)
-    return StepResult(exit_code=code, output=str(output), node_rank=node.rank)
-
-
-def _run_with_shared_disk(request: TrainRequest, output: Path, node: NodeInfo) -> int:
-    """Start the processes once the first node has put the plan and the rows into the shared folder."""
-    seconds = 60 * request.launch.join_timeout_minutes
-    with on_signal(interrupt):
-        start = wait_for_start(output, node, seconds)
-        if isinstance(start, int):
-            return start
-        launch = _build_command(request, OutputFolder(output), node)
-        for restarts in range(1, request.launch.max_restarts + 2):
-            end = run_process(launch)
-            if end.code == OK or end.signalled is not None or restarts > request.launch.max_restarts:
-                break
-            start = wait_for_start(output, node, seconds, start)
-            if isinstance(start, int):
-                return start
-    return _exit_code(end)
-
-
-def _run_without_shared_disk(request: TrainRequest, output: Path, node: NodeInfo, *, overwrite: bool) -> int:
-    """Start the processes of a node that cannot see the first one's disk; they get the plan and the rows from it."""
-    with lock_output(output.absolute(), overwrite=overwrite) as folder:
-        launch = _build_command(request, folder, node)
-        for restarts in range(1, request.launch.max_restarts + 2):
-            end = run_process(launch)
-            failed_here = None if end.code == OK else first_failure(folder, end)
-            again = is_retryable(failed_here) and end.signalled is None
-            if not again or restarts > request.launch.max_restarts:
-                break
-            folder.clear_processes()
-        return _exit_code(end)
-
-
-def _build_command(request: TrainRequest, folder: OutputFolder, node: NodeInfo) -> LaunchCommand:
-    here = this_machine()
-    on_cpu = request.arguments.use_cpu or node_devices(request.launch, here).gpus == 0
-    return build_node_command(node, request, folder, processes=processes_per_node(request, here), on_cpu=on_cpu)
+        opened = nullcontext(OutputFolder(output))
+        ended = read_job_result(output, node.job)
+        if ended is not None and ended.exit_code != INTERRUPTED:  # a pod that is started again may come too late
+            return StepResult(exit_code=ended.exit_code, output=str(output), node_rank=node.rank)
+    with on_signal(interrupt), opened as folder:
+        command = build_node_command(node, request, folder)
+        while (end := run_process(command)).code == RESTART:
+            if has_own_folders(request):
+                folder.clear_processes()
+    return StepResult(exit_code=_exit_code(end), output=str(output), node_rank=node.rank)
 
 
 def _exit_code(end: ProcessEnd) -> int:

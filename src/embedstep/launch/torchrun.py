@@ -1,5 +1,6 @@
 """The command that starts the ranks of a node, as a value: it can be printed and compared before anything runs."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -9,6 +10,10 @@ from embedstep.request.schema import TRACKING_RUN_ID, TrainRequest
 from embedstep.runtime.devices import Devices, listed_gpus
 from embedstep.runtime.process import LaunchCommand
 
+TRAIN = "train"
+"""What the first node's launcher writes to its processes once the plan is made."""
+RESTART = 76
+"""Exit code of the processes of a later node that are to start again; the first node decides whether they train."""
 _OTHER_LAUNCHERS = ("PET_", "TORCHELASTIC_", "OMPI_", "PMI_", "SLURM_", "MPI_")
 """Prefixes of variables from which torchrun, accelerate and MPI would take the rank and world of another job."""
 _OTHER_WORLD = {
@@ -65,6 +70,7 @@ def build_launch_command(
     own_folders: bool = False,
     join_timeout_seconds: float = 0,
     grace_seconds: float = 30,
+    max_restarts: int = 0,
 ) -> LaunchCommand:
     """Return the torchrun command of one node, with rendezvous on a free local port or at the first of several nodes.
 
@@ -81,6 +87,7 @@ def build_launch_command(
         own_folders: whether each node has its own output folder, on a disk that the others do not see.
         join_timeout_seconds: how long the nodes wait for each other.
         grace_seconds: how long the workers may take to save and exit after a signal.
+        max_restarts: how often the request allows all nodes to start again.
     """
     env = {name: value for name, value in environ.items() if not _is_foreign(name)}
     env.setdefault("OMP_NUM_THREADS", str(max(1, devices.cores // processes)))
@@ -105,6 +112,7 @@ def build_launch_command(
         "own" if own_folders else "shared",
         f"{join_timeout_seconds:g}",
         f"{grace_seconds:g}",
+        str(max_restarts),
         *torchrun,
     )
     return LaunchCommand(argv=argv, env=env, forward_sigint=True)
@@ -115,8 +123,9 @@ def _rendezvous_options(node: NodeInfo) -> tuple[str, ...]:
     if node.nodes == 1:
         # A machine without a network cannot reach itself by its own host name.
         return ("--standalone", "--local-addr=127.0.0.1")
+    job = re.sub(r"[^\w.-]", "-", node.job)  # torchrun makes a folder of this name
     return (
-        f"--nnodes={node.nodes}", f"--node-rank={node.rank}", "--rdzv-backend=static",
+        f"--nnodes={node.nodes}", f"--node-rank={node.rank}", "--rdzv-backend=static", f"--rdzv-id={job}",
         f"--master-addr={node.address}", f"--master-port={node.port}",
     )  # fmt: skip
 

@@ -116,7 +116,7 @@ class Launch(Section):
         "variable.",
     )
     join_timeout_minutes: Annotated[Number, Field(gt=0)] = described(
-        15.0, "Minutes that a node waits for the others to join."
+        15.0, "Minutes that a node waits for the first one to answer, and that one for the others once it has planned."
     )
     processes_per_node: Literal["auto"] | Annotated[Integer, Field(gt=0)] = described(
         "auto", "Processes on each node. `auto`: one for each visible GPU, or one on a node without a GPU."

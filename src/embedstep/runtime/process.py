@@ -88,38 +88,55 @@ def interrupt(number: int) -> None:
     raise StepInterruptedError(number)
 
 
-def run_process(plan: LaunchCommand) -> ProcessEnd:
+def run_process(command: LaunchCommand) -> ProcessEnd:
     """Run a command and wait for its end.
 
-    SIGTERM, SIGINT and SIGHUP are forwarded to the child, which decides how to end. The child has a process group of
-    its own, so that a Ctrl-C at the terminal reaches it once and not twice. The end of file on its standard input
-    means that this process is gone.
+    SIGTERM, SIGINT and SIGHUP are forwarded to the child, which decides how to end.
 
     Raises:
         CannotStartError: the program could not be started.
     """
     received = ReceivedSignal()
-    child: subprocess.Popen[bytes] | None = None
+    with on_signal(received.record):
+        return wait_for_process(start_process(command), command, received)
 
-    def signal_to_send(number: int) -> int:
-        return signal.SIGINT if number == signal.SIGINT and plan.forward_sigint else signal.SIGTERM
+
+def start_process(command: LaunchCommand) -> "subprocess.Popen[bytes]":
+    """Start a command in a process group of its own, so that a Ctrl-C at the terminal reaches it once and not twice.
+
+    The end of file on its standard input means that this process is gone.
+
+    Raises:
+        CannotStartError: the program could not be started.
+    """
+    try:
+        return subprocess.Popen(
+            command.argv, env=dict(command.env), process_group=0, pass_fds=command.keep_open, stdin=subprocess.PIPE
+        )
+    except OSError as error:
+        raise CannotStartError(f"{command.argv[0]} could not be started: {error.strerror}") from error
+
+
+def wait_for_process(child: "subprocess.Popen[bytes]", command: LaunchCommand, received: ReceivedSignal) -> ProcessEnd:
+    """Wait for the end of a child, and forward the signals that come meanwhile.
+
+    Args:
+        child: the child.
+        command: what it runs.
+        received: a signal that came before, if any; it is forwarded first.
+    """
+
+    def send(number: int) -> None:
+        child.send_signal(signal.SIGINT if number == signal.SIGINT and command.forward_sigint else signal.SIGTERM)
 
     def forward(number: int) -> None:
         received.record(number)
-        if child is not None:
-            child.send_signal(signal_to_send(number))
+        send(number)
 
-    with on_signal(forward):
-        try:
-            child = subprocess.Popen(
-                plan.argv, env=dict(plan.env), process_group=0, pass_fds=plan.keep_open, stdin=subprocess.PIPE
-            )
-        except OSError as error:
-            raise CannotStartError(f"{plan.argv[0]} could not be started: {error.strerror}") from error
-        if received.number is not None:  # it arrived before the child was there
-            child.send_signal(signal_to_send(received.number))
-        with child:
-            code = child.wait()
+    with on_signal(forward), child:
+        if received.number is not None:
+            send(received.number)
+        code = child.wait()
     return ProcessEnd(code=code, signalled=received.number, since=received.since)
 
 

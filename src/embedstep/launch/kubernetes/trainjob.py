@@ -27,10 +27,10 @@ from embedstep.errors import (
     StepInterruptedError,
 )
 from embedstep.launch.failures import failure_from_error
+from embedstep.launch.first_node import AttemptEndedError, read_job_result
 from embedstep.launch.kubernetes.cluster import Cluster
 from embedstep.launch.kubernetes.manifest import REPORTED, build_trainjob, does_work_of
 from embedstep.launch.kubernetes.pods import Pod, end_condition
-from embedstep.launch.node_status import AttemptEndedError, read_job_result
 from embedstep.output.result import Failure, StepResult, result_from_json
 from embedstep.request.fingerprint import request_fingerprint
 from embedstep.request.launch import TrainJob

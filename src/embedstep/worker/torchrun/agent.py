@@ -1,4 +1,4 @@
-"""torchrun, with a record of how its ranks ended: `embedstep.worker.torchrun.agent OUTPUT WHOSE SECONDS GRACE ...`.
+"""torchrun, with a record of how its ranks ended; see `main` for the arguments.
 
 torchrun itself exits with code 1 and its own traceback whatever happened, and of a killed rank nothing else remains.
 Its arguments are passed on unchanged; exit codes and signals of the ranks are written to `ranks-<node>.json`.
@@ -13,17 +13,26 @@ import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from torch.distributed import run as torchrun
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-from embedstep.errors import FAILED, INTERRUPTED, OK, EmbedstepError, PeerLostError, StepInterruptedError
-from embedstep.launch.failures import TORCHRUN, failure_from_error, first_failure
+from embedstep.errors import (
+    FAILED,
+    INTERRUPTED,
+    OK,
+    CannotStartError,
+    EmbedstepError,
+    PeerLostError,
+    StepInterruptedError,
+)
+from embedstep.launch.failures import TORCHRUN, failure_from_error, first_failure, is_retryable
 from embedstep.launch.nodes import SINGLE_NODE, NodeInfo
+from embedstep.launch.torchrun import RESTART, TRAIN
 from embedstep.output.folder import OutputFolder
 from embedstep.output.result import Failure, write_json
 from embedstep.runtime.cgroups import CgroupMemory, cgroup_memory
@@ -31,46 +40,49 @@ from embedstep.runtime.process import ProcessEnd
 from embedstep.runtime.secrets import redact
 from embedstep.worker.interruption import ignore_signals
 from embedstep.worker.torchrun.broadcast import broadcast_files
-from embedstep.worker.torchrun.rendezvous import Rendezvous, rendezvous
+from embedstep.worker.torchrun.rendezvous import Rendezvous
 from embedstep.worker.torchrun.shutdown import GracefulShutdown
 
 _LAST_LINES, _LINE_CHARACTERS = 20, 500
 """How much of a failed rank's output is kept."""
 
 
-def main(argv: list[str]) -> int:
-    """Run torchrun with `argv[4:]` and return the exit code of the rank that failed first.
+def main(argv: list[str], instructions: "SimpleQueue[str]") -> int:
+    """Run torchrun with `argv[5:]` and return the exit code of the rank that failed first, or RESTART.
 
     Args:
         argv: the output folder; whether it is `shared` by the nodes or each has its `own`; how long nodes wait for
-            each other, in seconds; how long ranks have to save and end, in seconds; then torchrun's own arguments.
+            each other, in seconds; how long ranks have to save and end, in seconds; how many restarts the request
+            allows; then torchrun's own arguments.
+        instructions: what the launcher writes to the first of several nodes: `train`, or the exit code of a step that
+            has ended without training.
     """
     output, is_own, seconds = OutputFolder(Path(argv[0])), argv[1] == "own", float(argv[2])
-    arguments = torchrun.parse_args(argv[4:])
+    arguments = torchrun.parse_args(argv[5:])
     group = _node_info(arguments)
     # When it starts the ranks, torchrun would install handlers of its own in place of ours.
     arguments.signals_to_handle = "SIGQUIT"
     shutdown = GracefulShutdown(float(argv[3]))
     # torchrun's agent logs each failed rank with its own frames; `ranks-<node>.json` and the rank's output suffice.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
-    peers: Rendezvous | None = None
+    peers = None if group.nodes == 1 else Rendezvous(group, shutdown.peer_lost)
     try:
-        prepare = partial(broadcast_files, output, group) if is_own else _nothing
+        if peers and (ended := _wait_for_start(peers, group, seconds, instructions)) is not None:
+            return ended
+        if peers and is_own:
+            broadcast_files(output, group, peers.connect())
         # The output of ranks may hold secrets: it stays in a folder that only this user reads, while they run.
-        with (
-            TemporaryDirectory(prefix="embedstep-") as logs,
-            rendezvous(group, seconds, shutdown.peer_lost, prepare) as peers,
-        ):
+        with TemporaryDirectory(prefix="embedstep-") as logs:
             _log_ranks(arguments, logs)
             code = _run(output, arguments, shutdown, logs)
-            if peers is None:
-                return code
-            if is_own and group.is_first and code != OK and not shutdown.has_begun:
-                peers.wait_for_cause()
-            peers.end(code, _local_cause(output, code) if is_own and not group.is_first else None)
-            if (reason := shutdown.lost_peer or peers.lost_peer) and code != OK:
-                raise PeerLostError(reason)
+        if peers is None:
             return code
+        if is_own and group.is_first and code != OK and not shutdown.has_begun:
+            peers.wait_for_cause()
+        peers.end(code, _local_cause(output, code) if is_own and not group.is_first else None)
+        if (reason := shutdown.lost_peer or peers.lost_peer) and code != OK:
+            raise PeerLostError(reason)
+        failure = None if code == OK else first_failure(output, ProcessEnd(code=code))
     except EmbedstepError as raised:
         is_peer = shutdown.lost_peer and isinstance(raised, StepInterruptedError)
         error = PeerLostError(shutdown.lost_peer) if is_peer else raised
@@ -79,7 +91,31 @@ def main(argv: list[str]) -> int:
         if group.is_first:
             cause = peers.cause if peers and isinstance(error, PeerLostError) else None
             write_json(output.attempt / TORCHRUN, asdict(cause or failure_from_error(error)))
-        return error.exit_code
+        code, failure = error.exit_code, failure_from_error(error)
+    # The first node alone decides whether all start again, and serves that to the others.
+    return RESTART if not group.is_first and int(argv[4]) > 0 and is_retryable(failure) else code
+
+
+def _wait_for_start(peers: Rendezvous, group: NodeInfo, seconds: float, instructions: "SimpleQueue[str]") -> int | None:
+    """Wait until all nodes train, and return None, or the exit code of a step that has ended without training."""
+    if not group.is_first:
+        if (code := peers.join(seconds)) is not None:
+            sys.stderr.write(f"node 0 ended with code {code}\n")
+            peers.end(code)
+        return code
+    refused = None
+    try:
+        peers.serve()
+    except CannotStartError as error:
+        refused = error  # reported with the attempt, whose folder is made before the instruction comes
+    if (instruction := instructions.get()) != TRAIN:
+        if refused is None:
+            peers.end_all(int(instruction))
+        return int(instruction)
+    if refused is not None:
+        raise refused
+    peers.start_all(seconds)
+    return None
 
 
 def _log_ranks(arguments: Any, folder: str) -> None:
@@ -106,10 +142,6 @@ def _last_lines(folder: Path, rank: int) -> list[str]:
     return [redact(line, os.environ)[:_LINE_CHARACTERS] for line in written][-_LAST_LINES:]
 
 
-def _nothing(store: object) -> None:
-    """Prepare nothing: all nodes share the folder that holds everything."""
-
-
 def _local_cause(output: OutputFolder, code: int) -> Failure | None:
     """Return what failed on this node, for the first node to report; a lost peer is not this node's failure."""
     found = None if code == OK else first_failure(output, ProcessEnd(code=code))
@@ -120,7 +152,11 @@ def _node_info(arguments: Any) -> NodeInfo:
     if arguments.standalone:
         return SINGLE_NODE
     return NodeInfo(
-        nodes=int(arguments.nnodes), rank=arguments.node_rank, address=arguments.master_addr, port=arguments.master_port
+        nodes=int(arguments.nnodes),
+        rank=arguments.node_rank,
+        address=arguments.master_addr,
+        port=arguments.master_port,
+        job=arguments.rdzv_id,
     )
 
 
@@ -168,24 +204,28 @@ def _memory_limit_reached(before: CgroupMemory | None) -> str:
     return f", because the memory limit was reached: {now.limit / 1e9:.2f} GB for all processes{peak}"
 
 
-def end_with_launcher() -> None:
-    """End when the launcher is gone, as after `kill -9`: nobody would publish the model, and GPUs stay occupied.
+def read_launcher() -> "SimpleQueue[str]":
+    """Return what the launcher writes, and end when it is gone, as after `kill -9`.
 
-    The launcher holds the other end of this process's standard input, which closes with it.
+    Nobody would publish the model then, and GPUs would stay occupied. The launcher holds the other end of this
+    process's standard input, which closes with it.
     """
+    instructions: SimpleQueue[str] = SimpleQueue()
     if not stat.S_ISFIFO(os.fstat(0).st_mode):
-        return  # started by hand
+        instructions.put(TRAIN)  # started by hand
+        return instructions
 
-    def wait() -> None:
+    def read() -> None:
         # Not through sys.stdin: a thread that holds its lock blocks the interpreter's exit.
-        while os.read(0, 4096):
-            pass
+        while instruction := os.read(0, 4096):
+            instructions.put(instruction.decode())
         os.write(2, b"the process that started this training is gone; ending the training\n")
         os.kill(os.getpid(), signal.SIGTERM)
 
-    threading.Thread(target=wait, daemon=True).start()
+    threading.Thread(target=read, daemon=True).start()
+    return instructions
 
 
 if __name__ == "__main__":
-    end_with_launcher()
-    sys.exit(main(sys.argv[1:]))
+    launcher = read_launcher()
+    sys.exit(main(sys.argv[1:], launcher))

@@ -1,4 +1,4 @@
-"""What the first node tells the others, and itself when it is started again."""
+"""The record of how the first node has ended, for itself when it is started again and for late nodes."""
 
 import json
 import os
@@ -11,24 +11,31 @@ from typing import Any
 
 import pytest
 
-from embedstep.errors import CannotStartError, StepInterruptedError
-from embedstep.launch import node_status
-from embedstep.launch.node_status import (
-    AttemptEndedError,
-    announce_status,
-    read_former_end,
-    read_job_result,
-    wait_for_start,
-    write_status,
-)
+from embedstep.errors import INTERRUPTED, CannotStartError
+from embedstep.launch.first_node import AttemptEndedError, first_node, read_former_end, read_job_result
 from embedstep.launch.nodes import SINGLE_NODE, NodeInfo
 from embedstep.launch.termination import read_cause, write_termination_message
 from embedstep.output.result import Failure, StepResult, result_from_json
+from embedstep.request.fingerprint import request_fingerprint
 from embedstep.request.loading import load_request
+from embedstep.runtime.process import LaunchCommand
 from embedstep.step import run_step
 
 FIRST = NodeInfo(nodes=2, rank=0, address="embedstep-1-node-0-0", port=29400, job="embedstep-1", pod="a")
-SECOND = replace(FIRST, rank=1, pod="b")
+SECOND = {
+    "PET_NNODES": "2",
+    "PET_NODE_RANK": "1",
+    "PET_MASTER_ADDR": "127.0.0.1",
+    "PET_MASTER_PORT": "29400",
+    "PET_RDZV_ID": "one",
+}
+NOTHING = LaunchCommand(argv=("/bin/true",), env={})
+
+
+def record(output: Path, code: int) -> None:
+    """Record that the first node has ended with a code; nobody is there to join it."""
+    with first_node(NOTHING, output, replace(FIRST, nodes=1), may_restart=False) as first:
+        first.result = ended(code)
 
 
 def ended(code: int) -> StepResult:
@@ -42,81 +49,32 @@ def output(tmp_path: Path) -> Path:
     return tmp_path / "shared" / "out"
 
 
-def test_the_others_wait_until_the_first_node_trains(output: Path) -> None:
-    write_status(output, FIRST, "planning")
-    later = threading.Timer(1, write_status, (output, FIRST, "training"))
-    later.start()
-    # It plans for longer than the others wait for a first word.
-    start = wait_for_start(output, SECOND, 0.1)
-    assert isinstance(start, str)
-    later.join()
-    # A start that is over is waited for no more; another is joined.
-    with pytest.raises(CannotStartError, match=r"no sign of .* for 1 s"):
-        wait_for_start(output, SECOND, 1, start)
-    write_status(output, FIRST, "training")
-    assert wait_for_start(output, SECOND, 1, start) not in (start, "")
-    write_status(output, FIRST, "ended", ended(75))
-    assert wait_for_start(output, SECOND, 1, start) == 75
-
-
-def test_a_first_node_that_plans_is_waited_for_while_it_lives(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(node_status, "_SILENCE_SECONDS", 1.0)
-    monkeypatch.setattr(node_status, "_HEARTBEAT_SECONDS", 0.2)
-    with announce_status(output, FIRST):
-        later = threading.Timer(2.5, write_status, (output, FIRST, "training"))
-        later.start()
-        assert isinstance(wait_for_start(output, SECOND, 0.1), str)
-        later.join()
-    write_status(output, FIRST, "planning")  # and was killed
-    with pytest.raises(CannotStartError, match=r"no sign of .* for 1 s"):
-        wait_for_start(output, SECOND, 0.1)
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_node_that_waits_hears_a_signal(
+def test_a_signal_ends_a_node_that_waits(
     output: Path, request_of: Callable[..., dict[str, Any]], number: signal.Signals
 ) -> None:
     """In a container it is the first process, for which the kernel keeps no other answer to a signal."""
     request = load_request(json.dumps(request_of(launch={"nodes": 2})))
-    environ = {
-        "PET_NNODES": "2",
-        "PET_NODE_RANK": "1",
-        "PET_MASTER_ADDR": "127.0.0.1",
-        "PET_MASTER_PORT": "29400",
-        "PET_RDZV_ID": "one",
-    }
-    threading.Timer(1, os.kill, (os.getpid(), number)).start()
-    with pytest.raises(StepInterruptedError, match=number.name):
-        run_step(request, output, environ=environ)
+    threading.Timer(8, os.kill, (os.getpid(), number)).start()
+    assert run_step(request, output, environ=SECOND).exit_code == INTERRUPTED
 
 
 @pytest.mark.parametrize("code", [0, 2, 3])
-def test_the_others_end_as_the_first_node_that_never_trained(output: Path, code: int) -> None:
-    write_status(output, FIRST, "ended", ended(code))
-    assert wait_for_start(output, SECOND, 60) == code
-
-
-@pytest.mark.parametrize(
-    "tells",
-    [
-        lambda output: None,
-        lambda output: write_status(output, FIRST, "ended", ended(75)),
-        lambda output: write_status(output, replace(FIRST, job="embedstep-0"), "training"),
-        lambda output: output.with_name(".out.nodes.json").write_text("{"),
-    ],
-    ids=["nothing", "interrupted", "another attempt", "half a file"],
-)
-def test_a_first_node_that_is_not_heard_of_is_told(output: Path, tells: Callable[[Path], None]) -> None:
-    tells(output)
-    with pytest.raises(CannotStartError, match=r"no sign of node 0 \(embedstep-1-node-0-0\) for 1 s"):
-        wait_for_start(output, SECOND, 1)
+def test_a_node_that_comes_too_late_ends_as_the_first(
+    output: Path, request_of: Callable[..., dict[str, Any]], code: int
+) -> None:
+    request = load_request(json.dumps(request_of(launch={"nodes": 2})))
+    job = f"one/{request_fingerprint(request)[:12]}"
+    with first_node(NOTHING, output, replace(FIRST, nodes=1, job=job), may_restart=False) as first:
+        first.result = ended(code)
+    assert run_step(request, output, environ=SECOND).exit_code == code
 
 
 @pytest.mark.parametrize(("code", "again"), [(0, 0), (1, None), (2, 2), (3, None), (4, 4), (75, None)])
 def test_a_container_that_is_started_again_ends_as_before_where_that_helps_nothing(
     output: Path, code: int, again: int | None
 ) -> None:
-    write_status(output, FIRST, "ended", ended(code))
+    record(output, code)
     before = read_former_end(output, FIRST)
     assert (before and before.exit_code) == again
     assert again is None or before == ended(code)
@@ -125,7 +83,7 @@ def test_a_container_that_is_started_again_ends_as_before_where_that_helps_nothi
 @pytest.mark.parametrize("code", [1, 2, 3, 4])
 def test_an_attempt_that_has_failed_is_not_made_again_in_another_pod(output: Path, code: int) -> None:
     """The JobSet of a failed TrainJob was deleted, and its pods are created again."""
-    write_status(output, FIRST, "ended", ended(code))
+    record(output, code)
     with pytest.raises(AttemptEndedError, match=f"has ended with code {code}.*--attempt 2"):
         read_former_end(output, replace(FIRST, pod="c"))
     assert read_former_end(output, replace(FIRST, job="embedstep-2", pod="c")) is None
@@ -133,42 +91,53 @@ def test_an_attempt_that_has_failed_is_not_made_again_in_another_pod(output: Pat
 
 def test_an_attempt_whose_model_is_there_is_not_made_again_in_another_pod(output: Path) -> None:
     """Not even where the job says that a finished model may be replaced."""
-    write_status(output, FIRST, "ended", ended(0))
+    record(output, 0)
     (output / "model").mkdir(parents=True)
     assert read_former_end(output, replace(FIRST, pod="c")) == ended(0)
 
 
 @pytest.mark.parametrize("code", [0, 75])
 def test_an_attempt_that_has_nothing_to_show_may_be_made_again(output: Path, code: int) -> None:
-    write_status(output, FIRST, "ended", ended(code))
+    record(output, code)
     assert read_former_end(output, replace(FIRST, pod="c")) is None
 
 
-def test_alone_there_is_nobody_to_tell(output: Path) -> None:
-    write_status(output, SINGLE_NODE, "planning")
+def test_a_single_node_records_nothing(output: Path) -> None:
+    with first_node(NOTHING, output, SINGLE_NODE, may_restart=False) as first:
+        first.result = ended(0)
     assert not list(output.parent.iterdir())
 
 
-def test_a_volume_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_volume_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(CannotStartError, match="file cannot be written: not a directory"):
-        write_status(tmp_path / "file" / "out", FIRST, "planning")
+        record(tmp_path / "file" / "out", 0)
 
 
-def test_how_the_first_node_ended_is_told_whatever_happens(output: Path) -> None:
-    with announce_status(output, FIRST) as tell_end:
-        tell_end(ended(0))
+def test_how_the_first_node_ended_is_recorded_whatever_happens(output: Path) -> None:
+    record(output, 0)
     assert read_job_result(output, "embedstep-1") == ended(0)
-    with pytest.raises(CannotStartError), announce_status(output, FIRST):
+    assert read_job_result(output, "embedstep-2") is None
+    single = replace(FIRST, nodes=1)
+    with first_node(NOTHING, output, single, may_restart=False):
+        assert read_job_result(output, "embedstep-1") is None  # it has begun again
+    with pytest.raises(CannotStartError), first_node(NOTHING, output, single, may_restart=False):
         raise CannotStartError("no disk")
     found = read_job_result(output, "embedstep-1")
     assert found is not None
     assert found.failure is not None
     assert (found.exit_code, found.failure.message) == (3, "no disk")
-    with pytest.raises(ZeroDivisionError), announce_status(output, FIRST):
+    with pytest.raises(ZeroDivisionError), first_node(NOTHING, output, single, may_restart=False):
         raise ZeroDivisionError
-    assert wait_for_start(output, SECOND, 60) == 1
-    assert read_job_result(output, "embedstep-2") is None
+    found = read_job_result(output, "embedstep-1")
+    assert found is not None
+    assert found.exit_code == 1
+
+
+@pytest.mark.parametrize("text", ["{", '{"job": "embedstep-1", "pod": "a", "state": "planning", "result": null}'])
+def test_half_a_record_and_one_of_release_0_1_without_a_result_say_nothing(output: Path, text: str) -> None:
+    output.with_name(".out.nodes.json").write_text(text)
+    assert read_job_result(output, "embedstep-1") is None
 
 
 def test_last_words_fit_where_kubernetes_keeps_them(tmp_path: Path) -> None:
