@@ -152,6 +152,7 @@ def _one_of_prompt_and_name(values: Values) -> str | None:
 _DIMENSION = {"truncate_dim": integer(None, least=1)}
 _SCORED_WITH = {"similarity_fn_names": choices(None, _SIMILARITIES)}
 
+# The tests list the constructor parameters and the classes of the library that have no row here, with the reasons.
 _ROWS = (
     EvaluatorKind(
         name=RETRIEVAL,
@@ -263,33 +264,6 @@ _ROWS = (
 
 EVALUATORS: Mapping[str, EvaluatorKind] = {row.name: row for row in _ROWS}
 _BY_ANY_NAME: Mapping[str, EvaluatorKind] = {**EVALUATORS, **{row.class_name: row for row in _ROWS}}
-
-_FROM_DATA = "made from the dataset's columns"
-# Constructor parameters that a request cannot set, each with the reason.
-LEFT_OUT_OPTIONS: Mapping[str, str] = {
-    **dict.fromkeys(("queries", "corpus", "relevant_docs", "sentences_map", "duplicates_list", "samples"), _FROM_DATA),
-    **dict.fromkeys(("sentences1", "sentences2", "scores", "labels", "anchors", "positives", "negatives"), _FROM_DATA),
-    **dict.fromkeys(("source_sentences", "target_sentences"), _FROM_DATA),
-    "duplicates_dict": "a second form of duplicates_list",
-    "name": "written next to `options`",
-    "write_csv": "always false: the metrics are written by embedstep",
-    "write_predictions": "writes files that the output folder does not describe",
-    "print_wrong_matches": "prints into the output that a program reads",
-    "show_progress_bar": "a bar during a train step would break the trainer's own",
-    "mrr_at_k": "deprecated in RerankingEvaluator; `at_k` is the same",
-    "main_distance_function": "deprecated; `main_similarity_function` is the same",
-}
-# Names that the library exports next to these evaluators, each with the reason why it is left out.
-LEFT_OUT: Mapping[str, str] = {
-    "BaseEvaluator": "the base class",
-    "SentenceEvaluator": "the base class by its old name",
-    "SequentialEvaluator": "made by the trainer from several evaluators",
-    "SimilarityFunction": "an enumeration",
-    "LabelAccuracyEvaluator": "needs the classifier inside a softmax loss and a loader of the old training loop",
-    "MSEEvaluator": "needs a second model",
-    "MSEEvaluatorFromDataFrame": "needs a second model",
-    "NanoBEIREvaluator": "downloads its own data",
-}
 
 
 def evaluator_kind(name: str) -> EvaluatorKind:

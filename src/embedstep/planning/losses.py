@@ -215,6 +215,7 @@ _NO_LAYER_WRAPPER = ("adaptive_layer", "matryoshka_2d")
 _NO_DIMENSION_WRAPPER = ("matryoshka", "matryoshka_2d")
 _NO_WRAPPER = ("matryoshka", "adaptive_layer", "matryoshka_2d")
 
+# The tests list the constructor parameters and the classes of the library that have no row here, with the reasons.
 _ROWS = (
     LossKind(
         name="multiple_negatives_ranking",
@@ -481,23 +482,6 @@ _ROWS = (
 
 LOSSES: Mapping[str, LossKind] = {row.name: row for row in _ROWS}
 _BY_ANY_NAME: Mapping[str, LossKind] = {**LOSSES, **{row.class_name: row for row in _ROWS}}
-
-# Constructor parameters that a request cannot set, each with the reason.
-LEFT_OUT_OPTIONS: Mapping[str, str] = {
-    "model": "the model of the request",
-    "loss": "written next to `options`, as the inner `loss`",
-    "embedding_dimension": "read from the model",
-    "show_progress_bar": "a bar during a train step would break the trainer's own",
-    "loss_fct": "a torch module, which is not plain data",
-    "cos_score_transformation": "a torch module, which is not plain data",
-}
-# Names that the library exports next to its losses, each with the reason why it is no loss here.
-LEFT_OUT: Mapping[str, str] = {
-    "BatchHardTripletLossDistanceFunction": "holds the functions that `distance_metric` names",
-    "ContrastiveTensionDataLoader": "a loader of the old training loop, not a loss",
-    "SiameseDistanceMetric": "holds the functions that `distance_metric` names",
-    "TripletDistanceMetric": "holds the functions that `distance_metric` names",
-}
 
 
 def loss_kind(name: str) -> LossKind:
