@@ -42,7 +42,8 @@ def facts(
 
 
 def with_data(*items: DatasetFacts, **sections: Any) -> list[str]:
-    return [str(problem) for problem in check_with_data(request(**sections), items or (facts(),))]
+    asked = request(**sections)
+    return [str(problem) for problem in [*check_request(asked), *check_with_data(asked, items or (facts(),))]]
 
 
 def alone(**sections: Any) -> list[str]:

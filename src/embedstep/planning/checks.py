@@ -11,8 +11,8 @@ from embedstep.errors import Problem, suggest
 from embedstep.output.position import position_problems
 from embedstep.output.result import read_json
 from embedstep.planning.batch_samplers import check_batch_sampler, reads_labels
-from embedstep.planning.evaluators import check_evaluator, evaluators_are_known
-from embedstep.planning.losses import LOSSES, check_loss, check_processes, innermost, loss_path, losses_are_known
+from embedstep.planning.evaluators import check_evaluator_data, evaluators_are_known
+from embedstep.planning.losses import LOSSES, check_loss_data, innermost, loss_path, losses_are_known
 from embedstep.planning.metrics import evaluates_loss
 from embedstep.planning.plan import Plan, PlannedDataset
 from embedstep.planning.rules import LAST_CHECKPOINT, check_rules
@@ -161,9 +161,8 @@ def losses_fit(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator
     """Each loss gets the columns and labels that it needs, in training and in evaluation."""
     for item in facts:
         loss = request.loss_of(item.name)
-        if loss is None or (item.split == "eval" and not evaluates_loss(request, item.name)):
-            continue
-        yield from check_loss(loss, item, loss_path("*" if "*" in request.loss else item.name))
+        if loss is not None and (item.split != "eval" or evaluates_loss(request, item.name)):
+            yield from check_loss_data(loss, item)
 
 
 def losses_fit_the_model(request: TrainRequest) -> Iterator[Problem]:
@@ -195,15 +194,22 @@ def labels_can_be_smoothed(request: TrainRequest) -> Iterator[Problem]:
 def losses_average_gradients(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
     """A loss whose gradients are not averaged would train a different model in each process."""
     for name, loss in request.loss.items():
-        yield from check_processes(loss, plan.world_size, loss_path(name))
+        kind = innermost(loss)
+        if plan.world_size > 1 and kind is not None and not kind.averages_gradients:
+            yield Problem(
+                loss_path(name),
+                f"{kind.name} does not average gradients between processes in the installed sentence-transformers, so "
+                f"each of the {plan.world_size} processes would train its own model; "
+                "write launch.processes_per_node: 1",
+            )
 
 
 def evaluators_fit(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[Problem]:
     """Each evaluator gets the columns that it needs."""
     by_name = {item.name: item for item in facts if item.split == "eval"}
-    for index, evaluator in enumerate(request.evaluators):
+    for evaluator in request.evaluators:
         if evaluator.dataset in by_name:
-            yield from check_evaluator(evaluator, by_name[evaluator.dataset], f"evaluators.{index}")
+            yield from check_evaluator_data(evaluator, by_name[evaluator.dataset])
 
 
 def samplers_fit(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[Problem]:

@@ -5,17 +5,17 @@ evaluation, so they are repeated here. Tests compare them with those of the inst
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from embedstep.data.facts import ColumnKind, DatasetFacts
-from embedstep.errors import Problem, suggest
+from embedstep.errors import Problem
+from embedstep.planning.kinds import Kind, KindTable, Rule
 from embedstep.request import extensions, schema
 from embedstep.request.options import (
-    Option,
     all_values,
     boolean,
-    check_options,
     choice,
     choices,
     integer,
@@ -25,60 +25,63 @@ from embedstep.request.options import (
 )
 
 Values = Mapping[str, Any]
-Rule = Callable[[Values], str | None]
 Metrics = Callable[[Values, str], list[str]]
 Primary = Callable[[Values, str], str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class EvaluatorKind:
+class EvaluatorKind(Kind):
     """One evaluator. It ignores further columns of its dataset, which a loss may need.
 
+    A class of another package gets the columns by role as `rows`, its `name`, and the options as keyword arguments.
+
     Attributes:
-        name: its name in a request.
-        class_name: its class in the library, which is accepted as a name too; or `package.module:Class` of another
-            package, which gets the columns by role as `rows`, its `name`, and the options as keyword arguments.
         roles: text columns that it needs.
         several_negatives: whether it accepts more than one negative column.
         lists: whether a positive or negative may be a list of texts.
         label: column kinds that its label may have; empty for an evaluator without one.
         binary: whether the label is 0 or 1 and both must occur.
-        options: options by name.
         metrics: returns the names of its metrics in the library's order, without the evaluator's own name, given the
             values of all options and the model's similarity.
         primary: returns the name of its primary metric, given the same.
-        rules: checks across options; each returns a message or None.
     """
 
-    name: str
-    class_name: str
     roles: tuple[str, ...]
     several_negatives: bool = True
     lists: bool = False
     label: tuple[ColumnKind, ...] = ()
     binary: bool = False
-    options: Mapping[str, Option] = field(default_factory=dict)
     metrics: Metrics
     primary: Primary
-    rules: tuple[Rule, ...] = ()
 
 
 RETRIEVAL = "information_retrieval"
 """The evaluator that has a score for each query."""
 _SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
-_BINARY_METRICS = ("accuracy", "accuracy_threshold", "f1", "f1_threshold", "precision", "recall", "ap", "mcc")
 
 
-def score_names(values: Values, model_similarity: str, *, names: str, main: str = "") -> list[str]:
+def _scores(values: Values, similarity: str, *, main: str, names: str = "similarity_fn_names") -> list[str]:
     """Return the similarities that an evaluator scores with: the named ones, else the main one, else the model's.
 
     Args:
         values: values of all options of the evaluator.
-        model_similarity: the model's own similarity, such as `cosine`.
+        similarity: the model's own similarity, such as `cosine`.
+        main: option with the main similarity; empty for an evaluator without one.
         names: option with the list of similarities.
-        main: option with the main similarity.
     """
-    return list(values[names] or [values.get(main) or model_similarity])
+    return list(values[names] or [values.get(main) or similarity])
+
+
+def _by_score(patterns: tuple[str, ...], main: str, values: Values, similarity: str) -> list[str]:
+    """Return the metrics of each similarity, and with several those of the best one, which is called `max`."""
+    scores = _scores(values, similarity, main=main)
+    return [pattern.format(score) for score in scores + ["max"] * (len(scores) > 1) for pattern in patterns]
+
+
+def _by_main_score(pattern: str, main: str, values: Values, similarity: str) -> str:
+    """Return the metric of the main similarity: the one that is named, else the only one, else the best."""
+    scores = _scores(values, similarity, main=main)
+    return pattern.format(values.get(main) or (scores[0] if len(scores) == 1 else "max"))
 
 
 def _retrieval_metrics(values: Values, similarity: str) -> list[str]:
@@ -90,45 +93,13 @@ def _retrieval_metrics(values: Values, similarity: str) -> list[str]:
         ("mrr", "mrr_at_k"),
         ("map", "map_at_k"),
     )
-    scores = score_names(values, similarity, names="score_functions", main="main_score_function")
+    scores = _scores(values, similarity, names="score_functions", main="main_score_function")
     return [f"{score}_{metric}@{k}" for score in scores for metric, option in cutoffs for k in values[option]]
 
 
 def _retrieval_primary(values: Values, similarity: str) -> str:
-    scores = score_names(values, similarity, names="score_functions", main="main_score_function")
+    scores = _scores(values, similarity, names="score_functions", main="main_score_function")
     return f"{values['main_score_function'] or scores[0]}_ndcg@{max(values['ndcg_at_k'])}"
-
-
-def _similarity_metrics(values: Values, similarity: str) -> list[str]:
-    scores = score_names(values, similarity, names="similarity_fn_names", main="main_similarity")
-    metrics = [f"{metric}_{score}" for score in scores for metric in ("pearson", "spearman")]
-    return metrics + ["pearson_max", "spearman_max"] * (len(scores) > 1)
-
-
-def _similarity_primary(values: Values, similarity: str) -> str:
-    scores = score_names(values, similarity, names="similarity_fn_names", main="main_similarity")
-    return f"spearman_{values['main_similarity'] or (scores[0] if len(scores) == 1 else 'max')}"
-
-
-def _binary_metrics(values: Values, similarity: str) -> list[str]:
-    scores = score_names(values, similarity, names="similarity_fn_names")
-    scores += ["max"] * (len(scores) > 1)
-    return [f"{score}_{metric}" for score in scores for metric in _BINARY_METRICS]
-
-
-def _binary_primary(values: Values, similarity: str) -> str:
-    scores = score_names(values, similarity, names="similarity_fn_names")
-    return f"{scores[0] if len(scores) == 1 else 'max'}_ap"
-
-
-def _triplet_metrics(values: Values, similarity: str) -> list[str]:
-    scores = score_names(values, similarity, names="similarity_fn_names", main="main_similarity_function")
-    return [f"{score}_accuracy" for score in scores] + ["max_accuracy"] * (len(scores) > 1)
-
-
-def _triplet_primary(values: Values, similarity: str) -> str:
-    scores = score_names(values, similarity, names="similarity_fn_names", main="main_similarity_function")
-    return f"{values['main_similarity_function'] or (scores[0] if len(scores) == 1 else 'max')}_accuracy"
 
 
 def _main_is_scored(names: str, main: str) -> Rule:
@@ -151,6 +122,9 @@ def _one_of_prompt_and_name(values: Values) -> str | None:
 
 _DIMENSION = {"truncate_dim": integer(None, least=1)}
 _SCORED_WITH = {"similarity_fn_names": choices(None, _SIMILARITIES)}
+_BINARY_METRICS = (
+    "{}_accuracy", "{}_accuracy_threshold", "{}_f1", "{}_f1_threshold", "{}_precision", "{}_recall", "{}_ap", "{}_mcc",
+)  # fmt: skip
 
 # The tests list the constructor parameters and the classes of the library that have no row here, with the reasons.
 _ROWS = (
@@ -191,8 +165,8 @@ _ROWS = (
             **_SCORED_WITH,
             **_DIMENSION,
         },
-        metrics=_similarity_metrics,
-        primary=_similarity_primary,
+        metrics=partial(_by_score, ("pearson_{}", "spearman_{}"), "main_similarity"),
+        primary=partial(_by_main_score, "spearman_{}", "main_similarity"),
         rules=(_main_is_scored("similarity_fn_names", "main_similarity"),),
     ),
     EvaluatorKind(
@@ -202,8 +176,8 @@ _ROWS = (
         label=("integer",),
         binary=True,
         options={"batch_size": integer(32, least=1), **_SCORED_WITH, **_DIMENSION},
-        metrics=_binary_metrics,
-        primary=_binary_primary,
+        metrics=partial(_by_score, _BINARY_METRICS, ""),
+        primary=partial(_by_main_score, "{}_ap", ""),
     ),
     EvaluatorKind(
         name="triplet",
@@ -217,8 +191,8 @@ _ROWS = (
             **_SCORED_WITH,
             **_DIMENSION,
         },
-        metrics=_triplet_metrics,
-        primary=_triplet_primary,
+        metrics=partial(_by_score, ("{}_accuracy",), "main_similarity_function"),
+        primary=partial(_by_main_score, "{}_accuracy", "main_similarity_function"),
         rules=(_main_is_scored("similarity_fn_names", "main_similarity_function"),),
     ),
     EvaluatorKind(
@@ -263,17 +237,8 @@ _ROWS = (
 )
 
 EVALUATORS: Mapping[str, EvaluatorKind] = {row.name: row for row in _ROWS}
-_BY_ANY_NAME: Mapping[str, EvaluatorKind] = {**EVALUATORS, **{row.class_name: row for row in _ROWS}}
-
-
-def evaluator_kind(name: str) -> EvaluatorKind:
-    """Return an evaluator by its name in the table, by its class name, or as another package declares it.
-
-    Raises:
-        LookupError: there is no such evaluator.
-        ValueError: its declaration cannot be imported.
-    """
-    return _BY_ANY_NAME.get(name) or extensions.declared(extensions.EVALUATORS, name, EvaluatorKind)
+_TABLE = KindTable(EVALUATORS, EvaluatorKind, extensions.EVALUATORS, "evaluator")
+evaluator_kind = _TABLE.find
 
 
 def metric_names(evaluator: schema.Evaluator, similarity: str = "cosine") -> tuple[str, ...]:
@@ -287,63 +252,42 @@ def metric_names(evaluator: schema.Evaluator, similarity: str = "cosine") -> tup
     """
     kind = evaluator_kind(evaluator.kind)
     metrics = kind.metrics(all_values(kind.options, evaluator.options), similarity)
-    return tuple(_logged_name(evaluator, metric) for metric in dict.fromkeys(metrics))
+    names = [f"{evaluator.name}_{metric}" for metric in dict.fromkeys(metrics)]
+    # The trainer adds its prefix only once.
+    return tuple(name if name.startswith("eval_") else f"eval_{name}" for name in names)
 
 
-def primary_metric(evaluator: schema.Evaluator, similarity: str = "cosine") -> str:
-    """Return the primary metric of a checked evaluator under the name by which the trainer logs it.
-
-    Args:
-        evaluator: the checked evaluator.
-        similarity: the model's own similarity function.
-    """
-    kind = evaluator_kind(evaluator.kind)
-    return _logged_name(evaluator, kind.primary(all_values(kind.options, evaluator.options), similarity))
-
-
-def _logged_name(evaluator: schema.Evaluator, metric: str) -> str:
-    """Return a metric's name in the trainer, which adds its prefix `eval_` only once."""
-    name = f"{evaluator.name}_{metric}"
-    return name if name.startswith("eval_") else f"eval_{name}"
-
-
-def check_evaluator(evaluator: schema.Evaluator, facts: DatasetFacts | None, path: str) -> list[Problem]:
-    """Return every problem of an evaluator by itself and with the columns of its dataset.
+def check_evaluator(evaluator: schema.Evaluator, path: str) -> Iterator[Problem]:
+    """Yield every problem of an evaluator, apart from the data.
 
     Args:
         evaluator: the evaluator as written.
-        facts: what was read of the eval dataset, or None to check the evaluator by itself.
         path: path of the evaluator in the request, such as `evaluators.0`.
     """
-    try:
-        kind = evaluator_kind(evaluator.kind)
-    except LookupError:
-        near = suggest(evaluator.kind, [*_BY_ANY_NAME, *extensions.entry_names(extensions.EVALUATORS)])
-        return [Problem(f"{path}.kind", f"no evaluator is named {evaluator.kind!r}{near}")]
-    except ValueError as error:
-        return [Problem(f"{path}.kind", str(error))]
-    problems = check_options(kind.options, evaluator.options, f"{path}.options", kind.name)
-    if missing := extensions.missing_code(kind.class_name):
-        problems.append(Problem(f"{path}.kind", missing))
-    if not problems:
-        problems = list(_value_problems(kind, evaluator, path))
-    if facts is None:
-        return problems
-    columns = f"data.{facts.split}.{facts.name}.columns"
-    return [*problems, *_text_problems(kind, facts, columns), *_label_problems(kind, facts, f"{columns}.label")]
-
-
-def _value_problems(kind: EvaluatorKind, evaluator: schema.Evaluator, path: str) -> Iterator[Problem]:
+    kind = _TABLE.find_or_explain(evaluator.kind)
+    if isinstance(kind, str):
+        yield Problem(f"{path}.kind", kind)
+        return
+    problems = list(kind.check(evaluator.options, path))
+    yield from problems
+    if problems:
+        return
     values = all_values(kind.options, evaluator.options)
-    for rule in kind.rules:
-        if message := rule(values):
-            yield Problem(f"{path}.options", message)
     # If the primary metric starts with the evaluator's name, the library does not add the name as a prefix, and then
     # does not find the metric.
     primaries = (kind.primary(values, similarity) for similarity in _SIMILARITIES)
     clash = next((each for each in primaries if each.startswith(f"{evaluator.name}_")), None)
     if clash:
         yield Problem(f"{path}.name", f"{evaluator.name!r} is the start of the metric {clash}; choose another name")
+
+
+def check_evaluator_data(evaluator: schema.Evaluator, facts: DatasetFacts) -> Iterator[Problem]:
+    """Yield every problem of an evaluator with the columns of its dataset; none where the evaluator is unknown."""
+    kind = _TABLE.find_or_explain(evaluator.kind)
+    if not isinstance(kind, str):
+        columns = f"data.{facts.split}.{facts.name}.columns"
+        yield from _text_problems(kind, facts, columns)
+        yield from _label_problems(kind, facts, f"{columns}.label")
 
 
 def _text_problems(kind: EvaluatorKind, facts: DatasetFacts, path: str) -> Iterator[Problem]:
@@ -376,4 +320,4 @@ def _label_problems(kind: EvaluatorKind, facts: DatasetFacts, path: str) -> Iter
 def evaluators_are_known(request: schema.TrainRequest) -> Iterator[Problem]:
     """Each evaluator has a known name and valid options."""
     for index, evaluator in enumerate(request.evaluators):
-        yield from check_evaluator(evaluator, None, f"evaluators.{index}")
+        yield from check_evaluator(evaluator, f"evaluators.{index}")

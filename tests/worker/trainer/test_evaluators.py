@@ -20,8 +20,8 @@ from embedstep.planning.evaluators import (
     EVALUATORS,
     EvaluatorKind,
     metric_names,
-    primary_metric,
 )
+from embedstep.request.options import all_values
 from embedstep.request.schema import Evaluator
 from embedstep.worker.trainer.evaluators import build_evaluator
 
@@ -123,7 +123,8 @@ def test_metrics_are_named_as_the_installed_evaluator_names_them(
 
     assert isinstance(found, dict)
     assert [f"eval_{name}" for name in found] == list(metric_names(evaluator))
-    assert f"eval_{built.primary_metric}" == primary_metric(evaluator)
+    primary = EVALUATORS[kind].primary(all_values(EVALUATORS[kind].options, options), "cosine")
+    assert built.primary_metric == f"{evaluator.name}_{primary}"
     assert all(math.isfinite(value) for value in found.values())
     assert list(tmp_path.iterdir()) == []
 
@@ -150,7 +151,7 @@ def test_several_evaluators_are_summed_up_by_the_last(model: SentenceTransformer
 
     names = [name for each in evaluators for name in metric_names(each)]
     assert [f"eval_{name}" for name in found] == [*names, "eval_sequential_score"]
-    assert found["sequential_score"] == found[primary_metric(evaluators[1]).removeprefix("eval_")]
+    assert found["sequential_score"] == found["docs_mean_accuracy"]
 
 
 def test_a_model_with_another_similarity_names_its_metrics_by_it(model: SentenceTransformer) -> None:
