@@ -7,6 +7,7 @@ from embedstep.errors import Problem
 from embedstep.request.arguments.renames import groups_by_length, names_agree
 from embedstep.request.arguments.schema import Arguments
 from embedstep.request.arguments.table import CONTRACT
+from embedstep.request.arguments.types import SCHEDULER_OPTIONS
 
 Rule = Callable[[Arguments], Iterator[Problem]]
 _RANGES: Mapping[str, tuple[float, float]] = {
@@ -42,27 +43,6 @@ def refused_arguments_are_unset(arguments: Arguments) -> Iterator[Problem]:
 _OPTIMIZERS_WITHOUT_OPTIONS = {
     "adamw_torch", "adamw_torch_fused", "adamw_torch_xla", "adamw_torch_npu_fused", "adamw_hf", "adafactor",
 }  # fmt: skip
-_MIN_LR = {"num_cycles", "min_lr", "min_lr_rate"}
-SCHEDULER_OPTIONS: Mapping[str, set[str]] = {
-    "linear": set(),
-    "cosine": {"num_cycles"},
-    "cosine_with_restarts": {"num_cycles"},
-    "polynomial": {"lr_end", "power"},
-    "constant": set(),
-    "constant_with_warmup": set(),
-    "inverse_sqrt": {"timescale"},
-    "reduce_lr_on_plateau": {"mode", "factor", "patience", "threshold", "threshold_mode", "cooldown", "min_lr", "eps"},
-    "cosine_with_min_lr": _MIN_LR,
-    "cosine_warmup_with_min_lr": {*_MIN_LR, "warmup_lr_rate"},
-    "warmup_stable_decay": {
-        "num_decay_steps", "num_stable_steps", "warmup_type", "decay_type", "min_lr_ratio", "num_cycles",
-    },
-    "greedy": {
-        "mode", "factor", "patience", "threshold", "threshold_mode", "cooldown", "warmup", "min_lr", "max_lr", "eps",
-        "verbose", "smooth", "window_size", "reset_start",
-    },
-}  # fmt: skip
-"""Options of each scheduler of the installed release, for `lr_scheduler_kwargs`."""
 
 
 def apex_was_removed(arguments: Arguments) -> Iterator[Problem]:
