@@ -15,7 +15,7 @@ from embedstep.planning.evaluators import check_evaluator_data, evaluators_are_k
 from embedstep.planning.losses import LOSSES, check_loss_data, innermost, loss_path, losses_are_known
 from embedstep.planning.metrics import evaluates_loss
 from embedstep.planning.plan import Plan, PlannedDataset
-from embedstep.planning.rules import LAST_CHECKPOINT, check_rules
+from embedstep.planning.rules import LAST_CHECKPOINT, check_rules, pairs_fill
 from embedstep.request.schema import TrainRequest
 
 
@@ -231,11 +231,6 @@ def samplers_fit(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterat
             yield Problem("arguments.batch_sampler", message)
         if kind.needs_label_groups and len(item.label_values) == 1:
             yield Problem(f"data.train.{item.name}", f"has one label only, from which {kind.name} learns nothing")
-        if sampler == "group_by_label" and item.label != "integer":
-            yield Problem(
-                "arguments.batch_sampler",
-                f"is group_by_label, but data.train.{item.name} has no label column of integers",
-            )
 
 
 def evaluations_fit_the_sampler(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[Problem]:
@@ -253,10 +248,8 @@ def evaluations_fit_the_sampler(request: TrainRequest, facts: Sequence[DatasetFa
         if item.label_values and paired < 2:
             message = "needs two labels with two rows each for its loss with group_by_label"
             yield Problem(f"data.{item.split}.{item.name}", f"{message}; it has {paired}")
-        size = request.arguments.per_device_eval_batch_size
-        if size < 4 or size % 2:
-            message = f"is {size}; group_by_label needs an even number of 4 or more for the loss of data.{item.split}"
-            yield Problem("arguments.per_device_eval_batch_size", message)
+        argument = "per_device_eval_batch_size"
+        yield from pairs_fill(argument, request.arguments.per_device_eval_batch_size, f"batches of data.{item.split}")
 
 
 def prompt_keys_are_known(request: TrainRequest) -> Iterator[Problem]:

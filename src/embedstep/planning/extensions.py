@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from embedstep.planning.batch_samplers import batch_sampler_code, is_declared
+from embedstep.planning.batch_samplers import declared_code
 from embedstep.planning.evaluators import evaluator_kind
 from embedstep.planning.losses import loss_kind
 from embedstep.request.extensions import code_digest, is_reference
@@ -20,7 +20,8 @@ def code_of(request: TrainRequest) -> dict[str, str]:
     ]
     found = {name: code_digest(name.partition(":")[0]) for name in classes if is_reference(name)}
     sampler = request.arguments.batch_sampler
-    return found | ({sampler: batch_sampler_code(sampler)} if is_declared(sampler) else {})
+    code = declared_code(sampler)
+    return found | ({sampler: code} if code else {})
 
 
 def _nested(loss: Loss | None) -> Iterator[Loss]:

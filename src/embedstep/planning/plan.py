@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from embedstep.request.arguments.ledger import LedgerEntry
@@ -54,6 +55,11 @@ class PlannedDataset:
     negatives_per_anchor: int | None
     fingerprint: str
     path: str | None
+
+    @property
+    def file(self) -> Path:
+        """The Arrow file of the prepared rows, where one was written."""
+        return Path(str(self.path))
 
     @property
     def inputs(self) -> tuple[str, ...]:

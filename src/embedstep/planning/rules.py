@@ -120,16 +120,15 @@ def aliases_are_free(request: TrainRequest) -> Iterator[Problem]:
 def batches_can_be_formed(request: TrainRequest) -> Iterator[Problem]:
     """What cannot be combined with batches that are formed by texts, labels or lengths."""
     arguments = request.arguments
-    sampler, size = arguments.batch_sampler, arguments.per_device_train_batch_size
+    sampler = arguments.batch_sampler
     if arguments.train_sampling_strategy == "sequential" and sampler != "batch_sampler":
         message = f"is sequential, and batch_sampler {sampler} needs another order; keep one of the two"
         yield Problem("arguments.train_sampling_strategy", message)
     if arguments.train_sampling_strategy == "group_by_length" and sampler not in BATCH_SAMPLERS:
         message = f"is group_by_length, and batch_sampler {sampler} forms its batches by itself; keep one of the two"
         yield Problem("arguments.train_sampling_strategy", message)
-    if sampler == "group_by_label" and (size < 4 or size % 2):
-        message = f"is {size}; group_by_label fills batches with pairs of rows; write an even number of 4 or more"
-        yield Problem("arguments.per_device_train_batch_size", message)
+    if sampler == "group_by_label":
+        yield from pairs_fill("per_device_train_batch_size", arguments.per_device_train_batch_size)
     if sampler == "group_by_label" and arguments.auto_find_batch_size:
         yield Problem(
             "arguments.auto_find_batch_size", "tries odd batch sizes, which group_by_label cannot use; remove it"
@@ -139,6 +138,13 @@ def batches_can_be_formed(request: TrainRequest) -> Iterator[Problem]:
         if forms_batches(arguments) and settings.get(name):
             message = "would divide batches that are already divided among the processes; remove it"
             yield Problem(f"arguments.accelerator_config.{name}", message)
+
+
+def pairs_fill(argument: str, size: int, batches: str = "batches") -> Iterator[Problem]:
+    """A batch of group_by_label is made of pairs of rows, of at least two labels."""
+    if size < 4 or size % 2:
+        message = f"is {size}; group_by_label fills {batches} with pairs of rows; write an even number of 4 or more"
+        yield Problem(f"arguments.{argument}", message)
 
 
 def noise_needs_a_transformer(request: TrainRequest) -> Iterator[Problem]:
