@@ -313,7 +313,7 @@ def test_group_by_label_needs_whole_labels_in_an_evaluation_too(label: ColumnKin
 
 
 def test_group_by_label_needs_room_for_two_pairs_in_an_evaluation_too() -> None:
-    labelled = {"label_values": {0: 50, 1: 50}}
+    labelled: dict[str, Any] = {"label_values": {0: 50, 1: 50}}
     assert with_data(
         facts(CLASSES, **labelled),
         facts(CLASSES, split="eval", **labelled),
