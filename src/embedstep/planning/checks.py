@@ -249,7 +249,8 @@ def evaluations_fit_the_sampler(request: TrainRequest, facts: Sequence[DatasetFa
             message = "needs two labels with two rows each for its loss with group_by_label"
             yield Problem(f"data.{item.split}.{item.name}", f"{message}; it has {paired}")
         argument = "per_device_eval_batch_size"
-        yield from pairs_fill(argument, request.arguments.per_device_eval_batch_size, f"batches of data.{item.split}")
+        size, batches = request.arguments.per_device_eval_batch_size, f"batches of data.{item.split}"
+        yield from (Problem(path, message) for path, message in pairs_fill(argument, size, batches))
 
 
 def prompt_keys_are_known(request: TrainRequest) -> Iterator[Problem]:
