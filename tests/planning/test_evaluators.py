@@ -115,8 +115,8 @@ def test_an_evaluator_that_fits_its_data_has_no_problems(
             {**PAIR, "label": "number"},
             (1.0, 1.0),
             [
-                "data.eval.held_out.columns.label: goes from 1 to 1; the evaluator embedding_similarity needs a number "
-                "in each row, not always the same"
+                "data.eval.held_out.columns.label: goes from 1 to 1; the evaluator embedding_similarity needs a label "
+                "with a number in each row, not always the same"
             ],
         ),
         (
@@ -125,8 +125,7 @@ def test_an_evaluator_that_fits_its_data_has_no_problems(
             (0, 2),
             [
                 "data.eval.held_out.columns.label: goes from 0 to 2; the evaluator binary_classification "
-                "needs 0 or 1 in "
-                "each row, and both of them"
+                "needs a label with 0 or 1 in each row, and both of them"
             ],
         ),
         (

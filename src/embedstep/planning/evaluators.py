@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from embedstep.data.facts import ColumnKind, DatasetFacts
+from embedstep.data.facts import DatasetFacts
 from embedstep.errors import Problem
-from embedstep.planning.kinds import Kind, KindTable, Rule
+from embedstep.planning.kinds import Kind, KindTable, Label, Rule
 from embedstep.request import extensions, schema
 from embedstep.request.options import (
     all_values,
@@ -39,8 +39,7 @@ class EvaluatorKind(Kind):
         roles: text columns that it needs.
         several_negatives: whether it accepts more than one negative column.
         lists: whether a positive or negative may be a list of texts.
-        label: column kinds that its label may have; empty for an evaluator without one.
-        binary: whether the label is 0 or 1 and both must occur.
+        label: the label, or None for an evaluator without one.
         metrics: returns the names of its metrics in the library's order, without the evaluator's own name, given the
             values of all options and the model's similarity.
         primary: returns the name of its primary metric, given the same.
@@ -49,8 +48,7 @@ class EvaluatorKind(Kind):
     roles: tuple[str, ...]
     several_negatives: bool = True
     lists: bool = False
-    label: tuple[ColumnKind, ...] = ()
-    binary: bool = False
+    label: Label | None = None
     metrics: Metrics
     primary: Primary
 
@@ -120,6 +118,8 @@ def _one_of_prompt_and_name(values: Values) -> str | None:
     return None
 
 
+_NUMBER = Label(words="a number in each row, not always the same", kinds=("integer", "number"), varies=True)
+_BINARY = Label(words="0 or 1 in each row, and both of them", kinds=("integer",), low=0, high=1, varies=True)
 _DIMENSION = {"truncate_dim": integer(None, least=1)}
 _SCORED_WITH = {"similarity_fn_names": choices(None, _SIMILARITIES)}
 _BINARY_METRICS = (
@@ -157,7 +157,7 @@ _ROWS = (
         name="embedding_similarity",
         class_name="EmbeddingSimilarityEvaluator",
         roles=("anchor", "positive"),
-        label=("integer", "number"),
+        label=_NUMBER,
         options={
             "batch_size": integer(16, least=1),
             "main_similarity": choice(None, _SIMILARITIES),
@@ -173,8 +173,7 @@ _ROWS = (
         name="binary_classification",
         class_name="BinaryClassificationEvaluator",
         roles=("anchor", "positive"),
-        label=("integer",),
-        binary=True,
+        label=_BINARY,
         options={"batch_size": integer(32, least=1), **_SCORED_WITH, **_DIMENSION},
         metrics=partial(_by_score, _BINARY_METRICS, ""),
         primary=partial(_by_main_score, "{}_ap", ""),
@@ -287,7 +286,8 @@ def check_evaluator_data(evaluator: schema.Evaluator, facts: DatasetFacts) -> It
     if not isinstance(kind, str):
         columns = f"data.{facts.split}.{facts.name}.columns"
         yield from _text_problems(kind, facts, columns)
-        yield from _label_problems(kind, facts, f"{columns}.label")
+        if kind.label is not None:
+            yield from kind.label.check(facts, f"the evaluator {kind.name}", f"{columns}.label")
 
 
 def _text_problems(kind: EvaluatorKind, facts: DatasetFacts, path: str) -> Iterator[Problem]:
@@ -301,20 +301,6 @@ def _text_problems(kind: EvaluatorKind, facts: DatasetFacts, path: str) -> Itera
     for role in (role for role in facts.inputs if role in needed or (role in negatives and "negative" in kind.roles)):
         if facts.columns[role] == "texts" and (not kind.lists or role == "anchor"):
             yield Problem(f"{path}.{role}", f"holds lists; the evaluator {kind.name} needs one text in each row")
-
-
-def _label_problems(kind: EvaluatorKind, facts: DatasetFacts, path: str) -> Iterator[Problem]:
-    if not kind.label:
-        return
-    words = "0 or 1 in each row, and both of them" if kind.binary else "a number in each row, not always the same"
-    if facts.label is None:
-        yield Problem(path, f"is missing: the evaluator {kind.name} needs a label with {words}")
-    elif facts.label not in kind.label:
-        yield Problem(path, f"holds {facts.label}; the evaluator {kind.name} needs a label with {words}")
-    elif facts.label_range is not None:
-        low, high = facts.label_range
-        if low == high or (kind.binary and (low, high) != (0, 1)):
-            yield Problem(path, f"goes from {low:g} to {high:g}; the evaluator {kind.name} needs {words}")
 
 
 def evaluators_are_known(request: schema.TrainRequest) -> Iterator[Problem]:

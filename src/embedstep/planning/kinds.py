@@ -1,9 +1,11 @@
-"""What losses and evaluators have in common: how they are found by name, and how their options are checked."""
+"""What losses and evaluators have in common: how they are found by name, and what is checked of both."""
 
+import math
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from embedstep.data.facts import ColumnKind, DatasetFacts
 from embedstep.errors import Problem, suggest
 from embedstep.request import extensions
 from embedstep.request.options import Option, all_values, check_options
@@ -42,6 +44,43 @@ class Kind:
         if not problems:
             values = all_values(self.options, given)
             yield from (Problem(f"{path}.options", message) for rule in self.rules if (message := rule(values)))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Label:
+    """A label that a loss learns from or an evaluator compares with.
+
+    Attributes:
+        words: what it is, to follow `a label with`.
+        kinds: column kinds it may have.
+        low: smallest value allowed.
+        high: largest value allowed.
+        varies: whether two different values must occur.
+    """
+
+    words: str
+    kinds: tuple[ColumnKind, ...]
+    low: float = -math.inf
+    high: float = math.inf
+    varies: bool = False
+
+    def check(self, facts: DatasetFacts, owner: str, path: str) -> Iterator[Problem]:
+        """Yield what is wrong with the label of a dataset.
+
+        Args:
+            facts: what was read of the dataset.
+            owner: who needs the label, for the message.
+            path: path of the label's column in the request.
+        """
+        needed = f"{owner} needs a label with {self.words}"
+        if facts.label is None:
+            yield Problem(path, f"is missing: {needed}")
+        elif facts.label not in self.kinds:
+            yield Problem(path, f"holds {facts.label}; {needed}")
+        elif facts.label_range is not None:
+            low, high = facts.label_range
+            if low < self.low or high > self.high or (self.varies and low == high):
+                yield Problem(path, f"goes from {low:g} to {high:g}; {needed}")
 
 
 _Row = TypeVar("_Row", bound=Kind)

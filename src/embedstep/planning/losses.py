@@ -4,14 +4,13 @@ The library checks none of this before the first batch, and some of it never: a 
 silently trains on them. The table is plain data, so a request is checked on a machine without torch.
 """
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from embedstep.data.facts import ColumnKind, DatasetFacts
+from embedstep.data.facts import DatasetFacts
 from embedstep.errors import Problem
-from embedstep.planning.kinds import Kind, KindTable
+from embedstep.planning.kinds import Kind, KindTable, Label
 from embedstep.request import extensions, schema
 from embedstep.request.options import (
     Option,
@@ -26,23 +25,6 @@ from embedstep.request.options import (
     option_values,
     text,
 )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Label:
-    """A label that a loss learns from.
-
-    Attributes:
-        words: what it is, to follow `a label with`.
-        kinds: column kinds it may have.
-        low: smallest value allowed.
-        high: largest value allowed.
-    """
-
-    words: str
-    kinds: tuple[ColumnKind, ...]
-    low: float = -math.inf
-    high: float = math.inf
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -535,21 +517,11 @@ def check_loss_data(loss: schema.Loss, facts: DatasetFacts) -> Iterator[Problem]
 
 
 def _label_problems(kind: LossKind, takes: Takes, facts: DatasetFacts, path: str) -> Iterator[Problem]:
-    label = takes.label
-    if label is None:
-        if facts.label is not None:
-            yield Problem(path, f"{kind.name} takes no label; remove it, or choose a loss that learns from labels")
-        return
-    if facts.label is None:
-        if not takes.label_optional:
-            yield Problem(path, f"is missing: {kind.name} needs a label with {label.words}")
-        return
-    if facts.label not in label.kinds:
-        yield Problem(path, f"holds {facts.label}; {kind.name} needs a label with {label.words}")
-        return
-    low, high = facts.label_range or (label.low, label.high)
-    if low < label.low or high > label.high:
-        yield Problem(path, f"goes from {low:g} to {high:g}; {kind.name} needs a label with {label.words}")
+    if takes.label is not None:
+        if facts.label is not None or not takes.label_optional:
+            yield from takes.label.check(facts, kind.name, path)
+    elif facts.label is not None:
+        yield Problem(path, f"{kind.name} takes no label; remove it, or choose a loss that learns from labels")
 
 
 def _class_problems(kind: LossKind, loss: schema.Loss, facts: DatasetFacts, path: str) -> Iterator[Problem]:
