@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from embedstep.request.arguments.ledger import LedgerEntry
 from embedstep.runtime.digests import sha256_json
 
@@ -150,25 +152,14 @@ def plan_from_json(data: Mapping[str, Any]) -> Plan:
     """Read what `Plan.to_json` wrote.
 
     Raises:
-        ValueError: the data was written by another version.
+        ValueError: the data was written by another version, or is no plan.
     """
     if data.get("format") != PLAN_FORMAT:
         raise ValueError(f"this plan has the format {data.get('format')!r}, not {PLAN_FORMAT!r}")
-    fields = {name: data[name] for name in Plan.__slots__ if name != _NOT_KEPT}
-    for name in ("evaluations", "checkpoints", "metrics", "notes", "preview"):
-        fields[name] = tuple(fields[name])
-    fields["datasets"] = tuple(_dataset_plan_from_json(item) for item in fields["datasets"])
-    fields["ledger"] = tuple(LedgerEntry(**item) for item in fields["ledger"])
-    return Plan(**fields)
+    return TypeAdapter(Plan).validate_python(data)  # makes tuples of lists, and dataclasses of mappings
 
 
 def with_current_names(data: Mapping[str, Any]) -> dict[str, Any]:
     """Return a stored plan with the current names of its keys (`rows_unreached` in 0.1.0)."""
     datasets = [{_RENAMED_KEYS.get(key, key): value for key, value in item.items()} for item in data["datasets"]]
     return {**data, "datasets": datasets}
-
-
-def _dataset_plan_from_json(data: Mapping[str, Any]) -> PlannedDataset:
-    return PlannedDataset(
-        **{**data, "columns": tuple(data["columns"]), "dropped_columns": tuple(data["dropped_columns"])}
-    )
