@@ -10,8 +10,9 @@ import pytest
 from embedstep.errors import InvalidRequestError
 from embedstep.planning.rules import check_rules
 from embedstep.request.arguments import process
-from embedstep.request.arguments.dumps import NAMES_IN_3_0, to_dict
+from embedstep.request.arguments.dumps import to_dict
 from embedstep.request.arguments.schema import Arguments
+from embedstep.request.arguments.support import NAMES_IN_3_0
 from embedstep.request.arguments.table import CONTRACT
 from embedstep.request.arguments.training_arguments import TrainingArguments
 from embedstep.request.schema import TrainRequest
