@@ -6,7 +6,7 @@ account is left out. Line numbers are those of transformers 4.37.2, training_arg
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -36,17 +36,26 @@ def to_dict(arguments: Arguments, world: World) -> dict[str, Any]:
         ValueError: it holds no JSON mapping.
     """
     values = _by_names_in_3_0(to_lossless(arguments))
-    for resolve in RESOLUTIONS:
-        values = {**values, **resolve(values)}
+    _resolve_output(values)
+    _resolve_device(values)
+    _resolve_steps(values)
+    _resolve_trackers_and_hub(values)
+    values["fsdp_config"] = _fsdp_config(values)
+    # Today's three choices are true or false in 3.0.
+    values["include_num_input_tokens_seen"] = values["include_num_input_tokens_seen"] not in (False, "no")
     # Several processes drop the last batch (line 1863; sentence-transformers 3.0.0, training_args.py).
-    dropped = values["dataloader_drop_last"] or world.world_size > 1
-    values = {**values, "local_rank": world.local_rank, "dataloader_drop_last": dropped}
+    values["dataloader_drop_last"] = values["dataloader_drop_last"] or world.world_size > 1
+    values["local_rank"] = world.local_rank
+    # The constructor of sentence-transformers 3.0.0 forces these two values (training_args.py).
+    values |= {"prediction_loss_only": True, "ddp_broadcast_buffers": False}
+    # Placeholders replace secrets, set or not (line 2139).
+    values |= {name: f"<{name.upper()}>" for name in ("hub_token", "push_to_hub_token")}
     return {name: values[name] for name in NAMES_IN_3_0}
 
 
-def _by_names_in_3_0(written: Values) -> Values:
+def _by_names_in_3_0(written: Values) -> dict[str, Any]:
     """Return every argument of 3.0; a value written under a later name only appears under the name in 3.0."""
-    defaults = {**{name: Arguments.model_fields[name].default for name in NAMES_IN_3_0}, **_OTHER_DEFAULTS}
+    defaults = {**{name: Arguments.model_fields[name].get_default() for name in NAMES_IN_3_0}, **_OTHER_DEFAULTS}
     return {**defaults, **_from_later_names(written), **{name: written[name] for name in written.keys() & defaults}}
 
 
@@ -64,77 +73,70 @@ def _from_later_names(written: Values) -> Values:
     return found
 
 
-def _log_folder(values: Values) -> Values:
-    """Event files go below the output folder (line 1313), here without the time and the host in the name."""
-    output, given = values["output_dir"], values["logging_dir"]
-    return {"logging_dir": f"{output.rstrip('/')}/runs"} if given is None and output is not None else {}
+def _resolve_output(values: dict[str, Any]) -> None:
+    # Event files go below the output folder (line 1313), here without the time and the host in the name.
+    if values["logging_dir"] is None and values["output_dir"] is not None:
+        values["logging_dir"] = f"{values['output_dir'].rstrip('/')}/runs"
+    # Progress bars are shown at the default verbosity (line 1319).
+    values["disable_tqdm"] = bool(values["disable_tqdm"])
+    # The default run name is the output folder (line 1419).
+    if values["run_name"] is None:
+        values["run_name"] = values["output_dir"]
+    # The older argument becomes an item of the list, and is false afterwards (lines 1676 to 1690).
+    if values["tpu_metrics_debug"]:
+        values |= {"debug": [*values["debug"], "tpu_metrics_debug"], "tpu_metrics_debug": False}
 
 
-def _progress_bars(values: Values) -> Values:
-    """Progress bars are shown at the default verbosity (line 1319)."""
-    return {"disable_tqdm": bool(values["disable_tqdm"])}
-
-
-def _older_names(values: Values) -> Values:
-    """Older names win over newer ones (lines 1336, 1422 and 1466)."""
-    newer = {"use_cpu": True} if values["no_cuda"] else {}
-    backend = {"half_precision_backend": values["fp16_backend"]} if values["fp16_backend"] != "auto" else {}
-    return {**newer, **backend, **({"optim": "adafactor"} if values["adafactor"] else {})}
-
-
-def _do_eval(values: Values) -> Values:
-    """A strategy turns evaluation on (line 1344)."""
-    return {"do_eval": values["do_eval"] or values["evaluation_strategy"] != "no"}
-
-
-def _eval_steps(values: Values) -> Values:
-    """Evaluation uses `logging_steps` if `eval_steps` is not set (line 1348)."""
-    if values["evaluation_strategy"] != "steps" or values["eval_steps"]:
-        return {}
-    return {"eval_steps": values["logging_steps"]}
-
-
-def _integer_steps(values: Values) -> Values:
-    """Steps above 1 become an integer; 1.0 is a share of all steps (lines 1362 to 1373)."""
-    strategies = {"logging_steps": "logging", "eval_steps": "evaluation", "save_steps": "save"}
-    return {
-        name: int(values[name])
-        for name, strategy in strategies.items()
-        if values[f"{strategy}_strategy"] == "steps" and values[name] > 1 and values[name] == int(values[name])
-    }
-
-
-def _best_metric(values: Values) -> Values:
-    """If a metric is needed and none is named, it is the loss, where less is better (lines 1413 to 1418)."""
-    needed = values["load_best_model_at_end"] or values["lr_scheduler_type"] == "reduce_lr_on_plateau"
-    metric = "loss" if needed and values["metric_for_best_model"] is None else values["metric_for_best_model"]
-    greater = values["greater_is_better"]
-    if greater is None and metric is not None:
-        greater = greater_is_better(metric)
-    return {"metric_for_best_model": metric, "greater_is_better": greater}
-
-
-def _run_name(values: Values) -> Values:
-    """The default run name is the output folder (line 1419)."""
-    return {"run_name": values["output_dir"]} if values["run_name"] is None else {}
-
-
-def _compile(values: Values) -> Values:
-    """A backend or a mode turns compiling on; the default backend is inductor (lines 1510 to 1520)."""
+def _resolve_device(values: dict[str, Any]) -> None:
+    # Older names win over newer ones (lines 1336, 1422 and 1466).
+    if values["no_cuda"]:
+        values["use_cpu"] = True
+    if values["fp16_backend"] != "auto":
+        values["half_precision_backend"] = values["fp16_backend"]
+    if values["adafactor"]:
+        values["optim"] = "adafactor"
+    # A backend or a mode turns compiling on; the default backend is inductor (lines 1510 to 1520).
     backend = values["torchdynamo"] or values["torch_compile_backend"]
     on = values["torch_compile"] or backend is not None or values["torch_compile_mode"] is not None
-    return {"torch_compile": on, "torch_compile_backend": backend or "inductor" if on else None}
+    values |= {"torch_compile": on, "torch_compile_backend": backend or "inductor" if on else None}
+    # A CPU needs no pinned memory (line 1716).
+    if values["use_cpu"]:
+        values["dataloader_pin_memory"] = False
 
 
-def _trackers(values: Values) -> Values:
-    """`none` alone means no tracker (lines 1565 to 1580).
+def _resolve_steps(values: dict[str, Any]) -> None:
+    # A strategy turns evaluation on (line 1344).
+    values["do_eval"] = values["do_eval"] or values["evaluation_strategy"] != "no"
+    # Evaluation uses `logging_steps` if `eval_steps` is not set (line 1348).
+    if values["evaluation_strategy"] == "steps" and not values["eval_steps"]:
+        values["eval_steps"] = values["logging_steps"]
+    # Steps above 1 become an integer; 1.0 is a share of all steps (lines 1362 to 1373).
+    for name, strategy in (("logging_steps", "logging"), ("eval_steps", "evaluation"), ("save_steps", "save")):
+        steps = values[name]
+        if values[f"{strategy}_strategy"] == "steps" and steps > 1 and steps == int(steps):
+            values[name] = int(steps)
+    # If a metric is needed and none is named, it is the loss, where less is better (lines 1413 to 1418).
+    needed = values["load_best_model_at_end"] or values["lr_scheduler_type"] == "reduce_lr_on_plateau"
+    if needed and values["metric_for_best_model"] is None:
+        values["metric_for_best_model"] = "loss"
+    if values["greater_is_better"] is None and values["metric_for_best_model"] is not None:
+        values["greater_is_better"] = greater_is_better(values["metric_for_best_model"])
 
-    Null and `all` alone meant every installed tracker; they are not listed, so equal arguments give equal dumps.
-    """
-    return {"report_to": []} if values["report_to"] in (None, ["all"], ["none"]) else {}
+
+def _resolve_trackers_and_hub(values: dict[str, Any]) -> None:
+    # `none` alone means no tracker (lines 1565 to 1580). Null and `all` alone meant every installed one; these are not
+    # listed, so that equal arguments give equal dumps.
+    if values["report_to"] in (None, ["all"], ["none"]):
+        values["report_to"] = []
+    # The older names give owner and name; the default name is the output folder (line 1727).
+    name, owner, output = (values[key] for key in ("push_to_hub_model_id", "push_to_hub_organization", "output_dir"))
+    if name is not None:
+        values["hub_model_id"] = f"{owner}/{name}" if owner and "/" not in name else name
+    elif owner is not None and output is not None:
+        values["hub_model_id"] = f"{owner}/{PurePath(output).name}"
 
 
-def _fsdp_config(values: Values) -> Values:
+def _fsdp_config(values: Values) -> dict[str, Any]:
     """Settings are read from a file, and the two older arguments are merged in (lines 1602 to 1650)."""
     config = _settings(values["fsdp_config"])
     config["min_num_params"] = max(config.get("min_num_params", 0), values["fsdp_min_num_params"])
@@ -145,7 +147,7 @@ def _fsdp_config(values: Values) -> Values:
         config["transformer_layer_cls_to_wrap"] = [*(layers or []), values["fsdp_transformer_layer_cls_to_wrap"]]
     for name in ("xla", "xla_fsdp_grad_ckpt"):
         config.setdefault(name, False)
-    return {"fsdp_config": config}
+    return config
 
 
 def _settings(config: Any) -> dict[str, Any]:
@@ -155,47 +157,3 @@ def _settings(config: Any) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ValueError(f"{config} holds no JSON mapping")
     return {name.removeprefix("fsdp_"): value for name, value in found.items()}
-
-
-def _debug(values: Values) -> Values:
-    """The older argument becomes an item of the list, and is false afterwards (lines 1676 to 1690)."""
-    older = ["tpu_metrics_debug"] if values["tpu_metrics_debug"] else []
-    return {"debug": values["debug"] + older, "tpu_metrics_debug": False}
-
-
-def _pinned_memory(values: Values) -> Values:
-    """A CPU needs no pinned memory (line 1716)."""
-    return {"dataloader_pin_memory": False} if values["use_cpu"] else {}
-
-
-def _repository(values: Values) -> Values:
-    """The older names give owner and name; the default name is the output folder (line 1727)."""
-    name, owner = values["push_to_hub_model_id"], values["push_to_hub_organization"]
-    if name is not None:
-        return {"hub_model_id": f"{owner}/{name}" if owner and "/" not in name else name}
-    if owner is not None and values["output_dir"] is not None:
-        return {"hub_model_id": f"{owner}/{PurePath(values['output_dir']).name}"}
-    return {}
-
-
-def _tokens_counted(values: Values) -> Values:
-    """Today's three choices are true or false in 3.0."""
-    return {"include_num_input_tokens_seen": values["include_num_input_tokens_seen"] not in (False, "no")}
-
-
-def _forced(values: Values) -> Values:
-    """The constructor forces these two values (sentence-transformers 3.0.0, training_args.py)."""
-    return {"prediction_loss_only": True, "ddp_broadcast_buffers": False}
-
-
-def _secrets(values: Values) -> Values:
-    """Placeholders replace secrets, set or not (line 2139)."""
-    return {name: f"<{name.upper()}>" for name in ("hub_token", "push_to_hub_token")}
-
-
-RESOLUTIONS: tuple[Callable[[Values], Values], ...] = (
-    _log_folder, _progress_bars, _older_names, _do_eval, _eval_steps, _integer_steps, _best_metric, _run_name, _compile,
-    _trackers, _fsdp_config, _debug, _pinned_memory, _repository, _tokens_counted, _forced,
-    _secrets,
-)  # fmt: skip
-"""What the constructor derives, in its order."""
