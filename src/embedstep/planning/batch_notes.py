@@ -42,11 +42,11 @@ def explain_batches(arguments: Arguments, formed: FormedBatches, tokens: TokenCa
     if arguments.train_sampling_strategy == "group_by_length":
         yield from _explain_lengths(arguments, formed.datasets, tokens)
     for inputs, sampler in zip(formed.train, formed.epochs.samplers, strict=True):
-        yield from (f"data.train.{inputs.item.name}: {note}" for note in _explain_sampler(inputs, sampler))
+        yield from (f"{inputs.item.place}: {note}" for note in _explain_sampler(inputs, sampler))
     for item in formed_datasets(arguments, formed.datasets):
         if item.split != "train" and item.rows_unreached:
             rows = f"{item.rows_unreached:,} of {item.rows:,} rows go into no batch of {arguments.batch_sampler}"
-            yield f"data.{item.split}.{item.name}: {rows} and are not evaluated"
+            yield f"{item.place}: {rows} and are not evaluated"
 
 
 def _explain_lengths(

@@ -100,7 +100,7 @@ def rows_are_distinct(request: TrainRequest, facts: Sequence[DatasetFacts]) -> I
     for item in facts:
         if limit is not None and item.duplicate_rows > limit * item.rows:
             message = f"repeats {_of(item.duplicate_rows, item.rows)}, and data.max_duplicates is {limit:g}"
-            yield Problem(f"data.{item.split}.{item.name}", f"{message}; take them out, or raise the limit")
+            yield Problem(item.place, f"{message}; take them out, or raise the limit")
 
 
 def held_out_rows_are_held_out(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[Problem]:
@@ -111,10 +111,8 @@ def held_out_rows_are_held_out(request: TrainRequest, facts: Sequence[DatasetFac
             rows = ", ".join(map(str, item.first_overlapping))
             shared = _of(item.overlapping_rows, item.rows)
             message = f"shares the anchors of {shared} with the training data, first those of row {rows}"
-            yield Problem(
-                f"data.{item.split}.{item.name}",
-                f"{message}, and data.max_overlap is {limit:g}; take them out of the training data, or raise the limit",
-            )
+            reason = f"data.max_overlap is {limit:g}; take them out of the training data, or raise the limit"
+            yield Problem(item.place, f"{message}, and {reason}")
 
 
 def _of(rows: int, total: int) -> str:
@@ -227,10 +225,10 @@ def samplers_fit(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterat
                 "write group_by_label",
             )
         if reads_labels(sampler) and item.label != "integer":
-            message = f"is {sampler}, which reads labels, and data.train.{item.name} has no column of integers as label"
+            message = f"is {sampler}, which reads labels, and {item.place} has no column of integers as label"
             yield Problem("arguments.batch_sampler", message)
         if kind.needs_label_groups and len(item.label_values) == 1:
-            yield Problem(f"data.train.{item.name}", f"has one label only, from which {kind.name} learns nothing")
+            yield Problem(item.place, f"has one label only, from which {kind.name} learns nothing")
 
 
 def evaluations_fit_the_sampler(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[Problem]:
@@ -241,13 +239,12 @@ def evaluations_fit_the_sampler(request: TrainRequest, facts: Sequence[DatasetFa
         if item.split == "train" or not evaluates_loss(request, item.name):
             continue
         if item.label != "integer":
-            message = "needs integer labels for its loss with group_by_label"
-            yield Problem(f"data.{item.split}.{item.name}", message)
+            yield Problem(item.place, "needs integer labels for its loss with group_by_label")
             continue
         paired = sum(count > 1 for count in item.label_values.values())
         if item.label_values and paired < 2:
             message = "needs two labels with two rows each for its loss with group_by_label"
-            yield Problem(f"data.{item.split}.{item.name}", f"{message}; it has {paired}")
+            yield Problem(item.place, f"{message}; it has {paired}")
         argument = "per_device_eval_batch_size"
         size, batches = request.arguments.per_device_eval_batch_size, f"batches of data.{item.split}"
         yield from (Problem(path, message) for path, message in pairs_fill(argument, size, batches))
@@ -275,8 +272,7 @@ def plan_has_steps(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
     size = request.arguments.per_device_train_batch_size
     for item in plan.datasets:
         if item.split == "train" and not item.batches and request.trains and _is_at_fault(plan, item):
-            message = _no_batch(request, plan, item, "per_device_train_batch_size", size)
-            yield Problem(f"data.train.{item.name}", message)
+            yield Problem(item.place, _no_batch(request, plan, item, "per_device_train_batch_size", size))
     batches = sum(item.batches or 0 for item in plan.datasets if item.split == "train")
     if batches and not plan.steps_per_epoch and request.trains:
         rows = sum(item.rows for item in plan.datasets if item.split == "train")
@@ -309,10 +305,9 @@ def evaluation_is_possible(request: TrainRequest, plan: Plan) -> Iterator[Proble
     size = request.arguments.per_device_eval_batch_size
     for item in plan.datasets:
         if item.split != "train" and item.rows < plan.world_size:
-            yield Problem(f"data.{item.split}.{item.name}", f"has {item.rows} rows for {plan.world_size} processes")
+            yield Problem(item.place, f"has {item.rows} rows for {plan.world_size} processes")
         elif item.split != "train" and item.batches == 0:
-            message = _no_batch(request, plan, item, "per_device_eval_batch_size", size)
-            yield Problem(f"data.{item.split}.{item.name}", message)
+            yield Problem(item.place, _no_batch(request, plan, item, "per_device_eval_batch_size", size))
 
 
 def checkpoint_has_same_order(request: TrainRequest, plan: Plan) -> Iterator[Problem]:

@@ -284,7 +284,7 @@ def check_evaluator_data(evaluator: schema.Evaluator, facts: DatasetFacts) -> It
     """Yield every problem of an evaluator with the columns of its dataset; none where the evaluator is unknown."""
     kind = _TABLE.find_or_explain(evaluator.kind)
     if not isinstance(kind, str):
-        columns = f"data.{facts.split}.{facts.name}.columns"
+        columns = f"{facts.place}.columns"
         yield from _text_problems(kind, facts, columns)
         if kind.label is not None:
             yield from kind.label.check(facts, f"the evaluator {kind.name}", f"{columns}.label")

@@ -503,7 +503,7 @@ def check_loss_data(loss: schema.Loss, facts: DatasetFacts) -> Iterator[Problem]
     kind = innermost(loss)
     if kind is None or kind.wraps:
         return
-    path = f"data.{facts.split}.{facts.name}.columns"
+    path = f"{facts.place}.columns"
     takes = [each for each in kind.takes if each.fits(len(facts.inputs))]
     if not takes or not _in_order(facts.inputs):
         need = " or ".join(dict.fromkeys(describe_columns(each) for each in kind.takes))

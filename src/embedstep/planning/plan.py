@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
 
+from embedstep.data.facts import DatasetRecord
 from embedstep.request.arguments.ledger import LedgerEntry
 from embedstep.runtime.digests import sha256_json
 
@@ -17,56 +17,26 @@ _NOT_KEPT = "sampling_seconds"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PlannedDataset:
+class PlannedDataset(DatasetRecord):
     """What one dataset contributes.
 
     Attributes:
-        split: `train`, `eval` or `test`.
-        name: name in the request.
-        rows: complete rows.
-        dropped_rows: rows left out because a cell was empty.
-        duplicate_rows: rows that repeat all texts of an earlier row; case and spacing are ignored.
-        overlapping_rows: rows of a held-out dataset whose anchor is in the training data too.
-        labels: rows by label value, the most frequent first, where labels are integers.
         columns: roles in the order in which the loss gets them.
-        has_lengths: the prepared rows have a column with their lengths, which no loss gets.
-        dropped_columns: columns of the source that no role names.
+        labels: rows by label value, the most frequent first, where labels are integers.
         loss: kind of its loss, or None when only evaluators use it.
         batches: batches of an epoch over all processes; None for a dataset that has no loss.
         rows_unreached: rows that an epoch does not reach; the next epoch has another order and leaves out others.
         largest_batch: largest batch size of a process that gives a step; None unless the one asked for gives none.
         negatives_per_anchor: in-batch negatives of each anchor, or None for a loss without them.
-        fingerprint: digest of the rows.
-        path: Arrow file of the prepared rows, when it was written.
     """
 
-    split: str
-    name: str
-    rows: int
-    dropped_rows: int
-    labels: Mapping[str, int] = field(default_factory=dict)
-    duplicate_rows: int = 0
-    overlapping_rows: int = 0
     columns: tuple[str, ...]
-    has_lengths: bool = False
-    dropped_columns: tuple[str, ...]
+    labels: Mapping[str, int] = field(default_factory=dict)
     loss: str | None
     batches: int | None
     rows_unreached: int
-    largest_batch: int | None
+    largest_batch: int | None = None
     negatives_per_anchor: int | None
-    fingerprint: str
-    path: str | None
-
-    @property
-    def file(self) -> Path:
-        """The Arrow file of the prepared rows, where one was written."""
-        return Path(str(self.path))
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """Roles of the texts."""
-        return tuple(role for role in self.columns if role != "label")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

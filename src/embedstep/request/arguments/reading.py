@@ -45,6 +45,8 @@ _DERIVED: Mapping[str, Callable[[Any, Mapping[str, Any]], bool]] = {
         isinstance(value, Mapping) and value.items() <= _DEFAULT_ACCELERATOR_CONFIG.items()
     ),
     "eval_steps": lambda value, values: value == values.get("logging_steps"),
+    "logging_dir": lambda value, values: _MACHINE_LOG_FOLDER.fullmatch(str(value)) is not None,
+    "run_name": lambda value, values: value == values.get("output_dir"),
     "do_eval": lambda value, values: "no" not in (values.get("evaluation_strategy"), values.get("eval_strategy")),
     "include_num_input_tokens_seen": lambda value, values: value in (False, "no"),
 }
@@ -138,18 +140,14 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _chosen(values: Mapping[str, Any], model: type[BaseModel]) -> Mapping[str, Any]:
     """Return what a dump holds apart from defaults, facts of a machine and values derived from others."""
-    chosen, read = {}, plain(dict(values))
-    for name, value in values.items():
-        if name in _OF_THE_MACHINE or (name in model.model_fields and _is_default(name, value, values, model)):
-            continue
-        if name == "logging_dir" and _MACHINE_LOG_FOLDER.fullmatch(str(value)):
-            continue
-        if name == "run_name" and value == values.get("output_dir"):
-            continue
-        if name in _DERIVED and _DERIVED[name](read[name], read):
-            continue
-        chosen[name] = value
-    return chosen
+    read = plain(dict(values))
+    return {
+        name: value
+        for name, value in values.items()
+        if name not in _OF_THE_MACHINE
+        and not (name in model.model_fields and _is_default(name, value, values, model))
+        and not (name in _DERIVED and _DERIVED[name](read[name], read))
+    }
 
 
 def _is_default(name: str, value: Any, values: Mapping[str, Any], model: type[BaseModel]) -> bool:
