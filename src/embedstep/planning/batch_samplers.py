@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from embedstep.errors import InvalidRequestError, Problem, first_line
 from embedstep.request import extensions
-from embedstep.request.arguments.schema import Arguments
 from embedstep.request.arguments.types import BATCH_SAMPLERS
 
 if TYPE_CHECKING:
@@ -174,25 +173,3 @@ class DeclaredBatches:
 
     def _refused(self, message: str) -> InvalidRequestError:
         return InvalidRequestError([Problem(_PLACE, f"{self.kind.name} {message}")])
-
-
-def declared_batches(
-    arguments: Arguments, rows: int, arrays: Mapping[str, Any], world_size: int, size: int, seed: int
-) -> DeclaredBatches | None:
-    """Return the batches of a dataset as a batch sampler of another package forms them, or None for one of ours.
-
-    Args:
-        arguments: the effective arguments.
-        rows: rows of the dataset.
-        arrays: what the batch sampler reads, by name.
-        world_size: ranks.
-        size: rows of a rank in a step.
-        seed: seed of the order.
-    """
-    kind = declared_sampler(arguments.batch_sampler)
-    if kind is None:
-        return None
-    return DeclaredBatches(
-        kind=kind, rows=rows, size=size * world_size, world_size=world_size, drop_last=arguments.dataloader_drop_last,
-        seed=seed, arrays=arrays,
-    )  # fmt: skip

@@ -23,7 +23,7 @@ from embedstep.data.roles import LENGTH
 from embedstep.data.tokenizer import MODEL_NOT_LOCAL, TokenCache
 from embedstep.data.tokens import TokenIds
 from embedstep.errors import CannotStartError
-from embedstep.planning import batch_samplers
+from embedstep.planning.batch_samplers import DeclaredBatches, declared_code, declared_reads, declared_sampler
 from embedstep.planning.plan import PlannedDataset
 from embedstep.request.arguments.schema import Arguments
 from embedstep.sampling.search import binary_search
@@ -143,7 +143,7 @@ def form_batches(
     counted = _count_formed(train, epochs)
     seconds = time.perf_counter() - started
     for sampler in epochs.samplers:
-        if isinstance(sampler.declared, batch_samplers.DeclaredBatches):
+        if isinstance(sampler.declared, DeclaredBatches):
             sampler.declared.require_repeatable()
     for item in items:
         if item.split != "train":  # each is evaluated by itself
@@ -218,7 +218,7 @@ def load_sampler_inputs(
     if arguments.train_sampling_strategy == "group_by_length" and item.split == "train":
         lengths = _cache(path, "lengths", lambda: _measure_rows(item, tokens))
     read = {"labels": lambda: read_integers(path, "label"), "texts": lambda: text_ids(path, item.inputs)}
-    names = batch_samplers.declared_reads(arguments.batch_sampler)
+    names = declared_reads(arguments.batch_sampler)
     arrays: dict[str, Any] = {name: _cache(path, f"declared_{name}", read[name]) for name in names}
     return SamplerInputs(item=item, texts=texts, labels=labels, lengths=lengths, arrays=arrays)
 
@@ -267,24 +267,27 @@ def build_epochs(arguments: Arguments, inputs: Sequence[SamplerInputs], world_si
     """
     from embedstep.sampling.epochs import Epochs, Sampler
 
-    seed = _order_seed(arguments)
-    samplers = tuple(
-        Sampler(
-            rows=one.item.rows,
-            size=size * (1 if one.labels else world_size),
-            drop_last=arguments.dataloader_drop_last,
-            seed=seed + number,
+    seed, kind = _order_seed(arguments), declared_sampler(arguments.batch_sampler)
+    samplers = []
+    for number, one in enumerate(inputs):
+        shared: dict[str, Any] = {
+            "rows": one.item.rows,
+            "size": size * (1 if one.labels else world_size),
+            "drop_last": arguments.dataloader_drop_last,
+            "seed": seed + number,
+        }
+        sampler = Sampler(
+            **shared,
             texts=one.texts,
             labels=one.labels,
             lengths=one.lengths,
             in_order=arguments.train_sampling_strategy == "sequential",
-            declared=batch_samplers.declared_batches(
-                arguments, one.item.rows, one.arrays, world_size, size, seed + number
-            ),
+            declared=DeclaredBatches(**shared, kind=kind, world_size=world_size, arrays=one.arrays) if kind else None,
         )
-        for number, one in enumerate(inputs)
+        samplers.append(sampler)
+    return Epochs(
+        samplers=tuple(samplers), world_size=world_size, mixing=arguments.multi_dataset_batch_sampler, seed=seed
     )
-    return Epochs(samplers=samplers, world_size=world_size, mixing=arguments.multi_dataset_batch_sampler, seed=seed)
 
 
 def _order_seed(arguments: Arguments) -> int:
@@ -312,7 +315,7 @@ def describe_order(
     # With labels each rank has batches of its own; else only the rows of a whole step count.
     splits = {"split_batches": True} if (arguments.accelerator_config or {}).get("split_batches") else {}
     batch = {"per_device_train_batch_size": size, "world_size": world_size, **splits}
-    digest = batch_samplers.declared_code(arguments.batch_sampler)
+    digest = declared_code(arguments.batch_sampler)
     code = {"code of the batch sampler": digest} if digest else {}
     is_shared = forms_batches(arguments) and arguments.batch_sampler != "group_by_label" and not code
     # One dataset in the order of its file is not shuffled.

@@ -442,10 +442,7 @@ class ArgumentTable(
         return self._is_dump
 
 
-GROUPS: tuple[type[Group], ...] = (
-    Output, Duration, Batch, Data, Optimizer, Precision, Hardware, Distributed, Compile, Evaluation, Saving, Logging,
-    Tracking, Hub, Legacy,
-)  # fmt: skip
+GROUPS: tuple[type[BaseModel], ...] = tuple(reversed(ArgumentTable.__bases__))
 
 CONTRACT: Mapping[str, Contract] = {row.name: row for row in contracts_of(GROUPS, Legacy)}
 """Each argument's row, by name."""
