@@ -125,7 +125,7 @@ class DeclaredBatches:
         again = self._formed(0)
         if not (np.array_equal(again.rows, self._first.rows) and np.array_equal(again.starts, self._first.starts)):
             raise self._refused("gives other batches for the same epoch; draw with the seed and the epoch that it gets")
-        self(1)
+        self(1)  # which refuses another number of batches than in the first epoch
 
     @cached_property
     def _first(self) -> "Batches":

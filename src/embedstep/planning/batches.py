@@ -29,6 +29,7 @@ from embedstep.request.arguments.schema import Arguments
 from embedstep.sampling.search import binary_search
 
 if TYPE_CHECKING:
+    # These import numpy, which a plan needs only where embedstep forms the batches.
     from embedstep.sampling.epochs import Epochs
     from embedstep.sampling.labels import Labels
     from embedstep.sampling.texts import Texts
@@ -272,9 +273,10 @@ def build_epochs(arguments: Arguments, inputs: Sequence[SamplerInputs], world_si
     for number, one in enumerate(inputs):
         shared: dict[str, Any] = {
             "rows": one.item.rows,
+            # By label each rank has a batch of its own; else all ranks share one.
             "size": size * (1 if one.labels else world_size),
             "drop_last": arguments.dataloader_drop_last,
-            "seed": seed + number,
+            "seed": seed + number,  # datasets of equal size would be shuffled alike otherwise
         }
         sampler = Sampler(
             **shared,

@@ -61,6 +61,7 @@ def build_plan(
         is_prepared: the rows of `facts` are in files, so that batches can be counted that depend on texts and labels.
         tokens: makes the token ids of texts, or why they cannot be made before the training.
     """
+    # Counts and steps follow from what the trainer will get, not from what was written.
     entries = ledger(request.arguments, gpus=gpus, world_size=processes, has_evaluation=bool(request.data.eval))
     arguments = effective_arguments(request.arguments, entries)
     datasets = [_plan_dataset(request, arguments, item, processes) for item in facts]

@@ -22,6 +22,7 @@ from embedstep.request.schema import TrainRequest
 def check_request(request: TrainRequest) -> list[Problem]:
     """Return every problem of the request that shows before any data is read, each once."""
     problems = [
+        # Every problem is reported, so that its author need not start again for each.
         *check_rules(request),
         *model_exists(request),
         *losses_are_known(request),
@@ -242,7 +243,7 @@ def evaluations_fit_the_sampler(request: TrainRequest, facts: Sequence[DatasetFa
             yield Problem(item.place, "needs integer labels for its loss with group_by_label")
             continue
         paired = sum(count > 1 for count in item.label_values.values())
-        if item.label_values and paired < 2:
+        if item.label_values and paired < 2:  # empty for more than 1,000 labels, which are not counted
             message = "needs two labels with two rows each for its loss with group_by_label"
             yield Problem(item.place, f"{message}; it has {paired}")
         argument = "per_device_eval_batch_size"

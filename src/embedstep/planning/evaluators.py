@@ -251,6 +251,7 @@ def metric_names(evaluator: schema.Evaluator, similarity: str = "cosine") -> tup
     """
     kind = evaluator_kind(evaluator.kind)
     metrics = kind.metrics(all_values(kind.options, evaluator.options), similarity)
+    # The same cutoff may be asked for twice, and is one metric.
     names = [f"{evaluator.name}_{metric}" for metric in dict.fromkeys(metrics)]
     # The trainer adds its prefix only once.
     return tuple(name if name.startswith("eval_") else f"eval_{name}" for name in names)

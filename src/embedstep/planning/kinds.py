@@ -41,7 +41,7 @@ class Kind:
             yield Problem(f"{path}.kind", missing)
         problems = check_options(self.options, given, f"{path}.options", self.name)
         yield from problems
-        if not problems:
+        if not problems:  # a rule reads the values of all options, so each has to be valid
             values = all_values(self.options, given)
             yield from (Problem(f"{path}.options", message) for rule in self.rules if (message := rule(values)))
 

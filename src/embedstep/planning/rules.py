@@ -27,6 +27,7 @@ def check_rules(request: TrainRequest) -> list[Problem]:
     """Return every problem of the request that shows without its data, at the names that its author wrote."""
     found = [Problem(path, message) for rule in RULES for path, message in rule(request)]
     problems = [*check_arguments(request.arguments), *found, *nothing_is_secret(request)]
+    # A rule reads current names only; its message stands at the older name where the author wrote that.
     paths = {f"arguments.{name}": f"arguments.{older}" for name, older in as_written(request.arguments).items()}
     return [replace(problem, path=paths.get(problem.path, problem.path)) for problem in problems]
 

@@ -55,6 +55,7 @@ def to_dict(arguments: Arguments, world: World) -> dict[str, Any]:
 
 def _by_names_in_3_0(written: Values) -> dict[str, Any]:
     """Return every argument of 3.0; a value written under a later name only appears under the name in 3.0."""
+    # `get_default` copies lists and mappings, so that who changes a dump does not change the defaults.
     defaults = {**{name: Arguments.model_fields[name].get_default() for name in NAMES_IN_3_0}, **_OTHER_DEFAULTS}
     return {**defaults, **_from_later_names(written), **{name: written[name] for name in written.keys() & defaults}}
 

@@ -122,7 +122,7 @@ def _held_by(live: Any, model: type[BaseModel]) -> Mapping[str, Any]:
 def _from_json(text: str) -> Any:
     try:
         return json.loads(text, object_pairs_hook=_without_repeats)
-    except json.JSONDecodeError:
+    except json.JSONDecodeError:  # not for a key that occurs twice, which has a message of its own
         raise ValueError(
             "needs a mapping or the JSON text of one; a training_args.bin is a pickle: if you trust it, convert it "
             "with torch.load(path, weights_only=False).to_json_string()"

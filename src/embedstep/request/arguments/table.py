@@ -42,11 +42,9 @@ from embedstep.request.arguments.types import (
     Prompts,
     Rates,
     Routes,
-    SamplingStrategy,
     SaveInterval,
     SchedulerName,
     Secret,
-    StartMethod,
     TokenCount,
 )
 from embedstep.request.scalars import Boolean, CountOrShare, Integer, Number, Text
@@ -132,11 +130,11 @@ class Data(Group):
         "Settings of accelerate: dispatch_batches, even_batches, non_blocking, split_batches, use_seedable_sampler.",
     )
     dataloader_prefetch_factor: Integer | None = used(None, "Batches prefetched per worker.")
-    dataloader_multiprocessing_context: StartMethod | None = implemented(
+    dataloader_multiprocessing_context: Literal["fork", "forkserver", "spawn"] | None = implemented(
         None, "Start method of loader workers.", by="the trainer"
     )
     dataloader_in_order: Boolean = implemented(True, "Yield batches in order.", by="the trainer")
-    train_sampling_strategy: SamplingStrategy = implemented(
+    train_sampling_strategy: Literal["random", "sequential", "group_by_length"] = implemented(
         "random", "Order of the rows: random, sequential or by similar length.", by="the samplers"
     )
     prompts: Prompts | None = used(None, "Prompt for each column or dataset.")
@@ -442,6 +440,7 @@ class ArgumentTable(
         return self._is_dump
 
 
+# The bases are in reverse, see above.
 GROUPS: tuple[type[BaseModel], ...] = tuple(reversed(ArgumentTable.__bases__))
 
 CONTRACT: Mapping[str, Contract] = {row.name: row for row in contracts_of(GROUPS, Legacy)}

@@ -183,10 +183,8 @@ def _token_count(raw: Any) -> Any:
 
 
 TokenCount = Annotated[Literal["no", "all", "non_padding"], BeforeValidator(_token_count)]
-SamplingStrategy = Literal["random", "sequential", "group_by_length"]
 PrecisionBackend = Literal["auto", "cuda_amp", "cpu_amp", "apex"]
 LogLevel = Literal["detail", "debug", "info", "warning", "error", "critical", "passive"]
-StartMethod = Literal["fork", "forkserver", "spawn"]
 
 
 def _checkpoint(raw: Any) -> Any:
