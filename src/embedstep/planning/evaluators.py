@@ -298,9 +298,9 @@ def _text_problems(kind: EvaluatorKind, facts: DatasetFacts, path: str) -> Itera
             yield Problem(f"{path}.{role}", f"is missing: the evaluator {kind.name} needs {', '.join(kind.roles)}")
     if "negative" in kind.roles and len(negatives) > 1 and not kind.several_negatives:
         yield Problem(f"{path}.negative", f"names {len(negatives)} columns; the evaluator {kind.name} takes one")
-    needed = kind.roles + (tuple(negatives) if kind.lists else ())
-    for role in (role for role in facts.inputs if role in needed or (role in negatives and "negative" in kind.roles)):
-        if facts.columns[role] == "texts" and (not kind.lists or role == "anchor"):
+    for role in facts.inputs:
+        is_used = role in kind.roles or (role in negatives and "negative" in kind.roles)
+        if is_used and facts.columns[role] == "texts" and (not kind.lists or role == "anchor"):
             yield Problem(f"{path}.{role}", f"holds lists; the evaluator {kind.name} needs one text in each row")
 
 

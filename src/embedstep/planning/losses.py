@@ -448,10 +448,15 @@ def innermost(loss: schema.Loss) -> LossKind | None:
     return None if isinstance(kind, str) else kind
 
 
-def _inner(loss: schema.Loss) -> schema.Loss:
-    while loss.loss is not None:
+def nested(loss: schema.Loss | None) -> Iterator[schema.Loss]:
+    """Yield a loss and its inner losses, the innermost last."""
+    while loss is not None:
+        yield loss
         loss = loss.loss
-    return loss
+
+
+def _inner(loss: schema.Loss) -> schema.Loss:
+    return list(nested(loss))[-1]
 
 
 def trains_own_layers(loss: schema.Loss) -> bool:
