@@ -463,10 +463,7 @@ def trains_own_layers(loss: schema.Loss) -> bool:
     """Whether a checked loss trains layers that are not part of the model and so not saved with it."""
     inner = _inner(loss)
     kind = loss_kind(inner.kind)
-    return (
-        kind.loss_parameters == "always"
-        or option_values(kind.options, inner.options).get(kind.loss_parameters) is not None
-    )
+    return kind.loss_parameters == "always" or inner.options.get(kind.loss_parameters) is not None
 
 
 def check_loss(loss: schema.Loss, path: str, around: tuple[str, ...] = ()) -> Iterator[Problem]:
