@@ -50,7 +50,7 @@ def _batch(kind: LossKind) -> str:
 def _evaluator_table() -> Iterator[str]:
     yield "\n| evaluator | columns | label |\n|---|---|---|"
     for name, kind in EVALUATORS.items():
-        label = "0 or 1" if kind.binary else "a number" if kind.label else ""
+        label = kind.label.words.partition(" in each row")[0] if kind.label else ""
         yield f"| `{name}` | {', '.join(kind.roles)} | {label} |"
     yield ""
 

@@ -61,6 +61,7 @@ TESTED_WITH: Mapping[str, str] = {
     "data/row_functions.py": "extensions/test_row_functions.py",
     "planning/batch_samplers.py": "extensions/test_batch_samplers.py",
     "planning/extensions.py": "extensions/test_losses_and_evaluators.py",
+    "planning/kinds.py": "planning/test_losses.py",
     "planning/preflight.py": "planning/test_checks.py",
     "promotion/registry.py": "promotion/test_gate.py",
     "request/extensions.py": "extensions/test_losses_and_evaluators.py",

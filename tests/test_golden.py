@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from docs.arguments_page import arguments_page
 from docs.code import component_functions, typed_arguments
 from docs.pages import component_page, losses_page
 
 from embedstep.cli.program import main
 from embedstep.orchestration.components import COMPONENTS, Component
-from embedstep.request.arguments.listing import arguments_page
 from embedstep.request.schema import TrainRequest
 from tests.places import ROOT
 

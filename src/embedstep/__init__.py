@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from embedstep.output.result import StepResult
     from embedstep.planning.batch_samplers import BatchSamplerKind
     from embedstep.planning.evaluators import EvaluatorKind
-    from embedstep.planning.losses import Label, LossKind, Takes
+    from embedstep.planning.kinds import Label
+    from embedstep.planning.losses import LossKind, Takes
     from embedstep.request import options
     from embedstep.request.arguments.training_arguments import SentenceTransformerTrainingArguments, TrainingArguments
     from embedstep.request.arguments.types import BatchSamplers, MultiDatasetBatchSamplers
@@ -53,7 +54,7 @@ _HOMES = {
     "BatchSamplers": "embedstep.request.arguments.types",
     "EmbedstepError": "embedstep.errors",
     "EvaluatorKind": "embedstep.planning.evaluators",
-    "Label": "embedstep.planning.losses",
+    "Label": "embedstep.planning.kinds",
     "LossKind": "embedstep.planning.losses",
     "MultiDatasetBatchSamplers": "embedstep.request.arguments.types",
     "RowFunctionKind": "embedstep.data.row_functions",

@@ -123,7 +123,7 @@ def _changed_data(plan: Plan, planned: Mapping[str, Any]) -> Iterator[Problem]:
         then = before[item.split, item.name]
         if then["fingerprint"] != item.fingerprint:
             message = f"has changed since the run: {then['rows']:,} rows then, {item.rows:,} now"
-            yield Problem(f"data.{item.split}.{item.name}", f"{message}; restore them to replay it")
+            yield Problem(item.place, f"{message}; restore them to replay it")
 
 
 def _changed_versions(then: Mapping[str, str], now: Mapping[str, str]) -> dict[str, tuple[str, str]]:

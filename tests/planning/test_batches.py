@@ -222,11 +222,9 @@ def test_another_sampler_is_one_problem(plan_of: PlanOf, tmp_path: Path) -> None
 
 def test_lengths_of_another_tokenizer_are_another_order(plan_of: PlanOf) -> None:
     """The model that counts is not the data, and the rows are put together by what it says."""
+    (item,) = plan_of(answers(1, 1)).datasets
     one, two = (
-        digest_lengths(
-            {"docs": SamplerInputs(rows=2, path=Path(), columns=("anchor",), lengths=np.array(lengths, np.int32))}
-        )
-        for lengths in ([3, 4], [4, 3])
+        digest_lengths([SamplerInputs(item=item, lengths=np.array(lengths, np.int32))]) for lengths in ([3, 4], [4, 3])
     )
     assert one != two
     by_length = position_with(plan_of, group_by_length=True)

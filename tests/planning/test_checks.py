@@ -42,7 +42,8 @@ def facts(
 
 
 def with_data(*items: DatasetFacts, **sections: Any) -> list[str]:
-    return [str(problem) for problem in check_with_data(request(**sections), items or (facts(),))]
+    asked = request(**sections)
+    return [str(problem) for problem in [*check_request(asked), *check_with_data(asked, items or (facts(),))]]
 
 
 def alone(**sections: Any) -> list[str]:
@@ -185,7 +186,10 @@ def test_an_evaluator_gets_the_columns_that_it_needs(
             "group_by_label",
             PAIR,
             {},
-            ["arguments.batch_sampler: is group_by_label, but data.train.docs has no label column of integers"],
+            [
+                "arguments.batch_sampler: is group_by_label, which reads labels, and data.train.docs has no column of "
+                "integers as label"
+            ],
         ),
         ("multiple_negatives_ranking", "no_duplicates", PAIR, {}, []),
     ],
@@ -306,6 +310,20 @@ def test_group_by_label_needs_whole_labels_in_an_evaluation_too(label: ColumnKin
     )
     message = "data.eval.docs: needs integer labels for its loss with group_by_label"
     assert [problem for problem in found if problem.startswith("data.eval.docs:")] == [message]
+
+
+def test_group_by_label_needs_room_for_two_pairs_in_an_evaluation_too() -> None:
+    labelled: dict[str, Any] = {"label_values": {0: 50, 1: 50}}
+    assert with_data(
+        facts(CLASSES, **labelled),
+        facts(CLASSES, split="eval", **labelled),
+        data=BOTH,
+        loss="batch_all_triplet",
+        arguments={"batch_sampler": "group_by_label", "per_device_eval_batch_size": 3},
+    ) == [
+        "arguments.per_device_eval_batch_size: is 3; group_by_label fills batches of data.eval with pairs of rows; "
+        "write an even number of 4 or more"
+    ]
 
 
 def test_a_home_folder_is_looked_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,14 @@ from typing import Any
 import pytest
 
 from embedstep.data.facts import DatasetFacts
-from embedstep.planning.evaluators import EVALUATORS, check_evaluator, evaluator_kind, metric_names, primary_metric
+from embedstep.planning.evaluators import (
+    EVALUATORS,
+    check_evaluator,
+    check_evaluator_data,
+    evaluator_kind,
+    metric_names,
+)
+from embedstep.request.options import all_values
 from embedstep.request.schema import Evaluator
 
 PAIR = {"anchor": "text", "positive": "text"}
@@ -16,6 +23,16 @@ def evaluator_of(kind: str, name: str = "docs", **options: Any) -> Evaluator:
 
 def facts_of(columns: dict[str, Any], label_range: tuple[float, float] | None = None) -> DatasetFacts:
     return DatasetFacts(split="eval", name="held_out", rows=9, columns=columns, label_range=label_range)
+
+
+def _problems(evaluator: Evaluator, facts: DatasetFacts) -> list[str]:
+    found = [*check_evaluator(evaluator, "evaluators.0"), *check_evaluator_data(evaluator, facts)]
+    return [str(problem) for problem in found]
+
+
+def primary_metric(evaluator: Evaluator) -> str:
+    kind = evaluator_kind(evaluator.kind)
+    return kind.primary(all_values(kind.options, evaluator.options), "cosine")
 
 
 @pytest.mark.parametrize(
@@ -36,7 +53,7 @@ def facts_of(columns: dict[str, Any], label_range: tuple[float, float] | None = 
 def test_an_evaluator_that_fits_its_data_has_no_problems(
     evaluator: Evaluator, columns: dict[str, Any], label_range: tuple[float, float] | None
 ) -> None:
-    assert check_evaluator(evaluator, facts_of(columns, label_range), "evaluators.0") == []
+    assert _problems(evaluator, facts_of(columns, label_range)) == []
 
 
 @pytest.mark.parametrize(
@@ -98,8 +115,8 @@ def test_an_evaluator_that_fits_its_data_has_no_problems(
             {**PAIR, "label": "number"},
             (1.0, 1.0),
             [
-                "data.eval.held_out.columns.label: goes from 1 to 1; the evaluator embedding_similarity needs a number "
-                "in each row, not always the same"
+                "data.eval.held_out.columns.label: goes from 1 to 1; the evaluator embedding_similarity needs a label "
+                "with a number in each row, not always the same"
             ],
         ),
         (
@@ -108,8 +125,7 @@ def test_an_evaluator_that_fits_its_data_has_no_problems(
             (0, 2),
             [
                 "data.eval.held_out.columns.label: goes from 0 to 2; the evaluator binary_classification "
-                "needs 0 or 1 in "
-                "each row, and both of them"
+                "needs a label with 0 or 1 in each row, and both of them"
             ],
         ),
         (
@@ -156,9 +172,7 @@ def test_an_evaluator_that_fits_its_data_has_no_problems(
 def test_a_problem_says_where_what_and_what_would_be_right(
     evaluator: Evaluator, columns: dict[str, Any], label_range: tuple[float, float] | None, messages: list[str]
 ) -> None:
-    problems = check_evaluator(evaluator, facts_of(columns, label_range), "evaluators.0")
-
-    assert [str(problem) for problem in problems] == messages
+    assert _problems(evaluator, facts_of(columns, label_range)) == messages
 
 
 @pytest.mark.parametrize(
@@ -177,12 +191,12 @@ def test_a_problem_says_where_what_and_what_would_be_right(
                 "eval_docs_cosine_mrr@10",
                 "eval_docs_cosine_map@7",
             ),
-            "eval_docs_cosine_ndcg@10",
+            "cosine_ndcg@10",
         ),
         (
             evaluator_of("embedding_similarity", truncate_dim=8),
             ("eval_docs_pearson_cosine", "eval_docs_spearman_cosine"),
-            "eval_docs_spearman_cosine",
+            "spearman_cosine",
         ),
         (
             evaluator_of("embedding_similarity", similarity_fn_names=["dot", "cosine"]),
@@ -194,22 +208,22 @@ def test_a_problem_says_where_what_and_what_would_be_right(
                 "eval_docs_pearson_max",
                 "eval_docs_spearman_max",
             ),
-            "eval_docs_spearman_max",
+            "spearman_max",
         ),
         (
             evaluator_of("triplet", main_similarity_function="manhattan"),
             ("eval_docs_manhattan_accuracy",),
-            "eval_docs_manhattan_accuracy",
+            "manhattan_accuracy",
         ),
         (
             evaluator_of("reranking", at_k=5),
             ("eval_docs_map", "eval_docs_mrr@5", "eval_docs_ndcg@5"),
-            "eval_docs_ndcg@5",
+            "ndcg@5",
         ),
         (
             evaluator_of("translation", name="eval_de"),
             ("eval_de_src2trg_accuracy", "eval_de_trg2src_accuracy", "eval_de_mean_accuracy"),
-            "eval_de_mean_accuracy",
+            "mean_accuracy",
         ),
     ],
 )

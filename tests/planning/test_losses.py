@@ -5,10 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedstep.data.facts import DatasetFacts
+from embedstep.errors import Problem
 from embedstep.planning.losses import (
     LOSSES,
     check_loss,
-    check_processes,
+    check_loss_data,
     innermost,
     loss_kind,
     negatives_per_anchor,
@@ -30,7 +31,11 @@ def facts_of(columns: dict[str, Any], label_range: tuple[float, float] | None = 
 
 
 def problems_of(loss: Loss, columns: dict[str, Any], label_range: tuple[float, float] | None = None) -> list[str]:
-    return [str(problem) for problem in check_loss(loss, facts_of(columns, label_range), "loss")]
+    return [str(problem) for problem in _problems(loss, facts_of(columns, label_range), "loss")]
+
+
+def _problems(loss: Loss, facts: DatasetFacts, path: str) -> list[Problem]:
+    return [*check_loss(loss, path), *check_loss_data(loss, facts)]
 
 
 @pytest.mark.parametrize(
@@ -278,7 +283,7 @@ def test_a_problem_says_where_what_and_what_would_be_right(
 def test_all_problems_are_told_at_once() -> None:
     loss = loss_of("matryoshka", loss_of("multiple_negatives_ranking", scale=-1), matryoshka_dims="all")
 
-    places = [problem.path for problem in check_loss(loss, facts_of({"anchor": "text"}), "loss.docs")]
+    places = [problem.path for problem in _problems(loss, facts_of({"anchor": "text"}), "loss.docs")]
 
     assert places == ["loss.docs.options.matryoshka_dims", "loss.docs.loss.options.scale", "data.train.docs.columns"]
 
@@ -339,17 +344,6 @@ def test_the_innermost_loss_is_the_one_that_sees_the_data() -> None:
 
 def test_a_class_name_is_a_name() -> None:
     assert loss_kind("CoSENTLoss") is LOSSES["cosent"]
-
-
-def test_several_processes_are_refused_where_gradients_are_not_averaged() -> None:
-    loss = loss_of("matryoshka", "batch_hard_triplet", matryoshka_dims=[8])
-
-    assert check_processes(loss, 1, "loss") == []
-    assert check_processes(loss_of("triplet"), 2, "loss") == []
-    assert [str(problem) for problem in check_processes(loss, 2, "loss")] == [
-        "loss: batch_hard_triplet does not average gradients between processes in the installed sentence-transformers, "
-        "so each of the 2 processes would train its own model; write launch.processes_per_node: 1"
-    ]
 
 
 def test_layers_that_are_in_no_checkpoint_are_known() -> None:

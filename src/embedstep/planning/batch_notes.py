@@ -41,12 +41,12 @@ def explain_batches(arguments: Arguments, formed: FormedBatches, tokens: TokenCa
         return
     if arguments.train_sampling_strategy == "group_by_length":
         yield from _explain_lengths(arguments, formed.datasets, tokens)
-    for (name, inputs), sampler in zip(formed.train.items(), formed.epochs.samplers, strict=True):
-        yield from (f"data.train.{name}: {note}" for note in _explain_sampler(inputs, sampler))
+    for inputs, sampler in zip(formed.train, formed.epochs.samplers, strict=True):
+        yield from (f"{inputs.item.place}: {note}" for note in _explain_sampler(inputs, sampler))
     for item in formed_datasets(arguments, formed.datasets):
         if item.split != "train" and item.rows_unreached:
             rows = f"{item.rows_unreached:,} of {item.rows:,} rows go into no batch of {arguments.batch_sampler}"
-            yield f"data.{item.split}.{item.name}: {rows} and are not evaluated"
+            yield f"{item.place}: {rows} and are not evaluated"
 
 
 def _explain_lengths(
@@ -61,7 +61,7 @@ def _explain_lengths(
 
 def _explain_sampler(inputs: SamplerInputs, sampler: "Sampler") -> Iterator[str]:
     if inputs.labels is not None:
-        unpaired = inputs.rows - inputs.labels.usable
+        unpaired = inputs.item.rows - inputs.labels.usable
         yield f"labels in the batches (in the data): {_label_shares(inputs, sampler.batches(0))}"
         if unpaired:
             rows = f"{unpaired:,} rows are" if unpaired > 1 else "1 row is"
@@ -111,7 +111,7 @@ def _label_shares(inputs: SamplerInputs, batches: Any) -> str:
     """Return `0 50.0% (46.2%), ...`: the share of each frequent label in the batches, and in the data."""
     import numpy as np
 
-    labels = read_integers(inputs.path, "label")
+    labels = read_integers(inputs.item.file, "label")
     values, counts = np.unique(labels, return_counts=True)
     taken = labels[batches.rows]
     shown = []
@@ -130,7 +130,7 @@ def _most_frequent_texts(inputs: SamplerInputs, line: Any, full: int) -> str:
         if line.lengths[group] <= max(full, 1):
             break
         first = line.starts[group]
-        text = shared_text(inputs.path, inputs.columns, line.rows[first], line.rows[first + 1])
+        text = shared_text(inputs.item.file, inputs.item.inputs, line.rows[first], line.rows[first + 1])
         shown.append(f"{shorten(text, _SHOWN_CHARACTERS)!r} in {line.lengths[group]:,}")
     return ", ".join(shown)
 
@@ -144,12 +144,11 @@ def with_preview(request: TrainRequest, plan: Plan, steps: int) -> Plan:
         steps: how many steps.
     """
     arguments = effective_arguments(request.arguments, plan.ledger)
-    train = [item for item in plan.datasets if item.split == "train"]
-    inputs = [load_sampler_inputs(arguments, item) for item in train]
+    inputs = [load_sampler_inputs(arguments, item) for item in plan.datasets if item.split == "train"]
     epochs = build_epochs(arguments, inputs, plan.world_size, per_device_batch_size(arguments, "train"))
     preview = []
     for number, step in enumerate(islice(epochs.walk(0), steps)):
-        path = inputs[step.dataset].path
-        ranks = [read_rows(path, (step.rows_of(rank) - step.offset).tolist()) for rank in range(plan.world_size)]
-        preview.append({"step": number + 1, "dataset": train[step.dataset].name, "ranks": ranks})
+        item = inputs[step.dataset].item
+        ranks = [read_rows(item.file, (step.rows_of(rank) - step.offset).tolist()) for rank in range(plan.world_size)]
+        preview.append({"step": number + 1, "dataset": item.name, "ranks": ranks})
     return replace(plan, preview=tuple(preview))

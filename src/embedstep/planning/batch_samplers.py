@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from embedstep.errors import InvalidRequestError, Problem, first_line
 from embedstep.request import extensions
-from embedstep.request.arguments.schema import Arguments
 from embedstep.request.arguments.types import BATCH_SAMPLERS
 
 if TYPE_CHECKING:
     from embedstep.sampling.batches import Batches
-    from embedstep.sampling.epochs import Sampler
 
 _PLACE = "arguments.batch_sampler"
 
@@ -39,32 +37,40 @@ class BatchSamplerKind:
     reads: tuple[Literal["labels", "texts"], ...] = ()
 
 
-def is_declared(name: str) -> bool:
-    """Return whether a batch sampler is another package's."""
-    return name not in BATCH_SAMPLERS
-
-
-def batch_sampler_kind(name: str) -> BatchSamplerKind:
-    """Return the declared batch sampler named `name`.
+def declared_sampler(name: str) -> BatchSamplerKind | None:
+    """Return a batch sampler of another package, or None for one of ours.
 
     Raises:
         LookupError: there is none.
         ValueError: its declaration cannot be imported.
     """
+    if name in BATCH_SAMPLERS:
+        return None
     found: BatchSamplerKind = extensions.declared(extensions.BATCH_SAMPLERS, name, BatchSamplerKind)
     return found
 
 
+def declared_reads(name: str) -> tuple[Literal["labels", "texts"], ...]:
+    """Return what a batch sampler of another package reads: nothing for one of ours."""
+    kind = declared_sampler(name)
+    return kind.reads if kind else ()
+
+
+def declared_code(name: str) -> str:
+    """Return a digest of the code of another package's batch sampler, on which the order of rows depends; else `""`."""
+    kind = declared_sampler(name)
+    return extensions.code_digest(kind.function.__module__) if kind else ""
+
+
 def reads_labels(name: str) -> bool:
-    """Return whether a batch sampler is another package's and needs labels; nothing is known of one in doubt."""
-    return is_declared(name) and not check_batch_sampler(name) and "labels" in batch_sampler_kind(name).reads
+    """Return whether a batch sampler needs labels; nothing is known of one in doubt."""
+    return name == "group_by_label" or (not check_batch_sampler(name) and "labels" in declared_reads(name))
 
 
 def check_batch_sampler(name: str) -> list[Problem]:
     """Return what is wrong with a batch sampler by itself; a name that is unknown was refused with the request."""
     try:
-        if is_declared(name):
-            batch_sampler_kind(name)
+        declared_sampler(name)
     except (LookupError, ValueError) as error:
         return [Problem(_PLACE, str(error))]
     return []
@@ -109,16 +115,17 @@ class DeclaredBatches:
         return found
 
     def require_repeatable(self) -> None:
-        """Form the batches of the first epoch once more, and compare.
+        """Form the batches of the first epoch once more, and those of the second, as the ranks will.
 
         Raises:
-            InvalidRequestError: they differ, as they would from rank to rank.
+            InvalidRequestError: the batches are not the same each time, or not as many in each epoch.
         """
         import numpy as np
 
         again = self._formed(0)
         if not (np.array_equal(again.rows, self._first.rows) and np.array_equal(again.starts, self._first.starts)):
             raise self._refused("gives other batches for the same epoch; draw with the seed and the epoch that it gets")
+        self(1)  # which refuses another number of batches than in the first epoch
 
     @cached_property
     def _first(self) -> "Batches":
@@ -130,7 +137,16 @@ class DeclaredBatches:
         from embedstep.sampling.batches import Batches
 
         try:
-            found = [np.asarray(batch) for batch in self._call(epoch)]
+            batches = self.kind.function(
+                rows=self.rows,
+                batch_size=self.size,
+                world_size=self.world_size,
+                drop_last=self.drop_last,
+                seed=self.seed,
+                epoch=epoch,
+                **self.arrays,
+            )
+            found = [np.asarray(batch) for batch in batches]
         except Exception as error:  # the function is somebody else's, and may raise anything
             raise self._refused(f"fails in epoch {epoch}: {type(error).__name__}: {first_line(error)}") from error
         if not found:
@@ -140,17 +156,6 @@ class DeclaredBatches:
                 raise self._refused(f"gives batch {number} of epoch {epoch} with {fault}")
         starts = np.cumsum([0, *map(len, found)])
         return Batches(rows=np.concatenate(found).astype(np.int32), starts=starts)
-
-    def _call(self, epoch: int) -> Iterable[Any]:
-        return self.kind.function(
-            rows=self.rows,
-            batch_size=self.size,
-            world_size=self.world_size,
-            drop_last=self.drop_last,
-            seed=self.seed,
-            epoch=epoch,
-            **self.arrays,
-        )
 
     def _fault(self, batch: Any) -> str:
         """Say why the ranks could not share a batch, or return nothing where they can."""
@@ -168,51 +173,3 @@ class DeclaredBatches:
 
     def _refused(self, message: str) -> InvalidRequestError:
         return InvalidRequestError([Problem(_PLACE, f"{self.kind.name} {message}")])
-
-
-def declared_reads(name: str) -> tuple[Literal["labels", "texts"], ...]:
-    """Return what a batch sampler of another package reads: nothing for one of ours."""
-    return batch_sampler_kind(name).reads if is_declared(name) else ()
-
-
-def declared_batches(
-    arguments: Arguments, rows: int, arrays: Mapping[str, Any], world_size: int, size: int, seed: int
-) -> DeclaredBatches | None:
-    """Return the batches of a dataset as a batch sampler of another package forms them, or None for one of ours.
-
-    Args:
-        arguments: the effective arguments.
-        rows: rows of the dataset.
-        arrays: what the batch sampler reads, by name.
-        world_size: ranks.
-        size: rows of a rank in a step.
-        seed: seed of the order.
-    """
-    if not is_declared(arguments.batch_sampler):
-        return None
-    return DeclaredBatches(
-        kind=batch_sampler_kind(arguments.batch_sampler), rows=rows, size=size * world_size, world_size=world_size,
-        drop_last=arguments.dataloader_drop_last, seed=seed, arrays=arrays,
-    )  # fmt: skip
-
-
-def batch_sampler_code(name: str) -> str:
-    """Return a digest of the code of a declared batch sampler, by which the order of the rows depends on it."""
-    return extensions.code_digest(batch_sampler_kind(name).function.__module__)
-
-
-def describe_code(name: str) -> dict[str, str]:
-    """Return what the order of rows depends on by the code of a batch sampler: nothing for one of ours."""
-    return {"code of the batch sampler": batch_sampler_code(name)} if is_declared(name) else {}
-
-
-def require_repeatable(samplers: "Iterable[Sampler]") -> None:
-    """Form two epochs of each declared batch sampler, the first one twice, as the ranks will.
-
-    Raises:
-        InvalidRequestError: the batches are not the same each time, or not as many in each epoch.
-    """
-    for sampler in samplers:
-        if isinstance(sampler.declared, DeclaredBatches):
-            sampler.declared.require_repeatable()
-            sampler.declared(1)

@@ -23,13 +23,14 @@ from embedstep.data.roles import LENGTH
 from embedstep.data.tokenizer import MODEL_NOT_LOCAL, TokenCache
 from embedstep.data.tokens import TokenIds
 from embedstep.errors import CannotStartError
-from embedstep.planning import batch_samplers
+from embedstep.planning.batch_samplers import DeclaredBatches, declared_code, declared_reads, declared_sampler
 from embedstep.planning.plan import PlannedDataset
 from embedstep.request.arguments.schema import Arguments
 from embedstep.sampling.search import binary_search
 
 if TYPE_CHECKING:
-    from embedstep.sampling.epochs import Epochs, Sampler
+    # These import numpy, which a plan needs only where embedstep forms the batches.
+    from embedstep.sampling.epochs import Epochs
     from embedstep.sampling.labels import Labels
     from embedstep.sampling.texts import Texts
 
@@ -39,18 +40,14 @@ class SamplerInputs:
     """What the batches of one dataset depend on.
 
     Attributes:
-        rows: number of rows.
-        path: Arrow file of the prepared rows.
-        columns: columns of texts.
+        item: the dataset.
         texts: the texts that repeat, for no_duplicates.
         labels: the labels, for group_by_label.
         lengths: size of each row's texts, for group_by_length, shape (rows,).
         arrays: what a batch sampler of another package reads, by name.
     """
 
-    rows: int
-    path: Path
-    columns: tuple[str, ...]
+    item: PlannedDataset
     texts: "Texts | None" = None
     labels: "Labels | None" = None
     lengths: Any = None
@@ -69,7 +66,7 @@ class FormedBatches:
     """
 
     datasets: list[PlannedDataset]
-    train: dict[str, SamplerInputs] = field(default_factory=dict)
+    train: Sequence[SamplerInputs] = ()
     epochs: "Epochs | None" = None
     seconds: float | None = None
 
@@ -139,40 +136,39 @@ def form_batches(
         tokens: makes the token ids that lengths are counted by, or why it cannot.
     """
     items = formed_datasets(arguments, datasets)
-    train = [item for item in items if item.split == "train"]
     if not items:
         return FormedBatches(datasets=list(datasets))
-    inputs = {item.name: load_sampler_inputs(arguments, item, tokens) for item in train}
+    train = [load_sampler_inputs(arguments, item, tokens) for item in items if item.split == "train"]
     started = time.perf_counter()
-    epochs = build_epochs(arguments, list(inputs.values()), processes, per_device_batch_size(arguments, "train"))
-    counted = _count_formed(train, list(inputs.values()), epochs)
+    epochs = build_epochs(arguments, train, processes, per_device_batch_size(arguments, "train"))
+    counted = _count_formed(train, epochs)
     seconds = time.perf_counter() - started
-    batch_samplers.require_repeatable(epochs.samplers)
+    for sampler in epochs.samplers:
+        if isinstance(sampler.declared, DeclaredBatches):
+            sampler.declared.require_repeatable()
     for item in items:
         if item.split != "train":  # each is evaluated by itself
             own = [load_sampler_inputs(arguments, item)]
             size = per_device_batch_size(arguments, item.split)
-            counted |= _count_formed([item], own, build_epochs(arguments, own, processes, size))
+            counted |= _count_formed(own, build_epochs(arguments, own, processes, size))
     return FormedBatches(
         datasets=[counted.get((item.split, item.name), item) for item in datasets],
-        train=inputs,
+        train=train,
         epochs=epochs,
         seconds=seconds,
     )
 
 
-def _count_formed(
-    items: Sequence[PlannedDataset], inputs: Sequence[SamplerInputs], epochs: "Epochs"
-) -> dict[tuple[str, str], PlannedDataset]:
+def _count_formed(inputs: Sequence[SamplerInputs], epochs: "Epochs") -> dict[tuple[str, str], PlannedDataset]:
     """Return datasets that share an epoch with the batches that each contributes, by split and name."""
     return {
-        (item.split, item.name): replace(
-            item,
+        (one.item.split, one.item.name): replace(
+            one.item,
             batches=epochs.steps_of[number] * epochs.world_size,
-            rows_unreached=item.rows - _count_rows(epochs, number),
+            rows_unreached=one.item.rows - _count_rows(epochs, number),
             largest_batch=_largest_batch(one, epochs, number),
         )
-        for number, (item, one) in enumerate(zip(items, inputs, strict=True))
+        for number, one in enumerate(inputs)
     }
 
 
@@ -185,26 +181,20 @@ def _count_rows(epochs: "Epochs", number: int) -> int:
 
 
 def _largest_batch(inputs: SamplerInputs, epochs: "Epochs", number: int) -> int | None:
-    """Return the largest batch size that gives a step, for a dataset whose texts or labels give none as it is."""
-    if epochs.steps_alone(number) or (inputs.texts is None and inputs.labels is None):
-        return None
-    return largest_size(inputs, epochs.samplers[number], epochs.world_size)
-
-
-def largest_size(inputs: SamplerInputs, sampler: "Sampler", world_size: int) -> int:
     """Return the largest batch size of a rank with which there is a step, or 0 where no size gives one.
 
-    Args:
-        inputs: what the batches of the dataset depend on.
-        sampler: forms them, with a size that gives no step.
-        world_size: ranks.
+    None for a dataset that has a step as it is, and for one whose texts and labels do not matter.
     """
-    if (labels := inputs.labels) is not None:
+    texts, labels, world_size = inputs.texts, inputs.labels, epochs.world_size
+    if epochs.steps_alone(number) or (texts is None and labels is None):
+        return None
+    if labels is not None:
         half = binary_search(1, labels.usable // 2, lambda half: labels.full_batches(2 * half) >= world_size)
         return 2 * half if half > 1 else 0
     # No batch has more distinct texts than any one column.
-    lines = inputs.texts.columns if inputs.texts is not None else ()
-    most = min([inputs.rows, *(len(line.lengths) + len(line.free) for line in lines)]) // world_size
+    columns = texts.columns if texts is not None else ()
+    most = min([inputs.item.rows, *(len(column.lengths) + len(column.free) for column in columns)]) // world_size
+    sampler = epochs.samplers[number]
     return binary_search(0, most, lambda size: replace(sampler, size=size * world_size).count > 0)
 
 
@@ -221,7 +211,7 @@ def load_sampler_inputs(
     from embedstep.sampling.labels import group_labels
     from embedstep.sampling.texts import Texts, group_texts
 
-    path, texts, labels, lengths = Path(str(item.path)), None, None, None
+    path, texts, labels, lengths = item.file, None, None, None
     if arguments.batch_sampler.startswith("no_duplicates"):
         texts = Texts(_cache(path, "texts", lambda: group_texts(text_ids(path, item.inputs)).ids))
     if arguments.batch_sampler == "group_by_label":
@@ -229,20 +219,17 @@ def load_sampler_inputs(
     if arguments.train_sampling_strategy == "group_by_length" and item.split == "train":
         lengths = _cache(path, "lengths", lambda: _measure_rows(item, tokens))
     read = {"labels": lambda: read_integers(path, "label"), "texts": lambda: text_ids(path, item.inputs)}
-    names = batch_samplers.declared_reads(arguments.batch_sampler)
+    names = declared_reads(arguments.batch_sampler)
     arrays: dict[str, Any] = {name: _cache(path, f"declared_{name}", read[name]) for name in names}
-    return SamplerInputs(
-        rows=item.rows, path=path, columns=item.inputs, texts=texts, labels=labels, lengths=lengths, arrays=arrays
-    )
+    return SamplerInputs(item=item, texts=texts, labels=labels, lengths=lengths, arrays=arrays)
 
 
 def _measure_rows(item: PlannedDataset, tokens: TokenCache | str) -> Any:
     """Return the length of each row, shape (rows,): as its column says, in tokens, or in characters."""
-    path = Path(str(item.path))
     if item.has_lengths:
-        return read_integers(path, LENGTH)
+        return read_integers(item.file, LENGTH)
     if isinstance(tokens, str):
-        return text_lengths(path, item.inputs)
+        return text_lengths(item.file, item.inputs)
     return sum(ids.lengths for ids in make_token_ids(item, tokens))
 
 
@@ -267,7 +254,7 @@ def _cache(path: Path, name: str, make: Callable[[], Any]) -> Any:
 
 def make_token_ids(item: PlannedDataset, tokens: TokenCache) -> list[TokenIds]:
     """Return the token ids of each column of texts, from disk where they were made before."""
-    return [tokens.ids(item.name, Path(str(item.path)), item.fingerprint, column) for column in item.inputs]
+    return [tokens.ids(item.name, item.file, item.fingerprint, column) for column in item.inputs]
 
 
 def build_epochs(arguments: Arguments, inputs: Sequence[SamplerInputs], world_size: int, size: int) -> "Epochs":
@@ -281,31 +268,38 @@ def build_epochs(arguments: Arguments, inputs: Sequence[SamplerInputs], world_si
     """
     from embedstep.sampling.epochs import Epochs, Sampler
 
-    seed = _order_seed(arguments)
-    samplers = tuple(
-        Sampler(
-            rows=one.rows,
-            size=size * (1 if one.labels else world_size),
-            drop_last=arguments.dataloader_drop_last,
-            seed=seed + number,
+    seed, kind = _order_seed(arguments), declared_sampler(arguments.batch_sampler)
+    samplers = []
+    for number, one in enumerate(inputs):
+        shared: dict[str, Any] = {
+            "rows": one.item.rows,
+            # By label each rank has a batch of its own; else all ranks share one.
+            "size": size * (1 if one.labels else world_size),
+            "drop_last": arguments.dataloader_drop_last,
+            "seed": seed + number,  # datasets of equal size would be shuffled alike otherwise
+        }
+        sampler = Sampler(
+            **shared,
             texts=one.texts,
             labels=one.labels,
             lengths=one.lengths,
             in_order=arguments.train_sampling_strategy == "sequential",
-            declared=batch_samplers.declared_batches(arguments, one.rows, one.arrays, world_size, size, seed + number),
+            declared=DeclaredBatches(**shared, kind=kind, world_size=world_size, arrays=one.arrays) if kind else None,
         )
-        for number, one in enumerate(inputs)
+        samplers.append(sampler)
+    return Epochs(
+        samplers=tuple(samplers), world_size=world_size, mixing=arguments.multi_dataset_batch_sampler, seed=seed
     )
-    return Epochs(samplers=samplers, world_size=world_size, mixing=arguments.multi_dataset_batch_sampler, seed=seed)
 
 
 def _order_seed(arguments: Arguments) -> int:
     return arguments.seed if arguments.data_seed is None else arguments.data_seed
 
 
-def digest_lengths(inputs: Mapping[str, SamplerInputs]) -> dict[str, str]:
+def digest_lengths(inputs: Sequence[SamplerInputs]) -> dict[str, str]:
     """Return a digest of the lengths by which the rows of each dataset are grouped; another tokenizer changes it."""
-    return {name: sha256(one.lengths.tobytes()).hexdigest() for name, one in inputs.items() if one.lengths is not None}
+    grouped = [one for one in inputs if one.lengths is not None]
+    return {one.item.name: sha256(one.lengths.tobytes()).hexdigest() for one in grouped}
 
 
 def describe_order(
@@ -323,7 +317,8 @@ def describe_order(
     # With labels each rank has batches of its own; else only the rows of a whole step count.
     splits = {"split_batches": True} if (arguments.accelerator_config or {}).get("split_batches") else {}
     batch = {"per_device_train_batch_size": size, "world_size": world_size, **splits}
-    code = batch_samplers.describe_code(arguments.batch_sampler)
+    digest = declared_code(arguments.batch_sampler)
+    code = {"code of the batch sampler": digest} if digest else {}
     is_shared = forms_batches(arguments) and arguments.batch_sampler != "group_by_label" and not code
     # One dataset in the order of its file is not shuffled.
     in_order = arguments.train_sampling_strategy == "sequential" and arguments.batch_sampler == "batch_sampler"

@@ -6,8 +6,9 @@ steps, evaluations, checkpoints and metric names of the run with the planned one
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 
-from embedstep.data.facts import DatasetFacts
+from embedstep.data.facts import DatasetFacts, DatasetRecord
 from embedstep.data.tokenizer import MODEL_NOT_LOCAL, TokenCache
 from embedstep.planning.batch_notes import explain_batches
 from embedstep.planning.batches import (
@@ -60,6 +61,7 @@ def build_plan(
         is_prepared: the rows of `facts` are in files, so that batches can be counted that depend on texts and labels.
         tokens: makes the token ids of texts, or why they cannot be made before the training.
     """
+    # Counts and steps follow from what the trainer will get, not from what was written.
     entries = ledger(request.arguments, gpus=gpus, world_size=processes, has_evaluation=bool(request.data.eval))
     arguments = effective_arguments(request.arguments, entries)
     datasets = [_plan_dataset(request, arguments, item, processes) for item in facts]
@@ -108,24 +110,14 @@ def _plan_dataset(request: TrainRequest, arguments: Arguments, facts: DatasetFac
     batches = count_batches(facts.rows, size, drop_last=arguments.dataloader_drop_last) if loss else None
     rows_per_process = size * batches_per_step(arguments, processes) // processes
     negatives = negatives_per_anchor(loss, facts.inputs, rows_per_process, processes) if loss and is_train else None
+    known = {each.name: getattr(facts, each.name) for each in fields(DatasetRecord)}
     return PlannedDataset(
-        split=facts.split,
-        name=facts.name,
-        rows=facts.rows,
-        dropped_rows=facts.dropped_rows,
+        **{**known, "columns": tuple(facts.columns)},
         labels=_most_frequent(facts.label_values),
-        duplicate_rows=facts.duplicate_rows,
-        overlapping_rows=facts.overlapping_rows,
-        columns=tuple(facts.columns),
-        has_lengths=facts.has_lengths,
-        dropped_columns=facts.dropped_columns,
         loss=loss.kind if loss else None,
         batches=batches,
         rows_unreached=0 if batches is None else max(facts.rows - batches * size, 0),
-        largest_batch=None,
         negatives_per_anchor=negatives,
-        fingerprint=facts.fingerprint,
-        path=facts.path,
     )
 
 
@@ -142,20 +134,19 @@ def _note_made_rows(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Ite
     for item in facts:
         dataset = getattr(request.data, item.split)[item.name]
         if dataset.row_function is not None and item.rows_read is not None:
-            made = f"{dataset.row_function.kind} has made {item.rows + item.dropped_rows:,} rows of {item.rows_read:,}"
-            yield f"data.{item.split}.{item.name}: {made}"
+            made = f"has made {item.rows + item.dropped_rows:,} rows of {item.rows_read:,}"
+            yield f"{item.place}: {dataset.row_function.kind} {made}"
 
 
 def _note_repeated_rows(facts: Sequence[DatasetFacts]) -> Iterator[str]:
     """Rows that repeat within a dataset, and held-out rows whose anchor is trained on: those flatter the model."""
     for item in facts:
-        where = f"data.{item.split}.{item.name}"
         if item.duplicate_rows:
-            yield f"{where}: {item.duplicate_rows:,} of {item.rows:,} rows repeat an earlier one"
+            yield f"{item.place}: {item.duplicate_rows:,} of {item.rows:,} rows repeat an earlier one"
         if item.overlapping_rows:
             rows = ", ".join(map(str, item.first_overlapping))
             shared = f"{item.overlapping_rows:,} of {item.rows:,} anchors are in the training data too (row {rows})"
-            yield f"{where}: {shared}, and flatter the model; data.max_overlap refuses that"
+            yield f"{item.place}: {shared}, and flatter the model; data.max_overlap refuses that"
 
 
 def _note_own_layers(request: TrainRequest, processes: int) -> Iterator[str]:

@@ -11,17 +11,18 @@ from embedstep.errors import Problem, suggest
 from embedstep.output.position import position_problems
 from embedstep.output.result import read_json
 from embedstep.planning.batch_samplers import check_batch_sampler, reads_labels
-from embedstep.planning.evaluators import check_evaluator, evaluators_are_known
-from embedstep.planning.losses import LOSSES, check_loss, check_processes, innermost, loss_path, losses_are_known
+from embedstep.planning.evaluators import check_evaluator_data, evaluators_are_known
+from embedstep.planning.losses import LOSSES, check_loss_data, innermost, loss_path, losses_are_known
 from embedstep.planning.metrics import evaluates_loss
 from embedstep.planning.plan import Plan, PlannedDataset
-from embedstep.planning.rules import LAST_CHECKPOINT, check_rules
+from embedstep.planning.rules import LAST_CHECKPOINT, check_rules, pairs_fill
 from embedstep.request.schema import TrainRequest
 
 
 def check_request(request: TrainRequest) -> list[Problem]:
     """Return every problem of the request that shows before any data is read, each once."""
     problems = [
+        # Every problem is reported, so that its author need not start again for each.
         *check_rules(request),
         *model_exists(request),
         *losses_are_known(request),
@@ -100,7 +101,7 @@ def rows_are_distinct(request: TrainRequest, facts: Sequence[DatasetFacts]) -> I
     for item in facts:
         if limit is not None and item.duplicate_rows > limit * item.rows:
             message = f"repeats {_of(item.duplicate_rows, item.rows)}, and data.max_duplicates is {limit:g}"
-            yield Problem(f"data.{item.split}.{item.name}", f"{message}; take them out, or raise the limit")
+            yield Problem(item.place, f"{message}; take them out, or raise the limit")
 
 
 def held_out_rows_are_held_out(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[Problem]:
@@ -111,10 +112,8 @@ def held_out_rows_are_held_out(request: TrainRequest, facts: Sequence[DatasetFac
             rows = ", ".join(map(str, item.first_overlapping))
             shared = _of(item.overlapping_rows, item.rows)
             message = f"shares the anchors of {shared} with the training data, first those of row {rows}"
-            yield Problem(
-                f"data.{item.split}.{item.name}",
-                f"{message}, and data.max_overlap is {limit:g}; take them out of the training data, or raise the limit",
-            )
+            reason = f"data.max_overlap is {limit:g}; take them out of the training data, or raise the limit"
+            yield Problem(item.place, f"{message}, and {reason}")
 
 
 def _of(rows: int, total: int) -> str:
@@ -161,9 +160,8 @@ def losses_fit(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator
     """Each loss gets the columns and labels that it needs, in training and in evaluation."""
     for item in facts:
         loss = request.loss_of(item.name)
-        if loss is None or (item.split == "eval" and not evaluates_loss(request, item.name)):
-            continue
-        yield from check_loss(loss, item, loss_path("*" if "*" in request.loss else item.name))
+        if loss is not None and (item.split != "eval" or evaluates_loss(request, item.name)):
+            yield from check_loss_data(loss, item)
 
 
 def losses_fit_the_model(request: TrainRequest) -> Iterator[Problem]:
@@ -195,15 +193,22 @@ def labels_can_be_smoothed(request: TrainRequest) -> Iterator[Problem]:
 def losses_average_gradients(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
     """A loss whose gradients are not averaged would train a different model in each process."""
     for name, loss in request.loss.items():
-        yield from check_processes(loss, plan.world_size, loss_path(name))
+        kind = innermost(loss)
+        if plan.world_size > 1 and kind is not None and not kind.averages_gradients:
+            yield Problem(
+                loss_path(name),
+                f"{kind.name} does not average gradients between processes in the installed sentence-transformers, so "
+                f"each of the {plan.world_size} processes would train its own model; "
+                "write launch.processes_per_node: 1",
+            )
 
 
 def evaluators_fit(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[Problem]:
     """Each evaluator gets the columns that it needs."""
     by_name = {item.name: item for item in facts if item.split == "eval"}
-    for index, evaluator in enumerate(request.evaluators):
+    for evaluator in request.evaluators:
         if evaluator.dataset in by_name:
-            yield from check_evaluator(evaluator, by_name[evaluator.dataset], f"evaluators.{index}")
+            yield from check_evaluator_data(evaluator, by_name[evaluator.dataset])
 
 
 def samplers_fit(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[Problem]:
@@ -221,15 +226,10 @@ def samplers_fit(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterat
                 "write group_by_label",
             )
         if reads_labels(sampler) and item.label != "integer":
-            message = f"is {sampler}, which reads labels, and data.train.{item.name} has no column of integers as label"
+            message = f"is {sampler}, which reads labels, and {item.place} has no column of integers as label"
             yield Problem("arguments.batch_sampler", message)
         if kind.needs_label_groups and len(item.label_values) == 1:
-            yield Problem(f"data.train.{item.name}", f"has one label only, from which {kind.name} learns nothing")
-        if sampler == "group_by_label" and item.label != "integer":
-            yield Problem(
-                "arguments.batch_sampler",
-                f"is group_by_label, but data.train.{item.name} has no label column of integers",
-            )
+            yield Problem(item.place, f"has one label only, from which {kind.name} learns nothing")
 
 
 def evaluations_fit_the_sampler(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[Problem]:
@@ -240,17 +240,15 @@ def evaluations_fit_the_sampler(request: TrainRequest, facts: Sequence[DatasetFa
         if item.split == "train" or not evaluates_loss(request, item.name):
             continue
         if item.label != "integer":
-            message = "needs integer labels for its loss with group_by_label"
-            yield Problem(f"data.{item.split}.{item.name}", message)
+            yield Problem(item.place, "needs integer labels for its loss with group_by_label")
             continue
         paired = sum(count > 1 for count in item.label_values.values())
-        if item.label_values and paired < 2:
+        if item.label_values and paired < 2:  # empty for more than 1,000 labels, which are not counted
             message = "needs two labels with two rows each for its loss with group_by_label"
-            yield Problem(f"data.{item.split}.{item.name}", f"{message}; it has {paired}")
-        size = request.arguments.per_device_eval_batch_size
-        if size < 4 or size % 2:
-            message = f"is {size}; group_by_label needs an even number of 4 or more for the loss of data.{item.split}"
-            yield Problem("arguments.per_device_eval_batch_size", message)
+            yield Problem(item.place, f"{message}; it has {paired}")
+        argument = "per_device_eval_batch_size"
+        size, batches = request.arguments.per_device_eval_batch_size, f"batches of data.{item.split}"
+        yield from (Problem(path, message) for path, message in pairs_fill(argument, size, batches))
 
 
 def prompt_keys_are_known(request: TrainRequest) -> Iterator[Problem]:
@@ -275,8 +273,7 @@ def plan_has_steps(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
     size = request.arguments.per_device_train_batch_size
     for item in plan.datasets:
         if item.split == "train" and not item.batches and request.trains and _is_at_fault(plan, item):
-            message = _no_batch(request, plan, item, "per_device_train_batch_size", size)
-            yield Problem(f"data.train.{item.name}", message)
+            yield Problem(item.place, _no_batch(request, plan, item, "per_device_train_batch_size", size))
     batches = sum(item.batches or 0 for item in plan.datasets if item.split == "train")
     if batches and not plan.steps_per_epoch and request.trains:
         rows = sum(item.rows for item in plan.datasets if item.split == "train")
@@ -309,10 +306,9 @@ def evaluation_is_possible(request: TrainRequest, plan: Plan) -> Iterator[Proble
     size = request.arguments.per_device_eval_batch_size
     for item in plan.datasets:
         if item.split != "train" and item.rows < plan.world_size:
-            yield Problem(f"data.{item.split}.{item.name}", f"has {item.rows} rows for {plan.world_size} processes")
+            yield Problem(item.place, f"has {item.rows} rows for {plan.world_size} processes")
         elif item.split != "train" and item.batches == 0:
-            message = _no_batch(request, plan, item, "per_device_eval_batch_size", size)
-            yield Problem(f"data.{item.split}.{item.name}", message)
+            yield Problem(item.place, _no_batch(request, plan, item, "per_device_eval_batch_size", size))
 
 
 def checkpoint_has_same_order(request: TrainRequest, plan: Plan) -> Iterator[Problem]:

@@ -5,17 +5,17 @@ evaluation, so they are repeated here. Tests compare them with those of the inst
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from embedstep.data.facts import ColumnKind, DatasetFacts
-from embedstep.errors import Problem, suggest
+from embedstep.data.facts import DatasetFacts
+from embedstep.errors import Problem
+from embedstep.planning.kinds import Kind, KindTable, Label, Rule
 from embedstep.request import extensions, schema
 from embedstep.request.options import (
-    Option,
     all_values,
     boolean,
-    check_options,
     choice,
     choices,
     integer,
@@ -25,60 +25,61 @@ from embedstep.request.options import (
 )
 
 Values = Mapping[str, Any]
-Rule = Callable[[Values], str | None]
 Metrics = Callable[[Values, str], list[str]]
 Primary = Callable[[Values, str], str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class EvaluatorKind:
+class EvaluatorKind(Kind):
     """One evaluator. It ignores further columns of its dataset, which a loss may need.
 
+    A class of another package gets the columns by role as `rows`, its `name`, and the options as keyword arguments.
+
     Attributes:
-        name: its name in a request.
-        class_name: its class in the library, which is accepted as a name too; or `package.module:Class` of another
-            package, which gets the columns by role as `rows`, its `name`, and the options as keyword arguments.
         roles: text columns that it needs.
         several_negatives: whether it accepts more than one negative column.
         lists: whether a positive or negative may be a list of texts.
-        label: column kinds that its label may have; empty for an evaluator without one.
-        binary: whether the label is 0 or 1 and both must occur.
-        options: options by name.
+        label: the label, or None for an evaluator without one.
         metrics: returns the names of its metrics in the library's order, without the evaluator's own name, given the
             values of all options and the model's similarity.
         primary: returns the name of its primary metric, given the same.
-        rules: checks across options; each returns a message or None.
     """
 
-    name: str
-    class_name: str
     roles: tuple[str, ...]
     several_negatives: bool = True
     lists: bool = False
-    label: tuple[ColumnKind, ...] = ()
-    binary: bool = False
-    options: Mapping[str, Option] = field(default_factory=dict)
+    label: Label | None = None
     metrics: Metrics
     primary: Primary
-    rules: tuple[Rule, ...] = ()
 
 
 RETRIEVAL = "information_retrieval"
 """The evaluator that has a score for each query."""
 _SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
-_BINARY_METRICS = ("accuracy", "accuracy_threshold", "f1", "f1_threshold", "precision", "recall", "ap", "mcc")
 
 
-def score_names(values: Values, model_similarity: str, *, names: str, main: str = "") -> list[str]:
+def _scores(values: Values, similarity: str, *, main: str, names: str = "similarity_fn_names") -> list[str]:
     """Return the similarities that an evaluator scores with: the named ones, else the main one, else the model's.
 
     Args:
         values: values of all options of the evaluator.
-        model_similarity: the model's own similarity, such as `cosine`.
+        similarity: the model's own similarity, such as `cosine`.
+        main: option with the main similarity; empty for an evaluator without one.
         names: option with the list of similarities.
-        main: option with the main similarity.
     """
-    return list(values[names] or [values.get(main) or model_similarity])
+    return list(values[names] or [values.get(main) or similarity])
+
+
+def _by_score(patterns: tuple[str, ...], main: str, values: Values, similarity: str) -> list[str]:
+    """Return the metrics of each similarity, and with several those of the best one, which is called `max`."""
+    scores = _scores(values, similarity, main=main)
+    return [pattern.format(score) for score in scores + ["max"] * (len(scores) > 1) for pattern in patterns]
+
+
+def _by_main_score(pattern: str, main: str, values: Values, similarity: str) -> str:
+    """Return the metric of the main similarity: the one that is named, else the only one, else the best."""
+    scores = _scores(values, similarity, main=main)
+    return pattern.format(values.get(main) or (scores[0] if len(scores) == 1 else "max"))
 
 
 def _retrieval_metrics(values: Values, similarity: str) -> list[str]:
@@ -90,45 +91,13 @@ def _retrieval_metrics(values: Values, similarity: str) -> list[str]:
         ("mrr", "mrr_at_k"),
         ("map", "map_at_k"),
     )
-    scores = score_names(values, similarity, names="score_functions", main="main_score_function")
+    scores = _scores(values, similarity, names="score_functions", main="main_score_function")
     return [f"{score}_{metric}@{k}" for score in scores for metric, option in cutoffs for k in values[option]]
 
 
 def _retrieval_primary(values: Values, similarity: str) -> str:
-    scores = score_names(values, similarity, names="score_functions", main="main_score_function")
+    scores = _scores(values, similarity, names="score_functions", main="main_score_function")
     return f"{values['main_score_function'] or scores[0]}_ndcg@{max(values['ndcg_at_k'])}"
-
-
-def _similarity_metrics(values: Values, similarity: str) -> list[str]:
-    scores = score_names(values, similarity, names="similarity_fn_names", main="main_similarity")
-    metrics = [f"{metric}_{score}" for score in scores for metric in ("pearson", "spearman")]
-    return metrics + ["pearson_max", "spearman_max"] * (len(scores) > 1)
-
-
-def _similarity_primary(values: Values, similarity: str) -> str:
-    scores = score_names(values, similarity, names="similarity_fn_names", main="main_similarity")
-    return f"spearman_{values['main_similarity'] or (scores[0] if len(scores) == 1 else 'max')}"
-
-
-def _binary_metrics(values: Values, similarity: str) -> list[str]:
-    scores = score_names(values, similarity, names="similarity_fn_names")
-    scores += ["max"] * (len(scores) > 1)
-    return [f"{score}_{metric}" for score in scores for metric in _BINARY_METRICS]
-
-
-def _binary_primary(values: Values, similarity: str) -> str:
-    scores = score_names(values, similarity, names="similarity_fn_names")
-    return f"{scores[0] if len(scores) == 1 else 'max'}_ap"
-
-
-def _triplet_metrics(values: Values, similarity: str) -> list[str]:
-    scores = score_names(values, similarity, names="similarity_fn_names", main="main_similarity_function")
-    return [f"{score}_accuracy" for score in scores] + ["max_accuracy"] * (len(scores) > 1)
-
-
-def _triplet_primary(values: Values, similarity: str) -> str:
-    scores = score_names(values, similarity, names="similarity_fn_names", main="main_similarity_function")
-    return f"{values['main_similarity_function'] or (scores[0] if len(scores) == 1 else 'max')}_accuracy"
 
 
 def _main_is_scored(names: str, main: str) -> Rule:
@@ -149,9 +118,15 @@ def _one_of_prompt_and_name(values: Values) -> str | None:
     return None
 
 
+_NUMBER = Label(words="a number in each row, not always the same", kinds=("integer", "number"), varies=True)
+_BINARY = Label(words="0 or 1 in each row, and both of them", kinds=("integer",), low=0, high=1, varies=True)
 _DIMENSION = {"truncate_dim": integer(None, least=1)}
 _SCORED_WITH = {"similarity_fn_names": choices(None, _SIMILARITIES)}
+_BINARY_METRICS = (
+    "{}_accuracy", "{}_accuracy_threshold", "{}_f1", "{}_f1_threshold", "{}_precision", "{}_recall", "{}_ap", "{}_mcc",
+)  # fmt: skip
 
+# The tests list the constructor parameters and the classes of the library that have no row here, with the reasons.
 _ROWS = (
     EvaluatorKind(
         name=RETRIEVAL,
@@ -182,7 +157,7 @@ _ROWS = (
         name="embedding_similarity",
         class_name="EmbeddingSimilarityEvaluator",
         roles=("anchor", "positive"),
-        label=("integer", "number"),
+        label=_NUMBER,
         options={
             "batch_size": integer(16, least=1),
             "main_similarity": choice(None, _SIMILARITIES),
@@ -190,19 +165,18 @@ _ROWS = (
             **_SCORED_WITH,
             **_DIMENSION,
         },
-        metrics=_similarity_metrics,
-        primary=_similarity_primary,
+        metrics=partial(_by_score, ("pearson_{}", "spearman_{}"), "main_similarity"),
+        primary=partial(_by_main_score, "spearman_{}", "main_similarity"),
         rules=(_main_is_scored("similarity_fn_names", "main_similarity"),),
     ),
     EvaluatorKind(
         name="binary_classification",
         class_name="BinaryClassificationEvaluator",
         roles=("anchor", "positive"),
-        label=("integer",),
-        binary=True,
+        label=_BINARY,
         options={"batch_size": integer(32, least=1), **_SCORED_WITH, **_DIMENSION},
-        metrics=_binary_metrics,
-        primary=_binary_primary,
+        metrics=partial(_by_score, _BINARY_METRICS, ""),
+        primary=partial(_by_main_score, "{}_ap", ""),
     ),
     EvaluatorKind(
         name="triplet",
@@ -216,8 +190,8 @@ _ROWS = (
             **_SCORED_WITH,
             **_DIMENSION,
         },
-        metrics=_triplet_metrics,
-        primary=_triplet_primary,
+        metrics=partial(_by_score, ("{}_accuracy",), "main_similarity_function"),
+        primary=partial(_by_main_score, "{}_accuracy", "main_similarity_function"),
         rules=(_main_is_scored("similarity_fn_names", "main_similarity_function"),),
     ),
     EvaluatorKind(
@@ -262,44 +236,8 @@ _ROWS = (
 )
 
 EVALUATORS: Mapping[str, EvaluatorKind] = {row.name: row for row in _ROWS}
-_BY_ANY_NAME: Mapping[str, EvaluatorKind] = {**EVALUATORS, **{row.class_name: row for row in _ROWS}}
-
-_FROM_DATA = "made from the dataset's columns"
-# Constructor parameters that a request cannot set, each with the reason.
-LEFT_OUT_OPTIONS: Mapping[str, str] = {
-    **dict.fromkeys(("queries", "corpus", "relevant_docs", "sentences_map", "duplicates_list", "samples"), _FROM_DATA),
-    **dict.fromkeys(("sentences1", "sentences2", "scores", "labels", "anchors", "positives", "negatives"), _FROM_DATA),
-    **dict.fromkeys(("source_sentences", "target_sentences"), _FROM_DATA),
-    "duplicates_dict": "a second form of duplicates_list",
-    "name": "written next to `options`",
-    "write_csv": "always false: the metrics are written by embedstep",
-    "write_predictions": "writes files that the output folder does not describe",
-    "print_wrong_matches": "prints into the output that a program reads",
-    "show_progress_bar": "a bar during a train step would break the trainer's own",
-    "mrr_at_k": "deprecated in RerankingEvaluator; `at_k` is the same",
-    "main_distance_function": "deprecated; `main_similarity_function` is the same",
-}
-# Names that the library exports next to these evaluators, each with the reason why it is left out.
-LEFT_OUT: Mapping[str, str] = {
-    "BaseEvaluator": "the base class",
-    "SentenceEvaluator": "the base class by its old name",
-    "SequentialEvaluator": "made by the trainer from several evaluators",
-    "SimilarityFunction": "an enumeration",
-    "LabelAccuracyEvaluator": "needs the classifier inside a softmax loss and a loader of the old training loop",
-    "MSEEvaluator": "needs a second model",
-    "MSEEvaluatorFromDataFrame": "needs a second model",
-    "NanoBEIREvaluator": "downloads its own data",
-}
-
-
-def evaluator_kind(name: str) -> EvaluatorKind:
-    """Return an evaluator by its name in the table, by its class name, or as another package declares it.
-
-    Raises:
-        LookupError: there is no such evaluator.
-        ValueError: its declaration cannot be imported.
-    """
-    return _BY_ANY_NAME.get(name) or extensions.declared(extensions.EVALUATORS, name, EvaluatorKind)
+_TABLE = KindTable(EVALUATORS, EvaluatorKind, extensions.EVALUATORS, "evaluator")
+evaluator_kind = _TABLE.find
 
 
 def metric_names(evaluator: schema.Evaluator, similarity: str = "cosine") -> tuple[str, ...]:
@@ -313,63 +251,44 @@ def metric_names(evaluator: schema.Evaluator, similarity: str = "cosine") -> tup
     """
     kind = evaluator_kind(evaluator.kind)
     metrics = kind.metrics(all_values(kind.options, evaluator.options), similarity)
-    return tuple(_logged_name(evaluator, metric) for metric in dict.fromkeys(metrics))
+    # The same cutoff may be asked for twice, and is one metric.
+    names = [f"{evaluator.name}_{metric}" for metric in dict.fromkeys(metrics)]
+    # The trainer adds its prefix only once.
+    return tuple(name if name.startswith("eval_") else f"eval_{name}" for name in names)
 
 
-def primary_metric(evaluator: schema.Evaluator, similarity: str = "cosine") -> str:
-    """Return the primary metric of a checked evaluator under the name by which the trainer logs it.
-
-    Args:
-        evaluator: the checked evaluator.
-        similarity: the model's own similarity function.
-    """
-    kind = evaluator_kind(evaluator.kind)
-    return _logged_name(evaluator, kind.primary(all_values(kind.options, evaluator.options), similarity))
-
-
-def _logged_name(evaluator: schema.Evaluator, metric: str) -> str:
-    """Return a metric's name in the trainer, which adds its prefix `eval_` only once."""
-    name = f"{evaluator.name}_{metric}"
-    return name if name.startswith("eval_") else f"eval_{name}"
-
-
-def check_evaluator(evaluator: schema.Evaluator, facts: DatasetFacts | None, path: str) -> list[Problem]:
-    """Return every problem of an evaluator by itself and with the columns of its dataset.
+def check_evaluator(evaluator: schema.Evaluator, path: str) -> Iterator[Problem]:
+    """Yield every problem of an evaluator, apart from the data.
 
     Args:
         evaluator: the evaluator as written.
-        facts: what was read of the eval dataset, or None to check the evaluator by itself.
         path: path of the evaluator in the request, such as `evaluators.0`.
     """
-    try:
-        kind = evaluator_kind(evaluator.kind)
-    except LookupError:
-        near = suggest(evaluator.kind, [*_BY_ANY_NAME, *extensions.entry_names(extensions.EVALUATORS)])
-        return [Problem(f"{path}.kind", f"no evaluator is named {evaluator.kind!r}{near}")]
-    except ValueError as error:
-        return [Problem(f"{path}.kind", str(error))]
-    problems = check_options(kind.options, evaluator.options, f"{path}.options", kind.name)
-    if missing := extensions.missing_code(kind.class_name):
-        problems.append(Problem(f"{path}.kind", missing))
-    if not problems:
-        problems = list(_value_problems(kind, evaluator, path))
-    if facts is None:
-        return problems
-    columns = f"data.{facts.split}.{facts.name}.columns"
-    return [*problems, *_text_problems(kind, facts, columns), *_label_problems(kind, facts, f"{columns}.label")]
-
-
-def _value_problems(kind: EvaluatorKind, evaluator: schema.Evaluator, path: str) -> Iterator[Problem]:
+    kind = _TABLE.find_or_explain(evaluator.kind)
+    if isinstance(kind, str):
+        yield Problem(f"{path}.kind", kind)
+        return
+    problems = list(kind.check(evaluator.options, path))
+    yield from problems
+    if problems:
+        return
     values = all_values(kind.options, evaluator.options)
-    for rule in kind.rules:
-        if message := rule(values):
-            yield Problem(f"{path}.options", message)
     # If the primary metric starts with the evaluator's name, the library does not add the name as a prefix, and then
     # does not find the metric.
     primaries = (kind.primary(values, similarity) for similarity in _SIMILARITIES)
     clash = next((each for each in primaries if each.startswith(f"{evaluator.name}_")), None)
     if clash:
         yield Problem(f"{path}.name", f"{evaluator.name!r} is the start of the metric {clash}; choose another name")
+
+
+def check_evaluator_data(evaluator: schema.Evaluator, facts: DatasetFacts) -> Iterator[Problem]:
+    """Yield every problem of an evaluator with the columns of its dataset; none where the evaluator is unknown."""
+    kind = _TABLE.find_or_explain(evaluator.kind)
+    if not isinstance(kind, str):
+        columns = f"{facts.place}.columns"
+        yield from _text_problems(kind, facts, columns)
+        if kind.label is not None:
+            yield from kind.label.check(facts, f"the evaluator {kind.name}", f"{columns}.label")
 
 
 def _text_problems(kind: EvaluatorKind, facts: DatasetFacts, path: str) -> Iterator[Problem]:
@@ -379,27 +298,13 @@ def _text_problems(kind: EvaluatorKind, facts: DatasetFacts, path: str) -> Itera
             yield Problem(f"{path}.{role}", f"is missing: the evaluator {kind.name} needs {', '.join(kind.roles)}")
     if "negative" in kind.roles and len(negatives) > 1 and not kind.several_negatives:
         yield Problem(f"{path}.negative", f"names {len(negatives)} columns; the evaluator {kind.name} takes one")
-    needed = kind.roles + (tuple(negatives) if kind.lists else ())
-    for role in (role for role in facts.inputs if role in needed or (role in negatives and "negative" in kind.roles)):
-        if facts.columns[role] == "texts" and (not kind.lists or role == "anchor"):
+    for role in facts.inputs:
+        is_used = role in kind.roles or (role in negatives and "negative" in kind.roles)
+        if is_used and facts.columns[role] == "texts" and (not kind.lists or role == "anchor"):
             yield Problem(f"{path}.{role}", f"holds lists; the evaluator {kind.name} needs one text in each row")
-
-
-def _label_problems(kind: EvaluatorKind, facts: DatasetFacts, path: str) -> Iterator[Problem]:
-    if not kind.label:
-        return
-    words = "0 or 1 in each row, and both of them" if kind.binary else "a number in each row, not always the same"
-    if facts.label is None:
-        yield Problem(path, f"is missing: the evaluator {kind.name} needs a label with {words}")
-    elif facts.label not in kind.label:
-        yield Problem(path, f"holds {facts.label}; the evaluator {kind.name} needs a label with {words}")
-    elif facts.label_range is not None:
-        low, high = facts.label_range
-        if low == high or (kind.binary and (low, high) != (0, 1)):
-            yield Problem(path, f"goes from {low:g} to {high:g}; the evaluator {kind.name} needs {words}")
 
 
 def evaluators_are_known(request: schema.TrainRequest) -> Iterator[Problem]:
     """Each evaluator has a known name and valid options."""
     for index, evaluator in enumerate(request.evaluators):
-        yield from check_evaluator(evaluator, None, f"evaluators.{index}")
+        yield from check_evaluator(evaluator, f"evaluators.{index}")

@@ -1,12 +1,10 @@
 """What a request has of other packages, by whose code its training depends on more than its words."""
 
-from collections.abc import Iterator
-
-from embedstep.planning.batch_samplers import batch_sampler_code, is_declared
+from embedstep.planning.batch_samplers import declared_code
 from embedstep.planning.evaluators import evaluator_kind
-from embedstep.planning.losses import loss_kind
+from embedstep.planning.losses import loss_kind, nested
 from embedstep.request.extensions import code_digest, is_reference
-from embedstep.request.schema import Loss, TrainRequest
+from embedstep.request.schema import TrainRequest
 
 
 def code_of(request: TrainRequest) -> dict[str, str]:
@@ -14,16 +12,11 @@ def code_of(request: TrainRequest) -> dict[str, str]:
 
     A row function has none here: the rows that it makes are in the fingerprint of the rows.
     """
-    kinds = [loss_kind(loss.kind) for given in request.loss.values() for loss in _nested(given)]
+    kinds = [loss_kind(loss.kind) for given in request.loss.values() for loss in nested(given)]
     classes = [kind.class_name for kind in kinds] + [
         evaluator_kind(item.kind).class_name for item in request.evaluators
     ]
     found = {name: code_digest(name.partition(":")[0]) for name in classes if is_reference(name)}
     sampler = request.arguments.batch_sampler
-    return found | ({sampler: batch_sampler_code(sampler)} if is_declared(sampler) else {})
-
-
-def _nested(loss: Loss | None) -> Iterator[Loss]:
-    while loss is not None:
-        yield loss
-        loss = loss.loss
+    code = declared_code(sampler)
+    return found | ({sampler: code} if code else {})

@@ -4,18 +4,18 @@ The library checks none of this before the first batch, and some of it never: a 
 silently trains on them. The table is plain data, so a request is checked on a machine without torch.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from embedstep.data.facts import ColumnKind, DatasetFacts
-from embedstep.errors import Problem, suggest
+from embedstep.data.facts import DatasetFacts
+from embedstep.errors import Problem
+from embedstep.planning.kinds import Kind, KindTable, Label
 from embedstep.request import extensions, schema
 from embedstep.request.options import (
     Option,
     all_values,
     boolean,
-    check_options,
     choice,
     choices,
     integer,
@@ -25,25 +25,6 @@ from embedstep.request.options import (
     option_values,
     text,
 )
-
-Rule = Callable[[Mapping[str, Any]], str | None]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Label:
-    """A label that a loss learns from.
-
-    Attributes:
-        words: what it is, to follow `a label with`.
-        kinds: column kinds it may have.
-        low: smallest value allowed.
-        high: largest value allowed.
-    """
-
-    words: str
-    kinds: tuple[ColumnKind, ...]
-    low: float | None = None
-    high: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,15 +49,11 @@ class Takes:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LossKind:
-    """One loss.
+class LossKind(Kind):
+    """One loss. A class of another package gets the model and the options as keyword arguments.
 
     Attributes:
-        name: its name in a request.
-        class_name: its class in the library, which is accepted as a name too; or `package.module:Class` of another
-            package, which gets the model and the options as keyword arguments.
         takes: sets of columns it accepts; empty for a wrapper, which accepts those of its inner loss.
-        options: options by name.
         built_as: class to build instead of one that the library has deprecated.
         fixed: constructor arguments that come with `built_as`.
         wraps: whether it wraps another loss.
@@ -90,13 +67,9 @@ class LossKind:
             part of the model and not averaged between processes.
         classes: option with the number of classes; labels go from 0 to one less.
         cross_entropy: attribute with its final cross-entropy, where labels can be smoothed.
-        rules: checks across options; each returns a message or None.
     """
 
-    name: str
-    class_name: str
     takes: tuple[Takes, ...] = ()
-    options: Mapping[str, Option] = field(default_factory=dict)
     built_as: str | None = None
     fixed: Mapping[str, Any] = field(default_factory=dict)
     wraps: bool = False
@@ -108,7 +81,6 @@ class LossKind:
     loss_parameters: str = ""
     classes: str | None = None
     cross_entropy: str | None = None
-    rules: tuple[Rule, ...] = ()
 
 
 def _positives_are_compared(values: Mapping[str, Any]) -> str | None:
@@ -191,7 +163,7 @@ _SIAMESE = {
     "distance_metric": choice("cosine_distance", ("cosine_distance", "euclidean", "manhattan")),
     "margin": number(0.5),
 }
-_BATCH_DISTANCE = {"distance_metric": choice("euclidean_distance", ("euclidean_distance", "cosine_distance"))}
+_BATCH_DISTANCE = choice("euclidean_distance", ("euclidean_distance", "cosine_distance"))
 _GUIDED = {
     "guide": text(),
     "temperature": number(0.01, above=0),
@@ -215,6 +187,20 @@ _NO_LAYER_WRAPPER = ("adaptive_layer", "matryoshka_2d")
 _NO_DIMENSION_WRAPPER = ("matryoshka", "matryoshka_2d")
 _NO_WRAPPER = ("matryoshka", "adaptive_layer", "matryoshka_2d")
 
+
+def _batch_triplet(name: str, class_name: str, **options: Option) -> LossKind:
+    """Return a loss that finds its triplets among the rows of a batch, by their labels."""
+    return LossKind(
+        name=name,
+        class_name=class_name,
+        takes=(Takes(least=1, most=1, label=CLASS),),
+        options={"distance_metric": _BATCH_DISTANCE, **options},
+        needs_label_groups=True,
+        averages_gradients=False,
+    )
+
+
+# The tests list the constructor parameters and the classes of the library that have no row here, with the reasons.
 _ROWS = (
     LossKind(
         name="multiple_negatives_ranking",
@@ -325,38 +311,10 @@ _ROWS = (
             "triplet_margin": number(5.0),
         },
     ),
-    LossKind(
-        name="batch_all_triplet",
-        class_name="BatchAllTripletLoss",
-        takes=(Takes(least=1, most=1, label=CLASS),),
-        options=_BATCH_DISTANCE | {"margin": number(5.0)},
-        needs_label_groups=True,
-        averages_gradients=False,
-    ),
-    LossKind(
-        name="batch_hard_triplet",
-        class_name="BatchHardTripletLoss",
-        takes=(Takes(least=1, most=1, label=CLASS),),
-        options=_BATCH_DISTANCE | {"margin": number(5.0)},
-        needs_label_groups=True,
-        averages_gradients=False,
-    ),
-    LossKind(
-        name="batch_hard_soft_margin_triplet",
-        class_name="BatchHardSoftMarginTripletLoss",
-        takes=(Takes(least=1, most=1, label=CLASS),),
-        options=_BATCH_DISTANCE,
-        needs_label_groups=True,
-        averages_gradients=False,
-    ),
-    LossKind(
-        name="batch_semi_hard_triplet",
-        class_name="BatchSemiHardTripletLoss",
-        takes=(Takes(least=1, most=1, label=CLASS),),
-        options=_BATCH_DISTANCE | {"margin": number(5.0)},
-        needs_label_groups=True,
-        averages_gradients=False,
-    ),
+    _batch_triplet("batch_all_triplet", "BatchAllTripletLoss", margin=number(5.0)),
+    _batch_triplet("batch_hard_triplet", "BatchHardTripletLoss", margin=number(5.0)),
+    _batch_triplet("batch_hard_soft_margin_triplet", "BatchHardSoftMarginTripletLoss"),
+    _batch_triplet("batch_semi_hard_triplet", "BatchSemiHardTripletLoss", margin=number(5.0)),
     LossKind(
         name="softmax",
         class_name="SoftmaxLoss",
@@ -480,114 +438,51 @@ _ROWS = (
 )
 
 LOSSES: Mapping[str, LossKind] = {row.name: row for row in _ROWS}
-_BY_ANY_NAME: Mapping[str, LossKind] = {**LOSSES, **{row.class_name: row for row in _ROWS}}
-
-# Constructor parameters that a request cannot set, each with the reason.
-LEFT_OUT_OPTIONS: Mapping[str, str] = {
-    "model": "the model of the request",
-    "loss": "written next to `options`, as the inner `loss`",
-    "embedding_dimension": "read from the model",
-    "show_progress_bar": "a bar during a train step would break the trainer's own",
-    "loss_fct": "a torch module, which is not plain data",
-    "cos_score_transformation": "a torch module, which is not plain data",
-}
-# Names that the library exports next to its losses, each with the reason why it is no loss here.
-LEFT_OUT: Mapping[str, str] = {
-    "BatchHardTripletLossDistanceFunction": "holds the functions that `distance_metric` names",
-    "ContrastiveTensionDataLoader": "a loader of the old training loop, not a loss",
-    "SiameseDistanceMetric": "holds the functions that `distance_metric` names",
-    "TripletDistanceMetric": "holds the functions that `distance_metric` names",
-}
-
-
-def loss_kind(name: str) -> LossKind:
-    """Return a loss by its name in the table, by its class name, or as another package declares it.
-
-    Raises:
-        LookupError: there is no such loss.
-        ValueError: its declaration cannot be imported.
-    """
-    return _BY_ANY_NAME.get(name) or extensions.declared(extensions.LOSSES, name, LossKind)
-
-
-def _kind_or_none(name: str) -> LossKind | None:
-    try:
-        return loss_kind(name)
-    except (LookupError, ValueError):
-        return None
+_TABLE = KindTable(LOSSES, LossKind, extensions.LOSSES, "loss")
+loss_kind = _TABLE.find
 
 
 def innermost(loss: schema.Loss) -> LossKind | None:
     """Return the loss inside all wrappers, which gets the columns; None if its name is unknown."""
-    return _kind_or_none(_inner(loss).kind)
+    kind = _TABLE.find_or_explain(_inner(loss).kind)
+    return None if isinstance(kind, str) else kind
+
+
+def nested(loss: schema.Loss | None) -> Iterator[schema.Loss]:
+    """Yield a loss and its inner losses, the innermost last."""
+    while loss is not None:
+        yield loss
+        loss = loss.loss
 
 
 def _inner(loss: schema.Loss) -> schema.Loss:
-    while loss.loss is not None:
-        loss = loss.loss
-    return loss
+    return list(nested(loss))[-1]
 
 
 def trains_own_layers(loss: schema.Loss) -> bool:
     """Whether a checked loss trains layers that are not part of the model and so not saved with it."""
     inner = _inner(loss)
     kind = loss_kind(inner.kind)
-    return (
-        kind.loss_parameters == "always"
-        or option_values(kind.options, inner.options).get(kind.loss_parameters) is not None
-    )
+    return kind.loss_parameters == "always" or inner.options.get(kind.loss_parameters) is not None
 
 
-def check_loss(loss: schema.Loss, facts: DatasetFacts | None, path: str) -> list[Problem]:
-    """Return every problem of a loss by itself and with the columns of its dataset.
+def check_loss(loss: schema.Loss, path: str, around: tuple[str, ...] = ()) -> Iterator[Problem]:
+    """Yield every problem of a loss and of its inner losses, apart from the data.
 
     Args:
         loss: the loss as written.
-        facts: what was read of the dataset, or None to check the loss by itself.
         path: path of the loss in the request, such as `loss` or `loss.docs`.
+        around: names of the wrappers outside it.
     """
-    return [*_loss_problems(loss, path, ()), *(_data_problems(_inner(loss), facts) if facts else ())]
-
-
-def check_processes(loss: schema.Loss, processes: int, path: str) -> list[Problem]:
-    """Return a problem if a checked loss would train a different model in each of several processes."""
-    kind = loss_kind(_inner(loss).kind)
-    if processes == 1 or kind.averages_gradients:
-        return []
-    return [
-        Problem(
-            path,
-            f"{kind.name} does not average gradients between processes in the installed sentence-transformers, so each "
-            f"of the {processes} processes would train its own model; write launch.processes_per_node: 1",
-        )
-    ]
-
-
-def _loss_problems(loss: schema.Loss, path: str, around: tuple[str, ...]) -> Iterator[Problem]:
-    """Yield problems of the loss and its inner losses; `around` names the wrappers outside it."""
-    try:
-        kind = loss_kind(loss.kind)
-    except LookupError:
-        near = suggest(loss.kind, [*_BY_ANY_NAME, *extensions.entry_names(extensions.LOSSES)])
-        yield Problem(f"{path}.kind", f"no loss is named {loss.kind!r}{near}")
-    except ValueError as error:
-        yield Problem(f"{path}.kind", str(error))
+    kind = _TABLE.find_or_explain(loss.kind)
+    if isinstance(kind, str):
+        yield Problem(f"{path}.kind", kind)
     else:
-        if missing := extensions.missing_code(kind.class_name):
-            yield Problem(f"{path}.kind", missing)
-        yield from _option_problems(kind, loss, f"{path}.options")
+        yield from kind.check(loss.options, path)
         yield from _nesting_problems(kind, loss, path, around)
         around = (*around, kind.name)
     if loss.loss is not None:
-        yield from _loss_problems(loss.loss, f"{path}.loss", around)
-
-
-def _option_problems(kind: LossKind, loss: schema.Loss, path: str) -> Iterator[Problem]:
-    problems = check_options(kind.options, loss.options, path, kind.name)
-    yield from problems
-    if not problems:
-        values = all_values(kind.options, loss.options)
-        yield from (Problem(path, message) for rule in kind.rules if (message := rule(values)))
+        yield from check_loss(loss.loss, f"{path}.loss", around)
 
 
 def _nesting_problems(kind: LossKind, loss: schema.Loss, path: str, around: tuple[str, ...]) -> Iterator[Problem]:
@@ -605,38 +500,30 @@ def _nesting_problems(kind: LossKind, loss: schema.Loss, path: str, around: tupl
             )
 
 
-def _data_problems(loss: schema.Loss, facts: DatasetFacts) -> Iterator[Problem]:
-    kind = _kind_or_none(loss.kind)
+def check_loss_data(loss: schema.Loss, facts: DatasetFacts) -> Iterator[Problem]:
+    """Yield every problem of a loss with the columns of its dataset; none where the loss itself is in doubt."""
+    kind = innermost(loss)
     if kind is None or kind.wraps:
         return
-    path = f"data.{facts.split}.{facts.name}.columns"
+    path = f"{facts.place}.columns"
     takes = [each for each in kind.takes if each.fits(len(facts.inputs))]
     if not takes or not _in_order(facts.inputs):
         need = " or ".join(dict.fromkeys(describe_columns(each) for each in kind.takes))
-        yield Problem(path, f"{kind.name} takes {need}; this dataset has {_listed(facts.inputs) or 'no texts'}")
+        yield Problem(path, f"{kind.name} takes {need}; this dataset has {', '.join(facts.inputs) or 'no texts'}")
         return
     for role in facts.inputs:
         if facts.columns[role] != "text":
             yield Problem(f"{path}.{role}", f"holds {facts.columns[role]}; {kind.name} needs one text in each row")
     yield from _label_problems(kind, takes[0], facts, f"{path}.label")
-    yield from _class_problems(kind, loss, facts, f"{path}.label")
+    yield from _class_problems(kind, _inner(loss), facts, f"{path}.label")
 
 
 def _label_problems(kind: LossKind, takes: Takes, facts: DatasetFacts, path: str) -> Iterator[Problem]:
-    label = takes.label
-    if label is None:
-        if facts.label is not None:
-            yield Problem(path, f"{kind.name} takes no label; remove it, or choose a loss that learns from labels")
-        return
-    if facts.label is None:
-        if not takes.label_optional:
-            yield Problem(path, f"is missing: {kind.name} needs a label with {label.words}")
-        return
-    if facts.label not in label.kinds:
-        yield Problem(path, f"holds {facts.label}; {kind.name} needs a label with {label.words}")
-    elif facts.label_range is not None and _outside(label, facts.label_range):
-        low, high = facts.label_range
-        yield Problem(path, f"goes from {low:g} to {high:g}; {kind.name} needs a label with {label.words}")
+    if takes.label is not None:
+        if facts.label is not None or not takes.label_optional:
+            yield from takes.label.check(facts, kind.name, path)
+    elif facts.label is not None:
+        yield Problem(path, f"{kind.name} takes no label; remove it, or choose a loss that learns from labels")
 
 
 def _class_problems(kind: LossKind, loss: schema.Loss, facts: DatasetFacts, path: str) -> Iterator[Problem]:
@@ -654,11 +541,6 @@ def _class_problems(kind: LossKind, loss: schema.Loss, facts: DatasetFacts, path
         )
 
 
-def _outside(label: Label, found: tuple[float, float]) -> bool:
-    low, high = found
-    return (label.low is not None and low < label.low) or (label.high is not None and high > label.high)
-
-
 def _in_order(inputs: tuple[str, ...]) -> bool:
     """Whether the roles are anchor, positive, negatives without a gap; a loss knows columns by position only."""
     expected = ("anchor", "positive")[: len(inputs)]
@@ -670,16 +552,12 @@ def describe_columns(takes: Takes) -> str:
     roles = ["anchor", "positive"][: takes.least]
     if takes.least > 2:
         roles.append(f"{takes.least - 2} negative{'s' if takes.least > 3 else ''}")
-    words = _listed(tuple(roles))
+    words = ", ".join(roles)
     if takes.most is None:
         return f"{words}{' and any further texts' if takes.least < 2 else ' and any number of further negatives'}"
     if takes.most > takes.least:
         return f"{words} and at most {takes.most - 2} negative"
     return words
-
-
-def _listed(roles: tuple[str, ...]) -> str:
-    return ", ".join(roles)
 
 
 def negatives_per_anchor(
@@ -722,7 +600,7 @@ def negatives_per_anchor(
 def losses_are_known(request: schema.TrainRequest) -> Iterator[Problem]:
     """Each loss has a known name and valid options."""
     for name, loss in request.loss.items():
-        yield from check_loss(loss, None, loss_path(name))
+        yield from check_loss(loss, loss_path(name))
 
 
 def loss_path(name: str) -> str:

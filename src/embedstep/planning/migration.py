@@ -158,17 +158,13 @@ def migrate(found: Mapping[str, Any], known: Sequence[Problem] = ()) -> Migrated
 
 def _check_arguments(arguments: Arguments) -> list[Problem]:
     """Return the problems of a request with these arguments and every section that they may need."""
-    request = TrainRequest.model_validate({**_other_sections(arguments), "arguments": arguments})
+    others = parse_document(_sections(arguments)).data
+    request = TrainRequest.model_validate({**others, "arguments": arguments})
     return [problem for problem in check_rules(request) if problem.path.startswith("arguments.")]
 
 
-def _other_sections(arguments: Arguments) -> dict[str, Any]:
-    """Return all sections but the arguments, as data."""
-    head: dict[str, Any] = parse_document(_sections(arguments)).data
-    return head
-
-
 def _sections(arguments: Arguments) -> str:
+    """Return the text of all sections but the arguments."""
     return _HEAD + (_EVAL if arguments.eval_strategy != "no" or arguments.do_eval else "") + _LOSS
 
 

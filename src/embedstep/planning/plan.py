@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from pydantic import TypeAdapter
+
+from embedstep.data.facts import DatasetRecord
 from embedstep.request.arguments.ledger import LedgerEntry
 from embedstep.runtime.digests import sha256_json
 
@@ -14,51 +17,26 @@ _NOT_KEPT = "sampling_seconds"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PlannedDataset:
+class PlannedDataset(DatasetRecord):
     """What one dataset contributes.
 
     Attributes:
-        split: `train`, `eval` or `test`.
-        name: name in the request.
-        rows: complete rows.
-        dropped_rows: rows left out because a cell was empty.
-        duplicate_rows: rows that repeat all texts of an earlier row; case and spacing are ignored.
-        overlapping_rows: rows of a held-out dataset whose anchor is in the training data too.
-        labels: rows by label value, the most frequent first, where labels are integers.
         columns: roles in the order in which the loss gets them.
-        has_lengths: the prepared rows have a column with their lengths, which no loss gets.
-        dropped_columns: columns of the source that no role names.
+        labels: rows by label value, the most frequent first, where labels are integers.
         loss: kind of its loss, or None when only evaluators use it.
         batches: batches of an epoch over all processes; None for a dataset that has no loss.
         rows_unreached: rows that an epoch does not reach; the next epoch has another order and leaves out others.
         largest_batch: largest batch size of a process that gives a step; None unless the one asked for gives none.
         negatives_per_anchor: in-batch negatives of each anchor, or None for a loss without them.
-        fingerprint: digest of the rows.
-        path: Arrow file of the prepared rows, when it was written.
     """
 
-    split: str
-    name: str
-    rows: int
-    dropped_rows: int
-    labels: Mapping[str, int] = field(default_factory=dict)
-    duplicate_rows: int = 0
-    overlapping_rows: int = 0
     columns: tuple[str, ...]
-    has_lengths: bool = False
-    dropped_columns: tuple[str, ...]
+    labels: Mapping[str, int] = field(default_factory=dict)
     loss: str | None
     batches: int | None
     rows_unreached: int
-    largest_batch: int | None
+    largest_batch: int | None = None
     negatives_per_anchor: int | None
-    fingerprint: str
-    path: str | None
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """Roles of the texts."""
-        return tuple(role for role in self.columns if role != "label")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -144,25 +122,14 @@ def plan_from_json(data: Mapping[str, Any]) -> Plan:
     """Read what `Plan.to_json` wrote.
 
     Raises:
-        ValueError: the data was written by another version.
+        ValueError: the data was written by another version, or is no plan.
     """
     if data.get("format") != PLAN_FORMAT:
         raise ValueError(f"this plan has the format {data.get('format')!r}, not {PLAN_FORMAT!r}")
-    fields = {name: data[name] for name in Plan.__slots__ if name != _NOT_KEPT}
-    for name in ("evaluations", "checkpoints", "metrics", "notes", "preview"):
-        fields[name] = tuple(fields[name])
-    fields["datasets"] = tuple(_dataset_plan_from_json(item) for item in fields["datasets"])
-    fields["ledger"] = tuple(LedgerEntry(**item) for item in fields["ledger"])
-    return Plan(**fields)
+    return TypeAdapter(Plan).validate_python(data)  # makes tuples of lists, and dataclasses of mappings
 
 
 def with_current_names(data: Mapping[str, Any]) -> dict[str, Any]:
     """Return a stored plan with the current names of its keys (`rows_unreached` in 0.1.0)."""
     datasets = [{_RENAMED_KEYS.get(key, key): value for key, value in item.items()} for item in data["datasets"]]
     return {**data, "datasets": datasets}
-
-
-def _dataset_plan_from_json(data: Mapping[str, Any]) -> PlannedDataset:
-    return PlannedDataset(
-        **{**data, "columns": tuple(data["columns"]), "dropped_columns": tuple(data["dropped_columns"])}
-    )

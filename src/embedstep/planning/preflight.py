@@ -8,6 +8,7 @@ from pathlib import Path
 from embedstep.errors import CannotStartError, InvalidRequestError, Problem
 from embedstep.output.folder import OutputFolder
 from embedstep.planning.plan import Plan
+from embedstep.request.arguments.types import OPTIMIZER_PACKAGES
 from embedstep.request.schema import TRACKING_RUN_ID, TRACKING_URI, TrainRequest
 from embedstep.request.trackers import CALLBACKS, MLFLOW, NONE, TrackerKind, tracker_kind
 from embedstep.runtime.cgroups import cgroup_memory
@@ -135,28 +136,10 @@ def _needed_packages(request: TrainRequest) -> Iterator[tuple[str, str, tuple[st
         if packages := CALLBACKS.get(tracker):
             yield "report_to", tracker, packages
     optimizer = request.arguments.optim
-    for words, package in _OPTIMIZER_PACKAGES.items():
-        if optimizer in words:
-            yield "optim", optimizer, (package,)
+    if package := OPTIMIZER_PACKAGES[optimizer]:
+        yield "optim", optimizer, (package,)
 
 
-_OPTIMIZER_PACKAGES = {
-    ("adamw_torch_4bit", "adamw_torch_8bit"): "torchao",
-    ("adamw_torch_xla",): "torch_xla",
-    ("adamw_torch_npu_fused",): "torch_npu",
-    ("adamw_anyprecision",): "torchdistx",
-    ("ademamix", "adamw_bnb_8bit", "adamw_8bit", "ademamix_8bit", "lion_8bit", "lion_32bit", "paged_adamw_32bit",
-     "paged_adamw_8bit", "paged_ademamix_32bit", "paged_ademamix_8bit", "paged_lion_32bit", "paged_lion_8bit",
-     "rmsprop_bnb", "rmsprop_bnb_8bit", "rmsprop_bnb_32bit"): "bitsandbytes",
-    ("galore_adamw", "galore_adamw_8bit", "galore_adafactor", "galore_adamw_layerwise", "galore_adamw_8bit_layerwise",
-     "galore_adafactor_layerwise"): "galore_torch",
-    ("lomo", "adalomo"): "lomo_optim",
-    ("grokadamw",): "grokadamw",
-    ("schedule_free_radam", "schedule_free_adamw", "schedule_free_sgd"): "schedulefree",
-    ("apollo_adamw", "apollo_adamw_layerwise"): "apollo_torch",
-    ("stable_adamw",): "optimi",
-}  # fmt: skip
-"""The packages that optimizers need, as transformers 5.24 asks for them (trainer_optimizer.py)."""
 _STATES = 4
 """Values per weight with AdamW: the weight, its gradient and two moments."""
 _PREFETCHED = 2

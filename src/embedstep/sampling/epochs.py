@@ -82,6 +82,7 @@ class Sampler:
     def _arrange(self, epoch: int, attempt: int) -> Batches:
         if self.declared is not None:
             return self.declared(epoch)
+        # A checkpoint counts steps, so a change in how this generator is used changes the meaning of every checkpoint.
         random = random_state(self.seed, epoch, attempt)
         if self.labels is not None:
             return by_label.arrange(

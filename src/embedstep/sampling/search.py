@@ -1,5 +1,6 @@
 """Search sorted ranges of integers."""
 
+from bisect import bisect_left
 from collections.abc import Callable
 
 
@@ -11,10 +12,4 @@ def binary_search(low: int, high: int, is_feasible: Callable[[int], bool]) -> in
         high: the largest number to consider.
         is_feasible: whether a number is; with each one, all smaller ones are feasible, too.
     """
-    while low < high:
-        middle = (low + high + 1) // 2
-        if is_feasible(middle):
-            low = middle
-        else:
-            high = middle - 1
-    return low
+    return low + bisect_left(range(low + 1, high + 1), True, key=lambda number: not is_feasible(number))

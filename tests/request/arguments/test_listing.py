@@ -3,9 +3,10 @@
 import json
 
 import pytest
+from docs.arguments_page import arguments_page
 
 from embedstep.errors import InvalidRequestError
-from embedstep.request.arguments.listing import argument_record, argument_records, arguments_page, in_lines
+from embedstep.request.arguments.listing import argument_record, argument_records, in_lines
 from embedstep.request.arguments.table import CONTRACT
 
 

@@ -48,7 +48,7 @@ def test_every_older_name_is_an_argument_that_was_removed_or_deprecated() -> Non
     ],
 )  # fmt: skip
 def test_two_names_for_the_same_must_agree(given: dict[str, Any], problem: str | None) -> None:
-    found = [str(one) for one in names_agree(Arguments.model_validate(given))]
+    found = [f"arguments.{name}: {message}" for name, message in names_agree(Arguments.model_validate(given))]
     assert found == ([problem] if problem else [])
 
 

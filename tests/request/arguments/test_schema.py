@@ -11,11 +11,12 @@ import pytest
 
 from embedstep.errors import InvalidRequestError
 from embedstep.request.arguments.ledger import differences, ledger, trainer_arguments
-from embedstep.request.arguments.rules import SCHEDULER_OPTIONS, check_arguments
+from embedstep.request.arguments.rules import check_arguments
 from embedstep.request.arguments.schema import Arguments
 from embedstep.request.arguments.support import LATER, RELEASE_3_0, SUPPORT_MEANINGS
 from embedstep.request.arguments.table import CONTRACT, GROUPS, Legacy
 from embedstep.request.arguments.types import (
+    SCHEDULER_OPTIONS,
     BatchSamplerName,
     HubStrategy,
     Interval,

@@ -2,7 +2,7 @@ import importlib.util
 import inspect
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,27 @@ from sentence_transformers.sentence_transformer.modules import Pooling, StaticEm
 from transformers import AutoTokenizer, BertConfig, BertModel
 
 from embedstep.errors import InvalidRequestError
-from embedstep.planning.losses import LEFT_OUT, LEFT_OUT_OPTIONS, LOSSES, LossKind, innermost, negatives_per_anchor
+from embedstep.planning.losses import LOSSES, LossKind, innermost, negatives_per_anchor
 from embedstep.request.options import REQUIRED, Option
 from embedstep.request.schema import Loss
 from embedstep.worker.trainer.losses import _argument, build_loss
 
+# Constructor parameters that a request cannot set, each with the reason.
+LEFT_OUT_OPTIONS: Mapping[str, str] = {
+    "model": "the model of the request",
+    "loss": "written next to `options`, as the inner `loss`",
+    "embedding_dimension": "read from the model",
+    "show_progress_bar": "a bar during a train step would break the trainer's own",
+    "loss_fct": "a torch module, which is not plain data",
+    "cos_score_transformation": "a torch module, which is not plain data",
+}
+# Names that the library exports next to its losses, each with the reason why it is no loss here.
+LEFT_OUT: Mapping[str, str] = {
+    "BatchHardTripletLossDistanceFunction": "holds the functions that `distance_metric` names",
+    "ContrastiveTensionDataLoader": "a loader of the old training loop, not a loss",
+    "SiameseDistanceMetric": "holds the functions that `distance_metric` names",
+    "TripletDistanceMetric": "holds the functions that `distance_metric` names",
+}
 TEXTS = (
     ["a cat sat", "dogs run far away", "the sun is hot", "rain falls"],
     ["one cat", "two dogs", "a heat wave in may", "a wet day"],

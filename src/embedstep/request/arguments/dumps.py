@@ -1,229 +1,143 @@
 """Arguments in the form in which the class of sentence-transformers 3.0 writes them.
 
-`to_dict`, `to_json_string` and `to_sanitized_dict` return what sentence-transformers 3.0.0 with transformers 4.37.2
-returns for the same arguments: its names, its order, and the values that its constructor derives. What that constructor
-asks the machine is a parameter here. Line numbers are those of transformers 4.37.2, training_args.py.
+`to_dict` returns what sentence-transformers 3.0.0 with transformers 4.37.2 returns for the same arguments: its names,
+its order, and the values that its constructor derives from them. What the constructor asks the clock, the host or an
+account is left out. Line numbers are those of transformers 4.37.2, training_args.py.
 """
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
 from embedstep.request.arguments.installed import greater_is_better
 from embedstep.request.arguments.lossless import to_lossless
-from embedstep.request.arguments.process import eval_batch_size, train_batch_size
 from embedstep.request.arguments.schema import Arguments
+from embedstep.request.arguments.support import NAMES_IN_3_0
 from embedstep.runtime.world import World
 
-NAMES_IN_3_0: tuple[str, ...] = (
-    "output_dir", "overwrite_output_dir", "do_train", "do_eval", "do_predict", "evaluation_strategy",
-    "prediction_loss_only", "per_device_train_batch_size", "per_device_eval_batch_size", "per_gpu_train_batch_size",
-    "per_gpu_eval_batch_size", "gradient_accumulation_steps", "eval_accumulation_steps", "eval_delay", "learning_rate",
-    "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm", "num_train_epochs", "max_steps",
-    "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_ratio", "warmup_steps", "log_level", "log_level_replica",
-    "log_on_each_node", "logging_dir", "logging_strategy", "logging_first_step", "logging_steps",
-    "logging_nan_inf_filter", "save_strategy", "save_steps", "save_total_limit", "save_safetensors",
-    "save_on_each_node", "save_only_model", "no_cuda", "use_cpu", "use_mps_device", "seed", "data_seed",
-    "jit_mode_eval", "use_ipex", "bf16", "fp16", "fp16_opt_level", "half_precision_backend", "bf16_full_eval",
-    "fp16_full_eval", "tf32", "local_rank", "ddp_backend", "tpu_num_cores", "tpu_metrics_debug", "debug",
-    "dataloader_drop_last", "eval_steps", "dataloader_num_workers", "past_index", "run_name", "disable_tqdm",
-    "remove_unused_columns", "label_names", "load_best_model_at_end", "metric_for_best_model", "greater_is_better",
-    "ignore_data_skip", "fsdp", "fsdp_min_num_params", "fsdp_config", "fsdp_transformer_layer_cls_to_wrap", "deepspeed",
-    "label_smoothing_factor", "optim", "optim_args", "adafactor", "group_by_length", "length_column_name", "report_to",
-    "ddp_find_unused_parameters", "ddp_bucket_cap_mb", "ddp_broadcast_buffers", "dataloader_pin_memory",
-    "dataloader_persistent_workers", "skip_memory_metrics", "use_legacy_prediction_loop", "push_to_hub",
-    "resume_from_checkpoint", "hub_model_id", "hub_strategy", "hub_token", "hub_private_repo", "hub_always_push",
-    "gradient_checkpointing", "gradient_checkpointing_kwargs", "include_inputs_for_metrics", "fp16_backend",
-    "push_to_hub_model_id", "push_to_hub_organization", "push_to_hub_token", "mp_parameters", "auto_find_batch_size",
-    "full_determinism", "torchdynamo", "ray_scope", "ddp_timeout", "torch_compile", "torch_compile_backend",
-    "torch_compile_mode", "dispatch_batches", "split_batches", "include_tokens_per_second",
-    "include_num_input_tokens_seen", "neftune_noise_alpha", "batch_sampler", "multi_dataset_batch_sampler",
-)  # fmt: skip
-"""The arguments of sentence-transformers 3.0, in the order of its constructor."""
 _OTHER_DEFAULTS: Mapping[str, Any] = {"eval_delay": 0, "include_num_input_tokens_seen": False}
 """Defaults that had another type in 3.0."""
 
 Values = Mapping[str, Any]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Machine:
-    """What the 3.0 constructor asks the machine.
-
-    Attributes:
-        trackers: names of the installed experiment trackers, which `report_to: all` means.
-        log_folder: folder of event files below the output folder; in 3.0 its name has the time and the host.
-        home: replaces `~` at the start of a path; the default leaves the path as written.
-        hub_user: owner of the Hub token, and of a repository that names no owner.
-        world: rank of this process and the number of processes.
-    """
-
-    trackers: tuple[str, ...] = ()
-    log_folder: str = "runs"
-    home: str = "~"
-    hub_user: str | None = None
-    world: World = field(default_factory=World)
-
-
-NO_MACHINE = Machine()
-"""One process, no trackers, no Hub account."""
-
-
-def to_dict(arguments: Arguments, *, machine: Machine = NO_MACHINE) -> dict[str, Any]:
+def to_dict(arguments: Arguments, world: World) -> dict[str, Any]:
     """Return the 120 arguments of 3.0 as plain data, secrets as `<HUB_TOKEN>`.
 
     Floats are written as floats: 3.0 epochs, even if 3 was given.
 
     Args:
         arguments: as the request gives them.
-        machine: what the constructor would find.
+        world: rank of this process and the number of processes.
 
     Raises:
         OSError: the file that `fsdp_config` names cannot be read.
         ValueError: it holds no JSON mapping.
     """
     values = _by_names_in_3_0(to_lossless(arguments))
-    for resolve in RESOLUTIONS:
-        values = {**values, **resolve(values, machine)}
+    _resolve_output(values)
+    _resolve_device(values)
+    _resolve_steps(values)
+    _resolve_trackers_and_hub(values)
+    values["fsdp_config"] = _fsdp_config(values)
+    # Today's three choices are true or false in 3.0.
+    values["include_num_input_tokens_seen"] = values["include_num_input_tokens_seen"] not in (False, "no")
+    # Several processes drop the last batch (line 1863; sentence-transformers 3.0.0, training_args.py).
+    values["dataloader_drop_last"] = values["dataloader_drop_last"] or world.world_size > 1
+    values["local_rank"] = world.local_rank
+    # The constructor of sentence-transformers 3.0.0 forces these two values (training_args.py).
+    values |= {"prediction_loss_only": True, "ddp_broadcast_buffers": False}
+    # Placeholders replace secrets, set or not (line 2139).
+    values |= {name: f"<{name.upper()}>" for name in ("hub_token", "push_to_hub_token")}
     return {name: values[name] for name in NAMES_IN_3_0}
 
 
-def to_json_string(arguments: Arguments, *, machine: Machine = NO_MACHINE) -> str:
-    """Return `to_dict` as JSON text, indented by 2, with its errors."""
-    return json.dumps(to_dict(arguments, machine=machine), indent=2)
-
-
-def to_sanitized_dict(arguments: Arguments, n_gpu: int = 0, *, machine: Machine = NO_MACHINE) -> dict[str, Any]:
-    """Return `to_dict` and the two batch sizes; a value that is no number, boolean or text becomes its `str`.
-
-    Args:
-        arguments: as the request gives them.
-        n_gpu: GPUs on which the process trains.
-        machine: what the constructor would find.
-
-    Raises:
-        OSError: the file that `fsdp_config` names cannot be read.
-        ValueError: it holds no JSON mapping.
-    """
-    sizes = {
-        "train_batch_size": train_batch_size(arguments, n_gpu),
-        "eval_batch_size": eval_batch_size(arguments, n_gpu),
-    }
-    values = to_dict(arguments, machine=machine) | sizes
-    return {name: value if isinstance(value, int | float | str) else str(value) for name, value in values.items()}
-
-
-def _by_names_in_3_0(written: Values) -> Values:
+def _by_names_in_3_0(written: Values) -> dict[str, Any]:
     """Return every argument of 3.0; a value written under a later name only appears under the name in 3.0."""
-    defaults = {**{name: Arguments.model_fields[name].default for name in NAMES_IN_3_0}, **_OTHER_DEFAULTS}
-    later = {name: value for read in LATER_NAMES for name, value in read(written).items()}
-    return {**defaults, **later, **{name: value for name, value in written.items() if name in defaults}}
+    # `get_default` copies lists and mappings, so that who changes a dump does not change the defaults.
+    defaults = {**{name: Arguments.model_fields[name].get_default() for name in NAMES_IN_3_0}, **_OTHER_DEFAULTS}
+    return {**defaults, **_from_later_names(written), **{name: written[name] for name in written.keys() & defaults}}
 
 
-def _eval_strategy(written: Values) -> Values:
-    return {"evaluation_strategy": written["eval_strategy"]} if "eval_strategy" in written else {}
-
-
-def _activation_checkpointing(written: Values) -> Values:
-    later = ("activation_checkpointing", "activation_checkpointing_kwargs")
-    return {name.replace("activation", "gradient"): written[name] for name in later if written.get(name)}
-
-
-def _train_sampling_strategy(written: Values) -> Values:
-    return {"group_by_length": True} if written.get("train_sampling_strategy") == "group_by_length" else {}
-
-
-def _accelerator_config(written: Values) -> Values:
+def _from_later_names(written: Values) -> Values:
+    """Return what later names set under the names in 3.0."""
     config = written.get("accelerator_config") or {}
-    return {name: config[name] for name in ("dispatch_batches", "split_batches") if name in config}
+    found = {name: config[name] for name in ("dispatch_batches", "split_batches") if name in config}
+    for name in ("activation_checkpointing", "activation_checkpointing_kwargs"):
+        if written.get(name):
+            found[name.replace("activation", "gradient")] = written[name]
+    if "eval_strategy" in written:
+        found["evaluation_strategy"] = written["eval_strategy"]
+    if written.get("train_sampling_strategy") == "group_by_length":
+        found["group_by_length"] = True
+    return found
 
 
-LATER_NAMES: tuple[Callable[[Values], Values], ...] = (
-    _eval_strategy,
-    _activation_checkpointing,
-    _train_sampling_strategy,
-    _accelerator_config,
-)
-"""For each later name, what it sets under the names in 3.0."""
+def _resolve_output(values: dict[str, Any]) -> None:
+    # Event files go below the output folder (line 1313), here without the time and the host in the name.
+    if values["logging_dir"] is None and values["output_dir"] is not None:
+        values["logging_dir"] = f"{values['output_dir'].rstrip('/')}/runs"
+    # Progress bars are shown at the default verbosity (line 1319).
+    values["disable_tqdm"] = bool(values["disable_tqdm"])
+    # The default run name is the output folder (line 1419).
+    if values["run_name"] is None:
+        values["run_name"] = values["output_dir"]
+    # The older argument becomes an item of the list, and is false afterwards (lines 1676 to 1690).
+    if values["tpu_metrics_debug"]:
+        values |= {"debug": [*values["debug"], "tpu_metrics_debug"], "tpu_metrics_debug": False}
 
 
-def _paths(values: Values, machine: Machine) -> Values:
-    """Expand the home folder; event files go below the output folder (lines 1309 to 1317)."""
-    output, logs = values["output_dir"], values["logging_dir"]
-    if logs is None and output is not None:
-        logs = f"{output.rstrip('/')}/{machine.log_folder}"
-    return {"output_dir": _expanded(output, machine), "logging_dir": _expanded(logs, machine)}
-
-
-def _expanded(path: str | None, machine: Machine) -> str | None:
-    return machine.home + path[1:] if path is not None and (path == "~" or path.startswith("~/")) else path
-
-
-def _progress_bars(values: Values, machine: Machine) -> Values:
-    """Progress bars are shown at the default verbosity (line 1319)."""
-    return {"disable_tqdm": bool(values["disable_tqdm"])}
-
-
-def _older_names(values: Values, machine: Machine) -> Values:
-    """Older names win over newer ones (lines 1336, 1422 and 1466)."""
-    newer = {"use_cpu": True} if values["no_cuda"] else {}
-    backend = {"half_precision_backend": values["fp16_backend"]} if values["fp16_backend"] != "auto" else {}
-    return {**newer, **backend, **({"optim": "adafactor"} if values["adafactor"] else {})}
-
-
-def _do_eval(values: Values, machine: Machine) -> Values:
-    """A strategy turns evaluation on (line 1344)."""
-    return {"do_eval": values["do_eval"] or values["evaluation_strategy"] != "no"}
-
-
-def _eval_steps(values: Values, machine: Machine) -> Values:
-    """Evaluation uses `logging_steps` if `eval_steps` is not set (line 1348)."""
-    if values["evaluation_strategy"] != "steps" or values["eval_steps"]:
-        return {}
-    return {"eval_steps": values["logging_steps"]}
-
-
-def _integer_steps(values: Values, machine: Machine) -> Values:
-    """Steps above 1 become an integer; 1.0 is a share of all steps (lines 1362 to 1373)."""
-    strategies = {"logging_steps": "logging", "eval_steps": "evaluation", "save_steps": "save"}
-    return {
-        name: int(values[name])
-        for name, strategy in strategies.items()
-        if values[f"{strategy}_strategy"] == "steps" and values[name] > 1 and values[name] == int(values[name])
-    }
-
-
-def _best_metric(values: Values, machine: Machine) -> Values:
-    """If a metric is needed and none is named, it is the loss, where less is better (lines 1413 to 1418)."""
-    needed = values["load_best_model_at_end"] or values["lr_scheduler_type"] == "reduce_lr_on_plateau"
-    metric = "loss" if needed and values["metric_for_best_model"] is None else values["metric_for_best_model"]
-    greater = values["greater_is_better"]
-    if greater is None and metric is not None:
-        greater = greater_is_better(metric)
-    return {"metric_for_best_model": metric, "greater_is_better": greater}
-
-
-def _run_name(values: Values, machine: Machine) -> Values:
-    """The default run name is the output folder (line 1419)."""
-    return {"run_name": values["output_dir"]} if values["run_name"] is None else {}
-
-
-def _compile(values: Values, machine: Machine) -> Values:
-    """A backend or a mode turns compiling on; the default backend is inductor (lines 1510 to 1520)."""
+def _resolve_device(values: dict[str, Any]) -> None:
+    # Older names win over newer ones (lines 1336, 1422 and 1466).
+    if values["no_cuda"]:
+        values["use_cpu"] = True
+    if values["fp16_backend"] != "auto":
+        values["half_precision_backend"] = values["fp16_backend"]
+    if values["adafactor"]:
+        values["optim"] = "adafactor"
+    # A backend or a mode turns compiling on; the default backend is inductor (lines 1510 to 1520).
     backend = values["torchdynamo"] or values["torch_compile_backend"]
     on = values["torch_compile"] or backend is not None or values["torch_compile_mode"] is not None
-    return {"torch_compile": on, "torch_compile_backend": backend or "inductor" if on else None}
+    values |= {"torch_compile": on, "torch_compile_backend": backend or "inductor" if on else None}
+    # A CPU needs no pinned memory (line 1716).
+    if values["use_cpu"]:
+        values["dataloader_pin_memory"] = False
 
 
-def _trackers(values: Values, machine: Machine) -> Values:
-    """Null and `all` alone mean every installed tracker, `none` alone means no tracker (lines 1565 to 1580)."""
-    given = values["report_to"]
-    return {"report_to": list(machine.trackers) if given in (None, ["all"]) else [] if given == ["none"] else given}
+def _resolve_steps(values: dict[str, Any]) -> None:
+    # A strategy turns evaluation on (line 1344).
+    values["do_eval"] = values["do_eval"] or values["evaluation_strategy"] != "no"
+    # Evaluation uses `logging_steps` if `eval_steps` is not set (line 1348).
+    if values["evaluation_strategy"] == "steps" and not values["eval_steps"]:
+        values["eval_steps"] = values["logging_steps"]
+    # Steps above 1 become an integer; 1.0 is a share of all steps (lines 1362 to 1373).
+    for name, strategy in (("logging_steps", "logging"), ("eval_steps", "evaluation"), ("save_steps", "save")):
+        steps = values[name]
+        if values[f"{strategy}_strategy"] == "steps" and steps > 1 and steps == int(steps):
+            values[name] = int(steps)
+    # If a metric is needed and none is named, it is the loss, where less is better (lines 1413 to 1418).
+    needed = values["load_best_model_at_end"] or values["lr_scheduler_type"] == "reduce_lr_on_plateau"
+    if needed and values["metric_for_best_model"] is None:
+        values["metric_for_best_model"] = "loss"
+    if values["greater_is_better"] is None and values["metric_for_best_model"] is not None:
+        values["greater_is_better"] = greater_is_better(values["metric_for_best_model"])
 
 
-def _fsdp_config(values: Values, machine: Machine) -> Values:
+def _resolve_trackers_and_hub(values: dict[str, Any]) -> None:
+    # `none` alone means no tracker (lines 1565 to 1580). Null and `all` alone meant every installed one; these are not
+    # listed, so that equal arguments give equal dumps.
+    if values["report_to"] in (None, ["all"], ["none"]):
+        values["report_to"] = []
+    # The older names give owner and name; the default name is the output folder (line 1727).
+    name, owner, output = (values[key] for key in ("push_to_hub_model_id", "push_to_hub_organization", "output_dir"))
+    if name is not None:
+        values["hub_model_id"] = f"{owner}/{name}" if owner and "/" not in name else name
+    elif owner is not None and output is not None:
+        values["hub_model_id"] = f"{owner}/{PurePath(output).name}"
+
+
+def _fsdp_config(values: Values) -> dict[str, Any]:
     """Settings are read from a file, and the two older arguments are merged in (lines 1602 to 1650)."""
     config = _settings(values["fsdp_config"])
     config["min_num_params"] = max(config.get("min_num_params", 0), values["fsdp_min_num_params"])
@@ -234,7 +148,7 @@ def _fsdp_config(values: Values, machine: Machine) -> Values:
         config["transformer_layer_cls_to_wrap"] = [*(layers or []), values["fsdp_transformer_layer_cls_to_wrap"]]
     for name in ("xla", "xla_fsdp_grad_ckpt"):
         config.setdefault(name, False)
-    return {"fsdp_config": config}
+    return config
 
 
 def _settings(config: Any) -> dict[str, Any]:
@@ -244,54 +158,3 @@ def _settings(config: Any) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ValueError(f"{config} holds no JSON mapping")
     return {name.removeprefix("fsdp_"): value for name, value in found.items()}
-
-
-def _debug(values: Values, machine: Machine) -> Values:
-    """The older argument becomes an item of the list, and is false afterwards (lines 1676 to 1690)."""
-    older = ["tpu_metrics_debug"] if values["tpu_metrics_debug"] else []
-    return {"debug": values["debug"] + older, "tpu_metrics_debug": False}
-
-
-def _pinned_memory(values: Values, machine: Machine) -> Values:
-    """A CPU needs no pinned memory (line 1716)."""
-    return {"dataloader_pin_memory": False} if values["use_cpu"] else {}
-
-
-def _repository(values: Values, machine: Machine) -> Values:
-    """The older names give owner and name; the default name is the output folder (line 1727)."""
-    name, owner = values["push_to_hub_model_id"], values["push_to_hub_organization"]
-    if name is not None:
-        owner = owner or machine.hub_user
-        return {"hub_model_id": f"{owner}/{name}" if owner and "/" not in name else name}
-    if owner is not None and values["output_dir"] is not None:
-        return {"hub_model_id": f"{owner}/{PurePath(values['output_dir']).name}"}
-    return {}
-
-
-def _tokens_counted(values: Values, machine: Machine) -> Values:
-    """Today's three choices are true or false in 3.0."""
-    return {"include_num_input_tokens_seen": values["include_num_input_tokens_seen"] not in (False, "no")}
-
-
-def _rank_and_last_batch(values: Values, machine: Machine) -> Values:
-    """Several processes drop the last batch (line 1863; sentence-transformers 3.0.0, training_args.py)."""
-    dropped = values["dataloader_drop_last"] or machine.world.world_size > 1
-    return {"local_rank": machine.world.local_rank, "dataloader_drop_last": dropped}
-
-
-def _forced(values: Values, machine: Machine) -> Values:
-    """The constructor forces these two values (sentence-transformers 3.0.0, training_args.py)."""
-    return {"prediction_loss_only": True, "ddp_broadcast_buffers": False}
-
-
-def _secrets(values: Values, machine: Machine) -> Values:
-    """Placeholders replace secrets, set or not (line 2139)."""
-    return {name: f"<{name.upper()}>" for name in ("hub_token", "push_to_hub_token")}
-
-
-RESOLUTIONS: tuple[Callable[[Values, Machine], Values], ...] = (
-    _paths, _progress_bars, _older_names, _do_eval, _eval_steps, _integer_steps, _best_metric, _run_name, _compile,
-    _trackers, _fsdp_config, _debug, _pinned_memory, _repository, _tokens_counted, _rank_and_last_batch, _forced,
-    _secrets,
-)  # fmt: skip
-"""What the constructor derives, in its order."""

@@ -29,16 +29,6 @@ LOG_LEVELS: Mapping[str, int] = {
 """Log levels of Python's logging by name; `passive` keeps the level of the library."""
 
 
-def train_batch_size(arguments: Arguments, n_gpu: int) -> int:
-    """Return the rows of a training batch of one process: the size per device, times its GPUs."""
-    return (arguments.per_gpu_train_batch_size or arguments.per_device_train_batch_size) * max(1, n_gpu)
-
-
-def eval_batch_size(arguments: Arguments, n_gpu: int) -> int:
-    """Return the rows of an evaluation batch of one process: the size per device, times its GPUs."""
-    return (arguments.per_gpu_eval_batch_size or arguments.per_device_eval_batch_size) * max(1, n_gpu)
-
-
 class ProcessArguments(Arguments):
     """Arguments that also answer for their process."""
 
@@ -54,13 +44,13 @@ class ProcessArguments(Arguments):
 
     @property
     def train_batch_size(self) -> int:
-        """Rows of a training batch of this process."""
-        return train_batch_size(self, self.n_gpu)
+        """Rows of a training batch of this process: the size per device, times its GPUs."""
+        return (self.per_gpu_train_batch_size or self.per_device_train_batch_size) * max(1, self.n_gpu)
 
     @property
     def eval_batch_size(self) -> int:
-        """Rows of an evaluation batch of this process."""
-        return eval_batch_size(self, self.n_gpu)
+        """Rows of an evaluation batch of this process: the size per device, times its GPUs."""
+        return (self.per_gpu_eval_batch_size or self.per_device_eval_batch_size) * max(1, self.n_gpu)
 
     @property
     def device(self) -> str:

@@ -8,7 +8,6 @@ import enum
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, get_origin
 
 from pydantic import BaseModel
@@ -46,6 +45,8 @@ _DERIVED: Mapping[str, Callable[[Any, Mapping[str, Any]], bool]] = {
         isinstance(value, Mapping) and value.items() <= _DEFAULT_ACCELERATOR_CONFIG.items()
     ),
     "eval_steps": lambda value, values: value == values.get("logging_steps"),
+    "logging_dir": lambda value, values: _MACHINE_LOG_FOLDER.fullmatch(str(value)) is not None,
+    "run_name": lambda value, values: value == values.get("output_dir"),
     "do_eval": lambda value, values: "no" not in (values.get("evaluation_strategy"), values.get("eval_strategy")),
     "include_num_input_tokens_seen": lambda value, values: value in (False, "no"),
 }
@@ -58,21 +59,8 @@ _UNSET_BY_NULL = {
 """Arguments that the installed trainer does not read, so that null changes nothing there."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Written:
-    """Arguments before validation.
-
-    Attributes:
-        values: by name.
-        is_dump: whether a library wrote them, not a person.
-    """
-
-    values: Any
-    is_dump: bool = False
-
-
-def written_arguments(raw: Any, model: type[BaseModel]) -> Written:
-    """Turn one of the forms into a mapping of what was chosen.
+def written_arguments(raw: Any, model: type[BaseModel]) -> tuple[Any, bool]:
+    """Turn one of the forms into a mapping of what was chosen, and say whether a library wrote it, not a person.
 
     Args:
         raw: a mapping, JSON text of one, null, or an arguments object of any release.
@@ -82,22 +70,23 @@ def written_arguments(raw: Any, model: type[BaseModel]) -> Written:
         ValueError: the text is no JSON mapping.
     """
     if raw is None:
-        return Written(values={})
+        return {}, False
     if isinstance(raw, str):
         raw = _from_json(raw)
     elif not isinstance(raw, Mapping) and callable(getattr(raw, "to_dict", None)):
         raw = _held_by(raw, model)
     if not isinstance(raw, Mapping):
-        return Written(values=raw)
+        return raw, False
     values = {name: _without_enums(value) for name, value in raw.items()}
     if IS_DUMP in values:
-        return Written(is_dump=values.pop(IS_DUMP) is True, values=values)
+        is_dump = values.pop(IS_DUMP) is True
+        return values, is_dump
     for name in _SECRETS:
         if isinstance(values.get(name), str) and _PLACEHOLDER.fullmatch(values[name]):
             values[name] = None
     if not looks_like_a_dump(values):
-        return Written(values=values)
-    return Written(values=dict(_chosen(values, model)), is_dump=True)
+        return values, False
+    return _chosen(values, model), True
 
 
 def read_nulls(values: Any, model: type[BaseModel]) -> Any:
@@ -133,41 +122,32 @@ def _held_by(live: Any, model: type[BaseModel]) -> Mapping[str, Any]:
 def _from_json(text: str) -> Any:
     try:
         return json.loads(text, object_pairs_hook=_without_repeats)
-    except _RepeatedKeyError:
-        raise
-    except ValueError:
+    except json.JSONDecodeError:  # not for a key that occurs twice, which has a message of its own
         raise ValueError(
             "needs a mapping or the JSON text of one; a training_args.bin is a pickle: if you trust it, convert it "
             "with torch.load(path, weights_only=False).to_json_string()"
         ) from None
 
 
-class _RepeatedKeyError(ValueError):
-    """A key occurs twice, so the value is ambiguous."""
-
-
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse a key that occurs twice, of which JSON would silently keep the last."""
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
-        raise _RepeatedKeyError(f"{next(name for name in names if names.count(name) > 1)} occurs twice; keep one")
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)} occurs twice; keep one")
     return found
 
 
 def _chosen(values: Mapping[str, Any], model: type[BaseModel]) -> Mapping[str, Any]:
     """Return what a dump holds apart from defaults, facts of a machine and values derived from others."""
-    chosen, read = {}, plain(dict(values))
-    for name, value in values.items():
-        if name in _OF_THE_MACHINE or (name in model.model_fields and _is_default(name, value, values, model)):
-            continue
-        if name == "logging_dir" and _MACHINE_LOG_FOLDER.fullmatch(str(value)):
-            continue
-        if name == "run_name" and value == values.get("output_dir"):
-            continue
-        if name in _DERIVED and _DERIVED[name](read[name], read):
-            continue
-        chosen[name] = value
-    return chosen
+    read = plain(dict(values))
+    return {
+        name: value
+        for name, value in values.items()
+        if name not in _OF_THE_MACHINE
+        and not (name in model.model_fields and _is_default(name, value, values, model))
+        and not (name in _DERIVED and _DERIVED[name](read[name], read))
+    }
 
 
 def _is_default(name: str, value: Any, values: Mapping[str, Any], model: type[BaseModel]) -> bool:

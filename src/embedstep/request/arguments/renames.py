@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
-from embedstep.errors import Problem
 from embedstep.request.arguments.table import ArgumentTable
 
 _Arguments = TypeVar("_Arguments", bound=ArgumentTable)
 Translation = Callable[[ArgumentTable], Mapping[str, Any]]
+Fault = tuple[str, str]
+"""The name of an argument, and what is wrong with it."""
 MERGED = ("accelerator_config", "fsdp_config", "debug")
 """Current names into which several older ones are merged."""
 
@@ -142,23 +143,21 @@ def as_written(given: ArgumentTable) -> Mapping[str, str]:
     }
 
 
-def names_agree(given: ArgumentTable) -> Iterator[Problem]:
+def names_agree(given: ArgumentTable) -> Iterator[Fault]:
     """An older name must not contradict the current one; in a dump, a library wrote both."""
     if given.is_dump:
         return
     for older, (name, setting) in _MOVED_INTO.items():
         value, found = getattr(given, older), mapping_or_empty(getattr(given, name)).get(setting)
         if older in given.model_fields_set and value and value != found:
-            yield Problem(f"arguments.{older}", f"is {_shown(value)}, and {name} says {_shown(found)}; keep one")
+            yield older, f"is {_shown(value)}, and {name} says {_shown(found)}; keep one"
     for older in OLDER_NAMES:
         if older not in given.model_fields_set:
             continue
         for name, value in OLDER_NAMES[older](given).items():
             found = getattr(given, name)
             if name not in MERGED and found != value:
-                yield Problem(
-                    f"arguments.{older}", f"says {name}: {_shown(value)}, and {name} says {_shown(found)}; keep one"
-                )
+                yield older, f"says {name}: {_shown(value)}, and {name} says {_shown(found)}; keep one"
 
 
 def _shown(value: Any) -> str:

@@ -19,9 +19,9 @@ class Arguments(ArgumentTable):
         if type(raw) is cls:
             return raw
         # `TrainingArguments` may change later, so a request takes its values and not the object.
-        written = written_arguments(to_lossless(raw) if isinstance(raw, Arguments) else raw, cls)
-        arguments = handler(read_nulls(written.values, cls))
-        arguments._is_dump = written.is_dump
+        written, is_dump = written_arguments(to_lossless(raw) if isinstance(raw, Arguments) else raw, cls)
+        arguments = handler(read_nulls(written, cls))
+        arguments._is_dump = is_dump
         # Changed in place, because `Arguments(...)` would not return a copy.
         renamed = rename_arguments(arguments)
         arguments.__dict__.update(renamed.__dict__)

@@ -1,7 +1,7 @@
 """The training arguments: every one that SentenceTransformerTrainingArguments has or had, as one typed table.
 
 A row gives name, type, support, default and description. The 120 arguments of sentence-transformers 3.0 with
-transformers 4.37 have that release's defaults; those marked `LATER` came afterwards.
+transformers 4.37 (`support.NAMES_IN_3_0`) have that release's defaults; the others came afterwards.
 
 The table is not read from the class, because importing the class takes seconds and needs torch, and requests are
 checked without either. A test compares each row with the installed class and names every argument that a release adds,
@@ -14,8 +14,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from embedstep.request.arguments.support import (
-    LATER,
     Contract,
+    add_releases,
     contracts_of,
     environment,
     implemented,
@@ -42,14 +42,15 @@ from embedstep.request.arguments.types import (
     Prompts,
     Rates,
     Routes,
-    SamplingStrategy,
     SaveInterval,
     SchedulerName,
     Secret,
-    StartMethod,
     TokenCount,
 )
 from embedstep.request.scalars import Boolean, CountOrShare, Integer, Number, Text
+
+_COMPUTE_METRICS = "it feeds compute_metrics, which this trainer does not call; write an evaluator"
+_LIGER = "its kernels are for language model heads and do nothing here; remove it"
 
 
 class Group(BaseModel):
@@ -91,7 +92,6 @@ class Batch(Group):
         True,
         "Scale the loss by tokens over all devices.",
         instead="the losses average over rows, not tokens; remove it",
-        since=LATER,
     )
 
 
@@ -128,18 +128,17 @@ class Data(Group):
     accelerator_config: AcceleratorSettings | None = used(
         None,
         "Settings of accelerate: dispatch_batches, even_batches, non_blocking, split_batches, use_seedable_sampler.",
-        since=LATER,
     )
-    dataloader_prefetch_factor: Integer | None = used(None, "Batches prefetched per worker.", since=LATER)
-    dataloader_multiprocessing_context: StartMethod | None = implemented(
-        None, "Start method of loader workers.", by="the trainer", since=LATER
+    dataloader_prefetch_factor: Integer | None = used(None, "Batches prefetched per worker.")
+    dataloader_multiprocessing_context: Literal["fork", "forkserver", "spawn"] | None = implemented(
+        None, "Start method of loader workers.", by="the trainer"
     )
-    dataloader_in_order: Boolean = implemented(True, "Yield batches in order.", by="the trainer", since=LATER)
-    train_sampling_strategy: SamplingStrategy = implemented(
-        "random", "Order of the rows: random, sequential or by similar length.", by="the samplers", since=LATER
+    dataloader_in_order: Boolean = implemented(True, "Yield batches in order.", by="the trainer")
+    train_sampling_strategy: Literal["random", "sequential", "group_by_length"] = implemented(
+        "random", "Order of the rows: random, sequential or by similar length.", by="the samplers"
     )
-    prompts: Prompts | None = used(None, "Prompt for each column or dataset.", since=LATER)
-    router_mapping: Routes = used({}, "Router route for each column.", since=LATER)
+    prompts: Prompts | None = used(None, "Prompt for each column or dataset.")
+    router_mapping: Routes = used({}, "Router route for each column.")
 
 
 class Optimizer(Group):
@@ -169,30 +168,15 @@ class Optimizer(Group):
         None,
         "Module names for GaLore/APOLLO optimizers.",
         instead="it belongs to the GaLore and APOLLO optimizers, which are not part of the train extra; remove it",
-        since=LATER,
     )
-    use_liger_kernel: Boolean = refused(
-        False,
-        "Liger Triton kernels.",
-        instead="its kernels are for language model heads and do nothing here; remove it",
-        since=LATER,
-    )
-    liger_kernel_config: MappingOrJson | None = refused(
-        None,
-        "Options for use_liger_kernel.",
-        instead="its kernels are for language model heads and do nothing here; remove it",
-        since=LATER,
-    )
-    use_cache: Boolean = used(False, "Sets `use_cache` in the model's config.", since=LATER)
-    learning_rate_mapping: Rates = used(
-        {}, "Learning rates for parameters whose name matches a regular expression.", since=LATER
-    )
+    use_liger_kernel: Boolean = refused(False, "Liger Triton kernels.", instead=_LIGER)
+    liger_kernel_config: MappingOrJson | None = refused(None, "Options for use_liger_kernel.", instead=_LIGER)
+    use_cache: Boolean = used(False, "Sets `use_cache` in the model's config.")
+    learning_rate_mapping: Rates = used({}, "Learning rates for parameters whose name matches a regular expression.")
     activation_checkpointing: Boolean | None = used(
-        None, "Recompute activations to save memory; newer name of gradient_checkpointing.", since=LATER
+        None, "Recompute activations to save memory; newer name of gradient_checkpointing."
     )
-    activation_checkpointing_kwargs: MappingOrJson | None = used(
-        None, "Options of activation_checkpointing.", since=LATER
-    )
+    activation_checkpointing_kwargs: MappingOrJson | None = used(None, "Options of activation_checkpointing.")
 
 
 class Precision(Group):
@@ -217,7 +201,7 @@ class Hardware(Group):
     """Which device is used."""
 
     use_cpu: Boolean = used(False, "Train on the CPU even if an accelerator exists.")
-    torch_empty_cache_steps: Integer | None = used(None, "Clear the device cache every N steps.", since=LATER)
+    torch_empty_cache_steps: Integer | None = used(None, "Clear the device cache every N steps.")
 
 
 class Distributed(Group):
@@ -236,14 +220,13 @@ class Distributed(Group):
     ddp_bucket_cap_mb: Integer | None = used(None, "DDP bucket size.")
     ddp_broadcast_buffers: Boolean | None = translated(None, "DDP broadcast_buffers; the trainer uses false.", to="")
     ddp_timeout: Integer = used(1800, "Timeout of collective operations in seconds.")
-    eval_use_gather_object: Boolean = used(False, "Gather Python objects in evaluation.", since=LATER)
+    eval_use_gather_object: Boolean = used(False, "Gather Python objects in evaluation.")
     parallelism_config: MappingOrJson | None = refused(
         None,
         "ParallelismConfig object of accelerate.",
         instead="it is a Python object, which a request cannot hold; remove it",
-        since=LATER,
     )
-    ddp_static_graph: Boolean | None = used(None, "DDP static_graph.", since=LATER)
+    ddp_static_graph: Boolean | None = used(None, "DDP static_graph.")
 
 
 class Compile(Group):
@@ -278,26 +261,17 @@ class Evaluation(Group):
     eval_steps: CountOrShare | None = used(
         None, "Steps between evaluations, or a share of all steps below 1; the default is logging_steps."
     )
-    eval_strategy: Interval = used("no", "When to evaluate: `no`, `steps` or `epoch`.", since=LATER)
-    eval_on_start: Boolean = used(False, "Evaluate before the first step.", since=LATER)
+    eval_strategy: Interval = used("no", "When to evaluate: `no`, `steps` or `epoch`.")
+    eval_on_start: Boolean = used(False, "Evaluate before the first step.")
     eval_do_concat_batches: Boolean = refused(
         True,
         "Concatenate the results of all batches.",
         instead="the trainer keeps no predictions; remove it",
-        since=LATER,
     )
     include_for_metrics: MetricInputs = refused(
-        [],
-        "Extra data for compute_metrics: inputs, loss.",
-        instead="it feeds compute_metrics, which this trainer does not call; write an evaluator",
-        since=LATER,
+        [], "Extra data for compute_metrics: inputs, loss.", instead=_COMPUTE_METRICS
     )
-    batch_eval_metrics: Boolean = refused(
-        False,
-        "Compute metrics batch by batch.",
-        instead="it feeds compute_metrics, which this trainer does not call; write an evaluator",
-        since=LATER,
-    )
+    batch_eval_metrics: Boolean = refused(False, "Compute metrics batch by batch.", instead=_COMPUTE_METRICS)
 
 
 class Saving(Group):
@@ -320,13 +294,11 @@ class Saving(Group):
         False,
         "Save a checkpoint on SIGTERM.",
         instead="the trainer hangs if only one of several processes gets the signal; remove it",
-        since=LATER,
     )
     restore_callback_states_from_checkpoint: Boolean = refused(
         False,
         "Restore the state of callbacks on resume.",
         instead="the callbacks of a step keep no state of their own; remove it",
-        since=LATER,
     )
 
 
@@ -351,13 +323,11 @@ class Tracking(Group):
 
     run_name: Text | None = translated(None, "Name of the run in trackers.", to="tracking.run_name")
     report_to: Names | None = translated(None, "Experiment trackers.", to="tracking, report_to")
-    project: Text = environment("huggingface", "Trackio project.", by="the package trackio", since=LATER)
-    trackio_space_id: Text | None = environment(
-        None, "Trackio Space for live logging.", by="the package trackio", since=LATER
-    )
-    trackio_bucket_id: Text | None = environment(None, "Trackio bucket.", by="the package trackio", since=LATER)
+    project: Text = environment("huggingface", "Trackio project.", by="the package trackio")
+    trackio_space_id: Text | None = environment(None, "Trackio Space for live logging.", by="the package trackio")
+    trackio_bucket_id: Text | None = environment(None, "Trackio bucket.", by="the package trackio")
     trackio_static_space_id: Text | Literal[False] | None = environment(
-        None, "Static Trackio Space; false for none.", by="the package trackio", since=LATER
+        None, "Static Trackio Space; false for none.", by="the package trackio"
     )
 
 
@@ -372,7 +342,7 @@ class Hub(Group):
     )
     hub_private_repo: Boolean | None = translated(False, "Make a new repository private.", to="hub_private_repo")
     hub_always_push: Boolean = used(False, "Push even while the previous push is running.")
-    hub_revision: Text | None = used(None, "Branch or tag to push to.", since=LATER)
+    hub_revision: Text | None = used(None, "Branch or tag to push to.")
 
 
 class Legacy(Group):
@@ -427,9 +397,7 @@ class Legacy(Group):
         False, "Use the old evaluation loop.", instead="the old loop was removed; remove the argument"
     )
     include_inputs_for_metrics: Boolean = refused(
-        False,
-        "Give model inputs to compute_metrics.",
-        instead="it feeds compute_metrics, which this trainer does not call; write an evaluator",
+        False, "Give model inputs to compute_metrics.", instead=_COMPUTE_METRICS
     )
     fp16_backend: PrecisionBackend = translated("auto", "Older name of half_precision_backend.", to="")
     push_to_hub_model_id: Text | None = translated(None, "Repository name without its owner.", to="hub_model_id")
@@ -464,16 +432,16 @@ class ArgumentTable(
     # Pydantic puts the fields of the last base first.
     _is_dump: bool = PrivateAttr(default=False)
 
+    model_config = ConfigDict(json_schema_extra=add_releases)
+
     @property
     def is_dump(self) -> bool:
         """Whether a library wrote them, which writes every default too."""
         return self._is_dump
 
 
-GROUPS: tuple[type[Group], ...] = (
-    Output, Duration, Batch, Data, Optimizer, Precision, Hardware, Distributed, Compile, Evaluation, Saving, Logging,
-    Tracking, Hub, Legacy,
-)  # fmt: skip
+# The bases are in reverse, see above.
+GROUPS: tuple[type[BaseModel], ...] = tuple(reversed(ArgumentTable.__bases__))
 
 CONTRACT: Mapping[str, Contract] = {row.name: row for row in contracts_of(GROUPS, Legacy)}
 """Each argument's row, by name."""

@@ -1,12 +1,12 @@
 """The arguments class of sentence-transformers 3.0 for Python authors, without torch."""
 
+import json
 from typing import Any
 
 from pydantic import ConfigDict, ValidationError
 
 from embedstep.errors import InvalidRequestError
-from embedstep.request.arguments import dumps
-from embedstep.request.arguments.dumps import Machine
+from embedstep.request.arguments.dumps import to_dict
 from embedstep.request.arguments.setters import ArgumentSetters
 from embedstep.request.loading import problems_of_arguments
 
@@ -54,15 +54,16 @@ class TrainingArguments(ArgumentSetters):
             OSError: the file that `fsdp_config` names cannot be read.
             ValueError: it holds no JSON mapping.
         """
-        return dumps.to_dict(self, machine=Machine(world=self.world))
+        return to_dict(self, self.world)
 
     def to_json_string(self) -> str:
         """Return `to_dict` as JSON text, indented by 2."""
-        return dumps.to_json_string(self, machine=Machine(world=self.world))
+        return json.dumps(self.to_dict(), indent=2)
 
     def to_sanitized_dict(self) -> dict[str, Any]:
         """Return `to_dict` and the two batch sizes; a value that is no number, boolean or text becomes its `str`."""
-        return dumps.to_sanitized_dict(self, self.n_gpu, machine=Machine(world=self.world))
+        values = self.to_dict() | {"train_batch_size": self.train_batch_size, "eval_batch_size": self.eval_batch_size}
+        return {name: value if isinstance(value, int | float | str) else str(value) for name, value in values.items()}
 
 
 SentenceTransformerTrainingArguments = TrainingArguments

@@ -1,8 +1,9 @@
 """The types of argument values; each reads what any release of the libraries wrote for it."""
 
 import json
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from typing_extensions import TypedDict
@@ -95,66 +96,83 @@ class MultiDatasetBatchSamplers(StrEnum):
     PROPORTIONAL = "proportional"
 
 
-SchedulerName = Literal[
-    "linear",
-    "cosine",
-    "cosine_with_restarts",
-    "polynomial",
-    "constant",
-    "constant_with_warmup",
-    "inverse_sqrt",
-    "reduce_lr_on_plateau",
-    "cosine_with_min_lr",
-    "cosine_warmup_with_min_lr",
-    "warmup_stable_decay",
-    "greedy",
-]
-OptimizerName = Literal[
-    "adamw_torch",
-    "adamw_torch_fused",
-    "adamw_torch_xla",
-    "adamw_torch_npu_fused",
-    "adafactor",
-    "adamw_anyprecision",
-    "adamw_torch_4bit",
-    "adamw_torch_8bit",
-    "ademamix",
-    "sgd",
-    "adagrad",
-    "adamw_bnb_8bit",
-    "adamw_8bit",
-    "ademamix_8bit",
-    "lion_8bit",
-    "lion_32bit",
-    "paged_adamw_32bit",
-    "paged_adamw_8bit",
-    "paged_ademamix_32bit",
-    "paged_ademamix_8bit",
-    "paged_lion_32bit",
-    "paged_lion_8bit",
-    "rmsprop",
-    "rmsprop_bnb",
-    "rmsprop_bnb_8bit",
-    "rmsprop_bnb_32bit",
-    "galore_adamw",
-    "galore_adamw_8bit",
-    "galore_adafactor",
-    "galore_adamw_layerwise",
-    "galore_adamw_8bit_layerwise",
-    "galore_adafactor_layerwise",
-    "lomo",
-    "adalomo",
-    "grokadamw",
-    "schedule_free_radam",
-    "schedule_free_adamw",
-    "schedule_free_sgd",
-    "apollo_adamw",
-    "apollo_adamw_layerwise",
-    "stable_adamw",
-    "adamw_hf",
-    "adamw_apex_fused",
-]
-"""The optimizers of the installed release, and two of 3.0 that were removed."""
+_MIN_LR = {"num_cycles", "min_lr", "min_lr_rate"}
+SCHEDULER_OPTIONS: Mapping[str, set[str]] = {
+    "linear": set(),
+    "cosine": {"num_cycles"},
+    "cosine_with_restarts": {"num_cycles"},
+    "polynomial": {"lr_end", "power"},
+    "constant": set(),
+    "constant_with_warmup": set(),
+    "inverse_sqrt": {"timescale"},
+    "reduce_lr_on_plateau": {"mode", "factor", "patience", "threshold", "threshold_mode", "cooldown", "min_lr", "eps"},
+    "cosine_with_min_lr": _MIN_LR,
+    "cosine_warmup_with_min_lr": {*_MIN_LR, "warmup_lr_rate"},
+    "warmup_stable_decay": {
+        "num_decay_steps", "num_stable_steps", "warmup_type", "decay_type", "min_lr_ratio", "num_cycles",
+    },
+    "greedy": {
+        "mode", "factor", "patience", "threshold", "threshold_mode", "cooldown", "warmup", "min_lr", "max_lr", "eps",
+        "verbose", "smooth", "window_size", "reset_start",
+    },
+}  # fmt: skip
+"""Options of each scheduler of the installed release, for `lr_scheduler_kwargs`."""
+OPTIMIZER_PACKAGES: Mapping[str, str] = {
+    "adamw_torch": "",
+    "adamw_torch_fused": "",
+    "adamw_torch_xla": "torch_xla",
+    "adamw_torch_npu_fused": "torch_npu",
+    "adafactor": "",
+    "adamw_anyprecision": "torchdistx",
+    "adamw_torch_4bit": "torchao",
+    "adamw_torch_8bit": "torchao",
+    "ademamix": "bitsandbytes",
+    "sgd": "",
+    "adagrad": "",
+    "adamw_bnb_8bit": "bitsandbytes",
+    "adamw_8bit": "bitsandbytes",
+    "ademamix_8bit": "bitsandbytes",
+    "lion_8bit": "bitsandbytes",
+    "lion_32bit": "bitsandbytes",
+    "paged_adamw_32bit": "bitsandbytes",
+    "paged_adamw_8bit": "bitsandbytes",
+    "paged_ademamix_32bit": "bitsandbytes",
+    "paged_ademamix_8bit": "bitsandbytes",
+    "paged_lion_32bit": "bitsandbytes",
+    "paged_lion_8bit": "bitsandbytes",
+    "rmsprop": "",
+    "rmsprop_bnb": "bitsandbytes",
+    "rmsprop_bnb_8bit": "bitsandbytes",
+    "rmsprop_bnb_32bit": "bitsandbytes",
+    "galore_adamw": "galore_torch",
+    "galore_adamw_8bit": "galore_torch",
+    "galore_adafactor": "galore_torch",
+    "galore_adamw_layerwise": "galore_torch",
+    "galore_adamw_8bit_layerwise": "galore_torch",
+    "galore_adafactor_layerwise": "galore_torch",
+    "lomo": "lomo_optim",
+    "adalomo": "lomo_optim",
+    "grokadamw": "grokadamw",
+    "schedule_free_radam": "schedulefree",
+    "schedule_free_adamw": "schedulefree",
+    "schedule_free_sgd": "schedulefree",
+    "apollo_adamw": "apollo_torch",
+    "apollo_adamw_layerwise": "apollo_torch",
+    "stable_adamw": "optimi",
+    "adamw_hf": "",
+    "adamw_apex_fused": "",
+}
+"""The optimizers of the installed release, two of 3.0 that were removed, and the package that each needs besides torch.
+
+transformers 5.24 asks for these packages (trainer_optimizer.py).
+"""
+if TYPE_CHECKING:
+    SchedulerName = str
+    OptimizerName = str
+else:
+    # A type checker cannot read the names from a table.
+    SchedulerName = Literal[tuple(SCHEDULER_OPTIONS)]
+    OptimizerName = Literal[tuple(OPTIMIZER_PACKAGES)]
 
 
 def _token_count(raw: Any) -> Any:
@@ -165,10 +183,8 @@ def _token_count(raw: Any) -> Any:
 
 
 TokenCount = Annotated[Literal["no", "all", "non_padding"], BeforeValidator(_token_count)]
-SamplingStrategy = Literal["random", "sequential", "group_by_length"]
 PrecisionBackend = Literal["auto", "cuda_amp", "cpu_amp", "apex"]
 LogLevel = Literal["detail", "debug", "info", "warning", "error", "critical", "passive"]
-StartMethod = Literal["fork", "forkserver", "spawn"]
 
 
 def _checkpoint(raw: Any) -> Any:

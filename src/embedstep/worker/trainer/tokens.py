@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -137,7 +136,7 @@ def kept_token_ids(
         model: the loaded model.
         tokens: finds the cache for this model.
     """
-    path = Path(str(item.path))
+    path = item.file
     if not has_tokens(path):
         return {}
     first_rows = rows[:_COMPARED_ROWS]
