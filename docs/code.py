@@ -66,18 +66,17 @@ from typing import Any
 from kfp import dsl
 from typing_extensions import Unpack
 
-from embedstep.orchestration.components import COMPONENTS
 from embedstep.orchestration.kfp.components import IMAGE, create_task
 from embedstep.orchestration.typed_arguments import ArgumentParameters
 
-__all__ = [
-'''
+# Each function passes its parameters on by `locals()`, so that it need not list them again.
+__all__ = ['''
 _WIDTH = 120
 
 
 def component_functions() -> str:
     """Return the source of `orchestration/kfp/functions.py`: one function for each component."""
-    names = "".join(f'    "{name}",\n' for name in sorted(COMPONENTS))
+    names = ", ".join(f'"{name}"' for name in sorted(COMPONENTS))
     return f"{_FUNCTIONS_HEAD}{names}]\n" + "".join(
         "\n\n" + "\n".join(_function(one)) + "\n" for one in COMPONENTS.values()
     )
@@ -90,15 +89,14 @@ def _function(component: Component) -> Iterator[str]:
         *(one for one in component.parameters if one.kind != "status" and not _is_argument(one)),
     ]
     has_arguments = any(map(_is_argument, component.parameters))
-    yield f"def {component.name}("
-    yield from ("    request: Any,", "    *,")
+    parameters = ["request: Any", "*"]
     for one in given:
         is_required = isinstance(one, Artifact) and one.is_required
-        yield f"    {one.name}: Any{'' if is_required else ' = None'},"
-    yield "    image: str = IMAGE,"
+        parameters.append(f"{one.name}: Any{'' if is_required else ' = None'}")
+    parameters.append("image: str = IMAGE")
     if has_arguments:
-        yield "    **arguments: Unpack[ArgumentParameters],"
-    yield ") -> dsl.PipelineTask:"
+        parameters.append("**arguments: Unpack[ArgumentParameters]")
+    yield from _signature(component.name, parameters)
     yield f'    """{component.description}'
     yield from ("", "    Args:")
     yield from _described("request", f"{REQUEST.description} A path, a mapping or a channel works as well.")
@@ -110,12 +108,19 @@ def _function(component: Component) -> Iterator[str]:
     yield from ("", "    Raises:")
     yield from _described("InvalidRequestError", "Everything that is wrong and known before the pipeline runs.")
     yield '    """'
-    yield "    return create_task("
-    yield from (f"        {text}," for text in (f'COMPONENTS["{component.name}"]', "image", "request"))
-    yield from (f"        {one.name}={one.name}," for one in given)
-    if has_arguments:
-        yield "        **arguments,"
-    yield "    )"
+    yield f'    return create_task("{component.name}", **locals())'
+
+
+def _signature(name: str, parameters: list[str]) -> Iterator[str]:
+    """Yield the lines of a signature as ruff formats it: on one line, indented on one, or a line for each parameter."""
+    in_one = ", ".join(parameters)
+    whole = f"def {name}({in_one}) -> dsl.PipelineTask:"
+    if len(whole) <= _WIDTH:
+        yield whole
+        return
+    yield f"def {name}("
+    yield from [f"    {in_one}"] if len(in_one) + 4 <= _WIDTH else [f"    {one}," for one in parameters]
+    yield ") -> dsl.PipelineTask:"
 
 
 def _is_argument(parameter: Parameter) -> bool:

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from embedstep import __version__
 from embedstep.errors import InvalidRequestError, Problem
-from embedstep.orchestration.components import REQUEST, TRAIN, Artifact, Component
+from embedstep.orchestration.components import COMPONENTS, REQUEST, TRAIN, Artifact, Component
 from embedstep.orchestration.parameters import Kind, Parameter
 from embedstep.orchestration.task import LONGEST_DOCUMENT, REFERENCE, Task, resolve_request
 from embedstep.planning.evaluators import evaluators_are_known
@@ -104,20 +104,23 @@ def _parameter(name: str, annotation: Any, default: Any = inspect.Parameter.empt
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
-def create_task(component: Component, image: str, request: Any, **inputs: Any) -> dsl.PipelineTask:
+def create_task(
+    name: str, *, request: Any, image: str, arguments: Mapping[str, Any] | None = None, **inputs: Any
+) -> dsl.PipelineTask:
     """Create a task without caching: Kubeflow would take changed rows at the same address for the same input.
 
     Args:
-        component: component of the task.
-        image: image of the container.
+        name: name of the component.
         request: a path, the text, a mapping, a reference, or a channel.
-        inputs: artifacts and parameters by name; None for those that are not given.
+        image: image of the container.
+        arguments: training arguments, of a component that takes them.
+        inputs: artifacts and other parameters by name; None for those that are not given.
 
     Raises:
         InvalidRequestError: everything that is wrong and known before the pipeline runs.
     """
-    text = _read_text(request)
-    inputs = {name: value for name, value in inputs.items() if value is not None}
+    component, text = COMPONENTS[name], _read_text(request)
+    inputs = {name: value for name, value in {**inputs, **(arguments or {})}.items() if value is not None}
     artifacts = {one.name: inputs.pop(one.name) for one in component.inputs if one.name in inputs}
     known = {name: value for name, value in inputs.items() if not isinstance(value, PipelineChannel)}
     _check_values(component, known)

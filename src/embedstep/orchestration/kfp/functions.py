@@ -5,18 +5,11 @@ from typing import Any
 from kfp import dsl
 from typing_extensions import Unpack
 
-from embedstep.orchestration.components import COMPONENTS
 from embedstep.orchestration.kfp.components import IMAGE, create_task
 from embedstep.orchestration.typed_arguments import ArgumentParameters
 
-__all__ = [
-    "evaluate",
-    "mine_negatives",
-    "outcome",
-    "prepare",
-    "promote",
-    "train_embedder",
-]
+# Each function passes its parameters on by `locals()`, so that it need not list them again.
+__all__ = ["evaluate", "mine_negatives", "outcome", "prepare", "promote", "train_embedder"]
 
 
 def prepare(
@@ -46,16 +39,7 @@ def prepare(
     Raises:
         InvalidRequestError: everything that is wrong and known before the pipeline runs.
     """
-    return create_task(
-        COMPONENTS["prepare"],
-        image,
-        request,
-        train_data=train_data,
-        eval_data=eval_data,
-        as_of=as_of,
-        eval_share=eval_share,
-        seed=seed,
-    )
+    return create_task("prepare", **locals())
 
 
 def mine_negatives(
@@ -94,21 +78,7 @@ def mine_negatives(
     Raises:
         InvalidRequestError: everything that is wrong and known before the pipeline runs.
     """
-    return create_task(
-        COMPONENTS["mine_negatives"],
-        image,
-        request,
-        train_data=train_data,
-        base_model=base_model,
-        as_of=as_of,
-        range_min=range_min,
-        range_max=range_max,
-        max_score=max_score,
-        min_score=min_score,
-        absolute_margin=absolute_margin,
-        relative_margin=relative_margin,
-        sampling_strategy=sampling_strategy,
-    )
+    return create_task("mine_negatives", **locals())
 
 
 def train_embedder(
@@ -138,26 +108,11 @@ def train_embedder(
     Raises:
         InvalidRequestError: everything that is wrong and known before the pipeline runs.
     """
-    return create_task(
-        COMPONENTS["train_embedder"],
-        image,
-        request,
-        train_data=train_data,
-        eval_data=eval_data,
-        base_model=base_model,
-        as_of=as_of,
-        **arguments,
-    )
+    return create_task("train_embedder", **locals())
 
 
 def evaluate(
-    request: Any,
-    *,
-    model: Any,
-    baseline: Any = None,
-    eval_data: Any = None,
-    as_of: Any = None,
-    image: str = IMAGE,
+    request: Any, *, model: Any, baseline: Any = None, eval_data: Any = None, as_of: Any = None, image: str = IMAGE
 ) -> dsl.PipelineTask:
     """Score a model with the evaluators of a request on its eval data, and compare it with a baseline.
 
@@ -174,15 +129,7 @@ def evaluate(
     Raises:
         InvalidRequestError: everything that is wrong and known before the pipeline runs.
     """
-    return create_task(
-        COMPONENTS["evaluate"],
-        image,
-        request,
-        model=model,
-        baseline=baseline,
-        eval_data=eval_data,
-        as_of=as_of,
-    )
+    return create_task("evaluate", **locals())
 
 
 def promote(
@@ -217,27 +164,10 @@ def promote(
     Raises:
         InvalidRequestError: everything that is wrong and known before the pipeline runs.
     """
-    return create_task(
-        COMPONENTS["promote"],
-        image,
-        request,
-        model=model,
-        result=result,
-        champion=champion,
-        eval_data=eval_data,
-        as_of=as_of,
-        metric=metric,
-        minimum_gain=minimum_gain,
-        confidence=confidence,
-    )
+    return create_task("promote", **locals())
 
 
-def outcome(
-    request: Any,
-    *,
-    as_of: Any = None,
-    image: str = IMAGE,
-) -> dsl.PipelineTask:
+def outcome(request: Any, *, as_of: Any = None, image: str = IMAGE) -> dsl.PipelineTask:
     """Record how a pipeline ended, as its exit task.
 
     Args:
@@ -249,9 +179,4 @@ def outcome(
     Raises:
         InvalidRequestError: everything that is wrong and known before the pipeline runs.
     """
-    return create_task(
-        COMPONENTS["outcome"],
-        image,
-        request,
-        as_of=as_of,
-    )
+    return create_task("outcome", **locals())
