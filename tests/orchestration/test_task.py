@@ -16,7 +16,6 @@ from embedstep.errors import InvalidRequestError
 from embedstep.orchestration.components import PROMOTE, TRAIN
 from embedstep.orchestration.task import (
     Task,
-    TaskOutputs,
     local_path,
     resolve_request,
     shown_metrics,
@@ -189,7 +188,7 @@ def test_metrics_are_shown_under_names_that_kubeflow_takes(tmp_path: Path) -> No
     assert len(shown) == 50
     assert all("@" not in name for name in shown)
     given = task(tmp_path, {})
-    write_outputs(given, TaskOutputs(parameters={"verdict": "trained"}, metadata={"metrics": shown}))
+    write_outputs(given, {"verdict": "trained"}, {"metrics": shown})
     written = json.loads((tmp_path / "executor_output.json").read_text())
     (artifact,) = written["artifacts"]["metrics"]["artifacts"]
     assert artifact["metadata"] == shown

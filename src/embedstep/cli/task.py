@@ -55,13 +55,14 @@ def task() -> None:
 def _run(component: Any, executor_input: str) -> None:
     from embedstep.cli import tables
     from embedstep.launch.termination import termination_message
+    from embedstep.orchestration import commands
     from embedstep.orchestration.task import task_from_json
     from embedstep.output.result import StepResult
 
     code = FAILED
     with show_errors("request"), termination_message(os.environ) as report_end:
         gc.enable()
-        found = component.load()(task_from_json(executor_input))
+        found = getattr(commands, component.command)(task_from_json(executor_input))
         if isinstance(found, StepResult):
             report_end(found)
         if component.command in _SHOW:

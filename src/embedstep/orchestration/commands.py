@@ -8,21 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from embedstep.errors import OK
-from embedstep.orchestration.components import EVALUATE, MINE_NEGATIVES, PREPARE, PROMOTE, TRAIN
-from embedstep.orchestration.mine_negatives import MINED_FORMAT, MinedDataset, mine_negatives
+from embedstep.orchestration.components import EVALUATE, MINE_NEGATIVES, PREPARE, PROMOTE, TRAIN, Component
+from embedstep.orchestration.mine_negatives import MINED_FORMAT, MinedDataset
+from embedstep.orchestration.mine_negatives import mine_negatives as mine
 from embedstep.orchestration.prepare import Prepared, prepare_data
 from embedstep.orchestration.staging import stage_inputs
-from embedstep.orchestration.task import (
-    Task,
-    TaskOutputs,
-    copy_output,
-    resolve_request,
-    shown_metrics,
-    write_json_output,
-    write_outputs,
-)
+from embedstep.orchestration.task import Task, copy_output, resolve_request, shown_metrics, write_outputs
 from embedstep.output.folder import OutputFolder
-from embedstep.output.result import StepResult
+from embedstep.output.result import StepResult, write_json
 from embedstep.promotion.decision import Decision
 from embedstep.promotion.gate import promote as decide
 from embedstep.promotion.scoring import ScoredModels, score_models
@@ -32,6 +25,7 @@ from embedstep.step import run_step
 
 OUTCOME_FORMAT = "embedstep.outcome/1"
 _MODEL, _BASELINE = "model", "baseline"
+_MODEL_FACTS = ("embedding_space_id", "dimension", "weights_sha256")
 
 
 def prepare(task: Task) -> Prepared:
@@ -42,18 +36,24 @@ def prepare(task: Task) -> Prepared:
         CannotStartError: the request or the data cannot be reached.
     """
     request = resolve_request(task, PREPARE)
-    given = {name: task.parameters[name] for name in ("eval_share", "seed") if name in task.parameters}
-    if "seed" in given:
-        given["seed"] = int(given["seed"])
-    prepared = prepare_data(request, task.output_path("train_rows"), task.output_path("eval_rows"), **given)
-    task.output_path("eval_rows").mkdir(parents=True, exist_ok=True)
-    write_json_output(prepared.to_json(), task.output_path("prepared"))
+    held_out = task.output_path("eval_rows")
+    prepared = prepare_data(request, task.output_path("train_rows"), held_out, **_options(task, PREPARE))
+    held_out.mkdir(exist_ok=True)
+    write_json(task.output_path("prepared"), prepared.to_json())
     rows = sum(item.rows for item in prepared.datasets if item.split == "train")
-    write_outputs(task, TaskOutputs(parameters={"fingerprint": prepared.fingerprint, "rows": rows}))
+    write_outputs(task, {"fingerprint": prepared.fingerprint, "rows": rows})
     return prepared
 
 
-def mine(task: Task) -> tuple[MinedDataset, ...]:
+def _options(task: Task, component: Component) -> dict[str, Any]:
+    """Return the parameters of a task that set nothing in its request."""
+    kinds = {one.name: one.kind for one in component.parameters if not one.sets}
+    given = {name: value for name, value in task.parameters.items() if name in kinds}
+    # Kubeflow knows one kind of number.
+    return {name: int(value) if kinds[name] == "integer" else value for name, value in given.items()}
+
+
+def mine_negatives(task: Task) -> tuple[MinedDataset, ...]:
     """Mine hard negatives for the rows of a task's request.
 
     Raises:
@@ -62,12 +62,9 @@ def mine(task: Task) -> tuple[MinedDataset, ...]:
         TrainingFailedError: the miner failed.
     """
     request = resolve_request(task, MINE_NEGATIVES)
-    names = [one.name for one in MINE_NEGATIVES.parameters if not one.sets]
-    options = {name: task.parameters[name] for name in names if name in task.parameters}
-    options |= {name: int(options[name]) for name in ("range_min", "range_max") if name in options}
-    mined = mine_negatives(request, task.output_path("train_rows"), options)
-    write_json_output({"format": MINED_FORMAT, "datasets": [asdict(item) for item in mined]}, task.output_path("mined"))
-    write_outputs(task, TaskOutputs(parameters={"rows": sum(item.mined_rows for item in mined)}))
+    mined = mine(request, task.output_path("train_rows"), _options(task, MINE_NEGATIVES))
+    write_json(task.output_path("mined"), {"format": MINED_FORMAT, "datasets": [asdict(item) for item in mined]})
+    write_outputs(task, {"rows": sum(item.mined_rows for item in mined)})
     return mined
 
 
@@ -96,16 +93,11 @@ def _write_training(task: Task, result: StepResult) -> None:
     for name, file in files.items():
         if file is not None and Path(file).exists():
             copy_output(Path(file), task.output_path(name))
-    write_json_output(dict(result.metrics), task.output_path("metrics"))
-    about = {
-        "embedding_space_id": result.embedding_space_id,
-        "dimension": result.dimension,
-        "weights_sha256": result.weights_sha256,
-    }
-    about = {name: value for name, value in about.items() if value is not None}
+    write_json(task.output_path("metrics"), dict(result.metrics))
+    facts = {name: getattr(result, name) for name in _MODEL_FACTS}
+    about = {name: value for name, value in facts.items() if value is not None}
     parameters = {"run_id": result.run_id or "", "status": result.skip_reason or "trained"}
-    metadata: dict[str, Any] = {"metrics": shown_metrics(result.metrics), "model": about}
-    write_outputs(task, TaskOutputs(parameters=parameters, metadata=metadata))
+    write_outputs(task, parameters, {"metrics": shown_metrics(result.metrics), "model": about})
 
 
 def evaluate(task: Task) -> ScoredModels:
@@ -120,9 +112,9 @@ def evaluate(task: Task) -> ScoredModels:
     models = {name: str(task.inputs[name]) for name in (_BASELINE, _MODEL) if name in task.inputs}
     scored = score_models(request, models)
     metrics = scored.models[_MODEL].metrics
-    write_json_output(scored.to_json(), task.output_path("scores"))
-    write_json_output(dict(metrics), task.output_path("metrics"))
-    write_outputs(task, TaskOutputs(parameters={}, metadata={"metrics": shown_metrics(metrics)}))
+    write_json(task.output_path("scores"), scored.to_json())
+    write_json(task.output_path("metrics"), dict(metrics))
+    write_outputs(task, {}, {"metrics": shown_metrics(metrics)})
     return scored
 
 
@@ -144,8 +136,8 @@ def promote(task: Task) -> Decision:
         decision = decide(request, folder.path, champion=None if champion is None else str(champion))
     # The model's own folder, not the temporary one.
     decision = replace(decision, challenger={**decision.challenger, "model": str(task.inputs["model"])})
-    write_json_output(decision.to_json(), task.output_path("decision"))
-    write_outputs(task, TaskOutputs(parameters={"verdict": decision.action}))
+    write_json(task.output_path("decision"), decision.to_json())
+    write_outputs(task, {"verdict": decision.action})
     return decision
 
 
@@ -167,6 +159,6 @@ def outcome(task: Task) -> dict[str, Any]:
         "request_sha256": sha256_text(request),
         "as_of": task.parameters.get("as_of", ""),
     }
-    write_json_output(recorded, task.output_path("outcome"))
-    write_outputs(task, TaskOutputs(parameters={"state": recorded["state"]}))
+    write_json(task.output_path("outcome"), recorded)
+    write_outputs(task, {"state": recorded["state"]})
     return recorded

@@ -4,10 +4,9 @@
 follow from this table. A new component is a row here and a function in `commands`; `make golden` writes its files.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from importlib import import_module
-from typing import Any, Literal
+from typing import Literal
 
 from embedstep.orchestration.parameters import Parameter, argument_parameters, field_parameters
 from embedstep.request.schema import Promotion
@@ -15,12 +14,10 @@ from embedstep.request.schema import Promotion
 ArtifactType = Literal["Artifact", "Dataset", "HTML", "Metrics", "Model"]
 REQUEST = Parameter(
     name="request",
-    kind="text",
     description="The request as YAML or JSON, or `<path or URL>#sha256=<digest>` if it is longer than 8 KB.",
 )
 AS_OF = Parameter(
     name="as_of",
-    kind="text",
     description="Use data up to this ISO 8601 date or time. Overrides data.as_of.",
     sets="data.as_of",
 )
@@ -32,14 +29,14 @@ class Artifact:
 
     Attributes:
         name: name of the artifact.
-        type: artifact type in Kubeflow.
         description: what it contains.
+        type: artifact type in Kubeflow.
         is_required: whether an input must be given; outputs are always written.
     """
 
     name: str
-    type: ArtifactType
     description: str
+    type: ArtifactType = "Artifact"
     is_required: bool = False
 
 
@@ -49,48 +46,33 @@ class Component:
 
     Attributes:
         name: name of the component, a Python identifier.
-        command: what the container runs: `embedstep task <command>`.
-        run: the function that does the work, as `module:function`. It takes a `Task` and returns a value to print.
+        command: what the container runs, `embedstep task <command>`, and the function of `commands` that does the
+            work: it takes a `Task` and returns a value to print.
         description: what it does, in one sentence.
         parameters: optional parameters.
-        inputs: input artifacts.
         outputs: output artifacts.
+        inputs: input artifacts.
         results: output parameters.
     """
 
     name: str
     command: str
-    run: str
     description: str
     parameters: tuple[Parameter, ...]
-    inputs: tuple[Artifact, ...]
     outputs: tuple[Artifact, ...]
-    results: tuple[Parameter, ...]
-
-    def load(self) -> Callable[..., Any]:
-        """Import the function only now: compiling a pipeline needs none of what it imports."""
-        module, _, name = self.run.partition(":")
-        found: Callable[..., Any] = getattr(import_module(module), name)
-        return found
+    inputs: tuple[Artifact, ...] = ()
+    results: tuple[Parameter, ...] = ()
 
 
-_COMMANDS = "embedstep.orchestration.commands"
-_TRAIN_DATA = Artifact(
-    name="train_data",
-    type="Dataset",
-    description="Training rows, in place of the paths in data.train: a file or folder for one dataset, else a folder "
-    "with `<dataset>.parquet` for each.",
+_IN_PLACE_OF = (
+    "rows, in place of the paths in data.{}: a file or folder for one dataset, else a folder with `<dataset>.parquet` "
+    "for each."
 )
-_EVAL_DATA = Artifact(
-    name="eval_data",
-    type="Dataset",
-    description="Evaluation rows, in place of the paths in data.eval: a file or folder for one dataset, else a folder "
-    "with `<dataset>.parquet` for each.",
-)
+_TRAIN_DATA = Artifact(name="train_data", type="Dataset", description=f"Training {_IN_PLACE_OF.format('train')}")
+_EVAL_DATA = Artifact(name="eval_data", type="Dataset", description=f"Evaluation {_IN_PLACE_OF.format('eval')}")
 TRAIN = Component(
     name="train_embedder",
     command="train",
-    run=f"{_COMMANDS}:train",
     description="Train a sentence-transformers model from one request.",
     parameters=(AS_OF, *argument_parameters()),
     inputs=(
@@ -102,13 +84,12 @@ TRAIN = Component(
         Artifact(name="model", type="Model", description="The trained and verified model."),
         Artifact(name="metrics", type="Metrics", description="Finite metrics of the last evaluation."),
         Artifact(name="report", type="HTML", description="HTML report of the run."),
-        Artifact(name="result", type="Artifact", description="The `result.json` of the step."),
+        Artifact(name="result", description="The `result.json` of the step."),
     ),
     results=(
-        Parameter(name="run_id", kind="text", description="MLflow run id; empty if no run was opened."),
+        Parameter(name="run_id", description="MLflow run id; empty if no run was opened."),
         Parameter(
             name="status",
-            kind="text",
             description="`trained`, or `unchanged` or `superseded` if there was nothing to train.",
         ),
     ),
@@ -116,7 +97,6 @@ TRAIN = Component(
 EVALUATE = Component(
     name="evaluate",
     command="evaluate",
-    run=f"{_COMMANDS}:evaluate",
     description="Score a model with the evaluators of a request on its eval data, and compare it with a baseline.",
     parameters=(AS_OF,),
     inputs=(
@@ -128,23 +108,18 @@ EVALUATE = Component(
         Artifact(name="metrics", type="Metrics", description="Metrics of the model."),
         Artifact(
             name="scores",
-            type="Artifact",
             description="Metrics of all models, as `embedstep evaluate --json` prints them.",
         ),
     ),
-    results=(),
 )
 PROMOTE = Component(
     name="promote",
     command="promote",
-    run=f"{_COMMANDS}:promote",
     description="Compare a trained model with the champion, and promote it in the registry if it is better.",
     parameters=(AS_OF, *field_parameters(Promotion, "promotion", ("metric", "minimum_gain", "confidence"))),
     inputs=(
         Artifact(name="model", type="Model", description="The model that train_embedder returned.", is_required=True),
-        Artifact(
-            name="result", type="Artifact", description="The result that train_embedder returned.", is_required=True
-        ),
+        Artifact(name="result", description="The result that train_embedder returned.", is_required=True),
         Artifact(
             name="champion",
             type="Model",
@@ -152,8 +127,8 @@ PROMOTE = Component(
         ),
         _EVAL_DATA,
     ),
-    outputs=(Artifact(name="decision", type="Artifact", description="The verdict and its reasons: `verdict.json`."),),
-    results=(Parameter(name="verdict", kind="text", description="`promote`, `hold` or `reject`."),),
+    outputs=(Artifact(name="decision", description="The verdict and its reasons: `verdict.json`."),),
+    results=(Parameter(name="verdict", description="`promote`, `hold` or `reject`."),),
 )
 
 _TRAIN_ROWS = Artifact(
@@ -162,7 +137,6 @@ _TRAIN_ROWS = Artifact(
 PREPARE = Component(
     name="prepare",
     command="prepare",
-    run=f"{_COMMANDS}:prepare",
     description="Read and check the rows of a request, drop duplicates, split off evaluation rows, and write Parquet.",
     parameters=(
         AS_OF,
@@ -182,17 +156,16 @@ PREPARE = Component(
         Artifact(
             name="eval_rows", type="Dataset", description="Evaluation rows: `<dataset>.parquet` for each dataset."
         ),
-        Artifact(name="prepared", type="Artifact", description="Row counts and fingerprints of each dataset, as JSON."),
+        Artifact(name="prepared", description="Row counts and fingerprints of each dataset, as JSON."),
     ),
     results=(
-        Parameter(name="fingerprint", kind="text", description="SHA-256 of all rows."),
+        Parameter(name="fingerprint", description="SHA-256 of all rows."),
         Parameter(name="rows", kind="integer", description="Number of training rows."),
     ),
 )
 MINE_NEGATIVES = Component(
     name="mine_negatives",
     command="mine_negatives",
-    run=f"{_COMMANDS}:mine",
     description="Mine hard negatives with sentence-transformers, for the negative columns that a request names.",
     parameters=(
         AS_OF,
@@ -208,9 +181,7 @@ MINE_NEGATIVES = Component(
         Parameter(
             name="relative_margin", kind="number", description="The same, as a fraction of the positive's similarity."
         ),
-        Parameter(
-            name="sampling_strategy", kind="text", description="`top` takes the closest, `random` samples among them."
-        ),
+        Parameter(name="sampling_strategy", description="`top` takes the closest, `random` samples among them."),
     ),
     inputs=(
         _TRAIN_DATA,
@@ -220,7 +191,7 @@ MINE_NEGATIVES = Component(
     ),
     outputs=(
         _TRAIN_ROWS,
-        Artifact(name="mined", type="Artifact", description="Number of rows with negatives in each dataset, as JSON."),
+        Artifact(name="mined", description="Number of rows with negatives in each dataset, as JSON."),
     ),
     results=(Parameter(name="rows", kind="integer", description="Number of rows with enough negatives."),),
 )
@@ -228,18 +199,10 @@ MINE_NEGATIVES = Component(
 OUTCOME = Component(
     name="outcome",
     command="outcome",
-    run=f"{_COMMANDS}:outcome",
     description="Record how a pipeline ended, as its exit task.",
     parameters=(AS_OF, Parameter(name="status", kind="status", description="Final status; Kubeflow fills it in.")),
-    inputs=(),
-    outputs=(
-        Artifact(
-            name="outcome", type="Artifact", description="State, error, digest of the request and as_of, as JSON."
-        ),
-    ),
-    results=(
-        Parameter(name="state", kind="text", description="Final state in Kubeflow, such as `SUCCEEDED` or `FAILED`."),
-    ),
+    outputs=(Artifact(name="outcome", description="State, error, digest of the request and as_of, as JSON."),),
+    results=(Parameter(name="state", description="Final state in Kubeflow, such as `SUCCEEDED` or `FAILED`."),),
 )
 
 COMPONENTS: Mapping[str, Component] = {

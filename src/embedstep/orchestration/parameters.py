@@ -22,14 +22,14 @@ class Parameter:
 
     Attributes:
         name: name of the parameter, and of the field that it sets.
-        kind: type of its value.
         description: what it does, in one sentence, with the exact type if `kind` does not say it.
+        kind: type of its value.
         sets: path in the request that it sets, such as `arguments.seed`; empty if none.
     """
 
     name: str
-    kind: Kind
     description: str
+    kind: Kind = "text"
     sets: str = ""
 
 

@@ -1,16 +1,15 @@
 """The inputs of a task that trains in pods of its own, which see a shared volume but no file of the task."""
 
-import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from embedstep.errors import CannotStartError, InvalidRequestError, Problem
 from embedstep.orchestration.task import Task
 from embedstep.request.launch import TrainJob
+from embedstep.runtime.digests import sha256_files
 
 _FOLDER = "inputs"
 
@@ -38,7 +37,8 @@ def stage_inputs(task: Task, job: TrainJob) -> Task:
 
 
 def _copy(source: Path, folder: Path) -> Path:
-    target = folder / _digest(source) / f"data{source.suffix}"
+    # Without the name of the artifact, which may differ from run to run.
+    target = folder / sha256_files(source, _files(source))[:16] / f"data{source.suffix}"
     staging = folder / f".{uuid.uuid4().hex}"
     try:
         if not target.exists():
@@ -54,18 +54,5 @@ def _copy(source: Path, folder: Path) -> Path:
     return target
 
 
-def _digest(source: Path) -> str:
-    digest = hashlib.sha256()
-    for file in _files(source):
-        with file.open("rb") as stream:
-            content = hashlib.file_digest(stream, "sha256").digest()
-        # Without the name of the artifact, which may differ from run to run.
-        digest.update(file.relative_to(source).as_posix().encode() + content)
-    return digest.hexdigest()[:16]
-
-
-def _files(source: Path) -> Iterator[Path]:
-    if source.is_file():
-        yield source
-    else:
-        yield from (file for file in sorted(source.rglob("*")) if file.is_file())
+def _files(source: Path) -> list[Path]:
+    return [source] if source.is_file() else [file for file in sorted(source.rglob("*")) if file.is_file()]

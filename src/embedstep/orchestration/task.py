@@ -9,7 +9,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from embedstep.data.stores import find_store, translate_store_errors
 from embedstep.errors import InvalidRequestError, Problem
 from embedstep.orchestration.components import Component
 from embedstep.orchestration.parameters import Parameter
-from embedstep.output.result import write_json
 from embedstep.request.datasets import HUB_FIELDS
 from embedstep.request.document import parse_document
 from embedstep.request.loading import load_request
@@ -32,6 +31,7 @@ REFERENCE = re.compile(r"(\S+)#sha256=([0-9a-f]{64})")
 MOST_METRICS = 50
 """Metrics shown in Kubeflow's pages, those of evaluators first. The file of the artifact contains all of them."""
 _MODEL_INDEPENDENT = ("max_seq_length", "trust_remote_code")
+"""Settings of a model that apply to any other as well."""
 _MOUNTS = {"gs://": "/gcs/", "s3://": "/s3/", "minio://": "/minio/"}
 """Where Kubeflow's launcher mounts artifacts, by the scheme of their URI (kfp's `artifact_types`)."""
 
@@ -53,8 +53,10 @@ class Task:
     output_file: Path
 
     def output_path(self, output: str) -> Path:
-        """Return the path at which an output artifact is to be written."""
-        return local_path(self.outputs[output]["uri"])
+        """Return the path at which an output artifact is to be written, in a folder that exists."""
+        path = local_path(self.outputs[output]["uri"])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
 
 
 def local_path(uri: str) -> Path:
@@ -178,7 +180,9 @@ def _settings(task: Task, component: Component, document: Any, *, check_files: b
         if (path := task.inputs.get(f"{split}_data")) is not None:
             yield from _datasets(split, path, document, check_files=check_files)
     if (model := task.inputs.get("base_model")) is not None:
-        yield f"model={json.dumps({**_kept_model_settings(document), 'path': str(model)})}"
+        former = _section(document, "model")
+        kept = {name: plain(former[name]) for name in _MODEL_INDEPENDENT if name in former}
+        yield f"model={json.dumps({**kept, 'path': str(model)})}"
     for parameter in component.parameters:
         if parameter.sets and parameter.name in task.parameters:
             yield from _setting(parameter, task.parameters[parameter.name])
@@ -215,44 +219,37 @@ def _datasets(split: str, path: Path, document: Any, *, check_files: bool) -> It
 
 def _sections(split: str, document: Any) -> dict[str, Any]:
     """Return the sections of a split's datasets by name, as far as an unchecked document has them."""
-    data = document.get("data") if isinstance(document, dict) else None
-    sections = data.get(split) if isinstance(data, dict) else None
-    if not isinstance(sections, dict):
-        return {}
+    sections = _section(_section(document, "data"), split)
     return {name: section for name, section in sections.items() if isinstance(section, dict) and "columns" in section}
+
+
+def _section(document: Any, name: str) -> dict[str, Any]:
+    """Return a section of an unchecked document, empty if it is not there or no section."""
+    found = document.get(name) if isinstance(document, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
 def _holds_anything(path: Path) -> bool:
     return path.is_file() or (path.is_dir() and any(path.iterdir()))
 
 
-def _kept_model_settings(document: Any) -> dict[str, Any]:
-    """Return the settings that apply to any base model."""
-    model = document.get("model") if isinstance(document, dict) else None
-    return {name: plain(model[name]) for name in _MODEL_INDEPENDENT if name in model} if isinstance(model, dict) else {}
+def write_outputs(
+    task: Task, parameters: Mapping[str, str | int], metadata: Mapping[str, Mapping[str, Any]] | None = None
+) -> None:
+    """Write the executor output.
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TaskOutputs:
-    """The outputs of a task, except the files.
-
-    Attributes:
+    Args:
+        task: the task, whose files are written.
         parameters: values of the output parameters.
         metadata: metadata of the output artifacts, which Kubeflow's pages show.
     """
-
-    parameters: Mapping[str, str | int]
-    metadata: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-
-
-def write_outputs(task: Task, outputs: TaskOutputs) -> None:
-    """Write the executor output. It lists every artifact, because Kubeflow drops those that it does not name."""
+    # All of them, because Kubeflow drops an artifact that is not listed.
     artifacts = {
-        name: {"artifacts": [{**artifact, "metadata": dict(outputs.metadata.get(name, {}))}]}
+        name: {"artifacts": [{**artifact, "metadata": dict((metadata or {}).get(name, {}))}]}
         for name, artifact in task.outputs.items()
     }
     task.output_file.parent.mkdir(parents=True, exist_ok=True)
-    task.output_file.write_text(json.dumps({"parameterValues": dict(outputs.parameters), "artifacts": artifacts}))
+    task.output_file.write_text(json.dumps({"parameterValues": dict(parameters), "artifacts": artifacts}))
 
 
 def shown_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
@@ -263,14 +260,7 @@ def shown_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
 
 def copy_output(source: Path, target: Path) -> None:
     """Copy a file or folder to the path of an output artifact."""
-    target.parent.mkdir(parents=True, exist_ok=True)
     if source.is_dir():
         shutil.copytree(source, target, dirs_exist_ok=True)
     else:
         shutil.copyfile(source, target)
-
-
-def write_json_output(data: Any, target: Path) -> None:
-    """Write JSON to the path of an output artifact."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    write_json(target, data)

@@ -1,14 +1,13 @@
 """The embedding space of a saved model: models with equal spaces can share one index."""
 
-import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from embedstep.output.result import read_json
-from embedstep.runtime.digests import sha256_file, sha256_text
+from embedstep.runtime.digests import sha256_files, sha256_text
 
 _NORMALIZE = "Normalize"
 _OLD_MODE = "pooling_mode_"
@@ -68,23 +67,15 @@ def read_space(model: Path, dimension: int) -> Space:
 
 def weights_digest(model: Path) -> str:
     """Return the SHA-256 of a saved model's files with weights; equal for bit-identical weights."""
-    return _digest(model, [file for file in sorted(model.rglob("*")) if file.suffix in _WEIGHTS])
+    return sha256_files(model, [file for file in sorted(model.rglob("*")) if file.suffix in _WEIGHTS])
 
 
 def base_digest(model: Path) -> str:
     """Return the SHA-256 of the initial model: weights and tokenizer of a folder, or a tokenizer file."""
     if model.is_file():
-        return _digest(model.parent, [model])
+        return sha256_files(model.parent, [model])
     files = [file for file in sorted(model.rglob("*")) if file.suffix in _WEIGHTS or file.name == "tokenizer.json"]
-    return _digest(model, files)
-
-
-def _digest(folder: Path, files: Sequence[Path]) -> str:
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(file.relative_to(folder).as_posix().encode())
-        digest.update(bytes.fromhex(sha256_file(file)))
-    return digest.hexdigest()
+    return sha256_files(model, files)
 
 
 def _module(model: Path, module: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -28,3 +29,12 @@ def sha256_file(path: Path, *, sync: bool = False) -> str:
         if sync:
             os.fsync(opened.fileno())
         return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def sha256_files(folder: Path, files: Iterable[Path]) -> str:
+    """Return the digest of some files of a folder: their places in it and their content."""
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.relative_to(folder).as_posix().encode())
+        digest.update(bytes.fromhex(sha256_file(file)))
+    return digest.hexdigest()
