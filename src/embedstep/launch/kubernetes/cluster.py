@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from kubernetes import client, config
 from kubernetes.client import ApiException
@@ -26,8 +26,6 @@ _SECONDS = (10, 60)
 _TRIES = 5
 _GRACE = 60.0
 
-_T = TypeVar("_T")
-
 
 class Cluster:
     """One namespace of a cluster."""
@@ -45,6 +43,7 @@ class Cluster:
         self._api = api
         self._objects = client.CustomObjectsApi(api)
         self._core = client.CoreV1Api(api)
+        self._jobs = (GROUP, VERSION, namespace, _PLURAL)
 
     @classmethod
     def connect(cls, namespace: str | None) -> "Cluster":
@@ -79,10 +78,7 @@ class Cluster:
         if self._this_pod is None:
             return None
         with suppress(CannotStartError):
-            name = self._this_pod
-            pod = self._call("read pods", lambda: self._core.read_namespaced_pod(
-                name, self.namespace, _request_timeout=_SECONDS
-            ))  # fmt: skip
+            pod = self._call("read pods", self._core.read_namespaced_pod, self._this_pod, self.namespace)
             return find_owner(self._api.sanitize_for_serialization(pod))
         return None  # without permission to read pods, somebody has to delete the job
 
@@ -97,34 +93,25 @@ class Cluster:
             CannotStartError: one of them is not, or the cluster does not answer or denies access.
         """
         try:
-            self._call("list TrainJobs", lambda: self._list(_PLURAL))
+            self._call("list TrainJobs", self._objects.list_namespaced_custom_object, *self._jobs, limit=1)
         except _MissingError:
             message = f"the cluster has no TrainJob ({GROUP}/{VERSION}); install Kubeflow Trainer v2 there"
             raise CannotStartError(message) from None
+        objects, plural = self._objects, _RUNTIMES[kind]
+        if kind == "ClusterTrainingRuntime":
+            where: tuple[str, ...] = (GROUP, VERSION, plural)
+            read, list_all = objects.get_cluster_custom_object, objects.list_cluster_custom_object
+        else:
+            where = (GROUP, VERSION, self.namespace, plural)
+            read, list_all = objects.get_namespaced_custom_object, objects.list_namespaced_custom_object
         try:
-            self._call(f"read {kind} {runtime}", lambda: self._runtime(kind, runtime))
+            self._call(f"read {kind} {runtime}", read, *where, runtime)
         except _MissingError:
-            found = self._call(f"list {kind}", lambda: self._list(_RUNTIMES[kind]))["items"]
+            found = self._call(f"list {kind}", list_all, *where)["items"]
             names = ", ".join(sorted(item["metadata"]["name"] for item in found)) or "none"
             raise CannotStartError(
                 f"launch.trainjob.runtime: there is no {kind} {runtime}; there are: {names}"
             ) from None
-
-    def _runtime(self, kind: str, name: str) -> Any:
-        if kind == "ClusterTrainingRuntime":
-            return self._objects.get_cluster_custom_object(
-                GROUP, VERSION, _RUNTIMES[kind], name, _request_timeout=_SECONDS
-            )
-        return self._objects.get_namespaced_custom_object(
-            GROUP, VERSION, self.namespace, _RUNTIMES[kind], name, _request_timeout=_SECONDS
-        )
-
-    def _list(self, plural: str) -> Any:
-        if plural == _RUNTIMES["ClusterTrainingRuntime"]:
-            return self._objects.list_cluster_custom_object(GROUP, VERSION, plural, _request_timeout=_SECONDS)
-        return self._objects.list_namespaced_custom_object(
-            GROUP, VERSION, self.namespace, plural, limit=20, _request_timeout=_SECONDS
-        )
 
     def create(self, manifest: Mapping[str, Any]) -> bool:
         """Submit a job; return False if there is one with its name.
@@ -134,12 +121,9 @@ class Cluster:
             CannotStartError: the server does not answer or denies access, or there is no such namespace.
         """
         create = self._objects.create_namespaced_custom_object
-        where = (GROUP, VERSION, self.namespace, _PLURAL)
         try:
             # Otherwise fields that a release of Trainer does not know, such as runtimePatches before 2.2, are dropped.
-            self._call("create TrainJobs", lambda: create(
-                *where, manifest, field_validation="Strict", _request_timeout=_SECONDS
-            ))  # fmt: skip
+            self._call("create TrainJobs", create, *self._jobs, manifest, field_validation="Strict")
         except _ExistsError:
             return False
         except _MissingError:
@@ -162,29 +146,24 @@ class Cluster:
 
     def get_job(self, name: str) -> dict[str, Any] | None:
         """Return a job, or None if there is none."""
-        args = (GROUP, VERSION, self.namespace, _PLURAL, name)
-        try:
-            found: dict[str, Any] = self._call(
-                "read TrainJobs", lambda: self._objects.get_namespaced_custom_object(*args, _request_timeout=_SECONDS)
-            )
-        except _MissingError:
-            return None
-        return found
+        with suppress(_MissingError):
+            read = self._objects.get_namespaced_custom_object
+            found: dict[str, Any] = self._call("read TrainJobs", read, *self._jobs, name)
+            return found
+        return None
 
     def get_job_and_pods(self, name: str) -> tuple[dict[str, Any] | None, list[Pod]]:
         """Return a job (None if there is none) and its pods, sorted by rank."""
-        found = self._call("list pods", lambda: self._core.list_namespaced_pod(
-            self.namespace, label_selector=_OF_JOB.format(name), _request_timeout=_SECONDS
-        ))  # fmt: skip
+        of_job = _OF_JOB.format(name)
+        found = self._call("list pods", self._core.list_namespaced_pod, self.namespace, label_selector=of_job)
         pods = [parse_pod(item) for item in self._api.sanitize_for_serialization(found)["items"] if trains(item)]
         return self.get_job(name), sorted(pods, key=lambda pod: pod.rank)
 
     def latest_warning(self, name: str) -> str:
         """Return the newest warning event about a job or its objects; empty if there is none."""
         with suppress(EmbedstepError):
-            events = self._call("list events", lambda: self._core.list_namespaced_event(
-                self.namespace, field_selector="type=Warning", _request_timeout=_SECONDS
-            ))  # fmt: skip
+            list_events = self._core.list_namespaced_event
+            events = self._call("list events", list_events, self.namespace, field_selector="type=Warning")
             about = [item for item in events.items if str(item.involved_object.name).startswith(name)]
             about.sort(key=lambda item: str(item.last_timestamp or item.event_time or ""))
             return str(about[-1].message) if about else ""
@@ -196,19 +175,15 @@ class Cluster:
         Returns:
             Why it could not be deleted; empty if it was.
         """
-        args = (GROUP, VERSION, self.namespace, _PLURAL, name)
-        try:
-            self._call("delete TrainJobs", lambda: self._objects.delete_namespaced_custom_object(
-                *args, propagation_policy="Foreground", _request_timeout=_SECONDS
-            ))  # fmt: skip
+
+        def delete_and_wait() -> None:
+            delete = self._objects.delete_namespaced_custom_object
+            self._call("delete TrainJobs", delete, *self._jobs, name, propagation_policy="Foreground")
             deadline = time.monotonic() + _GRACE
             while time.monotonic() < deadline and self.get_job_and_pods(name)[1]:
                 time.sleep(1)
-        except _MissingError:
-            return ""
-        except EmbedstepError as error:
-            return str(error)
-        return ""
+
+        return _reason_for_failure(delete_and_wait)
 
     def mark_reported(self, name: str) -> str:
         """Annotate a job whose end was reported, so that the next run of the same request starts a new one.
@@ -216,28 +191,22 @@ class Cluster:
         Returns:
             Why that was not possible; empty if it was.
         """
-        args = (GROUP, VERSION, self.namespace, _PLURAL, name)
         annotation = {"metadata": {"annotations": {REPORTED: "true"}}}
-        try:
-            self._call("patch TrainJobs", lambda: self._objects.patch_namespaced_custom_object(
-                *args, annotation, _request_timeout=_SECONDS
-            ))  # fmt: skip
-        except _MissingError:
-            return ""
-        except EmbedstepError as error:
-            return str(error)
-        return ""
+        patch = self._objects.patch_namespaced_custom_object
+        return _reason_for_failure(lambda: self._call("patch TrainJobs", patch, *self._jobs, name, annotation))
 
     def logs(self) -> Logs:
         """Return the logs of this namespace's pods, to be followed."""
         return Logs(self._core, self.namespace)
 
-    def _call(self, what: str, call: Callable[[], _T]) -> _T:
+    def _call(self, what: str, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         """Call the API server, again if it does not answer.
 
         Args:
             what: what the call does, to follow `does not allow to`.
-            call: the call.
+            call: method of the client.
+            arguments: arguments of the method.
+            options: options of the method.
 
         Raises:
             _MissingError: the object does not exist.
@@ -247,7 +216,7 @@ class Cluster:
         """
         for number in range(_TRIES):
             try:
-                return call()
+                return call(*arguments, **options, _request_timeout=_SECONDS)
             except ApiException as error:
                 if error.status == 404:
                     raise _MissingError(what) from None
@@ -279,6 +248,17 @@ class _MissingError(CannotStartError):
 
 class _ExistsError(CannotStartError):
     """The object exists already."""
+
+
+def _reason_for_failure(act: Callable[[], None]) -> str:
+    """Do something to a job that may be gone, and return why it failed; empty if it did not."""
+    try:
+        act()
+    except _MissingError:
+        return ""
+    except EmbedstepError as error:
+        return str(error)
+    return ""
 
 
 def _message(error: ApiException) -> str:
