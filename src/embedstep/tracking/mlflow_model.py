@@ -38,6 +38,8 @@ FOLDER = "model.sentence_transformer"
 """Folder of the sentence-transformers model among the files of the flavor."""
 _PYTHON = ".".join(map(str, sys.version_info[:3]))
 _ATTEMPT_TAG = "embedstep.attempt"
+EXISTS, MISSING = "RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST"
+"""Error codes of MLflow's servers."""
 
 
 class ModelInRun:
@@ -178,15 +180,22 @@ def _register(client: MlflowClient, run_id: str, model_id: str, entry: Entry, ta
     name, source = entry["register_as"], f"models:/{model_id}"
     versions = [found for found in client.search_model_versions(f"name = '{name}'") if found.source == source]
     if not versions:
-        try:
+        with allow_error(EXISTS):
             client.create_registered_model(name)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
         with default_uri(client.tracking_uri):
             versions = [client.create_model_version(name, source, run_id=run_id, tags=tags, model_id=model_id)]
     for alias in entry["aliases"]:
         client.set_registered_model_alias(name, alias, versions[0].version)
+
+
+@contextmanager
+def allow_error(*codes: str) -> Iterator[None]:
+    """Leave the block without an error if MLflow's server answers with one of these error codes."""
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code not in codes:
+            raise
 
 
 @contextmanager

@@ -12,14 +12,13 @@ from typing import Any
 # isort: off
 from embedstep.tracking.mlflow import translate_errors, open_client
 from mlflow.artifacts import download_artifacts
-from mlflow.exceptions import MlflowException
 
 # isort: on
 from embedstep.errors import CannotStartError
 from embedstep.output.attempts import FormerRun, cost_metric, cost_unit
 from embedstep.planning.plan import Plan
 from embedstep.request.schema import TrainRequest
-from embedstep.tracking.mlflow_model import FOLDER, default_uri
+from embedstep.tracking.mlflow_model import EXISTS, FOLDER, MISSING, allow_error, default_uri
 from embedstep.tracking.names import MODEL_TAG, ROWS_TAG, STEPS_METRIC
 from embedstep.tracking.recording import comparison_tags
 
@@ -65,13 +64,9 @@ class Registry:
 
     def champion(self) -> Version | None:
         """Return the champion, or None if there is none yet."""
-        with translate_errors(self._uri):
-            try:
-                return _version(self._client.get_model_version_by_alias(self.name, CHAMPION))
-            except MlflowException as error:
-                if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                    return None
-                raise
+        with translate_errors(self._uri), allow_error(MISSING, "INVALID_PARAMETER_VALUE"):
+            return _version(self._client.get_model_version_by_alias(self.name, CHAMPION))
+        return None
 
     def find_version(self, run_id: str) -> Version | None:
         """Return the newest version of a run, or None."""
@@ -141,33 +136,21 @@ class Registry:
             self._release(lock)
 
     def _try_lock(self, lock: str) -> bool:
-        try:
-            self._client.create_registered_model(
-                lock, description="Lock of a running promotion; it is deleted automatically."
-            )
-        except MlflowException as error:
-            # If the lock is deleted meanwhile, the server reports that it does not exist.
-            if error.error_code not in ("RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST"):
-                raise
-        else:
+        description = "Lock of a running promotion; it is deleted automatically."
+        # If the lock is deleted meanwhile, the server reports that it does not exist.
+        with allow_error(EXISTS, MISSING):
+            self._client.create_registered_model(lock, description=description)
             return True
-        try:
+        with allow_error(MISSING):
             since = self._client.get_registered_model(lock).creation_timestamp / 1000
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
-        else:
             if time.time() - since > _LOCK_EXPIRY:
                 self._release(lock)
         return False
 
     def _release(self, lock: str) -> None:
         """Delete the lock. A request that is sent twice finds it deleted."""
-        try:
+        with allow_error(MISSING):
             self._client.delete_registered_model(lock)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
 
 
 def fetch_files(uri: str, run_id: str, names: Sequence[str], folder: Path) -> None:

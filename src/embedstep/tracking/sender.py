@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from importlib import import_module
 from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +23,7 @@ from embedstep.request.schema import TRACKING_URI
 from embedstep.request.trackers import MLFLOW, tracker_kind
 from embedstep.runtime.exit import exit_now
 from embedstep.runtime.secrets import redact
+from embedstep.tracking.mlflow_system import SystemMetrics
 from embedstep.tracking.spool import Entry, Sent, Spool, SpoolFolder, unsent
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 _POLL = 0.25
 _MAX_PAUSE = 30.0
-_METRICS_INTERVAL = 10.0
 _BATCH = 5000
 _ORPHAN_SECONDS = 30.0
 """Seconds after which a sender without a launcher exits, because the next attempt waits for it."""
@@ -210,7 +209,10 @@ class _LiveSender:
         *self._earlier, self._spool = unsent(output)
         self._sender = Sender(self._spool, uri)
         self._launcher_is_done = launcher_is_done
-        self._machine = _MachineMetrics(self._spool, uri) if self._spool.tracker == MLFLOW else None
+        self._uri = uri
+        self._machine: SystemMetrics | None = None
+        is_disabled = os.environ.get("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "true").lower() == "false"
+        self._records_machine = self._spool.tracker == MLFLOW and not is_disabled
         self._has_reported = False
         self._silent_since: float | None = None
 
@@ -237,9 +239,14 @@ class _LiveSender:
             if self._launcher_is_done.is_set():
                 time.sleep(_POLL / 5)
             else:
-                if self._machine is not None:
-                    self._machine.record()
+                self._record_machine()
                 self._launcher_is_done.wait(pause)
+
+    def _record_machine(self) -> None:
+        if self._records_machine:
+            # Only now, because MLflow's monitor takes a while to import.
+            self._machine = self._machine or SystemMetrics(self._uri)
+            self._machine.record(Spool(folder=self._spool))
 
     def _forward(self) -> bool:
         while self._earlier:
@@ -262,28 +269,6 @@ class _LiveSender:
         if not self._has_reported:
             self._has_reported = True
             sys.stderr.write(f"{error}\n  training continues; unsent records are kept in {self._spool.path}\n")
-
-
-class _MachineMetrics:
-    """Records system metrics at intervals, as MLflow's own monitor does."""
-
-    def __init__(self, spool: SpoolFolder, uri: str) -> None:
-        self._writer = Spool(folder=spool)
-        self._uri = uri
-        self._metrics: Any = None
-        self._last = -1
-
-    def record(self) -> None:
-        """Record the metrics, unless that was done in the last ten seconds or is disabled."""
-        if os.environ.get("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "true").lower() == "false":
-            return
-        if self._metrics is None:
-            self._metrics = import_module("embedstep.tracking.mlflow_system").SystemMetrics(self._uri)
-            self._started = time.monotonic()
-        number = int((time.monotonic() - self._started) / _METRICS_INTERVAL)
-        if number > self._last:
-            self._last = number
-            self._writer.metrics(self._metrics.read(), train_step=number)
 
 
 if __name__ == "__main__":

@@ -12,13 +12,13 @@ from embedstep.errors import InvalidRequestError, Problem, first_line
 from embedstep.request import schema
 
 
-def build_model(model: schema.Model, *, fetched: str | None, device: str) -> SentenceTransformer:
+def build_model(model: schema.Model, *, fetched: str | None, device: str | None = None) -> SentenceTransformer:
     """Load or create the model, without the hub: what is there was fetched before.
 
     Args:
         model: section of the request.
         fetched: folder of a model that was fetched from the hub, in place of the section's path.
-        device: torch device, such as `cpu` or `cuda:1`.
+        device: torch device, such as `cpu` or `cuda:1`; None for the first GPU, or the CPU if there is none.
 
     Raises:
         InvalidRequestError: the model does not exist or cannot be read.
@@ -42,11 +42,11 @@ def _limit(built: SentenceTransformer, tokens: int) -> None:
         raise InvalidRequestError([Problem("model.max_seq_length", problem)]) from error
 
 
-def _saved(model: schema.Model, source: str, device: str) -> SentenceTransformer:
+def _saved(model: schema.Model, source: str, device: str | None) -> SentenceTransformer:
     return SentenceTransformer(source, device=device, trust_remote_code=model.trust_remote_code, local_files_only=True)
 
 
-def _static(model: schema.Model, source: str, device: str) -> SentenceTransformer:
+def _static(model: schema.Model, source: str, device: str | None) -> SentenceTransformer:
     tokenizer = _tokenizer(model, source)
     if model.initial_vectors == "random":
         embedding = StaticEmbedding(tokenizer, embedding_dim=model.dimension)

@@ -24,6 +24,7 @@ from embedstep.errors import (
 )
 from embedstep.output.folder import OutputFolder
 from embedstep.output.result import StepResult, read_json, write_json
+from embedstep.output.weights import Space, read_space
 from embedstep.planning.metrics import test_prefix
 from embedstep.planning.plan import Plan, plan_from_json
 from embedstep.request.arguments.ledger import LedgerEntry, differences, trainer_arguments
@@ -38,9 +39,10 @@ from embedstep.worker.models import build_model
 from embedstep.worker.trainer.build import build_trainer, rows_of
 from embedstep.worker.trainer.numerics import NumericsMonitor
 from embedstep.worker.trainer.recording import Recorder
+from embedstep.worker.trainer.saving import finish_saved_model
 from embedstep.worker.trainer.stopping import StopController
 from embedstep.worker.trainer.trainer import StepTrainer
-from embedstep.worker.verification import VerifiedModel, save_verified
+from embedstep.worker.verification import embed_fixed_texts, verify
 
 _LIBRARIES = ("sentence-transformers", "transformers", "accelerate", "datasets", "torch", "numpy", "embedstep")
 
@@ -98,12 +100,13 @@ def train(output: OutputFolder, world: World, interruption: Interruption) -> Non
         _wait_for_all_ranks()
         if not world.is_first:
             return
-        verified = _save(trainer, request, output, spool)
+        cosine, space = _save(trainer, request, output, spool)
         clock.lap("save")
         entries = [asdict(entry) for entry in final_ledger(plan, trainer)]
         write_json(output.ledger, entries)
         result = replace(
-            _result(output, plan, spool, recorder, verified, clock),
+            _result(output, plan, spool, recorder, space, clock),
+            reload_cosine=round(cosine, 6),
             ledger=tuple(entries),
             alarms={str(alarm): step for alarm, step in monitor.alarms.items()},
             stop_reason=stopping.stop_reason(plan.train_steps),
@@ -132,17 +135,27 @@ def _train_and_evaluate(
         raise interrupted.after(trainer.state.global_step, plan.train_steps) from None
 
 
-def _save(trainer: StepTrainer, request: TrainRequest, output: OutputFolder, spool: Spool) -> VerifiedModel:
-    """Save and verify the model, start its upload to the tracker, and push it to the hub if requested."""
+def _save(trainer: StepTrainer, request: TrainRequest, output: OutputFolder, spool: Spool) -> tuple[float, Space]:
+    """Save the model for the launcher to publish, verify the files, and push them to the hub if requested.
 
-    def upload(dimension: int) -> None:
-        spool.model(output.verified_model, output.model, step=trainer.state.global_step, dimension=dimension)
+    Returns:
+        The smallest cosine between embeddings before saving and after loading, and the embedding space.
 
-    verified = save_verified(trainer.model, request, output, on_saved=upload)
+    Raises:
+        TrainingFailedError: the loaded model gives different embeddings.
+    """
+    model, folder = trainer.model.eval(), output.verified_model
+    expected = embed_fixed_texts(model)
+    dimension = expected.shape[1]
+    model.save_pretrained(str(folder))
+    finish_saved_model(folder, safetensors=request.arguments.save_safetensors)
+    # The sender uploads the files while they are verified.
+    spool.model(folder, output.model, step=trainer.state.global_step, dimension=dimension)
+    cosine = verify(folder, expected, device=str(model.device), trust_remote_code=request.model.trust_remote_code)
     if request.arguments.push_to_hub:
         # The final model, only after it is verified, also if checkpoints were pushed before.
         trainer.push_to_hub(blocking=True)
-    return verified
+    return cosine, read_space(folder, dimension)
 
 
 def _last_step(plan: Plan, trainer: StepTrainer, checkpoint: str | None) -> int:
@@ -276,7 +289,7 @@ def final_ledger(plan: Plan, trainer: StepTrainer) -> Iterator[LedgerEntry]:
 
 
 def _result(
-    output: OutputFolder, plan: Plan, spool: Spool, recorder: Recorder, verified: VerifiedModel, clock: _Clock
+    output: OutputFolder, plan: Plan, spool: Spool, recorder: Recorder, space: Space, clock: _Clock
 ) -> StepResult:
     return StepResult(
         exit_code=OK,
@@ -287,10 +300,9 @@ def _result(
         incomplete_tracking=tuple(spool.not_recorded),
         seconds=clock.seconds,
         versions={name: version(name) for name in _LIBRARIES},
-        reload_cosine=round(verified.cosine, 6),
-        dimension=verified.space.dimension,
-        weights_sha256=verified.space.weights,
-        embedding_space_id=verified.space.fingerprint,
+        dimension=space.dimension,
+        weights_sha256=space.weights,
+        embedding_space_id=space.fingerprint,
     )
 
 

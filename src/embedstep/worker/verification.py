@@ -1,8 +1,6 @@
 """Verifies a saved model: loaded from its files alone, it must give the same embeddings."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,10 +8,6 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from embedstep.errors import TrainingFailedError
-from embedstep.output.folder import OutputFolder
-from embedstep.output.weights import Space, read_space
-from embedstep.request.schema import TrainRequest
-from embedstep.worker.trainer.saving import finish_saved_model
 
 TEXTS = (
     "open a file and read its lines",
@@ -64,42 +58,3 @@ def verify(folder: Path, expected: NDArray[np.float64], *, device: str, trust_re
             f"{cosine:.6f}, and at least {SMALLEST_COSINE} is required"
         )
     return cosine
-
-
-class VerifiedModel(NamedTuple):
-    """A model that was saved and reloaded.
-
-    Attributes:
-        cosine: smallest cosine between the embeddings of the fixed texts before saving and after loading.
-        space: its embedding space.
-    """
-
-    cosine: float
-    space: Space
-
-
-def save_verified(
-    model: SentenceTransformer,
-    request: TrainRequest,
-    output: OutputFolder,
-    on_saved: Callable[[int], None] = lambda dimension: None,
-) -> VerifiedModel:
-    """Save the model for the launcher to publish, and verify the files.
-
-    Args:
-        model: the trained model.
-        request: the request.
-        output: the output folder.
-        on_saved: called with the embedding dimension after saving, before verification.
-
-    Raises:
-        TrainingFailedError: the loaded model gives different embeddings.
-    """
-    model = model.eval()
-    expected = embed_fixed_texts(model)
-    model.save_pretrained(str(output.verified_model))
-    finish_saved_model(output.verified_model, safetensors=request.arguments.save_safetensors)
-    on_saved(expected.shape[1])
-    trust = request.model.trust_remote_code
-    cosine = verify(output.verified_model, expected, device=str(model.device), trust_remote_code=trust)
-    return VerifiedModel(cosine=cosine, space=read_space(output.verified_model, expected.shape[1]))

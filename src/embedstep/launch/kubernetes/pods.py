@@ -51,6 +51,11 @@ class Pod:
     termination_message: Mapping[str, Any] | None = None
 
     @property
+    def failure(self) -> Mapping[str, Any]:
+        """The failure in its termination message, empty if there is none."""
+        return (self.termination_message or {}).get("failure") or {}
+
+    @property
     def end(self) -> str:
         """How it ended, to follow the name of the pod in a sentence."""
         if self.was_evicted:

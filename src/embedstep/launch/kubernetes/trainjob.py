@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from embedstep.errors import (
-    CANNOT_START,
     FAILED,
     INTERRUPTED,
     OK,
     OUT_OF_MEMORY,
+    OUTCOMES,
     REFUSED,
     CannotStartError,
     InvalidRequestError,
@@ -50,8 +50,6 @@ FAILED_POD_TIMEOUT = 30.0
 _NO_ANSWER_TIMEOUT = 600.0
 _LOST_POD_TIMEOUT = 300.0
 _ATTEMPTS = 50
-_EXIT_CODES = frozenset({FAILED, REFUSED, CANNOT_START, OUT_OF_MEMORY, INTERRUPTED})
-
 
 _T = TypeVar("_T")
 
@@ -272,8 +270,7 @@ def first_cause(pods: Sequence[Pod], logs: Mapping[str, str]) -> Failure:
     if not failed:
         return Failure(kind="job", message="the job has failed, and none of its pods", exit_code=FAILED)
     first, *later = failed
-    failure = (first.termination_message or {}).get("failure") or {}
-    reason = "; ".join(failure.get("problems") or ()) or failure.get("message", "")
+    reason = "; ".join(first.failure.get("problems") or ()) or first.failure.get("message", "")
     message = f"pod {first.name} {first.end}" + (f": {reason}" if reason else "")
     message += f"; then {', '.join(pod.name for pod in later)}" if later else ""
     lines = tuple(f"{line}\n" for line in logs.get(first.name, "").splitlines())
@@ -286,13 +283,12 @@ def pod_exit_code(pod: Pod) -> int:
         return OUT_OF_MEMORY
     if pod.was_evicted or pod.code in (128 + 15, 128 + 9):
         return INTERRUPTED
-    return pod.code if pod.code in _EXIT_CODES else FAILED
+    return pod.code if pod.code in OUTCOMES else FAILED
 
 
 def has_failed_permanently(pod: Pod) -> bool:
     """Whether a pod has failed in a way that a restart would repeat."""
-    failure = (pod.termination_message or {}).get("failure") or {}
-    return pod_exit_code(pod) in (REFUSED, OUT_OF_MEMORY) or failure.get("kind") == AttemptEndedError.__name__
+    return pod_exit_code(pod) in (REFUSED, OUT_OF_MEMORY) or pod.failure.get("kind") == AttemptEndedError.__name__
 
 
 def _failed(job: TrainJob, failure: Failure) -> StepResult:

@@ -14,6 +14,7 @@ from kfp_server_api import ApiException
 from urllib3.exceptions import HTTPError
 
 from embedstep.errors import CannotStartError, EmbedstepError, InvalidRequestError, Problem, first_line
+from embedstep.launch.kubernetes.pods import parse_object
 from embedstep.orchestration.scheduled import Scheduled
 from embedstep.orchestration.task import read_document
 from embedstep.request.loading import load_request
@@ -181,7 +182,8 @@ def _translate_errors() -> Iterator[None]:
         with redirect_stdout(io.StringIO()):
             yield
     except ApiException as error:
-        message = _read_message(error.body) or error.reason
+        answer = parse_object(error.body) or {}
+        message = answer.get("message") or answer.get("error") or error.reason
         if error.status in (401, 403):
             raise CannotStartError(f"Kubeflow denies access: {message}") from None
         if error.status in (400, 422):
@@ -189,14 +191,6 @@ def _translate_errors() -> Iterator[None]:
         raise CannotStartError(f"Kubeflow answers {error.status}: {message}") from None
     except (HTTPError, OSError, ValueError) as error:
         raise CannotStartError(f"Kubeflow does not answer: {first_line(error)}") from None
-
-
-def _read_message(body: Any) -> str:
-    try:
-        found = json.loads(body or "")
-    except ValueError:
-        return ""
-    return str(found.get("message") or found.get("error") or "") if isinstance(found, dict) else ""
 
 
 def _connect(host: str | None, namespace: str | None, token: str | None) -> Any:

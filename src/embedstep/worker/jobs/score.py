@@ -145,8 +145,7 @@ def _space(job: ScoringJob, model: SentenceTransformer) -> dict[str, Any] | None
 
 def _model(job: ScoringJob) -> SentenceTransformer:
     if job.model is None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        return build_model(Model.model_validate(job.section), fetched=job.fetched, device=device).eval()
+        return build_model(Model.model_validate(job.section), fetched=job.fetched).eval()
     return SentenceTransformer(job.model, local_files_only=True, trust_remote_code=job.trust_remote_code)
 
 

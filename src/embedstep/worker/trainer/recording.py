@@ -15,6 +15,7 @@ from embedstep.output.folder import OutputFolder
 from embedstep.output.result import is_score, read_json, write_json
 from embedstep.planning.plan import Plan
 from embedstep.request.launch import Alarm
+from embedstep.runtime.text import say
 from embedstep.tracking.spool import Spool
 from embedstep.worker.trainer.numerics import ALARM_MESSAGES
 
@@ -33,7 +34,7 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         self._output = output
         self._plan = plan
         self._spool = spool
-        self._display = _display(plan.train_steps)
+        self._bar = _make_bar(plan.train_steps)
         self._loss: float | None = None
         self._not_finite: set[str] = set()
         self._started = time.monotonic()
@@ -44,18 +45,21 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         for log in state.log_history:  # of earlier attempts
             self.metrics |= _finite_metrics(_numeric_values(log))
         self._started = time.monotonic()
-        self._display.start()
+        self._bar.start()
         for line in read_json(self._output.start)["skipped"]:
-            self._display.show(line)
+            self._show(line)
         if self.first_step:
-            self._display.show(f"resuming after train step {self.first_step} of {self._plan.train_steps}")
+            self._show(f"resuming after train step {self.first_step} of {self._plan.train_steps}")
         for line in (f"training: {self._plan.summary}", *self._plan.notes):
-            self._display.show(line)
+            self._show(line)
         self._write_progress(self.first_step)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Move the bar."""
-        self._display.advance(state.global_step, self._rows_per_second(state.global_step), self._loss)
+        if not self._bar.disable:
+            loss = "" if self._loss is None else f"loss {self._loss:.4f}"
+            speed = f"{self._rows_per_second(state.global_step):,.0f} rows/s"
+            self._bar.update(self._bar.task_ids[0], completed=state.global_step, loss=loss, speed=speed)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any], **kwargs: Any) -> None:
         """Record what the trainer logs. Values that are not finite are written to the file as text."""
@@ -65,18 +69,19 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         for name in [name for name, value in numbers.items() if not math.isfinite(value)]:
             if name not in self._not_finite:
                 self._not_finite.add(name)
-                self._display.show(f"step {step}: {name} is {numbers[name]}; check the learning rate and the data")
-        self._append({"train_step": step, **{key: _as_json(value) for key, value in numbers.items()}})
+                self._show(f"step {step}: {name} is {numbers[name]}; check the learning rate and the data")
+        shown = {key: value if math.isfinite(value) else str(value) for key, value in numbers.items()}
+        self._append({"train_step": step, **shown})
         metrics = {key: value for key, value in numbers.items() if key != "epoch"}
         self._spool.metrics(metrics, train_step=step, once=True)
         self.metrics |= _finite_metrics(numbers)
         self._write_progress(step)
         if text := summary_of(step, self._plan.train_steps, numbers, self._rows_per_second(step)):
-            self._display.show(text)
+            self._show(text)
 
     def alarm(self, alarm: Alarm, step: int) -> None:
         """Show an alarm and record it for the tracker."""
-        self._display.show(f"step {step}: {ALARM_MESSAGES[alarm]} ({alarm})")
+        self._show(f"step {step}: {ALARM_MESSAGES[alarm]} ({alarm})")
         self._spool.metrics({f"alarm/{alarm}": 1.0}, train_step=step)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -90,7 +95,16 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
 
     def close(self) -> None:
         """Release the terminal, also after a failure."""
-        self._display.stop()
+        if not self._bar.disable:  # rich 13 would print an empty line
+            self._bar.stop()
+
+    def _show(self, text: str) -> None:
+        """Show one line, above the bar if there is one."""
+        if self._bar.disable:
+            say(text)
+        else:
+            # A name in brackets is no markup.
+            self._bar.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def _rows_per_second(self, step: int) -> float:
         made = step - self.first_step
@@ -115,10 +129,6 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
                 "rows_per_second": round(self._rows_per_second(step), 1),
             },
         )
-
-
-def _as_json(value: float) -> float | str:
-    return value if math.isfinite(value) else str(value)
 
 
 def summary_of(step: int, steps: int, numbers: Mapping[str, float], rows_per_second: float) -> str:
@@ -148,59 +158,20 @@ def _display_order(key: str) -> tuple[bool, bool, bool]:
     return (not key.endswith("loss"), "ndcg@10" not in key and "spearman" not in key, "accuracy" not in key)
 
 
-class _Lines:
-    """Display for files, pods and pipes: one line for each log."""
-
-    def start(self) -> None:
-        """Do nothing."""
-
-    def advance(self, step: int, rows_per_second: float, loss: float | None) -> None:
-        """Steps between logs are not shown."""
-
-    def show(self, text: str) -> None:
-        """Show one line."""
-        sys.stderr.write(text + "\n")
-        sys.stderr.flush()
-
-    def stop(self) -> None:
-        """Do nothing."""
-
-
-class _Bar:
-    """Display for a terminal: a progress bar with the logs above it."""
-
-    def __init__(self, steps: int) -> None:
-        self._progress = Progress(
-            TextColumn("training"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[loss]}"),
-            TextColumn("{task.fields[speed]}"),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-        )
-        self._task = self._progress.add_task("training", total=steps, loss="", speed="")
-
-    def start(self) -> None:
-        """Start drawing."""
-        self._progress.start()
-
-    def advance(self, step: int, rows_per_second: float, loss: float | None) -> None:
-        """Move to `step` and show the loss that was logged last."""
-        shown = "" if loss is None else f"loss {loss:.4f}"
-        self._progress.update(self._task, completed=step, loss=shown, speed=f"{rows_per_second:,.0f} rows/s")
-
-    def show(self, text: str) -> None:
-        """Show one line above the bar."""
-        self._progress.console.print(text, highlight=False, soft_wrap=True)
-
-    def stop(self) -> None:
-        """Stop drawing."""
-        self._progress.stop()
-
-
-def _display(steps: int) -> _Bar | _Lines:
-    return _Bar(steps) if sys.stderr.isatty() else _Lines()
+def _make_bar(steps: int) -> Progress:
+    """Return a progress bar. It is disabled if the output is no terminal but a file, a pod's log or a pipe."""
+    bar = Progress(
+        TextColumn("training"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[loss]}"),
+        TextColumn("{task.fields[speed]}"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        disable=not sys.stderr.isatty(),
+    )
+    bar.add_task("training", total=steps, loss="", speed="")
+    return bar
 
 
 def _numeric_values(log: Mapping[str, Any]) -> dict[str, float]:
