@@ -40,11 +40,14 @@ def _ours(**options: Any) -> Any:
     from functools import partial
 
     from embedstep.output.checkpoints import write_manifest
+    from embedstep.worker.trainer.numerics import NumericsMonitor
     from embedstep.worker.trainer.resumable import ResumableTrainer
+    from embedstep.worker.trainer.stopping import StopController
 
     return ResumableTrainer(
-        write_manifest=partial(write_manifest, trained_from="bench", position={}, request={}), **options
-    )
+        save_safetensors=True, stopping=StopController(), monitor=NumericsMonitor(lambda alarm, step: None),
+        write_manifest=partial(write_manifest, trained_from="bench", position={}, request={}), **options,
+    )  # fmt: skip
 
 
 def _trained(build: Callable[..., Any], steps: int) -> dict[str, float]:

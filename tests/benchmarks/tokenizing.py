@@ -130,6 +130,8 @@ def main(side: str, given: Path) -> None:
 
     from embedstep.data.tokenizer import TokenCache, TokenizerFile, find_tokenizer
     from embedstep.worker.models import build_model
+    from embedstep.worker.trainer.numerics import NumericsMonitor
+    from embedstep.worker.trainer.stopping import StopController
     from embedstep.worker.trainer.trainer import StepTrainer
 
     work = Work(**json.loads(given.read_text()))
@@ -152,7 +154,10 @@ def main(side: str, given: Path) -> None:
         maker = TokenCache(tokenizer.read, None, by_dataset=False)
         ids = {column: maker.ids("docs", Path(work.pairs), "", column) for column in COLUMNS}
         tokenizing = time.perf_counter() - started
-        trainer = StepTrainer(save_safetensors=True, tokens={work.pairs: ids}, **options)
+        stopping, monitor = StopController(), NumericsMonitor(lambda alarm, step: None)
+        trainer = StepTrainer(
+            save_safetensors=True, stopping=stopping, monitor=monitor, tokens={work.pairs: ids}, **options
+        )
     else:
         trainer = SentenceTransformerTrainer(**options)
     started = time.perf_counter()

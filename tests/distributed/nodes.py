@@ -9,6 +9,8 @@ from sentence_transformers import SentenceTransformer, SentenceTransformerTraini
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 
 from embedstep.runtime.exit import exit_now
+from embedstep.worker.trainer.numerics import NumericsMonitor
+from embedstep.worker.trainer.stopping import StopController
 from embedstep.worker.trainer.trainer import StepTrainer
 
 model_folder, folder = sys.argv[1:]
@@ -20,5 +22,8 @@ arguments = SentenceTransformerTrainingArguments(
 model = SentenceTransformer(model_folder, device="cpu")
 rows = Dataset.from_dict({"anchor": [f"one {i}" for i in range(32)], "positive": [f"two {i}" for i in range(32)]})
 loss = MultipleNegativesRankingLoss(model)
-StepTrainer(save_safetensors=True, model=model, args=arguments, train_dataset=rows, loss=loss).train()
+StepTrainer(
+    save_safetensors=True, stopping=StopController(), monitor=NumericsMonitor(lambda alarm, step: None),
+    model=model, args=arguments, train_dataset=rows, loss=loss,
+).train()  # fmt: skip
 exit_now(0)

@@ -33,7 +33,7 @@ def artifacts(uri: str, run: Any, folder: str | None = None) -> set[str]:
 def test_a_whole_attempt_arrives(uri: str, started: Started, tmp_path: Path) -> None:
     folder, spool = started(run_name="one", tags={"team": "search"})
     (tmp_path / "plan.json").write_text("{}")
-    spool.datasets([{
+    spool.add("datasets", values=[{
         "name": "train.docs", "fingerprint": "ab" * 32, "source_type": "local", "source": {"uri": "docs.parquet"},
         "profile": {"num_rows": 10}, "context": "train",
     }])  # fmt: skip

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from embedstep.worker.interruption import Interruption, ignore_signals
+from embedstep.runtime.process import ReceivedSignal
+from embedstep.worker.interruption import ignore_signals, record_signals
 
 
 @pytest.fixture(autouse=True)
@@ -18,18 +19,18 @@ def _handlers_as_before() -> Iterator[None]:
 
 
 def test_the_first_signal_is_the_one_that_counts() -> None:
-    interruption = Interruption()
-    interruption.install_handlers()
-    assert interruption.number is None
+    received = ReceivedSignal()
+    record_signals(received)
+    assert received.number is None
     os.kill(os.getpid(), signal.SIGTERM)
     os.kill(os.getpid(), signal.SIGINT)
-    assert interruption.number == signal.SIGTERM
+    assert received.number == signal.SIGTERM
 
 
 def test_ignored_signals_change_nothing() -> None:
-    interruption = Interruption()
-    interruption.install_handlers()
+    received = ReceivedSignal()
+    record_signals(received)
     ignore_signals()
     os.kill(os.getpid(), signal.SIGTERM)
     os.kill(os.getpid(), signal.SIGINT)
-    assert interruption.number is None
+    assert received.number is None

@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -40,18 +40,18 @@ class Recording:
     Attributes:
         request: the request.
         plan: plan of the request.
+        received: first signal that the step receives.
         spool: spool of the attempt.
         sender: process that sends the spool.
-        received: first signal that the step receives.
         started: start of the attempt, on the monotonic clock.
     """
 
     request: TrainRequest
     plan: Plan
-    spool: Spool
-    sender: "subprocess.Popen[bytes] | None"
     received: ReceivedSignal
-    started: float
+    spool: Spool = field(default_factory=lambda: Spool(folder=None))
+    sender: "subprocess.Popen[bytes] | None" = None
+    started: float = field(default_factory=time.monotonic)
 
     def require_open(self) -> None:
         """Wait until the run is open, if the request requires tracking.
@@ -171,24 +171,21 @@ def start_recording(
         InvalidRequestError: the request requires a server that refused the run.
         StepInterruptedError: a signal arrived while waiting for the server.
     """
-    started = time.monotonic()
+    recording = Recording(request=request, plan=plan, received=received)
     if request.tracking.kind == NONE:
-        return Recording(
-            request=request, plan=plan, spool=Spool(folder=None), sender=None, received=received, started=started
-        )
+        return recording
     before = next(reversed(spools(folder.path)), None)
-    spool = Spool(folder=new_spool(folder.path))
+    recording.spool = spool = Spool(folder=new_spool(folder.path))
     environ = tracking_environ()
     is_mlflow = request.tracking.kind == MLFLOW
     uri = tracking_uri(request.tracking, environ) if is_mlflow else request.tracking.uri or ""
     spool.add("start", **_describe_start(request, plan, uri, _choose_key(request, plan, before, resumes=resumes)))
-    spool.datasets([_describe_dataset(request, item) for item in plan.datasets])
+    spool.add("datasets", values=[_describe_dataset(request, item) for item in plan.datasets])
     for file in (folder.request, folder.plan):
         spool.file(file)
     command = (sys.executable, "-m", "embedstep.tracking.sender", str(folder.path), uri)
     environ.pop(TRACKING_RUN_ID, None)
-    sender = start_background(command, environ, keep_open=() if folder.lock is None else (folder.lock,))
-    recording = Recording(request=request, plan=plan, spool=spool, sender=sender, received=received, started=started)
+    recording.sender = start_background(command, environ, keep_open=() if folder.lock is None else (folder.lock,))
     try:
         recording.require_open()
     except BaseException:
@@ -201,11 +198,10 @@ def _choose_key(request: TrainRequest, plan: Plan, before: SpoolFolder | None, *
     """Return the key of the run: that of the previous attempt for a retry, else a new one."""
     if request.tracking.key is not None:
         return request.tracking.key
-    start = before.start if before else None
-    if start is None or before is None or before.status == "FINISHED":
-        return uuid.uuid4().hex
-    is_retry = resumes or start["tags"]["embedstep.request_fingerprint"] == plan.request_fingerprint
-    return str(start["key"]) if is_retry else uuid.uuid4().hex
+    start = before.start if before and before.status != "FINISHED" else None
+    if start and (resumes or start["tags"]["embedstep.request_fingerprint"] == plan.request_fingerprint):
+        return str(start["key"])
+    return uuid.uuid4().hex
 
 
 def _describe_start(request: TrainRequest, plan: Plan, uri: str, key: str) -> dict[str, Any]:
@@ -253,18 +249,16 @@ def comparison_tags(request: TrainRequest, plan: Plan) -> dict[str, str]:
 def _git_tags() -> Mapping[str, str]:
     """Return the git commit of the current folder, if it is in a repository."""
     try:
-        commit = subprocess.run(("git", "rev-parse", "HEAD"), capture_output=True, text=True, timeout=5, check=True)
-        changes = subprocess.run(
-            ("git", "status", "--porcelain", "--untracked-files=no"),
-            capture_output=True,
-            text=True,
-            timeout=5,
-            check=True,
-        )
+        commit, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.SubprocessError):
         return {}
-    tags = {"mlflow.source.git.commit": commit.stdout.strip()}
-    return {**tags, "embedstep.git.changed": "true"} if changes.stdout.strip() else tags
+    tags = {"mlflow.source.git.commit": commit}
+    return {**tags, "embedstep.git.changed": "true"} if changes else tags
+
+
+def _git(*arguments: str) -> str:
+    command = ("git", *arguments)
+    return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
 
 
 def _describe_dataset(request: TrainRequest, item: PlannedDataset) -> dict[str, Any]:

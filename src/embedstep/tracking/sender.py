@@ -15,19 +15,16 @@ from contextlib import suppress
 from dataclasses import replace
 from itertools import groupby, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from embedstep.errors import CANNOT_START, OK, EmbedstepError, InvalidRequestError, Problem
 from embedstep.request.extensions import load
-from embedstep.request.schema import TRACKING_URI
+from embedstep.request.schema import TRACKING_URI, Tracking
 from embedstep.request.trackers import MLFLOW, tracker_kind
 from embedstep.runtime.exit import exit_now
 from embedstep.runtime.secrets import redact
 from embedstep.tracking.mlflow_system import SystemMetrics
 from embedstep.tracking.spool import Entry, Sent, Spool, SpoolFolder, unsent
-
-if TYPE_CHECKING:
-    from embedstep.request.schema import Tracking
 
 _POLL = 0.25
 _MAX_PAUSE = 30.0
@@ -133,7 +130,7 @@ def _import_tracker(name: str) -> Any:
         gc.enable()
 
 
-def tracking_uri(tracking: "Tracking", environ: Mapping[str, str]) -> str:
+def tracking_uri(tracking: Tracking, environ: Mapping[str, str]) -> str:
     """Return the tracking URI of the request, else of the environment, else a database in the current folder."""
     given = tracking.uri or environ.get(TRACKING_URI) or "sqlite:///mlflow.db"
     head, slashes, path = given.partition(":///")

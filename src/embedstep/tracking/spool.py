@@ -11,7 +11,7 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from itertools import accumulate, islice
@@ -104,10 +104,13 @@ class SpoolFolder:
         ends = accumulate((len(line) + 1 for line in lines), initial=start)
         return [(_parse_entry(line), end) for line, end in zip(lines, islice(ends, 1, None), strict=True)]
 
+    def _first(self, kind: str, start: int = 0) -> Entry | None:
+        return next((entry for entry, _ in self.read(start) if entry["kind"] == kind), None)
+
     @property
     def start(self) -> Entry | None:
         """The entry that says which run the attempt is recorded in, or None before it is there."""
-        return next((entry for entry, _ in self.read() if entry["kind"] == "start"), None)
+        return self._first("start")
 
     @property
     def tracker(self) -> str:
@@ -117,8 +120,7 @@ class SpoolFolder:
     @property
     def status(self) -> Status | None:
         """Final status of the attempt, or None while it runs."""
-        found: Status | None = next((entry["status"] for entry, _ in self.read() if entry["kind"] == "end"), None)
-        return found
+        return (self._first("end") or {}).get("status")
 
     def has_sent(self, kind: str) -> bool:
         """Whether there are entries of a kind, and all were sent or rejected for good."""
@@ -130,8 +132,8 @@ class SpoolFolder:
     @property
     def patience(self) -> float | None:
         """Seconds to wait for a server that does not answer, from the last entry; None while the attempt runs."""
-        ends = (entry for entry, _ in self.read(self.sent.bytes) if entry["kind"] == "end")
-        return next((float(entry["patience"]) for entry in ends), None)
+        end = self._first("end", self.sent.bytes)
+        return None if end is None else float(end["patience"])
 
     @property
     def is_sent(self) -> bool:
@@ -205,10 +207,6 @@ class Spool:
             self._not_finite[name] += 1
             finite[f"non_finite/{name}"] = float(self._not_finite[name])
         self.add("metrics", step=train_step, values=finite, **({"once": True} if once else {}))
-
-    def datasets(self, values: Sequence[Mapping[str, Any]]) -> None:
-        """Record the datasets as inputs of the run."""
-        self.add("datasets", values=list(values))
 
     def file(self, file: Path) -> None:
         """Copy a file, to record it at the top of the run's artifacts."""

@@ -11,9 +11,10 @@ from pathlib import Path
 from embedstep.output.folder import OutputFolder
 from embedstep.output.result import read_json, write_json
 from embedstep.runtime.exit import exit_now, run_exit_handlers
+from embedstep.runtime.process import ReceivedSignal
 from embedstep.runtime.world import World, clear_torchrun_env
 from embedstep.worker.failures import describe
-from embedstep.worker.interruption import Interruption, ignore_signals
+from embedstep.worker.interruption import ignore_signals
 
 _PR_SET_PDEATHSIG = 1
 """From Linux's prctl(2)."""
@@ -34,7 +35,7 @@ def main(argv: list[str]) -> int:
     try:
         from embedstep.worker.train import train
 
-        train(output, world, Interruption())
+        train(output, world, ReceivedSignal())
     except Exception as error:
         ignore_signals()  # torchrun ends all ranks after the first failure
         return _report(output, world, error)

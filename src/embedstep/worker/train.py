@@ -30,11 +30,12 @@ from embedstep.planning.plan import Plan, plan_from_json
 from embedstep.request.arguments.ledger import LedgerEntry, differences, trainer_arguments
 from embedstep.request.schema import TrainRequest
 from embedstep.request.stored import request_from_json
+from embedstep.runtime.process import ReceivedSignal
 from embedstep.runtime.world import World
 from embedstep.tracking.names import flatten
 from embedstep.tracking.spool import Spool, spools
 from embedstep.worker.environment import export_environment, quiet_other_ranks
-from embedstep.worker.interruption import Interruption
+from embedstep.worker.interruption import record_signals
 from embedstep.worker.models import build_model
 from embedstep.worker.trainer.build import build_trainer, rows_of
 from embedstep.worker.trainer.numerics import NumericsMonitor
@@ -47,13 +48,13 @@ from embedstep.worker.verification import embed_fixed_texts, verify
 _LIBRARIES = ("sentence-transformers", "transformers", "accelerate", "datasets", "torch", "numpy", "embedstep")
 
 
-def train(output: OutputFolder, world: World, interruption: Interruption) -> None:
+def train(output: OutputFolder, world: World, received: ReceivedSignal) -> None:
     """Train, save the model, reload and compare it; rank 0 also records metrics and writes the result.
 
     Args:
         output: the folder with `request.json`, `plan.json` and the prepared data.
         world: the place of this process.
-        interruption: records the signal that asks this rank to end.
+        received: records the signal that asks this rank to end.
 
     Raises:
         EmbedstepError: with the exit code for the process.
@@ -76,7 +77,7 @@ def train(output: OutputFolder, world: World, interruption: Interruption) -> Non
     monitor = NumericsMonitor(recorder.alarm if world.is_first else lambda alarm, step: None)
     start = read_json(output.start)
     stopping = StopController(
-        interruption,
+        received,
         request.launch.max_hours,
         partial(monitor.first_alarm, request.launch.stop_on),
         output.attempt / "interrupted",
@@ -89,7 +90,7 @@ def train(output: OutputFolder, world: World, interruption: Interruption) -> Non
         )
         spool.parameters({**flatten(_sections(request)), **arguments.to_sanitized_dict()})
         clock.lap("start")
-        interruption.install_handlers()
+        record_signals(received)
         _train_and_evaluate(request, plan, trainer, start, stopping)
         if stopping.stopped_after is None:
             require_planned_steps(plan, trainer)

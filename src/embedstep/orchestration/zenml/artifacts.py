@@ -14,8 +14,6 @@ from zenml.utils import io_utils
 
 from embedstep.output.result import with_current_names
 
-_FACTS = "facts.json"
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rows:
@@ -74,11 +72,17 @@ class RowsMaterializer(BaseMaterializer):
     def save(self, data: Rows) -> None:
         """Copy the files to the artifact store."""
         io_utils.copy_dir(str(data.path), os.path.join(self.uri, "rows"))  # noqa: PTH118 - a URI of any store
-        _write(self, {"fingerprint": data.fingerprint})
+        with self.artifact_store.open(self._facts, "w") as stream:
+            stream.write(json.dumps({"fingerprint": data.fingerprint}))
 
     def load(self, data_type: type[Any]) -> Rows:
         """Copy the files from the artifact store."""
-        return Rows(path=_copy(self, "rows"), fingerprint=_read(self)["fingerprint"])
+        with self.artifact_store.open(self._facts, "r") as stream:
+            return Rows(path=_copy(self, "rows"), fingerprint=json.loads(stream.read())["fingerprint"])
+
+    @property
+    def _facts(self) -> str:
+        return os.path.join(self.uri, "facts.json")  # noqa: PTH118 - a URI of any store
 
     def extract_metadata(self, data: Rows) -> dict[str, Any]:
         """Show the fingerprint."""
@@ -121,16 +125,3 @@ def _copy(materializer: BaseMaterializer, name: str) -> Path:
         target = Path(folder) / name
         io_utils.copy_dir(os.path.join(materializer.uri, name), str(target))  # noqa: PTH118 - a URI of any store
     return target
-
-
-def _write(materializer: BaseMaterializer, facts: dict[str, str]) -> None:
-    file = os.path.join(materializer.uri, _FACTS)  # noqa: PTH118 - a URI of any store
-    with materializer.artifact_store.open(file, "w") as stream:
-        stream.write(json.dumps(facts))
-
-
-def _read(materializer: BaseMaterializer) -> dict[str, str]:
-    file = os.path.join(materializer.uri, _FACTS)  # noqa: PTH118 - a URI of any store
-    with materializer.artifact_store.open(file, "r") as stream:
-        found: dict[str, str] = json.loads(stream.read())
-    return found

@@ -4,6 +4,7 @@ Texts are numbered in the order of first appearance, so that two evaluators of t
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from sentence_transformers import util
@@ -69,20 +70,9 @@ def _retrieval(rows: Rows) -> dict[str, Any]:
     return {"queries": _by_id(query_ids), "corpus": _by_id(document_ids), "relevant_docs": relevant}
 
 
-def _scored_pairs(rows: Rows) -> dict[str, Any]:
-    return {
-        "sentences1": list(rows["anchor"]),
-        "sentences2": list(rows["positive"]),
-        "scores": [float(label) for label in rows["label"]],
-    }
-
-
-def _binary_pairs(rows: Rows) -> dict[str, Any]:
-    return {
-        "sentences1": list(rows["anchor"]),
-        "sentences2": list(rows["positive"]),
-        "labels": [int(label) for label in rows["label"]],
-    }
+def _labelled_pairs(rows: Rows, *, name: str, type_: type) -> dict[str, Any]:
+    labels = [type_(label) for label in rows["label"]]
+    return {"sentences1": list(rows["anchor"]), "sentences2": list(rows["positive"]), name: labels}
 
 
 def _triplets(rows: Rows) -> dict[str, Any]:
@@ -122,8 +112,8 @@ def _translations(rows: Rows) -> dict[str, Any]:
 
 _COLUMNS: Mapping[str, Callable[[Rows], dict[str, Any]]] = {
     "information_retrieval": _retrieval,
-    "embedding_similarity": _scored_pairs,
-    "binary_classification": _binary_pairs,
+    "embedding_similarity": partial(_labelled_pairs, name="scores", type_=float),
+    "binary_classification": partial(_labelled_pairs, name="labels", type_=int),
     "triplet": _triplets,
     "paraphrase_mining": _duplicates,
     "reranking": _candidates,

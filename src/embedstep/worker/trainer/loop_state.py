@@ -32,7 +32,7 @@ class LoopState:
         evaluate: an evaluation is due after this step.
         save: a checkpoint by `save_strategy` is due after this step.
         end_epoch: the actions of the end of the epoch are still due.
-        numbers: `NumericsMonitor.state` of this rank; None without a monitor.
+        numbers: `NumericsMonitor.state` of this rank; None in a checkpoint that has none.
     """
 
     loss: float

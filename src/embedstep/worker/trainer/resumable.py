@@ -36,9 +36,9 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
     def __init__(
         self,
         *,
-        save_safetensors: bool = True,
-        stopping: StopController | None = None,
-        monitor: NumericsMonitor | None = None,
+        save_safetensors: bool,
+        stopping: StopController,
+        monitor: NumericsMonitor,
         write_manifest: Callable[[Path], None] = lambda checkpoint: None,
         **options: Any,
     ) -> None:
@@ -46,8 +46,8 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
 
         Args:
             save_safetensors: write safetensors instead of torch's own files.
-            stopping: ends the training before its last step; None for no signal and no limit.
-            monitor: watches for divergence, or None.
+            stopping: ends the training before its last step.
+            monitor: watches for divergence.
             write_manifest: writes the manifest of a checkpoint, after its other files and before it gets its name.
             options: arguments of the library's trainer.
         """
@@ -64,14 +64,11 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
         self._publishing: Future[None] | None = None
         self._last_log: tuple[Any, float | None] = (None, None)
         super().__init__(**options)
-        self._stopping = stopping or StopController()
+        self._stopping, self._monitor = stopping, monitor
         self._after_resume = AfterResume(self._restore_loop)
-        self._monitor = monitor
-        if monitor:
-            monitor.attach(self.model)
-        for callback in (monitor, ExactIntervals(), self._after_resume, self._stopping):
-            if callback:
-                self.add_callback(callback)
+        monitor.attach(self.model)
+        for callback in (monitor, ExactIntervals(), self._after_resume, stopping):
+            self.add_callback(callback)
 
     def train(self, resume_from_checkpoint: str | None = None, **options: Any) -> Any:
         """Train. `eval_on_start` evaluates only at the start of a new training, not when it resumes.
@@ -128,7 +125,7 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
         self._tr_loss = torch.tensor(loop.loss, device=self.args.device)
         self._total_loss_scalar, self._globalstep_last_logged = loop.total_loss, loop.logged
         self._after_resume.epoch_has_ended = not loop.end_epoch
-        if self._monitor and loop.numbers:
+        if loop.numbers:
             self._monitor.restore(loop.numbers)
         step = (self._tr_loss, loop.grad_norm, self.model, None, self.state.epoch, None, time.time())
         self.control.should_evaluate, self.control.should_save = loop.evaluate, loop.save
@@ -147,8 +144,7 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
     def _maybe_log_save_evaluate(self, tr_loss: Any, grad_norm: Any, *arguments: Any, **options: Any) -> None:
         """Do what is due after a step; when interrupted, only log, and put off the rest until after resuming."""
         self._last_log = (grad_norm, options.get("learning_rate"))
-        if self._monitor:
-            self._monitor.step_was_skipped = self.accelerator.optimizer_step_was_skipped
+        self._monitor.step_was_skipped = self.accelerator.optimizer_step_was_skipped
         due = self.control.should_evaluate, self.control.should_save
         if self._stopping.is_interrupted:
             self.control.should_evaluate = self.control.should_save = False
@@ -189,8 +185,7 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
     def training_step(self, *arguments: Any, **options: Any) -> torch.Tensor:
         """Show the loss of each batch to the monitor."""
         loss: torch.Tensor = super().training_step(*arguments, **options)
-        if self._monitor:
-            self._monitor.record_loss(loss)
+        self._monitor.record_loss(loss)
         return loss
 
     def prediction_step(self, *arguments: Any, **options: Any) -> Any:
@@ -232,9 +227,8 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
         Raises:
             DivergedError: the weights have diverged and `launch.stop_on` names the alarm, so nothing is saved.
         """
-        if self._monitor:
-            self._monitor.check(self.state.global_step)
-            self._stopping.check_before_save()
+        self._monitor.check(self.state.global_step)
+        self._stopping.check_before_save()
         self._wait_until_published()
         folder, name = Path(self.args.output_dir), f"checkpoint-{self.state.global_step}"
         if self._is_finishing:  # it exists already
@@ -298,7 +292,7 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
             evaluate=self.control.should_evaluate,
             save=self.control.should_save and self._stopping.is_interrupted,
             end_epoch=ends_epoch and not self._after_resume.epoch_has_ended,
-            numbers=self._monitor.state if self._monitor else None,
+            numbers=self._monitor.state,
         )
 
     def _publish(self, written: Path, checkpoint: Path, best: str | None) -> None:

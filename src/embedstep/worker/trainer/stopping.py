@@ -13,7 +13,7 @@ from transformers import TrainerCallback
 from embedstep.errors import DivergedError, StepInterruptedError
 from embedstep.output.attempts import HOUR
 from embedstep.request.launch import Alarm
-from embedstep.worker.interruption import Interruption
+from embedstep.runtime.process import ReceivedSignal
 from embedstep.worker.trainer.numerics import ALARM_MESSAGES
 
 _RUNNING, _TIME_IS_UP, _INTERRUPTED, _FIRST_ALARM = range(4)
@@ -29,7 +29,7 @@ class StopController(TrainerCallback):  # type: ignore[misc]
 
     def __init__(
         self,
-        interruption: Interruption | None = None,
+        received: ReceivedSignal | None = None,
         max_hours: float | None = None,
         alarm: Callable[[], Alarm | None] = lambda: None,
         marker: Path | None = None,
@@ -39,7 +39,7 @@ class StopController(TrainerCallback):  # type: ignore[misc]
         """Start the clock.
 
         Args:
-            interruption: the signal that this rank has received; None if it handles none.
+            received: the signal that this rank has received; None if it handles none.
             max_hours: wall time after which the training stops, or None.
             alarm: returns the alarm of this rank that ends the training, if there is one.
             marker: file on a disk that all ranks share; its existence interrupts them where they cannot exchange.
@@ -47,7 +47,7 @@ class StopController(TrainerCallback):  # type: ignore[misc]
             timeout_seconds: how long a rank waits for the others; None for torch's 30 minutes.
         """
         self.stopped_after: int | None = None
-        self._interruption = interruption
+        self._received = received or ReceivedSignal()
         self._max_hours = max_hours
         self._deadline = None if max_hours is None else time.monotonic() + max_hours * HOUR - elapsed_seconds
         self._group = None
@@ -76,10 +76,6 @@ class StopController(TrainerCallback):  # type: ignore[misc]
         """Cancel what is due at the end of an epoch if only the time limit ended it."""
         if self.stopped_after is not None and not state.epoch.is_integer():
             control.should_evaluate = control.should_log = False
-
-    @property
-    def _signal(self) -> int | None:
-        return self._interruption.number if self._interruption else None
 
     @property
     def is_interrupted(self) -> bool:
@@ -114,19 +110,19 @@ class StopController(TrainerCallback):  # type: ignore[misc]
         For evaluators that distribute their batches: ranks have unequal numbers of them and cannot exchange. The
         library passes an exception of one rank to the first, which ends the evaluation on all.
         """
-        if self._signal and self._marker:
+        if self._received.number and self._marker:
             self._marker.touch()
-        if self._signal or (self._marker and self._marker.exists()):
-            raise StepInterruptedError(self._signal or signal.SIGTERM)
+        if self._received.number or (self._marker and self._marker.exists()):
+            raise StepInterruptedError(self._received.number or signal.SIGTERM)
 
     def require_uninterrupted(self) -> None:
         """Raise StepInterruptedError if a rank was interrupted at the last exchange."""
         if self.is_interrupted:
-            raise StepInterruptedError(self._signal or signal.SIGTERM)
+            raise StepInterruptedError(self._received.number or signal.SIGTERM)
 
     def _exchange(self) -> None:
         is_over = self._deadline is not None and time.monotonic() > self._deadline
-        status = _INTERRUPTED if self._signal else _TIME_IS_UP if is_over else _RUNNING
+        status = _INTERRUPTED if self._received.number else _TIME_IS_UP if is_over else _RUNNING
         if (alarm := self._alarm()) is not None:
             status = _FIRST_ALARM + _ALARMS.index(alarm)
         self._status = max(self._status, self._highest(status))
