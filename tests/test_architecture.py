@@ -100,7 +100,6 @@ TESTED_WITH: Mapping[str, str] = {
     # Jobs of the worker are started by name; the tests start them through what asks for them.
     "worker/jobs/fetch.py": "data/test_hub.py",
     "worker/jobs/mine.py": "orchestration/test_task.py",
-    "worker/jobs/score.py": "promotion/test_scoring.py",
     # A training is asserted as a whole: a part of the trainer by itself would need the library's trainer around it.
     **{
         f"worker/{name}.py": "worker/test_train.py"

@@ -8,6 +8,7 @@ import statistics
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,6 @@ from embedstep.output.job import serve_job
 from embedstep.output.weights import read_space
 from embedstep.planning.evaluators import RETRIEVAL, evaluator_kind
 from embedstep.request.schema import Evaluator, Model
-from embedstep.worker.jobs.retrieval import scores_of
 from embedstep.worker.models import build_model
 from embedstep.worker.trainer.evaluators import build_evaluator
 
@@ -190,25 +190,20 @@ class _RecordingEvaluator(InformationRetrievalEvaluator):  # type: ignore[misc]
         return super().compute_metrics(queries_result_list)
 
     def scores(self) -> dict[str, NDArray[np.float64]]:
-        """Return the scores of each query by metric, with the library's names of the means."""
-        cutoffs = {
-            "accuracy": self.accuracy_at_k,
-            "precision": self.precision_recall_at_k,
-            "recall": self.precision_recall_at_k,
-            "ndcg": self.ndcg_at_k,
-            "mrr": self.mrr_at_k,
-            "map": self.map_at_k,
-        }
-        relevant = [self.relevant_docs[query] for query in self.queries_ids]
-        found: dict[str, NDArray[np.float64]] = {}
-        for function, lists in zip(self.score_functions, self.rankings, strict=True):
-            hits = np.zeros((len(lists), max(map(len, lists))), bool)
-            for row, (documents, right) in enumerate(zip(lists, relevant, strict=True)):
-                ranked = sorted(documents, key=lambda one: one["score"], reverse=True)
-                hits[row, : len(ranked)] = [one["corpus_id"] in right for one in ranked]
-            scores = scores_of(hits, np.array([len(right) for right in relevant]), cutoffs)
-            found |= {f"{self.name}_{function}_{metric}": values for metric, values in scores.items()}
-        return found
+        """Return the scores of each query by metric, such as `docs_cosine_ndcg@10`, shape (queries,).
+
+        The library computes them, from the ranking of one query at a time, so their mean is its metric.
+        """
+        found: dict[str, list[float]] = {}
+        one = copy(self)
+        for function, rankings in zip(self.score_functions, self.rankings, strict=True):
+            for query, ranking in zip(self.queries_ids, rankings, strict=True):
+                one.queries_ids = one.queries = [query]
+                for metric, by_cutoff in InformationRetrievalEvaluator.compute_metrics(one, [ranking]).items():
+                    for cutoff, value in by_cutoff.items():
+                        name = f"{self.name}_{function}_{metric.removesuffix('k')}{cutoff}"
+                        found.setdefault(name, []).append(float(value))
+        return {name: np.array(values) for name, values in found.items()}
 
 
 if __name__ == "__main__":
