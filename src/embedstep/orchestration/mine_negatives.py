@@ -80,6 +80,8 @@ def _problems(request: TrainRequest, options: Mapping[str, Any]) -> Iterator[Pro
 
 
 def _mine(name: str, dataset: Dataset, job: Mapping[str, Any], work: Path, file: Path, *, drop: bool) -> MinedDataset:
+    import pyarrow.parquet as pq
+
     pairs = dataset.model_copy(update={"columns": dataset.columns.model_copy(update={"negative": None})})
     rows = work / f"{name}.arrow"
     facts = scan("train", name, pairs, drop_incomplete_rows=drop, write_to=rows)
@@ -91,16 +93,10 @@ def _mine(name: str, dataset: Dataset, job: Mapping[str, Any], work: Path, file:
 
     wanted = {**job, "rows": str(rows), "negatives": len(negatives), "to": str(found)}
     run_job("mine", wanted, work / f"mine-{name}", on_failure=failure)
+    # The miner writes the anchor, the positive and the negatives in this order, under names of its own.
     names = [str(dataset.columns.anchor), str(dataset.columns.positive), *negatives]
-    _rename(found, file, names)
+    pq.write_table(pq.read_table(found).rename_columns(names), file)
     mined = scan("train", name, dataset.at(str(file)), drop_incomplete_rows=False)
     return MinedDataset(
         name=name, rows=facts.rows, mined_rows=mined.rows, negatives=len(negatives), fingerprint=mined.fingerprint
     )
-
-
-def _rename(found: Path, file: Path, names: list[str]) -> None:
-    """Rename the columns, in the order anchor, positive, negatives, to those of the request."""
-    import pyarrow.parquet as pq
-
-    pq.write_table(pq.read_table(found).rename_columns(names), file)

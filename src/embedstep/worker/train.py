@@ -231,10 +231,8 @@ def require_planned_steps(plan: Plan, trainer: StepTrainer) -> None:
     Raises:
         TrainingFailedError: they differ.
     """
-    steps = trainer.state.global_step
-    if trainer.batch_size_found != trainer.args.train_batch_size:
-        return
-    if steps != plan.train_steps:
+    steps, is_as_planned = trainer.state.global_step, trainer.batch_size_found == trainer.args.train_batch_size
+    if is_as_planned and steps != plan.train_steps:
         raise TrainingFailedError(f"the plan has {plan.train_steps} train steps, and {steps} were made")
 
 
@@ -283,10 +281,8 @@ def _sections(request: TrainRequest) -> dict[str, Any]:
 def final_ledger(plan: Plan, trainer: StepTrainer) -> Iterator[LedgerEntry]:
     """Yield the plan's ledger, completed with the batch size that was found."""
     for entry in plan.ledger:
-        if entry.name == "auto_find_batch_size" and entry.value:
-            yield replace(entry, effect=f"{trainer.batch_size_found} rows fit")
-        else:
-            yield entry
+        was_found = entry.name == "auto_find_batch_size" and entry.value
+        yield replace(entry, effect=f"{trainer.batch_size_found} rows fit") if was_found else entry
 
 
 def _result(

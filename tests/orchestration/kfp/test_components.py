@@ -277,3 +277,13 @@ def test_rows_that_prepare_holds_out_need_no_section_of_their_own(request_of: Bu
 def test_a_parameter_that_is_no_field_is_checked_too(request_of: Build, parameters: dict[str, Any], told: str) -> None:
     with pytest.raises(InvalidRequestError, match=re.escape(told)):
         prepare(request=yaml.safe_dump(request_of()), **parameters)
+
+
+def test_a_field_of_a_component_is_checked_like_a_parameter_of_its_own(request_of: Build) -> None:
+    """With every wrong value at once."""
+    told = "metric: needs text; 5 was given\nminimum_gain: needs a number; 'much' was given"
+    with pytest.raises(InvalidRequestError, match=re.escape(told)):
+
+        @dsl.pipeline
+        def gate(model: dsl.Input[dsl.Model], result: dsl.Input[dsl.Artifact]) -> None:
+            promote(request=yaml.safe_dump(request_of()), model=model, result=result, metric=5, minimum_gain="much")

@@ -8,11 +8,11 @@ started again, it finds the job by its name and waits on.
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from embedstep.errors import (
     FAILED,
@@ -50,8 +50,6 @@ FAILED_POD_TIMEOUT = 30.0
 _NO_ANSWER_TIMEOUT = 600.0
 _LOST_POD_TIMEOUT = 300.0
 _ATTEMPTS = 50
-
-_T = TypeVar("_T")
 
 
 class GivenUpError(CannotStartError):
@@ -139,7 +137,7 @@ def _follow(cluster: Cluster, name: str, job: TrainJob) -> StepResult:
     logs = cluster.logs()
     seen: dict[str, Pod] = {}
     while True:
-        state, pods = limits.with_retries(lambda: cluster.get_job_and_pods(name))
+        state, pods = limits.read(cluster, name)
         if state is None:
             raise CannotStartError(f"TrainJob {name} was deleted by somebody else")
         # The pods of a failed job may be gone before the job is seen to fail.
@@ -164,15 +162,15 @@ class _Limits:
         self._job = job
         self._since: dict[str, float] = {}
 
-    def with_retries(self, call: Callable[[], _T]) -> _T:
-        """Call the cluster, again while it does not answer.
+    def read(self, cluster: Cluster, name: str) -> tuple[dict[str, Any] | None, list[Pod]]:
+        """Read the job and its pods, again while the cluster does not answer.
 
         Raises:
             CannotStartError: it has not answered for too long.
         """
         while True:
             try:
-                found = call()
+                found = cluster.get_job_and_pods(name)
             except CannotStartError:
                 if self._seconds_in("no answer", holds=True) > _NO_ANSWER_TIMEOUT:
                     raise

@@ -5,9 +5,9 @@ from typing import Any, NoReturn
 
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
+from embedstep.errors import OK
 from embedstep.launch.termination import read_cause
 
-_OK = 0
 _PERMANENT = {2: "the request or the data was refused", 4: "out of memory"}
 """Exit codes after which a retry would fail in the same way."""
 _SKIPPED = {
@@ -32,7 +32,7 @@ def conclude(code: int, outcome: Mapping[str, Any], message: str = "") -> dict[s
         AirflowFailException: a retry would fail in the same way.
         AirflowException: a retry may succeed.
     """
-    if code != _OK:
+    if code != OK:
         _failed(code, read_cause(message))
     values = dict(outcome.get("parameterValues") or {})
     ended = values.get("status") or values.get("verdict", "")

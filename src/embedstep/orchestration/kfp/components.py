@@ -2,7 +2,7 @@
 
 import inspect
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from embedstep import __version__
 from embedstep.errors import InvalidRequestError, Problem
-from embedstep.orchestration.components import COMPONENTS, REQUEST, TRAIN, Artifact, Component
+from embedstep.orchestration.components import AS_OF, COMPONENTS, REQUEST, TRAIN, Artifact, Component
 from embedstep.orchestration.parameters import Kind, Parameter
 from embedstep.orchestration.task import LONGEST_DOCUMENT, REFERENCE, Task, resolve_request
 from embedstep.planning.evaluators import evaluators_are_known
@@ -123,9 +123,9 @@ def create_task(
     inputs = {name: value for name, value in {**inputs, **(arguments or {})}.items() if value is not None}
     artifacts = {one.name: inputs.pop(one.name) for one in component.inputs if one.name in inputs}
     known = {name: value for name, value in inputs.items() if not isinstance(value, PipelineChannel)}
-    _check_values(component, known)
-    kinds = {one.name: one.kind for one in component.parameters}
-    sent = {name: _convert(value, kinds[name]) for name, value in known.items()}
+    if component is TRAIN:
+        _check_arguments({name: value for name, value in known.items() if name != AS_OF.name})
+    sent = _convert(component, known)
     _check_request(component, text, artifacts, sent)
     return build_component(component, image)(request=text, **artifacts, **(inputs | sent)).set_caching_options(False)
 
@@ -139,18 +139,32 @@ def _read_text(request: Any) -> Any:
     return json.dumps(request) if isinstance(request, Mapping) else request
 
 
-def _check_values(component: Component, parameters: Mapping[str, Any]) -> None:
-    """Refuse values that are invalid for any request."""
-    problems = [*_wrong_kinds(component, parameters)]
-    if component is TRAIN:
-        # Without the request, so that an unknown name is reported as such.
-        arguments = {name: value for name, value in parameters.items() if name != "as_of"}
+def _check_arguments(arguments: Mapping[str, Any]) -> None:
+    """Refuse training arguments that are invalid for any request. Without it, so that an unknown name is reported."""
+    try:
+        Arguments.model_validate(arguments)
+    except ValidationError as error:
+        raise InvalidRequestError(problems_of_arguments(error, arguments)) from None
+
+
+def _convert(component: Component, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Convert values to the types of a component's parameters, as in a request: 'no' is false, and 2.0 an integer.
+
+    Raises:
+        InvalidRequestError: with every value of another type.
+    """
+    kinds = {one.name: one.kind for one in component.parameters}
+    converted, problems = {}, []
+    for name, value in parameters.items():
+        kind = kinds[name]
         try:
-            Arguments.model_validate(arguments)
-        except ValidationError as error:
-            problems += problems_of_arguments(error, arguments)
+            found = json.dumps(value) if kind == "json" else _FIELDS[kind].validate_python(value, strict=True)
+            converted[name] = float(found) if kind == "number" else found
+        except ValidationError:
+            problems.append(Problem(name, f"needs {_WORDS[kind]}; {value!r} was given"))
     if problems:
         raise InvalidRequestError(problems)
+    return converted
 
 
 def _check_request(component: Component, text: Any, artifacts: Mapping[str, Any], sent: Mapping[str, Any]) -> None:
@@ -178,26 +192,6 @@ def _check_request(component: Component, text: Any, artifacts: Mapping[str, Any]
     )
     if problems := list(dict.fromkeys(chain.from_iterable(known))):
         raise InvalidRequestError(problems)
-
-
-def _wrong_kinds(component: Component, parameters: Mapping[str, Any]) -> Iterator[Problem]:
-    """Yield problems of parameters that set nothing in the request, whose validation does not see them."""
-    for one in component.parameters:
-        if one.sets or one.name not in parameters:
-            continue
-        value = parameters[one.name]
-        wanted = (int, float) if one.kind == "number" else _TYPES[one.kind]
-        if not isinstance(value, wanted) or isinstance(value, bool):
-            yield Problem(one.name, f"needs {_WORDS[one.kind]}; {value!r} was given")
-
-
-def _convert(value: Any, kind: Kind) -> Any:
-    """Convert a value to the type of the component's parameter."""
-    if kind == "json":
-        return json.dumps(value)
-    # As YAML would: 'no' is false.
-    value = _FIELDS[kind].validate_python(value)
-    return float(value) if kind == "number" else value
 
 
 def one_line(text: str) -> str:

@@ -154,8 +154,6 @@ def kept_token_ids(
 
 
 def _is_equal(one: Any, other: Any) -> bool:
-    if type(one) is not type(other):
-        return False
-    if isinstance(one, torch.Tensor):
+    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
         return bool(one.dtype == other.dtype and torch.equal(one, other))
-    return bool(one == other)
+    return bool(type(one) is type(other) and one == other)
