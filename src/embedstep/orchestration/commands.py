@@ -38,6 +38,7 @@ def prepare(task: Task) -> Prepared:
     request = resolve_request(task, PREPARE)
     held_out = task.output_path("eval_rows")
     prepared = prepare_data(request, task.output_path("train_rows"), held_out, **_options(task, PREPARE))
+    # Also if no rows are held out, because later tasks take the folder as an input.
     held_out.mkdir(exist_ok=True)
     write_json(task.output_path("prepared"), prepared.to_json())
     rows = sum(item.rows for item in prepared.datasets if item.split == "train")
@@ -79,6 +80,7 @@ def train(task: Task) -> StepResult:
     """
     request = resolve_request(task, TRAIN)
     if request.launch.trainjob is not None:
+        # The pods see their volumes, and no artifact of this task.
         request = resolve_request(stage_inputs(task, request.launch.trainjob), TRAIN)
     output = Path(request.arguments.output_dir or task.output_path("model").with_name("step"))
     result = run_step(request, output)
@@ -130,6 +132,7 @@ def promote(task: Task) -> Decision:
     champion = task.inputs.get("champion")
     with tempfile.TemporaryDirectory(prefix="embedstep-") as name:
         folder = OutputFolder(Path(name))
+        # The gate reads the output folder of a run, which the artifacts stand for.
         copy_output(task.inputs["result"], folder.result)
         if task.inputs["model"].is_dir():
             folder.model.symlink_to(task.inputs["model"].absolute())

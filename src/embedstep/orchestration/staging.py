@@ -44,6 +44,7 @@ def _copy(source: Path, folder: Path) -> Path:
         if not target.exists():
             staging.mkdir(parents=True)
             (shutil.copytree if source.is_dir() else shutil.copyfile)(source, staging / target.name)
+            # In one step, so that another task sees the whole copy or none.
             staging.rename(target.parent)
     except OSError as error:
         if not target.exists():  # another task may have been faster

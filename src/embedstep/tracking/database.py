@@ -29,6 +29,7 @@ def sqlite_lock(uri: str) -> Iterator[None]:
         return
     folder = Path(uri.removeprefix("sqlite:///")).parent
     folder.mkdir(parents=True, exist_ok=True)
+    # The folder, because the database does not exist yet.
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         _lock(descriptor, folder)

@@ -191,6 +191,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _watch(live: "_LiveSender", launcher_is_done: threading.Event) -> None:
+    # Returns at the end of file: the launcher has closed the pipe, or is gone.
     sys.stdin.buffer.read()
     is_orphan = not live.has_end
     launcher_is_done.set()
@@ -234,6 +235,7 @@ class _LiveSender:
                 if self._has_timed_out():
                     return error.exit_code
             if self._launcher_is_done.is_set():
+                # The launcher waits for this process now.
                 time.sleep(_POLL / 5)
             else:
                 self._record_machine()

@@ -68,6 +68,7 @@ def train(output: OutputFolder, world: World, received: ReceivedSignal) -> None:
     arguments = build_arguments(output, plan)
     require_world(arguments, world)
     limit_collectives(arguments)
+    # Before the model is built, whose new layers start with random weights.
     set_seed(arguments.seed)
     model = build_model(request.model, fetched=plan.fetched_model, device=str(arguments.device))
     # The launcher has created the spool and sends its records during the training.

@@ -57,6 +57,7 @@ class Cluster:
         """
         settings, this_pod = client.Configuration(), None
         try:
+            # A kubeconfig that somebody has set wins over the account of the pod.
             if os.environ.get("KUBERNETES_SERVICE_HOST") and not os.environ.get("KUBECONFIG"):
                 config.load_incluster_config(client_configuration=settings)
                 here = _NAMESPACE_FILE.read_text().strip() if _NAMESPACE_FILE.exists() else "default"
@@ -93,6 +94,7 @@ class Cluster:
             CannotStartError: one of them is not, or the cluster does not answer or denies access.
         """
         try:
+            # One is enough to see that the kind exists and may be listed.
             self._call("list TrainJobs", self._objects.list_namespaced_custom_object, *self._jobs, limit=1)
         except _MissingError:
             message = f"the cluster has no TrainJob ({GROUP}/{VERSION}); install Kubeflow Trainer v2 there"

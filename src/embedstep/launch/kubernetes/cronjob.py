@@ -93,6 +93,7 @@ def _job(name: str, settings: PodSettings, *, grace: int) -> dict[str, Any]:
         "backoffLimit": _RETRIES,
         "podFailurePolicy": {"rules": [
             {"action": "FailJob", "onExitCodes": refused},
+            # An eviction uses up no retry: the next pod resumes from the checkpoint.
             {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
         ]},
         "template": {"spec": _pod(name, settings, grace=grace)},
@@ -101,6 +102,7 @@ def _job(name: str, settings: PodSettings, *, grace: int) -> dict[str, Any]:
 
 def _pod(name: str, settings: PodSettings, *, grace: int) -> dict[str, Any]:
     volumes, mounts = mounted((claim, path, False) for claim, path in settings.claims.items())
+    # `/tmp` is a volume because the root file system is read-only.
     volumes += [{"name": "request", "configMap": {"name": name}}, {"name": "tmp", "emptyDir": {}}]
     mounts += [{"name": "request", "mountPath": _FOLDER}, {"name": "tmp", "mountPath": "/tmp"}]
     variables: list[dict[str, Any]] = [

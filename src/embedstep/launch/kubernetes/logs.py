@@ -43,6 +43,7 @@ class Logs:
         for pod in pods:
             if pod.rank == 0 and pod.phase != "Pending" and (pod.name, pod.restarts) not in self._threads:
                 self._kept.setdefault(pod.name, deque(maxlen=_KEPT_LINES))
+                # A daemon, because a log that hangs must not keep the step from ending.
                 thread = threading.Thread(target=self._stream, args=(pod.name,), daemon=True, name=f"log of {pod.name}")
                 self._threads[pod.name, pod.restarts] = thread
                 thread.start()
@@ -54,6 +55,7 @@ class Logs:
             try:
                 response = self._core.read_namespaced_pod_log(
                     pod, self._namespace, container=CONTAINER, follow=True, _preload_content=False,
+                    # Whole seconds: a line may be printed twice, and none is lost.
                     since_seconds=int(time.monotonic() - shown) + 1 if shown else None, _request_timeout=_FOLLOWING,
                 )  # fmt: skip
                 for line in split_lines(response.stream(_CHUNK)):

@@ -63,6 +63,7 @@ def build_trainjob(request: TrainRequest, attempt: int = 1, *, overwrite: bool =
             "image": job.image,
             "command": ["embedstep", "node", *(["--overwrite"] if overwrite else [])],
             "numNodes": request.launch.nodes,
+            # This machine does not train, so its devices do not count.
             "numProcPerNode": processes_per_node(request, Devices(gpus=0, cores=1)),
             "env": [*_variables(job, request, meta["name"])],
         },

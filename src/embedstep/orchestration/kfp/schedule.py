@@ -157,6 +157,7 @@ def apply_recurring_run(client: Any, experiment: str, run: RecurringRun, pipelin
         made = client.create_recurring_run(
             experiment_id=where, job_name=run.name, description=run.description, no_catchup=run.no_catchup,
             cron_expression=run.cron_expression, max_concurrency=run.max_concurrency, params=dict(run.params),
+            # A cache would take changed rows at the same address for the same input.
             pipeline_package_path=str(pipeline), enable_caching=False,
         )  # fmt: skip
         # Last, so that a failure above leaves the former schedule in place.

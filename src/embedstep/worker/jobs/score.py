@@ -80,6 +80,7 @@ def score(job: ScoringJob) -> dict[str, Any]:
             prefix = "" if dimension is None else f"{dimension}:"
             built = build_evaluator(evaluator, columns)
             if evaluator_kind(evaluator.kind).name == RETRIEVAL:
+                # Built like any other, so that options and columns are the same as in a training.
                 built.__class__ = _RecordingEvaluator
                 built.rankings = []
                 built.shorter = dimension

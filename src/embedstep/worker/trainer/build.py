@@ -69,6 +69,7 @@ def build_trainer(
         )
     except ValueError as error:
         raise InvalidRequestError([Problem("arguments", str(error))]) from error
+    # The recorder shows each log already.
     trainer.remove_callback(PrinterCallback)
     return trainer
 

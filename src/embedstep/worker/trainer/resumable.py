@@ -85,6 +85,7 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
             return ended
         finally:
             self._join_publication()
+            # The arguments are compared with the ledger after the training.
             self.args.eval_on_start = at_start
 
     def finish_from(self, checkpoint: str) -> None:
@@ -275,6 +276,7 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
         is_best = self._has_trained and self.args.load_best_model_at_end
         if self.state.global_step <= self._first_step or is_best:
             return
+        # The next attempt needs the optimizer, and there is no time for an upload.
         self.args.save_only_model = self.args.push_to_hub = False
         self._save_checkpoint(self.model, trial=None)
         self._wait_until_published()
