@@ -210,10 +210,9 @@ def _restore_columns(rows: _Rows, request: TrainRequest) -> _Rows:
     roles = list_roles(section.columns)
     labels = [role.column for role in roles if role.name == "label"]
     columns = {role.column: table.column(role.name) for role in roles if role.name != "label"}
-    if len(labels) == 1:
-        columns[labels[0]] = table.column("label")
-    for number, name in enumerate(labels if len(labels) > 1 else ()):
-        columns[name] = pc.list_element(table.column("label"), number)
+    for number, name in enumerate(labels):
+        label = table.column("label")
+        columns[name] = label if len(labels) == 1 else pc.list_element(label, number)
     others = {LENGTH: request.arguments.length_column_name, SLICE: request.promotion.slices}
     columns |= {str(name): table.column(role) for role, name in others.items() if role in table.column_names}
     return replace(rows, table=pa.table(columns))

@@ -14,6 +14,11 @@ _TIMEOUT = 60.0
 _POLL = 0.05
 
 
+def database_folder(uri: str) -> Path | None:
+    """Return the folder of a local database, or None for another tracking URI."""
+    return Path(uri.removeprefix("sqlite:///")).parent if uri.startswith("sqlite:////") else None
+
+
 @contextmanager
 def sqlite_lock(uri: str) -> Iterator[None]:
     """Lock the creation of a local database: if two processes create it at once, it cannot be opened afterwards.
@@ -24,10 +29,9 @@ def sqlite_lock(uri: str) -> Iterator[None]:
     Raises:
         CannotStartError: another process holds the lock for too long.
     """
-    if not uri.startswith("sqlite:////"):
+    if (folder := database_folder(uri)) is None:
         yield
         return
-    folder = Path(uri.removeprefix("sqlite:///")).parent
     folder.mkdir(parents=True, exist_ok=True)
     # The folder, because the database does not exist yet.
     descriptor = os.open(folder, os.O_RDONLY)

@@ -28,7 +28,7 @@ except ModuleNotFoundError as missing:
 from embedstep.errors import CannotStartError, EmbedstepError, InvalidRequestError, Problem
 from embedstep.runtime.secrets import redact
 from embedstep.runtime.text import redacted_first_line
-from embedstep.tracking.database import sqlite_lock
+from embedstep.tracking.database import database_folder, sqlite_lock
 from embedstep.tracking.mlflow_model import ModelInRun, in_parallel, locate_model
 from embedstep.tracking.names import PARAMETER_LIMITS, TRAINING_TAG, entry_name, metric_name, shortened
 from embedstep.tracking.spool import Entry, SpoolFolder
@@ -118,10 +118,8 @@ class Tracker:
         """Return the id of the experiment. With a local database, artifacts are stored next to it."""
         found = self._client.get_experiment_by_name(name)
         if found is None:
-            is_local = self._uri.startswith("sqlite:////")
-            artifacts = (
-                (Path(self._uri.removeprefix("sqlite:///")).parent / "mlartifacts").as_uri() if is_local else None
-            )
+            folder = database_folder(self._uri)
+            artifacts = None if folder is None else (folder / "mlartifacts").as_uri()
             return str(self._client.create_experiment(name, artifact_location=artifacts))
         if found.lifecycle_stage != "active":
             message = f"{name!r} was deleted in MLflow; restore it or choose another"

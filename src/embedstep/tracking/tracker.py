@@ -6,7 +6,8 @@ that does not answer: the entry is delivered again later, so every method may be
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -97,10 +98,8 @@ class RunTracker(ABC):
             uri=self.uri,
             output=self._spool.path.parent.parent,
         )
-        try:
+        with _translate_errors():
             self.uri = self.open_run(run)
-        except Exception as error:
-            raise _unanswered(error) from error
         self.run_id = run_id
 
     def answers(self) -> bool:
@@ -117,12 +116,10 @@ class RunTracker(ABC):
             self.open(self._spool.start)
         files = {entry["name"] for entry in entries if entry["kind"] == "file"}
         missing = {name for name in files if not (self._spool.files / name).exists()}
-        try:
+        with _translate_errors():
             for entry in entries:
                 if entry.get("name") not in missing:
                     self._record(entry)
-        except Exception as error:
-            raise _unanswered(error) from error
         return [f"{name}: it is not there any more" for name in sorted(missing)]
 
     def _record(self, entry: Entry) -> None:
@@ -142,7 +139,12 @@ class RunTracker(ABC):
                 self.end_run(entry["status"])
 
 
-def _unanswered(error: Exception) -> EmbedstepError:
-    if isinstance(error, EmbedstepError):
-        return error
-    return CannotStartError(f"tracking: {type(error).__name__}: {first_line(error)}")
+@contextmanager
+def _translate_errors() -> Iterator[None]:
+    """Convert whatever the code of a tracker raises to an error after which the sender tries again."""
+    try:
+        yield
+    except EmbedstepError:
+        raise
+    except Exception as error:
+        raise CannotStartError(f"tracking: {type(error).__name__}: {first_line(error)}") from error

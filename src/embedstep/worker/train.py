@@ -48,6 +48,20 @@ from embedstep.worker.verification import embed_fixed_texts, verify
 _LIBRARIES = ("sentence-transformers", "transformers", "accelerate", "datasets", "torch", "numpy", "embedstep")
 
 
+class _Clock:
+    """Wall time of the parts of a run, in seconds."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.monotonic()
+
+    def lap(self, name: str) -> None:
+        """Record the time since the last lap under `name`."""
+        now = time.monotonic()
+        self.seconds[name] = round(now - self._last, 3)
+        self._last = now
+
+
 def train(output: OutputFolder, world: World, received: ReceivedSignal) -> None:
     """Train, save the model, reload and compare it; rank 0 also records metrics and writes the result.
 
@@ -92,38 +106,22 @@ def train(output: OutputFolder, world: World, received: ReceivedSignal) -> None:
         spool.parameters({**flatten(_sections(request)), **arguments.to_sanitized_dict()})
         clock.lap("start")
         record_signals(received)
-        _train_and_evaluate(request, plan, trainer, start, stopping)
-        if stopping.stopped_after is None:
-            require_planned_steps(plan, trainer)
+        _train_and_evaluate(request, plan, trainer, start)
+        require_planned_steps(plan, trainer)
         require_explained(plan, arguments)
         clock.lap("train")
         # Only rank 0 does what follows, and it may take longer than a collective's time-out. A signal no longer
         # interrupts: the training is complete, and only publishing the model remains.
         _wait_for_all_ranks()
-        if not world.is_first:
-            return
-        cosine, space = _save(trainer, request, output, spool)
-        clock.lap("save")
-        entries = [asdict(entry) for entry in final_ledger(plan, trainer)]
-        write_json(output.ledger, entries)
-        result = replace(
-            _result(output, plan, spool, recorder, space, clock),
-            reload_cosine=round(cosine, 6),
-            ledger=tuple(entries),
-            alarms={str(alarm): step for alarm, step in monitor.alarms.items()},
-            stop_reason=stopping.stop_reason(plan.train_steps),
-            padding_share=trainer.padding.share,
-            train_steps=trainer.state.global_step - recorder.first_step,
-        )
-        write_json(output.worker_result, result.to_json())
+        if world.is_first:
+            result = _finish(request, trainer, recorder, clock)
+            write_json(output.worker_result, result.to_json())
     except BaseException:
         recorder.close()
         raise
 
 
-def _train_and_evaluate(
-    request: TrainRequest, plan: Plan, trainer: StepTrainer, start: Mapping[str, Any], stopping: StopController
-) -> None:
+def _train_and_evaluate(request: TrainRequest, plan: Plan, trainer: StepTrainer, start: Mapping[str, Any]) -> None:
     """Train from the start of the attempt and evaluate the model; when interrupted, save and end on all ranks."""
     try:
         if plan.train_steps and start["step"] < _last_step(plan, trainer, start["checkpoint"]):
@@ -131,10 +129,38 @@ def _train_and_evaluate(
         elif plan.train_steps:
             trainer.finish_from(start["checkpoint"])
         evaluate_at_end(request, plan, trainer)
-        stopping.check()
+        trainer.stopping.check()
     except StepInterruptedError as interrupted:
         trainer.save_interrupted()
         raise interrupted.after(trainer.state.global_step, plan.train_steps) from None
+
+
+def _finish(request: TrainRequest, trainer: StepTrainer, recorder: Recorder, clock: _Clock) -> StepResult:
+    """Save and verify the model, and return the result with the completed ledger."""
+    output, plan, spool = recorder.output, recorder.plan, recorder.spool
+    cosine, space = _save(trainer, request, output, spool)
+    clock.lap("save")
+    ledger = tuple(asdict(entry) for entry in final_ledger(plan, trainer))
+    write_json(output.ledger, ledger)
+    return StepResult(
+        exit_code=OK,
+        output=str(output.path),
+        model=str(output.model),
+        metrics=recorder.metrics,
+        request_fingerprint=plan.request_fingerprint,
+        incomplete_tracking=tuple(spool.not_recorded),
+        seconds=clock.seconds,
+        versions={name: version(name) for name in _LIBRARIES},
+        reload_cosine=round(cosine, 6),
+        dimension=space.dimension,
+        weights_sha256=space.weights,
+        embedding_space_id=space.fingerprint,
+        train_steps=trainer.state.global_step - recorder.first_step,
+        stop_reason=trainer.stopping.stop_reason(plan.train_steps),
+        padding_share=trainer.padding.share,
+        ledger=ledger,
+        alarms={str(alarm): step for alarm, step in trainer.monitor.alarms.items()},
+    )
 
 
 def _save(trainer: StepTrainer, request: TrainRequest, output: OutputFolder, spool: Spool) -> tuple[float, Space]:
@@ -167,20 +193,6 @@ def _last_step(plan: Plan, trainer: StepTrainer, checkpoint: str | None) -> int:
         if state.train_batch_size != trainer.args.train_batch_size:
             return int(state.max_steps)
     return plan.train_steps
-
-
-class _Clock:
-    """Wall time of the parts of a run, in seconds."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last = time.monotonic()
-
-    def lap(self, name: str) -> None:
-        """Record the time since the last lap under `name`."""
-        now = time.monotonic()
-        self.seconds[name] = round(now - self._last, 3)
-        self._last = now
 
 
 def require_devices(plan: Plan) -> None:
@@ -227,13 +239,15 @@ def limit_collectives(arguments: SentenceTransformerTrainingArguments) -> None:
 
 
 def require_planned_steps(plan: Plan, trainer: StepTrainer) -> None:
-    """Compare the steps made with those of the plan, unless `auto_find_batch_size` has changed the batch size.
+    """Compare the steps made with those of the plan, unless a time limit or another batch size has changed them.
 
     Raises:
         TrainingFailedError: they differ.
     """
-    steps, is_as_planned = trainer.state.global_step, trainer.batch_size_found == trainer.args.train_batch_size
-    if is_as_planned and steps != plan.train_steps:
+    is_stopped = trainer.stopping.stopped_after is not None
+    has_found_size = trainer.batch_size_found != trainer.args.train_batch_size  # by `auto_find_batch_size`
+    steps = trainer.state.global_step
+    if not is_stopped and not has_found_size and steps != plan.train_steps:
         raise TrainingFailedError(f"the plan has {plan.train_steps} train steps, and {steps} were made")
 
 
@@ -284,24 +298,6 @@ def final_ledger(plan: Plan, trainer: StepTrainer) -> Iterator[LedgerEntry]:
     for entry in plan.ledger:
         was_found = entry.name == "auto_find_batch_size" and entry.value
         yield replace(entry, effect=f"{trainer.batch_size_found} rows fit") if was_found else entry
-
-
-def _result(
-    output: OutputFolder, plan: Plan, spool: Spool, recorder: Recorder, space: Space, clock: _Clock
-) -> StepResult:
-    return StepResult(
-        exit_code=OK,
-        output=str(output.path),
-        model=str(output.model),
-        metrics=recorder.metrics,
-        request_fingerprint=plan.request_fingerprint,
-        incomplete_tracking=tuple(spool.not_recorded),
-        seconds=clock.seconds,
-        versions={name: version(name) for name in _LIBRARIES},
-        dimension=space.dimension,
-        weights_sha256=space.weights,
-        embedding_space_id=space.fingerprint,
-    )
 
 
 def _wait_for_all_ranks() -> None:

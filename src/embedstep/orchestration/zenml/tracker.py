@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from zenml import get_step_context
@@ -31,12 +31,9 @@ def track_in_step_run() -> Iterator[None]:
         return
     uri: str = tracker.get_tracking_uri()
     client = sys.modules["mlflow"].MlflowClient(uri)
-    name = get_step_context().step_run.name
-    if _belongs_to_step(client, run.info.run_id, name):
-        with tracking_override(uri, run.info.run_id):
-            yield
-        return
-    with _child_run(client, run, name) as run_id, tracking_override(uri, run_id):
+    name, own = get_step_context().step_run.name, run.info.run_id
+    recorded = nullcontext(own) if _belongs_to_step(client, own, name) else _child_run(client, run, name)
+    with recorded as run_id, tracking_override(uri, run_id):
         yield
 
 
@@ -64,12 +61,7 @@ def _child_run(client: Any, run: Any, name: str) -> Iterator[str]:
         client.set_terminated(child, status)
 
 
-@contextmanager
-def track_like_training(model: Embedder) -> Iterator[None]:
+def track_like_training(model: Embedder) -> AbstractContextManager[None]:
     """Record where the training of a model was recorded, if it was."""
     uri = model.result.get("tracking_uri")
-    if uri is None:
-        yield
-        return
-    with tracking_override(uri):
-        yield
+    return nullcontext() if uri is None else tracking_override(uri)

@@ -31,9 +31,9 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
     def __init__(self, output: OutputFolder, plan: Plan, spool: Spool) -> None:
         self.metrics: dict[str, float] = {}
         self.first_step = 0
-        self._output = output
-        self._plan = plan
-        self._spool = spool
+        self.output = output
+        self.plan = plan
+        self.spool = spool
         self._bar = _make_bar(plan.train_steps)
         self._loss: float | None = None
         self._not_finite: set[str] = set()
@@ -46,11 +46,11 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
             self.metrics |= _finite_metrics(_numeric_values(log))
         self._started = time.monotonic()
         self._bar.start()
-        for line in read_json(self._output.start)["skipped"]:
+        for line in read_json(self.output.start)["skipped"]:
             self._show(line)
         if self.first_step:
-            self._show(f"resuming after train step {self.first_step} of {self._plan.train_steps}")
-        for line in (f"training: {self._plan.summary}", *self._plan.notes):
+            self._show(f"resuming after train step {self.first_step} of {self.plan.train_steps}")
+        for line in (f"training: {self.plan.summary}", *self.plan.notes):
             self._show(line)
         self._write_progress(self.first_step)
 
@@ -73,16 +73,16 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         shown = {key: value if math.isfinite(value) else str(value) for key, value in numbers.items()}
         self._append({"train_step": step, **shown})
         metrics = {key: value for key, value in numbers.items() if key != "epoch"}
-        self._spool.metrics(metrics, train_step=step, once=True)
+        self.spool.metrics(metrics, train_step=step, once=True)
         self.metrics |= _finite_metrics(numbers)
         self._write_progress(step)
-        if text := summary_of(step, self._plan.train_steps, numbers, self._rows_per_second(step)):
+        if text := summary_of(step, self.plan.train_steps, numbers, self._rows_per_second(step)):
             self._show(text)
 
     def alarm(self, alarm: Alarm, step: int) -> None:
         """Show an alarm and record it for the tracker."""
         self._show(f"step {step}: {ALARM_MESSAGES[alarm]} ({alarm})")
-        self._spool.metrics({f"alarm/{alarm}": 1.0}, train_step=step)
+        self.spool.metrics({f"alarm/{alarm}": 1.0}, train_step=step)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Close the display; if the best model was loaded, report its metrics in place of the last ones."""
@@ -108,22 +108,22 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
 
     def _rows_per_second(self, step: int) -> float:
         made = step - self.first_step
-        return made * self._plan.global_batch_size / max(time.monotonic() - self._started, 1e-9)
+        return made * self.plan.global_batch_size / max(time.monotonic() - self._started, 1e-9)
 
     def _append(self, line: Mapping[str, Any]) -> None:
-        with self._output.metrics.open("a", encoding="utf-8") as file:
+        with self.output.metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
     def _write_progress(self, step: int) -> None:
         seconds = time.monotonic() - self._started
         made = step - self.first_step
-        left = (self._plan.train_steps - step) * seconds / made if made else None
+        left = (self.plan.train_steps - step) * seconds / made if made else None
         write_json(
-            self._output.progress,
+            self.output.progress,
             {
                 "format": PROGRESS_FORMAT,
                 "train_step": step,
-                "train_steps": self._plan.train_steps,
+                "train_steps": self.plan.train_steps,
                 "seconds": round(seconds, 3),
                 "seconds_left": None if left is None else round(left, 3),
                 "rows_per_second": round(self._rows_per_second(step), 1),

@@ -64,7 +64,7 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
         self._publishing: Future[None] | None = None
         self._last_log: tuple[Any, float | None] = (None, None)
         super().__init__(**options)
-        self._stopping, self._monitor = stopping, monitor
+        self.stopping, self.monitor = stopping, monitor
         self._after_resume = AfterResume(self._restore_loop)
         monitor.attach(self.model)
         for callback in (monitor, ExactIntervals(), self._after_resume, stopping):
@@ -127,7 +127,7 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
         self._total_loss_scalar, self._globalstep_last_logged = loop.total_loss, loop.logged
         self._after_resume.epoch_has_ended = not loop.end_epoch
         if loop.numbers:
-            self._monitor.restore(loop.numbers)
+            self.monitor.restore(loop.numbers)
         step = (self._tr_loss, loop.grad_norm, self.model, None, self.state.epoch, None, time.time())
         self.control.should_evaluate, self.control.should_save = loop.evaluate, loop.save
         self._maybe_log_save_evaluate(*step, learning_rate=loop.learning_rate)
@@ -145,14 +145,14 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
     def _maybe_log_save_evaluate(self, tr_loss: Any, grad_norm: Any, *arguments: Any, **options: Any) -> None:
         """Do what is due after a step; when interrupted, only log, and put off the rest until after resuming."""
         self._last_log = (grad_norm, options.get("learning_rate"))
-        self._monitor.step_was_skipped = self.accelerator.optimizer_step_was_skipped
+        self.monitor.step_was_skipped = self.accelerator.optimizer_step_was_skipped
         due = self.control.should_evaluate, self.control.should_save
-        if self._stopping.is_interrupted:
+        if self.stopping.is_interrupted:
             self.control.should_evaluate = self.control.should_save = False
         super()._maybe_log_save_evaluate(tr_loss, grad_norm, *arguments, **options)
-        if self._stopping.is_interrupted:
+        if self.stopping.is_interrupted:
             self.control.should_evaluate, self.control.should_save = due
-            self._stopping.require_uninterrupted()
+            self.stopping.require_uninterrupted()
 
     def evaluate(self, *arguments: Any, **options: Any) -> dict[str, float]:
         """Evaluate; when interrupted, restore the state before, because the next attempt repeats the evaluation."""
@@ -186,12 +186,12 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
     def training_step(self, *arguments: Any, **options: Any) -> torch.Tensor:
         """Show the loss of each batch to the monitor."""
         loss: torch.Tensor = super().training_step(*arguments, **options)
-        self._monitor.record_loss(loss)
+        self.monitor.record_loss(loss)
         return loss
 
     def prediction_step(self, *arguments: Any, **options: Any) -> Any:
         """Check for an interruption before each batch."""
-        self._stopping.check()
+        self.stopping.check()
         self._in_prediction_step = True
         try:
             return super().prediction_step(*arguments, **options)
@@ -201,15 +201,15 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
     def evaluation_loop(self, *arguments: Any, **options: Any) -> Any:
         """Check for an interruption also before each batch that an evaluator encodes."""
         hook = self.model.register_forward_pre_hook(
-            lambda *_: None if self._in_prediction_step else self._stopping.check_locally()
+            lambda *_: None if self._in_prediction_step else self.stopping.check_locally()
         )
         try:
             return super().evaluation_loop(*arguments, **options)
         except (RuntimeError, StepInterruptedError) as error:
             # If an evaluator fails on one rank, the library raises an error on all, with the traceback as its text.
             is_interruption = StepInterruptedError.__name__ in f"{type(error).__name__}: {error}"
-            if is_interruption and not self._stopping.is_interrupted:
-                self._stopping.check()
+            if is_interruption and not self.stopping.is_interrupted:
+                self.stopping.check()
             raise
         finally:
             hook.remove()
@@ -228,8 +228,8 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
         Raises:
             DivergedError: the weights have diverged and `launch.stop_on` names the alarm, so nothing is saved.
         """
-        self._monitor.check(self.state.global_step)
-        self._stopping.check_before_save()
+        self.monitor.check(self.state.global_step)
+        self.stopping.check_before_save()
         self._wait_until_published()
         folder, name = Path(self.args.output_dir), f"checkpoint-{self.state.global_step}"
         if self._is_finishing:  # it exists already
@@ -292,9 +292,9 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
             grad_norm=None if grad_norm is None else float(grad_norm),
             learning_rate=learning_rate,
             evaluate=self.control.should_evaluate,
-            save=self.control.should_save and self._stopping.is_interrupted,
+            save=self.control.should_save and self.stopping.is_interrupted,
             end_epoch=ends_epoch and not self._after_resume.epoch_has_ended,
-            numbers=self._monitor.state,
+            numbers=self.monitor.state,
         )
 
     def _publish(self, written: Path, checkpoint: Path, best: str | None) -> None:
