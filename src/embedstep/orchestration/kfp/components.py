@@ -30,7 +30,9 @@ from embedstep.runtime.digests import sha256_text
 IMAGE = f"embedstep:{__version__}"
 _EXECUTOR_INPUT = "{{$}}"
 """Kubeflow replaces it with the inputs and outputs of the task, as JSON."""
-_TYPES: Mapping[Kind, type] = {"integer": int, "number": float, "boolean": bool, "text": str, "json": str}
+_TYPES: Mapping[Kind, Any] = {
+    "integer": int, "number": float, "boolean": bool, "text": str, "json": str, "status": dsl.PipelineTaskFinalStatus,
+}  # fmt: skip
 _WORDS: Mapping[Kind, str] = {"integer": "an integer", "number": "a number", "text": "text"}
 _FIELDS: Mapping[Kind, TypeAdapter[Any]] = {
     "integer": TypeAdapter(Integer),
@@ -58,7 +60,7 @@ def build_component(component: Component, image: str = IMAGE) -> Any:
 
     definition.__name__ = component.name
     definition.__doc__ = _docstring(component)
-    definition.__signature__ = inspect.Signature([*_inputs(component), *_outputs(component)])  # type: ignore[attr-defined]
+    definition.__signature__ = _signature(component)  # type: ignore[attr-defined]
     return dsl.container_component(definition)
 
 
@@ -74,33 +76,19 @@ def _docstring(component: Component) -> str:
     return "\n".join([component.description, "", "Args:", *lines])
 
 
-def _inputs(component: Component) -> list[inspect.Parameter]:
-    artifacts = {one: dsl.Input[getattr(dsl, one.type)] for one in component.inputs}
-    return [
-        _parameter(REQUEST.name, str),
-        *(_parameter(one.name, type_) for one, type_ in artifacts.items() if one.is_required),
-        *(_parameter(one.name, _optional(type_), None) for one, type_ in artifacts.items() if not one.is_required),
-        *(_parameter(one.name, *_of_kind(one)) for one in component.parameters),
-    ]
+def _signature(component: Component) -> inspect.Signature:
+    """Return the inputs and outputs as parameters of a function, from which kfp reads a component."""
+    given = [(REQUEST.name, str, True)]
+    given += [(one.name, dsl.Input[getattr(dsl, one.type)], one.is_required) for one in component.inputs]
+    given += [(one.name, _TYPES[one.kind], one.kind == "status") for one in component.parameters]
+    given += [(one.name, dsl.Output[getattr(dsl, one.type)], True) for one in component.outputs]
+    given += [(one.name, dsl.OutputPath(_TYPES[one.kind]), True) for one in component.results]
+    return inspect.Signature([_parameter(*one) for one in given])
 
 
-def _outputs(component: Component) -> list[inspect.Parameter]:
-    artifacts = [_parameter(one.name, dsl.Output[getattr(dsl, one.type)]) for one in component.outputs]
-    return [*artifacts, *(_parameter(one.name, dsl.OutputPath(_TYPES[one.kind])) for one in component.results)]
-
-
-def _of_kind(parameter: Parameter) -> tuple[Any, Any]:
-    """Return the annotation and the default of a parameter."""
-    if parameter.kind == "status":
-        return dsl.PipelineTaskFinalStatus, inspect.Parameter.empty
-    return _optional(_TYPES[parameter.kind]), None
-
-
-def _optional(type_: Any) -> Any:
-    return Optional[type_]  # noqa: UP045 - kfp does not understand `X | None`
-
-
-def _parameter(name: str, annotation: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
+def _parameter(name: str, type_: Any, is_required: bool) -> inspect.Parameter:
+    default = inspect.Parameter.empty if is_required else None
+    annotation = type_ if is_required else Optional[type_]  # noqa: UP045 - kfp does not understand `X | None`
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
