@@ -64,12 +64,10 @@ class Recording:
         if self.sender is None or not self.request.tracking.required:
             return
         while not (sent := self._folder.sent).run_id:
+            if sent.refused:
+                raise InvalidRequestError.from_lines([sent.last_error])
             if sent.last_error:
-                raise (
-                    InvalidRequestError.from_lines([sent.last_error])
-                    if sent.refused
-                    else CannotStartError(sent.last_error)
-                )
+                raise CannotStartError(sent.last_error)
             if self.received.number is not None:
                 raise StepInterruptedError(self.received.number)
             if self.sender.poll() is not None:
