@@ -18,6 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from embedstep.data.hub import named_datasets, with_local_data, without_hub_data
+from embedstep.data.model_facts import ModelFacts
 from embedstep.data.scanning import scan_all
 from embedstep.data.tokenizer import TokenCache, find_tokenizer, token_cache
 from embedstep.errors import (
@@ -43,8 +44,9 @@ from embedstep.output.weights import base_digest
 from embedstep.planning.batch_notes import with_preview
 from embedstep.planning.batches import forms_batches, make_token_ids
 from embedstep.planning.build import build_plan
-from embedstep.planning.checks import check_plan, check_request, check_with_data, read_similarity
+from embedstep.planning.checks import check_plan, check_request, check_with_data
 from embedstep.planning.cron import superseded_by
+from embedstep.planning.model_checks import check_model, model_facts
 from embedstep.planning.plan import Plan
 from embedstep.planning.preflight import check_environment, check_machine
 from embedstep.promotion.unchanged import find_unchanged_champion
@@ -273,7 +275,10 @@ def _plan(request: TrainRequest, folder: Path, *, for_a_run: bool) -> Plan:
     local, fetched_model = with_local_data(request, folder / "hub", with_model=for_a_run)
     is_read_twice = for_a_run or forms_batches(request.arguments)
     tokens = _find_tokens(request, fetched_model)
-    plan, problems = _scan_and_plan(request, local, tokens, folder if is_read_twice else None)
+    model_problems = list(check_model(request, fetched_model)) if fetched_model else []
+    model = model_facts(request, fetched_model)
+    plan, problems = _scan_and_plan(request, local, model, tokens, folder if is_read_twice else None)
+    problems = [*model_problems, *problems]
     if plan is None or problems:
         raise InvalidRequestError(problems)
     if for_a_run and isinstance(tokens, TokenCache):
@@ -287,13 +292,18 @@ def _source(request: TrainRequest, fetched_model: str | None) -> Path:
 
 
 def _scan_and_plan(
-    request: TrainRequest, local: TrainRequest, tokens: TokenCache | str, write_to: Path | None
+    request: TrainRequest,
+    local: TrainRequest,
+    model: ModelFacts | None,
+    tokens: TokenCache | str,
+    write_to: Path | None,
 ) -> tuple[Plan | None, list[Problem]]:
     """Return the plan, if all data could be read, and every problem of the data and of the plan.
 
     Args:
         request: the request as written.
         local: the same with local files instead of data on the hub.
+        model: what the model's files say.
         tokens: makes token ids, or why it cannot.
         write_to: folder for the prepared rows; None if nobody reads them again.
     """
@@ -307,7 +317,7 @@ def _scan_and_plan(
         facts,
         gpus=node_devices(request.launch, here).gpus,
         processes=request.launch.nodes * processes_per_node(request, here),
-        similarity=read_similarity(request),
+        model=model,
         is_prepared=write_to is not None and not problems,  # batches cannot be formed from invalid rows
         tokens=tokens,
     )

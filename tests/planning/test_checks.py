@@ -11,7 +11,7 @@ from embedstep.errors import CANNOT_START, CannotStartError, InvalidRequestError
 from embedstep.output.folder import OutputFolder
 from embedstep.planning import preflight
 from embedstep.planning.build import build_plan
-from embedstep.planning.checks import check_plan, check_request, check_with_data, read_similarity
+from embedstep.planning.checks import check_plan, check_request, check_with_data
 from embedstep.planning.plan import Plan
 from embedstep.planning.preflight import check_environment, check_machine, disk_space_needed
 from embedstep.request.loading import load_request
@@ -486,26 +486,6 @@ def test_a_loss_that_would_train_another_model_in_each_process_is_refused() -> N
     assert with_plan(classes, processes=1, **given) == []
     (problem,) = with_plan(classes, processes=2, **given)
     assert problem.startswith("loss: batch_all_triplet does not average gradients between processes")
-
-
-@pytest.mark.parametrize(
-    ("settings", "similarity"),
-    [
-        ({"similarity_fn_name": "dot"}, "dot"),
-        ({"similarity_fn_name": None}, "cosine"),
-        ({}, "cosine"),
-        (None, "cosine"),
-    ],
-)
-def test_a_saved_model_names_its_similarity(tmp_path: Path, settings: object, similarity: str) -> None:
-    if settings is not None:
-        (tmp_path / "config_sentence_transformers.json").write_text(json.dumps(settings))
-    assert read_similarity(request(model=str(tmp_path))) == similarity
-
-
-def test_unreadable_settings_leave_the_similarity_at_cosine(tmp_path: Path) -> None:
-    (tmp_path / "config_sentence_transformers.json").write_text("{")
-    assert read_similarity(request(model=str(tmp_path))) == "cosine"
 
 
 class Usage(NamedTuple):

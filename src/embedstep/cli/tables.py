@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from embedstep.output.result import StepResult, is_score
-from embedstep.planning.plan import Plan
+from embedstep.planning.plan import Plan, PlannedModel
 from embedstep.runtime.secrets import redact
-from embedstep.runtime.text import shorten
+from embedstep.runtime.text import format_bytes, shorten
 from embedstep.tracking.spool import Sent
 
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ def show_plan(plan: Plan, cost: "Estimate | None" = None) -> None:
     """Print the plan as tables, with the estimated cost if there is one."""
     _show("data", aligned(_dataset_rows(plan), right=frozenset({1, 2, 5, 6, 7, 8})), header=True)
     estimate = {"cost": f"about {cost.hours:.3g} {cost.unit}, estimated from {cost.basis}"} if cost else {}
+    if plan.model is not None:
+        _show("model", aligned(list(_model_facts(plan.model).items())))
     _show("training", aligned(list({**_training_facts(plan), **estimate}.items())))
     _show("arguments", aligned(_ledger_rows(plan)), header=True)
     _show("metrics", plan.metrics or ["none: data.eval is empty"])
@@ -95,6 +97,22 @@ def _dataset_rows(plan: Plan) -> list[tuple[str, ...]]:
             )
         )
     return rows
+
+
+def _model_facts(model: PlannedModel) -> Mapping[str, str]:
+    pooling = model.pooling or (("lasttoken" if model.is_decoder else "mean") if model.is_bare else "")
+    memory = model.memory_bytes
+    found = {
+        "modules": ", ".join(model.modules) + (f" ({model.architecture})" if model.architecture else ""),
+        "parameters": "" if model.parameters is None else f"{model.parameters:,} in {model.precision}",
+        "memory": "" if memory is None else f"about {format_bytes(memory)} for weights, gradients and optimizer",
+        "attention": model.attention,
+        "pooling": pooling,
+        "longest text": "" if model.max_seq_length is None else f"{model.max_seq_length:,} tokens",
+        "dimensions": "" if model.dimension is None else f"{model.dimension:,}",
+        "prompts": ", ".join(model.prompts),
+    }
+    return {name: text for name, text in found.items() if text}
 
 
 def _training_facts(plan: Plan) -> Mapping[str, str]:

@@ -11,14 +11,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from embedstep.data.model_facts import UNLIMITED, own_limit
 from embedstep.data.tokens import TokenIds, TokenizerSettings, cache_tokens, cached_tokens
 from embedstep.output.result import read_json
 from embedstep.request.schema import Model, TrainRequest
 
 Prompts = str | Mapping[str, Any] | None
 MODEL_NOT_LOCAL = "the model is not on this machine"
-UNLIMITED = 10**20
-"""Limit in tokens that transformers takes for no limit (its `LARGE_INTEGER`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +89,7 @@ def find_tokenizer(model: Model, source: Path | None) -> TokenizerFile | str:
         TokenizerFile(
             file=folder / "tokenizer.json",
             is_static=False,
-            limit=model.max_seq_length or _limit(folder, settings),
+            limit=model.max_seq_length or own_limit(folder, _settings(folder / "config.json")),
             side=settings.get("truncation_side", "right"),
         )
     )
@@ -108,15 +107,6 @@ def _first_module(source: Path) -> tuple[str, Path]:
     package, _, kind = str(first["type"]).rpartition(".")
     is_known = package.startswith("sentence_transformers.")
     return kind if is_known else str(first["type"]), source / str(first["path"])
-
-
-def _limit(folder: Path, settings: Mapping[str, Any]) -> int | None:
-    """Return the model's own limit: its `max_seq_length`, else the smaller one of tokenizer and position embeddings."""
-    written: int | None = _settings(folder / "sentence_bert_config.json").get("max_seq_length")
-    if written is not None:
-        return written
-    positions = _settings(folder / "config.json").get("max_position_embeddings", UNLIMITED)
-    return min(int(settings.get("model_max_length", UNLIMITED)), UNLIMITED if positions == -1 else positions)
 
 
 def _settings(file: Path) -> Mapping[str, Any]:

@@ -84,10 +84,10 @@ def _module(model: Path, module: Mapping[str, Any]) -> tuple[str, Mapping[str, A
     The class's package differs between releases, and so do the settings of `Normalize`, so both are left out.
     """
     kind = str(module["type"]).rpartition(".")[2]
-    return kind, {} if kind == _NORMALIZE else _settings(model / module["path"])
+    return kind, {} if kind == _NORMALIZE else module_settings(model / module["path"])
 
 
-def _settings(folder: Path) -> Mapping[str, Any]:
+def module_settings(folder: Path) -> Mapping[str, Any]:
     """Return a module's settings in the form of the current library, so that saving a model again keeps its space."""
     found: dict[str, Any] = read_json(folder / "config.json") if (folder / "config.json").exists() else {}
     if former := [name for name in found if name.startswith(_OLD_MODE)]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 
 from embedstep.data.facts import DatasetFacts, DatasetRecord
+from embedstep.data.model_facts import ModelFacts
 from embedstep.data.tokenizer import MODEL_NOT_LOCAL, TokenCache
 from embedstep.planning.batch_notes import explain_batches
 from embedstep.planning.batches import (
@@ -24,6 +25,7 @@ from embedstep.planning.batches import (
 from embedstep.planning.extensions import code_of
 from embedstep.planning.losses import negatives_per_anchor, trains_own_layers
 from embedstep.planning.metrics import planned_metrics
+from embedstep.planning.model_notes import explain_model, plan_model
 from embedstep.planning.plan import Plan, PlannedDataset
 from embedstep.planning.steps import (
     checkpoint_steps,
@@ -46,7 +48,7 @@ def build_plan(
     *,
     gpus: int,
     processes: int,
-    similarity: str = "cosine",
+    model: ModelFacts | None = None,
     is_prepared: bool = False,
     tokens: TokenCache | str = MODEL_NOT_LOCAL,
 ) -> Plan:
@@ -57,7 +59,7 @@ def build_plan(
         facts: what is known of each dataset.
         gpus: visible GPUs.
         processes: processes that train together.
-        similarity: the model's own similarity function, by which evaluators name their metrics.
+        model: what the model's files say; None where they are not on this machine.
         is_prepared: the rows of `facts` are in files, so that batches can be counted that depend on texts and labels.
         tokens: makes the token ids of texts, or why they cannot be made before the training.
     """
@@ -76,9 +78,12 @@ def build_plan(
     warmup_steps = count_warmup_steps(arguments, train_steps)
     checkpoints = checkpoint_steps(arguments, train_steps, steps_per_epoch)
     notes = [*_note_own_layers(request, processes), *_note_made_rows(request, facts), *_note_repeated_rows(facts)]
+    notes += explain_model(request.model, model)
     notes += explain_batches(arguments, formed, tokens)
     if isinstance(tokens, str) and tokens != MODEL_NOT_LOCAL and train_steps > steps_per_epoch:
         notes.append(f"texts are tokenized again in each epoch: {tokens}")
+    # Evaluators name their metrics by it.
+    similarity = request.model.similarity_fn_name or (model.similarity if model else "cosine")
     fingerprints = {f"{item.split}.{item.name}": item.fingerprint for item in facts}
     rows = {item.name: item.fingerprint for item in train}
     return Plan(
@@ -94,6 +99,7 @@ def build_plan(
         evaluations=evaluation_steps(arguments, train_steps, steps_per_epoch),
         checkpoints=checkpoints,
         metrics=planned_metrics(request, similarity),
+        model=plan_model(request.model, model, arguments.optim),
         datasets=tuple(formed.datasets),
         ledger=with_warmup_steps(entries, warmup_steps),
         notes=(*notes, *never_best(arguments, train_steps, checkpoints)),

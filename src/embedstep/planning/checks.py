@@ -9,11 +9,11 @@ from embedstep.data.roles import list_roles
 from embedstep.data.row_functions import row_functions_are_known
 from embedstep.errors import Problem, suggest
 from embedstep.output.position import position_problems
-from embedstep.output.result import read_json
 from embedstep.planning.batch_samplers import check_batch_sampler, reads_labels
 from embedstep.planning.evaluators import check_evaluator_data, evaluators_are_known
 from embedstep.planning.losses import LOSSES, check_loss_data, innermost, loss_path, losses_are_known
 from embedstep.planning.metrics import evaluates_loss
+from embedstep.planning.model_checks import check_model
 from embedstep.planning.plan import Plan, PlannedDataset
 from embedstep.planning.rules import LAST_CHECKPOINT, check_rules, pairs_fill
 from embedstep.request.schema import TrainRequest
@@ -25,6 +25,7 @@ def check_request(request: TrainRequest) -> list[Problem]:
         # Every problem is reported, so that its author need not start again for each.
         *check_rules(request),
         *model_exists(request),
+        *check_model(request),
         *losses_are_known(request),
         *evaluators_are_known(request),
         *row_functions_are_known(request),
@@ -84,15 +85,6 @@ def model_exists(request: TrainRequest) -> Iterator[Problem]:
         yield Problem(f"model.{field}", f"{source} holds no model: it has no {' and no '.join(known)}")
     elif source.is_file() and (request.model.path or source.suffix != ".json"):
         yield Problem(f"model.{field}", f"{source} is a file; name the folder of a saved model")
-
-
-def read_similarity(request: TrainRequest) -> str:
-    """Return the similarity function that a saved model is configured with, by which evaluators name their metrics."""
-    settings = Path(str(request.model.path or "")).expanduser() / "config_sentence_transformers.json"
-    try:
-        return str(read_json(settings).get("similarity_fn_name") or "cosine")
-    except (OSError, ValueError):
-        return "cosine"
 
 
 def rows_are_distinct(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[Problem]:

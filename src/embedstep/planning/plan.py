@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from embedstep.data.facts import DatasetRecord
+from embedstep.data.model_facts import ModelFacts
 from embedstep.request.arguments.ledger import LedgerEntry
 from embedstep.runtime.digests import sha256_json
 
@@ -40,6 +41,21 @@ class PlannedDataset(DatasetRecord):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PlannedModel(ModelFacts):
+    """What is trained.
+
+    Attributes:
+        precision: precision of the weights in training, such as `float32`.
+        attention: implementation of attention that the request names; empty for the library's choice.
+        memory_bytes: weights, gradients and optimizer in each process, estimated; None where the files have no sizes.
+    """
+
+    precision: str
+    attention: str
+    memory_bytes: int | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
     """What a run will do.
 
@@ -62,6 +78,7 @@ class Plan:
         sampling_seconds: time to form the batches of one epoch, which each process will need too; None where
             sentence-transformers draws them. It is not compared.
         position: what the order of the rows depends on, saved with each checkpoint.
+        model: what is trained; None for a new model, and where its files are not on this machine.
         base: digest of the files that the model starts from; None before a run.
         fetched_model: folder of a model that was fetched from the hub, or None.
         preview: the first steps with their texts, if asked for.
@@ -84,6 +101,7 @@ class Plan:
     notes: tuple[str, ...]
     position: Mapping[str, Any]
     sampling_seconds: float | None = field(default=None, compare=False)
+    model: PlannedModel | None = None
     base: str | None = None
     fetched_model: str | None = None
     preview: tuple[Mapping[str, Any], ...] = ()

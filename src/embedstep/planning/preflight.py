@@ -14,6 +14,7 @@ from embedstep.request.trackers import CALLBACKS, MLFLOW, NONE, TrackerKind, tra
 from embedstep.runtime.cgroups import cgroup_memory
 from embedstep.runtime.devices import ASKED_GPUS, visible_gpus
 from embedstep.runtime.secrets import redact
+from embedstep.runtime.text import format_bytes
 
 
 def check_environment(request: TrainRequest, environ: Mapping[str, str]) -> None:
@@ -81,8 +82,8 @@ def check_machine(request: TrainRequest, plan: Plan, folder: OutputFolder, *, re
     free = shutil.disk_usage(folder.path).free
     if needed > free:
         raise CannotStartError(
-            f"{folder.path} has {_gigabytes(free)} free, and the model with its checkpoints needs about "
-            f"{_gigabytes(needed)}; choose another --output, or write save_total_limit or save_strategy: no"
+            f"{folder.path} has {format_bytes(free)} free, and the model with its checkpoints needs about "
+            f"{format_bytes(needed)}; choose another --output, or write save_total_limit or save_strategy: no"
         )
     _check_memory_limit(request, plan)
     _check_shared_memory(request, plan)
@@ -103,8 +104,8 @@ def _check_memory_limit(request: TrainRequest, plan: Plan) -> None:
     if needed > memory.limit:
         processes = "1 process" if here == 1 else f"{here} processes"
         raise CannotStartError(
-            f"the memory limit is {_gigabytes(memory.limit)}, and {processes} with the model, its gradients and "
-            f"what the optimizer keeps need {_gigabytes(needed)} and more; raise the limit, or start fewer"
+            f"the memory limit is {format_bytes(memory.limit)}, and {processes} with the model, its gradients and "
+            f"what the optimizer keeps need {format_bytes(needed)} and more; raise the limit, or start fewer"
         )
 
 
@@ -166,7 +167,3 @@ def disk_space_needed(request: TrainRequest, plan: Plan) -> int:
     most, kept = (min(len(plan.checkpoints), count) for count in (limit + 1, limit))
     each = 1 if request.arguments.save_only_model else 3
     return model_size(request, plan) * max(each * most, each * kept + 1)
-
-
-def _gigabytes(amount: int) -> str:
-    return f"{amount / 1e9:.1f} GB" if amount >= 1e8 else f"{amount / 1e6:.1f} MB"

@@ -1,8 +1,9 @@
 """Digests that identify a request, and a training: equal for equal content, whatever file or tool it came through."""
 
 from collections.abc import Mapping
+from typing import Any
 
-from embedstep.request.schema import TrainRequest
+from embedstep.request.schema import Model, TrainRequest
 from embedstep.runtime.digests import sha256_json
 
 
@@ -11,7 +12,7 @@ def request_fingerprint(request: TrainRequest) -> str:
 
     It ignores key order, comments, short forms and written-out defaults, and also the sections `schedule` and `resume`.
     """
-    return sha256_json(request.model_dump(mode="json", exclude={"schedule", "resume"}))
+    return sha256_json(_dump(request, {"schedule", "resume"}))
 
 
 def training_fingerprint(
@@ -28,13 +29,32 @@ def training_fingerprint(
         processes: processes that train together.
         code: digest of the code of other packages that trains, by its name.
     """
-    sections = request.model_dump(mode="json", exclude=_NOT_TRAINED)
+    sections = _dump(request, _NOT_TRAINED)
     for name in _OF_A_RUN:
         del sections["arguments"][name]
     code_digests = {"code": dict(code)} if code else {}
     return sha256_json({**sections, "data": dict(rows), "processes": processes, **code_digests})
 
 
+def _dump(request: TrainRequest, excluded: set[str]) -> dict[str, Any]:
+    """Return the request as plain data, with the digest that it had before fields were added which it does not use."""
+    sections = request.model_dump(mode="json", exclude=excluded)
+    for name in _ADDED_TO_MODEL:
+        if sections["model"][name] == Model.model_fields[name].default:
+            del sections["model"][name]
+    return sections
+
+
+_ADDED_TO_MODEL = (
+    "model_kwargs",
+    "processor_kwargs",
+    "config_kwargs",
+    "prompts",
+    "default_prompt_name",
+    "similarity_fn_name",
+    "truncate_dim",
+)
+"""Fields of the model that 0.1.0 did not have. Without them, checkpoints of that release can be resumed."""
 _NOT_TRAINED = {"data", "launch", "tracking", "promotion", "schedule", "skip_if_unchanged", "resume"}
 _OF_A_RUN = ("output_dir", "overwrite_output_dir", "run_name", "logging_dir", "resume_from_checkpoint")
 """Arguments with the places that a run writes to and resumes from."""

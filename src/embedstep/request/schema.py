@@ -45,6 +45,26 @@ class Model(Section):
         None, "Maximum input length in tokens; longer texts are truncated. Null: the model's own limit."
     )
 
+    model_kwargs: dict[str, PlainData] = described(
+        {},
+        "How transformers loads the model, such as `dtype`, `attn_implementation`. `dtype` is float32 unless given; "
+        "`auto` trains in the precision that the files have.",
+    )
+    processor_kwargs: dict[str, PlainData] = described({}, "How transformers loads the tokenizer or processor.")
+    config_kwargs: dict[str, PlainData] = described({}, "How transformers loads the configuration of the model.")
+    prompts: dict[Text, str] = described(
+        {},
+        "Prompts by name, such as `query` and `document`. They are added to the model's own, used by training and "
+        "evaluation, and saved with the model.",
+    )
+    default_prompt_name: Text | None = described(None, "Name of the prompt that is used where none is named.")
+    similarity_fn_name: Literal["cosine", "dot", "euclidean", "manhattan"] | None = described(
+        None, "Similarity function of the model. Null: its own, else cosine."
+    )
+    truncate_dim: Annotated[Integer, Field(gt=0)] | None = described(
+        None, "Dimensions of an embedding that evaluations keep. It is not saved with the model."
+    )
+
     @property
     def source(self) -> str:
         """Folder, file or hub id that the model is loaded or built from."""

@@ -29,3 +29,8 @@ def say(text: str, stream: TextIO | None = None) -> None:
     stream = stream or sys.stderr
     stream.write(f"{text}\n")
     stream.flush()
+
+
+def format_bytes(amount: int) -> str:
+    """Return an amount of bytes in megabytes or gigabytes, with one digit after the point."""
+    return f"{amount / 1e9:.1f} GB" if amount >= 1e8 else f"{amount / 1e6:.1f} MB"

@@ -3,12 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from tokenizers import Tokenizer
 from transformers import AutoModel, AutoTokenizer
 
 from embedstep.errors import InvalidRequestError, Problem, first_line
+from embedstep.planning.model_checks import AUTO, asked_precision
 from embedstep.request import schema
 
 
@@ -43,7 +45,30 @@ def _limit(built: SentenceTransformer, tokens: int) -> None:
 
 
 def _saved(model: schema.Model, source: str, device: str | None) -> SentenceTransformer:
-    return SentenceTransformer(source, device=device, trust_remote_code=model.trust_remote_code, local_files_only=True)
+    precision = asked_precision(model)
+    loading = {name: value for name, value in model.model_kwargs.items() if name != "torch_dtype"}
+    built = SentenceTransformer(
+        source,
+        device=device,
+        trust_remote_code=model.trust_remote_code,
+        local_files_only=True,
+        model_kwargs={**loading, "dtype": precision},
+        processor_kwargs=model.processor_kwargs,
+        config_kwargs=model.config_kwargs,
+        **_settings(model),
+    )
+    # A static embedding keeps the precision of its file, whatever is asked of a transformer.
+    return built if precision == AUTO else built.to(getattr(torch, precision))
+
+
+def _settings(model: schema.Model) -> dict[str, Any]:
+    """Return what any kind of model can be given. Prompts are added to its own."""
+    return {
+        "prompts": dict(model.prompts) or None,
+        "default_prompt_name": model.default_prompt_name,
+        "similarity_fn_name": model.similarity_fn_name,
+        "truncate_dim": model.truncate_dim,
+    }
 
 
 def _static(model: schema.Model, source: str, device: str | None) -> SentenceTransformer:
@@ -52,7 +77,7 @@ def _static(model: schema.Model, source: str, device: str | None) -> SentenceTra
         embedding = StaticEmbedding(tokenizer, embedding_dim=model.dimension)
     else:
         embedding = StaticEmbedding(tokenizer, embedding_weights=_word_embeddings(model, source))
-    return SentenceTransformer(modules=[embedding], device=device)
+    return SentenceTransformer(modules=[embedding], device=device, **_settings(model))
 
 
 def _tokenizer(model: schema.Model, source: str) -> Tokenizer:

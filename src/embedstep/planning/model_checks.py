@@ -1,0 +1,180 @@
+"""What a request asks of its model, against what the model's files say. Needs no torch."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from embedstep.data.hub import is_on_hub
+from embedstep.data.model_facts import EMBEDDING, ModelFacts, read_model_facts
+from embedstep.errors import Problem, suggest
+from embedstep.planning.losses import LOSSES, loss_path
+from embedstep.request.schema import Loss, Model, TrainRequest
+
+FLOAT32 = "float32"
+PRECISIONS = (FLOAT32, "bfloat16", "float16", "float64")
+"""Precisions that weights can be trained in."""
+AUTO = "auto"
+"""The precision that the model's files have."""
+_PLACES = {
+    "token": "pass the token as HF_TOKEN",
+    "trust_remote_code": "write model.trust_remote_code",
+    "revision": "write model.revision",
+    "cache_dir": "set HF_HOME",
+    "local_files_only": "models are fetched before the training",
+    "device_map": "each process trains on its own device",
+}
+"""Arguments of `from_pretrained` that have another place."""
+_OF_A_TRANSFORMER = ("model_kwargs", "processor_kwargs", "config_kwargs")
+_FAMILIES = {
+    "CrossEncoder": "a cross-encoder, which scores pairs of texts and embeds none",
+    "SparseEncoder": "a sparse encoder, whose embeddings are weights of the vocabulary",
+    "MultiVectorEncoder": "a multi-vector encoder (ColBERT), which embeds each token",
+}
+
+
+def model_facts(request: TrainRequest, fetched: str | None = None) -> ModelFacts | None:
+    """Return what the model's files say; None for a new model and for one that is not on this machine.
+
+    Args:
+        request: the request.
+        fetched: folder of a model that was fetched from the hub.
+    """
+    folder = Path(fetched or str(request.model.path or "")).expanduser()
+    if request.model.path is None or not folder.is_dir() or (fetched is None and is_on_hub(request.model)):
+        return None
+    try:
+        return read_model_facts(folder)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None  # `model_is_readable` says so
+
+
+def asked_precision(model: Model) -> str:
+    """Return the precision that a request asks for: `auto`, or one of `PRECISIONS`."""
+    asked = model.model_kwargs.get("dtype", model.model_kwargs.get("torch_dtype", FLOAT32))
+    return str(asked).removeprefix("torch.")
+
+
+def trained_precision(model: Model, facts: ModelFacts | None) -> str:
+    """Return the precision that the weights are trained in."""
+    asked = asked_precision(model)
+    return asked if asked != AUTO else (facts.dtype if facts is not None and facts.dtype else FLOAT32)
+
+
+def check_model(request: TrainRequest, fetched: str | None = None) -> Iterator[Problem]:
+    """Yield every problem of the model.
+
+    Args:
+        request: the request.
+        fetched: folder of a model that was fetched from the hub.
+    """
+    yield from loading_is_known(request)
+    yield from model_is_readable(request, fetched)
+    facts = model_facts(request, fetched)
+    if facts is not None:
+        yield from model_embeds(facts)
+        yield from texts_have_positions(request, facts)
+        yield from tokens_have_vectors(facts)
+        yield from batches_can_be_padded(request, facts)
+        yield from prompts_are_named(request, facts)
+    yield from dimensions_fit(request, facts)
+
+
+def loading_is_known(request: TrainRequest) -> Iterator[Problem]:
+    """Only what a plain script could pass to the same classes, and what has no other place in the request."""
+    model = request.model
+    for section in _OF_A_TRANSFORMER:
+        given: Mapping[str, Any] = getattr(model, section)
+        if given and model.static and model.initial_vectors == "random":
+            yield Problem(f"model.{section}", "is for a transformer, and model.static builds a static embedding")
+        for name in given.keys() & _PLACES.keys():
+            yield Problem(f"model.{section}.{name}", f"has another place: {_PLACES[name]}")
+    names = [name for name in ("dtype", "torch_dtype") if name in model.model_kwargs]
+    if len(names) == 2:
+        yield Problem("model.model_kwargs.torch_dtype", "is the older name of dtype; keep one of the two")
+    for name in names:
+        if str(model.model_kwargs[name]).removeprefix("torch.") not in (AUTO, *PRECISIONS):
+            known = ", ".join((AUTO, *PRECISIONS))
+            yield Problem(f"model.model_kwargs.{name}", f"is {model.model_kwargs[name]!r}; known are {known}")
+
+
+def model_is_readable(request: TrainRequest, fetched: str | None) -> Iterator[Problem]:
+    """The files of the model can be read."""
+    folder = Path(fetched or str(request.model.path or "")).expanduser()
+    if request.model.path is None or not folder.is_dir():
+        return
+    try:
+        read_model_facts(folder)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        yield Problem("model.path", f"{folder} cannot be read: {error}")
+
+
+def model_embeds(facts: ModelFacts) -> Iterator[Problem]:
+    """The model is of the family that this step trains; another would lose its head in silence."""
+    if facts.family != EMBEDDING:
+        kind = _FAMILIES.get(facts.family, f"a {facts.family}")
+        head = f" ({facts.architecture})" if facts.architecture and facts.is_bare else ""
+        yield Problem("model.path", f"is {kind}{head}; embedstep trains models that give one dense vector for a text")
+
+
+def texts_have_positions(request: TrainRequest, facts: ModelFacts) -> Iterator[Problem]:
+    """A text longer than the table of positions would fail in training with an index error."""
+    if facts.max_tokens is None:
+        return
+    asked, own = request.model.max_seq_length, facts.max_seq_length
+    if asked is not None and asked > facts.max_tokens:
+        yield Problem("model.max_seq_length", f"is {asked}, and the model has positions for {facts.max_tokens} tokens")
+    elif asked is None and own is not None and own > facts.max_tokens:
+        message = f"is {own} in the model's files, which have positions for {facts.max_tokens} tokens"
+        yield Problem("model.max_seq_length", f"{message}; write {facts.max_tokens}")
+
+
+def tokens_have_vectors(facts: ModelFacts) -> Iterator[Problem]:
+    """A token without a row in the table of embeddings would fail in training with an index error."""
+    if facts.tokens is not None and facts.vocabulary is not None and facts.tokens > facts.vocabulary:
+        yield Problem(
+            "model.path",
+            f"has a tokenizer with ids up to {facts.tokens - 1}, and vectors for {facts.vocabulary} tokens; "
+            "call resize_token_embeddings(len(tokenizer)) and save the model again",
+        )
+
+
+def batches_can_be_padded(request: TrainRequest, facts: ModelFacts) -> Iterator[Problem]:
+    """Texts of a batch are padded to one length."""
+    if "Transformer" in facts.modules and not facts.pads and "pad_token" not in request.model.processor_kwargs:
+        yield Problem(
+            "model.path",
+            "has a tokenizer without a token to pad with; name one of its tokens: "
+            "model.processor_kwargs: {pad_token: ...}",
+        )
+
+
+def prompts_are_named(request: TrainRequest, facts: ModelFacts) -> Iterator[Problem]:
+    """The default prompt is one of the prompts."""
+    name, known = request.model.default_prompt_name, {**facts.prompts, **request.model.prompts}
+    if name is not None and name not in known:
+        hint = suggest(name, known) or f"; known are {', '.join(known) or 'none'}"
+        yield Problem("model.default_prompt_name", f"{name!r} is no prompt of the model{hint}")
+
+
+def dimensions_fit(request: TrainRequest, facts: ModelFacts | None) -> Iterator[Problem]:
+    """No dimension is asked for that the embeddings do not have."""
+    width = request.model.dimension or (facts.dimension if facts else None)
+    if width is None:
+        return
+    if request.model.truncate_dim is not None and request.model.truncate_dim > width:
+        yield Problem("model.truncate_dim", f"is {request.model.truncate_dim}, and embeddings have {width} dimensions")
+    for name, loss in request.loss.items():
+        for path, each in _with_inner(loss_path(name), loss):
+            given = each.options.get("matryoshka_dims")
+            dims = given if isinstance(given, list) else []
+            if each.kind in LOSSES and (wider := [dim for dim in dims if isinstance(dim, int) and dim > width]):
+                listed = ", ".join(map(str, wider))
+                yield Problem(
+                    f"{path}.options.matryoshka_dims", f"has {listed}, and embeddings have {width} dimensions"
+                )
+
+
+def _with_inner(path: str, loss: Loss) -> Iterator[tuple[str, Loss]]:
+    yield path, loss
+    if loss.loss is not None:
+        yield from _with_inner(f"{path}.loss", loss.loss)
