@@ -179,6 +179,8 @@ def show_result(result: StepResult, request: str = "request") -> None:
         return
     facts = {name: f"{value:.4f}" for name, value in result.metrics.items() if is_score(name)}
     facts["model"] = str(result.model)
+    if result.movement is not None:
+        facts["moved"] = result.movement.text
     if result.run_id:
         facts["MLflow run"] = result.run_id
         facts["MLflow page"] = f"mlflow ui --backend-store-uri {redact(str(result.tracking_uri), os.environ)}"

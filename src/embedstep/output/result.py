@@ -48,6 +48,44 @@ class Failure:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Movement:
+    """How far a training has moved the model, by at most 4,096 weights of each tensor and 256 texts.
+
+    Attributes:
+        weights_changed: share of the weights that changed; None where no tensor can be compared.
+        weights_moved: norm of the change, divided by the norm of the weights before.
+        mean_cosine: mean cosine of the same texts before and after; None for another dimension.
+        texts: number of these texts.
+        is_still: whether no weight and no embedding changed.
+    """
+
+    weights_changed: float | None
+    weights_moved: float | None
+    mean_cosine: float | None
+    texts: int
+    is_still: bool
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The numbers as metrics for a tracker."""
+        named = {"weights_changed": self.weights_changed, "weights_moved": self.weights_moved}
+        found = {**named, "base_cosine": self.mean_cosine}
+        return {f"movement/{name}": value for name, value in found.items() if value is not None}
+
+    @property
+    def text(self) -> str:
+        """The numbers in a sentence."""
+        parts = []
+        if self.weights_changed is not None and self.weights_moved is not None:
+            parts.append(
+                f"{self.weights_changed:.1%} of the weights changed, by {self.weights_moved:.2%} of their norm"
+            )
+        if self.mean_cosine is not None:
+            parts.append(f"mean cosine with the base {self.mean_cosine:.4f} over {self.texts} texts")
+        return "; ".join(parts)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class StepResult:
     """The result of a step.
 
@@ -66,6 +104,7 @@ class StepResult:
         seconds: wall time of the parts of the step.
         versions: versions of the libraries that trained.
         reload_cosine: smallest cosine similarity between embeddings of fixed texts before saving and after reloading.
+        movement: how far the published model moved from the one before training; None without a training.
         dimension: dimension of the model's embeddings; None without a model.
         weights_sha256: SHA-256 of the model's files with weights.
         embedding_space_id: fingerprint of the model's embedding space.
@@ -94,6 +133,7 @@ class StepResult:
     seconds: Mapping[str, float] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     reload_cosine: float | None = None
+    movement: Movement | None = None
     dimension: int | None = None
     weights_sha256: str | None = None
     embedding_space_id: str | None = None
@@ -130,6 +170,7 @@ def result_from_json(data: Mapping[str, Any]) -> StepResult:
     values = {name: data[name] for name in StepResult.__slots__ if name in data}
     values["incomplete_tracking"] = tuple(values["incomplete_tracking"])
     values["ledger"] = tuple(values["ledger"])
+    values["movement"] = Movement(**values["movement"]) if values.get("movement") else None
     values["failure"] = failure_from_json(values["failure"]) if values["failure"] else None
     return StepResult(**values)
 

@@ -65,7 +65,11 @@ def build_content(run: Run) -> dict[str, Any]:
         "outcome": _outcome(run),
         "verdict": _verdict(run) if run.verdict else None,
         "tiles": list(_tiles(run)),
-        "remarks": [*([run.result["stop_reason"]] if run.result.get("stop_reason") else []), *_not_finite(run)],
+        "remarks": [
+            *([run.result["stop_reason"]] if run.result.get("stop_reason") else []),
+            *_not_finite(run),
+            *_movement(run),
+        ],
         "error": run.error,
         "training": list(_training(run)),
         "evaluation": list(_evaluation(run)),
@@ -116,6 +120,11 @@ def _not_finite(run: Run) -> Iterator[str]:
     for name, series in run.series.items():
         if series.not_finite:
             yield f"{name} was not finite {series.not_finite:,} times"
+
+
+def _movement(run: Run) -> Iterator[str]:
+    if (found := run.result.get("movement")) is not None:
+        yield Movement(**found).text
 
 
 def _verdict(run: Run) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from embedstep.errors import (
     TrainingFailedError,
 )
 from embedstep.output.folder import OutputFolder
-from embedstep.output.result import StepResult, read_json, write_json
+from embedstep.output.result import Movement, StepResult, read_json, write_json
 from embedstep.output.weights import Space, read_space
 from embedstep.planning.metrics import test_prefix
 from embedstep.planning.plan import Plan, plan_from_json
@@ -37,6 +37,7 @@ from embedstep.tracking.spool import Spool, spools
 from embedstep.worker.environment import export_environment, quiet_other_ranks
 from embedstep.worker.interruption import record_signals
 from embedstep.worker.models import build_model
+from embedstep.worker.movement import Snapshot, measure_movement, require_movement, take_snapshot
 from embedstep.worker.trainer.build import build_trainer, rows_of
 from embedstep.worker.trainer.numerics import NumericsMonitor
 from embedstep.worker.trainer.recording import Recorder
@@ -103,6 +104,7 @@ def train(output: OutputFolder, world: World, received: ReceivedSignal) -> None:
         trainer = build_trainer(
             request, plan, model, arguments, recorder if world.is_first else None, stopping, monitor
         )
+        before = take_snapshot(model, plan) if world.is_first else None
         spool.parameters({**flatten(_sections(request)), **arguments.to_sanitized_dict()})
         clock.lap("start")
         record_signals(received)
@@ -113,8 +115,8 @@ def train(output: OutputFolder, world: World, received: ReceivedSignal) -> None:
         # Only rank 0 does what follows, and it may take longer than a collective's time-out. A signal no longer
         # interrupts: the training is complete, and only publishing the model remains.
         _wait_for_all_ranks()
-        if world.is_first:
-            result = _finish(request, trainer, recorder, clock)
+        if before is not None:
+            result = _finish(request, trainer, recorder, before, clock)
             write_json(output.worker_result, result.to_json())
     except BaseException:
         recorder.close()
@@ -135,10 +137,12 @@ def _train_and_evaluate(request: TrainRequest, plan: Plan, trainer: StepTrainer,
         raise interrupted.after(trainer.state.global_step, plan.train_steps) from None
 
 
-def _finish(request: TrainRequest, trainer: StepTrainer, recorder: Recorder, clock: _Clock) -> StepResult:
+def _finish(
+    request: TrainRequest, trainer: StepTrainer, recorder: Recorder, before: Snapshot, clock: _Clock
+) -> StepResult:
     """Save and verify the model, and return the result with the completed ledger."""
     output, plan, spool = recorder.output, recorder.plan, recorder.spool
-    cosine, space = _save(trainer, request, output, spool)
+    cosine, space, movement = _save(trainer, request, recorder, before)
     clock.lap("save")
     ledger = tuple(asdict(entry) for entry in final_ledger(plan, trainer))
     write_json(output.ledger, ledger)
@@ -152,6 +156,7 @@ def _finish(request: TrainRequest, trainer: StepTrainer, recorder: Recorder, clo
         seconds=clock.seconds,
         versions={name: version(name) for name in _LIBRARIES},
         reload_cosine=round(cosine, 6),
+        movement=movement,
         dimension=space.dimension,
         weights_sha256=space.weights,
         embedding_space_id=space.fingerprint,
@@ -163,15 +168,19 @@ def _finish(request: TrainRequest, trainer: StepTrainer, recorder: Recorder, clo
     )
 
 
-def _save(trainer: StepTrainer, request: TrainRequest, output: OutputFolder, spool: Spool) -> tuple[float, Space]:
+def _save(
+    trainer: StepTrainer, request: TrainRequest, recorder: Recorder, before: Snapshot
+) -> tuple[float, Space, Movement]:
     """Save the model for the launcher to publish, verify the files, and push them to the hub if requested.
 
     Returns:
-        The smallest cosine between embeddings before saving and after loading, and the embedding space.
+        The smallest cosine between embeddings before saving and after loading, the embedding space, and how far the
+        model moved.
 
     Raises:
-        TrainingFailedError: the loaded model gives different embeddings.
+        TrainingFailedError: the loaded model gives different embeddings, or the training changed nothing.
     """
+    output, plan, spool = recorder.output, recorder.plan, recorder.spool
     model, folder = trainer.model.eval(), output.verified_model
     expected = embed_fixed_texts(model)
     dimension = expected.shape[1]
@@ -179,11 +188,15 @@ def _save(trainer: StepTrainer, request: TrainRequest, output: OutputFolder, spo
     finish_saved_model(folder, safetensors=request.arguments.save_safetensors)
     # The sender uploads the files while they are verified.
     spool.model(folder, output.model, step=trainer.state.global_step, dimension=dimension)
-    cosine = verify(folder, expected, device=str(model.device), trust_remote_code=request.model.trust_remote_code)
+    trust = request.model.trust_remote_code
+    cosine, published = verify(folder, expected, device=str(model.device), trust_remote_code=trust)
+    movement = measure_movement(before, published)
+    spool.metrics(movement.metrics, train_step=trainer.state.global_step)
+    require_movement(request, plan, movement, sum(each.numel() for each in model.parameters() if each.requires_grad))
     if request.arguments.push_to_hub:
         # The final model, only after it is verified, also if checkpoints were pushed before.
         trainer.push_to_hub(blocking=True)
-    return cosine, read_space(folder, dimension)
+    return cosine, read_space(folder, dimension), movement
 
 
 def _last_step(plan: Plan, trainer: StepTrainer, checkpoint: str | None) -> int:

@@ -39,11 +39,13 @@ def smallest_cosine(one: NDArray[np.float64], other: NDArray[np.float64]) -> flo
     return float(cosines.min())
 
 
-def verify(folder: Path, expected: NDArray[np.float64], *, device: str, trust_remote_code: bool) -> float:
+def verify(
+    folder: Path, expected: NDArray[np.float64], *, device: str, trust_remote_code: bool
+) -> tuple[float, SentenceTransformer]:
     """Load the model from `folder` and compare its embeddings with those of the trained model.
 
     Returns:
-        The smallest cosine over the fixed texts.
+        The smallest cosine over the fixed texts, and the loaded model.
 
     Raises:
         TrainingFailedError: the embeddings differ, or are not finite.
@@ -57,4 +59,4 @@ def verify(folder: Path, expected: NDArray[np.float64], *, device: str, trust_re
             "the saved model differs from the trained one: after reloading, its embeddings have a cosine of "
             f"{cosine:.6f}, and at least {SMALLEST_COSINE} is required"
         )
-    return cosine
+    return cosine, loaded
