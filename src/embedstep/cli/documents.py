@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from embedstep.cli.options import show_errors
-from embedstep.errors import InvalidRequestError, Problem
+from embedstep.errors import InvalidRequestError
 
 
 @click.command()
@@ -76,7 +76,7 @@ def migrate(old: str, target: Path | None) -> None:
                 target.write_text(migrated.request, encoding="utf-8")
             except OSError as error:
                 message = f"cannot be written: {os.strerror(error.errno or 0)}"
-                raise InvalidRequestError([Problem(str(target), message)]) from None
+                raise InvalidRequestError.at(str(target), message) from None
         click.echo("\n".join(tables.aligned([("argument", "becomes", ""), *migrated.table])), err=target is None)
         if migrated.problems:
             raise InvalidRequestError(migrated.problems)

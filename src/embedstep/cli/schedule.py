@@ -70,9 +70,7 @@ def _read_scheduled(request: str, overrides: Sequence[str], cron: str | None, ti
     given = [f"schedule.{name}={json.dumps(text)}" for name, text in (("cron", cron), ("timezone", timezone)) if text]
     found = read(request, (*overrides, *given))
     if found.schedule is None:
-        raise InvalidRequestError(
-            [Problem("schedule", "is missing; write schedule: {cron: '0 3 * * 1'}, or give --cron")]
-        )
+        raise InvalidRequestError.at("schedule", "is missing; write schedule: {cron: '0 3 * * 1'}, or give --cron")
     return found
 
 

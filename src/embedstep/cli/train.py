@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from embedstep.cli.options import read, request_options, show_errors
-from embedstep.errors import FAILED, InvalidRequestError, Problem
+from embedstep.errors import FAILED, InvalidRequestError
 
 
 @click.command()
@@ -94,7 +94,7 @@ def run(request: str, overrides: tuple[str, ...], output: Path | None, overwrite
         loaded = read(request, overrides)
         if output is not None and loaded.launch.trainjob is not None:
             message = "has no effect: the pods of launch.kind: trainjob write to launch.trainjob.output"
-            raise InvalidRequestError([Problem("--output", message)])
+            raise InvalidRequestError.at("--output", message)
         folder = output or _default_output(request, loaded.arguments.output_dir)
         result = run_step(loaded, folder, overwrite=overwrite)
         report_end(result)

@@ -14,6 +14,7 @@ import pyarrow.compute
 import pyarrow.types as pt
 
 from embedstep.data.facts import ColumnKind
+from embedstep.errors import EmbedstepError
 
 # The stubs of pyarrow need each array's type, which is known only at run time.
 _compute: Any = pyarrow.compute
@@ -33,6 +34,15 @@ KIND_NAMES: dict[ColumnKind, str] = {
     "numbers": "lists of numbers",
 }
 Kind = ColumnKind | Literal["empty"]
+_LIST_KINDS: dict[Kind | None, Kind] = {"text": "texts", "integer": "numbers", "number": "numbers", "empty": "empty"}
+"""Kind of a column of lists by that of their elements."""
+
+
+class NotIntegersError(EmbedstepError):
+    """A column of a text file began with integers and may have other numbers; it has to be read as numbers.
+
+    Never raised outside this package.
+    """
 
 
 def kind_of(dtype: pa.DataType) -> Kind | None:
@@ -40,7 +50,7 @@ def kind_of(dtype: pa.DataType) -> Kind | None:
     if pt.is_dictionary(dtype):
         return kind_of(dtype.value_type)
     if pt.is_list(dtype) or pt.is_large_list(dtype) or pt.is_fixed_size_list(dtype):
-        return _kind_of_lists(kind_of(dtype.value_type))
+        return _LIST_KINDS.get(kind_of(dtype.value_type))
     if pt.is_string(dtype) or pt.is_large_string(dtype) or pt.is_string_view(dtype):
         return "text"
     if pt.is_integer(dtype) or pt.is_boolean(dtype):
@@ -48,18 +58,6 @@ def kind_of(dtype: pa.DataType) -> Kind | None:
     if pt.is_floating(dtype) or pt.is_decimal(dtype):
         return "number"
     return "empty" if pt.is_null(dtype) else None
-
-
-def _kind_of_lists(elements: Kind | None) -> Kind | None:
-    match elements:
-        case "text":
-            return "texts"
-        case "integer" | "number":
-            return "numbers"
-        case "empty":
-            return "empty"
-        case _:
-            return None
 
 
 def to_canonical(array: pa.Array[Any], kind: ColumnKind) -> pa.Array[Any]:

@@ -11,8 +11,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from embedstep.data.cells import NotIntegersError
 from embedstep.data.sources import DataFile
-from embedstep.data.table import NotIntegersError, TableSchema
 from embedstep.errors import InvalidRequestError, Problem
 
 _BLOCK_BYTES = 8 << 20
@@ -29,27 +29,27 @@ class _Row:
     fault: str = ""
 
 
-def jsonl_schema(where: str, file: DataFile, columns: Sequence[str]) -> TableSchema:
+def jsonl_schema(where: str, file: DataFile, columns: Sequence[str]) -> pa.Schema:
     """Return the columns of the first rows: at least 100, and more until each of `columns` has a value.
+
+    Columns that are not requested have the type null, because their values are not examined.
 
     Raises:
         InvalidRequestError: the file has no rows, or a line that is no JSON object.
     """
-    names: dict[str, None] = {}
     types: dict[str, pa.DataType] = {}
     row = None
     for row in _rows(file):
         if row.fault:
             raise InvalidRequestError(_find_faults(where, file, {}))
-        names.update(dict.fromkeys(row.cells))
-        for column in columns:
-            if pa.types.is_null(types.get(column, pa.null())) and column in row.cells:
-                types[column] = _type_of(row.cells[column])
-        if row.number >= _FIRST_ROWS and len(types) == len(columns) and pa.null() not in types.values():
+        for name, value in row.cells.items():
+            if pa.types.is_null(types.setdefault(name, pa.null())) and name in columns:
+                types[name] = _type_of(value)
+        if row.number >= _FIRST_ROWS and pa.null() not in [types.get(column, pa.null()) for column in columns]:
             break
     if row is None:
-        raise InvalidRequestError([Problem(f"{where}.path", f"{file.name} has no rows")])
-    return TableSchema(names=tuple(names), types=types)
+        raise InvalidRequestError.at(f"{where}.path", f"{file.name} has no rows")
+    return pa.schema(list(types.items()))
 
 
 def jsonl_batches(where: str, file: DataFile, types: Mapping[str, pa.DataType]) -> Iterator[pa.RecordBatch]:

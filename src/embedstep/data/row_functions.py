@@ -111,7 +111,7 @@ class RowMaker:
         return pa.RecordBatch.from_arrays(columns, names=list(self.kind.makes))
 
     def _refused(self, message: str) -> InvalidRequestError:
-        return InvalidRequestError([Problem(f"{self.where}.row_function", f"{self.kind.name} {message}")])
+        return InvalidRequestError.at(f"{self.where}.row_function", f"{self.kind.name} {message}")
 
 
 def row_maker(where: str, dataset: Dataset) -> RowMaker | None:
@@ -131,11 +131,9 @@ def row_maker(where: str, dataset: Dataset) -> RowMaker | None:
         kind = declared(ROW_FUNCTIONS, given.kind, RowFunctionKind)
     except LookupError:
         near = suggest(given.kind, entry_names(ROW_FUNCTIONS))
-        raise InvalidRequestError(
-            [Problem(f"{place}.kind", f"no row function is named {given.kind!r}{near}")]
-        ) from None
+        raise InvalidRequestError.at(f"{place}.kind", f"no row function is named {given.kind!r}{near}") from None
     except ValueError as error:
-        raise InvalidRequestError([Problem(f"{place}.kind", str(error))]) from error
+        raise InvalidRequestError.at(f"{place}.kind", str(error)) from error
     if problems := check_options(kind.options, given.options, f"{place}.options", kind.name):
         raise InvalidRequestError(problems)
     return RowMaker(where=where, kind=kind, call=partial(kind.function, **all_values(kind.options, given.options)))

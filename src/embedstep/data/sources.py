@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, Literal, cast
 
 from embedstep.data.stores import Store, find_store, translate_store_errors
-from embedstep.errors import InvalidRequestError, Problem
+from embedstep.errors import InvalidRequestError, Problem, collect_problems
 
 Format = Literal["parquet", "jsonl", "csv", "tsv", "arrow"]
 
@@ -71,7 +71,7 @@ class _Search:
     store: Store
 
     def refused(self, message: str, key: str = "path") -> InvalidRequestError:
-        return InvalidRequestError([Problem(f"{self.where}.{key}", message)])
+        return InvalidRequestError.at(f"{self.where}.{key}", message)
 
 
 def find_files(where: str, paths: Sequence[str], split: str | None) -> tuple[DataFile, ...]:
@@ -89,10 +89,8 @@ def find_files(where: str, paths: Sequence[str], split: str | None) -> tuple[Dat
     files: list[DataFile] = []
     problems: list[Problem] = []
     for given in paths:
-        try:
+        with collect_problems(problems):
             files.extend(_find(where, given, split))
-        except InvalidRequestError as error:
-            problems.extend(error.problems)
     problems.extend(_repeated_files(where, files))
     problems.extend(_mixed_formats(where, files))
     if problems:
@@ -123,7 +121,7 @@ def _find(where: str, given: str, split: str | None) -> list[DataFile]:
         with translate_store_errors(where, given, local="://" not in given):
             store, path = find_store(where, given)
     except RuntimeError as error:  # `~somebody` without a home folder
-        raise InvalidRequestError([Problem(f"{where}.path", f"{given} does not exist: {error}")]) from error
+        raise InvalidRequestError.at(f"{where}.path", f"{given} does not exist: {error}") from error
     search = _Search(where=where, given=given, split=split, store=store)
     with translate_store_errors(where, given, local=store.local):
         if store.is_folder(path):

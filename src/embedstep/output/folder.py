@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
 
-from embedstep.errors import CannotStartError, InvalidRequestError, Problem
+from embedstep.errors import CannotStartError, InvalidRequestError
 from embedstep.output.checkpoints import STAGING_DIR, checkpoints_in
 from embedstep.runtime.digests import sha256_text
 
@@ -214,7 +214,7 @@ def _translate(path: Path, error: OSError) -> Exception:
 
 
 def _refused(message: str) -> InvalidRequestError:
-    return InvalidRequestError([Problem("output", message)])
+    return InvalidRequestError.at("output", message)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from embedstep.errors import OK, EmbedstepError, InvalidRequestError, Problem
+from embedstep.errors import OK, EmbedstepError, InvalidRequestError
 from embedstep.output.folder import OutputFolder
 from embedstep.output.result import StepResult, read_json, result_from_json, write_json
 from embedstep.promotion.comparison import Gain, Gate, Verdict, decide
@@ -86,9 +86,7 @@ def _read_finished(folder: OutputFolder) -> StepResult:
     if result is not None and result.skip_reason is not None:
         return result
     if result is None or result.exit_code != OK or not folder.model.is_dir():
-        raise InvalidRequestError(
-            [Problem(str(folder.path), "contains no finished model; promote needs a successful run")]
-        )
+        raise InvalidRequestError.at(str(folder.path), "contains no finished model; promote needs a successful run")
     return result
 
 
@@ -98,7 +96,7 @@ def _decide_in_registry(request: TrainRequest, folder: OutputFolder, result: Ste
     ours = registry.find_version(result.run_id) if result.run_id else None
     if ours is None:
         message = f"has no version of {name} in the registry; embedstep sync {folder.path} sends a pending one"
-        raise InvalidRequestError([Problem(str(folder.path), message)])
+        raise InvalidRequestError.at(str(folder.path), message)
     about = {"version": ours.number, "run_id": ours.run_id}
     for _ in range(_ATTEMPTS):
         serving = registry.champion()
@@ -108,9 +106,7 @@ def _decide_in_registry(request: TrainRequest, folder: OutputFolder, result: Ste
             decision = _decide(request, folder, against, about)
         if decision.action != "promote" or registry.promote(ours, serving):
             return decision
-    raise InvalidRequestError(
-        [Problem(name, f"got another champion {_ATTEMPTS} times during the comparison; try again")]
-    )
+    raise InvalidRequestError.at(name, f"got another champion {_ATTEMPTS} times during the comparison; try again")
 
 
 def _read_earlier(folder: OutputFolder, version: str) -> Decision | None:
@@ -263,7 +259,7 @@ def _gate(request: TrainRequest, scores: Scores) -> Gate:
     if metric is None or metric not in scores.of_queries:
         known = ", ".join(name for name in scores.of_queries if ":" not in name) or "none in this request"
         message = f"is {metric}, which has no score for each query; use a metric of information_retrieval: {known}"
-        raise InvalidRequestError([Problem("promotion.metric", message)])
+        raise InvalidRequestError.at("promotion.metric", message)
     return Gate(
         metric=metric, minimum_gain=asked.minimum_gain, confidence=asked.confidence, slice_floor=-asked.max_slice_loss
     )
@@ -292,8 +288,8 @@ def roll_back(request: TrainRequest) -> str:
     """
     name = request.tracking.register_as
     if request.tracking.kind != MLFLOW or name is None:
-        raise InvalidRequestError([Problem("tracking.register_as", "is missing; name the registered model")])
+        raise InvalidRequestError.at("tracking.register_as", "is missing; name the registered model")
     former = open_registry(request).roll_back()
     if former is None:
-        raise InvalidRequestError([Problem("tracking.register_as", f"{name} has no previous champion")])
+        raise InvalidRequestError.at("tracking.register_as", f"{name} has no previous champion")
     return f"{name}: version {former.number} is the champion again"

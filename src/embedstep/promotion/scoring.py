@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedstep.data.hub import with_local_data
+from embedstep.data.hub import with_datasets, with_local_data
 from embedstep.data.scanning import scan_all
 from embedstep.errors import InvalidRequestError, Problem, TrainingFailedError
 from embedstep.output.folder import OutputFolder
@@ -93,7 +93,7 @@ def parse_models(models: Sequence[str]) -> dict[str, str]:
     if wrong := [text for text in models if not all(text.partition("="))]:
         raise InvalidRequestError([Problem("--model", f"needs NAME=MODEL; {text} was given") for text in wrong])
     if len(found) < len(models):
-        raise InvalidRequestError([Problem("--model", "uses a name twice; give each model its own name")])
+        raise InvalidRequestError.at("--model", "uses a name twice; give each model its own name")
     return found
 
 
@@ -112,12 +112,12 @@ def score_models(request: TrainRequest, models: Mapping[str, str | None]) -> Sco
         TrainingFailedError: a model could not be loaded or scored.
     """
     if not request.evaluators:
-        raise InvalidRequestError([Problem("evaluators", "is empty; name an evaluator, such as information_retrieval")])
+        raise InvalidRequestError.at("evaluators", "is empty; name an evaluator, such as information_retrieval")
     if problems := list(evaluators_are_known(request)):
         raise InvalidRequestError(problems)
     with tempfile.TemporaryDirectory(prefix="embedstep-") as name:
         folder = Path(name)
-        held_out = request.model_copy(update={"data": request.data.model_copy(update={"train": {}, "test": {}})})
+        held_out = with_datasets(request, lambda split, name, given: given if split == "eval" else None)
         local, _ = with_local_data(held_out, folder / "data", with_model=False)
         facts, problems = scan_all(
             local, folder, slices={("eval", name): column for name, column in slice_columns(request).items()}
@@ -168,17 +168,17 @@ def _locate(request: TrainRequest, name: str, given: str | None, folder: Path) -
     if path.is_dir():
         path = OutputFolder(path).model if OutputFolder(path).model.is_dir() else path
         if not any((path / file).is_file() for file in _FILES_OF_A_MODEL):
-            raise InvalidRequestError([Problem(f"--model {name}", f"{path} contains no model")])
+            raise InvalidRequestError.at(f"--model {name}", f"{path} contains no model")
         return _Place(model=str(path))
     if path.is_absolute() or given.startswith((".", "~")) or given.count("/") > 1:
-        raise InvalidRequestError([Problem(f"--model {name}", f"{given} does not exist")])
+        raise InvalidRequestError.at(f"--model {name}", f"{given} does not exist")
     on_hub = request.model.model_copy(update={"path": given, "static": None, "revision": None})
     wanted = _without_data(request).model_copy(update={"model": on_hub})
     return _Place(model=with_local_data(wanted, folder, with_model=True)[1] or given)
 
 
 def _without_data(request: TrainRequest) -> TrainRequest:
-    return request.model_copy(update={"data": request.data.model_copy(update={"eval": {}})})
+    return with_datasets(request, lambda split, name, given: None)
 
 
 def _score(request: TrainRequest, place: _Place, files: Mapping[str, str], folder: Path) -> Scores:

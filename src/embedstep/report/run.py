@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from embedstep.errors import InvalidRequestError, Problem
+from embedstep.errors import InvalidRequestError
 from embedstep.output.attempts import Attempt, Attempts
 from embedstep.output.folder import OutputFolder
 from embedstep.output.result import read_json, with_current_names
@@ -60,7 +60,7 @@ def read_run(output: Path) -> Run:
     """
     folder = OutputFolder(output)
     if not folder.plan.exists():
-        raise InvalidRequestError([Problem(str(output), "contains no run; a report needs one that has a plan")])
+        raise InvalidRequestError.at(str(output), "contains no run; a report needs one that has a plan")
     # Until the run has ended, only the file of the first rank exists.
     result = with_current_names(_read(folder.result) or _read(folder.worker_result))
     spool = next(reversed(spools(output)), None)

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from embedstep.errors import InvalidRequestError, Problem
+from embedstep.errors import InvalidRequestError
 from embedstep.request.scalars import Plain
 
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
@@ -79,7 +79,7 @@ def parse_scalar(text: str) -> Any:
 
 
 def _refused(message: str, line: int | None = None) -> InvalidRequestError:
-    return InvalidRequestError([Problem("", f"line {line}: {message}" if line else message)])
+    return InvalidRequestError.at("", f"line {line}: {message}" if line else message)
 
 
 def _parse_json(text: str) -> Document:
