@@ -7,9 +7,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from embedstep.data.cells import NotIntegersError
 from embedstep.data.jsonlines import jsonl_batches, jsonl_schema
 from embedstep.data.sources import DataFile, find_files
-from embedstep.data.cells import NotIntegersError
 
 
 def lines(*rows: Any) -> DataFile:

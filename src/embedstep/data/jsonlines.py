@@ -18,6 +18,9 @@ from embedstep.errors import InvalidRequestError, Problem
 _BLOCK_BYTES = 8 << 20
 _FIRST_ROWS = 100
 _SHOWN_ROWS = 5
+_TYPES: Mapping[type, pa.DataType] = {
+    type(None): pa.null(), bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string(),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,25 +126,9 @@ def _list_rows(rows: Sequence[int]) -> str:
 
 
 def _type_of(value: Any) -> pa.DataType:
-    match value:
-        case None:
-            return pa.null()
-        case bool():
-            return pa.bool_()
-        case int():
-            return pa.int64()
-        case float():
-            return pa.float64()
-        case str():
-            return pa.string()
-        case list():
-            return _list_type(next((element for element in value if element is not None), None))
-        case _:
-            return pa.struct([])
-
-
-def _list_type(element: Any) -> pa.DataType:
-    dtype = _type_of(element)
+    if not isinstance(value, list):
+        return _TYPES.get(type(value), pa.struct([]))
+    dtype = _type_of(next((element for element in value if element is not None), None))
     return dtype if pa.types.is_null(dtype) else pa.list_(pa.float64() if dtype == pa.int64() else dtype)
 
 

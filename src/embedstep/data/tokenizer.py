@@ -75,11 +75,8 @@ def find_tokenizer(model: Model, source: Path | None) -> TokenizerFile | str:
     if model.trust_remote_code:
         return "the model may have its own code (model.trust_remote_code)"
     if model.static:
-        return _if_present(
-            TokenizerFile(
-                file=source if source.is_file() else source / "tokenizer.json", is_static=True, truncates=False
-            )
-        )
+        file = source if source.is_file() else source / "tokenizer.json"
+        return _if_present(TokenizerFile(file=file, is_static=True, truncates=False))
     kind, folder = _first_module(source)
     if kind == "StaticEmbedding":
         return _if_present(TokenizerFile(file=folder / "tokenizer.json", is_static=True))
