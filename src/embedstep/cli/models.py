@@ -1,11 +1,10 @@
 """Commands for finished runs: evaluate, promote, rollback, sync, report, replay."""
 
-import json
 from pathlib import Path
 
 import click
 
-from embedstep.cli.options import read, request_options, show_errors
+from embedstep.cli.options import overwrite_option, read, request_options, show, show_errors
 from embedstep.errors import CannotStartError
 
 
@@ -33,10 +32,7 @@ def evaluate(request: str, overrides: tuple[str, ...], models: tuple[str, ...], 
 
     with show_errors(request):
         scored = score_models(read(request, overrides), parse_models(models))
-        if as_json:
-            click.echo(json.dumps(scored.to_json(), indent=2))
-        else:
-            tables.show_scores(scored)
+        show(scored, tables.show_scores, as_json=as_json)
 
 
 @click.command()
@@ -61,10 +57,7 @@ def promote(request: str, overrides: tuple[str, ...], output: Path, champion: st
 
     with show_errors(request):
         decision = decide(read(request, overrides), output, champion=champion)
-        if as_json:
-            click.echo(json.dumps(decision.to_json(), indent=2))
-        else:
-            tables.show_decision(decision)
+        show(decision, tables.show_decision, as_json=as_json)
 
 
 @click.command()
@@ -121,7 +114,7 @@ def report(output: Path) -> None:
 @click.argument("run", metavar="RUN")
 @click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Output folder of the new training.")
 @click.option("--uri", metavar="URI", help="Tracking URI of the run.  [default: MLFLOW_TRACKING_URI]")
-@click.option("--overwrite", is_flag=True, help="Replace a finished model in the output folder.")
+@overwrite_option
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
 def replay(run: str, output: Path | None, uri: str | None, overwrite: bool, as_json: bool) -> None:
     """Repeat a run from its recorded request, and check whether the weights are bit-identical.
@@ -139,7 +132,4 @@ def replay(run: str, output: Path | None, uri: str | None, overwrite: bool, as_j
 
     with show_errors(run):
         found = train_again(run, output or Path("outputs") / f"replay-{Path(run).name}", uri=uri, overwrite=overwrite)
-        if as_json:
-            click.echo(json.dumps(found.to_json(), indent=2))
-        else:
-            tables.show_replay(found)
+        show(found, tables.show_replay, as_json=as_json)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from embedstep.output.result import StepResult, is_score
-from embedstep.planning.plan import Plan
+from embedstep.planning.plan import Plan, PlannedDataset
 from embedstep.runtime.secrets import redact
-from embedstep.runtime.text import shorten
+from embedstep.runtime.text import shorten, show_count
 from embedstep.tracking.spool import Sent
 
 if TYPE_CHECKING:
@@ -76,25 +76,23 @@ def _show(title: str, lines: Sequence[str], *, header: bool = False) -> None:
 
 
 def _dataset_rows(plan: Plan) -> list[tuple[str, ...]]:
-    rows: list[tuple[str, ...]] = [
-        ("dataset", "rows", "dropped", "columns", "loss", "batches", "batch share", "unreached", "negatives")
-    ]
+    header = ("dataset", "rows", "dropped", "columns", "loss", "batches", "batch share", "unreached", "negatives")
     total = sum(item.batches or 0 for item in plan.datasets if item.split == "train")
-    for item in plan.datasets:
-        rows.append(
-            (
-                f"{item.split}.{item.name}",
-                f"{item.rows:,}",
-                f"{item.dropped_rows:,}",
-                ", ".join(item.columns),
-                item.loss or "",
-                "" if item.batches is None else f"{item.batches:,}",
-                f"{(item.batches or 0) / total:.0%}" if item.split == "train" and total else "",
-                f"{item.rows_unreached:,}",
-                "" if item.negatives_per_anchor is None else f"{item.negatives_per_anchor:,}",
-            )
-        )
-    return rows
+    return [header, *(_dataset_row(item, total) for item in plan.datasets)]
+
+
+def _dataset_row(item: PlannedDataset, train_batches: int) -> tuple[str, ...]:
+    return (
+        f"{item.split}.{item.name}",
+        show_count(item.rows),
+        show_count(item.dropped_rows),
+        ", ".join(item.columns),
+        item.loss or "",
+        show_count(item.batches),
+        f"{(item.batches or 0) / train_batches:.0%}" if item.split == "train" and train_batches else "",
+        show_count(item.rows_unreached),
+        show_count(item.negatives_per_anchor),
+    )
 
 
 def _training_facts(plan: Plan) -> Mapping[str, str]:
@@ -134,8 +132,8 @@ def _steps(steps: Sequence[int]) -> str:
 
 def _ledger_rows(plan: Plan) -> list[tuple[str, ...]]:
     entries = [entry for entry in plan.ledger if entry.source != "default"]
-    rows: list[tuple[str, ...]] = [("argument", "value", "from", "what it does")]
-    return [*rows, *((entry.name, str(entry.value), entry.source, entry.effect) for entry in entries)]
+    rows = [(entry.name, str(entry.value), entry.source, entry.effect) for entry in entries]
+    return [("argument", "value", "from", "what it does"), *rows]
 
 
 def show_result(result: StepResult, request: str = "request") -> None:
@@ -153,11 +151,8 @@ def show_result(result: StepResult, request: str = "request") -> None:
         more = Path(result.output) / "error.json"
         click.echo(f"{outcome}; details in {more}" if more.exists() else outcome, err=True)
         return
-    if result.skip_reason == "unchanged":
-        click.echo(f"unchanged: {result.champion} was trained from the same request and rows; nothing was trained")
-        return
-    if result.skip_reason == "superseded":
-        click.echo(f"superseded: {result.stop_reason}; nothing was trained")
+    if result.skip_reason is not None:
+        click.echo(f"{result.skip_reason}: {result.untrained_reason}; nothing was trained")
         return
     facts = {name: f"{value:.4f}" for name, value in result.metrics.items() if is_score(name)}
     facts["model"] = str(result.model)
@@ -220,9 +215,9 @@ def show_decision(decision: "Decision") -> None:
     """Print a verdict, its reasons, and the gains."""
     colour = {"promote": "green", "hold": "yellow", "reject": "red"}[decision.action]
     click.echo(click.style(decision.action, fg=colour, bold=True))
-    for reason in decision.verdict.reasons:
+    for reason in decision.reasons:
         click.echo(f"  {reason}")
-    gains = {f"slice {name}": gain for name, gain in decision.verdict.slices.items()}
+    gains = {f"slice {name}": gain for name, gain in decision.slices.items()}
     gains |= {f"{size} dimensions": gain for size, gain in decision.dimensions.items()}
     if gains:
         rows = [("", "queries", "champion", "challenger", "gain", "interval")]

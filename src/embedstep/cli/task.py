@@ -1,16 +1,12 @@
 """`embedstep task COMMAND`: what the container of a component runs, with a task of its orchestrator as JSON."""
 
-import gc
 import json
-import os
-import sys
 from collections.abc import Mapping
 from typing import Any
 
 import click
 
-from embedstep.cli.options import show_errors
-from embedstep.errors import FAILED, OK
+from embedstep.cli.options import exit_with_result
 
 _SHOW: Mapping[str, str] = {
     "prepare": "show_prepared",
@@ -54,20 +50,12 @@ def task() -> None:
 
 def _run(component: Any, executor_input: str) -> None:
     from embedstep.cli import tables
-    from embedstep.launch.termination import termination_message
     from embedstep.orchestration import commands
     from embedstep.orchestration.task import task_from_json
-    from embedstep.output.result import StepResult
 
-    code = FAILED
-    with show_errors("request"), termination_message(os.environ) as report_end:
-        gc.enable()
-        found = getattr(commands, component.command)(task_from_json(executor_input))
-        if isinstance(found, StepResult):
-            report_end(found)
-        if component.command in _SHOW:
-            getattr(tables, _SHOW[component.command])(found)
-        else:
-            click.echo(json.dumps(found, indent=2))
-        code = found.exit_code if isinstance(found, StepResult) else OK
-    sys.exit(code)
+    def show_json(found: Any) -> None:
+        click.echo(json.dumps(found, indent=2))
+
+    work = getattr(commands, component.command)
+    table = getattr(tables, _SHOW[component.command]) if component.command in _SHOW else show_json
+    exit_with_result("request", lambda: work(task_from_json(executor_input)), table)

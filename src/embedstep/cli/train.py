@@ -1,17 +1,17 @@
 """Commands for a request: check, plan, run."""
 
-import gc
 import json
 import os
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from embedstep.cli.options import read, request_options, show_errors
-from embedstep.errors import FAILED, InvalidRequestError
+from embedstep.cli.options import exit_with_result, overwrite_option, read, request_options, show_errors
+from embedstep.errors import InvalidRequestError
 
 
 @click.command()
@@ -74,7 +74,7 @@ def plan(request: str, overrides: tuple[str, ...], as_json: bool, estimate: str 
     type=click.Path(path_type=Path, file_okay=False),
     help="Output folder.  [default: arguments.output_dir, else outputs/ and the name of the request file]",
 )
-@click.option("--overwrite", is_flag=True, help="Replace a finished model in the output folder.")
+@overwrite_option
 def run(request: str, overrides: tuple[str, ...], output: Path | None, overwrite: bool) -> None:
     """Train, and write a verified model, metrics and result.json to the output folder.
 
@@ -85,22 +85,16 @@ def run(request: str, overrides: tuple[str, ...], output: Path | None, overwrite
       embedstep run request.yaml --set launch.processes_per_node=2 --set arguments.max_steps=100
     """
     from embedstep.cli import tables
-    from embedstep.launch.termination import termination_message
     from embedstep.step import run_step
 
-    code = FAILED
-    with show_errors(request), termination_message(os.environ) as report_end:
-        gc.enable()
+    def work() -> Any:
         loaded = read(request, overrides)
         if output is not None and loaded.launch.trainjob is not None:
             message = "has no effect: the pods of launch.kind: trainjob write to launch.trainjob.output"
             raise InvalidRequestError.at("--output", message)
-        folder = output or _default_output(request, loaded.arguments.output_dir)
-        result = run_step(loaded, folder, overwrite=overwrite)
-        report_end(result)
-        tables.show_result(result, request)
-        code = result.exit_code
-    sys.exit(code)
+        return run_step(loaded, output or _default_output(request, loaded.arguments.output_dir), overwrite=overwrite)
+
+    exit_with_result(request, work, partial(tables.show_result, request=request))
 
 
 def _estimate(way: str, request: Any, plan: Any) -> Any:

@@ -112,6 +112,11 @@ class StepResult:
         """The exit code as a word."""
         return OUTCOMES[self.exit_code]
 
+    @property
+    def untrained_reason(self) -> str:
+        """Why nothing was trained, for a result with a `skip_reason`."""
+        return self.stop_reason or f"{self.champion} was trained from the same request and rows"
+
     def to_json(self) -> dict[str, Any]:
         """Return plain data for `result.json`; `result_from_json` reads it back equal."""
         return {"format": RESULT_FORMAT, "outcome": self.outcome, **asdict(self)}

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from embedstep.output.folder import OutputFolder
 from embedstep.output.job import run_job
 from embedstep.planning.checks import evaluators_fit
 from embedstep.planning.evaluators import RETRIEVAL, evaluator_kind, evaluators_are_known
-from embedstep.promotion.comparison import Gain, Gate, bootstrap_gain
+from embedstep.promotion.comparison import Gain, bootstrap_gain
 from embedstep.request.schema import Evaluator, Loss, TrainRequest
 
 _SUMMARY = ("metrics", "dimension", "bytes", "seconds", "milliseconds", "documents_per_second", "space")
@@ -75,7 +75,7 @@ class ScoredModels:
         one, other = (self.models[name].of_queries.get(metric) for name in (challenger, champion))
         if one is None or other is None:
             return None
-        return bootstrap_gain(Gate(metric=metric, confidence=confidence), one, other)
+        return bootstrap_gain(one, other, confidence)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data, without the scores of each query."""
@@ -152,46 +152,42 @@ def deciding_metric(request: TrainRequest) -> str:
     return (request.promotion.metric or "").removeprefix("eval_")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Place:
-    """Where a model is: a folder, or None for the request's section `model` with what was fetched for it."""
+def _locate(request: TrainRequest, name: str, given: str | None, folder: Path) -> dict[str, str | None]:
+    """Locate a model, and fetch it if it is on the hub.
 
-    model: str | None = None
-    fetched: str | None = None
-
-
-def _locate(request: TrainRequest, name: str, given: str | None, folder: Path) -> _Place:
-    """Locate a model, and fetch it if it is on the hub."""
+    Returns:
+        its folder as `model`; None for the request's section `model`, with what was fetched for it as `fetched`.
+    """
     if given is None:
-        return _Place(fetched=with_local_data(_without_data(request), folder, with_model=True)[1])
+        return {"model": None, "fetched": _fetch_model(request, folder)}
     path = Path(given).expanduser()
     if path.is_dir():
         path = OutputFolder(path).model if OutputFolder(path).model.is_dir() else path
         if not any((path / file).is_file() for file in _FILES_OF_A_MODEL):
             raise InvalidRequestError.at(f"--model {name}", f"{path} contains no model")
-        return _Place(model=str(path))
+        return {"model": str(path), "fetched": None}
     if path.is_absolute() or given.startswith((".", "~")) or given.count("/") > 1:
         raise InvalidRequestError.at(f"--model {name}", f"{given} does not exist")
     on_hub = request.model.model_copy(update={"path": given, "static": None, "revision": None})
-    wanted = _without_data(request).model_copy(update={"model": on_hub})
-    return _Place(model=with_local_data(wanted, folder, with_model=True)[1] or given)
+    return {"model": _fetch_model(request.model_copy(update={"model": on_hub}), folder) or given, "fetched": None}
 
 
-def _without_data(request: TrainRequest) -> TrainRequest:
-    return with_datasets(request, lambda split, name, given: None)
+def _fetch_model(request: TrainRequest, folder: Path) -> str | None:
+    without_data = with_datasets(request, lambda split, name, given: None)
+    return with_local_data(without_data, folder, with_model=True)[1]
 
 
-def _score(request: TrainRequest, place: _Place, files: Mapping[str, str], folder: Path) -> Scores:
+def _score(request: TrainRequest, place: Mapping[str, str | None], files: Mapping[str, str], folder: Path) -> Scores:
     arrays_file = folder / "scores.npz"
     job = {
-        **asdict(place), "section": request.model.model_dump(mode="json"),
+        **place, "section": request.model.model_dump(mode="json"),
         "evaluators": [item.model_dump(mode="json") for item in request.evaluators],
         "data": dict(files), "dimensions": shorter_dimensions(list(request.loss.values())),
         "trust_remote_code": request.model.trust_remote_code, "to": str(arrays_file),
     }  # fmt: skip
 
     def failure(code: int) -> TrainingFailedError:
-        model = place.model or "the model of the request"
+        model = place["model"] or "the model of the request"
         return TrainingFailedError(f"{model}: scoring ended with code {code}; see the output above")
 
     about = run_job("score", job, folder, on_failure=failure)
