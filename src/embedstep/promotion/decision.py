@@ -7,6 +7,7 @@ from typing import Any
 
 from embedstep.promotion.comparison import Gain, Verdict
 from embedstep.promotion.reindex import Reindex
+from embedstep.request.scalars import map_scalars
 
 VERDICT_FORMAT = "embedstep.verdict/1"
 
@@ -46,8 +47,8 @@ class Decision(Verdict):
         """Return plain data for `verdict.json`."""
         data = asdict(self)
         del data["missing"]  # known only after the file is written
-        found: dict[str, Any] = _finite({"format": VERDICT_FORMAT, "verdict": data.pop("action"), **data})
-        return found
+        found = {"format": VERDICT_FORMAT, "verdict": data.pop("action"), **data}
+        return {name: map_scalars(value, _finite) for name, value in found.items()}
 
 
 def decision_from_json(data: Mapping[str, Any]) -> Decision:
@@ -64,12 +65,4 @@ def decision_from_json(data: Mapping[str, Any]) -> Decision:
 
 def _finite(value: Any) -> Any:
     """Replace NaN and infinity by null, because JSON has neither."""
-    match value:
-        case dict():
-            return {key: _finite(inner) for key, inner in value.items()}
-        case list() | tuple():
-            return [_finite(inner) for inner in value]
-        case float() if not math.isfinite(value):
-            return None
-        case _:
-            return value
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -3,10 +3,10 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from embedstep.request.scalars import Boolean, Integer, Number, Plain, PlainData, Text
-from embedstep.request.section import Name, Section, Source, described, or_text
+from embedstep.request.scalars import Boolean, Integer, Number, Plain, Text
+from embedstep.request.section import Name, Options, Section, ShortSection, Source, described
 
 
 def _check_time(text: str) -> str:
@@ -52,20 +52,11 @@ class Columns(Section):
         return self
 
 
-class RowFunction(Section):
+class RowFunction(ShortSection):
     """A function of another package that makes rows. A plain string is short for `{kind: ...}`."""
 
-    model_config = ConfigDict(json_schema_extra=or_text)
-
     kind: Text = described(..., "Name of the function: an entry point, or package.module:Name.")
-    options: Annotated[dict[str, PlainData], BeforeValidator(lambda raw: {} if raw is None else raw)] = described(
-        {}, "Options of the function as its author declares them."
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _short_form(cls, raw: Any) -> Any:
-        return {"kind": raw} if isinstance(raw, str) else raw
+    options: Options = described({}, "Options of the function as its author declares them.")
 
 
 HUB_FIELDS = ("hub", "subset", "split", "revision")

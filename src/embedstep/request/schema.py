@@ -6,22 +6,20 @@ value. `embedstep schema` prints these models as JSON Schema.
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from embedstep.request.arguments.schema import Arguments
 from embedstep.request.datasets import Data
 from embedstep.request.extensions import TRACKERS, OrDeclared
 from embedstep.request.launch import Launch
-from embedstep.request.scalars import Boolean, Integer, Number, PlainData, Text, TextPattern
+from embedstep.request.scalars import Boolean, Integer, Number, Text, TextPattern
 from embedstep.request.schedule import Schedule
-from embedstep.request.section import Name, Section, Source, described, or_text
+from embedstep.request.section import Name, Options, Section, ShortSection, Source, described
 from embedstep.request.trackers import KINDS, MLFLOW
 
 
-class Model(Section):
+class Model(ShortSection):
     """The model to train. A plain string is short for `{path: ...}`."""
-
-    model_config = ConfigDict(json_schema_extra=or_text)
 
     path: Source | None = described(None, "Folder of a saved model, or id of a model on the Hugging Face hub.")
     static: Source | None = described(
@@ -50,11 +48,6 @@ class Model(Section):
         """Folder, file or hub id that the model is loaded or built from."""
         return str(self.path or self.static)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _short_form(cls, raw: Any) -> Any:
-        return {"path": raw} if isinstance(raw, str) else raw
-
     @model_validator(mode="after")
     def _one_kind(self) -> "Model":
         if (self.path is None) == (self.static is None):
@@ -68,21 +61,12 @@ class Model(Section):
         return self
 
 
-class Loss(Section):
+class Loss(ShortSection):
     """A loss function. A plain string is short for `{kind: ...}`."""
 
-    model_config = ConfigDict(json_schema_extra=or_text)
-
     kind: Text = described(..., "Name of the loss, such as multiple_negatives_ranking, cosent or matryoshka.")
-    options: Annotated[dict[str, PlainData], BeforeValidator(lambda raw: {} if raw is None else raw)] = described(
-        {}, "Arguments of the loss's constructor, by name."
-    )
+    options: Options = described({}, "Arguments of the loss's constructor, by name.")
     loss: "Loss | None" = described(None, "Inner loss of a wrapper such as matryoshka.")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _short_form(cls, raw: Any) -> Any:
-        return {"kind": raw} if isinstance(raw, str) else raw
 
 
 class Evaluator(Section):
@@ -91,9 +75,7 @@ class Evaluator(Section):
     kind: Text = described(..., "Name of the evaluator, such as information_retrieval or embedding_similarity.")
     name: Name = described(..., "Prefix of its metrics: `docs` gives `eval_docs_cosine_ndcg@10`.")
     dataset: Text = described(..., "Name of a dataset under data.eval.")
-    options: Annotated[dict[str, PlainData], BeforeValidator(lambda raw: {} if raw is None else raw)] = described(
-        {}, "Arguments of the evaluator's constructor, by name."
-    )
+    options: Options = described({}, "Arguments of the evaluator's constructor, by name.")
 
 
 Alias = Annotated[Text, TextPattern(r"[\w-]+", "a word of letters, digits, '_' and '-'")]
