@@ -5,6 +5,7 @@ import os
 import click
 import yaml
 
+from embedstep.cli import tables
 from embedstep.cli.options import exit_with_result, overwrite_option, read, request_options, show_errors
 
 
@@ -31,7 +32,6 @@ def manifest(request: str, overrides: tuple[str, ...], attempt: int, *, overwrit
 @overwrite_option
 def node(*, overwrite: bool) -> None:
     """Run one pod of a TrainJob. The request and the rank of the pod are in its environment."""
-    from embedstep.cli import tables
     from embedstep.launch.kubernetes.pod import load_pod_request
     from embedstep.step import run_step
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from embedstep.cli import tables
 from embedstep.cli.options import show_errors
 from embedstep.errors import InvalidRequestError
 
@@ -35,7 +36,6 @@ def arguments(name: str | None, as_json: bool) -> None:
       embedstep arguments evaluation_strategy
       embedstep arguments --json | jq '.[] | select(.support == "refused") | .name'
     """
-    from embedstep.cli import tables
     from embedstep.request.arguments.listing import argument_record, argument_records, in_lines
 
     with show_errors("arguments"):
@@ -64,7 +64,6 @@ def migrate(old: str, target: Path | None) -> None:
       embedstep migrate training_args.json -o request.yaml
       embedstep migrate train.py
     """
-    from embedstep.cli import tables
     from embedstep.planning.migration import migrate_file
 
     with show_errors(old):

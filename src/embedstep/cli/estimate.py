@@ -83,9 +83,7 @@ def estimate_from_trial(request: TrainRequest, plan: Plan) -> Estimate:
     steps = min(_TRIAL_STEPS, plan.train_steps)
     if not steps:
         raise InvalidRequestError.at("arguments.do_train", "is false, so there is nothing to try")
-    arguments: dict[str, Any] = {
-        "max_steps": steps, "save_strategy": "no", "load_best_model_at_end": False,
-    }  # fmt: skip
+    arguments: dict[str, Any] = {"max_steps": steps, "save_strategy": "no", "load_best_model_at_end": False}
     if plan.evaluations:
         arguments |= {"eval_strategy": "steps", "eval_steps": steps, "eval_on_start": False, "eval_delay": 0}
     with tempfile.TemporaryDirectory(prefix="embedstep-") as folder:

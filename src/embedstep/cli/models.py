@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from embedstep.cli import tables
 from embedstep.cli.options import overwrite_option, read, request_options, show, show_errors
 from embedstep.errors import CannotStartError
 
@@ -27,7 +28,6 @@ def evaluate(request: str, overrides: tuple[str, ...], models: tuple[str, ...], 
       embedstep evaluate request.yaml --model before=outputs/last-week --model after=outputs/docs
       embedstep evaluate request.yaml --model base=sentence-transformers/all-MiniLM-L6-v2 --json
     """
-    from embedstep.cli import tables
     from embedstep.promotion.scoring import parse_models, score_models
 
     with show_errors(request):
@@ -52,7 +52,6 @@ def promote(request: str, overrides: tuple[str, ...], output: Path, champion: st
       embedstep promote request.yaml outputs/docs
       embedstep promote request.yaml outputs/docs --champion outputs/last-week --json | jq -r .verdict
     """
-    from embedstep.cli import tables
     from embedstep.promotion.gate import promote as decide
 
     with show_errors(request):
@@ -84,7 +83,6 @@ def sync(output: Path, uri: str | None) -> None:
       embedstep sync outputs/docs
       embedstep sync outputs/docs --uri http://localhost:5000
     """
-    from embedstep.cli import tables
     from embedstep.output.folder import lock_for_sync
     from embedstep.tracking.sender import sync as send
 
@@ -127,7 +125,6 @@ def replay(run: str, output: Path | None, uri: str | None, overwrite: bool, as_j
       embedstep replay outputs/docs
       embedstep replay 0f5b1c8e2d7a4f6b9c3e1a2d4b5c6d7e --uri http://localhost:5000 --output outputs/again
     """
-    from embedstep.cli import tables
     from embedstep.replay import replay as train_again
 
     with show_errors(run):

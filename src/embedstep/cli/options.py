@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 import click
 
+from embedstep.cli import tables
 from embedstep.errors import FAILED, OK, EmbedstepError, InvalidRequestError
 
 _Command = Callable[..., None]
@@ -72,8 +73,6 @@ def show_errors(request: str) -> Iterator[None]:
     try:
         yield
     except EmbedstepError as error:
-        from embedstep.cli import tables
-
         problems: list[Any] = list(error.problems) if isinstance(error, InvalidRequestError) else [error]
         with suppress(BrokenPipeError):
             tables.show_problems(request, problems)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import yaml
 
+from embedstep.cli import tables
 from embedstep.cli.options import read, request_options, show_errors
 from embedstep.errors import CannotStartError, InvalidRequestError, Problem
 
@@ -76,7 +77,6 @@ def _read_scheduled(request: str, overrides: Sequence[str], cron: str | None, ti
 
 def _show(request: Any, scheduled: "Scheduled") -> None:
     """Print what is scheduled, its next five times, and where the orchestrator differs."""
-    from embedstep.cli.tables import aligned
     from embedstep.planning.cron import list_firings
 
     when = ("cron", f"{request.schedule.cron} in {request.schedule.timezone}")
@@ -84,7 +84,7 @@ def _show(request: Any, scheduled: "Scheduled") -> None:
         ("schedule", [*scheduled.facts, when]),
         ("next", list_firings(request.schedule, datetime.now(UTC))),
     ):
-        click.echo("\n".join([title, *(f"  {line}" for line in aligned(rows))]))
+        click.echo("\n".join([title, *(f"  {line}" for line in tables.aligned(rows))]))
     for note in scheduled.notes:
         click.echo(f"note: {note}")
 

@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from embedstep.output.result import StepResult, is_score
-from embedstep.planning.plan import Plan, PlannedDataset
 from embedstep.runtime.secrets import redact
 from embedstep.runtime.text import shorten, show_count
-from embedstep.tracking.spool import Sent
 
 if TYPE_CHECKING:
     from embedstep.cli.estimate import Estimate
     from embedstep.orchestration.mine_negatives import MinedDataset
     from embedstep.orchestration.prepare import Prepared
+    from embedstep.planning.plan import Plan, PlannedDataset
     from embedstep.promotion.decision import Decision
     from embedstep.promotion.reindex import Reindex
     from embedstep.promotion.scoring import ScoredModels
     from embedstep.replay import Replay
+    from embedstep.tracking.spool import Sent
 
 _MAX_STEPS = 6
 _MAX_CELL = 48
@@ -47,7 +47,7 @@ def aligned(rows: Sequence[Sequence[str]], right: frozenset[int] = frozenset()) 
     ]
 
 
-def show_plan(plan: Plan, cost: "Estimate | None" = None) -> None:
+def show_plan(plan: "Plan", cost: "Estimate | None" = None) -> None:
     """Print the plan as tables, with the estimated cost if there is one."""
     _show("data", aligned(_dataset_rows(plan), right=frozenset({1, 2, 5, 6, 7, 8})), header=True)
     estimate = {"cost": f"about {cost.hours:.3g} {cost.unit}, estimated from {cost.basis}"} if cost else {}
@@ -75,13 +75,13 @@ def _show(title: str, lines: Sequence[str], *, header: bool = False) -> None:
         click.echo(click.style(f"  {line}", dim=True) if header and number == 0 else f"  {line}")
 
 
-def _dataset_rows(plan: Plan) -> list[tuple[str, ...]]:
+def _dataset_rows(plan: "Plan") -> list[tuple[str, ...]]:
     header = ("dataset", "rows", "dropped", "columns", "loss", "batches", "batch share", "unreached", "negatives")
     total = sum(item.batches or 0 for item in plan.datasets if item.split == "train")
     return [header, *(_dataset_row(item, total) for item in plan.datasets)]
 
 
-def _dataset_row(item: PlannedDataset, train_batches: int) -> tuple[str, ...]:
+def _dataset_row(item: "PlannedDataset", train_batches: int) -> tuple[str, ...]:
     return (
         f"{item.split}.{item.name}",
         show_count(item.rows),
@@ -95,7 +95,7 @@ def _dataset_row(item: PlannedDataset, train_batches: int) -> tuple[str, ...]:
     )
 
 
-def _training_facts(plan: Plan) -> Mapping[str, str]:
+def _training_facts(plan: "Plan") -> Mapping[str, str]:
     dropped = {name for item in plan.datasets for name in item.dropped_columns}
     seconds = plan.sampling_seconds
     forming = (
@@ -116,7 +116,7 @@ def _training_facts(plan: Plan) -> Mapping[str, str]:
     }
 
 
-def _devices(plan: Plan) -> str:
+def _devices(plan: "Plan") -> str:
     """Name the devices: a GPU for each process, or the CPU for all."""
     return "the CPU" if plan.on_cpu else f"{plan.world_size} GPU{'s' if plan.world_size > 1 else ''}"
 
@@ -130,7 +130,7 @@ def _steps(steps: Sequence[int]) -> str:
     return f"{len(steps)}, after train step{'s' if len(steps) > 1 else ''} {shown}"
 
 
-def _ledger_rows(plan: Plan) -> list[tuple[str, ...]]:
+def _ledger_rows(plan: "Plan") -> list[tuple[str, ...]]:
     entries = [entry for entry in plan.ledger if entry.source != "default"]
     rows = [(entry.name, str(entry.value), entry.source, entry.effect) for entry in entries]
     return [("argument", "value", "from", "what it does"), *rows]
@@ -257,7 +257,7 @@ def show_replay(found: "Replay") -> None:
         click.echo("  the libraries are the same; another kind of CPU or GPU rounds differently")
 
 
-def show_sent(output: Path, sent: Sequence[Sent]) -> None:
+def show_sent(output: Path, sent: "Sequence[Sent]") -> None:
     """Print what `embedstep sync` has sent, one line for each attempt."""
     if not sent:
         click.echo(f"{output}: everything has arrived")

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from embedstep.cli import tables
 from embedstep.cli.options import exit_with_result
 
 _SHOW: Mapping[str, str] = {
@@ -49,7 +50,6 @@ def task() -> None:
 
 
 def _run(component: Any, executor_input: str) -> None:
-    from embedstep.cli import tables
     from embedstep.orchestration import commands
     from embedstep.orchestration.task import task_from_json
 

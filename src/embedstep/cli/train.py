@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from embedstep.cli import tables
 from embedstep.cli.options import exit_with_result, overwrite_option, read, request_options, show_errors
 from embedstep.errors import InvalidRequestError
 
@@ -54,7 +55,6 @@ def plan(request: str, overrides: tuple[str, ...], as_json: bool, estimate: str 
       embedstep plan request.yaml --set arguments.batch_sampler=no_duplicates --preview 2
     """
     from embedstep import step
-    from embedstep.cli import tables
 
     with show_errors(request):
         loaded = read(request, overrides)
@@ -84,7 +84,6 @@ def run(request: str, overrides: tuple[str, ...], output: Path | None, overwrite
       embedstep run request.yaml --output outputs/docs --overwrite
       embedstep run request.yaml --set launch.processes_per_node=2 --set arguments.max_steps=100
     """
-    from embedstep.cli import tables
     from embedstep.step import run_step
 
     def work() -> Any:

@@ -51,11 +51,11 @@ def scan(
     if dataset.path is None:
         raise ValueError("a dataset of the hub has to be fetched before it is scanned")
     where = f"data.{split}.{name}"
-    roles = list_roles(dataset.columns)
-    if lengths is not None:
-        roles = (*roles, Role(name=LENGTH, key=LENGTH, column=lengths))
-    if slices is not None:
-        roles = (*roles, Role(name=SLICE, key=SLICE, column=slices))
+    others = [(LENGTH, lengths), (SLICE, slices)]
+    roles = (
+        *list_roles(dataset.columns),
+        *(Role(name=key, key=key, column=column) for key, column in others if column is not None),
+    )
     problems = repeated_columns(where, roles)
     files: tuple[DataFile, ...] = ()
     with collect_problems(problems):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from embedstep.data.tokens import TokenIds, TokenizerSettings, cache_tokens, cached_tokens
-from embedstep.output.result import read_json
+from embedstep.output.result import read_json, read_json_or_empty
 from embedstep.request.schema import Model, TrainRequest
 
 Prompts = str | Mapping[str, Any] | None
@@ -82,7 +82,7 @@ def find_tokenizer(model: Model, source: Path | None) -> TokenizerFile | str:
         return _if_present(TokenizerFile(file=folder / "tokenizer.json", is_static=True))
     if kind != "Transformer":
         return f"the model's first module is {kind}, which preprocesses texts itself"
-    settings = _settings(folder / "tokenizer_config.json")
+    settings = read_json_or_empty(folder / "tokenizer_config.json")
     return _if_present(
         TokenizerFile(
             file=folder / "tokenizer.json",
@@ -109,16 +109,11 @@ def _first_module(source: Path) -> tuple[str, Path]:
 
 def _limit(folder: Path, settings: Mapping[str, Any]) -> int | None:
     """Return the model's own limit: its `max_seq_length`, else the smaller one of tokenizer and position embeddings."""
-    written: int | None = _settings(folder / "sentence_bert_config.json").get("max_seq_length")
+    written: int | None = read_json_or_empty(folder / "sentence_bert_config.json").get("max_seq_length")
     if written is not None:
         return written
-    positions = _settings(folder / "config.json").get("max_position_embeddings", UNLIMITED)
+    positions = read_json_or_empty(folder / "config.json").get("max_position_embeddings", UNLIMITED)
     return min(int(settings.get("model_max_length", UNLIMITED)), UNLIMITED if positions == -1 else positions)
-
-
-def _settings(file: Path) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = read_json(file) if file.is_file() else {}
-    return found
 
 
 def select_prompt(prompts: Prompts, dataset: str | None, column: str) -> str | None:

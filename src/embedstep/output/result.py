@@ -170,6 +170,11 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def read_json_or_empty(path: Path) -> Any:
+    """Read a JSON file, or return an empty mapping if there is no such file."""
+    return read_json(path) if path.is_file() else {}
+
+
 def is_score(name: str) -> bool:
     """Whether a metric measures the model's quality, and not the evaluation's speed."""
     return name.startswith("eval_") and not name.endswith(("_runtime", "_per_second"))

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from embedstep.request.scalars import Boolean, Integer, Number, Plain, Text
+from embedstep.request.scalars import Boolean, Number, Plain, PositiveInteger, Text
 from embedstep.request.section import Name, Options, Section, ShortSection, Source, described
 
 
@@ -81,7 +81,7 @@ class Dataset(Section):
         "Function that makes new rows from those in the files (docs/extending.md); `columns` refers to the new rows.",
     )
     columns: Columns = described(..., "The role of each column.")
-    limit: Annotated[Integer, Field(gt=0)] | None = described(None, "Use only the first rows, this many.")
+    limit: PositiveInteger | None = described(None, "Use only the first rows, this many.")
 
     @model_validator(mode="after")
     def _one_source(self) -> "Dataset":

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, cast
 
-from pydantic import BeforeValidator, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
@@ -152,6 +152,8 @@ def _choice(raw: Any) -> Any:
 
 Integer = Annotated[int, BeforeValidator(_integer)]
 Number = Annotated[float, BeforeValidator(_number)]
+PositiveInteger = Annotated[Integer, Field(gt=0)]
+PositiveNumber = Annotated[Number, Field(gt=0)]
 CountOrShare = Annotated[int | float, BeforeValidator(_count_or_share)]
 Boolean = Annotated[bool, BeforeValidator(_boolean)]
 Text = Annotated[str, BeforeValidator(_text)]

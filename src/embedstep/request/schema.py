@@ -12,7 +12,7 @@ from embedstep.request.arguments.schema import Arguments
 from embedstep.request.datasets import Data
 from embedstep.request.extensions import TRACKERS, OrDeclared
 from embedstep.request.launch import Launch
-from embedstep.request.scalars import Boolean, Integer, Number, Text, TextPattern
+from embedstep.request.scalars import Boolean, Number, PositiveInteger, PositiveNumber, Text, TextPattern
 from embedstep.request.schedule import Schedule
 from embedstep.request.section import Name, Options, Section, ShortSection, Source, described
 from embedstep.request.trackers import KINDS, MLFLOW
@@ -30,16 +30,14 @@ class Model(ShortSection):
         "random",
         "Initial vectors of a static embedding: random, or the word embeddings of the transformer that `static` names.",
     )
-    dimension: Annotated[Integer, Field(gt=0)] | None = described(
-        None, "Dimension of a static embedding with random vectors."
-    )
+    dimension: PositiveInteger | None = described(None, "Dimension of a static embedding with random vectors.")
     revision: Text | None = described(
         None, "Branch, tag or commit of a model on the hub. Name a commit for a repeatable run."
     )
     trust_remote_code: Boolean = described(
         False, "Run Python code that comes with the model. That code can do anything on the machine."
     )
-    max_seq_length: Annotated[Integer, Field(gt=0)] | None = described(
+    max_seq_length: PositiveInteger | None = described(
         None, "Maximum input length in tokens; longer texts are truncated. Null: the model's own limit."
     )
 
@@ -152,11 +150,11 @@ class Promotion(Section):
         "Largest loss of a slice, or of another retrieval evaluator by the same metric, that is accepted for an "
         "overall gain. Slices of fewer than 20 queries are not checked.",
     )
-    max_milliseconds: Annotated[Number, Field(gt=0)] | None = described(
+    max_milliseconds: PositiveNumber | None = described(
         None, "Maximum time to embed one query: the median over single queries, measured on this machine."
     )
-    max_megabytes: Annotated[Number, Field(gt=0)] | None = described(None, "Maximum size of the weights in memory.")
-    index_size: Annotated[Integer, Field(gt=0)] | None = described(
+    max_megabytes: PositiveNumber | None = described(None, "Maximum size of the weights in memory.")
+    index_size: PositiveInteger | None = described(
         None, "Number of documents in the production index, for estimating the time to embed it again."
     )
 
