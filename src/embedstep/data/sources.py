@@ -117,56 +117,35 @@ def _mixed_formats(where: str, files: Sequence[DataFile]) -> list[Problem]:
 
 
 def _find(where: str, given: str, split: str | None) -> list[DataFile]:
-    try:
-        with translate_store_errors(where, given, local="://" not in given):
-            store, path = find_store(where, given)
-    except RuntimeError as error:  # `~somebody` without a home folder
-        raise InvalidRequestError.at(f"{where}.path", f"{given} does not exist: {error}") from error
-    search = _Search(where=where, given=given, split=split, store=store)
-    with translate_store_errors(where, given, local=store.local):
-        if store.is_folder(path):
-            return _list_folder(search, path)
-        if split is not None:
-            raise search.refused(_unused_split(given), "split")
-        if store.is_file(path):
-            return [_single_file(search, path)]
-        if any(character in path for character in "*?["):
-            return _match_glob(search, path)
-        raise search.refused(f"{given} does not exist")
+    with translate_store_errors(where, given, local="://" not in given):
+        store, path = find_store(where, given)
+        return _list_files(_Search(where=where, given=given, split=split, store=store), path)
 
 
-def _unused_split(given: str) -> str:
-    return f"split is for saved datasets with several splits, and {given} is not one; remove split"
-
-
-def _single_file(search: _Search, path: str) -> DataFile:
-    file = _data_file(search.store, path)
-    if file is None:
-        raise search.refused(f"{search.given} has no known format; use {_KNOWN}")
-    return file
-
-
-def _match_glob(search: _Search, pattern: str) -> list[DataFile]:
-    found = search.store.matches(pattern)
-    files = _data_files(search.store, found)
-    if not found:
-        raise search.refused(f"{search.given} matches no file")
-    if not files:
-        raise search.refused(f"{search.given} matches no data file; use {_KNOWN}")
-    return files
-
-
-def _list_folder(search: _Search, folder: str) -> list[DataFile]:
-    names = search.store.file_names(folder)
+def _list_files(search: _Search, path: str) -> list[DataFile]:
+    store, given = search.store, search.given
+    is_folder = store.is_folder(path)
+    names = store.file_names(path) if is_folder else []
     if "dataset_dict.json" in names:
-        return _saved_rows(search, _split_folder(search, folder))
+        return _saved_rows(search, _split_folder(search, path))
     if search.split is not None:
-        raise search.refused(_unused_split(search.given), "split")
+        message = f"split is for saved datasets with several splits, and {given} is not one; remove split"
+        raise search.refused(message, "split")
     if "state.json" in names:
-        return _saved_rows(search, folder)
-    files = _data_files(search.store, [_join(folder, name) for name in names])
+        return _saved_rows(search, path)
+    if is_folder:
+        files, fault = _data_files(store, [_join(path, name) for name in names]), f"the folder {given} has no data file"
+    elif store.is_file(path):
+        # A file that is named itself may begin with a dot or an underscore.
+        files, fault = [file for file in (_data_file(store, path),) if file], f"{given} has no known format"
+    elif any(character in path for character in "*?["):
+        if not (found := store.matches(path)):
+            raise search.refused(f"{given} matches no file")
+        files, fault = _data_files(store, found), f"{given} matches no data file"
+    else:
+        raise search.refused(f"{given} does not exist")
     if not files:
-        raise search.refused(f"the folder {search.given} has no data file; use {_KNOWN}")
+        raise search.refused(f"{fault}; use {_KNOWN}")
     return files
 
 

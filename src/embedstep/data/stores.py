@@ -96,10 +96,13 @@ def find_store(where: str, given: str) -> tuple[Store, str]:
         given: a local path (`~` is the home folder) or a URL with `://`.
 
     Raises:
-        InvalidRequestError: the URL's protocol is unknown, or the package for it is not installed.
+        InvalidRequestError: the URL's protocol is unknown, the package for it is not installed, or `~` has no folder.
     """
     if "://" not in given:
-        return LocalStore(), str(Path(given).expanduser())
+        try:
+            return LocalStore(), str(Path(given).expanduser())
+        except RuntimeError as error:  # `~somebody` without a home folder
+            raise _refused(where, f"{given} does not exist: {error}") from error
     from fsspec.core import url_to_fs
 
     try:
