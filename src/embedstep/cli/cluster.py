@@ -6,10 +6,10 @@ import click
 import yaml
 
 from embedstep.cli import tables
-from embedstep.cli.options import exit_with_result, overwrite_option, read, request_options, show_errors
+from embedstep.cli.options import exit_with_result, main, overwrite_option, read, request_options, show_errors
 
 
-@click.command()
+@main.command()
 @request_options
 @click.option("--attempt", type=click.IntRange(1), default=1, help="Number of the attempt, part of the name.")
 @overwrite_option
@@ -28,7 +28,7 @@ def manifest(request: str, overrides: tuple[str, ...], attempt: int, *, overwrit
         click.echo(yaml.safe_dump(job, sort_keys=False), nl=False)
 
 
-@click.command(hidden=True)
+@main.command(hidden=True)
 @overwrite_option
 def node(*, overwrite: bool) -> None:
     """Run one pod of a TrainJob. The request and the rank of the pod are in its environment."""

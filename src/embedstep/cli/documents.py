@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 
 from embedstep.cli import tables
-from embedstep.cli.options import show_errors
+from embedstep.cli.options import main, show_errors
 from embedstep.errors import InvalidRequestError
 
 
-@click.command()
+@main.command()
 def schema() -> None:
     """Print the JSON Schema of a request, for completion and validation in an editor.
 
@@ -24,7 +24,7 @@ def schema() -> None:
     click.echo(json.dumps(TrainRequest.model_json_schema(), indent=2))
 
 
-@click.command()
+@main.command()
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print the records as JSON.")
 def arguments(name: str | None, as_json: bool) -> None:
@@ -50,7 +50,7 @@ def arguments(name: str | None, as_json: bool) -> None:
             click.echo("\n".join(tables.aligned([header, *rows])))
 
 
-@click.command()
+@main.command()
 @click.argument("old", metavar="OLD")
 @click.option("-o", "--output", "target", type=click.Path(path_type=Path), help="Write the request to this file.")
 def migrate(old: str, target: Path | None) -> None:

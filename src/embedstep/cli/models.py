@@ -5,11 +5,11 @@ from pathlib import Path
 import click
 
 from embedstep.cli import tables
-from embedstep.cli.options import overwrite_option, read, request_options, show, show_errors
+from embedstep.cli.options import main, overwrite_option, read, request_options, show, show_errors
 from embedstep.errors import CannotStartError
 
 
-@click.command()
+@main.command()
 @request_options
 @click.option(
     "--model",
@@ -35,7 +35,7 @@ def evaluate(request: str, overrides: tuple[str, ...], models: tuple[str, ...], 
         show(scored, tables.show_scores, as_json=as_json)
 
 
-@click.command()
+@main.command()
 @request_options
 @click.argument("output", type=click.Path(path_type=Path))
 @click.option("--champion", metavar="MODEL", help="Compare with this model, and do not change the registry.")
@@ -59,7 +59,7 @@ def promote(request: str, overrides: tuple[str, ...], output: Path, champion: st
         show(decision, tables.show_decision, as_json=as_json)
 
 
-@click.command()
+@main.command()
 @request_options
 def rollback(request: str, overrides: tuple[str, ...]) -> None:
     """Make the previous champion the champion again."""
@@ -69,7 +69,7 @@ def rollback(request: str, overrides: tuple[str, ...]) -> None:
         click.echo(roll_back(read(request, overrides)))
 
 
-@click.command()
+@main.command()
 @click.argument("output", type=click.Path(path_type=Path))
 @click.option("--uri", metavar="URI", help="Tracking URI to use in place of the run's own.")
 def sync(output: Path, uri: str | None) -> None:
@@ -90,7 +90,7 @@ def sync(output: Path, uri: str | None) -> None:
         tables.show_sent(output, send(output, uri))
 
 
-@click.command()
+@main.command()
 @click.argument("output", type=click.Path(path_type=Path))
 def report(output: Path) -> None:
     """Write the HTML report of a run again.
@@ -108,7 +108,7 @@ def report(output: Path) -> None:
         click.echo(write_report(output))
 
 
-@click.command()
+@main.command()
 @click.argument("run", metavar="RUN")
 @click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Output folder of the new training.")
 @click.option("--uri", metavar="URI", help="Tracking URI of the run.  [default: MLFLOW_TRACKING_URI]")

@@ -1,4 +1,4 @@
-"""Shared by all commands: the options of a request, reading it, and the display of errors."""
+"""Shared by all commands: their group, the options of a request, reading it, and the display of errors."""
 
 import gc
 import json
@@ -10,11 +10,45 @@ from typing import Any, NoReturn
 
 import click
 
+from embedstep import __version__
 from embedstep.cli import tables
 from embedstep.errors import FAILED, OK, EmbedstepError, InvalidRequestError
 
 _Command = Callable[..., None]
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace a finished model in the output folder.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="embedstep")
+def main() -> None:
+    """Train a sentence-transformers model from one request file.
+
+    REQUEST is a YAML or JSON file, or - for standard input.
+
+    \b
+    Examples:
+      embedstep check request.yaml
+      embedstep plan request.yaml --set arguments.num_train_epochs=1
+      embedstep run request.yaml --output outputs/docs
+      embedstep schema > request.schema.json
+      embedstep arguments warmup_ratio
+      embedstep migrate training_args.json -o request.yaml
+      embedstep evaluate request.yaml --model before=outputs/last-week --model after=outputs/docs
+      embedstep promote request.yaml outputs/docs
+      embedstep sync outputs/docs
+      embedstep replay outputs/docs
+      embedstep report outputs/docs
+      embedstep schedule kubeflow request.yaml --pipeline retrain.yaml --dry-run
+
+    \b
+    Exit codes:
+      0   success: a verified model and result.json are in the output folder
+      1   training failed
+      2   invalid request or data: do not retry
+      3   could not start (missing package, server or disk space): retry
+      4   out of memory: do not retry unchanged
+      75  interrupted: retry
+    """
 
 
 def request_options(command: _Command) -> _Command:

@@ -16,7 +16,7 @@ import click
 import yaml
 
 from embedstep.cli import tables
-from embedstep.cli.options import read, request_options, show_errors
+from embedstep.cli.options import main, read, request_options, show_errors
 from embedstep.errors import CannotStartError, InvalidRequestError, Problem
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _NOT_IN_A_NAME = re.compile(r"[^a-z0-9-]+")
 _dry_run = click.option("--dry-run", is_flag=True, help="Show what would be scheduled, and change nothing.")
 
 
-@click.group()
+@main.group()
 def schedule() -> None:
     """Schedule recurring retraining in an orchestrator.
 

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from embedstep.cli import tables
-from embedstep.cli.options import exit_with_result
+from embedstep.cli.options import exit_with_result, main
 
 _SHOW: Mapping[str, str] = {
     "prepare": "show_prepared",
@@ -44,7 +44,7 @@ class _Commands(click.Group):
         )  # fmt: skip
 
 
-@click.group(cls=_Commands)
+@main.group(cls=_Commands)
 def task() -> None:
     """Run a component: read the inputs of a Kubeflow task, and write its outputs."""
 

@@ -11,11 +11,11 @@ from typing import Any
 import click
 
 from embedstep.cli import tables
-from embedstep.cli.options import exit_with_result, overwrite_option, read, request_options, show_errors
+from embedstep.cli.options import exit_with_result, main, overwrite_option, read, request_options, show_errors
 from embedstep.errors import InvalidRequestError
 
 
-@click.command()
+@main.command()
 @request_options
 def check(request: str, overrides: tuple[str, ...]) -> None:
     """Check a request and its data. Needs no torch and no GPU.
@@ -34,7 +34,7 @@ def check(request: str, overrides: tuple[str, ...]) -> None:
             click.echo(f"  {note}")
 
 
-@click.command()
+@main.command()
 @request_options
 @click.option("--json", "as_json", is_flag=True, help="Print the whole plan as JSON.")
 @click.option(
@@ -67,7 +67,7 @@ def plan(request: str, overrides: tuple[str, ...], as_json: bool, estimate: str 
             tables.show_plan(planned, cost)
 
 
-@click.command()
+@main.command()
 @request_options
 @click.option(
     "--output",

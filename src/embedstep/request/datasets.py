@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from embedstep.request.scalars import Boolean, Number, Plain, PositiveInteger, Text
+from embedstep.request.scalars import Boolean, Number, Plain, PositiveInteger, Text, map_scalars
 from embedstep.request.section import Name, Options, Section, ShortSection, Source, described
 
 
@@ -136,9 +136,7 @@ class Data(Section):
     @classmethod
     def _insert_as_of(cls, raw: Any) -> Any:
         """Replace `{as_of}` in paths before they are validated."""
-        if not isinstance(raw, dict):
-            return raw
-        time = raw.get("as_of")
+        time = raw.get("as_of") if isinstance(raw, dict) else None
         time = time.text if isinstance(time, Plain) else time
         if not isinstance(time, str):
             return raw
@@ -148,15 +146,11 @@ class Data(Section):
 def _insert_in_split(raw: Any, time: str) -> Any:
     if not isinstance(raw, dict):
         return raw
+
+    def insert(path: Any) -> Any:
+        return path.replace("{as_of}", time) if isinstance(path, str) else path
+
     return {
-        name: {**item, "path": _insert_in_path(item["path"], time)}
-        if isinstance(item, dict) and "path" in item
-        else item
+        name: {**item, "path": map_scalars(item["path"], insert)} if isinstance(item, dict) and "path" in item else item
         for name, item in raw.items()
     }
-
-
-def _insert_in_path(path: Any, time: str) -> Any:
-    if isinstance(path, list):
-        return [_insert_in_path(one, time) for one in path]
-    return path.replace("{as_of}", time) if isinstance(path, str) else path
