@@ -70,7 +70,7 @@ def _format_cell(cell: Any) -> str:
 
 
 def _show(title: str, lines: Sequence[str], *, header: bool = False) -> None:
-    click.echo(click.style(title, bold=True))
+    click.secho(title, bold=True)
     for number, line in enumerate(lines):
         click.echo(click.style(f"  {line}", dim=True) if header and number == 0 else f"  {line}")
 
@@ -166,7 +166,7 @@ def show_result(result: StepResult, request: str = "request") -> None:
         facts[result.cost["unit"]] = f"{result.cost['hours']:.4f}" + _lost(result.cost)
     _show("result", aligned(list(facts.items())))
     if result.stop_reason:
-        click.echo(click.style(result.stop_reason, fg="yellow"))
+        click.secho(result.stop_reason, fg="yellow")
     _show_missing(result.incomplete_tracking)
 
 
@@ -214,7 +214,7 @@ def show_scores(scored: "ScoredModels") -> None:
 def show_decision(decision: "Decision") -> None:
     """Print a verdict, its reasons, and the gains."""
     colour = {"promote": "green", "hold": "yellow", "reject": "red"}[decision.action]
-    click.echo(click.style(decision.action, fg=colour, bold=True))
+    click.secho(decision.action, fg=colour, bold=True)
     for reason in decision.reasons:
         click.echo(f"  {reason}")
     gains = {f"slice {name}": gain for name, gain in decision.slices.items()}
@@ -245,9 +245,9 @@ def show_replay(found: "Replay") -> None:
     """Print whether the weights are the same, and what may have changed them."""
     then, now = (digest[:_SHOWN_DIGEST] for digest in found.weights)
     if found.is_equal:
-        click.echo(click.style(f"equal: all weights are bit-identical to those of {found.run} ({now})", fg="green"))
+        click.secho(f"equal: all weights are bit-identical to those of {found.run} ({now})", fg="green")
     else:
-        click.echo(click.style(f"not equal: the weights of {found.run} were {then} and are now {now}", fg="yellow"))
+        click.secho(f"not equal: the weights of {found.run} were {then} and are now {now}", fg="yellow")
     rows = [(name, *both) for name, both in found.versions.items()]
     if rows:
         _show("versions", aligned([("library", "then", "now"), *rows]), header=True)
@@ -268,12 +268,12 @@ def show_sent(output: Path, sent: "Sequence[Sent]") -> None:
 
 def _show_missing(messages: Sequence[str]) -> None:
     for message in messages:
-        click.echo(click.style(f"not recorded: {message}", fg="yellow"))
+        click.secho(f"not recorded: {message}", fg="yellow")
 
 
 def show_problems(request: str, problems: Sequence[Any]) -> None:
     """Print all problems to standard error, one on each line, under the name of the request."""
     count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-    click.echo(click.style(f"{request}: {count}", fg="red", bold=True), err=True)
+    click.secho(f"{request}: {count}", fg="red", bold=True, err=True)
     for problem in problems:
         click.echo(f"  {redact(str(problem), os.environ)}", err=True)

@@ -58,11 +58,8 @@ def with_local_data(request: TrainRequest, folder: Path, *, with_model: bool) ->
     if find_spec("datasets") is None:
         raise CannotStartError("fetching from the hub needs datasets; pip install 'embedstep[train]'")
 
-    def failure(code: int) -> CannotStartError:
-        return CannotStartError(f"fetching from the hub ended with code {code}; see the output above")
-
     job = {"request": request.model_dump(mode="json"), "model": wants_model}
-    found = run_job("fetch", job, folder, on_failure=failure, shows_progress=True)
+    found = run_job("fetch", job, folder, title="fetching from the hub", error=CannotStartError, shows_progress=True)
     return _with_places(request, found), found.get("model")
 
 

@@ -70,11 +70,8 @@ def _record(
     tags = {"embedstep.verdict": decision.action, "embedstep.reasons": " / ".join(decision.reasons)}
     record_files = import_module("embedstep.tracking.mlflow_registry").record_files
     try:
-        record_files(
-            tracking_uri(request.tracking, tracking_environ()),
-            result.run_id,
-            [file for file in (folder.verdict, folder.report) if file.exists()],
-        )
+        uri = tracking_uri(request.tracking, tracking_environ())
+        record_files(uri, result.run_id, [file for file in (folder.verdict, folder.report) if file.exists()])
         if registry is not None:
             registry.tag(decision.challenger["version"], result.run_id, tags)
     except EmbedstepError as error:

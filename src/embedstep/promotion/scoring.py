@@ -185,12 +185,8 @@ def _score(request: TrainRequest, place: Mapping[str, str | None], files: Mappin
         "data": dict(files), "dimensions": shorter_dimensions(list(request.loss.values())),
         "trust_remote_code": request.model.trust_remote_code, "to": str(arrays_file),
     }  # fmt: skip
-
-    def failure(code: int) -> TrainingFailedError:
-        model = place["model"] or "the model of the request"
-        return TrainingFailedError(f"{model}: scoring ended with code {code}; see the output above")
-
-    about = run_job("score", job, folder, on_failure=failure)
+    title = f"{place['model'] or 'the model of the request'}: scoring"
+    about = run_job("score", job, folder, title=title, error=TrainingFailedError)
     with np.load(arrays_file) as arrays:
         slices = {name: tuple(some) for name, some in about.pop("slices").items()}
         of_queries = {name: arrays[name] for name in arrays.files if not name.startswith("@")}
