@@ -5,8 +5,7 @@ from pathlib import Path
 import click
 
 from embedstep.cli import tables
-from embedstep.cli.options import main, overwrite_option, read, request_options, show, show_errors
-from embedstep.errors import CannotStartError
+from embedstep.cli.options import main, missing_library, overwrite_option, read, request_options, show, show_errors
 
 
 @main.command()
@@ -99,12 +98,9 @@ def report(output: Path) -> None:
     Example:
       embedstep report outputs/docs
     """
-    with show_errors(str(output)):
-        try:
-            from embedstep.report.page import write_report
-        except ModuleNotFoundError as missing:
-            message = f"{missing.name}, which reports need, is not installed; pip install 'embedstep[train]'"
-            raise CannotStartError(message) from None
+    with show_errors(str(output)), missing_library("train", ", which reports need,"):
+        from embedstep.report.page import write_report
+
         click.echo(write_report(output))
 
 

@@ -12,7 +12,7 @@ import click
 
 from embedstep import __version__
 from embedstep.cli import tables
-from embedstep.errors import FAILED, OK, EmbedstepError, InvalidRequestError
+from embedstep.errors import FAILED, OK, CannotStartError, EmbedstepError, InvalidRequestError
 
 _Command = Callable[..., None]
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace a finished model in the output folder.")
@@ -99,6 +99,24 @@ def exit_with_result(request: str, work: Callable[[], Any], table: Callable[[Any
         table(found)
         code = found.exit_code if isinstance(found, StepResult) else OK
     sys.exit(code)
+
+
+@contextmanager
+def missing_library(extra: str, purpose: str = "") -> Iterator[None]:
+    """Name the extra that installs a missing library.
+
+    Args:
+        extra: the extra of embedstep.
+        purpose: what needs the library, to follow its name.
+
+    Raises:
+        CannotStartError: a library is missing.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        message = f"{error.name}{purpose} is not installed; pip install 'embedstep[{extra}]'"
+        raise CannotStartError(message) from None
 
 
 @contextmanager

@@ -5,8 +5,7 @@ To add an orchestrator, write a function here that turns a request with a schedu
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
@@ -16,8 +15,8 @@ import click
 import yaml
 
 from embedstep.cli import tables
-from embedstep.cli.options import main, read, request_options, show_errors
-from embedstep.errors import CannotStartError, InvalidRequestError, Problem
+from embedstep.cli.options import main, missing_library, read, request_options, show_errors
+from embedstep.errors import InvalidRequestError, Problem
 
 if TYPE_CHECKING:
     from embedstep.orchestration.scheduled import Scheduled
@@ -51,7 +50,7 @@ def _orchestrator(function: Callable[..., "Scheduled | None"]) -> click.Command:
     ) -> None:
         with show_errors(request):
             loaded = _read_scheduled(request, overrides, cron, timezone)
-            with _missing_library(function.__name__):
+            with missing_library(function.__name__):
                 found = function(loaded, **options)
             if found is not None:
                 _show(loaded, found)
@@ -84,22 +83,9 @@ def _show(request: Any, scheduled: "Scheduled") -> None:
         ("schedule", [*scheduled.facts, when]),
         ("next", list_firings(request.schedule, datetime.now(UTC))),
     ):
-        click.echo("\n".join([title, *(f"  {line}" for line in tables.aligned(rows))]))
+        tables.show_section(title, tables.aligned(rows))
     for note in scheduled.notes:
         click.echo(f"note: {note}")
-
-
-@contextmanager
-def _missing_library(extra: str) -> Iterator[None]:
-    """Name the extra that installs a missing library.
-
-    Raises:
-        CannotStartError: a library is missing.
-    """
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise CannotStartError(f"{error.name} is not installed; pip install 'embedstep[{extra}]'") from None
 
 
 @_orchestrator

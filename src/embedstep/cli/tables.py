@@ -49,18 +49,20 @@ def aligned(rows: Sequence[Sequence[str]], right: frozenset[int] = frozenset()) 
 
 def show_plan(plan: "Plan", cost: "Estimate | None" = None) -> None:
     """Print the plan as tables, with the estimated cost if there is one."""
-    _show("data", aligned(_dataset_rows(plan), right=frozenset({1, 2, 5, 6, 7, 8})), header=True)
+    show_section("data", aligned(_dataset_rows(plan), right=frozenset({1, 2, 5, 6, 7, 8})), header=True)
     estimate = {"cost": f"about {cost.hours:.3g} {cost.unit}, estimated from {cost.basis}"} if cost else {}
-    _show("training", aligned(list({**_training_facts(plan), **estimate}.items())))
-    _show("arguments", aligned(_ledger_rows(plan)), header=True)
-    _show("metrics", plan.metrics or ["none: data.eval is empty"])
+    show_section("training", aligned(list({**_training_facts(plan), **estimate}.items())))
+    show_section("arguments", aligned(_ledger_rows(plan)), header=True)
+    show_section("metrics", plan.metrics or ["none: data.eval is empty"])
     if plan.notes:
-        _show("notes", plan.notes)
+        show_section("notes", plan.notes)
     for item in plan.preview:
         for rank, rows in enumerate(item["ranks"]):
             title = f"step {item['step']}, data.train.{item['dataset']}, process {rank}"
             names = list(rows[0])
-            _show(title, aligned([names, *([_format_cell(row[name]) for name in names] for row in rows)]), header=True)
+            show_section(
+                title, aligned([names, *([_format_cell(row[name]) for name in names] for row in rows)]), header=True
+            )
 
 
 def _format_cell(cell: Any) -> str:
@@ -69,7 +71,8 @@ def _format_cell(cell: Any) -> str:
     return shorten(text, _MAX_CELL)
 
 
-def _show(title: str, lines: Sequence[str], *, header: bool = False) -> None:
+def show_section(title: str, lines: Sequence[str], *, header: bool = False) -> None:
+    """Print a title and indented lines; a header is dimmed."""
     click.secho(title, bold=True)
     for number, line in enumerate(lines):
         click.echo(click.style(f"  {line}", dim=True) if header and number == 0 else f"  {line}")
@@ -164,7 +167,7 @@ def show_result(result: StepResult, request: str = "request") -> None:
     facts["seconds"] = f"{result.seconds.get('total', 0):.1f}"
     if result.cost:
         facts[result.cost["unit"]] = f"{result.cost['hours']:.4f}" + _lost(result.cost)
-    _show("result", aligned(list(facts.items())))
+    show_section("result", aligned(list(facts.items())))
     if result.stop_reason:
         click.secho(result.stop_reason, fg="yellow")
     _show_missing(result.incomplete_tracking)
@@ -183,14 +186,14 @@ def show_prepared(prepared: "Prepared") -> None:
          f"{item.split_off_rows:,}", item.fingerprint[:_SHOWN_DIGEST])
         for item in prepared.datasets
     ]  # fmt: skip
-    _show("prepared", aligned(rows, right=frozenset({1, 2, 3, 4})), header=True)
+    show_section("prepared", aligned(rows, right=frozenset({1, 2, 3, 4})), header=True)
 
 
 def show_mined(mined: Sequence["MinedDataset"]) -> None:
     """Print the row counts of each mined dataset."""
     rows = [("dataset", "rows", "with negatives", "negatives per row")]
     rows += [(item.name, f"{item.rows:,}", f"{item.mined_rows:,}", str(item.negatives)) for item in mined]
-    _show("mined", aligned(rows, right=frozenset({1, 2, 3})), header=True)
+    show_section("mined", aligned(rows, right=frozenset({1, 2, 3})), header=True)
 
 
 def show_scores(scored: "ScoredModels") -> None:
@@ -207,8 +210,8 @@ def show_scores(scored: "ScoredModels") -> None:
     sizes = [("dimension", *(str(scores.dimension) for scores in scored.models.values()))]
     sizes += [("megabytes", *(f"{scores.bytes / 1e6:.1f}" for scores in scored.models.values()))]
     sizes += [("seconds", *(f"{scores.seconds:.1f}" for scores in scored.models.values()))]
-    _show("scores", aligned(rows))
-    _show("models", aligned([("", *scored.models), *sizes]))
+    show_section("scores", aligned(rows))
+    show_section("models", aligned([("", *scored.models), *sizes]))
 
 
 def show_decision(decision: "Decision") -> None:
@@ -226,9 +229,9 @@ def show_decision(decision: "Decision") -> None:
              f"{gain.low:+.4f} to {gain.high:+.4f}")
             for name, gain in gains.items()
         ]  # fmt: skip
-        _show(decision.metric, aligned(rows))
+        show_section(decision.metric, aligned(rows))
     if decision.reindex is not None:
-        _show("index", _reindex_lines(decision.reindex))
+        show_section("index", _reindex_lines(decision.reindex))
     _show_missing(decision.missing)
 
 
@@ -250,7 +253,7 @@ def show_replay(found: "Replay") -> None:
         click.secho(f"not equal: the weights of {found.run} were {then} and are now {now}", fg="yellow")
     rows = [(name, *both) for name, both in found.versions.items()]
     if rows:
-        _show("versions", aligned([("library", "then", "now"), *rows]), header=True)
+        show_section("versions", aligned([("library", "then", "now"), *rows]), header=True)
     elif not found.is_equal and not found.is_of_same_base:
         click.echo("  the base model has changed")
     elif not found.is_equal:

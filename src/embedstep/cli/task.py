@@ -1,7 +1,7 @@
 """`embedstep task COMMAND`: what the container of a component runs, with a task of its orchestrator as JSON."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
@@ -9,14 +9,14 @@ import click
 from embedstep.cli import tables
 from embedstep.cli.options import exit_with_result, main
 
-_SHOW: Mapping[str, str] = {
-    "prepare": "show_prepared",
-    "mine_negatives": "show_mined",
-    "train": "show_result",
-    "evaluate": "show_scores",
-    "promote": "show_decision",
+_SHOW: Mapping[str, Callable[[Any], None]] = {
+    "prepare": tables.show_prepared,
+    "mine_negatives": tables.show_mined,
+    "train": tables.show_result,
+    "evaluate": tables.show_scores,
+    "promote": tables.show_decision,
 }
-"""The function in `tables` that prints what a command returns. Other commands print it as JSON."""
+"""The function that prints what a command returns. Other commands print it as JSON."""
 
 
 class _Commands(click.Group):
@@ -57,5 +57,5 @@ def _run(component: Any, executor_input: str) -> None:
         click.echo(json.dumps(found, indent=2))
 
     work = getattr(commands, component.command)
-    table = getattr(tables, _SHOW[component.command]) if component.command in _SHOW else show_json
+    table = _SHOW.get(component.command, show_json)
     exit_with_result("request", lambda: work(task_from_json(executor_input)), table)
