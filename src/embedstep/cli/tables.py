@@ -60,9 +60,8 @@ def show_plan(plan: "Plan", cost: "Estimate | None" = None) -> None:
         for rank, rows in enumerate(item["ranks"]):
             title = f"step {item['step']}, data.train.{item['dataset']}, process {rank}"
             names = list(rows[0])
-            show_section(
-                title, aligned([names, *([_format_cell(row[name]) for name in names] for row in rows)]), header=True
-            )
+            cells = [[_format_cell(row[name]) for name in names] for row in rows]
+            show_section(title, aligned([names, *cells]), header=True)
 
 
 def _format_cell(cell: Any) -> str:

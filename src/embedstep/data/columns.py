@@ -71,15 +71,18 @@ def made_source(where: str, file: DataFile, schema: pa.Schema, maker: RowMaker) 
     return Source(file=file, schema=made, maker=maker, read={name: types[name] for name in maker.kind.reads})
 
 
-def source_batches(where: str, source: Source, types: Mapping[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of a file, or those that are made of it, with the columns of `types`; see `read_batches`."""
-    if source.maker is None:
-        yield from read_batches(where, source.file, types)
-        return
+def source_batches(
+    where: str, source: Source, types: Mapping[str, pa.DataType]
+) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Yield the rows of a file, or those that are made of it, with the columns of `types`; see `read_batches`.
+
+    With each batch comes the number of rows of the file that it is made of.
+    """
     before = 0
-    for batch in read_batches(where, source.file, source.read):
-        yield source.maker.batch(batch, source.file.name, before).select(list(types))
+    for batch in read_batches(where, source.file, source.read if source.maker else types):
+        made = source.maker.batch(batch, source.file.name, before).select(list(types)) if source.maker else batch
         before += batch.num_rows
+        yield batch.num_rows, made
 
 
 def column_kinds(where: str, sources: Sequence[Source], roles: Sequence[Role]) -> dict[str, ColumnKind]:
@@ -197,7 +200,7 @@ def _unfit_kind(where: str, role: Role, kind: ColumnKind, sources: Sequence[Sour
 def _first_texts(where: str, role: Role, sources: Sequence[Source]) -> list[str]:
     """Return examples of a column's texts; none if the file is broken, as there is a problem already."""
     with suppress(InvalidRequestError):
-        for batch in source_batches(where, sources[0], {role.column: pa.string()}):
+        for _, batch in source_batches(where, sources[0], {role.column: pa.string()}):
             texts = dict.fromkeys(str(value) for value in batch.column(0).drop_null().to_pylist())
             return list(texts)[:_SHOWN_VALUES]
     return []

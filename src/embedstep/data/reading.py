@@ -4,7 +4,6 @@ Commands that read no data import this module, too, so pyarrow is imported only 
 """
 
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +45,7 @@ def scan(
         CannotStartError: `write_to` cannot be written, or a server with files could not be reached.
         ValueError: the dataset's source is the hub; it has to be fetched first.
     """
+    from embedstep.data.cells import NotIntegersError
     from embedstep.data.rows import Selection
 
     if dataset.path is None:
@@ -67,7 +67,11 @@ def scan(
     selection = Selection(
         where=where, sources=sources, roles=roles, kinds=kinds, limit=dataset.limit, drop=drop_incomplete_rows
     )
-    return _read(split, name, selection, maker, write_to)
+    try:
+        return _pass(split, name, selection, write_to)
+    except NotIntegersError:
+        # A column that began with integers has other numbers too; the next pass reads all such columns as numbers.
+        return _pass(split, name, selection.with_numbers(), write_to)
 
 
 def _find_columns(
@@ -95,21 +99,6 @@ def _find_columns(
     if problems:
         raise InvalidRequestError(problems)
     return sources, kinds
-
-
-def _read(
-    split: Split, name: str, selection: "Selection", maker: RowMaker | None, write_to: Path | None
-) -> DatasetFacts:
-    from embedstep.data.cells import NotIntegersError
-
-    try:
-        facts = _pass(split, name, selection, write_to)
-    except NotIntegersError:
-        # A column that began with integers has other numbers too; the next pass reads all such columns as numbers.
-        if maker is not None:
-            maker.rows_read = 0
-        facts = _pass(split, name, selection.with_numbers(), write_to)
-    return facts if maker is None else replace(facts, rows_read=maker.rows_read)
 
 
 def _pass(split: Split, name: str, selection: "Selection", write_to: Path | None) -> DatasetFacts:
@@ -149,6 +138,7 @@ def _pass(split: Split, name: str, selection: "Selection", write_to: Path | None
         label_values=labels.values,
         label_range=labels.range,
         fingerprint=digest.hexdigest(),
+        rows_read=counts.read if selection.sources[0].maker else None,
         path=str(write_to) if write_to else None,
         text_hashes=text_hashes,
     )

@@ -68,11 +68,13 @@ class RowCounts:
     """Rows that were read so far.
 
     Attributes:
+        read: number of rows of the files.
         kept: number of complete rows.
         dropped: number of incomplete rows.
         problems: problems of the rows and files.
     """
 
+    read: int = 0
     kept: int = 0
     dropped: int = 0
     problems: list[Problem] = field(default_factory=list)
@@ -116,7 +118,7 @@ def _kept_of_file(
     selection: Selection, counts: RowCounts, source: Source, gaps: Mapping[str, _Gaps]
 ) -> Iterator[pa.RecordBatch]:
     before = 0
-    for batch in source_batches(selection.where, source, reading_types(source, selection.kinds)):
+    for read, batch in source_batches(selection.where, source, reading_types(source, selection.kinds)):
         cells = _cells(selection, source, batch)
         empty = {column: is_incomplete(array, selection.kinds[column]) for column, array in cells.items()}
         complete = pc.invert(reduce(pc.or_, empty.values()))
@@ -125,6 +127,7 @@ def _kept_of_file(
             gaps[column].add(mask[:taken], before)
         rows = complete[:taken].true_count
         kept = pa.RecordBatch.from_pydict(cells).slice(0, taken)
+        counts.read += read
         counts.kept += rows
         counts.dropped += taken - rows
         before += batch.num_rows
