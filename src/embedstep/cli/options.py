@@ -90,8 +90,10 @@ def exit_with_result(request: str, work: Callable[[], Any], table: Callable[[Any
     from embedstep.launch.termination import termination_message
     from embedstep.output.result import StepResult
 
+    # Stays so if the reader of our output closes the pipe before the end.
     code = FAILED
     with show_errors(request), termination_message(os.environ) as report_end:
+        # Off since the start of the program, for its imports.
         gc.enable()
         found = work()
         if isinstance(found, StepResult):

@@ -50,6 +50,7 @@ def kind_of(dtype: pa.DataType) -> Kind | None:
         return _LIST_KINDS.get(kind_of(dtype.value_type))
     if pt.is_string(dtype) or pt.is_large_string(dtype) or pt.is_string_view(dtype):
         return "text"
+    # True and false are the classes 1 and 0.
     if pt.is_integer(dtype) or pt.is_boolean(dtype):
         return "integer"
     if pt.is_floating(dtype) or pt.is_decimal(dtype):

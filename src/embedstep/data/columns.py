@@ -166,6 +166,7 @@ def _common_kind(where: str, role: Role, sources: Sequence[Source]) -> ColumnKin
     for source in sources:
         if (kind := kind_of(source.schema.field(role.column).type)) != "empty":
             first.setdefault(kind, source)
+    # Text files have no types, so the numbers of one file may all look like integers.
     if set(first) == {"integer", "number"} and all(source.file.format in TEXT_FORMATS for source in sources):
         return "number"
     found = [(kind, _kind_name(kind, role, source), source.file.name) for kind, source in first.items()]

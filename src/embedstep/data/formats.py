@@ -155,5 +155,6 @@ def _binary_batches(file: DataFile, columns: list[str]) -> Iterator[pa.RecordBat
     with _OPEN[file.format](file) as (_, read):
         for batch in read(columns):
             asked = batch.select(columns)
+            # Arrow reads wrong offsets and invalid UTF-8 without an error; only a full validation finds them.
             asked.validate(full=True)
             yield asked

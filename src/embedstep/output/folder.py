@@ -155,6 +155,7 @@ def lock_output(path: Path, *, overwrite: bool) -> Iterator[OutputFolder]:
             _begin_attempt(folder, overwrite=overwrite)
         except OSError as error:
             raise _translate(path, error) from error
+        # Other errors of the step are its own, and say nothing about the folder.
         try:
             yield folder
         except OSError as error:

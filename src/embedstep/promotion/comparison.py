@@ -82,6 +82,7 @@ def decide(
     """
     if challenger.shape != champion.shape or len(champion) < _MIN_QUERIES:
         raise ValueError(f"scores of {len(challenger)} and of {len(champion)} queries cannot be compared")
+    # A NaN that was taken for 0 would win by a metric of which less is better.
     for name, scores in (("challenger", challenger), ("champion", champion)):
         if wrong := int((~np.isfinite(scores)).sum()):
             reason = f"{metric} of the {name} is not finite for {wrong:,} of {len(scores):,} queries"

@@ -97,10 +97,12 @@ def _decide_in_registry(request: TrainRequest, folder: OutputFolder, result: Ste
     about = {"version": ours.number, "run_id": ours.run_id}
     for _ in range(_ATTEMPTS):
         serving = registry.champion()
+        # An interrupted call may have promoted it and left the verdict.
         if serving == ours:
             return _read_earlier(folder, ours.number) or _hold_champion(request, folder, about)
         with _download(registry, serving) as against:
             decision = _decide(request, folder, against, about)
+        # MLflow gives an alias to the last writer, so the champion must still be the one that was compared with.
         if decision.action != "promote" or registry.promote(ours, serving):
             return decision
     raise InvalidRequestError.at(name, f"got another champion {_ATTEMPTS} times during the comparison; try again")

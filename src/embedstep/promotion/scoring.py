@@ -117,6 +117,7 @@ def score_models(request: TrainRequest, models: Mapping[str, str | None]) -> Sco
         raise InvalidRequestError(problems)
     with tempfile.TemporaryDirectory(prefix="embedstep-") as name:
         folder = Path(name)
+        # Training data may be large, and is not scored.
         held_out = with_datasets(request, lambda split, name, given: given if split == "eval" else None)
         local, _ = with_local_data(held_out, folder / "data", with_model=False)
         facts, problems = scan_all(
