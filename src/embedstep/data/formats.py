@@ -91,22 +91,21 @@ def _explain(error: BaseException) -> str:
 
 
 @contextmanager
-def _csv_reader(file: DataFile, types: Mapping[str, pa.DataType] | None) -> Iterator[pa.RecordBatchReader]:
+def _csv_reader(file: DataFile, types: Mapping[str, pa.DataType]) -> Iterator[pa.RecordBatchReader]:
+    """Read the columns of `types`; all of them, with the types of their first rows, if there are none."""
     from pyarrow import csv
 
     # With one thread, which is as fast, errors name the row.
     reading = csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES)
     parsing = csv.ParseOptions(delimiter="\t" if file.format == "tsv" else ",", newlines_in_values=True)
-    converting = csv.ConvertOptions(
-        column_types=dict(types) if types else None, include_columns=list(types) if types else None
-    )
+    converting = csv.ConvertOptions(column_types=dict(types), include_columns=list(types))
     with file.open_bytes() as source, csv.open_csv(source, reading, parsing, converting) as reader:
         yield reader
 
 
 def _csv_schema(file: DataFile, roles: Sequence[Role]) -> pa.Schema:
     texts = {role.column for role in roles if role.key not in ("label", LENGTH)}
-    with _csv_reader(file, None) as reader:
+    with _csv_reader(file, {}) as reader:
         return pa.schema([(one.name, pa.string() if one.name in texts else one.type) for one in reader.schema])
 
 

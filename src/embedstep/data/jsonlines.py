@@ -65,9 +65,8 @@ def jsonl_batches(where: str, file: DataFile, types: Mapping[str, pa.DataType]) 
     """
     from pyarrow import json as arrow_json
 
-    options = arrow_json.ParseOptions(
-        explicit_schema=pa.schema(list(types.items())), unexpected_field_behavior="ignore"
-    )
+    schema = pa.schema(list(types.items()))
+    options = arrow_json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
     reading = arrow_json.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES)
     try:
         with file.open_bytes() as source, arrow_json.open_json(source, reading, options) as reader:

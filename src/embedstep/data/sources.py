@@ -7,7 +7,7 @@ import gzip
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Literal, cast
 
@@ -53,12 +53,8 @@ class DataFile:
     @contextmanager
     def open_bytes(self) -> Iterator[BinaryIO]:
         """Open the file for reading its uncompressed bytes."""
-        with self.store.open(self.path) as raw:
-            if not self.gzipped:
-                yield raw
-                return
-            with gzip.open(raw) as unpacked:
-                yield cast(BinaryIO, unpacked)
+        with self.store.open(self.path) as raw, gzip.open(raw) if self.gzipped else nullcontext(raw) as opened:
+            yield cast(BinaryIO, opened)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
