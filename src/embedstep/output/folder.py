@@ -147,6 +147,7 @@ def lock_output(path: Path, *, overwrite: bool) -> Iterator[OutputFolder]:
             `overwrite`.
         CannotStartError: another attempt uses the folder, or the disk cannot be written.
     """
+    # The lock is held from the preparation of the folder to the end of the step.
     with ExitStack() as lock:
         try:
             path.mkdir(parents=True, exist_ok=True)

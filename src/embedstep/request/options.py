@@ -45,6 +45,7 @@ class Option:
     may_be_null: bool = False
 
 
+# As in the sections of a request, only the types of `scalars` convert a value.
 _STRICT = ConfigDict(strict=True)
 _KINDS: Mapping[OptionKind, tuple[TypeAdapter[Any], str]] = {
     "boolean": (TypeAdapter(Boolean, config=_STRICT), "true or false"),

@@ -86,6 +86,7 @@ TRACKING_RUN_ID = "MLFLOW_RUN_ID"
 """Environment variable with the id of the run that Kubeflow, ZenML or a person has opened around the step."""
 
 
+# A type checker takes no Literal of names that are computed.
 if TYPE_CHECKING:
     TrackerName = str
 else:

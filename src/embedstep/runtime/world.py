@@ -10,6 +10,7 @@ _VARIABLES = {
     "local_world_size": "LOCAL_WORLD_SIZE",
     "node_rank": "GROUP_RANK",
 }
+# Others that torchrun sets, for the libraries of a rank.
 _UNREAD_VARIABLES = ("MASTER_ADDR", "MASTER_PORT", "GROUP_WORLD_SIZE", "ROLE_RANK", "ROLE_WORLD_SIZE")
 
 
