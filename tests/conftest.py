@@ -21,7 +21,7 @@ import yaml
 from hypothesis import HealthCheck, settings
 
 from embedstep import step
-from embedstep.launch import attempt
+from embedstep.launch import first_node
 from embedstep.output.result import StepResult
 from embedstep.request.loading import load_request
 from embedstep.runtime.process import LaunchCommand, ProcessEnd
@@ -300,7 +300,7 @@ def train_here(
     def run_process(plan: LaunchCommand) -> ProcessEnd:
         return ProcessEnd(code=worker.main([plan.argv[-1]]))
 
-    monkeypatch.setattr(attempt, "run_process", run_process)
+    monkeypatch.setattr(first_node, "run_process", run_process)
     # The report takes another process and as long as the training; tests/report and whole runs look at it.
     monkeypatch.setattr(step, "write_report_in_subprocess", lambda output: ())
     monkeypatch.chdir(tmp_path)

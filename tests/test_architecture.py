@@ -57,7 +57,6 @@ MOST_PACKAGES, MOST_MODULES = 14, 5
 TESTED_WITH: Mapping[str, str] = {
     # A part of one function, whose tests assert it.
     "cli/options.py": "cli/test_train.py",
-    "data/table.py": "data/test_formats.py",
     "data/row_functions.py": "extensions/test_row_functions.py",
     "planning/batch_samplers.py": "extensions/test_batch_samplers.py",
     "planning/extensions.py": "extensions/test_losses_and_evaluators.py",

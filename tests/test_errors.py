@@ -10,6 +10,7 @@ from embedstep.errors import (
     InvalidRequestError,
     Problem,
     StepInterruptedError,
+    collect_problems,
     first_line,
     signal_name,
     suggest,
@@ -30,6 +31,15 @@ def test_a_refusal_is_rebuilt_from_its_lines() -> None:
     problems = (Problem("loss.kind", "no loss has this name: x"), Problem("", "the document is empty"))
     error = InvalidRequestError(problems)
     assert InvalidRequestError.from_lines(str(error).splitlines()).problems == problems
+
+
+def test_problems_of_several_parts_are_collected() -> None:
+    problems = [Problem("data", "is missing")]
+    with collect_problems(problems):
+        raise InvalidRequestError.at("loss", "is missing")
+    with pytest.raises(ValueError, match="another error"), collect_problems(problems):
+        raise ValueError("another error")
+    assert problems == [Problem("data", "is missing"), Problem("loss", "is missing")]
 
 
 def test_an_interruption_names_the_signal_and_the_train_step() -> None:

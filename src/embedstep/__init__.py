@@ -4,77 +4,52 @@ These names are the public interface. They are imported on first use, so `import
 `Kind`, and what they are made of, are for packages that extend embedstep: see docs/extending.md.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from embedstep.runtime.lazy import import_on_use
 
 if TYPE_CHECKING:
-    from embedstep.data.row_functions import RowFunctionKind
-    from embedstep.errors import EmbedstepError
-    from embedstep.output.result import StepResult
-    from embedstep.planning.batch_samplers import BatchSamplerKind
-    from embedstep.planning.evaluators import EvaluatorKind
-    from embedstep.planning.kinds import Label
-    from embedstep.planning.losses import LossKind, Takes
-    from embedstep.request import options
-    from embedstep.request.arguments.training_arguments import SentenceTransformerTrainingArguments, TrainingArguments
-    from embedstep.request.arguments.types import BatchSamplers, MultiDatasetBatchSamplers
-    from embedstep.request.loading import load_request
-    from embedstep.request.schema import TrainRequest
-    from embedstep.request.trackers import TrackerKind
-    from embedstep.step import plan_step, run_step
-    from embedstep.tracking.tracker import RunInfo, RunTracker
+    from embedstep.data.row_functions import RowFunctionKind as RowFunctionKind
+    from embedstep.errors import EmbedstepError as EmbedstepError
+    from embedstep.output.result import StepResult as StepResult
+    from embedstep.planning.batch_samplers import BatchSamplerKind as BatchSamplerKind
+    from embedstep.planning.evaluators import EvaluatorKind as EvaluatorKind
+    from embedstep.planning.kinds import Label as Label
+    from embedstep.planning.losses import LossKind as LossKind
+    from embedstep.planning.losses import Takes as Takes
+    from embedstep.request import options as options
+    from embedstep.request.arguments.training_arguments import (
+        SentenceTransformerTrainingArguments as SentenceTransformerTrainingArguments,
+    )
+    from embedstep.request.arguments.training_arguments import TrainingArguments as TrainingArguments
+    from embedstep.request.arguments.types import BatchSamplers as BatchSamplers
+    from embedstep.request.arguments.types import MultiDatasetBatchSamplers as MultiDatasetBatchSamplers
+    from embedstep.request.loading import load_request as load_request
+    from embedstep.request.schema import TrainRequest as TrainRequest
+    from embedstep.request.trackers import TrackerKind as TrackerKind
+    from embedstep.step import plan_step as plan_step
+    from embedstep.step import run_step as run_step
+    from embedstep.tracking.tracker import RunInfo as RunInfo
+    from embedstep.tracking.tracker import RunTracker as RunTracker
 
 __version__ = "0.1.0"
-__all__ = [
-    "BatchSamplerKind",
-    "BatchSamplers",
-    "EmbedstepError",
-    "EvaluatorKind",
-    "Label",
-    "LossKind",
-    "MultiDatasetBatchSamplers",
-    "RowFunctionKind",
-    "RunInfo",
-    "RunTracker",
-    "SentenceTransformerTrainingArguments",
-    "StepResult",
-    "Takes",
-    "TrackerKind",
-    "TrainRequest",
-    "TrainingArguments",
-    "__version__",
-    "load_request",
-    "options",
-    "plan_step",
-    "run_step",
-]
-
-_HOMES = {
-    "BatchSamplerKind": "embedstep.planning.batch_samplers",
-    "BatchSamplers": "embedstep.request.arguments.types",
-    "EmbedstepError": "embedstep.errors",
-    "EvaluatorKind": "embedstep.planning.evaluators",
-    "Label": "embedstep.planning.kinds",
-    "LossKind": "embedstep.planning.losses",
-    "MultiDatasetBatchSamplers": "embedstep.request.arguments.types",
-    "RowFunctionKind": "embedstep.data.row_functions",
-    "RunInfo": "embedstep.tracking.tracker",
-    "RunTracker": "embedstep.tracking.tracker",
-    "SentenceTransformerTrainingArguments": "embedstep.request.arguments.training_arguments",
-    "StepResult": "embedstep.output.result",
-    "Takes": "embedstep.planning.losses",
-    "TrackerKind": "embedstep.request.trackers",
-    "TrainRequest": "embedstep.request.schema",
-    "TrainingArguments": "embedstep.request.arguments.training_arguments",
-    "load_request": "embedstep.request.loading",
-    "options": "embedstep.request.options",
-    "plan_step": "embedstep.step",
-    "run_step": "embedstep.step",
+_NAMES = {
+    "embedstep.data.row_functions": ("RowFunctionKind",),
+    "embedstep.errors": ("EmbedstepError",),
+    "embedstep.output.result": ("StepResult",),
+    "embedstep.planning.batch_samplers": ("BatchSamplerKind",),
+    "embedstep.planning.evaluators": ("EvaluatorKind",),
+    "embedstep.planning.kinds": ("Label",),
+    "embedstep.planning.losses": ("LossKind", "Takes"),
+    "embedstep.request.arguments.training_arguments": ("SentenceTransformerTrainingArguments", "TrainingArguments"),
+    "embedstep.request.arguments.types": ("BatchSamplers", "MultiDatasetBatchSamplers"),
+    "embedstep.request.loading": ("load_request",),
+    "embedstep.request.options": ("options",),
+    "embedstep.request.schema": ("TrainRequest",),
+    "embedstep.request.trackers": ("TrackerKind",),
+    "embedstep.step": ("plan_step", "run_step"),
+    "embedstep.tracking.tracker": ("RunInfo", "RunTracker"),
 }
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'embedstep' has no attribute {name!r}")
-    home = import_module(_HOMES[name])
-    return home if home.__name__.endswith(f".{name}") else getattr(home, name)
+__all__ = ["__version__", *chain.from_iterable(_NAMES.values())]
+__getattr__ = import_on_use(__name__, _NAMES)

@@ -5,7 +5,8 @@ The README documents the codes.
 """
 
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, ClassVar
@@ -65,10 +66,24 @@ class InvalidRequestError(EmbedstepError):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
     @classmethod
+    def at(cls, path: str, message: str) -> "InvalidRequestError":
+        """Return the error of a single mistake."""
+        return cls([Problem(path, message)])
+
+    @classmethod
     def from_lines(cls, lines: Iterable[str]) -> "InvalidRequestError":
         """Rebuild the error from the `path: message` lines of another process."""
         parts = (line.partition(": ") for line in lines)
         return cls(Problem(path, message) if message else Problem("", path) for path, _, message in parts)
+
+
+@contextmanager
+def collect_problems(problems: list[Problem]) -> Iterator[None]:
+    """Add the problems of an InvalidRequestError in the block to a list, so that the next part is still examined."""
+    try:
+        yield
+    except InvalidRequestError as error:
+        problems.extend(error.problems)
 
 
 class CannotStartError(EmbedstepError):

@@ -14,7 +14,7 @@ from statistics import median
 import numpy as np
 
 from embedstep.output.result import write_json
-from embedstep.promotion.comparison import Gate, bootstrap_gain
+from embedstep.promotion.comparison import bootstrap_gain
 from embedstep.report.page import write_report
 from embedstep.request.loading import load_request
 from embedstep.step import plan_step
@@ -42,7 +42,7 @@ def bootstrap(quick: bool) -> Record:
         np.percentile(means, [2.5, 97.5])
 
     repeats = 1 if quick else _REPEATS
-    ours, other = _medians(lambda: bootstrap_gain(Gate(metric="m"), challenger, champion), loop, repeats)
+    ours, other = _medians(lambda: bootstrap_gain(challenger, champion, 0.95), loop, repeats)
     return Record(
         name="bootstrap",
         compares=f"interval over {count:,} queries / a loop over resamples",

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from embedstep import step
-from embedstep.launch import attempt as processes
+from embedstep.launch import first_node
 from embedstep.output.result import StepResult
 from embedstep.request.loading import load_request
 from embedstep.runtime.process import LaunchCommand, ProcessEnd
@@ -91,7 +91,7 @@ def prove(
     from embedstep.worker.trainer import build
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(processes, "run_process", lambda plan: ProcessEnd(code=worker.main([_output(plan)])))
+    monkeypatch.setattr(first_node, "run_process", lambda plan: ProcessEnd(code=worker.main([_output(plan)])))
     # The report takes another process and as long as the training; tests/report and whole runs look at it.
     monkeypatch.setattr(step, "write_report_in_subprocess", lambda output: ())
     build_real = build.build_trainer

@@ -84,8 +84,8 @@ def test_torchrun_is_told_every_flag() -> None:
         python="python", environ=OF_TWO, node=read_node_info(OF_TWO), join_timeout_seconds=900,
     )  # fmt: skip
     assert plan.argv == (
-        "python", "-m", "embedstep.worker.torchrun.agent", "out", "shared", "900", "30", "--nnodes=2", "--node-rank=1",
-        "--rdzv-backend=static", "--master-addr=job-node-0-0.job", "--master-port=29400", "--nproc-per-node=4",
+        "python", "-m", "embedstep.worker.torchrun.agent", "out", "shared", "900", "30", "0", "--nnodes=2",
+        "--node-rank=1", "--rdzv-backend=static", "--rdzv-id=job", "--master-addr=job-node-0-0.job", "--master-port=29400", "--nproc-per-node=4",
         "-m", "embedstep.worker", "out",
     )  # fmt: skip
     assert not [name for name in plan.env if name.startswith("PET_")]

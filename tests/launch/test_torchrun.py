@@ -35,7 +35,7 @@ def test_the_command_is_torchrun_on_a_free_port() -> None:
         environ={},
     )
     assert plan.argv == (
-        "/bin/python", "-m", "embedstep.worker.torchrun.agent", "out", "shared", "0", "30",
+        "/bin/python", "-m", "embedstep.worker.torchrun.agent", "out", "shared", "0", "30", "0",
         "--standalone", "--local-addr=127.0.0.1", "--nproc-per-node=2", "-m", "embedstep.worker", "out",
     )  # fmt: skip
 

@@ -13,10 +13,6 @@ from embedstep.output.job import run_job, serve_job
 from embedstep.runtime.process import LaunchCommand, ProcessEnd
 
 
-def failure(code: int) -> TrainingFailedError:
-    return TrainingFailedError(f"ended with code {code}")
-
-
 def serve(monkeypatch: pytest.MonkeyPatch, work: Any) -> None:
     """Do the jobs in this process, where the real one starts another."""
 
@@ -28,7 +24,7 @@ def serve(monkeypatch: pytest.MonkeyPatch, work: Any) -> None:
 
 def test_a_result_comes_back_even_with_nan(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     serve(monkeypatch, lambda wanted, folder: {"sum": sum(wanted["values"]), "loss": math.nan, "in": str(folder)})
-    found = run_job("score", {"values": [1, 2]}, tmp_path / "deep" / "job", on_failure=failure)
+    found = run_job("score", {"values": [1, 2]}, tmp_path / "deep" / "job", title="mining", error=TrainingFailedError)
     assert (found["sum"], math.isnan(found["loss"]), found["in"]) == (3, True, str(tmp_path / "deep" / "job"))
 
 
@@ -44,7 +40,7 @@ def test_a_refusal_comes_back_as_the_same_error(
 
     serve(monkeypatch, refuse)
     with pytest.raises(type(error)) as caught:
-        run_job("mine", {}, tmp_path, on_failure=failure)
+        run_job("mine", {}, tmp_path, title="mining", error=TrainingFailedError)
     assert str(caught.value) == str(error)
 
 
@@ -57,7 +53,7 @@ def test_a_crash_is_the_caller_s_error_and_a_signal_an_interruption(
 ) -> None:
     monkeypatch.setattr(job, "run_process", lambda plan: end)
     with pytest.raises(error):
-        run_job("mine", {"a": 1}, tmp_path, on_failure=failure)
+        run_job("mine", {"a": 1}, tmp_path, title="mining", error=TrainingFailedError)
     assert json.loads((tmp_path / "job.json").read_text()) == {"a": 1}
 
 
@@ -74,6 +70,8 @@ def test_progress_bars_are_hidden_unless_wanted(
 
     monkeypatch.delenv("TQDM_DISABLE", raising=False)
     monkeypatch.setattr(job, "run_process", run)
-    assert run_job("fetch", {}, tmp_path, on_failure=failure, shows_progress=shows_progress) is None
+    assert (
+        run_job("fetch", {}, tmp_path, title="fetching", error=CannotStartError, shows_progress=shows_progress) is None
+    )
     assert ("TQDM_DISABLE" in started[0].env) != shows_progress
     assert started[0].argv[1:] == ("-m", "embedstep.worker.jobs.fetch", str(tmp_path))

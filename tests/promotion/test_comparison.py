@@ -1,19 +1,20 @@
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embedstep.promotion.comparison import Gate, Verdict, bootstrap_gain, decide
-
-GATE = Gate(metric="docs_cosine_ndcg@10")
+from embedstep.promotion.comparison import Verdict, bootstrap_gain, decide
+from embedstep.request.schema import Promotion
 
 
 def verdict(
-    challenger: Sequence[float], champion: Sequence[float], gate: Gate = GATE, slices: Sequence[str] | None = None
+    challenger: Sequence[float], champion: Sequence[float], slices: Sequence[str] | None = None, **conditions: Any
 ) -> Verdict:
-    return decide(gate, np.array(challenger, float), np.array(champion, float), slices)
+    asked = Promotion(**conditions)
+    return decide("docs_cosine_ndcg@10", asked, np.array(challenger, float), np.array(champion, float), slices)
 
 
 def test_a_clear_gain_is_promoted() -> None:
@@ -39,7 +40,7 @@ def test_a_gain_that_may_be_chance_is_held() -> None:
 
 
 def test_a_gain_below_what_is_asked_for_is_held() -> None:
-    found = verdict([0.51] * 100, [0.5] * 100, Gate(metric="m", minimum_gain=0.02))
+    found = verdict([0.51] * 100, [0.5] * 100, minimum_gain=0.02)
     assert found.action == "hold"
     assert found.reasons[0].endswith("; below the minimum gain of 0.02")
 
@@ -60,19 +61,20 @@ def test_scores_that_are_not_finite_are_rejected_before_anything_is_compared(val
 
 def test_a_slice_below_the_floor_is_rejected_though_the_average_is_up() -> None:
     slices = ["en"] * 80 + ["de"] * 20
-    found = verdict([0.8] * 80 + [0.3] * 20, [0.5] * 100, Gate(metric="m", slice_floor=-0.05), slices)
+    found = verdict([0.8] * 80 + [0.3] * 20, [0.5] * 100, slices, max_slice_loss=0.05)
     assert found.action == "reject"
     assert found.reasons == (
-        "slice de: m 0.3000 against 0.5000 on 20 queries, -0.2000; more than the allowed loss of 0.05",
-        "m 0.7000 against 0.5000: +0.2000, 95% confidence interval +0.1600 to +0.2400",
+        "slice de: docs_cosine_ndcg@10 0.3000 against 0.5000 on 20 queries, -0.2000; "
+        "more than the allowed loss of 0.05",
+        "docs_cosine_ndcg@10 0.7000 against 0.5000: +0.2000, 95% confidence interval +0.1600 to +0.2400",
     )
     assert {name: round(gain.gain, 6) for name, gain in found.slices.items()} == {"de": -0.2, "en": 0.3}
-    assert verdict([0.8] * 80 + [0.3] * 20, [0.5] * 100, Gate(metric="m"), slices).action == "promote"
+    assert verdict([0.8] * 80 + [0.3] * 20, [0.5] * 100, slices, max_slice_loss=0.3).action == "promote"
 
 
 def test_a_slice_of_few_queries_decides_nothing() -> None:
     slices = ["en"] * 95 + ["de"] * 5
-    found = verdict([0.8] * 95 + [0.3] * 5, [0.5] * 100, Gate(metric="m", slice_floor=-0.05), slices)
+    found = verdict([0.8] * 95 + [0.3] * 5, [0.5] * 100, slices, max_slice_loss=0.05)
     assert found.action == "promote"
     assert set(found.slices) == {"en"}
 
@@ -89,13 +91,13 @@ def test_other_queries_cannot_be_compared(one: list[float], other: list[float]) 
 )
 @settings(max_examples=30, deadline=None)
 def test_changing_sides_changes_signs(pairs: list[tuple[float, float]], confidence: float) -> None:
-    gate = Gate(metric="m", confidence=confidence)
+    asked = Promotion(confidence=confidence)
     one, other = np.array(pairs).T
-    forth, back = bootstrap_gain(gate, one, other), bootstrap_gain(gate, other, one)
+    forth, back = bootstrap_gain(one, other, confidence), bootstrap_gain(other, one, confidence)
     assert forth.low <= forth.gain + 1e-9
     assert forth.gain - 1e-9 <= forth.high
     np.testing.assert_allclose([forth.low, forth.high], [-back.high, -back.low], atol=1e-9)
-    words = {decide(gate, one, other).action, decide(gate, other, one).action}
+    words = {decide("m", asked, one, other).action, decide("m", asked, other, one).action}
     assert words in ({"hold"}, {"promote", "reject"})
 
 
@@ -103,10 +105,8 @@ def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
     """Of 200 samples with a true gain of 0.02, a 90 % interval holds it in about 180."""
     random = np.random.RandomState(0)
     held = 0
-    for seed in range(200):
+    for _ in range(200):
         champion = random.rand(80)
-        found = bootstrap_gain(
-            Gate(metric="m", confidence=0.9, seed=seed), champion + random.normal(0.02, 0.1, 80), champion
-        )
+        found = bootstrap_gain(champion + random.normal(0.02, 0.1, 80), champion, 0.9)
         held += found.low <= 0.02 <= found.high
     assert 165 <= held <= 195

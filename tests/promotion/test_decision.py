@@ -6,24 +6,26 @@ from typing import Any
 
 import pytest
 
-from embedstep.promotion.comparison import Gain, Verdict
+from embedstep.promotion.comparison import Gain
 from embedstep.promotion.decision import Decision, decision_from_json
 
-GAIN = Gain(queries=40, champion=0.5, challenger=0.75, low=0.125, high=0.375)
+GAIN = Gain(queries=40, champion=0.5, challenger=0.75, low=0.125, high=0.375, gain=0.25)
 
 
 def decision(**more: Any) -> Decision:
     values: dict[str, Any] = {
-        "verdict": Verdict(action="promote", reasons=("better",), gain=GAIN, slices={"short": GAIN}),
+        "action": "promote", "reasons": ("better",), "gain": GAIN, "slices": {"short": GAIN},
         "metric": "docs_cosine_ndcg@10", "challenger": {"model": "a"}, "champion": {"model": "b", "is_base": True},
         "metrics": {"challenger": {"ndcg": 0.75}, "champion": {"ndcg": 0.5}}, "data": {"docs": "c" * 64},
-        "dimensions": {128: GAIN}, "of_metrics": {"mrr": GAIN},
+        "dimensions": {"128": GAIN}, "gains": {"mrr": GAIN},
     }  # fmt: skip
     return Decision(**{**values, **more})
 
 
 @pytest.mark.parametrize(
-    "more", [{}, {"verdict": Verdict(action="hold", reasons=("nothing to compare",))}], ids=["gain", "no gain"]
+    "more",
+    [{}, {"action": "hold", "reasons": ("nothing to compare",), "gain": None, "slices": {}}],
+    ids=["gain", "no gain"],
 )
 def test_a_decision_reads_back_equal(more: dict[str, Any]) -> None:
     written = json.loads(json.dumps(decision(**more).to_json()))

@@ -194,10 +194,10 @@ def test_a_model_that_loses_what_it_could_before_is_rejected(
         decision = promote(loaded, output, champion="any")
     assert decision.metric == "new_cosine_ndcg@10"
     assert decision.action == "reject"
-    assert decision.verdict.reasons[0] == (
+    assert decision.reasons[0] == (
         "new_old_cosine_ndcg@10 0.3053 against 0.5053 on 50 queries, -0.2000; more than the allowed loss of 0.02"
     )
-    assert decision.won[0]["query"].startswith("q")
+    assert decision.examples["won"][0]["query"].startswith("q")
     assert decision_from_json(json.loads(json.dumps(decision.to_json()))) == decision
 
 

@@ -6,13 +6,13 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from embedstep.report.charts import Bar, draw_bars, draw_curves, draw_intervals
+from embedstep.report.charts import draw_bars, draw_curves, draw_intervals
 from embedstep.report.series import Series
 
 LINE = Series(steps=np.arange(3.0), values=np.array([0.1, 0.3, 0.2]))
 PICTURES = {
     "curves": lambda key: draw_curves(key, {"loss": LINE, "other": LINE}, champion={"loss": 0.25}),
-    "intervals": lambda key: draw_intervals(key, [Bar(name="all", gain=0.1, low=-0.1, high=0.3)]),
+    "intervals": lambda key: draw_intervals(key, {"all": {"gain": 0.1, "low": -0.1, "high": 0.3}}),
     "amounts": lambda key: draw_bars(key, {"training": 12.5, "saving": 0.5}, unit="seconds"),
 }
 

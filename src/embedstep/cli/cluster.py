@@ -1,21 +1,18 @@
 """Commands for a cluster: a request as a manifest, and the command of its pods."""
 
 import os
-import sys
 
 import click
 import yaml
 
-from embedstep.cli.options import read, request_options, show_errors
-from embedstep.errors import FAILED
-
-_overwrite = click.option("--overwrite", is_flag=True, help="Replace a finished model in the output folder.")
+from embedstep.cli import tables
+from embedstep.cli.options import exit_with_result, main, overwrite_option, read, request_options, show_errors
 
 
-@click.command()
+@main.command()
 @request_options
 @click.option("--attempt", type=click.IntRange(1), default=1, help="Number of the attempt, part of the name.")
-@_overwrite
+@overwrite_option
 def manifest(request: str, overrides: tuple[str, ...], attempt: int, *, overwrite: bool) -> None:
     """Print the TrainJob of a request with launch.kind: trainjob.
 
@@ -31,20 +28,13 @@ def manifest(request: str, overrides: tuple[str, ...], attempt: int, *, overwrit
         click.echo(yaml.safe_dump(job, sort_keys=False), nl=False)
 
 
-@click.command(hidden=True)
-@_overwrite
+@main.command(hidden=True)
+@overwrite_option
 def node(*, overwrite: bool) -> None:
     """Run one pod of a TrainJob. The request and the rank of the pod are in its environment."""
-    from embedstep.cli import tables
     from embedstep.launch.kubernetes.pod import load_pod_request
-    from embedstep.launch.termination import termination_message
     from embedstep.step import run_step
 
-    code = FAILED
-    with show_errors("request"), termination_message(os.environ) as report_end:
-        request, output = load_pod_request(os.environ)
-        result = run_step(request, output, overwrite=overwrite)
-        report_end(result)
-        tables.show_result(result, "request")
-        code = result.exit_code
-    sys.exit(code)
+    exit_with_result(
+        "request", lambda: run_step(*load_pod_request(os.environ), overwrite=overwrite), tables.show_result
+    )

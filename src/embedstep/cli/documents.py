@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
-from embedstep.cli.options import show_errors
-from embedstep.errors import InvalidRequestError, Problem
+from embedstep.cli import tables
+from embedstep.cli.options import main, show_errors
+from embedstep.errors import InvalidRequestError
 
 
-@click.command()
+@main.command()
 def schema() -> None:
     """Print the JSON Schema of a request, for completion and validation in an editor.
 
@@ -23,7 +24,7 @@ def schema() -> None:
     click.echo(json.dumps(TrainRequest.model_json_schema(), indent=2))
 
 
-@click.command()
+@main.command()
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print the records as JSON.")
 def arguments(name: str | None, as_json: bool) -> None:
@@ -35,7 +36,6 @@ def arguments(name: str | None, as_json: bool) -> None:
       embedstep arguments evaluation_strategy
       embedstep arguments --json | jq '.[] | select(.support == "refused") | .name'
     """
-    from embedstep.cli import tables
     from embedstep.request.arguments.listing import argument_record, argument_records, in_lines
 
     with show_errors("arguments"):
@@ -50,7 +50,7 @@ def arguments(name: str | None, as_json: bool) -> None:
             click.echo("\n".join(tables.aligned([header, *rows])))
 
 
-@click.command()
+@main.command()
 @click.argument("old", metavar="OLD")
 @click.option("-o", "--output", "target", type=click.Path(path_type=Path), help="Write the request to this file.")
 def migrate(old: str, target: Path | None) -> None:
@@ -64,7 +64,6 @@ def migrate(old: str, target: Path | None) -> None:
       embedstep migrate training_args.json -o request.yaml
       embedstep migrate train.py
     """
-    from embedstep.cli import tables
     from embedstep.planning.migration import migrate_file
 
     with show_errors(old):
@@ -76,7 +75,7 @@ def migrate(old: str, target: Path | None) -> None:
                 target.write_text(migrated.request, encoding="utf-8")
             except OSError as error:
                 message = f"cannot be written: {os.strerror(error.errno or 0)}"
-                raise InvalidRequestError([Problem(str(target), message)]) from None
+                raise InvalidRequestError.at(str(target), message) from None
         click.echo("\n".join(tables.aligned([("argument", "becomes", ""), *migrated.table])), err=target is None)
         if migrated.problems:
             raise InvalidRequestError(migrated.problems)

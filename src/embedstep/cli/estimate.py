@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from embedstep.errors import InvalidRequestError, Problem
+from embedstep.errors import InvalidRequestError
 from embedstep.output.attempts import HOUR, FormerRun, cost_unit
 from embedstep.output.result import StepResult
 from embedstep.planning.plan import Plan
@@ -45,13 +45,13 @@ def estimate_from_past_runs(request: TrainRequest, plan: Plan) -> Estimate:
     """
     if request.tracking.kind != MLFLOW:
         message = f"is {request.tracking.kind}, so there are no past runs to estimate from; use --estimate probe"
-        raise InvalidRequestError([Problem("tracking.kind", message)])
+        raise InvalidRequestError.at("tracking.kind", message)
     uri = tracking_uri(request.tracking, environ)
     found: list[FormerRun] = import_module("embedstep.tracking.mlflow_registry").former_runs(uri, request, plan)
     same = [run for run in found if run.is_of_same_rows] or found
     if not same:
         message = f"the experiment {request.tracking.experiment} has no run of this model; use --estimate probe"
-        raise InvalidRequestError([Problem("tracking.experiment", message)])
+        raise InvalidRequestError.at("tracking.experiment", message)
     rows = "the same rows" if same[0].is_of_same_rows else "other rows"
     basis = f"{len(same)} past run{'s' if len(same) > 1 else ''} of the same model on {rows}"
     return _limit(request, plan, scale_hours(same, plan.train_steps), basis)
@@ -79,13 +79,11 @@ def estimate_from_trial(request: TrainRequest, plan: Plan) -> Estimate:
     """
     if request.launch.trainjob is not None:
         message = "is trainjob, but a trial runs on this machine; use --estimate former, based on runs in the cluster"
-        raise InvalidRequestError([Problem("launch.kind", message)])
+        raise InvalidRequestError.at("launch.kind", message)
     steps = min(_TRIAL_STEPS, plan.train_steps)
     if not steps:
-        raise InvalidRequestError([Problem("arguments.do_train", "is false, so there is nothing to try")])
-    arguments: dict[str, Any] = {
-        "max_steps": steps, "save_strategy": "no", "load_best_model_at_end": False,
-    }  # fmt: skip
+        raise InvalidRequestError.at("arguments.do_train", "is false, so there is nothing to try")
+    arguments: dict[str, Any] = {"max_steps": steps, "save_strategy": "no", "load_best_model_at_end": False}
     if plan.evaluations:
         arguments |= {"eval_strategy": "steps", "eval_steps": steps, "eval_on_start": False, "eval_delay": 0}
     with tempfile.TemporaryDirectory(prefix="embedstep-") as folder:

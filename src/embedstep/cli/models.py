@@ -1,15 +1,14 @@
 """Commands for finished runs: evaluate, promote, rollback, sync, report, replay."""
 
-import json
 from pathlib import Path
 
 import click
 
-from embedstep.cli.options import read, request_options, show_errors
-from embedstep.errors import CannotStartError
+from embedstep.cli import tables
+from embedstep.cli.options import main, missing_library, overwrite_option, read, request_options, show, show_errors
 
 
-@click.command()
+@main.command()
 @request_options
 @click.option(
     "--model",
@@ -28,18 +27,14 @@ def evaluate(request: str, overrides: tuple[str, ...], models: tuple[str, ...], 
       embedstep evaluate request.yaml --model before=outputs/last-week --model after=outputs/docs
       embedstep evaluate request.yaml --model base=sentence-transformers/all-MiniLM-L6-v2 --json
     """
-    from embedstep.cli import tables
     from embedstep.promotion.scoring import parse_models, score_models
 
     with show_errors(request):
         scored = score_models(read(request, overrides), parse_models(models))
-        if as_json:
-            click.echo(json.dumps(scored.to_json(), indent=2))
-        else:
-            tables.show_scores(scored)
+        show(scored, tables.show_scores, as_json=as_json)
 
 
-@click.command()
+@main.command()
 @request_options
 @click.argument("output", type=click.Path(path_type=Path))
 @click.option("--champion", metavar="MODEL", help="Compare with this model, and do not change the registry.")
@@ -56,18 +51,14 @@ def promote(request: str, overrides: tuple[str, ...], output: Path, champion: st
       embedstep promote request.yaml outputs/docs
       embedstep promote request.yaml outputs/docs --champion outputs/last-week --json | jq -r .verdict
     """
-    from embedstep.cli import tables
     from embedstep.promotion.gate import promote as decide
 
     with show_errors(request):
         decision = decide(read(request, overrides), output, champion=champion)
-        if as_json:
-            click.echo(json.dumps(decision.to_json(), indent=2))
-        else:
-            tables.show_decision(decision)
+        show(decision, tables.show_decision, as_json=as_json)
 
 
-@click.command()
+@main.command()
 @request_options
 def rollback(request: str, overrides: tuple[str, ...]) -> None:
     """Make the previous champion the champion again."""
@@ -77,7 +68,7 @@ def rollback(request: str, overrides: tuple[str, ...]) -> None:
         click.echo(roll_back(read(request, overrides)))
 
 
-@click.command()
+@main.command()
 @click.argument("output", type=click.Path(path_type=Path))
 @click.option("--uri", metavar="URI", help="Tracking URI to use in place of the run's own.")
 def sync(output: Path, uri: str | None) -> None:
@@ -91,7 +82,6 @@ def sync(output: Path, uri: str | None) -> None:
       embedstep sync outputs/docs
       embedstep sync outputs/docs --uri http://localhost:5000
     """
-    from embedstep.cli import tables
     from embedstep.output.folder import lock_for_sync
     from embedstep.tracking.sender import sync as send
 
@@ -99,7 +89,7 @@ def sync(output: Path, uri: str | None) -> None:
         tables.show_sent(output, send(output, uri))
 
 
-@click.command()
+@main.command()
 @click.argument("output", type=click.Path(path_type=Path))
 def report(output: Path) -> None:
     """Write the HTML report of a run again.
@@ -108,20 +98,17 @@ def report(output: Path) -> None:
     Example:
       embedstep report outputs/docs
     """
-    with show_errors(str(output)):
-        try:
-            from embedstep.report.page import write_report
-        except ModuleNotFoundError as missing:
-            message = f"{missing.name}, which reports need, is not installed; pip install 'embedstep[train]'"
-            raise CannotStartError(message) from None
+    with show_errors(str(output)), missing_library("train", ", which reports need,"):
+        from embedstep.report.page import write_report
+
         click.echo(write_report(output))
 
 
-@click.command()
+@main.command()
 @click.argument("run", metavar="RUN")
 @click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Output folder of the new training.")
 @click.option("--uri", metavar="URI", help="Tracking URI of the run.  [default: MLFLOW_TRACKING_URI]")
-@click.option("--overwrite", is_flag=True, help="Replace a finished model in the output folder.")
+@overwrite_option
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
 def replay(run: str, output: Path | None, uri: str | None, overwrite: bool, as_json: bool) -> None:
     """Repeat a run from its recorded request, and check whether the weights are bit-identical.
@@ -134,12 +121,8 @@ def replay(run: str, output: Path | None, uri: str | None, overwrite: bool, as_j
       embedstep replay outputs/docs
       embedstep replay 0f5b1c8e2d7a4f6b9c3e1a2d4b5c6d7e --uri http://localhost:5000 --output outputs/again
     """
-    from embedstep.cli import tables
     from embedstep.replay import replay as train_again
 
     with show_errors(run):
         found = train_again(run, output or Path("outputs") / f"replay-{Path(run).name}", uri=uri, overwrite=overwrite)
-        if as_json:
-            click.echo(json.dumps(found.to_json(), indent=2))
-        else:
-            tables.show_replay(found)
+        show(found, tables.show_replay, as_json=as_json)

@@ -5,8 +5,7 @@ To add an orchestrator, write a function here that turns a request with a schedu
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
@@ -15,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import click
 import yaml
 
-from embedstep.cli.options import read, request_options, show_errors
-from embedstep.errors import CannotStartError, InvalidRequestError, Problem
+from embedstep.cli import tables
+from embedstep.cli.options import main, missing_library, read, request_options, show_errors
+from embedstep.errors import InvalidRequestError, Problem
 
 if TYPE_CHECKING:
     from embedstep.orchestration.scheduled import Scheduled
@@ -25,7 +25,7 @@ _NOT_IN_A_NAME = re.compile(r"[^a-z0-9-]+")
 _dry_run = click.option("--dry-run", is_flag=True, help="Show what would be scheduled, and change nothing.")
 
 
-@click.group()
+@main.group()
 def schedule() -> None:
     """Schedule recurring retraining in an orchestrator.
 
@@ -50,7 +50,7 @@ def _orchestrator(function: Callable[..., "Scheduled | None"]) -> click.Command:
     ) -> None:
         with show_errors(request):
             loaded = _read_scheduled(request, overrides, cron, timezone)
-            with _missing_library(function.__name__):
+            with missing_library(function.__name__):
                 found = function(loaded, **options)
             if found is not None:
                 _show(loaded, found)
@@ -70,15 +70,12 @@ def _read_scheduled(request: str, overrides: Sequence[str], cron: str | None, ti
     given = [f"schedule.{name}={json.dumps(text)}" for name, text in (("cron", cron), ("timezone", timezone)) if text]
     found = read(request, (*overrides, *given))
     if found.schedule is None:
-        raise InvalidRequestError(
-            [Problem("schedule", "is missing; write schedule: {cron: '0 3 * * 1'}, or give --cron")]
-        )
+        raise InvalidRequestError.at("schedule", "is missing; write schedule: {cron: '0 3 * * 1'}, or give --cron")
     return found
 
 
 def _show(request: Any, scheduled: "Scheduled") -> None:
     """Print what is scheduled, its next five times, and where the orchestrator differs."""
-    from embedstep.cli.tables import aligned
     from embedstep.planning.cron import list_firings
 
     when = ("cron", f"{request.schedule.cron} in {request.schedule.timezone}")
@@ -86,22 +83,9 @@ def _show(request: Any, scheduled: "Scheduled") -> None:
         ("schedule", [*scheduled.facts, when]),
         ("next", list_firings(request.schedule, datetime.now(UTC))),
     ):
-        click.echo("\n".join([title, *(f"  {line}" for line in aligned(rows))]))
+        tables.show_section(title, tables.aligned(rows))
     for note in scheduled.notes:
         click.echo(f"note: {note}")
-
-
-@contextmanager
-def _missing_library(extra: str) -> Iterator[None]:
-    """Name the extra that installs a missing library.
-
-    Raises:
-        CannotStartError: a library is missing.
-    """
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise CannotStartError(f"{error.name} is not installed; pip install 'embedstep[{extra}]'") from None
 
 
 @_orchestrator

@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from embedstep.output.result import StepResult, is_score
-from embedstep.planning.plan import Plan, PlannedModel
 from embedstep.runtime.secrets import redact
-from embedstep.runtime.text import format_bytes, shorten
-from embedstep.tracking.spool import Sent
+from embedstep.runtime.text import format_bytes, shorten, show_count
 
 if TYPE_CHECKING:
     from embedstep.cli.estimate import Estimate
     from embedstep.orchestration.mine_negatives import MinedDataset
     from embedstep.orchestration.prepare import Prepared
+    from embedstep.planning.plan import Plan, PlannedDataset, PlannedModel
     from embedstep.promotion.decision import Decision
     from embedstep.promotion.reindex import Reindex
     from embedstep.promotion.scoring import ScoredModels
     from embedstep.replay import Replay
+    from embedstep.tracking.spool import Sent
 
 _MAX_STEPS = 6
 _MAX_CELL = 48
@@ -47,22 +47,23 @@ def aligned(rows: Sequence[Sequence[str]], right: frozenset[int] = frozenset()) 
     ]
 
 
-def show_plan(plan: Plan, cost: "Estimate | None" = None) -> None:
+def show_plan(plan: "Plan", cost: "Estimate | None" = None) -> None:
     """Print the plan as tables, with the estimated cost if there is one."""
-    _show("data", aligned(_dataset_rows(plan), right=frozenset({1, 2, 5, 6, 7, 8})), header=True)
+    show_section("data", aligned(_dataset_rows(plan), right=frozenset({1, 2, 5, 6, 7, 8})), header=True)
     estimate = {"cost": f"about {cost.hours:.3g} {cost.unit}, estimated from {cost.basis}"} if cost else {}
     if plan.model is not None:
-        _show("model", aligned(list(_model_facts(plan.model).items())))
-    _show("training", aligned(list({**_training_facts(plan), **estimate}.items())))
-    _show("arguments", aligned(_ledger_rows(plan)), header=True)
-    _show("metrics", plan.metrics or ["none: data.eval is empty"])
+        show_section("model", aligned(list(_model_facts(plan.model).items())))
+    show_section("training", aligned(list({**_training_facts(plan), **estimate}.items())))
+    show_section("arguments", aligned(_ledger_rows(plan)), header=True)
+    show_section("metrics", plan.metrics or ["none: data.eval is empty"])
     if plan.notes:
-        _show("notes", plan.notes)
+        show_section("notes", plan.notes)
     for item in plan.preview:
         for rank, rows in enumerate(item["ranks"]):
             title = f"step {item['step']}, data.train.{item['dataset']}, process {rank}"
             names = list(rows[0])
-            _show(title, aligned([names, *([_format_cell(row[name]) for name in names] for row in rows)]), header=True)
+            cells = [[_format_cell(row[name]) for name in names] for row in rows]
+            show_section(title, aligned([names, *cells]), header=True)
 
 
 def _format_cell(cell: Any) -> str:
@@ -71,35 +72,20 @@ def _format_cell(cell: Any) -> str:
     return shorten(text, _MAX_CELL)
 
 
-def _show(title: str, lines: Sequence[str], *, header: bool = False) -> None:
-    click.echo(click.style(title, bold=True))
+def show_section(title: str, lines: Sequence[str], *, header: bool = False) -> None:
+    """Print a title and indented lines; a header is dimmed."""
+    click.secho(title, bold=True)
     for number, line in enumerate(lines):
         click.echo(click.style(f"  {line}", dim=True) if header and number == 0 else f"  {line}")
 
 
-def _dataset_rows(plan: Plan) -> list[tuple[str, ...]]:
-    rows: list[tuple[str, ...]] = [
-        ("dataset", "rows", "dropped", "columns", "loss", "batches", "batch share", "unreached", "negatives")
-    ]
+def _dataset_rows(plan: "Plan") -> list[tuple[str, ...]]:
+    header = ("dataset", "rows", "dropped", "columns", "loss", "batches", "batch share", "unreached", "negatives")
     total = sum(item.batches or 0 for item in plan.datasets if item.split == "train")
-    for item in plan.datasets:
-        rows.append(
-            (
-                f"{item.split}.{item.name}",
-                f"{item.rows:,}",
-                f"{item.dropped_rows:,}",
-                ", ".join(item.columns),
-                item.loss or "",
-                "" if item.batches is None else f"{item.batches:,}",
-                f"{(item.batches or 0) / total:.0%}" if item.split == "train" and total else "",
-                f"{item.rows_unreached:,}",
-                "" if item.negatives_per_anchor is None else f"{item.negatives_per_anchor:,}",
-            )
-        )
-    return rows
+    return [header, *(_dataset_row(item, total) for item in plan.datasets)]
 
 
-def _model_facts(model: PlannedModel) -> Mapping[str, str]:
+def _model_facts(model: "PlannedModel") -> Mapping[str, str]:
     pooling = model.pooling or (("lasttoken" if model.is_decoder else "mean") if model.is_bare else "")
     memory = model.memory_bytes
     found = {
@@ -115,7 +101,21 @@ def _model_facts(model: PlannedModel) -> Mapping[str, str]:
     return {name: text for name, text in found.items() if text}
 
 
-def _training_facts(plan: Plan) -> Mapping[str, str]:
+def _dataset_row(item: "PlannedDataset", train_batches: int) -> tuple[str, ...]:
+    return (
+        f"{item.split}.{item.name}",
+        show_count(item.rows),
+        show_count(item.dropped_rows),
+        ", ".join(item.columns),
+        item.loss or "",
+        show_count(item.batches),
+        f"{(item.batches or 0) / train_batches:.0%}" if item.split == "train" and train_batches else "",
+        show_count(item.rows_unreached),
+        show_count(item.negatives_per_anchor),
+    )
+
+
+def _training_facts(plan: "Plan") -> Mapping[str, str]:
     dropped = {name for item in plan.datasets for name in item.dropped_columns}
     seconds = plan.sampling_seconds
     forming = (
@@ -136,7 +136,7 @@ def _training_facts(plan: Plan) -> Mapping[str, str]:
     }
 
 
-def _devices(plan: Plan) -> str:
+def _devices(plan: "Plan") -> str:
     """Name the devices: a GPU for each process, or the CPU for all."""
     return "the CPU" if plan.on_cpu else f"{plan.world_size} GPU{'s' if plan.world_size > 1 else ''}"
 
@@ -150,10 +150,10 @@ def _steps(steps: Sequence[int]) -> str:
     return f"{len(steps)}, after train step{'s' if len(steps) > 1 else ''} {shown}"
 
 
-def _ledger_rows(plan: Plan) -> list[tuple[str, ...]]:
+def _ledger_rows(plan: "Plan") -> list[tuple[str, ...]]:
     entries = [entry for entry in plan.ledger if entry.source != "default"]
-    rows: list[tuple[str, ...]] = [("argument", "value", "from", "what it does")]
-    return [*rows, *((entry.name, str(entry.value), entry.source, entry.effect) for entry in entries)]
+    rows = [(entry.name, str(entry.value), entry.source, entry.effect) for entry in entries]
+    return [("argument", "value", "from", "what it does"), *rows]
 
 
 def show_result(result: StepResult, request: str = "request") -> None:
@@ -171,11 +171,8 @@ def show_result(result: StepResult, request: str = "request") -> None:
         more = Path(result.output) / "error.json"
         click.echo(f"{outcome}; details in {more}" if more.exists() else outcome, err=True)
         return
-    if result.skip_reason == "unchanged":
-        click.echo(f"unchanged: {result.champion} was trained from the same request and rows; nothing was trained")
-        return
-    if result.skip_reason == "superseded":
-        click.echo(f"superseded: {result.stop_reason}; nothing was trained")
+    if result.skip_reason is not None:
+        click.echo(f"{result.skip_reason}: {result.untrained_reason}; nothing was trained")
         return
     facts = {name: f"{value:.4f}" for name, value in result.metrics.items() if is_score(name)}
     facts["model"] = str(result.model)
@@ -189,9 +186,9 @@ def show_result(result: StepResult, request: str = "request") -> None:
     facts["seconds"] = f"{result.seconds.get('total', 0):.1f}"
     if result.cost:
         facts[result.cost["unit"]] = f"{result.cost['hours']:.4f}" + _lost(result.cost)
-    _show("result", aligned(list(facts.items())))
+    show_section("result", aligned(list(facts.items())))
     if result.stop_reason:
-        click.echo(click.style(result.stop_reason, fg="yellow"))
+        click.secho(result.stop_reason, fg="yellow")
     _show_missing(result.incomplete_tracking)
 
 
@@ -208,14 +205,14 @@ def show_prepared(prepared: "Prepared") -> None:
          f"{item.split_off_rows:,}", item.fingerprint[:_SHOWN_DIGEST])
         for item in prepared.datasets
     ]  # fmt: skip
-    _show("prepared", aligned(rows, right=frozenset({1, 2, 3, 4})), header=True)
+    show_section("prepared", aligned(rows, right=frozenset({1, 2, 3, 4})), header=True)
 
 
 def show_mined(mined: Sequence["MinedDataset"]) -> None:
     """Print the row counts of each mined dataset."""
     rows = [("dataset", "rows", "with negatives", "negatives per row")]
     rows += [(item.name, f"{item.rows:,}", f"{item.mined_rows:,}", str(item.negatives)) for item in mined]
-    _show("mined", aligned(rows, right=frozenset({1, 2, 3})), header=True)
+    show_section("mined", aligned(rows, right=frozenset({1, 2, 3})), header=True)
 
 
 def show_scores(scored: "ScoredModels") -> None:
@@ -232,17 +229,17 @@ def show_scores(scored: "ScoredModels") -> None:
     sizes = [("dimension", *(str(scores.dimension) for scores in scored.models.values()))]
     sizes += [("megabytes", *(f"{scores.bytes / 1e6:.1f}" for scores in scored.models.values()))]
     sizes += [("seconds", *(f"{scores.seconds:.1f}" for scores in scored.models.values()))]
-    _show("scores", aligned(rows))
-    _show("models", aligned([("", *scored.models), *sizes]))
+    show_section("scores", aligned(rows))
+    show_section("models", aligned([("", *scored.models), *sizes]))
 
 
 def show_decision(decision: "Decision") -> None:
     """Print a verdict, its reasons, and the gains."""
     colour = {"promote": "green", "hold": "yellow", "reject": "red"}[decision.action]
-    click.echo(click.style(decision.action, fg=colour, bold=True))
-    for reason in decision.verdict.reasons:
+    click.secho(decision.action, fg=colour, bold=True)
+    for reason in decision.reasons:
         click.echo(f"  {reason}")
-    gains = {f"slice {name}": gain for name, gain in decision.verdict.slices.items()}
+    gains = {f"slice {name}": gain for name, gain in decision.slices.items()}
     gains |= {f"{size} dimensions": gain for size, gain in decision.dimensions.items()}
     if gains:
         rows = [("", "queries", "champion", "challenger", "gain", "interval")]
@@ -251,9 +248,9 @@ def show_decision(decision: "Decision") -> None:
              f"{gain.low:+.4f} to {gain.high:+.4f}")
             for name, gain in gains.items()
         ]  # fmt: skip
-        _show(decision.metric, aligned(rows))
+        show_section(decision.metric, aligned(rows))
     if decision.reindex is not None:
-        _show("index", _reindex_lines(decision.reindex))
+        show_section("index", _reindex_lines(decision.reindex))
     _show_missing(decision.missing)
 
 
@@ -270,19 +267,19 @@ def show_replay(found: "Replay") -> None:
     """Print whether the weights are the same, and what may have changed them."""
     then, now = (digest[:_SHOWN_DIGEST] for digest in found.weights)
     if found.is_equal:
-        click.echo(click.style(f"equal: all weights are bit-identical to those of {found.run} ({now})", fg="green"))
+        click.secho(f"equal: all weights are bit-identical to those of {found.run} ({now})", fg="green")
     else:
-        click.echo(click.style(f"not equal: the weights of {found.run} were {then} and are now {now}", fg="yellow"))
+        click.secho(f"not equal: the weights of {found.run} were {then} and are now {now}", fg="yellow")
     rows = [(name, *both) for name, both in found.versions.items()]
     if rows:
-        _show("versions", aligned([("library", "then", "now"), *rows]), header=True)
+        show_section("versions", aligned([("library", "then", "now"), *rows]), header=True)
     elif not found.is_equal and not found.is_of_same_base:
         click.echo("  the base model has changed")
     elif not found.is_equal:
         click.echo("  the libraries are the same; another kind of CPU or GPU rounds differently")
 
 
-def show_sent(output: Path, sent: Sequence[Sent]) -> None:
+def show_sent(output: Path, sent: "Sequence[Sent]") -> None:
     """Print what `embedstep sync` has sent, one line for each attempt."""
     if not sent:
         click.echo(f"{output}: everything has arrived")
@@ -293,12 +290,12 @@ def show_sent(output: Path, sent: Sequence[Sent]) -> None:
 
 def _show_missing(messages: Sequence[str]) -> None:
     for message in messages:
-        click.echo(click.style(f"not recorded: {message}", fg="yellow"))
+        click.secho(f"not recorded: {message}", fg="yellow")
 
 
 def show_problems(request: str, problems: Sequence[Any]) -> None:
     """Print all problems to standard error, one on each line, under the name of the request."""
     count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-    click.echo(click.style(f"{request}: {count}", fg="red", bold=True), err=True)
+    click.secho(f"{request}: {count}", fg="red", bold=True, err=True)
     for problem in problems:
         click.echo(f"  {redact(str(problem), os.environ)}", err=True)

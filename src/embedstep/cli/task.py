@@ -1,25 +1,22 @@
 """`embedstep task COMMAND`: what the container of a component runs, with a task of its orchestrator as JSON."""
 
-import gc
 import json
-import os
-import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
 
-from embedstep.cli.options import show_errors
-from embedstep.errors import FAILED, OK
+from embedstep.cli import tables
+from embedstep.cli.options import exit_with_result, main
 
-_SHOW: Mapping[str, str] = {
-    "prepare": "show_prepared",
-    "mine_negatives": "show_mined",
-    "train": "show_result",
-    "evaluate": "show_scores",
-    "promote": "show_decision",
+_SHOW: Mapping[str, Callable[[Any], None]] = {
+    "prepare": tables.show_prepared,
+    "mine_negatives": tables.show_mined,
+    "train": tables.show_result,
+    "evaluate": tables.show_scores,
+    "promote": tables.show_decision,
 }
-"""The function in `tables` that prints what a command returns. Other commands print it as JSON."""
+"""The function that prints what a command returns. Other commands print it as JSON."""
 
 
 class _Commands(click.Group):
@@ -47,27 +44,18 @@ class _Commands(click.Group):
         )  # fmt: skip
 
 
-@click.group(cls=_Commands)
+@main.group(cls=_Commands)
 def task() -> None:
     """Run a component: read the inputs of a Kubeflow task, and write its outputs."""
 
 
 def _run(component: Any, executor_input: str) -> None:
-    from embedstep.cli import tables
-    from embedstep.launch.termination import termination_message
     from embedstep.orchestration import commands
     from embedstep.orchestration.task import task_from_json
-    from embedstep.output.result import StepResult
 
-    code = FAILED
-    with show_errors("request"), termination_message(os.environ) as report_end:
-        gc.enable()
-        found = getattr(commands, component.command)(task_from_json(executor_input))
-        if isinstance(found, StepResult):
-            report_end(found)
-        if component.command in _SHOW:
-            getattr(tables, _SHOW[component.command])(found)
-        else:
-            click.echo(json.dumps(found, indent=2))
-        code = found.exit_code if isinstance(found, StepResult) else OK
-    sys.exit(code)
+    def show_json(found: Any) -> None:
+        click.echo(json.dumps(found, indent=2))
+
+    work = getattr(commands, component.command)
+    table = _SHOW.get(component.command, show_json)
+    exit_with_result("request", lambda: work(task_from_json(executor_input)), table)

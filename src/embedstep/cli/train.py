@@ -1,20 +1,21 @@
 """Commands for a request: check, plan, run."""
 
-import gc
 import json
 import os
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from embedstep.cli.options import read, request_options, show_errors
-from embedstep.errors import FAILED, InvalidRequestError, Problem
+from embedstep.cli import tables
+from embedstep.cli.options import exit_with_result, main, overwrite_option, read, request_options, show_errors
+from embedstep.errors import InvalidRequestError
 
 
-@click.command()
+@main.command()
 @request_options
 def check(request: str, overrides: tuple[str, ...]) -> None:
     """Check a request and its data. Needs no torch and no GPU.
@@ -33,7 +34,7 @@ def check(request: str, overrides: tuple[str, ...]) -> None:
             click.echo(f"  {note}")
 
 
-@click.command()
+@main.command()
 @request_options
 @click.option("--json", "as_json", is_flag=True, help="Print the whole plan as JSON.")
 @click.option(
@@ -54,7 +55,6 @@ def plan(request: str, overrides: tuple[str, ...], as_json: bool, estimate: str 
       embedstep plan request.yaml --set arguments.batch_sampler=no_duplicates --preview 2
     """
     from embedstep import step
-    from embedstep.cli import tables
 
     with show_errors(request):
         loaded = read(request, overrides)
@@ -67,14 +67,14 @@ def plan(request: str, overrides: tuple[str, ...], as_json: bool, estimate: str 
             tables.show_plan(planned, cost)
 
 
-@click.command()
+@main.command()
 @request_options
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
     help="Output folder.  [default: arguments.output_dir, else outputs/ and the name of the request file]",
 )
-@click.option("--overwrite", is_flag=True, help="Replace a finished model in the output folder.")
+@overwrite_option
 def run(request: str, overrides: tuple[str, ...], output: Path | None, overwrite: bool) -> None:
     """Train, and write a verified model, metrics and result.json to the output folder.
 
@@ -84,23 +84,16 @@ def run(request: str, overrides: tuple[str, ...], output: Path | None, overwrite
       embedstep run request.yaml --output outputs/docs --overwrite
       embedstep run request.yaml --set launch.processes_per_node=2 --set arguments.max_steps=100
     """
-    from embedstep.cli import tables
-    from embedstep.launch.termination import termination_message
     from embedstep.step import run_step
 
-    code = FAILED
-    with show_errors(request), termination_message(os.environ) as report_end:
-        gc.enable()
+    def work() -> Any:
         loaded = read(request, overrides)
         if output is not None and loaded.launch.trainjob is not None:
             message = "has no effect: the pods of launch.kind: trainjob write to launch.trainjob.output"
-            raise InvalidRequestError([Problem("--output", message)])
-        folder = output or _default_output(request, loaded.arguments.output_dir)
-        result = run_step(loaded, folder, overwrite=overwrite)
-        report_end(result)
-        tables.show_result(result, request)
-        code = result.exit_code
-    sys.exit(code)
+            raise InvalidRequestError.at("--output", message)
+        return run_step(loaded, output or _default_output(request, loaded.arguments.output_dir), overwrite=overwrite)
+
+    exit_with_result(request, work, partial(tables.show_result, request=request))
 
 
 def _estimate(way: str, request: Any, plan: Any) -> Any:

@@ -10,13 +10,11 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import pyarrow as pa
-import pyarrow.compute
+import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from embedstep.data.facts import ColumnKind
-
-# The stubs of pyarrow need each array's type, which is known only at run time.
-_compute: Any = pyarrow.compute
+from embedstep.errors import EmbedstepError
 
 TYPES: dict[ColumnKind, pa.DataType] = {
     "text": pa.string(),
@@ -33,6 +31,15 @@ KIND_NAMES: dict[ColumnKind, str] = {
     "numbers": "lists of numbers",
 }
 Kind = ColumnKind | Literal["empty"]
+_LIST_KINDS: dict[Kind | None, Kind] = {"text": "texts", "integer": "numbers", "number": "numbers", "empty": "empty"}
+"""Kind of a column of lists by that of their elements."""
+
+
+class NotIntegersError(EmbedstepError):
+    """A column of a text file began with integers and may have other numbers; it has to be read as numbers.
+
+    Never raised outside this package.
+    """
 
 
 def kind_of(dtype: pa.DataType) -> Kind | None:
@@ -40,26 +47,15 @@ def kind_of(dtype: pa.DataType) -> Kind | None:
     if pt.is_dictionary(dtype):
         return kind_of(dtype.value_type)
     if pt.is_list(dtype) or pt.is_large_list(dtype) or pt.is_fixed_size_list(dtype):
-        return _kind_of_lists(kind_of(dtype.value_type))
+        return _LIST_KINDS.get(kind_of(dtype.value_type))
     if pt.is_string(dtype) or pt.is_large_string(dtype) or pt.is_string_view(dtype):
         return "text"
+    # True and false are the classes 1 and 0.
     if pt.is_integer(dtype) or pt.is_boolean(dtype):
         return "integer"
     if pt.is_floating(dtype) or pt.is_decimal(dtype):
         return "number"
     return "empty" if pt.is_null(dtype) else None
-
-
-def _kind_of_lists(elements: Kind | None) -> Kind | None:
-    match elements:
-        case "text":
-            return "texts"
-        case "integer" | "number":
-            return "numbers"
-        case "empty":
-            return "empty"
-        case _:
-            return None
 
 
 def to_canonical(array: pa.Array[Any], kind: ColumnKind) -> pa.Array[Any]:
@@ -72,8 +68,7 @@ def to_canonical(array: pa.Array[Any], kind: ColumnKind) -> pa.Array[Any]:
         return to_canonical(array.dictionary_decode(), kind)
     if pt.is_null(array.type) or kind_of(array.type) == "empty":
         return pa.array([None] * len(array), TYPES[kind])
-    wanted: pa.Array[Any] = array if array.type == TYPES[kind] else array.cast(TYPES[kind])
-    return wanted
+    return array if array.type == TYPES[kind] else array.cast(TYPES[kind])
 
 
 def is_incomplete(array: pa.Array[Any], kind: ColumnKind) -> pa.BooleanArray:
@@ -81,36 +76,32 @@ def is_incomplete(array: pa.Array[Any], kind: ColumnKind) -> pa.BooleanArray:
 
     Empty are null, NaN, text of white space only, a list without elements, and a list with an empty element.
     """
-    empty: pa.BooleanArray
     match kind:
         case "text":
-            blank = _compute.or_(_is_zero(_compute.binary_length(array)), _compute.utf8_is_space(array))
-            empty = _compute.or_kleene(blank, _compute.is_null(array))
+            texts: Any = array
+            blank: pa.BooleanArray = pc.or_(_is_zero(pc.binary_length(texts)), pc.utf8_is_space(texts))
+            return pc.or_kleene(blank, pc.is_null(array))
         case "integer" | "number":
-            empty = _compute.is_null(array, nan_is_null=True)
+            return pc.is_null(array, nan_is_null=True)
         case "texts":
-            empty = _incomplete_lists(array, "text")
+            return _incomplete_lists(array, "text")
         case "numbers":
-            empty = _incomplete_lists(array, "number")
-    return empty
+            return _incomplete_lists(array, "number")
 
 
-def _is_zero(lengths: pa.Array[Any]) -> pa.BooleanArray:
+def _is_zero(lengths: Any) -> pa.BooleanArray:
     """Compare with 0 by a cast: a Python number as an operand makes pyarrow import pandas, which takes 0.2 s."""
-    zero: pa.BooleanArray = _compute.invert(lengths.cast(pa.bool_()))
+    zero: pa.BooleanArray = pc.invert(lengths.cast(pa.bool_()))
     return zero
 
 
 def _incomplete_lists(array: pa.Array[Any], element: ColumnKind) -> pa.BooleanArray:
-    without_elements: pa.BooleanArray = _compute.or_kleene(
-        _is_zero(_compute.list_value_length(array)), _compute.is_null(array)
-    )
-    bad_elements = is_incomplete(_compute.list_flatten(array), element)
-    if not _compute.any(bad_elements).as_py():
+    without_elements = pc.or_kleene(_is_zero(pc.list_value_length(array)), pc.is_null(array))
+    bad_elements = is_incomplete(pc.list_flatten(array), element)
+    if not pc.any(bad_elements).as_py():
         return without_elements
-    parents = set(_compute.list_parent_indices(array).filter(bad_elements).to_pylist())
-    either: pa.BooleanArray = _compute.or_(without_elements, pa.array([row in parents for row in range(len(array))]))
-    return either
+    parents = set(pc.list_parent_indices(array).filter(bad_elements).to_pylist())
+    return pc.or_(without_elements, pa.array([row in parents for row in range(len(array))]))
 
 
 def fixed_bytes(array: pa.Array[Any], width: int) -> memoryview:

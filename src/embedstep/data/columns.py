@@ -9,31 +9,23 @@ from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
-from embedstep.data.cells import KIND_NAMES, TYPES, Kind, kind_of
+from embedstep.data.cells import KIND_NAMES, TYPES, kind_of
 from embedstep.data.facts import ColumnKind
 from embedstep.data.formats import TEXT_FORMATS, read_batches
 from embedstep.data.roles import Role
 from embedstep.data.row_functions import RowMaker
 from embedstep.data.sources import DataFile
-from embedstep.data.table import TableSchema
-from embedstep.errors import InvalidRequestError, Problem, suggest
+from embedstep.errors import InvalidRequestError, Problem, collect_problems, suggest
 
-_ALLOWED: dict[str, tuple[ColumnKind, ...]] = {
-    "anchor": ("text",),
-    "positive": ("text", "texts"),
-    "negative": ("text", "texts"),
-    "label": ("integer", "number", "numbers"),
-    "length": ("integer",),
-    "slice": ("text", "integer"),
+_REQUIRED: dict[str, tuple[str, tuple[ColumnKind, ...]]] = {
+    "anchor": ("an anchor is text", ("text",)),
+    "positive": ("a positive is text or a list of texts", ("text", "texts")),
+    "negative": ("a negative is text or a list of texts", ("text", "texts")),
+    "label": ("a label is a number or a list of numbers", ("integer", "number", "numbers")),
+    "length": ("a length is a number of tokens", ("integer",)),
+    "slice": ("a slice is a name or an integer", ("text", "integer")),
 }
-_REQUIRED = {
-    "anchor": "an anchor is text",
-    "positive": "a positive is text or a list of texts",
-    "negative": "a negative is text or a list of texts",
-    "label": "a label is a number or a list of numbers",
-    "length": "a length is a number of tokens",
-    "slice": "a slice is a name or an integer",
-}
+"""What a role requires, in words and as kinds."""
 _SHOWN_VALUES = 3
 
 
@@ -49,7 +41,7 @@ class Source:
     """
 
     file: DataFile
-    schema: TableSchema
+    schema: pa.Schema
     maker: RowMaker | None = None
     read: Mapping[str, pa.DataType] = field(default_factory=dict)
 
@@ -59,7 +51,7 @@ class Source:
         return replace(self, read=types)
 
 
-def made_source(where: str, file: DataFile, schema: TableSchema, maker: RowMaker) -> Source:
+def made_source(where: str, file: DataFile, schema: pa.Schema, maker: RowMaker) -> Source:
     """Return a file with the columns of the rows that are made of it.
 
     Args:
@@ -73,22 +65,24 @@ def made_source(where: str, file: DataFile, schema: TableSchema, maker: RowMaker
     """
     for column in maker.kind.reads:
         if fault := _absent(column, file, schema.names):
-            raise InvalidRequestError([Problem(f"{where}.row_function", f"{maker.kind.name} reads it, but {fault}")])
-    made = TableSchema(
-        names=tuple(maker.kind.makes), types={name: TYPES[kind] for name, kind in maker.kind.makes.items()}
-    )
-    return Source(file=file, schema=made, maker=maker, read={name: schema.types[name] for name in maker.kind.reads})
+            raise InvalidRequestError.at(f"{where}.row_function", f"{maker.kind.name} reads it, but {fault}")
+    types = dict(zip(schema.names, schema.types, strict=True))
+    made = pa.schema([(name, TYPES[kind]) for name, kind in maker.kind.makes.items()])
+    return Source(file=file, schema=made, maker=maker, read={name: types[name] for name in maker.kind.reads})
 
 
-def source_batches(where: str, source: Source, types: Mapping[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of a file, or those that are made of it, with the columns of `types`; see `read_batches`."""
-    if source.maker is None:
-        yield from read_batches(where, source.file, types)
-        return
+def source_batches(
+    where: str, source: Source, types: Mapping[str, pa.DataType]
+) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Yield the rows of a file, or those that are made of it, with the columns of `types`; see `read_batches`.
+
+    With each batch comes the number of rows of the file that it is made of.
+    """
     before = 0
-    for batch in read_batches(where, source.file, source.read):
-        yield source.maker.batch(batch, source.file.name, before).select(list(types))
+    for batch in read_batches(where, source.file, source.read if source.maker else types):
+        made = source.maker.batch(batch, source.file.name, before).select(list(types)) if source.maker else batch
         before += batch.num_rows
+        yield batch.num_rows, made
 
 
 def column_kinds(where: str, sources: Sequence[Source], roles: Sequence[Role]) -> dict[str, ColumnKind]:
@@ -107,22 +101,26 @@ def column_kinds(where: str, sources: Sequence[Source], roles: Sequence[Role]) -
     problems: list[Problem] = []
     several_labels = sum(role.key == "label" for role in roles) > 1
     for role in roles:
-        fault = _missing_column(role, sources) or _repeated_column(role, sources)
-        if not fault:
-            kind, fault = _common_kind(role, sources)
-            fault = fault or _unfit_kind(where, role, kind, sources, several_labels=several_labels)
-            if kind is not None:
-                kinds[role.column] = "number" if role.key == "label" and several_labels else kind
-        if fault:
-            problems.append(Problem(role.path(where), fault))
+        with collect_problems(problems):
+            kinds[role.column] = _checked_kind(where, role, sources, several_labels=several_labels)
     if problems:
         raise InvalidRequestError(problems)
     return kinds
 
 
+def _checked_kind(where: str, role: Role, sources: Sequence[Source], *, several_labels: bool) -> ColumnKind:
+    fault = _missing_column(role, sources) or _repeated_column(role, sources)
+    if not fault:
+        kind = _common_kind(where, role, sources)
+        fault = _unfit_kind(where, role, kind, sources, several_labels=several_labels)
+    if fault:
+        raise InvalidRequestError.at(role.path(where), fault)
+    return "number" if role.key == "label" and several_labels else kind
+
+
 def reading_types(source: Source, kinds: Mapping[str, ColumnKind]) -> dict[str, pa.DataType]:
     """Return the types for reading the columns of a text file: a column's own type if it is of the right kind."""
-    own = source.schema.types
+    own = {column: source.schema.field(column).type for column in kinds}
     return {column: own[column] if kind_of(own[column]) == kind else TYPES[kind] for column, kind in kinds.items()}
 
 
@@ -158,44 +156,43 @@ def _repeated_column(role: Role, sources: Sequence[Source]) -> str:
     return ""
 
 
-def _common_kind(role: Role, sources: Sequence[Source]) -> tuple[ColumnKind | None, str]:
-    """Return the kind of the column in all files, or None and the problem."""
-    first: dict[Kind | None, Source] = {}
+def _common_kind(where: str, role: Role, sources: Sequence[Source]) -> ColumnKind:
+    """Return the kind of the column in all files.
+
+    Raises:
+        InvalidRequestError: it has none, several, or one that no role allows.
+    """
+    first: dict[ColumnKind | None, Source] = {}
     for source in sources:
-        first.setdefault(kind_of(source.schema.types[role.column]), source)
-    first.pop("empty", None)
+        if (kind := kind_of(source.schema.field(role.column).type)) != "empty":
+            first.setdefault(kind, source)
+    # Text files have no types, so the numbers of one file may all look like integers.
     if set(first) == {"integer", "number"} and all(source.file.format in TEXT_FORMATS for source in sources):
-        return "number", ""
-    if not first:
-        return None, f"column {role.column!r} has no value in any row; {_REQUIRED[role.key]}"
-    if len(first) > 1:
-        (one, here), (other, there) = list(first.items())[:2]
-        known = [
-            f"{_kind_name(kind, role, source)} in {source.file.name}" for kind, source in ((one, here), (other, there))
-        ]
-        return None, f"column {role.column!r} holds {known[0]} and {known[1]}; all files need the same kind"
-    (kind, source), *_ = first.items()
-    if kind is None or kind == "empty":
-        return None, f"column {role.column!r} holds {_kind_name(kind, role, source)}; {_REQUIRED[role.key]}"
-    return kind, ""
+        return "number"
+    found = [(kind, _kind_name(kind, role, source), source.file.name) for kind, source in first.items()]
+    match found:
+        case []:
+            fault = f"has no value in any row; {_REQUIRED[role.key][0]}"
+        case [(kind, name, _)]:
+            if kind is not None:
+                return kind
+            fault = f"holds {name}; {_REQUIRED[role.key][0]}"
+        case [(_, one, here), (_, other, there), *_]:
+            fault = f"holds {one} in {here} and {other} in {there}; all files need the same kind"
+    raise InvalidRequestError.at(role.path(where), f"column {role.column!r} {fault}")
 
 
-def _kind_name(kind: Kind | None, role: Role, source: Source) -> str:
-    if kind is None or kind == "empty":
-        return f"values of type {source.schema.types[role.column]}"
-    return KIND_NAMES[kind]
+def _kind_name(kind: ColumnKind | None, role: Role, source: Source) -> str:
+    return f"values of type {source.schema.field(role.column).type}" if kind is None else KIND_NAMES[kind]
 
 
-def _unfit_kind(
-    where: str, role: Role, kind: ColumnKind | None, sources: Sequence[Source], *, several_labels: bool
-) -> str:
-    if kind is None:
-        return ""
+def _unfit_kind(where: str, role: Role, kind: ColumnKind, sources: Sequence[Source], *, several_labels: bool) -> str:
     if role.key == "label" and kind == "text":
         shown = ", ".join(repr(value) for value in _first_texts(where, role, sources))
         return f"column {role.column!r} holds text ({shown}); a label is a number, and classes are numbered from 0"
-    if kind not in _ALLOWED[role.key]:
-        return f"column {role.column!r} holds {KIND_NAMES[kind]}; {_REQUIRED[role.key]}"
+    required, allowed = _REQUIRED[role.key]
+    if kind not in allowed:
+        return f"column {role.column!r} holds {KIND_NAMES[kind]}; {required}"
     if role.key == "label" and several_labels and kind == "numbers":
         return f"column {role.column!r} holds lists of numbers; several label columns hold one number each"
     return ""
@@ -204,7 +201,7 @@ def _unfit_kind(
 def _first_texts(where: str, role: Role, sources: Sequence[Source]) -> list[str]:
     """Return examples of a column's texts; none if the file is broken, as there is a problem already."""
     with suppress(InvalidRequestError):
-        for batch in source_batches(where, sources[0], {role.column: pa.string()}):
+        for _, batch in source_batches(where, sources[0], {role.column: pa.string()}):
             texts = dict.fromkeys(str(value) for value in batch.column(0).drop_null().to_pylist())
             return list(texts)[:_SHOWN_VALUES]
     return []

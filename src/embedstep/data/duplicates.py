@@ -23,6 +23,7 @@ _KEY = "anchor"
 _BETWEEN = "\x1f"
 _LOWER = bytes(range(256)).lower()
 _SPACES = bytes(code for code in range(128) if chr(code).isspace() and chr(code) != _BETWEEN)
+# 2**64 by the golden ratio: multiplying by it spreads similar hashes over all bits (Fibonacci hashing).
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 
 

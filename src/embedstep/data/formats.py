@@ -2,18 +2,18 @@
 
 import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 import pyarrow as pa
 
+from embedstep.data.cells import NotIntegersError
 from embedstep.data.jsonlines import jsonl_batches, jsonl_schema
 from embedstep.data.roles import LENGTH, Role
-from embedstep.data.sources import DataFile
+from embedstep.data.sources import DataFile, Format
 from embedstep.data.stores import translate_store_errors
-from embedstep.data.table import NotIntegersError, TableSchema
-from embedstep.errors import InvalidRequestError, Problem, first_line
+from embedstep.errors import InvalidRequestError, first_line
 
 TEXT_FORMATS = frozenset({"jsonl", "csv", "tsv"})
 """Formats without column types."""
@@ -23,8 +23,8 @@ _BLOCK_BYTES = 8 << 20
 _BROKEN = (pa.ArrowException, EOFError, zlib.error, UnicodeDecodeError)
 
 
-def read_schema(where: str, file: DataFile, roles: Sequence[Role]) -> TableSchema:
-    """Return the columns of a file from its header, footer or first rows.
+def read_schema(where: str, file: DataFile, roles: Sequence[Role]) -> pa.Schema:
+    """Return the columns of a file from its header, footer or first rows; a name may be repeated.
 
     Args:
         where: path of the dataset in the request.
@@ -41,11 +41,9 @@ def read_schema(where: str, file: DataFile, roles: Sequence[Role]) -> TableSchem
                 return jsonl_schema(where, file, [role.column for role in roles])
             case "csv" | "tsv":
                 return _csv_schema(file, roles)
-            case "parquet":
-                return _parquet_schema(file)
-            case "arrow":
-                with _arrow_reader(file) as reader:
-                    return _table_schema(reader.schema)
+            case binary:
+                with _OPEN[binary](file) as (schema, _):
+                    return schema
 
 
 def read_batches(where: str, file: DataFile, types: Mapping[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
@@ -73,10 +71,8 @@ def _whole_batches(where: str, file: DataFile, types: Mapping[str, pa.DataType])
             return jsonl_batches(where, file, types)
         case "csv" | "tsv":
             return _csv_batches(file, types)
-        case "parquet":
-            return _parquet_batches(file, list(types))
-        case "arrow":
-            return _arrow_batches(file, list(types))
+        case _:
+            return _binary_batches(file, list(types))
 
 
 @contextmanager
@@ -86,7 +82,7 @@ def _translate_errors(where: str, file: DataFile) -> Iterator[None]:
             yield
         except _BROKEN as error:
             message = f"{file.name} cannot be read as {file.format}: {_explain(error)}"
-            raise InvalidRequestError([Problem(f"{where}.path", message)]) from error
+            raise InvalidRequestError.at(f"{where}.path", message) from error
 
 
 def _explain(error: BaseException) -> str:
@@ -94,31 +90,23 @@ def _explain(error: BaseException) -> str:
     return re.sub(r"Row #(\d+)", lambda found: f"row {int(found[1]) - 1}", first_line(error))
 
 
-def _table_schema(schema: pa.Schema) -> TableSchema:
-    return TableSchema(names=tuple(schema.names), types=dict(zip(schema.names, schema.types, strict=True)))
-
-
 @contextmanager
-def _csv_reader(file: DataFile, types: Mapping[str, pa.DataType] | None) -> Iterator[pa.RecordBatchReader]:
+def _csv_reader(file: DataFile, types: Mapping[str, pa.DataType]) -> Iterator[pa.RecordBatchReader]:
+    """Read the columns of `types`; all of them, with the types of their first rows, if there are none."""
     from pyarrow import csv
 
     # With one thread, which is as fast, errors name the row.
     reading = csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES)
     parsing = csv.ParseOptions(delimiter="\t" if file.format == "tsv" else ",", newlines_in_values=True)
-    converting = csv.ConvertOptions(
-        column_types=dict(types) if types else None, include_columns=list(types) if types else None
-    )
+    converting = csv.ConvertOptions(column_types=dict(types), include_columns=list(types))
     with file.open_bytes() as source, csv.open_csv(source, reading, parsing, converting) as reader:
         yield reader
 
 
-def _csv_schema(file: DataFile, roles: Sequence[Role]) -> TableSchema:
-    with _csv_reader(file, None) as reader:
-        schema = _table_schema(reader.schema)
-    texts = {
-        role.column: pa.string() for role in roles if role.key not in ("label", LENGTH) and role.column in schema.types
-    }
-    return TableSchema(names=schema.names, types={**schema.types, **texts})
+def _csv_schema(file: DataFile, roles: Sequence[Role]) -> pa.Schema:
+    texts = {role.column for role in roles if role.key not in ("label", LENGTH)}
+    with _csv_reader(file, {}) as reader:
+        return pa.schema([(one.name, pa.string() if one.name in texts else one.type) for one in reader.schema])
 
 
 def _csv_batches(file: DataFile, types: Mapping[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
@@ -131,39 +119,41 @@ def _csv_batches(file: DataFile, types: Mapping[str, pa.DataType]) -> Iterator[p
         raise
 
 
-def _parquet_schema(file: DataFile) -> TableSchema:
-    from pyarrow.parquet import ParquetFile
-
-    with file.open_bytes() as source, ParquetFile(source) as parquet:
-        return _table_schema(parquet.schema_arrow)
-
-
-def _parquet_batches(file: DataFile, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    from pyarrow.parquet import ParquetFile
-
-    with file.open_bytes() as source, ParquetFile(source) as parquet:
-        for batch in parquet.iter_batches(batch_size=_BATCH_ROWS, columns=columns):
-            asked = batch.select(columns)
-            asked.validate(full=True)
-            yield asked
+_Opened = tuple[pa.Schema, Callable[[list[str]], Iterable[pa.RecordBatch]]]
+"""The columns of an open file, and what reads some of them."""
 
 
 @contextmanager
-def _arrow_reader(file: DataFile) -> Iterator[Any]:
+def _open_parquet(file: DataFile) -> Iterator[_Opened]:
+    from pyarrow.parquet import ParquetFile
+
+    with file.open_bytes() as source, ParquetFile(source) as parquet:
+        yield parquet.schema_arrow, lambda columns: parquet.iter_batches(batch_size=_BATCH_ROWS, columns=columns)
+
+
+@contextmanager
+def _open_arrow(file: DataFile) -> Iterator[_Opened]:
     """Open an Arrow file, or an Arrow stream as `save_to_disk` writes it, by its first bytes."""
     with ExitStack() as stack:
         # A memory map, because a single batch may be as large as the file.
         source: Any = stack.enter_context(pa.memory_map(file.path) if file.store.local else file.open_bytes())
         is_file = source.read(6) == b"ARROW1"
         source.seek(0)
-        yield stack.enter_context(pa.ipc.open_file(source) if is_file else pa.ipc.open_stream(source))
+        reader: Any = stack.enter_context(pa.ipc.open_file(source) if is_file else pa.ipc.open_stream(source))
+        batches = map(reader.get_batch, range(reader.num_record_batches)) if is_file else reader
+        yield reader.schema, lambda columns: batches
 
 
-def _arrow_batches(file: DataFile, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    with _arrow_reader(file) as reader:
-        by_number = isinstance(reader, pa.ipc.RecordBatchFileReader)
-        batches = map(reader.get_batch, range(reader.num_record_batches)) if by_number else reader
-        for batch in batches:
+_OPEN: Mapping[Format, Callable[[DataFile], AbstractContextManager[_Opened]]] = {
+    "parquet": _open_parquet,
+    "arrow": _open_arrow,
+}
+
+
+def _binary_batches(file: DataFile, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    with _OPEN[file.format](file) as (_, read):
+        for batch in read(columns):
             asked = batch.select(columns)
+            # Arrow reads wrong offsets and invalid UTF-8 without an error; only a full validation finds them.
             asked.validate(full=True)
             yield asked

@@ -6,7 +6,7 @@ before any rank starts.
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -58,30 +58,28 @@ def with_local_data(request: TrainRequest, folder: Path, *, with_model: bool) ->
     if find_spec("datasets") is None:
         raise CannotStartError("fetching from the hub needs datasets; pip install 'embedstep[train]'")
 
-    def failure(code: int) -> CannotStartError:
-        return CannotStartError(f"fetching from the hub ended with code {code}; see the output above")
-
     job = {"request": request.model_dump(mode="json"), "model": wants_model}
-    found = run_job("fetch", job, folder, on_failure=failure, shows_progress=True)
+    found = run_job("fetch", job, folder, title="fetching from the hub", error=CannotStartError, shows_progress=True)
     return _with_places(request, found), found.get("model")
 
 
 def _with_places(request: TrainRequest, found: dict[str, Any]) -> TrainRequest:
     """Return the request with each hub dataset replaced by the folder that it was fetched to."""
-    data: dict[str, Any] = {
-        split: {
-            name: dataset.at(found[f"{split}.{name}"]) if dataset.hub else dataset
-            for name, dataset in getattr(request.data, split).items()
-        }
-        for split in SPLITS
-    }
-    return request.model_copy(update={"data": request.data.model_copy(update=data)})
+    return with_datasets(request, lambda split, name, given: given.at(found[f"{split}.{name}"]) if given.hub else given)
 
 
 def without_hub_data(request: TrainRequest) -> TrainRequest:
     """Return the request without its hub datasets."""
-    data: dict[str, Any] = {
-        split: {name: dataset for name, dataset in getattr(request.data, split).items() if not dataset.hub}
-        for split in SPLITS
-    }
+    return with_datasets(request, lambda split, name, given: None if given.hub else given)
+
+
+def with_datasets(request: TrainRequest, replacement: Callable[[Split, str, Dataset], Dataset | None]) -> TrainRequest:
+    """Return the request with each dataset replaced, or removed where the replacement is None.
+
+    The copy is not validated, so a split may become empty.
+    """
+    data: dict[str, dict[str, Dataset]] = {split: {} for split in SPLITS}
+    for split, name, given in named_datasets(request):
+        if (dataset := replacement(split, name, given)) is not None:
+            data[split][name] = dataset
     return request.model_copy(update={"data": request.data.model_copy(update=data)})

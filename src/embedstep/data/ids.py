@@ -1,16 +1,25 @@
 """Texts of a prepared dataset as integer ids, and further reads of its Arrow file."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
+    import pyarrow as pa
     from numpy.typing import NDArray
 
 NOTHING = -1
 _LARGE = 2**30
 """Bytes of text from which 32-bit offsets may be too small for one dictionary."""
+
+
+def read_table(path: Path) -> "pa.Table":
+    """Return the rows of an Arrow IPC stream file; their columns are mapped into memory as long as they are used."""
+    import pyarrow as pa
+
+    return pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
 
 
 def text_ids(path: Path, inputs: Sequence[str]) -> "NDArray[np.int32]":
@@ -25,14 +34,13 @@ def text_ids(path: Path, inputs: Sequence[str]) -> "NDArray[np.int32]":
     import numpy as np
     import pyarrow as pa
 
-    with pa.memory_map(str(path)) as source:
-        table = pa.ipc.open_stream(source).read_all()
-        parts = [_flatten_texts(table.column(name)) for name in inputs]
-        texts = pa.chunked_array([chunk for values, _, _ in parts for chunk in values.chunks])
-        if texts.nbytes > _LARGE:
-            texts = texts.cast(pa.large_string())
-        chunks: list[Any] = texts.dictionary_encode().chunks
-        numbers = np.concatenate([chunk.indices.to_numpy() for chunk in chunks])
+    table = read_table(path)
+    parts = [_flatten_texts(table.column(name)) for name in inputs]
+    texts = pa.chunked_array([chunk for values, _, _ in parts for chunk in values.chunks])
+    if texts.nbytes > _LARGE:
+        texts = texts.cast(pa.large_string())
+    chunks: list[Any] = texts.dictionary_encode().chunks
+    numbers = np.concatenate([chunk.indices.to_numpy() for chunk in chunks])
     columns: list[NDArray[np.int32]] = []
     for part, (_, row, place) in zip(
         np.split(numbers, np.cumsum([len(part[0]) for part in parts])[:-1]), parts, strict=True
@@ -67,29 +75,25 @@ def read_integers(path: Path, column: str) -> "NDArray[np.int64]":
         column: name of the column, such as `label`.
     """
     import numpy as np
-    import pyarrow as pa
 
-    with pa.memory_map(str(path)) as source:
-        numbers = pa.ipc.open_stream(source).read_all().column(column).combine_chunks()
-        return np.array(numbers.to_numpy(zero_copy_only=False), np.int64)
+    numbers = read_table(path).column(column).combine_chunks()
+    return np.array(numbers.to_numpy(zero_copy_only=False), np.int64)
 
 
 def text_lengths(path: Path, inputs: Sequence[str]) -> "NDArray[np.int32]":
     """Return the total characters of each row's texts, shape (rows,)."""
     import numpy as np
-    import pyarrow as pa
     import pyarrow.compute as pc
 
-    with pa.memory_map(str(path)) as source:
-        table = pa.ipc.open_stream(source).read_all()
-        lengths = np.zeros(table.num_rows, np.int64)
-        for name in inputs:
-            texts, row, _ = _flatten_texts(table.column(name))
-            counts = pc.utf8_length(texts).to_numpy(zero_copy_only=False)
-            if row is None:
-                lengths += counts
-            else:
-                np.add.at(lengths, row, counts)
+    table = read_table(path)
+    lengths = np.zeros(table.num_rows, np.int64)
+    for name in inputs:
+        texts, row, _ = _flatten_texts(table.column(name))
+        counts = pc.utf8_length(texts).to_numpy(zero_copy_only=False)
+        if row is None:
+            lengths += counts
+        else:
+            np.add.at(lengths, row, counts)
     return lengths.astype(np.int32)
 
 
@@ -100,10 +104,7 @@ def read_rows(path: Path, rows: Sequence[int]) -> list[dict[str, Any]]:
         path: Arrow IPC stream file of the prepared rows.
         rows: row numbers, in the order of the result.
     """
-    import pyarrow as pa
-
-    with pa.memory_map(str(path)) as source:
-        found: list[dict[str, Any]] = pa.ipc.open_stream(source).read_all().take(list(rows)).to_pylist()
+    found: list[dict[str, Any]] = read_table(path).take(list(rows)).to_pylist()
     return found
 
 
@@ -116,14 +117,10 @@ def shared_text(path: Path, inputs: Sequence[str], row: int, other: int) -> str:
         row: number of one row.
         other: number of another row.
     """
-    import pyarrow as pa
-
-    with pa.memory_map(str(path)) as source:
-        table = pa.ipc.open_stream(source).read_all().select(list(inputs))
-        one, two = ([text for cell in table.slice(int(place), 1).to_pylist()[0].values() for text in _as_list(cell)]
-                    for place in (row, other))  # fmt: skip
+    one, two = (_texts(found, inputs) for found in read_rows(path, [row, other]))
     return next((text for text in one if text in two), one[-1])
 
 
-def _as_list(cell: str | list[str]) -> list[str]:
-    return [cell] if isinstance(cell, str) else cell
+def _texts(row: Mapping[str, Any], inputs: Sequence[str]) -> list[str]:
+    cells = [[row[name]] if isinstance(row[name], str) else row[name] for name in inputs]
+    return list(chain.from_iterable(cells))

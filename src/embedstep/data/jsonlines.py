@@ -11,13 +11,16 @@ from typing import Any
 
 import pyarrow as pa
 
+from embedstep.data.cells import NotIntegersError
 from embedstep.data.sources import DataFile
-from embedstep.data.table import NotIntegersError, TableSchema
 from embedstep.errors import InvalidRequestError, Problem
 
 _BLOCK_BYTES = 8 << 20
 _FIRST_ROWS = 100
 _SHOWN_ROWS = 5
+_TYPES: Mapping[type, pa.DataType] = {
+    type(None): pa.null(), bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string(),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,27 +32,27 @@ class _Row:
     fault: str = ""
 
 
-def jsonl_schema(where: str, file: DataFile, columns: Sequence[str]) -> TableSchema:
+def jsonl_schema(where: str, file: DataFile, columns: Sequence[str]) -> pa.Schema:
     """Return the columns of the first rows: at least 100, and more until each of `columns` has a value.
+
+    Columns that are not requested have the type null, because their values are not examined.
 
     Raises:
         InvalidRequestError: the file has no rows, or a line that is no JSON object.
     """
-    names: dict[str, None] = {}
     types: dict[str, pa.DataType] = {}
     row = None
     for row in _rows(file):
         if row.fault:
             raise InvalidRequestError(_find_faults(where, file, {}))
-        names.update(dict.fromkeys(row.cells))
-        for column in columns:
-            if pa.types.is_null(types.get(column, pa.null())) and column in row.cells:
-                types[column] = _type_of(row.cells[column])
-        if row.number >= _FIRST_ROWS and len(types) == len(columns) and pa.null() not in types.values():
+        for name, value in row.cells.items():
+            if pa.types.is_null(types.setdefault(name, pa.null())) and name in columns:
+                types[name] = _type_of(value)
+        if row.number >= _FIRST_ROWS and pa.null() not in [types.get(column, pa.null()) for column in columns]:
             break
     if row is None:
-        raise InvalidRequestError([Problem(f"{where}.path", f"{file.name} has no rows")])
-    return TableSchema(names=tuple(names), types=types)
+        raise InvalidRequestError.at(f"{where}.path", f"{file.name} has no rows")
+    return pa.schema(list(types.items()))
 
 
 def jsonl_batches(where: str, file: DataFile, types: Mapping[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
@@ -62,9 +65,8 @@ def jsonl_batches(where: str, file: DataFile, types: Mapping[str, pa.DataType]) 
     """
     from pyarrow import json as arrow_json
 
-    options = arrow_json.ParseOptions(
-        explicit_schema=pa.schema(list(types.items())), unexpected_field_behavior="ignore"
-    )
+    schema = pa.schema(list(types.items()))
+    options = arrow_json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
     reading = arrow_json.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES)
     try:
         with file.open_bytes() as source, arrow_json.open_json(source, reading, options) as reader:
@@ -123,25 +125,9 @@ def _list_rows(rows: Sequence[int]) -> str:
 
 
 def _type_of(value: Any) -> pa.DataType:
-    match value:
-        case None:
-            return pa.null()
-        case bool():
-            return pa.bool_()
-        case int():
-            return pa.int64()
-        case float():
-            return pa.float64()
-        case str():
-            return pa.string()
-        case list():
-            return _list_type(next((element for element in value if element is not None), None))
-        case _:
-            return pa.struct([])
-
-
-def _list_type(element: Any) -> pa.DataType:
-    dtype = _type_of(element)
+    if not isinstance(value, list):
+        return _TYPES.get(type(value), pa.struct([]))
+    dtype = _type_of(next((element for element in value if element is not None), None))
     return dtype if pa.types.is_null(dtype) else pa.list_(pa.float64() if dtype == pa.int64() else dtype)
 
 

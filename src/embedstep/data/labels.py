@@ -14,19 +14,23 @@ _compute: Any = pyarrow.compute
 
 
 class LabelSummary:
-    """Values and range of a label column, collected batch by batch."""
+    """Values and range of a label column, collected batch by batch.
+
+    Attributes:
+        range: smallest and largest label, or None for lists.
+    """
 
     def __init__(self) -> None:
         self._counts: Counter[int] | None = Counter()
-        self._range: tuple[float, float] | None = None
+        self.range: tuple[float, float] | None = None
 
     def update(self, labels: pa.Array[Any]) -> None:
         """Add labels without nulls: int64 or float64; lists of numbers are ignored."""
         if len(labels) == 0 or isinstance(labels, pa.ListArray):
             return
         ends = _compute.min_max(labels).as_py()
-        low, high = self._range or (ends["min"], ends["max"])
-        self._range = (float(min(low, ends["min"])), float(max(high, ends["max"])))
+        low, high = self.range or (ends["min"], ends["max"])
+        self.range = (float(min(low, ends["min"])), float(max(high, ends["max"])))
         if isinstance(labels, pa.Int64Array) and self._counts is not None:
             self._counts.update(
                 {entry["values"]: entry["counts"] for entry in _compute.value_counts(labels).to_pylist()}
@@ -37,8 +41,3 @@ class LabelSummary:
     def values(self) -> dict[int, int]:
         """Number of rows by label, sorted by label; empty for more than 1,000 labels or labels that are no integers."""
         return dict(sorted((self._counts or {}).items()))
-
-    @property
-    def range(self) -> tuple[float, float] | None:
-        """Smallest and largest label."""
-        return self._range

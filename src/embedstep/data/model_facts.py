@@ -12,7 +12,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from embedstep.output.result import read_json
+from embedstep.output.result import read_json, read_json_or_empty
 from embedstep.output.weights import module_settings
 
 UNLIMITED = 10**20
@@ -90,11 +90,12 @@ def read_model_facts(folder: Path) -> ModelFacts:
     Raises:
         ValueError: a file is not what its name says, such as JSON that is cut off.
     """
-    settings = _json(folder / "config_sentence_transformers.json")
-    listed = _json(folder / "modules.json", [])
+    settings = read_json_or_empty(folder / "config_sentence_transformers.json")
+    file = folder / "modules.json"
+    listed: list[Mapping[str, Any]] = read_json(file) if file.is_file() else []
     modules = tuple(_class_name(str(module["type"])) for module in listed)
     first = folder / str(listed[0]["path"]) if listed else folder
-    config = {**_json(first / "config.json")}
+    config = read_json_or_empty(first / "config.json")
     config = {**config, **config.get("text_config", {})}  # of models that read images, too
     tensors = list(_tensors(folder))
     architecture = next(iter(config.get("architectures") or ()), "")
@@ -118,10 +119,6 @@ def read_model_facts(folder: Path) -> ModelFacts:
         default_prompt_name=settings.get("default_prompt_name"),
         similarity=str(settings.get("similarity_fn_name") or "cosine"),
     )
-
-
-def _json(file: Path, default: Any = None) -> Any:
-    return read_json(file) if file.is_file() else ({} if default is None else default)
 
 
 def _class_name(type_name: str) -> str:
@@ -184,17 +181,17 @@ def own_limit(folder: Path, config: Mapping[str, Any]) -> int:
         folder: folder of the module.
         config: its `config.json`.
     """
-    written: int | None = _json(folder / "sentence_bert_config.json").get("max_seq_length")
+    written: int | None = read_json_or_empty(folder / "sentence_bert_config.json").get("max_seq_length")
     if written is not None:
         return written
     positions = config.get("max_position_embeddings", UNLIMITED)
-    limit = int(_json(folder / "tokenizer_config.json").get("model_max_length", UNLIMITED))
+    limit = int(read_json_or_empty(folder / "tokenizer_config.json").get("model_max_length", UNLIMITED))
     return min(limit, UNLIMITED if positions == -1 else positions)
 
 
 def _highest_token(file: Path) -> int | None:
     """Return how many rows a table of token embeddings needs for a tokenizer."""
-    found = _json(file)
+    found = read_json_or_empty(file)
     if not found:
         return None
     vocabulary = found["model"].get("vocab") or {}
@@ -205,7 +202,7 @@ def _highest_token(file: Path) -> int | None:
 
 def _pads(folder: Path) -> bool:
     """Whether the tokenizer has a token to pad with; true where no file says."""
-    files = [_json(folder / name) for name in ("tokenizer_config.json", "special_tokens_map.json")]
+    files = [read_json_or_empty(folder / name) for name in ("tokenizer_config.json", "special_tokens_map.json")]
     return not any(files) or any(file.get("pad_token") for file in files)
 
 
@@ -225,7 +222,7 @@ def _dimension(
     width = config.get("hidden_size") or config.get("n_embd") or config.get("dim")
     for module in listed:
         kind, inside = _class_name(str(module["type"])), folder / str(module["path"])
-        saved = _json(inside / "config.json")
+        saved = read_json_or_empty(inside / "config.json")
         if kind == "StaticEmbedding":
             width = next((shape[1] for name, _, shape in tensors if name == "embedding.weight"), None)
         elif kind == "Pooling":

@@ -4,15 +4,14 @@ Commands that read no data import this module, too, so pyarrow is imported only 
 """
 
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedstep.data.facts import DatasetFacts, Split
+from embedstep.data.facts import ColumnKind, DatasetFacts, Split
 from embedstep.data.roles import LENGTH, LENGTH_PATH, READ, SLICE, Role, list_roles, repeated_columns
 from embedstep.data.row_functions import RowMaker, row_maker
 from embedstep.data.sources import DataFile, find_files
-from embedstep.errors import InvalidRequestError, Problem
+from embedstep.errors import InvalidRequestError, Problem, collect_problems
 
 if TYPE_CHECKING:
     from embedstep.data.columns import Source
@@ -46,82 +45,60 @@ def scan(
         CannotStartError: `write_to` cannot be written, or a server with files could not be reached.
         ValueError: the dataset's source is the hub; it has to be fetched first.
     """
+    from embedstep.data.cells import NotIntegersError
+    from embedstep.data.rows import Selection
+
     if dataset.path is None:
         raise ValueError("a dataset of the hub has to be fetched before it is scanned")
     where = f"data.{split}.{name}"
-    roles = list_roles(dataset.columns)
-    if lengths is not None:
-        roles = (*roles, Role(name=LENGTH, key=LENGTH, column=lengths))
-    if slices is not None:
-        roles = (*roles, Role(name=SLICE, key=SLICE, column=slices))
+    others = [(LENGTH, lengths), (SLICE, slices)]
+    roles = (
+        *list_roles(dataset.columns),
+        *(Role(name=key, key=key, column=column) for key, column in others if column is not None),
+    )
     problems = repeated_columns(where, roles)
     files: tuple[DataFile, ...] = ()
-    try:
+    with collect_problems(problems):
         files = find_files(where, dataset.path, dataset.split)
-    except InvalidRequestError as error:
-        problems.extend(error.problems)
     if problems:
         raise InvalidRequestError(problems)
     maker = row_maker(where, dataset)
-    selection = _planned(where, files, roles, maker, limit=dataset.limit, drop=drop_incomplete_rows)
-    return _read(split, name, selection, maker, write_to)
-
-
-def _planned(
-    where: str,
-    files: tuple[DataFile, ...],
-    roles: tuple[Role, ...],
-    maker: RowMaker | None,
-    *,
-    limit: int | None,
-    drop: bool,
-) -> "Selection":
-    from embedstep.data.columns import column_kinds
-    from embedstep.data.rows import Selection
-
-    sources, problems = _sources(where, files, roles, maker)
+    sources, kinds = _find_columns(where, files, roles, maker)
+    selection = Selection(
+        where=where, sources=sources, roles=roles, kinds=kinds, limit=dataset.limit, drop=drop_incomplete_rows
+    )
     try:
-        kinds = column_kinds(where, sources, roles) if sources else {}
-    except InvalidRequestError as error:
-        problems.extend(error.problems)
-    if problems:
-        raise InvalidRequestError(problems)
-    return Selection(where=where, sources=sources, roles=roles, kinds=kinds, limit=limit, drop=drop)
-
-
-def _sources(
-    where: str, files: tuple[DataFile, ...], roles: tuple[Role, ...], maker: RowMaker | None
-) -> tuple[list["Source"], list[Problem]]:
-    """Return the files whose columns can be read, and the problems of the others."""
-    from embedstep.data.columns import Source, made_source
-    from embedstep.data.formats import read_schema
-
-    if maker is not None:
-        roles = tuple(Role(name=column, key=READ, column=column) for column in maker.kind.reads)
-    sources: list[Source] = []
-    problems: list[Problem] = []
-    for file in files:
-        try:
-            schema = read_schema(where, file, roles)
-            sources.append(made_source(where, file, schema, maker) if maker else Source(file=file, schema=schema))
-        except InvalidRequestError as error:
-            problems.extend(error.problems)
-    return sources, problems
-
-
-def _read(
-    split: Split, name: str, selection: "Selection", maker: RowMaker | None, write_to: Path | None
-) -> DatasetFacts:
-    from embedstep.data.table import NotIntegersError
-
-    try:
-        facts = _pass(split, name, selection, write_to)
+        return _pass(split, name, selection, write_to)
     except NotIntegersError:
         # A column that began with integers has other numbers too; the next pass reads all such columns as numbers.
-        if maker is not None:
-            maker.rows_read = 0
-        facts = _pass(split, name, selection.with_numbers(), write_to)
-    return facts if maker is None else replace(facts, rows_read=maker.rows_read)
+        return _pass(split, name, selection.with_numbers(), write_to)
+
+
+def _find_columns(
+    where: str, files: tuple[DataFile, ...], roles: tuple[Role, ...], maker: RowMaker | None
+) -> tuple[list["Source"], dict[str, ColumnKind]]:
+    """Return the files with their columns, and the kind of each requested column.
+
+    Raises:
+        InvalidRequestError: with the problems of all files and columns.
+    """
+    from embedstep.data.columns import Source, column_kinds, made_source
+    from embedstep.data.formats import read_schema
+
+    read = roles if maker is None else [Role(name=name, key=READ, column=name) for name in maker.kind.reads]
+    sources: list[Source] = []
+    kinds: dict[str, ColumnKind] = {}
+    problems: list[Problem] = []
+    for file in files:
+        with collect_problems(problems):
+            schema = read_schema(where, file, read)
+            sources.append(made_source(where, file, schema, maker) if maker else Source(file=file, schema=schema))
+    if sources:
+        with collect_problems(problems):
+            kinds = column_kinds(where, sources, roles)
+    if problems:
+        raise InvalidRequestError(problems)
+    return sources, kinds
 
 
 def _pass(split: Split, name: str, selection: "Selection", write_to: Path | None) -> DatasetFacts:
@@ -132,12 +109,8 @@ def _pass(split: Split, name: str, selection: "Selection", write_to: Path | None
     from embedstep.data.rows import RowCounts, kept_batches
     from embedstep.data.writing import arrow_file
 
-    counts, digest, labels = (
-        RowCounts(),
-        RowsDigest({name: kind for name, kind in selection.output.items() if name != SLICE}),
-        LabelSummary(),
-    )
-    numbers = TextHashes(selection.output)
+    counts, labels, numbers = RowCounts(), LabelSummary(), TextHashes(selection.output)
+    digest = RowsDigest({name: kind for name, kind in selection.output.items() if name != SLICE})
     with arrow_file(write_to, selection.schema) if write_to else nullcontext(lambda batch: None) as write:
         for batch in kept_batches(selection, counts):
             digest.update(batch)
@@ -165,6 +138,7 @@ def _pass(split: Split, name: str, selection: "Selection", write_to: Path | None
         label_values=labels.values,
         label_range=labels.range,
         fingerprint=digest.hexdigest(),
+        rows_read=counts.read if selection.sources[0].maker else None,
         path=str(write_to) if write_to else None,
         text_hashes=text_hashes,
     )
@@ -180,6 +154,5 @@ def _no_length(lengths: Any) -> str:
 
 
 def _no_rows(selection: "Selection", dropped: int) -> Problem:
-    if dropped:
-        return Problem(f"{selection.where}.path", f"all {dropped:,} rows are incomplete, so no row is left")
-    return Problem(f"{selection.where}.path", "the files hold no rows")
+    message = f"all {dropped:,} rows are incomplete, so no row is left" if dropped else "the files hold no rows"
+    return Problem(f"{selection.where}.path", message)

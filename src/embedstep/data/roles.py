@@ -44,16 +44,14 @@ class Role:
 
 def list_roles(columns: "Columns") -> tuple[Role, ...]:
     """List the roles in the order anchor, positive, negatives, labels."""
-    negatives = columns.negative or []
-    return (
-        *(Role(name="anchor", key="anchor", column=column) for column in (columns.anchor,) if column is not None),
-        *(Role(name="positive", key="positive", column=column) for column in (columns.positive,) if column is not None),
-        *(
-            Role(name="negative" if len(negatives) == 1 else f"negative_{number}", key="negative", column=column)
-            for number, column in enumerate(negatives, start=1)
-        ),
-        *(Role(name="label", key="label", column=column) for column in columns.label or []),
-    )
+    roles = []
+    for key in ("anchor", "positive", "negative", "label"):
+        given = getattr(columns, key) or []
+        names = [given] if isinstance(given, str) else given
+        for number, column in enumerate(names, start=1):
+            name = f"negative_{number}" if key == "negative" and len(names) > 1 else key
+            roles.append(Role(name=name, key=key, column=column))
+    return tuple(roles)
 
 
 def repeated_columns(where: str, roles: tuple[Role, ...]) -> list[Problem]:

@@ -47,7 +47,7 @@ class RowFunctionKind:
     options: Mapping[str, Option] = field(default_factory=dict)
 
 
-@dataclass(kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RowMaker:
     """A row function with its options, as one dataset uses it.
 
@@ -55,13 +55,11 @@ class RowMaker:
         where: the dataset's place in the request.
         kind: the function.
         call: the function with its options.
-        rows_read: rows of the files so far.
     """
 
     where: str
     kind: RowFunctionKind
     call: Callable[[Row], Made]
-    rows_read: int = 0
 
     def batch(self, read: pa.RecordBatch, file: str, before: int) -> pa.RecordBatch:
         """Return the rows that are made of a batch, in the columns that the function declares.
@@ -80,7 +78,6 @@ class RowMaker:
             if number == 1 and made != self._made(row, f"row 1 of {file}"):
                 raise self._refused(f"gives other rows for row 1 of {file} the second time; it must give the same")
             rows += made
-        self.rows_read += read.num_rows
         return self._as_batch(rows, f"rows {before + 1} to {before + read.num_rows} of {file}")
 
     def _made(self, row: Row, place: str) -> list[Row]:
@@ -111,7 +108,7 @@ class RowMaker:
         return pa.RecordBatch.from_arrays(columns, names=list(self.kind.makes))
 
     def _refused(self, message: str) -> InvalidRequestError:
-        return InvalidRequestError([Problem(f"{self.where}.row_function", f"{self.kind.name} {message}")])
+        return InvalidRequestError.at(f"{self.where}.row_function", f"{self.kind.name} {message}")
 
 
 def row_maker(where: str, dataset: Dataset) -> RowMaker | None:
@@ -131,11 +128,9 @@ def row_maker(where: str, dataset: Dataset) -> RowMaker | None:
         kind = declared(ROW_FUNCTIONS, given.kind, RowFunctionKind)
     except LookupError:
         near = suggest(given.kind, entry_names(ROW_FUNCTIONS))
-        raise InvalidRequestError(
-            [Problem(f"{place}.kind", f"no row function is named {given.kind!r}{near}")]
-        ) from None
+        raise InvalidRequestError.at(f"{place}.kind", f"no row function is named {given.kind!r}{near}") from None
     except ValueError as error:
-        raise InvalidRequestError([Problem(f"{place}.kind", str(error))]) from error
+        raise InvalidRequestError.at(f"{place}.kind", str(error)) from error
     if problems := check_options(kind.options, given.options, f"{place}.options", kind.name):
         raise InvalidRequestError(problems)
     return RowMaker(where=where, kind=kind, call=partial(kind.function, **all_values(kind.options, given.options)))

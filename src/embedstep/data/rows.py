@@ -8,6 +8,7 @@ from __future__ import annotations  # arrays take type parameters in hints alone
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from typing import Any
 
 import pyarrow as pa
@@ -17,7 +18,7 @@ from embedstep.data.cells import TYPES, is_incomplete, row_lists, to_canonical
 from embedstep.data.columns import Source, reading_types, source_batches
 from embedstep.data.facts import ColumnKind
 from embedstep.data.roles import Role
-from embedstep.errors import InvalidRequestError, Problem
+from embedstep.errors import InvalidRequestError, Problem, collect_problems
 
 _SHOWN_ROWS = 5
 
@@ -67,11 +68,13 @@ class RowCounts:
     """Rows that were read so far.
 
     Attributes:
+        read: number of rows of the files.
         kept: number of complete rows.
         dropped: number of incomplete rows.
         problems: problems of the rows and files.
     """
 
+    read: int = 0
     kept: int = 0
     dropped: int = 0
     problems: list[Problem] = field(default_factory=list)
@@ -103,10 +106,8 @@ def kept_batches(selection: Selection, counts: RowCounts) -> Iterator[pa.RecordB
     """
     for source in selection.sources:
         gaps = {column: _Gaps() for column in selection.kinds}
-        try:
+        with collect_problems(counts.problems):
             yield from _kept_of_file(selection, counts, source, gaps)
-        except InvalidRequestError as error:
-            counts.problems.extend(error.problems)
         if not selection.drop:
             counts.problems.extend(_incomplete_rows(selection, source, gaps))
         if selection.limit is not None and counts.kept >= selection.limit:
@@ -117,20 +118,21 @@ def _kept_of_file(
     selection: Selection, counts: RowCounts, source: Source, gaps: Mapping[str, _Gaps]
 ) -> Iterator[pa.RecordBatch]:
     before = 0
-    for batch in source_batches(selection.where, source, reading_types(source, selection.kinds)):
+    for read, batch in source_batches(selection.where, source, reading_types(source, selection.kinds)):
         cells = _cells(selection, source, batch)
         empty = {column: is_incomplete(array, selection.kinds[column]) for column, array in cells.items()}
-        complete = pc.invert(_any(list(empty.values())))
+        complete = pc.invert(reduce(pc.or_, empty.values()))
         taken = _taken(complete, None if selection.limit is None else selection.limit - counts.kept)
         for column, mask in empty.items():
             gaps[column].add(mask[:taken], before)
-        kept = _filtered({column: array[:taken] for column, array in cells.items()}, complete[:taken])
         rows = complete[:taken].true_count
+        kept = pa.RecordBatch.from_pydict(cells).slice(0, taken)
+        counts.read += read
         counts.kept += rows
         counts.dropped += taken - rows
         before += batch.num_rows
         if rows:
-            yield _by_role(selection, kept)
+            yield _by_role(selection, kept if rows == taken else kept.filter(complete[:taken]))
         if selection.limit is not None and counts.kept >= selection.limit:
             return
 
@@ -142,15 +144,8 @@ def _cells(selection: Selection, source: Source, batch: pa.RecordBatch) -> dict[
             cells[column] = to_canonical(batch.column(column), kind)
         except pa.ArrowInvalid as error:
             message = f"column {column!r} of {source.file.name} has a value that cannot be used: {error}"
-            raise InvalidRequestError([Problem(f"{selection.where}.path", message)]) from error
+            raise InvalidRequestError.at(f"{selection.where}.path", message) from error
     return cells
-
-
-def _any(masks: Sequence[pa.BooleanArray]) -> pa.BooleanArray:
-    first, *others = masks
-    for mask in others:
-        first = pc.or_(first, mask)
-    return first
 
 
 def _taken(complete: pa.BooleanArray, room: int | None) -> int:
@@ -160,15 +155,9 @@ def _taken(complete: pa.BooleanArray, room: int | None) -> int:
     return int(pc.indices_nonzero(complete)[room - 1].as_py()) + 1
 
 
-def _filtered(cells: Mapping[str, pa.Array[Any]], complete: pa.BooleanArray) -> dict[str, pa.Array[Any]]:
-    if complete.true_count == len(complete):
-        return dict(cells)
-    return {column: array.filter(complete) for column, array in cells.items()}
-
-
-def _by_role(selection: Selection, cells: Mapping[str, pa.Array[Any]]) -> pa.RecordBatch:
-    columns = {role.name: cells[role.column] for role in selection.roles}
-    labels = [cells[role.column] for role in selection.roles if role.key == "label"]
+def _by_role(selection: Selection, cells: pa.RecordBatch) -> pa.RecordBatch:
+    columns = {role.name: cells.column(role.column) for role in selection.roles}
+    labels = [cells.column(role.column) for role in selection.roles if role.key == "label"]
     if len(labels) > 1:
         columns["label"] = row_lists(labels)
     return pa.RecordBatch.from_arrays(list(columns.values()), schema=selection.schema)

@@ -7,7 +7,7 @@ from pathlib import Path
 from embedstep.data.facts import DatasetFacts, Split
 from embedstep.data.hub import named_datasets
 from embedstep.data.reading import scan
-from embedstep.errors import InvalidRequestError, Problem
+from embedstep.errors import Problem, collect_problems
 from embedstep.request.arguments.rules import reads_lengths
 from embedstep.request.schema import TrainRequest
 
@@ -31,20 +31,17 @@ def scan_all(
     lengths = request.arguments.length_column_name if reads_lengths(request.arguments) else None
     for split, name, dataset in named_datasets(request):
         file = write_to / f"{split}-{name}.arrow" if write_to else None
-        try:
-            facts.append(
-                scan(
-                    split,
-                    name,
-                    dataset,
-                    drop_incomplete_rows=request.data.drop_incomplete_rows,
-                    write_to=file,
-                    lengths=lengths if split == "train" else None,
-                    slices=(slices or {}).get((split, name)),
-                )
+        with collect_problems(problems):
+            found = scan(
+                split,
+                name,
+                dataset,
+                drop_incomplete_rows=request.data.drop_incomplete_rows,
+                write_to=file,
+                lengths=lengths if split == "train" else None,
+                slices=(slices or {}).get((split, name)),
             )
-        except InvalidRequestError as error:
-            problems += error.problems
+            facts.append(found)
     return _with_overlap(facts), problems
 
 

@@ -7,12 +7,12 @@ import gzip
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Literal, cast
 
 from embedstep.data.stores import Store, find_store, translate_store_errors
-from embedstep.errors import InvalidRequestError, Problem
+from embedstep.errors import InvalidRequestError, Problem, collect_problems
 
 Format = Literal["parquet", "jsonl", "csv", "tsv", "arrow"]
 
@@ -53,12 +53,8 @@ class DataFile:
     @contextmanager
     def open_bytes(self) -> Iterator[BinaryIO]:
         """Open the file for reading its uncompressed bytes."""
-        with self.store.open(self.path) as raw:
-            if not self.gzipped:
-                yield raw
-                return
-            with gzip.open(raw) as unpacked:
-                yield cast(BinaryIO, unpacked)
+        with self.store.open(self.path) as raw, gzip.open(raw) if self.gzipped else nullcontext(raw) as opened:
+            yield cast(BinaryIO, opened)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,7 +67,7 @@ class _Search:
     store: Store
 
     def refused(self, message: str, key: str = "path") -> InvalidRequestError:
-        return InvalidRequestError([Problem(f"{self.where}.{key}", message)])
+        return InvalidRequestError.at(f"{self.where}.{key}", message)
 
 
 def find_files(where: str, paths: Sequence[str], split: str | None) -> tuple[DataFile, ...]:
@@ -89,10 +85,8 @@ def find_files(where: str, paths: Sequence[str], split: str | None) -> tuple[Dat
     files: list[DataFile] = []
     problems: list[Problem] = []
     for given in paths:
-        try:
+        with collect_problems(problems):
             files.extend(_find(where, given, split))
-        except InvalidRequestError as error:
-            problems.extend(error.problems)
     problems.extend(_repeated_files(where, files))
     problems.extend(_mixed_formats(where, files))
     if problems:
@@ -119,56 +113,35 @@ def _mixed_formats(where: str, files: Sequence[DataFile]) -> list[Problem]:
 
 
 def _find(where: str, given: str, split: str | None) -> list[DataFile]:
-    try:
-        with translate_store_errors(where, given, local="://" not in given):
-            store, path = find_store(where, given)
-    except RuntimeError as error:  # `~somebody` without a home folder
-        raise InvalidRequestError([Problem(f"{where}.path", f"{given} does not exist: {error}")]) from error
-    search = _Search(where=where, given=given, split=split, store=store)
-    with translate_store_errors(where, given, local=store.local):
-        if store.is_folder(path):
-            return _list_folder(search, path)
-        if split is not None:
-            raise search.refused(_unused_split(given), "split")
-        if store.is_file(path):
-            return [_single_file(search, path)]
-        if any(character in path for character in "*?["):
-            return _match_glob(search, path)
-        raise search.refused(f"{given} does not exist")
+    with translate_store_errors(where, given, local="://" not in given):
+        store, path = find_store(where, given)
+        return _list_files(_Search(where=where, given=given, split=split, store=store), path)
 
 
-def _unused_split(given: str) -> str:
-    return f"split is for saved datasets with several splits, and {given} is not one; remove split"
-
-
-def _single_file(search: _Search, path: str) -> DataFile:
-    file = _data_file(search.store, path)
-    if file is None:
-        raise search.refused(f"{search.given} has no known format; use {_KNOWN}")
-    return file
-
-
-def _match_glob(search: _Search, pattern: str) -> list[DataFile]:
-    found = search.store.matches(pattern)
-    files = _data_files(search.store, found)
-    if not found:
-        raise search.refused(f"{search.given} matches no file")
-    if not files:
-        raise search.refused(f"{search.given} matches no data file; use {_KNOWN}")
-    return files
-
-
-def _list_folder(search: _Search, folder: str) -> list[DataFile]:
-    names = search.store.file_names(folder)
+def _list_files(search: _Search, path: str) -> list[DataFile]:
+    store, given = search.store, search.given
+    is_folder = store.is_folder(path)
+    names = store.file_names(path) if is_folder else []
     if "dataset_dict.json" in names:
-        return _saved_rows(search, _split_folder(search, folder))
+        return _saved_rows(search, _split_folder(search, path))
     if search.split is not None:
-        raise search.refused(_unused_split(search.given), "split")
+        message = f"split is for saved datasets with several splits, and {given} is not one; remove split"
+        raise search.refused(message, "split")
     if "state.json" in names:
-        return _saved_rows(search, folder)
-    files = _data_files(search.store, [_join(folder, name) for name in names])
+        return _saved_rows(search, path)
+    if is_folder:
+        files, fault = _data_files(store, [_join(path, name) for name in names]), f"the folder {given} has no data file"
+    elif store.is_file(path):
+        # A file that is named itself may begin with a dot or an underscore.
+        files, fault = [file for file in (_data_file(store, path),) if file], f"{given} has no known format"
+    elif any(character in path for character in "*?["):
+        if not (found := store.matches(path)):
+            raise search.refused(f"{given} matches no file")
+        files, fault = _data_files(store, found), f"{given} matches no data file"
+    else:
+        raise search.refused(f"{given} does not exist")
     if not files:
-        raise search.refused(f"the folder {search.given} has no data file; use {_KNOWN}")
+        raise search.refused(f"{fault}; use {_KNOWN}")
     return files
 
 

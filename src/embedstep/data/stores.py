@@ -9,35 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, cast
+from typing import Any, BinaryIO, cast
 
-from embedstep.errors import CannotStartError, EmbedstepError, InvalidRequestError, Problem, first_line
-
-
-class Store(Protocol):
-    """A file system; paths are in its own form."""
-
-    @property
-    def local(self) -> bool:
-        """Whether the files are on this machine and can be mapped into memory."""
-
-    def is_folder(self, path: str) -> bool:
-        """Whether there is a folder at `path`."""
-
-    def is_file(self, path: str) -> bool:
-        """Whether there is a file at `path`."""
-
-    def file_names(self, folder: str) -> list[str]:
-        """Return the names of the files directly in `folder`, sorted."""
-
-    def matches(self, pattern: str) -> list[str]:
-        """Return the paths of the files that `pattern` matches, sorted; `**` matches folders at any depth."""
-
-    def shown(self, path: str) -> str:
-        """Return `path` for messages."""
-
-    def open(self, path: str) -> BinaryIO:
-        """Open the file at `path` for reading its bytes."""
+from embedstep.errors import CannotStartError, EmbedstepError, InvalidRequestError, first_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +85,9 @@ class UrlStore:
         return cast(BinaryIO, self.system.open(path, "rb"))
 
 
+Store = LocalStore | UrlStore
+
+
 def find_store(where: str, given: str) -> tuple[Store, str]:
     """Find the file system of a path or URL, and return it with the path there.
 
@@ -119,10 +96,13 @@ def find_store(where: str, given: str) -> tuple[Store, str]:
         given: a local path (`~` is the home folder) or a URL with `://`.
 
     Raises:
-        InvalidRequestError: the URL's protocol is unknown, or the package for it is not installed.
+        InvalidRequestError: the URL's protocol is unknown, the package for it is not installed, or `~` has no folder.
     """
     if "://" not in given:
-        return LocalStore(), str(Path(given).expanduser())
+        try:
+            return LocalStore(), str(Path(given).expanduser())
+        except RuntimeError as error:  # `~somebody` without a home folder
+            raise _refused(where, f"{given} does not exist: {error}") from error
     from fsspec.core import url_to_fs
 
     try:
@@ -167,4 +147,4 @@ def translate_store_errors(where: str, name: str, *, local: bool) -> Iterator[No
 
 
 def _refused(where: str, message: str) -> InvalidRequestError:
-    return InvalidRequestError([Problem(f"{where}.path", message)])
+    return InvalidRequestError.at(f"{where}.path", message)

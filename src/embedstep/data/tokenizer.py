@@ -13,7 +13,7 @@ from typing import Any
 
 from embedstep.data.model_facts import UNLIMITED, own_limit
 from embedstep.data.tokens import TokenIds, TokenizerSettings, cache_tokens, cached_tokens
-from embedstep.output.result import read_json
+from embedstep.output.result import read_json, read_json_or_empty
 from embedstep.request.schema import Model, TrainRequest
 
 Prompts = str | Mapping[str, Any] | None
@@ -74,22 +74,19 @@ def find_tokenizer(model: Model, source: Path | None) -> TokenizerFile | str:
     if model.trust_remote_code:
         return "the model may have its own code (model.trust_remote_code)"
     if model.static:
-        return _if_present(
-            TokenizerFile(
-                file=source if source.is_file() else source / "tokenizer.json", is_static=True, truncates=False
-            )
-        )
+        file = source if source.is_file() else source / "tokenizer.json"
+        return _if_present(TokenizerFile(file=file, is_static=True, truncates=False))
     kind, folder = _first_module(source)
     if kind == "StaticEmbedding":
         return _if_present(TokenizerFile(file=folder / "tokenizer.json", is_static=True))
     if kind != "Transformer":
         return f"the model's first module is {kind}, which preprocesses texts itself"
-    settings = _settings(folder / "tokenizer_config.json")
+    settings = read_json_or_empty(folder / "tokenizer_config.json")
     return _if_present(
         TokenizerFile(
             file=folder / "tokenizer.json",
             is_static=False,
-            limit=model.max_seq_length or own_limit(folder, _settings(folder / "config.json")),
+            limit=model.max_seq_length or own_limit(folder, read_json_or_empty(folder / "config.json")),
             side=settings.get("truncation_side", "right"),
         )
     )
@@ -107,11 +104,6 @@ def _first_module(source: Path) -> tuple[str, Path]:
     package, _, kind = str(first["type"]).rpartition(".")
     is_known = package.startswith("sentence_transformers.")
     return kind if is_known else str(first["type"]), source / str(first["path"])
-
-
-def _settings(file: Path) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = read_json(file) if file.is_file() else {}
-    return found
 
 
 def select_prompt(prompts: Prompts, dataset: str | None, column: str) -> str | None:

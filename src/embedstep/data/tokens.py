@@ -7,6 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from embedstep.data.ids import read_table
 from embedstep.errors import CannotStartError
 from embedstep.runtime.digests import sha256_text
 from embedstep.runtime.progress import with_progress
@@ -86,19 +87,17 @@ def cache_tokens(path: Path, column: str, key: str, tokenizing: TokenizerSetting
         CannotStartError: the disk is full.
     """
     import numpy as np
-    import pyarrow as pa
 
     if (kept := cached_tokens(path, key)) is not None:
         return kept
     ids, starts, text_of = _files(path, key)
     try:
-        with pa.memory_map(str(path)) as source:
-            texts = pa.ipc.open_stream(source).read_all().column(column).combine_chunks().dictionary_encode()
-            with ids.open("wb") as file:
-                ends = np.cumsum([0, *_written(file, texts.dictionary, tokenizing, prompt)], dtype=np.int64)
-            np.save(starts, ends)
-            # Last, because its existence means that the others are complete.
-            np.save(text_of, texts.indices.to_numpy())
+        texts: Any = read_table(path).column(column).combine_chunks().dictionary_encode()
+        with ids.open("wb") as file:
+            ends = np.cumsum([0, *_written(file, texts.dictionary, tokenizing, prompt)], dtype=np.int64)
+        np.save(starts, ends)
+        # Last, because its existence means that the others are complete.
+        np.save(text_of, texts.indices.to_numpy())
     except OSError as error:
         for left in (ids, starts, text_of):
             left.unlink(missing_ok=True)
@@ -132,12 +131,10 @@ def has_tokens(path: Path) -> bool:
 
 
 def _files(path: Path, key: str) -> tuple[Path, Path, Path]:
-    stem = f"{path.stem}.{key[:16]}"
-    return (
-        path.with_name(f"{stem}.tokens"),
-        path.with_name(f"{stem}.starts.npy"),
-        path.with_name(f"{stem}.text_of.npy"),
+    ids, starts, text_of = (
+        path.with_name(f"{path.stem}.{key[:16]}.{end}") for end in ("tokens", "starts.npy", "text_of.npy")
     )
+    return ids, starts, text_of
 
 
 def _written(file: BinaryIO, texts: Any, tokenizing: TokenizerSettings, prompt: str | None) -> Iterator[int]:

@@ -23,6 +23,7 @@ from embedstep.runtime.process import (
     ProcessEnd,
     ReceivedSignal,
     on_signal,
+    run_process,
     start_process,
     wait_for_process,
 )
@@ -74,9 +75,11 @@ class FirstNode:
         Raises:
             CannotStartError: the interpreter could not be started.
         """
+        if self._node.nodes == 1:
+            return run_process(self._command)
         received = ReceivedSignal()
         with on_signal(received.record):
-            self._processes = self._processes or start_process(self._command)
+            self.start()
             self._end = self._instruct(TRAIN, received)
         return self._end
 

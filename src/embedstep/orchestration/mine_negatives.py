@@ -87,12 +87,9 @@ def _mine(name: str, dataset: Dataset, job: Mapping[str, Any], work: Path, file:
     facts = scan("train", name, pairs, drop_incomplete_rows=drop, write_to=rows)
     negatives = list(dataset.columns.negative or ())
     found = work / f"{name}.parquet"
-
-    def failure(code: int) -> TrainingFailedError:
-        return TrainingFailedError(f"data.train.{name}: mining negatives ended with code {code}; see the output above")
-
     wanted = {**job, "rows": str(rows), "negatives": len(negatives), "to": str(found)}
-    run_job("mine", wanted, work / f"mine-{name}", on_failure=failure)
+    title = f"data.train.{name}: mining negatives"
+    run_job("mine", wanted, work / f"mine-{name}", title=title, error=TrainingFailedError)
     # The miner writes the anchor, the positive and the negatives in this order, under names of its own.
     names = [str(dataset.columns.anchor), str(dataset.columns.positive), *negatives]
     pq.write_table(pq.read_table(found).rename_columns(names), file)

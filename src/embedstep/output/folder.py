@@ -6,29 +6,29 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
 
-from embedstep.errors import CannotStartError, InvalidRequestError, Problem
+from embedstep.errors import CannotStartError, InvalidRequestError
 from embedstep.output.checkpoints import STAGING_DIR, checkpoints_in
 from embedstep.runtime.digests import sha256_text
 
 LOCK = ".embedstep.lock"
 _IN_USE = "{} is in use by another step"
-_FILES = (
-    "request.json",
-    "plan.json",
-    "progress.json",
-    "result.json",
-    "error.json",
-    "verdict.json",
-    "report.html",
-    "replay.json",
-)
 DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
 """Errors of a full or failing disk, after which a retry may succeed."""
+
+
+class _Place:
+    """The path of something in an output folder, as an attribute of the folder."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, folder: "OutputFolder", owner: type) -> Path:
+        return folder.path / self._name
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,105 +38,50 @@ class OutputFolder:
     Attributes:
         path: the folder.
         lock: file descriptor of the lock of this attempt; None in processes that do not hold it.
+        request: the request with its defaults and its fingerprint.
+        plan: the training plan that the workers have to follow.
+        progress: the progress of the training, rewritten at each log.
+        metrics: all logged metrics with their train steps, as JSON lines.
+        checkpoints: folder of the trainer's checkpoints.
+        initial_checkpoint: the checkpoint of this folder that `resume_from_checkpoint` named at the start, if it did.
+        model: folder of the finished model; exists only if the model was verified.
+        result: the result of the step.
+        error: the first failure; does not exist after a success.
+        attempts: the cost of each attempt; starts over with the first attempt after a success.
+        report: the report of the run, for people.
+        replay: the comparison with the run that this one has repeated.
+        verdict: the decision of a promotion gate about the model.
+        attempt: folder that the processes of one attempt share; emptied at the start of the next attempt.
+        start: the checkpoint that this attempt resumes from.
+        data: folder of the prepared rows.
+        ledger: the ledger of training arguments for the tracker, completed after the training.
+        verified_model: folder of the model that the workers have verified, until the step publishes it.
+        worker_result: result of rank 0 after it has finished the training.
     """
 
     path: Path
     lock: int | None = None
 
-    @property
-    def request(self) -> Path:
-        """The request with its defaults and its fingerprint."""
-        return self.path / "request.json"
-
-    @property
-    def plan(self) -> Path:
-        """The training plan that the workers have to follow."""
-        return self.path / "plan.json"
-
-    @property
-    def progress(self) -> Path:
-        """The progress of the training, rewritten at each log."""
-        return self.path / "progress.json"
-
-    @property
-    def metrics(self) -> Path:
-        """All logged metrics with their train steps, as JSON lines."""
-        return self.path / "metrics.jsonl"
-
-    @property
-    def checkpoints(self) -> Path:
-        """Folder of the trainer's checkpoints."""
-        return self.path / "checkpoints"
-
-    @property
-    def initial_checkpoint(self) -> Path:
-        """The checkpoint of this folder that `resume_from_checkpoint` named at the start, if it did."""
-        return self.checkpoints / "began_at"
-
-    @property
-    def model(self) -> Path:
-        """Folder of the finished model; exists only if the model was verified."""
-        return self.path / "model"
-
-    @property
-    def result(self) -> Path:
-        """The result of the step."""
-        return self.path / "result.json"
-
-    @property
-    def error(self) -> Path:
-        """The first failure; does not exist after a success."""
-        return self.path / "error.json"
-
-    @property
-    def attempts(self) -> Path:
-        """The cost of each attempt; starts over with the first attempt after a success."""
-        return self.path / "attempts.json"
-
-    @property
-    def report(self) -> Path:
-        """The report of the run, for people."""
-        return self.path / "report.html"
-
-    @property
-    def replay(self) -> Path:
-        """The comparison with the run that this one has repeated."""
-        return self.path / "replay.json"
-
-    @property
-    def verdict(self) -> Path:
-        """The decision of a promotion gate about the model."""
-        return self.path / "verdict.json"
-
-    @property
-    def attempt(self) -> Path:
-        """Folder that the processes of one attempt share; emptied at the start of the next attempt."""
-        return self.path / "attempt"
-
-    @property
-    def start(self) -> Path:
-        """The checkpoint that this attempt resumes from."""
-        return self.attempt / "start_from.json"
-
-    @property
-    def data(self) -> Path:
-        """Folder of the prepared rows."""
-        return self.attempt / "data"
-
-    @property
-    def ledger(self) -> Path:
-        """The ledger of training arguments for the tracker, completed after the training."""
-        return self.attempt / "ledger.json"
-
-    @property
-    def verified_model(self) -> Path:
-        """Folder of the model that the workers have verified, until the step publishes it."""
-        return self.attempt / "model"
-
-    @property
-    def worker_result(self) -> Path:
-        """Result of rank 0 after it has finished the training."""
-        return self.attempt / "result.json"
+    request = _Place("request.json")
+    plan = _Place("plan.json")
+    progress = _Place("progress.json")
+    metrics = _Place("metrics.jsonl")
+    checkpoints = _Place("checkpoints")
+    initial_checkpoint = _Place("checkpoints/began_at")
+    model = _Place("model")
+    result = _Place("result.json")
+    error = _Place("error.json")
+    attempts = _Place("attempts.json")
+    report = _Place("report.html")
+    replay = _Place("replay.json")
+    verdict = _Place("verdict.json")
+    attempt = _Place("attempt")
+    start = _Place("attempt/start_from.json")
+    data = _Place("attempt/data")
+    ledger = _Place("attempt/ledger.json")
+    verified_model = _Place("attempt/model")
+    worker_result = _Place("attempt/result.json")
+    _model_before = _Place(".model.before")
 
     def clear(self, *, with_checkpoints: bool = True) -> None:
         """Remove the files of the previous attempt, so that they cannot be mistaken for this one's.
@@ -144,8 +89,9 @@ class OutputFolder:
         Args:
             with_checkpoints: remove its checkpoints and metrics, too; an attempt that resumes needs them.
         """
-        for name in _FILES:
-            (self.path / name).unlink(missing_ok=True)
+        documents = (self.request, self.plan, self.progress, self.result, self.error, self.verdict, self.report)
+        for file in (*documents, self.replay):
+            file.unlink(missing_ok=True)
         self.clear_training(with_checkpoints=with_checkpoints)
 
     def clear_training(self, *, with_checkpoints: bool) -> None:
@@ -187,10 +133,6 @@ class OutputFolder:
             self._model_before.rename(self.model)
         shutil.rmtree(self._model_before, ignore_errors=True)
 
-    @property
-    def _model_before(self) -> Path:
-        return self.path / ".model.before"
-
 
 @contextmanager
 def lock_output(path: Path, *, overwrite: bool) -> Iterator[OutputFolder]:
@@ -205,15 +147,22 @@ def lock_output(path: Path, *, overwrite: bool) -> Iterator[OutputFolder]:
             `overwrite`.
         CannotStartError: another attempt uses the folder, or the disk cannot be written.
     """
-    folder, descriptor = _lock_folder(path, overwrite=overwrite)
-    try:
-        yield folder
-    except OSError as error:
-        if error.errno in DISK_FULL_ERRNOS:
+    # The lock is held from the preparation of the folder to the end of the step.
+    with ExitStack() as lock:
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            _refuse_foreign(path)
+            folder = OutputFolder(path, lock.enter_context(_locked(path / LOCK, _IN_USE.format(path))))
+            _begin_attempt(folder, overwrite=overwrite)
+        except OSError as error:
             raise _translate(path, error) from error
-        raise
-    finally:
-        os.close(descriptor)
+        # Other errors of the step are its own, and say nothing about the folder.
+        try:
+            yield folder
+        except OSError as error:
+            if error.errno in DISK_FULL_ERRNOS:
+                raise _translate(path, error) from error
+            raise
 
 
 @contextmanager
@@ -250,26 +199,13 @@ def lock_for_sync(path: Path) -> Iterator[None]:
         yield
 
 
-def _lock_folder(path: Path, *, overwrite: bool) -> tuple[OutputFolder, int]:
-    descriptor = None
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        _refuse_foreign(path)
-        descriptor = _lock(path / LOCK, _IN_USE.format(path))
-        folder = OutputFolder(path, descriptor)
-        folder.restore_model()
-        if folder.model.exists() and not overwrite:
-            raise _refused(f"{path} holds a finished model; add --overwrite, or choose another folder")
-        if folder.attempt.exists():
-            shutil.rmtree(folder.attempt)
-        folder.attempt.mkdir()
-    except BaseException as error:
-        if descriptor is not None:
-            os.close(descriptor)
-        if isinstance(error, OSError):
-            raise _translate(path, error) from error
-        raise
-    return folder, descriptor
+def _begin_attempt(folder: OutputFolder, *, overwrite: bool) -> None:
+    folder.restore_model()
+    if folder.model.exists() and not overwrite:
+        raise _refused(f"{folder.path} holds a finished model; add --overwrite, or choose another folder")
+    if folder.attempt.exists():
+        shutil.rmtree(folder.attempt)
+    folder.attempt.mkdir()
 
 
 def _translate(path: Path, error: OSError) -> Exception:
@@ -280,27 +216,21 @@ def _translate(path: Path, error: OSError) -> Exception:
 
 
 def _refused(message: str) -> InvalidRequestError:
-    return InvalidRequestError([Problem("output", message)])
+    return InvalidRequestError.at("output", message)
 
 
 @contextmanager
-def _locked(file: Path, held: str) -> Iterator[None]:
-    descriptor = _lock(file, held)
-    try:
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _lock(file: Path, held: str) -> int:
-    """Acquire an advisory lock, which the kernel releases when the last process closes the descriptor."""
+def _locked(file: Path, held: str) -> Iterator[int]:
+    """Hold an advisory lock, which the kernel releases when the last process closes the descriptor; yield that."""
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CannotStartError(f"{held}; wait for that, or choose another") from None
+        yield descriptor
+    finally:
         os.close(descriptor)
-        raise CannotStartError(f"{held}; wait for that, or choose another") from None
-    return descriptor
 
 
 def _refuse_foreign(path: Path) -> None:

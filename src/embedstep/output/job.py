@@ -22,7 +22,8 @@ def run_job(
     job: Mapping[str, Any],
     folder: Path,
     *,
-    on_failure: Callable[[int], EmbedstepError],
+    title: str,
+    error: type[EmbedstepError],
     shows_progress: bool = False,
 ) -> Any:
     """Run `python -m MODULE FOLDER`, and return what `serve_job` wrote there.
@@ -31,14 +32,15 @@ def run_job(
         module: module of `embedstep.worker.jobs`.
         job: the job, as plain data.
         folder: folder for the files of this job, made if missing.
-        on_failure: makes the error for an exit code, where the process left none.
+        title: the job in words, for the message of a process that ended without one.
+        error: class of the error then.
         shows_progress: whether the libraries may show progress bars.
 
     Raises:
         InvalidRequestError: the job was refused.
         CannotStartError: the process could not be started, or something that the job needs is missing.
         StepInterruptedError: a signal arrived.
-        EmbedstepError: the job failed in another way, as `on_failure` says.
+        EmbedstepError: the job failed in another way; an `error`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / _JOB, job)
@@ -48,7 +50,8 @@ def run_job(
     if end.signalled is not None:
         raise StepInterruptedError(end.signalled)
     if end.code != OK:
-        raise _read_failure(folder / _FAILURE) or on_failure(end.code)
+        message = f"{title} ended with code {end.code}; see the output above"
+        raise _read_failure(folder / _FAILURE) or error(message)
     return read_json(folder / _RESULT)
 
 

@@ -152,6 +152,11 @@ class StepResult:
         """The exit code as a word."""
         return OUTCOMES[self.exit_code]
 
+    @property
+    def untrained_reason(self) -> str:
+        """Why nothing was trained, for a result with a `skip_reason`."""
+        return self.stop_reason or f"{self.champion} was trained from the same request and rows"
+
     def to_json(self) -> dict[str, Any]:
         """Return plain data for `result.json`; `result_from_json` reads it back equal."""
         return {"format": RESULT_FORMAT, "outcome": self.outcome, **asdict(self)}
@@ -204,6 +209,11 @@ def write_atomically(path: Path, text: str) -> None:
 def read_json(path: Path) -> Any:
     """Read a JSON file in UTF-8."""
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def read_json_or_empty(path: Path) -> Any:
+    """Read a JSON file, or return an empty mapping if there is no such file."""
+    return read_json(path) if path.is_file() else {}
 
 
 def is_score(name: str) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from embedstep.output.result import read_json
+from embedstep.output.result import read_json, read_json_or_empty
 from embedstep.runtime.digests import sha256_files, sha256_text
 
 _NORMALIZE = "Normalize"
@@ -54,14 +54,12 @@ def read_space(model: Path, dimension: int) -> Space:
     """
     listed = read_json(model / "modules.json") if (model / "modules.json").exists() else []
     modules = tuple(_module(model, module) for module in listed[1:])
-    config = model / "config_sentence_transformers.json"
-    settings = read_json(config) if config.exists() else {}
     return Space(
         weights=weights_digest(model),
         dimension=dimension,
         modules=modules,
         is_normalized=any(kind == _NORMALIZE for kind, _ in modules),
-        prompts=_prompts(settings),
+        prompts=_prompts(read_json_or_empty(model / "config_sentence_transformers.json")),
     )
 
 
@@ -89,7 +87,7 @@ def _module(model: Path, module: Mapping[str, Any]) -> tuple[str, Mapping[str, A
 
 def module_settings(folder: Path) -> Mapping[str, Any]:
     """Return a module's settings in the form of the current library, so that saving a model again keeps its space."""
-    found: dict[str, Any] = read_json(folder / "config.json") if (folder / "config.json").exists() else {}
+    found: dict[str, Any] = read_json_or_empty(folder / "config.json")
     if former := [name for name in found if name.startswith(_OLD_MODE)]:
         modes = [_MODES.get(name, name.removeprefix(_OLD_MODE)) for name in former if found[name]]
         found = {name: value for name, value in found.items() if name not in former}

@@ -1,17 +1,17 @@
 """`embedstep promote`: score a model and the champion on the same queries, decide, and update the registry."""
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from embedstep.errors import OK, EmbedstepError, InvalidRequestError, Problem
+from embedstep.errors import OK, EmbedstepError, InvalidRequestError
 from embedstep.output.folder import OutputFolder
 from embedstep.output.result import StepResult, read_json, result_from_json, write_json
-from embedstep.promotion.comparison import Gain, Gate, Verdict, decide
+from embedstep.promotion.comparison import Gain, decide, excessive_loss
 from embedstep.promotion.decision import Decision, decision_from_json
 from embedstep.promotion.registry import open_registry
 from embedstep.promotion.reindex import compare_spaces
@@ -67,14 +67,11 @@ def _record(
         yield from write_report_in_subprocess(folder.path)
     if request.tracking.kind != MLFLOW or result.run_id is None:
         return
-    tags = {"embedstep.verdict": decision.action, "embedstep.reasons": " / ".join(decision.verdict.reasons)}
+    tags = {"embedstep.verdict": decision.action, "embedstep.reasons": " / ".join(decision.reasons)}
     record_files = import_module("embedstep.tracking.mlflow_registry").record_files
     try:
-        record_files(
-            tracking_uri(request.tracking, tracking_environ()),
-            result.run_id,
-            [file for file in (folder.verdict, folder.report) if file.exists()],
-        )
+        uri = tracking_uri(request.tracking, tracking_environ())
+        record_files(uri, result.run_id, [file for file in (folder.verdict, folder.report) if file.exists()])
         if registry is not None:
             registry.tag(decision.challenger["version"], result.run_id, tags)
     except EmbedstepError as error:
@@ -86,9 +83,7 @@ def _read_finished(folder: OutputFolder) -> StepResult:
     if result is not None and result.skip_reason is not None:
         return result
     if result is None or result.exit_code != OK or not folder.model.is_dir():
-        raise InvalidRequestError(
-            [Problem(str(folder.path), "contains no finished model; promote needs a successful run")]
-        )
+        raise InvalidRequestError.at(str(folder.path), "contains no finished model; promote needs a successful run")
     return result
 
 
@@ -98,19 +93,19 @@ def _decide_in_registry(request: TrainRequest, folder: OutputFolder, result: Ste
     ours = registry.find_version(result.run_id) if result.run_id else None
     if ours is None:
         message = f"has no version of {name} in the registry; embedstep sync {folder.path} sends a pending one"
-        raise InvalidRequestError([Problem(str(folder.path), message)])
+        raise InvalidRequestError.at(str(folder.path), message)
     about = {"version": ours.number, "run_id": ours.run_id}
     for _ in range(_ATTEMPTS):
         serving = registry.champion()
+        # An interrupted call may have promoted it and left the verdict.
         if serving == ours:
             return _read_earlier(folder, ours.number) or _hold_champion(request, folder, about)
         with _download(registry, serving) as against:
             decision = _decide(request, folder, against, about)
+        # MLflow gives an alias to the last writer, so the champion must still be the one that was compared with.
         if decision.action != "promote" or registry.promote(ours, serving):
             return decision
-    raise InvalidRequestError(
-        [Problem(name, f"got another champion {_ATTEMPTS} times during the comparison; try again")]
-    )
+    raise InvalidRequestError.at(name, f"got another champion {_ATTEMPTS} times during the comparison; try again")
 
 
 def _read_earlier(folder: OutputFolder, version: str) -> Decision | None:
@@ -123,17 +118,15 @@ def _read_earlier(folder: OutputFolder, version: str) -> Decision | None:
 
 def _hold_untrained(request: TrainRequest, folder: OutputFolder, result: StepResult) -> Decision:
     serving = {"model": result.champion, "is_base": False}
-    reason = (
-        f"nothing was trained: {result.stop_reason or f'{result.champion} was trained from the same request and rows'}"
-    )
     held = _hold_champion(request, folder, {})
-    return replace(held, verdict=Verdict(action="hold", reasons=(reason,)), champion=serving)
+    return replace(held, reasons=(f"nothing was trained: {result.untrained_reason}",), champion=serving)
 
 
 def _hold_champion(request: TrainRequest, folder: OutputFolder, about: Mapping[str, Any]) -> Decision:
     model = {"model": str(folder.model), **about}
     return Decision(
-        verdict=Verdict(action="hold", reasons=("the challenger is already the champion",)),
+        action="hold",
+        reasons=("the challenger is already the champion",),
         metric=request.promotion.metric or "",
         challenger=model,
         champion={**model, "is_base": False},
@@ -158,31 +151,32 @@ def _decide(
     challenger = {"model": str(folder.model), **about}
     scored = score_models(request, {_CHALLENGER: str(folder.model), _CHAMPION: against["model"]})
     new, old = scored.models[_CHALLENGER], scored.models[_CHAMPION]
-    gate = _gate(request, new)
+    conditions, metric = request.promotion, _metric(request, new)
     decides = deciding_evaluator(request)
-    name = decides.name if decides else ""
-    slices = new.slices.get(name)
-    verdict = decide(gate, new.of_queries[gate.metric], old.of_queries[gate.metric], slices)
-    dimensions = _dimensions(gate, scored)
+    own = decides.name if decides else ""
+    verdict = decide(metric, conditions, new.of_queries[metric], old.of_queries[metric], new.slices.get(own))
+    truncated = _gains(conditions, scored, [name for name in new.of_queries if name.endswith(f":{metric}")])
+    dimensions = {name.partition(":")[0]: gain for name, gain in truncated.items()}
     faults = (
-        *_check_dimensions(gate.metric, dimensions),
-        *_check_evaluators(request, name, gate, scored),
-        *_check_limits(request.promotion, new),
+        *_check_dimensions(metric, dimensions),
+        *_check_evaluators(request, own, metric, scored),
+        *_check_limits(conditions, new),
     )
-    won, lost = _examples(name, gate.metric, new, old)
-    verdict = replace(verdict, reasons=(*verdict.reasons, *_report_changed_data(folder, scored)))
+    family = metric.rpartition("_")[0]
     return Decision(
-        verdict=replace(verdict, action="reject", reasons=(*faults, *verdict.reasons)) if faults else verdict,
-        metric=gate.metric,
+        action="reject" if faults else verdict.action,
+        reasons=(*faults, *verdict.reasons, *_report_changed_data(folder, scored)),
+        gain=verdict.gain,
+        slices=verdict.slices,
+        metric=metric,
         challenger=challenger,
         champion=against,
         metrics={name: scores.metrics for name, scores in scored.models.items()},
         data=scored.data,
         dimensions=dimensions,
-        of_metrics=_gains(gate, scored),
-        won=won,
-        lost=lost,
-        reindex=compare_spaces(old, new, request.promotion.index_size) if old.space and new.space else None,
+        gains=_gains(conditions, scored, [name for name in new.of_queries if name.rpartition("_")[0] == family]),
+        examples=_examples(own, metric, new, old),
+        reindex=compare_spaces(old, new, conditions.index_size) if old.space and new.space else None,
         measured={name: _measured(scores) for name, scores in scored.models.items()},
     )
 
@@ -195,19 +189,15 @@ def _report_changed_data(folder: OutputFolder, scored: ScoredModels) -> Iterator
             yield f"data.eval.{item['name']} has changed since the run; both models were scored on the current rows"
 
 
-def _check_evaluators(request: TrainRequest, own: str, gate: Gate, scored: ScoredModels) -> Iterator[str]:
+def _check_evaluators(request: TrainRequest, own: str, metric: str, scored: ScoredModels) -> Iterator[str]:
     """Yield other evaluators on whose data the challenger is worse, such as one with older questions.
 
     The metric is the deciding one, and the limit is that of slices.
     """
-    for name in (item.name for item in request.evaluators):
-        metric = f"{name}{gate.metric.removeprefix(own)}"
-        gain = _gain(gate, scored, metric) if name != own else None
-        if gain is not None and gate.slice_floor is not None and gain.gain < gate.slice_floor:
-            yield (
-                f"{metric} {gain.challenger:.4f} against {gain.champion:.4f} on {gain.queries:,} queries, "
-                f"{gain.gain:+.4f}; more than the allowed loss of {-gate.slice_floor:g}"
-            )
+    others = [f"{item.name}{metric.removeprefix(own)}" for item in request.evaluators if item.name != own]
+    for name, gain in _gains(request.promotion, scored, others).items():
+        if loss := excessive_loss(name, request.promotion, gain):
+            yield loss
 
 
 def _measured(scores: Scores) -> dict[str, float | None]:
@@ -226,18 +216,13 @@ def _check_limits(asked: Promotion, scores: Scores) -> Iterator[str]:
         yield f"a query takes {milliseconds:.1f} ms, more than promotion.max_milliseconds ({asked.max_milliseconds:g})"
 
 
-def _gains(gate: Gate, scored: ScoredModels) -> dict[str, Gain]:
-    """Return the gain in each metric of the deciding evaluator, at the full dimension."""
-    prefix = gate.metric.rpartition("_")[0]
-    names = [name for name in scored.models[_CHALLENGER].of_queries if name.rpartition("_")[0] == prefix]
-    return {name: gain for name in names if (gain := _gain(gate, scored, name)) is not None}
+def _gains(conditions: Promotion, scored: ScoredModels, names: Sequence[str]) -> dict[str, Gain]:
+    """Return the gain in each metric that both models have for each query."""
+    found = {name: scored.gain(name, _CHALLENGER, _CHAMPION, confidence=conditions.confidence) for name in names}
+    return {name: gain for name, gain in found.items() if gain is not None}
 
 
-def _gain(gate: Gate, scored: ScoredModels, metric: str) -> Gain | None:
-    return scored.gain(metric, _CHALLENGER, _CHAMPION, confidence=gate.confidence)
-
-
-def _examples(name: str, metric: str, new: Scores, old: Scores) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _examples(name: str, metric: str, new: Scores, old: Scores) -> dict[str, list[dict[str, Any]]]:
     """Return the queries with the largest gains and losses, with the top document of each model."""
     gains = new.of_queries[metric] - old.of_queries[metric]
     order = [int(row) for row in gains.argsort(kind="stable")]
@@ -253,29 +238,22 @@ def _examples(name: str, metric: str, new: Scores, old: Scores) -> tuple[list[di
             "challenger_found": text["found"],
         }
 
-    lost = [example(row) for row in order[:_EXAMPLES] if gains[row] < 0]
-    return [example(row) for row in order[::-1][:_EXAMPLES] if gains[row] > 0], lost
+    return {
+        "won": [example(row) for row in order[::-1][:_EXAMPLES] if gains[row] > 0],
+        "lost": [example(row) for row in order[:_EXAMPLES] if gains[row] < 0],
+    }
 
 
-def _gate(request: TrainRequest, scores: Scores) -> Gate:
-    asked = request.promotion
+def _metric(request: TrainRequest, scores: Scores) -> str:
     metric = deciding_metric(request) or next((name for name in scores.of_queries if name.endswith("_ndcg@10")), None)
     if metric is None or metric not in scores.of_queries:
         known = ", ".join(name for name in scores.of_queries if ":" not in name) or "none in this request"
         message = f"is {metric}, which has no score for each query; use a metric of information_retrieval: {known}"
-        raise InvalidRequestError([Problem("promotion.metric", message)])
-    return Gate(
-        metric=metric, minimum_gain=asked.minimum_gain, confidence=asked.confidence, slice_floor=-asked.max_slice_loss
-    )
+        raise InvalidRequestError.at("promotion.metric", message)
+    return metric
 
 
-def _dimensions(gate: Gate, scored: ScoredModels) -> dict[int, Gain]:
-    names = [name for name in scored.models[_CHALLENGER].of_queries if name.endswith(f":{gate.metric}")]
-    found = {int(name.partition(":")[0]): _gain(gate, scored, name) for name in names}
-    return {size: gain for size, gain in found.items() if gain is not None}
-
-
-def _check_dimensions(metric: str, dimensions: Mapping[int, Gain]) -> Iterator[str]:
+def _check_dimensions(metric: str, dimensions: Mapping[str, Gain]) -> Iterator[str]:
     """Yield truncated dimensions at which the challenger is worse, because one of them may be in production."""
     for size, gain in dimensions.items():
         if gain.high < 0:
@@ -292,8 +270,8 @@ def roll_back(request: TrainRequest) -> str:
     """
     name = request.tracking.register_as
     if request.tracking.kind != MLFLOW or name is None:
-        raise InvalidRequestError([Problem("tracking.register_as", "is missing; name the registered model")])
+        raise InvalidRequestError.at("tracking.register_as", "is missing; name the registered model")
     former = open_registry(request).roll_back()
     if former is None:
-        raise InvalidRequestError([Problem("tracking.register_as", f"{name} has no previous champion")])
+        raise InvalidRequestError.at("tracking.register_as", f"{name} has no previous champion")
     return f"{name}: version {former.number} is the champion again"

@@ -2,21 +2,21 @@
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embedstep.data.hub import with_local_data
+from embedstep.data.hub import with_datasets, with_local_data
 from embedstep.data.scanning import scan_all
 from embedstep.errors import InvalidRequestError, Problem, TrainingFailedError
 from embedstep.output.folder import OutputFolder
 from embedstep.output.job import run_job
 from embedstep.planning.checks import evaluators_fit
 from embedstep.planning.evaluators import RETRIEVAL, evaluator_kind, evaluators_are_known
-from embedstep.promotion.comparison import Gain, Gate, bootstrap_gain
+from embedstep.promotion.comparison import Gain, bootstrap_gain
 from embedstep.request.schema import Evaluator, Loss, TrainRequest
 
 _SUMMARY = ("metrics", "dimension", "bytes", "seconds", "milliseconds", "documents_per_second", "space")
@@ -75,7 +75,7 @@ class ScoredModels:
         one, other = (self.models[name].of_queries.get(metric) for name in (challenger, champion))
         if one is None or other is None:
             return None
-        return bootstrap_gain(Gate(metric=metric, confidence=confidence), one, other)
+        return bootstrap_gain(one, other, confidence)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data, without the scores of each query."""
@@ -93,7 +93,7 @@ def parse_models(models: Sequence[str]) -> dict[str, str]:
     if wrong := [text for text in models if not all(text.partition("="))]:
         raise InvalidRequestError([Problem("--model", f"needs NAME=MODEL; {text} was given") for text in wrong])
     if len(found) < len(models):
-        raise InvalidRequestError([Problem("--model", "uses a name twice; give each model its own name")])
+        raise InvalidRequestError.at("--model", "uses a name twice; give each model its own name")
     return found
 
 
@@ -112,12 +112,13 @@ def score_models(request: TrainRequest, models: Mapping[str, str | None]) -> Sco
         TrainingFailedError: a model could not be loaded or scored.
     """
     if not request.evaluators:
-        raise InvalidRequestError([Problem("evaluators", "is empty; name an evaluator, such as information_retrieval")])
+        raise InvalidRequestError.at("evaluators", "is empty; name an evaluator, such as information_retrieval")
     if problems := list(evaluators_are_known(request)):
         raise InvalidRequestError(problems)
     with tempfile.TemporaryDirectory(prefix="embedstep-") as name:
         folder = Path(name)
-        held_out = request.model_copy(update={"data": request.data.model_copy(update={"train": {}, "test": {}})})
+        # Training data may be large, and is not scored.
+        held_out = with_datasets(request, lambda split, name, given: given if split == "eval" else None)
         local, _ = with_local_data(held_out, folder / "data", with_model=False)
         facts, problems = scan_all(
             local, folder, slices={("eval", name): column for name, column in slice_columns(request).items()}
@@ -152,49 +153,41 @@ def deciding_metric(request: TrainRequest) -> str:
     return (request.promotion.metric or "").removeprefix("eval_")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Place:
-    """Where a model is: a folder, or None for the request's section `model` with what was fetched for it."""
+def _locate(request: TrainRequest, name: str, given: str | None, folder: Path) -> dict[str, str | None]:
+    """Locate a model, and fetch it if it is on the hub.
 
-    model: str | None = None
-    fetched: str | None = None
-
-
-def _locate(request: TrainRequest, name: str, given: str | None, folder: Path) -> _Place:
-    """Locate a model, and fetch it if it is on the hub."""
+    Returns:
+        its folder as `model`; None for the request's section `model`, with what was fetched for it as `fetched`.
+    """
     if given is None:
-        return _Place(fetched=with_local_data(_without_data(request), folder, with_model=True)[1])
+        return {"model": None, "fetched": _fetch_model(request, folder)}
     path = Path(given).expanduser()
     if path.is_dir():
         path = OutputFolder(path).model if OutputFolder(path).model.is_dir() else path
         if not any((path / file).is_file() for file in _FILES_OF_A_MODEL):
-            raise InvalidRequestError([Problem(f"--model {name}", f"{path} contains no model")])
-        return _Place(model=str(path))
+            raise InvalidRequestError.at(f"--model {name}", f"{path} contains no model")
+        return {"model": str(path), "fetched": None}
     if path.is_absolute() or given.startswith((".", "~")) or given.count("/") > 1:
-        raise InvalidRequestError([Problem(f"--model {name}", f"{given} does not exist")])
+        raise InvalidRequestError.at(f"--model {name}", f"{given} does not exist")
     on_hub = request.model.model_copy(update={"path": given, "static": None, "revision": None})
-    wanted = _without_data(request).model_copy(update={"model": on_hub})
-    return _Place(model=with_local_data(wanted, folder, with_model=True)[1] or given)
+    return {"model": _fetch_model(request.model_copy(update={"model": on_hub}), folder) or given, "fetched": None}
 
 
-def _without_data(request: TrainRequest) -> TrainRequest:
-    return request.model_copy(update={"data": request.data.model_copy(update={"eval": {}})})
+def _fetch_model(request: TrainRequest, folder: Path) -> str | None:
+    without_data = with_datasets(request, lambda split, name, given: None)
+    return with_local_data(without_data, folder, with_model=True)[1]
 
 
-def _score(request: TrainRequest, place: _Place, files: Mapping[str, str], folder: Path) -> Scores:
+def _score(request: TrainRequest, place: Mapping[str, str | None], files: Mapping[str, str], folder: Path) -> Scores:
     arrays_file = folder / "scores.npz"
     job = {
-        **asdict(place), "section": request.model.model_dump(mode="json"),
+        **place, "section": request.model.model_dump(mode="json"),
         "evaluators": [item.model_dump(mode="json") for item in request.evaluators],
         "data": dict(files), "dimensions": shorter_dimensions(list(request.loss.values())),
         "trust_remote_code": request.model.trust_remote_code, "to": str(arrays_file),
     }  # fmt: skip
-
-    def failure(code: int) -> TrainingFailedError:
-        model = place.model or "the model of the request"
-        return TrainingFailedError(f"{model}: scoring ended with code {code}; see the output above")
-
-    about = run_job("score", job, folder, on_failure=failure)
+    title = f"{place['model'] or 'the model of the request'}: scoring"
+    about = run_job("score", job, folder, title=title, error=TrainingFailedError)
     with np.load(arrays_file) as arrays:
         slices = {name: tuple(some) for name, some in about.pop("slices").items()}
         of_queries = {name: arrays[name] for name in arrays.files if not name.startswith("@")}

@@ -19,12 +19,12 @@ def write_report_in_subprocess(output: Path) -> Iterator[str]:
     Args:
         output: the output folder.
     """
-    argv = (sys.executable, "-m", "embedstep.report", str(output))
+    argv = (sys.executable, "-m", "embedstep", "report", str(output))
     try:
         process = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=_TIMEOUT)
     except subprocess.TimeoutExpired:
         yield f"the report was not written within {_TIMEOUT:.0f} s; run embedstep report {output} to try again"
         return
     if process.returncode != OK:
-        last = redact(next(reversed(process.stderr.splitlines()), ""), os.environ)
+        last = redact(next(reversed(process.stderr.splitlines()), "").strip(), os.environ)
         yield f"the report could not be written ({last}); run embedstep report {output} to try again"

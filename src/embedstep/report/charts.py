@@ -7,8 +7,7 @@ its light or dark theme.
 
 import io
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import matplotlib as mpl
@@ -32,33 +31,13 @@ _ROW = 0.3
 _SIZE = (4.6, 2.6)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Bar:
-    """A gain with its confidence interval, one row of a chart.
-
-    Attributes:
-        name: label of the row.
-        gain: the gain.
-        low: lower end of the interval.
-        high: upper end of the interval.
-    """
-
-    name: str
-    gain: float
-    low: float
-    high: float
-
-
-def draw_curves(
-    key: str, lines: Mapping[str, Series], *, champion: Mapping[str, float] | None = None, unit: str = ""
-) -> str:
+def draw_curves(key: str, lines: Mapping[str, Series], *, champion: Mapping[str, float] | None = None) -> str:
     """Draw metrics over train steps, with the champion's values as dashed lines.
 
     Args:
         key: unique name of the chart in the page.
         lines: metrics by their name in the legend.
         champion: values of the champion by the same names.
-        unit: label of the vertical axis.
     """
     with mpl.rc_context(_STYLE):
         figure, axes = _figure(_SIZE)
@@ -71,25 +50,29 @@ def draw_curves(
             if champion and name in champion:
                 axes.axhline(champion[name], color=colour, linestyle="--", linewidth=1)
         axes.set_xlabel("train step")
-        axes.set_ylabel(unit)
         axes.grid(linewidth=0.4)
         if len(lines) > 1:
             axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1), borderaxespad=0, handlelength=1)
         return _svg(key, figure)
 
 
-def draw_intervals(key: str, rows: Sequence[Bar]) -> str:
-    """Draw gains with their intervals around zero, the first row on top."""
+def draw_intervals(key: str, gains: Mapping[str, Mapping[str, float]]) -> str:
+    """Draw gains around zero with their confidence intervals, the first on top.
+
+    Args:
+        key: unique name of the chart in the page.
+        gains: `gain`, `low` and `high` by the label of the row.
+    """
     with mpl.rc_context(_STYLE):
-        figure, axes = _figure((_SIZE[0] * 1.6, 0.7 + _ROW * len(rows)))
-        places = range(len(rows), 0, -1)
-        for place, row in zip(places, rows, strict=True):
-            colour = _LINES[2] if row.low > 0 else _LINES[3] if row.high < 0 else _INK
-            axes.plot([row.low, row.high], [place, place], color=colour, linewidth=2.4, solid_capstyle="butt")
-            axes.plot([row.gain], [place], color=colour, marker="o", markersize=5)
+        figure, axes = _figure((_SIZE[0] * 1.6, 0.7 + _ROW * len(gains)))
+        places = range(len(gains), 0, -1)
+        for place, one in zip(places, gains.values(), strict=True):
+            colour = _LINES[2] if one["low"] > 0 else _LINES[3] if one["high"] < 0 else _INK
+            axes.plot([one["low"], one["high"]], [place, place], color=colour, linewidth=2.4, solid_capstyle="butt")
+            axes.plot([one["gain"]], [place], color=colour, marker="o", markersize=5)
         axes.axvline(0, color=_INK, linewidth=0.8)
-        axes.set_yticks(list(places), [row.name for row in rows])
-        axes.set_ylim(0.4, len(rows) + 0.6)
+        axes.set_yticks(list(places), list(gains))
+        axes.set_ylim(0.4, len(gains) + 0.6)
         axes.grid(axis="x", linewidth=0.4)
         axes.set_xlabel("challenger minus champion")
         return _svg(key, figure)

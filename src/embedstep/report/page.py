@@ -11,11 +11,11 @@ from markupsafe import Markup
 from embedstep.errors import OUTCOMES
 from embedstep.output.attempts import Attempt, cost_unit
 from embedstep.output.folder import OutputFolder
-from embedstep.output.result import is_score, with_current_names, write_atomically
-from embedstep.report.charts import Bar, draw_bars, draw_curves, draw_intervals
+from embedstep.output.result import Movement, is_score, with_current_names, write_atomically
+from embedstep.report.charts import draw_bars, draw_curves, draw_intervals
 from embedstep.report.run import Run, describe_sources, read_run
 from embedstep.report.series import Series, group_by_cutoff
-from embedstep.runtime.text import shorten
+from embedstep.runtime.text import shorten, show_count
 
 _TONES = {"promote": "good", "hold": "even", "reject": "bad"}
 _TRAINING = {"loss": "loss", "learning_rate": "learning rate", "grad_norm": "gradient norm"}
@@ -65,11 +65,7 @@ def build_content(run: Run) -> dict[str, Any]:
         "outcome": _outcome(run),
         "verdict": _verdict(run) if run.verdict else None,
         "tiles": list(_tiles(run)),
-        "remarks": [
-            *([run.result["stop_reason"]] if run.result.get("stop_reason") else []),
-            *_not_finite(run),
-            *_movement(run),
-        ],
+        "remarks": list(_remarks(run)),
         "error": run.error,
         "training": list(_training(run)),
         "evaluation": list(_evaluation(run)),
@@ -116,15 +112,14 @@ def _tiles(run: Run) -> Iterator[tuple[str, str]]:
         yield _unit(run), f"{sum(attempt.hours for attempt in run.attempts):.3f}"
 
 
-def _not_finite(run: Run) -> Iterator[str]:
+def _remarks(run: Run) -> Iterator[str]:
+    if run.result.get("stop_reason"):
+        yield run.result["stop_reason"]
+    if run.result.get("movement"):
+        yield Movement(**run.result["movement"]).text
     for name, series in run.series.items():
         if series.not_finite:
             yield f"{name} was not finite {series.not_finite:,} times"
-
-
-def _movement(run: Run) -> Iterator[str]:
-    if (found := run.result.get("movement")) is not None:
-        yield Movement(**found).text
 
 
 def _verdict(run: Run) -> dict[str, Any]:
@@ -154,9 +149,8 @@ def _gain_charts(verdict: Mapping[str, Any]) -> Iterator[Chart]:
         ("slices", f"{verdict['metric']} by slice", verdict["slices"]),
         ("dimensions", f"{verdict['metric']} by dimension", verdict["dimensions"]),
     ):
-        bars = [Bar(name=name, gain=one["gain"], low=one["low"], high=one["high"]) for name, one in gains.items()]
-        if bars:
-            yield Chart(title, Markup(draw_intervals(key, bars)), is_wide=True)
+        if gains:
+            yield Chart(title, Markup(draw_intervals(key, gains)), is_wide=True)
 
 
 def _gain_row(name: str, gain: Mapping[str, float]) -> tuple[str, ...]:
@@ -215,12 +209,9 @@ def _with_values(lines: Mapping[str, Series]) -> dict[str, Series]:
 
 
 def _dataset_row(item: Mapping[str, Any]) -> tuple[str, ...]:
-    def number(value: int | None) -> str:
-        return "" if value is None else f"{value:,}"
-
     keys = ("rows", "dropped_rows", "duplicate_rows", "overlapping_rows", "batches", "rows_unreached")
-    numbers = [number(item[key]) for key in keys]
-    return (f"{item['split']}.{item['name']}", *numbers, number(item["negatives_per_anchor"]), item["loss"] or "")
+    numbers = [show_count(item[key]) for key in (*keys, "negatives_per_anchor")]
+    return (f"{item['split']}.{item['name']}", *numbers, item["loss"] or "")
 
 
 def _padding(run: Run) -> Iterator[str]:

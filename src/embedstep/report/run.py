@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from embedstep.errors import InvalidRequestError, Problem
+from embedstep.errors import InvalidRequestError
 from embedstep.output.attempts import Attempt, Attempts
 from embedstep.output.folder import OutputFolder
-from embedstep.output.result import read_json, with_current_names
+from embedstep.output.result import read_json_or_empty, with_current_names
 from embedstep.planning.plan import with_current_names as plan_with_current_names
 from embedstep.report.series import Series, read_series
 from embedstep.request.trackers import MLFLOW
@@ -60,27 +60,23 @@ def read_run(output: Path) -> Run:
     """
     folder = OutputFolder(output)
     if not folder.plan.exists():
-        raise InvalidRequestError([Problem(str(output), "contains no run; a report needs one that has a plan")])
+        raise InvalidRequestError.at(str(output), "contains no run; a report needs one that has a plan")
     # Until the run has ended, only the file of the first rank exists.
-    result = with_current_names(_read(folder.result) or _read(folder.worker_result))
+    result = with_current_names(read_json_or_empty(folder.result) or read_json_or_empty(folder.worker_result))
     spool = next(reversed(spools(output)), None)
     start = next((entry for entry, _ in spool.read()), {}) if spool else {}
     return Run(
         name=output.absolute().name,
         result=result,
-        plan=plan_with_current_names(_read(folder.plan)),
-        request=_read(folder.request).get("request", {}),
+        plan=plan_with_current_names(read_json_or_empty(folder.plan)),
+        request=read_json_or_empty(folder.request).get("request", {}),
         series=read_series(folder.metrics),
-        verdict=_read(folder.verdict),
+        verdict=read_json_or_empty(folder.verdict),
         run_id=spool.sent.run_id if spool and spool.tracker == MLFLOW else None,
         tags=start.get("tags", {}),
         attempts=Attempts(folder.attempts, folder.progress).read(),
-        error=_read(folder.error),
+        error=read_json_or_empty(folder.error),
     )
-
-
-def _read(file: Path) -> Any:
-    return read_json(file) if file.exists() else {}
 
 
 def describe_sources(run: Run) -> list[tuple[str, str]]:

@@ -1,6 +1,7 @@
 """The logged metrics of a run as series to draw, thinned to as many points as a screen can show."""
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,17 +34,13 @@ class Series:
 
 def read_series(file: Path) -> dict[str, Series]:
     """Read the metrics of a `metrics.jsonl`, thinned, in order of first appearance."""
-    steps: dict[str, list[float]] = {}
-    values: dict[str, list[float]] = {}
+    points: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
     for line in _lines(file):
         step = line.pop("train_step")
         for name, value in line.items():
-            if name not in values:
-                steps[name], values[name] = [], []
-            steps[name].append(step)
             # Values that are not finite are written as text.
-            values[name].append(float(value))
-    return {name: _series(np.array(steps[name], float), np.array(some, float)) for name, some in values.items()}
+            points[name].append((step, float(value)))
+    return {name: _series(*np.array(some, float).T) for name, some in points.items()}
 
 
 def _lines(file: Path) -> Iterator[dict[str, float]]:

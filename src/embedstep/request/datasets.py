@@ -3,10 +3,10 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from embedstep.request.scalars import Boolean, Integer, Number, Plain, PlainData, Text
-from embedstep.request.section import Name, Section, Source, described, or_text
+from embedstep.request.scalars import Boolean, Number, Plain, PositiveInteger, Text, map_scalars
+from embedstep.request.section import Name, Options, Section, ShortSection, Source, described
 
 
 def _check_time(text: str) -> str:
@@ -52,20 +52,11 @@ class Columns(Section):
         return self
 
 
-class RowFunction(Section):
+class RowFunction(ShortSection):
     """A function of another package that makes rows. A plain string is short for `{kind: ...}`."""
 
-    model_config = ConfigDict(json_schema_extra=or_text)
-
     kind: Text = described(..., "Name of the function: an entry point, or package.module:Name.")
-    options: Annotated[dict[str, PlainData], BeforeValidator(lambda raw: {} if raw is None else raw)] = described(
-        {}, "Options of the function as its author declares them."
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _short_form(cls, raw: Any) -> Any:
-        return {"kind": raw} if isinstance(raw, str) else raw
+    options: Options = described({}, "Options of the function as its author declares them.")
 
 
 HUB_FIELDS = ("hub", "subset", "split", "revision")
@@ -90,7 +81,7 @@ class Dataset(Section):
         "Function that makes new rows from those in the files (docs/extending.md); `columns` refers to the new rows.",
     )
     columns: Columns = described(..., "The role of each column.")
-    limit: Annotated[Integer, Field(gt=0)] | None = described(None, "Use only the first rows, this many.")
+    limit: PositiveInteger | None = described(None, "Use only the first rows, this many.")
 
     @model_validator(mode="after")
     def _one_source(self) -> "Dataset":
@@ -145,9 +136,7 @@ class Data(Section):
     @classmethod
     def _insert_as_of(cls, raw: Any) -> Any:
         """Replace `{as_of}` in paths before they are validated."""
-        if not isinstance(raw, dict):
-            return raw
-        time = raw.get("as_of")
+        time = raw.get("as_of") if isinstance(raw, dict) else None
         time = time.text if isinstance(time, Plain) else time
         if not isinstance(time, str):
             return raw
@@ -157,15 +146,11 @@ class Data(Section):
 def _insert_in_split(raw: Any, time: str) -> Any:
     if not isinstance(raw, dict):
         return raw
+
+    def insert(path: Any) -> Any:
+        return path.replace("{as_of}", time) if isinstance(path, str) else path
+
     return {
-        name: {**item, "path": _insert_in_path(item["path"], time)}
-        if isinstance(item, dict) and "path" in item
-        else item
+        name: {**item, "path": map_scalars(item["path"], insert)} if isinstance(item, dict) and "path" in item else item
         for name, item in raw.items()
     }
-
-
-def _insert_in_path(path: Any, time: str) -> Any:
-    if isinstance(path, list):
-        return [_insert_in_path(one, time) for one in path]
-    return path.replace("{as_of}", time) if isinstance(path, str) else path

@@ -7,18 +7,15 @@ because one of them would be dropped silently; so are tags, which can construct 
 
 import json
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
 
-from embedstep.errors import InvalidRequestError, Problem
-from embedstep.request.scalars import Plain
+from embedstep.errors import InvalidRequestError
+from embedstep.request.scalars import INTEGER, LONGEST_INTEGER, NUMBER, Plain
 
-_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _NOT_FINITE = {".inf": math.inf, "+.inf": math.inf, "-.inf": -math.inf, ".nan": math.nan}
 _NULLS = {"", "~", "null"}
 _MAX_DEPTH = 64
@@ -71,15 +68,15 @@ def parse_scalar(text: str) -> Any:
         return None
     if text in ("true", "false"):
         return Plain(text, text == "true")
-    if _INTEGER.fullmatch(text) and len(text) < 400:
+    if INTEGER.fullmatch(text) and len(text) < LONGEST_INTEGER:
         return Plain(text, int(text))
-    if _FLOAT.fullmatch(text):
+    if NUMBER.fullmatch(text):
         return Plain(text, float(text))
     return Plain(text, _NOT_FINITE[text]) if text in _NOT_FINITE else text
 
 
 def _refused(message: str, line: int | None = None) -> InvalidRequestError:
-    return InvalidRequestError([Problem("", f"line {line}: {message}" if line else message)])
+    return InvalidRequestError.at("", f"line {line}: {message}" if line else message)
 
 
 def _parse_json(text: str) -> Document:
@@ -94,7 +91,7 @@ def _parse_json(text: str) -> Document:
         data = json.loads(
             text,
             object_pairs_hook=mapping,
-            parse_int=lambda number: Plain(number, int(number)) if len(number) < 400 else number,
+            parse_int=lambda number: Plain(number, int(number)) if len(number) < LONGEST_INTEGER else number,
             parse_float=lambda number: Plain(number, float(number)),
             parse_constant=lambda name: Plain(name, float(name)),
         )

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from embedstep.request.scalars import Boolean, Integer, Number, Text, TextPattern
+from embedstep.request.scalars import Boolean, Integer, Number, PositiveInteger, PositiveNumber, Text, TextPattern
 from embedstep.request.section import Section, Source, described
 from embedstep.runtime.secrets import SECRET_NAME
 
@@ -83,9 +83,7 @@ class TrainJob(Section):
     )
     service_account: KubernetesName | None = described(None, "ServiceAccount of the pods.")
     image_pull_secrets: list[KubernetesName] = described([], "Secrets for pulling the image.")
-    pending_minutes: Annotated[Number, Field(gt=0)] = described(
-        60.0, "Minutes that pods may be pending before the job fails."
-    )
+    pending_minutes: PositiveNumber = described(60.0, "Minutes that pods may be pending before the job fails.")
 
     @model_validator(mode="after")
     def _has_no_plain_secret(self) -> "TrainJob":
@@ -110,18 +108,18 @@ class Launch(Section):
     kind: Literal["local", "trainjob"] = described(
         "local", "`local` starts the processes on this machine; `trainjob` as pods of a cluster, by Kubeflow Trainer."
     )
-    nodes: Annotated[Integer, Field(gt=0)] = described(
+    nodes: PositiveInteger = described(
         1,
         "Number of nodes. With `kind: local`, run `embedstep run` on each of them, with its rank in an environment "
         "variable.",
     )
-    join_timeout_minutes: Annotated[Number, Field(gt=0)] = described(
+    join_timeout_minutes: PositiveNumber = described(
         15.0, "Minutes that a node waits for the first one to answer, and that one for the others once it has planned."
     )
-    processes_per_node: Literal["auto"] | Annotated[Integer, Field(gt=0)] = described(
+    processes_per_node: Literal["auto"] | PositiveInteger = described(
         "auto", "Processes on each node. `auto`: one for each visible GPU, or one on a node without a GPU."
     )
-    max_hours: Annotated[Number, Field(gt=0)] | None = described(
+    max_hours: PositiveNumber | None = described(
         None,
         "Wall-clock limit of the training in hours. Training stops after the train step in which it is reached, and "
         "the step succeeds with its best checkpoint, if one is kept, or with the latest weights.",

@@ -61,7 +61,7 @@ def load_request(text: str, overrides: Sequence[str] = ()) -> TrainRequest:
     """
     document = parse_document(text)
     if not isinstance(document.data, dict):
-        raise InvalidRequestError([Problem("", "a request is a mapping with the keys model, data and loss")])
+        raise InvalidRequestError.at("", "a request is a mapping with the keys model, data and loss")
     problems = list(apply_overrides(document, overrides))
     try:
         request = TrainRequest.model_validate(document.data)
@@ -94,9 +94,9 @@ def _read_text(source: str) -> str:
         raw = sys.stdin.buffer.read() if source == "-" else pathlib.Path(source).read_bytes()
         return raw.decode("utf-8-sig")
     except OSError as error:
-        raise InvalidRequestError([Problem(source, f"cannot be read: {os.strerror(error.errno or 0)}")]) from None
+        raise InvalidRequestError.at(source, f"cannot be read: {os.strerror(error.errno or 0)}") from None
     except ValueError:
-        raise InvalidRequestError([Problem(source, "is not text in UTF-8")]) from None
+        raise InvalidRequestError.at(source, "is not text in UTF-8") from None
 
 
 def show(value: Any, name: str = "") -> str:

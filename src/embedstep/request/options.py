@@ -45,27 +45,19 @@ class Option:
     may_be_null: bool = False
 
 
+# As in the sections of a request, only the types of `scalars` convert a value.
 _STRICT = ConfigDict(strict=True)
-_TYPES: Mapping[OptionKind, TypeAdapter[Any]] = {
-    "boolean": TypeAdapter(Boolean, config=_STRICT),
-    "integer": TypeAdapter(Integer, config=_STRICT),
-    "number": TypeAdapter(Number, config=_STRICT),
-    "text": TypeAdapter(Text, config=_STRICT),
-    "choice": TypeAdapter(Text, config=_STRICT),
-    "integers": TypeAdapter(list[Integer], config=_STRICT),
-    "numbers": TypeAdapter(list[Number], config=_STRICT),
-    "choices": TypeAdapter(list[Text], config=_STRICT),
+_KINDS: Mapping[OptionKind, tuple[TypeAdapter[Any], str]] = {
+    "boolean": (TypeAdapter(Boolean, config=_STRICT), "true or false"),
+    "integer": (TypeAdapter(Integer, config=_STRICT), "an integer"),
+    "number": (TypeAdapter(Number, config=_STRICT), "a number"),
+    "text": (TypeAdapter(Text, config=_STRICT), "a text"),
+    "choice": (TypeAdapter(Text, config=_STRICT), "one of"),
+    "integers": (TypeAdapter(list[Integer], config=_STRICT), "a list of integers"),
+    "numbers": (TypeAdapter(list[Number], config=_STRICT), "a list of numbers"),
+    "choices": (TypeAdapter(list[Text], config=_STRICT), "a list, each once, of"),
 }
-_WORDS: Mapping[OptionKind, str] = {
-    "boolean": "true or false",
-    "integer": "an integer",
-    "number": "a number",
-    "text": "a text",
-    "choice": "one of",
-    "integers": "a list of integers",
-    "numbers": "a list of numbers",
-    "choices": "a list, each once, of",
-}
+"""The type of each kind, and its name in messages."""
 
 
 def boolean(default: bool) -> Option:
@@ -112,7 +104,7 @@ def numbers(default: Any = REQUIRED) -> Option:
 
 def describe_option(option: Option) -> str:
     """Return what an option accepts, to follow `must be`: `an integer of 1 or more, or null`."""
-    words = _WORDS[option.kind]
+    words = _KINDS[option.kind][1]
     if option.choices:
         words += f" {', '.join(option.choices)}"
     if option.least is not None:
@@ -131,7 +123,7 @@ def option_value(option: Option, raw: Any) -> Any:
     if raw is None and (option.default is None or option.may_be_null):
         return None
     try:
-        value = _TYPES[option.kind].validate_python(raw)
+        value = _KINDS[option.kind][0].validate_python(raw)
     except ValidationError:
         raise ValueError(f"must be {describe_option(option)}, not {raw!r}") from None
     items = value if isinstance(value, list) else [value]

@@ -81,4 +81,4 @@ def _key(here: Any, key: str, path: Sequence[str | int]) -> str | int:
 
 
 def _refused(message: str) -> InvalidRequestError:
-    return InvalidRequestError([Problem("", message)])
+    return InvalidRequestError.at("", message)

@@ -10,15 +10,16 @@ The same types serve values from JSON or Python, where an orchestrator may have 
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, cast
 
-from pydantic import BeforeValidator, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
-_NUMBER = re.compile(r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
-_LONGEST_INTEGER = 400
+INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
+NUMBER = re.compile(r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+LONGEST_INTEGER = 400
 """Characters of the longest text that is parsed as an integer; Python refuses more than a few thousand."""
 _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 _NOT_NULL = {"None", "NULL", "Null", "nil"}
@@ -63,24 +64,27 @@ class TextPattern:
         return text
 
 
+def map_scalars(data: Any, change: Callable[[Any], Any]) -> Any:
+    """Return plain data with each value that is no mapping and no list replaced by `change` of it."""
+    match data:
+        case dict():
+            return {key: map_scalars(value, change) for key, value in data.items()}
+        case list() | tuple():
+            return [map_scalars(value, change) for value in data]
+        case _:
+            return change(data)
+
+
 def plain(raw: Any) -> Any:
     """Return `raw` with each `Plain` in it replaced by its YAML 1.2 value."""
-    match raw:
-        case Plain():
-            return raw.value
-        case dict():
-            return {key: plain(value) for key, value in raw.items()}
-        case list() | tuple():
-            return [plain(value) for value in raw]
-        case _:
-            return raw
+    return map_scalars(raw, lambda value: value.value if isinstance(value, Plain) else value)
 
 
 def _integer(raw: Any) -> Any:
     value = plain(raw)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    if isinstance(value, str) and _INTEGER.fullmatch(value.strip()) and len(value) < _LONGEST_INTEGER:
+    if isinstance(value, str) and INTEGER.fullmatch(value.strip()) and len(value) < LONGEST_INTEGER:
         # int() and float() strip fewer kinds of white space than strip() does.
         value = int(value.strip())
     if isinstance(value, int) and abs(value) >= 2**63:
@@ -90,10 +94,14 @@ def _integer(raw: Any) -> Any:
 
 def _number(raw: Any) -> Any:
     value = plain(raw)
-    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
+    if isinstance(value, str) and NUMBER.fullmatch(value.strip()):
         value = float(value.strip())
     if isinstance(value, int) and not isinstance(value, bool):
         value = float(_integer(value))
+    return _finite(value)
+
+
+def _finite(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"a finite number is needed, not {value}")
     return value
@@ -101,27 +109,13 @@ def _number(raw: Any) -> Any:
 
 def _plain_data(raw: Any) -> Any:
     """Accept any plain data without infinite numbers and NaN, which JSON cannot represent."""
-    value = plain(raw)
-    _require_finite(value)
-    return value
-
-
-def _require_finite(value: Any) -> None:
-    match value:
-        case float() if not math.isfinite(value):
-            raise ValueError(f"a finite number is needed, not {value}")
-        case dict():
-            for inner in value.values():
-                _require_finite(inner)
-        case list():
-            for inner in value:
-                _require_finite(inner)
+    return map_scalars(plain(raw), _finite)
 
 
 def _count_or_share(raw: Any) -> Any:
     """Keep integers and floats apart: to the trainer, `save_steps: 1` is a number of steps and 1.0 a share."""
     value = plain(raw)
-    if isinstance(value, str) and _INTEGER.fullmatch(value.strip()):
+    if isinstance(value, str) and INTEGER.fullmatch(value.strip()):
         return _integer(value)
     return _number(value) if not isinstance(value, int) else _integer(value)
 
@@ -158,6 +152,8 @@ def _choice(raw: Any) -> Any:
 
 Integer = Annotated[int, BeforeValidator(_integer)]
 Number = Annotated[float, BeforeValidator(_number)]
+PositiveInteger = Annotated[Integer, Field(gt=0)]
+PositiveNumber = Annotated[Number, Field(gt=0)]
 CountOrShare = Annotated[int | float, BeforeValidator(_count_or_share)]
 Boolean = Annotated[bool, BeforeValidator(_boolean)]
 Text = Annotated[str, BeforeValidator(_text)]

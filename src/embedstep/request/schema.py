@@ -6,22 +6,20 @@ value. `embedstep schema` prints these models as JSON Schema.
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from embedstep.request.arguments.schema import Arguments
 from embedstep.request.datasets import Data
 from embedstep.request.extensions import TRACKERS, OrDeclared
 from embedstep.request.launch import Launch
-from embedstep.request.scalars import Boolean, Integer, Number, PlainData, Text, TextPattern
+from embedstep.request.scalars import Boolean, Number, PositiveInteger, PositiveNumber, Text, TextPattern
 from embedstep.request.schedule import Schedule
-from embedstep.request.section import Name, Section, Source, described, or_text
+from embedstep.request.section import Name, Options, Section, ShortSection, Source, described
 from embedstep.request.trackers import KINDS, MLFLOW
 
 
-class Model(Section):
+class Model(ShortSection):
     """The model to train. A plain string is short for `{path: ...}`."""
-
-    model_config = ConfigDict(json_schema_extra=or_text)
 
     path: Source | None = described(None, "Folder of a saved model, or id of a model on the Hugging Face hub.")
     static: Source | None = described(
@@ -32,26 +30,24 @@ class Model(Section):
         "random",
         "Initial vectors of a static embedding: random, or the word embeddings of the transformer that `static` names.",
     )
-    dimension: Annotated[Integer, Field(gt=0)] | None = described(
-        None, "Dimension of a static embedding with random vectors."
-    )
+    dimension: PositiveInteger | None = described(None, "Dimension of a static embedding with random vectors.")
     revision: Text | None = described(
         None, "Branch, tag or commit of a model on the hub. Name a commit for a repeatable run."
     )
     trust_remote_code: Boolean = described(
         False, "Run Python code that comes with the model. That code can do anything on the machine."
     )
-    max_seq_length: Annotated[Integer, Field(gt=0)] | None = described(
+    max_seq_length: PositiveInteger | None = described(
         None, "Maximum input length in tokens; longer texts are truncated. Null: the model's own limit."
     )
 
-    model_kwargs: dict[str, PlainData] = described(
+    model_kwargs: Options = described(
         {},
         "How transformers loads the model, such as `dtype`, `attn_implementation`. `dtype` is float32 unless given; "
         "`auto` trains in the precision that the files have.",
     )
-    processor_kwargs: dict[str, PlainData] = described({}, "How transformers loads the tokenizer or processor.")
-    config_kwargs: dict[str, PlainData] = described({}, "How transformers loads the configuration of the model.")
+    processor_kwargs: Options = described({}, "How transformers loads the tokenizer or processor.")
+    config_kwargs: Options = described({}, "How transformers loads the configuration of the model.")
     prompts: dict[Text, str] = described(
         {},
         "Prompts by name, such as `query` and `document`. They are added to the model's own, used by training and "
@@ -61,7 +57,7 @@ class Model(Section):
     similarity_fn_name: Literal["cosine", "dot", "euclidean", "manhattan"] | None = described(
         None, "Similarity function of the model. Null: its own, else cosine."
     )
-    truncate_dim: Annotated[Integer, Field(gt=0)] | None = described(
+    truncate_dim: PositiveInteger | None = described(
         None, "Dimensions of an embedding that evaluations keep. It is not saved with the model."
     )
 
@@ -69,11 +65,6 @@ class Model(Section):
     def source(self) -> str:
         """Folder, file or hub id that the model is loaded or built from."""
         return str(self.path or self.static)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _short_form(cls, raw: Any) -> Any:
-        return {"path": raw} if isinstance(raw, str) else raw
 
     @model_validator(mode="after")
     def _one_kind(self) -> "Model":
@@ -88,21 +79,12 @@ class Model(Section):
         return self
 
 
-class Loss(Section):
+class Loss(ShortSection):
     """A loss function. A plain string is short for `{kind: ...}`."""
 
-    model_config = ConfigDict(json_schema_extra=or_text)
-
     kind: Text = described(..., "Name of the loss, such as multiple_negatives_ranking, cosent or matryoshka.")
-    options: Annotated[dict[str, PlainData], BeforeValidator(lambda raw: {} if raw is None else raw)] = described(
-        {}, "Arguments of the loss's constructor, by name."
-    )
+    options: Options = described({}, "Arguments of the loss's constructor, by name.")
     loss: "Loss | None" = described(None, "Inner loss of a wrapper such as matryoshka.")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _short_form(cls, raw: Any) -> Any:
-        return {"kind": raw} if isinstance(raw, str) else raw
 
 
 class Evaluator(Section):
@@ -111,9 +93,7 @@ class Evaluator(Section):
     kind: Text = described(..., "Name of the evaluator, such as information_retrieval or embedding_similarity.")
     name: Name = described(..., "Prefix of its metrics: `docs` gives `eval_docs_cosine_ndcg@10`.")
     dataset: Text = described(..., "Name of a dataset under data.eval.")
-    options: Annotated[dict[str, PlainData], BeforeValidator(lambda raw: {} if raw is None else raw)] = described(
-        {}, "Arguments of the evaluator's constructor, by name."
-    )
+    options: Options = described({}, "Arguments of the evaluator's constructor, by name.")
 
 
 Alias = Annotated[Text, TextPattern(r"[\w-]+", "a word of letters, digits, '_' and '-'")]
@@ -126,6 +106,7 @@ TRACKING_RUN_ID = "MLFLOW_RUN_ID"
 """Environment variable with the id of the run that Kubeflow, ZenML or a person has opened around the step."""
 
 
+# A type checker takes no Literal of names that are computed.
 if TYPE_CHECKING:
     TrackerName = str
 else:
@@ -190,11 +171,11 @@ class Promotion(Section):
         "Largest loss of a slice, or of another retrieval evaluator by the same metric, that is accepted for an "
         "overall gain. Slices of fewer than 20 queries are not checked.",
     )
-    max_milliseconds: Annotated[Number, Field(gt=0)] | None = described(
+    max_milliseconds: PositiveNumber | None = described(
         None, "Maximum time to embed one query: the median over single queries, measured on this machine."
     )
-    max_megabytes: Annotated[Number, Field(gt=0)] | None = described(None, "Maximum size of the weights in memory.")
-    index_size: Annotated[Integer, Field(gt=0)] | None = described(
+    max_megabytes: PositiveNumber | None = described(None, "Maximum size of the weights in memory.")
+    index_size: PositiveInteger | None = described(
         None, "Number of documents in the production index, for estimating the time to embed it again."
     )
 

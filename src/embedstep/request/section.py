@@ -2,9 +2,9 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from embedstep.request.scalars import Text, TextPattern
+from embedstep.request.scalars import PlainData, Text, TextPattern
 
 Name = Annotated[
     Text,
@@ -14,6 +14,8 @@ Name = Annotated[
     ),
 ]
 Source = Annotated[Text, Field(min_length=1)]
+Options = Annotated[dict[str, PlainData], BeforeValidator(lambda raw: {} if raw is None else raw)]
+"""Options by name; null, as YAML reads an empty value, means none."""
 
 
 def described(default: Any, description: str) -> Any:
@@ -21,14 +23,24 @@ def described(default: Any, description: str) -> Any:
     return Field(default, description=description)
 
 
-def or_text(schema: dict[str, Any]) -> None:
-    """Say in the JSON Schema of a section that a plain string is its short form."""
-    section = {key: schema.pop(key) for key in list(schema) if key not in ("title", "description")}
-    schema["anyOf"] = [{"type": "string"}, section]
-
-
 class Section(BaseModel):
     """A part of the request: frozen, strict, without unknown keys."""
 
     # Only the whole request is validated, so a validator for each section would be built and hardly ever used.
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", defer_build=True, validate_default=True)
+
+
+def _or_text(schema: dict[str, Any]) -> None:
+    section = {key: schema.pop(key) for key in list(schema) if key not in ("title", "description")}
+    schema["anyOf"] = [{"type": "string"}, section]
+
+
+class ShortSection(Section):
+    """A section that may be written as a plain string, the value of its first field."""
+
+    model_config = ConfigDict(json_schema_extra=_or_text)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, raw: Any) -> Any:
+        return {next(iter(cls.model_fields)): raw} if isinstance(raw, str) else raw

@@ -35,6 +35,7 @@ class TrackerKind:
     callback_packages: tuple[str, ...] | None = None
 
 
+_CALLBACKS_BY_PACKAGE = ("clearml", "codecarbon", "comet_ml", "dagshub", "dvclive", "neptune", "swanlab", "trackio")
 _ROWS = (
     TrackerKind(
         name=MLFLOW,
@@ -56,16 +57,9 @@ _ROWS = (
         callback_packages=("wandb",),
     ),
     TrackerKind(name="azure_ml", callback_packages=()),  # is MLflow
-    TrackerKind(name="clearml", callback_packages=("clearml",)),
-    TrackerKind(name="codecarbon", callback_packages=("codecarbon",)),
-    TrackerKind(name="comet_ml", callback_packages=("comet_ml",)),
-    TrackerKind(name="dagshub", callback_packages=("dagshub",)),
-    TrackerKind(name="dvclive", callback_packages=("dvclive",)),
     TrackerKind(name="flyte", callback_packages=("flytekit",)),
     TrackerKind(name="kubeflow", callback_packages=()),
-    TrackerKind(name="neptune", callback_packages=("neptune",)),
-    TrackerKind(name="swanlab", callback_packages=("swanlab",)),
-    TrackerKind(name="trackio", callback_packages=("trackio",)),
+    *(TrackerKind(name=package, callback_packages=(package,)) for package in _CALLBACKS_BY_PACKAGE),
 )
 
 TRACKERS: Mapping[str, TrackerKind] = {row.name: row for row in _ROWS}

@@ -101,17 +101,22 @@ def run_process(command: LaunchCommand) -> ProcessEnd:
         return wait_for_process(start_process(command), command, received)
 
 
-def start_process(command: LaunchCommand) -> "subprocess.Popen[bytes]":
+def start_process(command: LaunchCommand, stdout: int | None = None) -> "subprocess.Popen[bytes]":
     """Start a command in a process group of its own, so that a Ctrl-C at the terminal reaches it once and not twice.
 
     The end of file on its standard input means that this process is gone.
 
+    Args:
+        command: the command.
+        stdout: where its output goes (`subprocess.Popen`), or None for that of this process.
+
     Raises:
         CannotStartError: the program could not be started.
     """
+    env, keep_open = dict(command.env), command.keep_open
     try:
         return subprocess.Popen(
-            command.argv, env=dict(command.env), process_group=0, pass_fds=command.keep_open, stdin=subprocess.PIPE
+            command.argv, env=env, process_group=0, pass_fds=keep_open, stdin=subprocess.PIPE, stdout=stdout
         )
     except OSError as error:
         raise CannotStartError(f"{command.argv[0]} could not be started: {error.strerror}") from error
@@ -138,27 +143,3 @@ def wait_for_process(child: "subprocess.Popen[bytes]", command: LaunchCommand, r
             send(received.number)
         code = child.wait()
     return ProcessEnd(code=code, signalled=received.number, since=received.since)
-
-
-def start_background(
-    argv: tuple[str, ...], env: Mapping[str, str], *, keep_open: tuple[int, ...]
-) -> "subprocess.Popen[bytes]":
-    """Start a command in the background.
-
-    The child has a process group of its own, so a Ctrl-C at the terminal does not reach it. The end of file on its
-    standard input means that this process is gone.
-
-    Args:
-        argv: program and arguments.
-        env: the whole environment of the child.
-        keep_open: file descriptors that the child inherits.
-
-    Raises:
-        CannotStartError: the program could not be started.
-    """
-    try:
-        return subprocess.Popen(
-            argv, env=dict(env), process_group=0, pass_fds=keep_open, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
-        )
-    except OSError as error:
-        raise CannotStartError(f"{argv[0]} could not be started: {error.strerror}") from error

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 
+# Not `tokenizer` or `include_num_input_tokens_seen`, which are names of ordinary fields.
 SECRET_NAME = re.compile(
     r"token(?!s_|iz)|password|passwd|secret|credential|api_?key|access_?key", re.IGNORECASE
 )  # fmt: skip

@@ -14,6 +14,11 @@ def shorten(text: str, limit: int) -> str:
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
 
 
+def show_count(number: int | None) -> str:
+    """Return a number for a table; empty for one that is unknown."""
+    return "" if number is None else f"{number:,}"
+
+
 def redacted_first_line(error: BaseException) -> str:
     """Return the first line of a library's error without the secrets that its message may quote."""
     return redact(first_line(error), os.environ)

@@ -10,14 +10,8 @@ _VARIABLES = {
     "local_world_size": "LOCAL_WORLD_SIZE",
     "node_rank": "GROUP_RANK",
 }
-_TORCHRUN_VARIABLES = (
-    *_VARIABLES.values(),
-    "MASTER_ADDR",
-    "MASTER_PORT",
-    "GROUP_WORLD_SIZE",
-    "ROLE_RANK",
-    "ROLE_WORLD_SIZE",
-)
+# Others that torchrun sets, for the libraries of a rank.
+_UNREAD_VARIABLES = ("MASTER_ADDR", "MASTER_PORT", "GROUP_WORLD_SIZE", "ROLE_RANK", "ROLE_WORLD_SIZE")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,5 +68,5 @@ def clear_torchrun_env(environ: MutableMapping[str, str]) -> None:
     With them the libraries would create a process group of one: they would wrap the model and drop the last incomplete
     batch, and the run would differ from `python script.py`.
     """
-    for name in _TORCHRUN_VARIABLES:
+    for name in (*_VARIABLES.values(), *_UNREAD_VARIABLES):
         environ.pop(name, None)

@@ -21,7 +21,7 @@ from embedstep.planning.plan import Plan, PlannedDataset
 from embedstep.request.schema import TRACKING_RUN_ID, TRACKING_URI, Tracking, TrainRequest
 from embedstep.request.trackers import MLFLOW, NONE
 from embedstep.runtime.devices import usable_cores
-from embedstep.runtime.process import ReceivedSignal, start_background
+from embedstep.runtime.process import LaunchCommand, ReceivedSignal, start_process
 from embedstep.runtime.secrets import redact
 from embedstep.tracking.environment import tracking_environ
 from embedstep.tracking.names import MODEL_TAG, ROWS_TAG, SPACE_TAG, STEPS_METRIC, TRAINING_TAG, training_rows
@@ -183,7 +183,9 @@ def start_recording(
         spool.file(file)
     command = (sys.executable, "-m", "embedstep.tracking.sender", str(folder.path), uri)
     environ.pop(TRACKING_RUN_ID, None)
-    recording.sender = start_background(command, environ, keep_open=() if folder.lock is None else (folder.lock,))
+    keep_open = () if folder.lock is None else (folder.lock,)
+    sender = LaunchCommand(argv=command, env=environ, keep_open=keep_open)
+    recording.sender = start_process(sender, subprocess.DEVNULL)
     try:
         recording.require_open()
     except BaseException:

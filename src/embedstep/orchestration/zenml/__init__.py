@@ -10,37 +10,32 @@ The names are looked up on use: ZenML resolves a step when it is defined, relati
 `embedstep schedule zenml` sets first.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from embedstep.runtime.lazy import import_on_use
 
 if TYPE_CHECKING:
-    from embedstep.orchestration.zenml.artifacts import Embedder, Rows
-    from embedstep.orchestration.zenml.parameters import TrainingArguments, request_with
-    from embedstep.orchestration.zenml.settings import on_kubernetes
-    from embedstep.orchestration.zenml.steps import evaluate_embedder, prepare_data, promote_embedder, train_embedder
+    from embedstep.orchestration.zenml.artifacts import Embedder as Embedder
+    from embedstep.orchestration.zenml.artifacts import Rows as Rows
+    from embedstep.orchestration.zenml.parameters import TrainingArguments as TrainingArguments
+    from embedstep.orchestration.zenml.parameters import request_with as request_with
+    from embedstep.orchestration.zenml.settings import on_kubernetes as on_kubernetes
+    from embedstep.orchestration.zenml.steps import evaluate_embedder as evaluate_embedder
+    from embedstep.orchestration.zenml.steps import prepare_data as prepare_data
+    from embedstep.orchestration.zenml.steps import promote_embedder as promote_embedder
+    from embedstep.orchestration.zenml.steps import train_embedder as train_embedder
 
-__all__ = [
-    "Embedder",
-    "Rows",
-    "TrainingArguments",
-    "evaluate_embedder",
-    "on_kubernetes",
-    "prepare_data",
-    "promote_embedder",
-    "request_with",
-    "train_embedder",
-]
-_MODULES = {
-    "Embedder": "artifacts",
-    "Rows": "artifacts",
-    "TrainingArguments": "parameters",
-    "request_with": "parameters",
-    "on_kubernetes": "settings",
-    **dict.fromkeys(("evaluate_embedder", "prepare_data", "promote_embedder", "train_embedder"), "steps"),
+_NAMES = {
+    "embedstep.orchestration.zenml.artifacts": ("Embedder", "Rows"),
+    "embedstep.orchestration.zenml.parameters": ("TrainingArguments", "request_with"),
+    "embedstep.orchestration.zenml.settings": ("on_kubernetes",),
+    "embedstep.orchestration.zenml.steps": (
+        "evaluate_embedder",
+        "prepare_data",
+        "promote_embedder",
+        "train_embedder",
+    ),
 }
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+__all__ = [*chain.from_iterable(_NAMES.values())]
+__getattr__ = import_on_use(__name__, _NAMES)

@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 
 from embedstep.request import extensions
 from embedstep.request.extensions import OrDeclared
-from embedstep.request.scalars import CHOICE, Boolean, Number, Plain, PlainData, Text, parse_untyped, plain
+from embedstep.request.scalars import CHOICE, Boolean, Number, Plain, PlainData, Text, map_scalars, parse_untyped, plain
 
 
 def _mapping(raw: Any) -> Any:
@@ -27,18 +27,9 @@ def _mapping(raw: Any) -> Any:
 def _settings(raw: Any) -> Any:
     """Read booleans and numbers in a mapping from text: `no` is text in YAML 1.2, and true to the libraries."""
     value = _mapping(raw)
-    return _scalars(value) if isinstance(value, dict) else value
-
-
-def _scalars(value: Any) -> Any:
-    match value:
-        case dict():
-            return {key: _scalars(inner) for key, inner in value.items()}
-        case list():
-            return [_scalars(inner) for inner in value]
-        case str():
-            return parse_untyped(value)
-    return value
+    if not isinstance(value, dict):
+        return value
+    return map_scalars(value, lambda scalar: parse_untyped(scalar) if isinstance(scalar, str) else scalar)
 
 
 MappingOrJson = Annotated[dict[str, PlainData], BeforeValidator(_settings)]
