@@ -85,7 +85,7 @@ def test_torchrun_is_told_every_flag() -> None:
     )  # fmt: skip
     assert plan.argv == (
         "python", "-m", "embedstep.worker.torchrun.agent", "out", "shared", "900", "30", "0", "--nnodes=2",
-        "--node-rank=1", "--rdzv-backend=static", "--rdzv-id=job", "--master-addr=job-node-0-0.job", "--master-port=29400", "--nproc-per-node=4",
-        "-m", "embedstep.worker", "out",
+        "--node-rank=1", "--rdzv-backend=static", "--rdzv-id=job", "--master-addr=job-node-0-0.job",
+        "--master-port=29400", "--nproc-per-node=4", "-m", "embedstep.worker", "out",
     )  # fmt: skip
     assert not [name for name in plan.env if name.startswith("PET_")]
