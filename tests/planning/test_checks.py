@@ -284,7 +284,7 @@ def test_a_model_by_path_is_there(tmp_path: Path) -> None:
     for name in ("modules.json", "config.json"):
         folder = tmp_path / name.partition(".")[0]
         folder.mkdir()
-        (folder / name).touch()
+        (folder / name).write_text("[]" if name == "modules.json" else "{}")
         assert alone(model=str(folder)) == []
 
 
@@ -330,7 +330,7 @@ def test_a_home_folder_is_looked_into(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("HOME", str(tmp_path))
     assert alone(model="~/model") == [f"model.path: {tmp_path / 'model'} does not exist"]
     (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "modules.json").touch()
+    (tmp_path / "model" / "modules.json").write_text("[]")
     assert alone(model="~/model") == []
 
 

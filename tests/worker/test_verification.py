@@ -49,7 +49,9 @@ def test_a_saved_model_passes_against_itself_and_no_other(tiny_model: Path) -> N
 
     expected = embed_fixed_texts(SentenceTransformer(str(tiny_model), device="cpu"))
     assert expected.shape == (8, 32) == (len(TEXTS), 32)
-    assert verify(tiny_model, expected, device="cpu", trust_remote_code=False) == pytest.approx(1.0)
+    cosine, loaded = verify(tiny_model, expected, device="cpu", trust_remote_code=False)
+    assert cosine == pytest.approx(1.0)
+    assert isinstance(loaded, SentenceTransformer)
     with pytest.raises(TrainingFailedError, match=r"have a cosine of -?0\.\d{6}, and at least 0\.9999 is required"):
         verify(tiny_model, np.roll(expected, 1, axis=1), device="cpu", trust_remote_code=False)
     with pytest.raises(TrainingFailedError, match=r"differs from the trained one.* have a cosine of nan"):

@@ -56,7 +56,7 @@ class Movement:
         weights_moved: norm of the change, divided by the norm of the weights before.
         mean_cosine: mean cosine of the same texts before and after; None for another dimension.
         texts: number of these texts.
-        is_still: whether no weight and no embedding changed.
+        is_still: whether the texts have the embeddings that they had before.
     """
 
     weights_changed: float | None
