@@ -46,7 +46,7 @@ from embedstep.planning.batches import forms_batches, make_token_ids
 from embedstep.planning.build import build_plan
 from embedstep.planning.checks import check_plan, check_request, check_with_data
 from embedstep.planning.cron import superseded_by
-from embedstep.planning.model_checks import check_model, model_facts
+from embedstep.planning.model_checks import check_model, read_facts
 from embedstep.planning.plan import Plan
 from embedstep.planning.preflight import check_environment, check_machine
 from embedstep.promotion.unchanged import find_unchanged_champion
@@ -276,7 +276,7 @@ def _plan(request: TrainRequest, folder: Path, *, for_a_run: bool) -> Plan:
     is_read_twice = for_a_run or forms_batches(request.arguments)
     tokens = _find_tokens(request, fetched_model)
     model_problems = list(check_model(request, fetched_model)) if fetched_model else []
-    model = model_facts(request, fetched_model)
+    model = None if model_problems else read_facts(request, fetched_model)
     plan, problems = _scan_and_plan(request, local, model, tokens, folder if is_read_twice else None)
     problems = [*model_problems, *problems]
     if plan is None or problems:

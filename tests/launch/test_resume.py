@@ -9,6 +9,7 @@ import datasets
 import pytest
 
 from embedstep.output.result import StepResult
+from embedstep.worker.trainer import recording
 from embedstep.worker.trainer.resumable import ResumableTrainer
 
 Build = Callable[..., dict[str, Any]]
@@ -42,7 +43,7 @@ def test_who_must_have_a_checkpoint_is_told_of_auto(
     assert told.endswith("; resume: auto, the default, begins at the first step where there is none")
 
 
-def test_the_progress_is_written_at_each_log(
+def test_the_progress_is_written_while_it_trains(
     train_here: Train, request_of: Build, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     seen: list[int] = []
@@ -53,6 +54,7 @@ def test_the_progress_is_written_at_each_log(
         seen.append(json.loads((tmp_path / "output" / "progress.json").read_text())["train_step"])
 
     monkeypatch.setattr(ResumableTrainer, "log", logs)
+    monkeypatch.setattr(recording, "_PROGRESS_SECONDS", 0.0)
     assert train_here(request_of(arguments={"max_steps": 6, "logging_steps": 2})).exit_code == 0
     assert seen[:3] == [2, 4, 6]
 

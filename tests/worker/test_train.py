@@ -301,6 +301,7 @@ def test_values_that_are_not_finite_are_kept_as_text_and_reported(
         "step 2: loss is nan; check the learning rate and the data",
         "step 2: grad_norm is inf; check the learning rate and the data",
     ]
+    recorder.close()
 
 
 def test_a_model_that_learned_nan_fails(train_here: Train, request_of: Build) -> None:

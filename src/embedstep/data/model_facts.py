@@ -8,6 +8,7 @@ import struct
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,7 @@ def read_model_facts(folder: Path) -> ModelFacts:
         max_tokens=_max_tokens(config, tensors),
         max_seq_length=None if (limit := own_limit(first, config)) >= UNLIMITED else limit,
         vocabulary=_rows(tensors, _VOCABULARY),
-        tokens=_highest_token(first / "tokenizer.json"),
+        tokens=_needed_rows(first / "tokenizer.json"),
         pads=_pads(first),
         dimension=_dimension(folder, listed, config, tensors),
         prompts={name: text for name, text in (settings.get("prompts") or {}).items() if text},
@@ -189,11 +190,14 @@ def own_limit(folder: Path, config: Mapping[str, Any]) -> int:
     return min(limit, UNLIMITED if positions == -1 else positions)
 
 
-def _highest_token(file: Path) -> int | None:
+def _needed_rows(file: Path) -> int | None:
     """Return how many rows a table of token embeddings needs for a tokenizer."""
-    found = read_json_or_empty(file)
-    if not found:
-        return None
+    return _count_tokens(file, file.stat().st_mtime_ns) if file.is_file() else None
+
+
+@lru_cache(maxsize=8)  # of many languages it is 17 MB of JSON, and both a check and a plan ask
+def _count_tokens(file: Path, modified: int) -> int:
+    found = read_json(file)
     vocabulary = found["model"].get("vocab") or {}
     ids = vocabulary.values() if isinstance(vocabulary, Mapping) else range(len(vocabulary))
     added = (int(token["id"]) for token in found.get("added_tokens") or ())

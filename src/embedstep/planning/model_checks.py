@@ -32,20 +32,20 @@ _FAMILIES = {
 }
 
 
-def model_facts(request: TrainRequest, fetched: str | None = None) -> ModelFacts | None:
+def read_facts(request: TrainRequest, fetched: str | None = None) -> ModelFacts | None:
     """Return what the model's files say; None for a new model and for one that is not on this machine.
 
     Args:
         request: the request.
         fetched: folder of a model that was fetched from the hub.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError: a file is not what its name says.
     """
     folder = Path(fetched or str(request.model.path or "")).expanduser()
     if request.model.path is None or not folder.is_dir() or (fetched is None and is_on_hub(request.model)):
         return None
-    try:
-        return read_model_facts(folder)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return None  # `model_is_readable` says so
+    return read_model_facts(folder)
 
 
 def asked_precision(model: Model) -> str:
@@ -68,8 +68,11 @@ def check_model(request: TrainRequest, fetched: str | None = None) -> Iterator[P
         fetched: folder of a model that was fetched from the hub.
     """
     yield from loading_is_known(request)
-    yield from model_is_readable(request, fetched)
-    facts = model_facts(request, fetched)
+    try:
+        facts = read_facts(request, fetched)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        yield Problem("model.path", f"{fetched or request.model.path} cannot be read: {error}")
+        return
     if facts is not None:
         yield from model_embeds(facts)
         yield from texts_have_positions(request, facts)
@@ -95,17 +98,6 @@ def loading_is_known(request: TrainRequest) -> Iterator[Problem]:
         if str(model.model_kwargs[name]).removeprefix("torch.") not in (AUTO, *PRECISIONS):
             known = ", ".join((AUTO, *PRECISIONS))
             yield Problem(f"model.model_kwargs.{name}", f"is {model.model_kwargs[name]!r}; known are {known}")
-
-
-def model_is_readable(request: TrainRequest, fetched: str | None) -> Iterator[Problem]:
-    """The files of the model can be read."""
-    folder = Path(fetched or str(request.model.path or "")).expanduser()
-    if request.model.path is None or not folder.is_dir():
-        return
-    try:
-        read_model_facts(folder)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        yield Problem("model.path", f"{folder} cannot be read: {error}")
 
 
 def model_embeds(facts: ModelFacts) -> Iterator[Problem]:

@@ -118,9 +118,8 @@ def train(output: OutputFolder, world: World, received: ReceivedSignal) -> None:
         if before is not None:
             result = _finish(request, trainer, recorder, before, clock)
             write_json(output.worker_result, result.to_json())
-    except BaseException:
+    finally:
         recorder.close()
-        raise
 
 
 def _train_and_evaluate(request: TrainRequest, plan: Plan, trainer: StepTrainer, start: Mapping[str, Any]) -> None:

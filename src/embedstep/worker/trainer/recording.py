@@ -5,7 +5,7 @@ import math
 import sys
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -21,6 +21,8 @@ from embedstep.worker.trainer.numerics import ALARM_MESSAGES
 
 PROGRESS_FORMAT = "embedstep.progress/1"
 _SHOWN_METRICS = 3
+_PROGRESS_SECONDS = 1.0
+"""Time between two writes of `progress.json`, each of which takes milliseconds on some file systems."""
 _POSITIONS = ("epoch", "step")
 """Keys of a log that say when it was written; all others are metrics."""
 
@@ -38,6 +40,9 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         self._loss: float | None = None
         self._not_finite: set[str] = set()
         self._started = time.monotonic()
+        self._written = 0.0
+        self._step: int | None = None
+        self._file: TextIO | None = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Start the clock when the first batch is about to be drawn."""
@@ -55,7 +60,8 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         self._write_progress(self.first_step)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Move the bar."""
+        """Move the bar, and write the progress from time to time."""
+        self._write_progress(state.global_step)
         if not self._bar.disable:
             loss = "" if self._loss is None else f"loss {self._loss:.4f}"
             speed = f"{self._rows_per_second(state.global_step):,.0f} rows/s"
@@ -94,7 +100,12 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
                 )
 
     def close(self) -> None:
-        """Release the terminal, also after a failure."""
+        """Release the terminal and the file of metrics, also after a failure."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        if self._step is not None:
+            self._write_progress(self._step, is_last=True)
         if not self._bar.disable:  # rich 13 would print an empty line
             self._bar.stop()
 
@@ -111,11 +122,17 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         return made * self.plan.global_batch_size / max(time.monotonic() - self._started, 1e-9)
 
     def _append(self, line: Mapping[str, Any]) -> None:
-        with self.output.metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        if self._file is None:
+            self._file = self.output.metrics.open("a", encoding="utf-8", buffering=1)
+        self._file.write(json.dumps(line) + "\n")
 
-    def _write_progress(self, step: int) -> None:
-        seconds = time.monotonic() - self._started
+    def _write_progress(self, step: int, *, is_last: bool = False) -> None:
+        """Write how far the training is, at most once a second but for the last time."""
+        now, self._step = time.monotonic(), step
+        if now - self._written < _PROGRESS_SECONDS and not is_last:
+            return
+        self._written = now
+        seconds = now - self._started
         made = step - self.first_step
         left = (self.plan.train_steps - step) * seconds / made if made else None
         write_json(
