@@ -1,6 +1,7 @@
 """Data, precision, hardware, several processes: each argument with another value, and what shows that it counted."""
 
 import json
+import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,15 @@ def test_each_evaluation_has_the_same_batches(prove: Train) -> None:
     losses = [log["eval_loss"] for log in seen.trainer.state.log_history if "eval_loss" in log]
     assert len(losses) == 3
     assert len(set(losses)) == 1
+
+
+def test_no_worker_of_a_loader_outlives_the_training(prove: Train) -> None:
+    """One that persists would wait for the garbage collector, which waits ten seconds for each."""
+    before = set(multiprocessing.active_children())
+    workers = {"dataloader_num_workers": 1, "dataloader_persistent_workers": True}
+    seen = prove(evaluate=True, **workers, eval_strategy="steps", eval_steps=1)
+    assert loader(seen).persistent_workers
+    assert set(multiprocessing.active_children()) <= before
 
 
 @pytest.mark.parametrize("given", [{"group_by_length": True}, {"train_sampling_strategy": "group_by_length"}])
