@@ -173,7 +173,7 @@ def test_what_keeps_a_pod_from_starting_is_told(kubeconfig: str, shared: Path, d
 def test_a_refusal_is_not_tried_again_and_again(
     api: client.ApiClient, kubeconfig: str, namespace: str, shared: Path, document: Build
 ) -> None:
-    """Cases 5.6 and 5.8: a runtime that starts its pods again would hold GPUs for what cannot train."""
+    """A runtime that starts its pods again would hold GPUs for what cannot train."""
     request = document(runtime="torch-restarts")
     for dataset in request["data"]["train"].values():
         dataset["path"] = str(shared / "data" / "nothing.jsonl")

@@ -150,6 +150,6 @@ def test_no_secret_is_in_what_a_task_leaves_or_says(shared: Path, document: dict
 
 
 def test_a_task_needs_neither_docker_nor_kubeflow() -> None:
-    """Cases 4.11 and 4.12: what a task needs comes as its input, and nothing of kfp is in the image."""
+    """What a task needs comes as its input, and nothing of kfp is in the image."""
     ended = docker("run", "--rm", "--entrypoint", "python", IMAGE, "-c", "import kfp")
     assert "No module named 'kfp'" in ended.stderr

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.orchestration.running import forking
 from tests.places import ROOT
 
 Build = Callable[..., dict[str, Any]]
@@ -31,7 +32,7 @@ def commands(name: str, program: str) -> list[str]:
 
 
 @pytest.fixture
-def run(tmp_path: Path, evaluated: Build) -> Callable[[str], subprocess.CompletedProcess[str]]:
+def run(tmp_path: Path, evaluated: Build, zenml_home: Path) -> Callable[[str], subprocess.CompletedProcess[str]]:
     """Run a command of a page in a folder with a small request and the pipelines."""
     request = evaluated(
         arguments={"max_steps": 2, "eval_strategy": "steps", "eval_steps": 2, "save_strategy": "no"},
@@ -49,7 +50,7 @@ def run(tmp_path: Path, evaluated: Build) -> Callable[[str], subprocess.Complete
         return subprocess.run(
             [*start, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=500, check=False,
             env={
-                **os.environ, "PYTHONPATH": str(tmp_path), "ZENML_CONFIG_PATH": str(tmp_path / "zenml"),
+                **os.environ, **forking(tmp_path), "ZENML_CONFIG_PATH": str(zenml_home),
                 "ZENML_ANALYTICS_OPT_IN": "false", "AUTO_OPEN_DASHBOARD": "false", "ZENML_LOGGING_VERBOSITY": "WARN",
             },
         )  # fmt: skip
@@ -103,7 +104,6 @@ def test_zenml_s_page_from_its_first_command_to_its_last(run: Any, tmp_path: Pat
     (tmp_path / "many.py").write_text(many)
     (config,) = blocks("zenml.md", "yaml")
     assert set(yaml.safe_load(config)["steps"]) == {"train_embedder"}
-    (tmp_path / "write.py").write_text(code)
-    for program in ("write.py", "many.py"):  # the second declares a pipeline, which needs a cluster to run
-        ended = run(f"python {program}")
-        assert ended.returncode == 0, ended.stderr[-2000:]
+    (tmp_path / "write.py").write_text(f"import many\n{code}")  # which declares a pipeline that needs a cluster to run
+    ended = run("python write.py")
+    assert ended.returncode == 0, ended.stderr[-2000:]

@@ -78,7 +78,7 @@ def test_sending_again_changes_nothing(uri: str, started: Started) -> None:
 
 
 def test_a_retry_goes_on_in_the_same_run(uri: str, started: Started, tmp_path: Path) -> None:
-    """Cases 3.4 and 3.18: one run, RUNNING again and then FINISHED, its steps one behind the other."""
+    """One run, RUNNING again and then FINISHED, its steps one behind the other."""
     folder, spool = started()
     spool.parameters({"seed": 1, "rows": 10})
     spool.metrics({"loss": 0.5}, train_step=10)
@@ -128,7 +128,6 @@ def test_a_nested_run_leaves_its_parent_alone(uri: str, started: Started) -> Non
 
 
 def test_more_than_a_hundred_parameters_and_long_values_arrive(uri: str, started: Started) -> None:
-    """Cases 3.1 and 3.2."""
     folder, spool = started()
     spool.parameters({**{f"p{number}": number for number in range(350)}, "long": "x" * 7000, "limit": "y" * 6000})
     run = sent(folder, uri)

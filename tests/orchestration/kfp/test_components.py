@@ -186,7 +186,6 @@ def test_the_name_of_a_secret_may_be_a_parameter_of_the_pipeline(request_of: Bui
 
 
 def test_gpus_have_to_be_known_and_of_one_kind(request_of: Build) -> None:
-    """Cases 4.7 and 4.8."""
     text = yaml.safe_dump(request_of())
 
     def of_a_parameter(gpus: int = 2) -> None:

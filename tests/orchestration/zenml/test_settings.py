@@ -33,7 +33,6 @@ def on_kubernetes(tmp_path: Path) -> OnKubernetes:
 
 
 def test_a_pod_has_what_was_asked_for(on_kubernetes: OnKubernetes) -> None:
-    """Cases 4.9 and 6.9."""
     settings = on_kubernetes(
         gpus=4, cpu="8", memory="64Gi", shared_memory="16Gi", claims={"shared": "/shared"},
         node_selectors={"gpu": "h100"}, tolerations={"nvidia.com/gpu": "NoSchedule"},
