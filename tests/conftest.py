@@ -224,6 +224,13 @@ def mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+@pytest.fixture
+def own_uri(tmp_path: Path, mlflow_database: Path) -> str:
+    """The address of such a database in the folder of the test."""
+    shutil.copyfile(mlflow_database, tmp_path / "mlflow.db")
+    return f"sqlite:///{tmp_path}/mlflow.db"
+
+
 def _make_database(uri: str) -> None:
     make = "import sys; from mlflow import MlflowClient; MlflowClient(sys.argv[1]).search_experiments()"
     subprocess.run([sys.executable, "-c", make, uri], check=True, capture_output=True, timeout=120)

@@ -60,8 +60,10 @@ def test_what_trains_nothing_cannot_be_probed(request_of: Build) -> None:
 
 
 @pytest.mark.slow
-def test_a_plan_tells_the_cost(evaluated: Build, embedstep_run: Callable[..., Outcome], tmp_path: Path) -> None:
-    tracking = {"kind": "mlflow", "uri": f"sqlite:///{tmp_path}/mlflow.db", "experiment": "cost"}
+def test_a_plan_tells_the_cost(
+    evaluated: Build, embedstep_run: Callable[..., Outcome], tmp_path: Path, own_uri: str
+) -> None:
+    tracking = {"kind": "mlflow", "uri": own_uri, "experiment": "cost"}
     document = evaluated(tracking=tracking, arguments={"eval_strategy": "steps", "eval_steps": 2})
     outcome = embedstep_run(document)
     assert outcome.code == 0, outcome.err

@@ -56,12 +56,12 @@ def steps(folder: Path, output: str) -> list[int]:
     return [line["train_step"] for line in map(json.loads, lines) if "loss" in line]
 
 
-def test_a_killed_attempt_goes_on_to_the_same_weights(request_of: Build, tmp_path: Path) -> None:
+def test_a_killed_attempt_goes_on_to_the_same_weights(request_of: Build, tmp_path: Path, own_uri: str) -> None:
     """The same command again, and nothing is lost or made twice."""
     request = request_of(
         arguments={**ARGUMENTS, "batch_sampler": "no_duplicates", "gradient_accumulation_steps": 2},
         launch={"processes_per_node": 1},
-        tracking={"kind": "mlflow", "uri": f"sqlite:///{tmp_path}/mlflow.db"},
+        tracking={"kind": "mlflow", "uri": own_uri},
     )  # fmt: skip
     ended(start(tmp_path, request, "whole"))
     killed(tmp_path, request, "cut")

@@ -245,19 +245,17 @@ def test_torch_empty_cache_steps(prove: Train, monkeypatch: pytest.MonkeyPatch) 
     assert often - len(calls) == 2
 
 
-def test_run_name_is_the_tracker_s(prove: Train, tmp_path: Path) -> None:
+def test_run_name_is_the_tracker_s(prove: Train, own_uri: str) -> None:
     from mlflow import MlflowClient
 
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    seen = prove(run_name="from the arguments", sections={"tracking": {"kind": "mlflow", "uri": uri}})
-    assert MlflowClient(uri).get_run(seen.result.run_id).info.run_name == "from the arguments"
+    seen = prove(run_name="from the arguments", sections={"tracking": {"kind": "mlflow", "uri": own_uri}})
+    assert MlflowClient(own_uri).get_run(seen.result.run_id).info.run_name == "from the arguments"
 
 
-def test_report_to_mlflow_is_one_run(prove: Train, tmp_path: Path) -> None:
+def test_report_to_mlflow_is_one_run(prove: Train, own_uri: str) -> None:
     from mlflow import MlflowClient
 
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    prove(report_to="mlflow", sections={"tracking": {"kind": "mlflow", "uri": uri}})
-    client = MlflowClient(uri)
+    prove(report_to="mlflow", sections={"tracking": {"kind": "mlflow", "uri": own_uri}})
+    client = MlflowClient(own_uri)
     runs = client.search_runs([item.experiment_id for item in client.search_experiments()])
     assert [run.info.status for run in runs] == ["FINISHED"]

@@ -150,12 +150,11 @@ def test_hub_revision(prove: Train, hub: FakeHub) -> None:
 
 @pytest.mark.parametrize("name", ["hub_token", "push_to_hub_token"])
 def test_a_token_is_lent_by_its_variable_and_is_in_no_file(
-    prove: Train, hub: FakeHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+    prove: Train, hub: FakeHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, own_uri: str, name: str
 ) -> None:
     monkeypatch.setenv("MY_TOKEN", "planted-token-of-nobody")
     monkeypatch.setenv("HF_TOKEN", "")
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    tracked = {"tracking": {"kind": "mlflow", "uri": uri}}
+    tracked = {"tracking": {"kind": "mlflow", "uri": own_uri}}
     seen = prove(push_to_hub=True, hub_model_id="org/m", **{name: {"from_env": "MY_TOKEN"}}, **SAVES, sections=tracked)
     assert os.environ["HF_TOKEN"] == "planted-token-of-nobody"
     assert list(seen.output.glob("checkpoints/checkpoint-*/training_args.bin"))
@@ -166,7 +165,7 @@ def test_a_token_is_lent_by_its_variable_and_is_in_no_file(
 @pytest.mark.parametrize("name", ["hub_token", "push_to_hub_token"])
 def test_a_token_in_an_exception_is_told_to_nobody(
     prove: Train, hub: FakeHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str],
-    caplog: pytest.LogCaptureFixture, name: str,
+    caplog: pytest.LogCaptureFixture, own_uri: str, name: str,
 ) -> None:  # fmt: skip
     monkeypatch.setenv("MY_TOKEN", "planted-token-of-nobody")
     monkeypatch.setenv("HF_TOKEN", "")
@@ -175,10 +174,9 @@ def test_a_token_in_an_exception_is_told_to_nobody(
         raise RuntimeError(f"401 for {os.environ['HF_TOKEN']}")
 
     monkeypatch.setattr(hub, "create_repo", create_repo)
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     seen = prove(
         push_to_hub=True, hub_model_id="org/m", **{name: {"from_env": "MY_TOKEN"}}, expect=1,
-        sections={"tracking": {"kind": "mlflow", "uri": uri}},
+        sections={"tracking": {"kind": "mlflow", "uri": own_uri}},
     )  # fmt: skip
     assert seen.result.failure is not None
     assert seen.result.failure.message == "401 for ***"

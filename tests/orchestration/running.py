@@ -61,7 +61,7 @@ def recorded(store):
 
 def forking(*folders: Path) -> dict[str, str]:
     """Return variables by which a new interpreter imports from these folders, and forks its trainings."""
-    return {"PYTHONPATH": os.pathsep.join(map(str, (FORKS, *folders))), "EMBEDSTEP_TEST_FORKS_HERE": "1"}
+    return {"PYTHONPATH": os.pathsep.join(map(str, (FORKS, *folders, ROOT / "src"))), "EMBEDSTEP_TEST_FORKS_HERE": "1"}
 
 
 @pytest.fixture(scope="session")

@@ -32,11 +32,13 @@ def commands(name: str, program: str) -> list[str]:
 
 
 @pytest.fixture
-def run(tmp_path: Path, evaluated: Build, zenml_home: Path) -> Callable[[str], subprocess.CompletedProcess[str]]:
+def run(
+    tmp_path: Path, evaluated: Build, zenml_home: Path, own_uri: str
+) -> Callable[[str], subprocess.CompletedProcess[str]]:
     """Run a command of a page in a folder with a small request and the pipelines."""
     request = evaluated(
         arguments={"max_steps": 2, "eval_strategy": "steps", "eval_steps": 2, "save_strategy": "no"},
-        tracking={"uri": f"sqlite:///{tmp_path}/mlflow.db", "register_as": "docs"},
+        tracking={"uri": own_uri, "register_as": "docs"},
         promotion={"metric": "docs_cosine_ndcg@10"},
     )  # fmt: skip
     (tmp_path / "request.yaml").write_text(yaml.safe_dump(request))

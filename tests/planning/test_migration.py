@@ -92,11 +92,24 @@ def test_what_has_no_meaning_is_told_and_left_out(tmp_path: Path) -> None:
         (b"\xff\xfe", "is not text in UTF-8"),
         (b"colour: blue\n", "holds no training arguments"),
         (b"- a\n", "holds no training arguments"),
+        (None, "cannot be read: No such file or directory"),
     ],
 )
-def test_what_is_no_file_of_arguments_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
-    (tmp_path / "training_args.bin").write_bytes(content)
+def test_what_is_no_file_of_arguments_is_refused(tmp_path: Path, content: bytes | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / "training_args.bin").write_bytes(content)
     code, _, err = migrate(tmp_path / "training_args.bin")
+    assert code == 2
+    assert message in err
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [("train(", "is no Python: '(' was never closed"), ("train(1)\n", "calls no SentenceTransformerTrainingArguments")],
+)
+def test_a_script_without_arguments_is_refused(tmp_path: Path, script: str, message: str) -> None:
+    (tmp_path / "train.py").write_text(script)
+    code, _, err = migrate(tmp_path / "train.py")
     assert code == 2
     assert message in err
 

@@ -162,7 +162,7 @@ def test_an_argument_that_cannot_be_is_reported_before_anything_runs(zen: Zen, d
     assert found["ran"] == 0
 
 
-def test_the_run_of_zenml_s_tracker_is_attached_to(zen: Zen, document: Build, tmp_path: Path) -> None:
+def test_the_run_of_zenml_s_tracker_is_attached_to(zen: Zen, document: Build, own_uri: str) -> None:
     """One run for the step, which ZenML ends."""
     request = document()
     request["tracking"] = {"experiment": "elsewhere"}
@@ -173,7 +173,7 @@ def test_the_run_of_zenml_s_tracker_is_attached_to(zen: Zen, document: Build, tm
         def once():
             train_embedder.with_options(experiment_tracker="mlf")(request=request)
 
-        with tracked("sqlite:///{tmp_path}/zen.db") as store:
+        with tracked("{own_uri}") as store:
             run = shown(once())
             model = last().steps["train_embedder"].outputs["model"][0].load()
             runs = [[one.info.run_id, one.info.status, one.data.params.get("max_steps")] for one in recorded(store)]
@@ -307,9 +307,7 @@ def test_an_interruption_fails_its_step_and_the_next_run_goes_on(zen: Zen, docum
     assert "resuming after train step" in found["output"]
 
 
-def test_a_mapped_step_has_a_run_for_each_part_and_a_failed_one_fails(
-    zen: Zen, document: Build, tmp_path: Path
-) -> None:
+def test_a_mapped_step_has_a_run_for_each_part_and_a_failed_one_fails(zen: Zen, document: Build, own_uri: str) -> None:
     """Three parts have a run each below that of the tracker, and the one that is refused is FAILED there.
 
     The parts are threads here, and ZenML takes MLflow's address away from all of them when the first has ended. Its own
@@ -330,7 +328,7 @@ def test_a_mapped_step_has_a_run_for_each_part_and_a_failed_one_fails(
         def many():
             train_embedder.with_options(experiment_tracker="mlf").map(request=requests(request=request))
 
-        with tracked("sqlite:///{tmp_path}/zen.db") as store:
+        with tracked("{own_uri}") as store:
             try:
                 many()
             except Exception as error:
