@@ -71,7 +71,7 @@ def _offline() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _interruptible() -> None:
-    """Programs that the tests start hear SIGINT, also when the tests run in the background of a shell."""
+    """Programs that the tests start receive SIGINT, also when the tests run in the background of a shell."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -307,15 +307,15 @@ def test_planning_loads_nothing_heavy(request_of: Callable[..., dict[str, Any]],
     assert not found & set(HEAVY)
 
 
-@pytest.mark.parametrize("verb", ["check", "plan"])
+@pytest.mark.parametrize("name", ["check", "plan"])
 def test_the_command_line_loads_nothing_heavy(
-    request_of: Callable[..., dict[str, Any]], tmp_path: Path, verb: str
+    request_of: Callable[..., dict[str, Any]], tmp_path: Path, name: str
 ) -> None:
     request = tmp_path / "request.json"
     request.write_text(json.dumps(request_of()))
     found = loaded(
         "import sys\nfrom embedstep.cli.program import main\nmain(sys.argv[1:], standalone_mode=False)",
-        verb,
+        name,
         str(request),
     )
     assert "click" in found

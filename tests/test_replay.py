@@ -60,15 +60,15 @@ def test_a_run_is_trained_again_to_the_bit(
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (("nothing",), "Run with id=nothing not found"),
         (("empty",), "has recorded no request.json and no plan.json and no result.json"),
     ],
 )
-def test_what_cannot_be_trained_again_is_refused(tmp_path: Path, uri: str, words: tuple[str], told: str) -> None:
+def test_what_cannot_be_trained_again_is_refused(tmp_path: Path, uri: str, words: tuple[str], message: str) -> None:
     (tmp_path / "empty").mkdir()
     process = replay(tmp_path, *words, "--uri", uri)
     assert process.returncode == 2, process.stderr
-    assert told in process.stderr
+    assert message in process.stderr
     assert "Traceback" not in process.stderr

@@ -163,11 +163,11 @@ def test_length_column_name(prove: Train, uneven: dict[str, Any], monkeypatch: p
     batches: list[set[int]] = []
     read = ConcatenatedDatasets.__getitems__
 
-    def told(dataset: ConcatenatedDatasets, places: list[int]) -> list[dict[str, Any]]:
+    def recorded(dataset: ConcatenatedDatasets, places: list[int]) -> list[dict[str, Any]]:
         batches.append({place % 2 for place in places})
         return read(dataset, places)
 
-    monkeypatch.setattr(ConcatenatedDatasets, "__getitems__", told)
+    monkeypatch.setattr(ConcatenatedDatasets, "__getitems__", recorded)
     prove(group_by_length=True, length_column_name="n", sections={"data": uneven}, max_steps=8)
     assert sorted(map(sorted, batches)) == [[0]] * 4 + [[1]] * 4
 

@@ -36,7 +36,7 @@ BY_EPOCHS = {
 STRATEGIES: dict[str, dict[str, Any]] = {
     "steps": BY_STEPS,
     "epoch": BY_EPOCHS,
-    # At this learning rate the last epoch is the best one, which only its own evaluation tells.
+    # At this learning rate the last epoch is the best one, which only its own evaluation shows.
     "best of epochs": {**BY_EPOCHS, "load_best_model_at_end": True, "metric_for_best_model": "eval_loss",
                        "save_total_limit": 1},
 }  # fmt: skip
@@ -133,7 +133,7 @@ LABELS = {"anchor": "anchor", "label": "class"}
     ],
 )
 @pytest.mark.slow
-def test_every_sampler_goes_on_where_it_was(
+def test_every_sampler_resumes_where_it_was(
     train_here: Train, request_of: Build, data_folder: Path, at_look: Callable[[int | None], list[str]], fault: Fault,
     sampler: str, mixing: str, tmp_path: Path,
 ) -> None:  # fmt: skip
@@ -162,7 +162,7 @@ def test_every_sampler_goes_on_where_it_was(
 
 
 @pytest.mark.fault("SIGTERM, with a loss that trains layers of its own", "three places")
-def test_layers_of_a_loss_go_on(
+def test_layers_of_a_loss_resume(
     train_here: Train, request_of: Build, data_folder: Path, at_look: Callable[[int | None], list[str]], fault: Fault,
     tmp_path: Path,
 ) -> None:  # fmt: skip
@@ -214,7 +214,7 @@ class Scaled(Module):
 
 
 @pytest.mark.fault("SIGTERM, with a model that brings code of its own", "training")
-def test_a_model_with_code_of_its_own_goes_on(
+def test_a_model_with_code_of_its_own_resumes(
     train_here: Train, request_of: Build, tiny_model: Path, at_look: Callable[[int | None], list[str]], fault: Fault,
     tmp_path: Path,
 ) -> None:  # fmt: skip

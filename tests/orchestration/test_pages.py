@@ -72,7 +72,7 @@ ZENML = str(Path(sys.executable).with_name("zenml"))
         ("zenml.md", ["zenml.png", "zenml_report.png"]),
     ],
 )
-def test_the_pictures_of_a_page_are_there_small_and_told_in_words(name: str, pictures: list[str]) -> None:
+def test_the_pictures_of_a_page_are_there_small_and_described(name: str, pictures: list[str]) -> None:
     shown = re.findall(r"^!\[(.*)\]\((.*)\)$", page(name), re.MULTILINE)
     assert [link for _, link in shown] == [f"pictures/{picture}" for picture in pictures]
     for words, link in shown:

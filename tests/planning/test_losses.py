@@ -319,7 +319,7 @@ def test_a_problem_says_where_what_and_what_would_be_right(
     assert message in problems_of(loss, columns, label_range)
 
 
-def test_all_problems_are_told_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     loss = loss_of("matryoshka", loss_of("multiple_negatives_ranking", scale=-1), matryoshka_dims="all")
 
     places = [problem.path for problem in _problems(loss, facts_of({"anchor": "text"}), "loss.docs")]

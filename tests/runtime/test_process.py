@@ -26,7 +26,7 @@ def test_a_child_that_a_signal_ended_says_so() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_goes_on_to_the_child(tmp_path: Path, number: signal.Signals) -> None:
+def test_a_signal_resumes_to_the_child(tmp_path: Path, number: signal.Signals) -> None:
     ready = tmp_path / "ready"
     before = signal.getsignal(signal.SIGTERM)
     code = f"""

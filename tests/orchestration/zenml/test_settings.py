@@ -85,7 +85,7 @@ def test_an_object_of_the_exported_class_sets_only_what_it_holds(on_kubernetes: 
 
 
 @pytest.mark.parametrize("gpus", [-1, True, 1.5])
-def test_a_number_of_gpus_that_is_none_is_told(on_kubernetes: OnKubernetes, gpus: Any) -> None:
+def test_a_number_of_gpus_that_is_none_is_reported(on_kubernetes: OnKubernetes, gpus: Any) -> None:
     with pytest.raises(InvalidRequestError, match=r"on_kubernetes\.gpus: needs an integer of at least 0"):
         on_kubernetes(gpus=gpus)
 

@@ -210,7 +210,7 @@ def test_a_refused_request_fails_its_step_and_says_why(zen: Zen, document: Build
     assert "per_device_train_batch_size" in found["output"]
 
 
-def test_a_stack_without_what_a_step_needs_and_a_store_that_takes_nothing_are_told_before_training(
+def test_a_stack_without_what_a_step_needs_and_a_store_that_takes_nothing_are_reported_before_training(
     zen: Zen, document: Build
 ) -> None:
     found = zen(
@@ -218,7 +218,7 @@ def test_a_stack_without_what_a_step_needs_and_a_store_that_takes_nothing_are_to
         """
         from embedstep.orchestration.zenml import on_kubernetes
         client = Client()
-        told = {}
+        errors = {}
 
         def run(name, **options):
             @pipeline(enable_cache=False)
@@ -228,7 +228,7 @@ def test_a_stack_without_what_a_step_needs_and_a_store_that_takes_nothing_are_to
             try:
                 once()
             except Exception as error:
-                told[name] = f"{type(error).__name__}: {error}"
+                errors[name] = f"{type(error).__name__}: {error}"
 
         run("tracker", experiment_tracker="not_there")
         run("operator", step_operator="not_there", settings=on_kubernetes(pods=1))
@@ -244,13 +244,13 @@ def test_a_stack_without_what_a_step_needs_and_a_store_that_takes_nothing_are_to
             client.activate_stack("default")
             client.delete_stack("full")
             client.delete_stack_component("full", "artifact_store")
-        out(told=told)
+        out(errors=errors)
         """,
     )
-    assert "not_there" in found["told"]["tracker"]
-    assert "not_there" in found["told"]["operator"]
-    assert "store" in found["told"]["store"] + found["output"]
-    assert set(found["told"]) == {"tracker", "operator", "store"}
+    assert "not_there" in found["errors"]["tracker"]
+    assert "not_there" in found["errors"]["operator"]
+    assert "store" in found["errors"]["store"] + found["output"]
+    assert set(found["errors"]) == {"tracker", "operator", "store"}
     assert "step 4/4" not in found["output"]
 
 
@@ -276,7 +276,7 @@ def interrupt_the_training(number=signal.SIGTERM):
 """
 
 
-def test_an_interruption_fails_its_step_and_the_next_run_goes_on(zen: Zen, document: Build, tmp_path: Path) -> None:
+def test_an_interruption_fails_its_step_and_the_next_run_resumes(zen: Zen, document: Build, tmp_path: Path) -> None:
     """The code 75 as a state of ZenML; the checkpoints are in a folder that outlives the step."""
     request = document()
     request["arguments"] |= {
