@@ -87,8 +87,7 @@ TESTED_WITH: Mapping[str, str] = {
     **{f"orchestration/kfp/{name}.py": "orchestration/kfp/test_components.py" for name in ("functions", "tasks")},
     "orchestration/kfp/schedule.py": "cli/test_schedule.py",
     **{f"orchestration/zenml/{name}.py": "orchestration/zenml/test_steps.py" for name in ("parameters", "tracker")},
-    "orchestration/zenml/schedule.py": "orchestration/test_schedule.py",
-    "orchestration/scheduled.py": "orchestration/test_schedule.py",
+    "orchestration/zenml/schedule.py": "orchestration/test_scheduled.py",
     "orchestration/typed_arguments.py": "test_golden.py",
     "orchestration/commands.py": "orchestration/test_task.py",
     # Jobs of the worker are started by name; the tests start them through what asks for them.
