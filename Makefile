@@ -35,17 +35,18 @@ test test-slow faults coverage: export OMP_NUM_THREADS := 1
 # A third of the tests wait for processes or clocks, so that more of them run than there are cores.
 PARALLEL := --numprocesses=4 --dist=worksteal
 
+FAST := -m "not slow and not image and not kubernetes and not airflow"
+
 test: $(STAMP) ## run the tests, all but the slow ones
-	@$(BIN)/pytest $(PARALLEL) --durations=10 -m "not slow and not image and not kubernetes and not airflow" $(TESTS)
+	@$(BIN)/pytest $(PARALLEL) --durations=10 $(FAST) $(TESTS)
 
 test-slow: $(STAMP) ## run the slow tests: whole runs, and gates with real servers
 	@$(BIN)/pytest $(PARALLEL) --durations=10 -m slow $(TESTS)
 
-# Forks of a process without coverage would not be measured, so that every process is started anew: this takes long.
-coverage: $(STAMP) ## measure the branches of src that the tests reach (all tests, or TESTS=...), and show the others
+coverage: $(STAMP) ## measure the branches of src that the fast tests reach (or TESTS=...), and show the others
 	@rm -rf build/coverage && mkdir -p build/coverage
-	@EMBEDSTEP_TEST_FORKS=0 $(BIN)/coverage run -m pytest $(PARALLEL) --timeout=900 \
-	    -m "not image and not kubernetes and not airflow" $(TESTS) || echo "some tests failed; what they reached counts"
+	@$(BIN)/coverage run -m pytest $(PARALLEL) --timeout=900 $(FAST) $(TESTS) || echo "some tests failed; what they reached counts"
+	@$(BIN)/python -m tests.coverage_files build/coverage
 	@$(BIN)/coverage combine --quiet && $(BIN)/coverage report --sort=cover
 
 faults: $(STAMP) ## inject faults, show the outcomes, and write build/faults.json

@@ -71,7 +71,7 @@ def _offline() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _interruptible() -> None:
-    """Programs that the tests start hear SIGINT, also when the tests run in the background of a shell."""
+    """Programs that the tests start receive SIGINT, also when the tests run in the background of a shell."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -222,6 +222,13 @@ def mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
     _make_database(f"sqlite:///{file}")
     return file
+
+
+@pytest.fixture
+def own_uri(tmp_path: Path, mlflow_database: Path) -> str:
+    """The address of such a database in the folder of the test."""
+    shutil.copyfile(mlflow_database, tmp_path / "mlflow.db")
+    return f"sqlite:///{tmp_path}/mlflow.db"
 
 
 def _make_database(uri: str) -> None:

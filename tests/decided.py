@@ -1,7 +1,6 @@
-"""A small request that a gate can decide about, for the doors of ZenML and of Airflow."""
+"""A small request that a gate can decide about, for ZenML and Airflow."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,13 +9,13 @@ Build = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
-def document(evaluated: Build, tmp_path: Path) -> Build:
+def document(evaluated: Build, own_uri: str) -> Build:
     """A small request that a gate can decide about."""
 
     def build(**sections: Any) -> dict[str, Any]:
         return evaluated(
             arguments={"max_steps": 4, "eval_strategy": "steps", "eval_steps": 4},
-            tracking={"uri": f"sqlite:///{tmp_path}/mlflow.db", "register_as": "docs"},
+            tracking={"uri": own_uri, "register_as": "docs"},
             promotion={"metric": "docs_cosine_ndcg@10"}, **sections,
         )  # fmt: skip
 

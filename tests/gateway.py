@@ -77,8 +77,8 @@ class Gateway:
                 if gateway.most_parameters is not None and self.path.endswith("/runs/log-batch"):
                     names = {item["key"] for item in json.loads(body).get("params", [])}
                     if len(gateway.parameters | names) > gateway.most_parameters:
-                        told = f"a run has {gateway.most_parameters} parameters at most"
-                        text = json.dumps({"error_code": "INVALID_PARAMETER_VALUE", "message": told})
+                        message = f"a run has {gateway.most_parameters} parameters at most"
+                        text = json.dumps({"error_code": "INVALID_PARAMETER_VALUE", "message": message})
                         self._answer(400, {"Content-Type": "application/json"}, text.encode())
                         return
                     gateway.parameters |= names

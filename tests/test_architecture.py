@@ -69,13 +69,8 @@ TESTED_WITH: Mapping[str, str] = {
     "tracking/tensorboard.py": "extensions/test_trackers.py",
     "tracking/tracker.py": "extensions/test_trackers.py",
     "tracking/wandb.py": "extensions/test_trackers.py",
-    "promotion/unchanged.py": "test_replay.py",
-    "request/arguments/support.py": "request/arguments/test_schema.py",
-    "request/arguments/table.py": "request/arguments/test_schema.py",
-    "request/arguments/installed.py": "request/arguments/test_schema.py",
+    "request/arguments/support.py": "request/arguments/test_table.py",
     "sampling/repair.py": "sampling/test_duplicates.py",
-    "sampling/row_selection.py": "sampling/test_euler_split.py",
-    "sampling/texts.py": "sampling/test_duplicates.py",
     "tracking/mlflow_registry.py": "promotion/test_gate.py",
     # Only a cluster or several machines show what they do.
     "launch/followers.py": "faults/test_hosts.py",
@@ -92,8 +87,7 @@ TESTED_WITH: Mapping[str, str] = {
     **{f"orchestration/kfp/{name}.py": "orchestration/kfp/test_components.py" for name in ("functions", "tasks")},
     "orchestration/kfp/schedule.py": "cli/test_schedule.py",
     **{f"orchestration/zenml/{name}.py": "orchestration/zenml/test_steps.py" for name in ("parameters", "tracker")},
-    "orchestration/zenml/schedule.py": "orchestration/test_schedule.py",
-    "orchestration/scheduled.py": "orchestration/test_schedule.py",
+    "orchestration/zenml/schedule.py": "orchestration/test_scheduled.py",
     "orchestration/typed_arguments.py": "test_golden.py",
     "orchestration/commands.py": "orchestration/test_task.py",
     # Jobs of the worker are started by name; the tests start them through what asks for them.
@@ -102,7 +96,7 @@ TESTED_WITH: Mapping[str, str] = {
     # A training is asserted as a whole: a part of the trainer by itself would need the library's trainer around it.
     **{
         f"worker/{name}.py": "worker/test_train.py"
-        for name in ("environment", "models", "trainer/build", "trainer/loading", "trainer/recording", "trainer/saving")
+        for name in ("environment", "trainer/build", "trainer/loading", "trainer/recording", "trainer/saving")
     },
     **{f"worker/torchrun/{name}.py": "faults/test_processes.py" for name in ("agent", "shutdown")},
     **{
@@ -312,15 +306,15 @@ def test_planning_loads_nothing_heavy(request_of: Callable[..., dict[str, Any]],
     assert not found & set(HEAVY)
 
 
-@pytest.mark.parametrize("verb", ["check", "plan"])
+@pytest.mark.parametrize("name", ["check", "plan"])
 def test_the_command_line_loads_nothing_heavy(
-    request_of: Callable[..., dict[str, Any]], tmp_path: Path, verb: str
+    request_of: Callable[..., dict[str, Any]], tmp_path: Path, name: str
 ) -> None:
     request = tmp_path / "request.json"
     request.write_text(json.dumps(request_of()))
     found = loaded(
         "import sys\nfrom embedstep.cli.program import main\nmain(sys.argv[1:], standalone_mode=False)",
-        verb,
+        name,
         str(request),
     )
     assert "click" in found

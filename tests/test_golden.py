@@ -26,12 +26,15 @@ def schema() -> str:
 
 
 def command_line() -> str:
-    pages = [["--help"], *([verb, "--help"] for verb in ("check", "plan", "run", "schema", "arguments", "migrate"))]
+    pages = [
+        ["--help"],
+        *([command, "--help"] for command in ("check", "plan", "run", "schema", "arguments", "migrate")),
+    ]
     return "\n".join(CliRunner().invoke(main, page, prog_name="embedstep").output for page in pages)
 
 
 def compiled(pipeline: Any) -> str:
-    """What Kubeflow loads; its first lines tell the version of its compiler."""
+    """What Kubeflow loads; its first lines show the version of its compiler."""
     from kfp.compiler import Compiler
 
     with TemporaryDirectory() as folder:

@@ -73,7 +73,7 @@ def test_a_refused_request_replaces_what_a_failed_attempt_left(request_of: Build
     assert json.loads((output / "error.json").read_text())["problems"] == ["model.path: none does not exist"]
 
 
-def test_gpus_that_are_missing_are_told_before_any_row_is_read(
+def test_gpus_that_are_missing_are_reported_before_any_row_is_read(
     request_of: Build, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Within a second, and not after the hours that a large dataset takes."""

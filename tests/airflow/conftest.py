@@ -1,4 +1,4 @@
-"""A small request beside the real Airflow of `running`."""
+"""A small request next to the real Airflow of `running`."""
 
 from tests.airflow.running import airflow, home, python
 from tests.decided import document

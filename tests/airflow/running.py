@@ -68,7 +68,7 @@ def environment(home: Path, **more: str) -> dict[str, str]:
 
 @pytest.fixture
 def airflow(python: str, home: Path, tmp_path: Path) -> Airflow:
-    """Run code beside the DAG of the project and a request, and return what it has printed by `out`."""
+    """Run code next to the DAG of the project and a request, and return what it has printed by `out`."""
 
     def run(request: dict[str, Any] | None, code: str, **more: str) -> dict[str, Any]:
         if request is not None:

@@ -97,22 +97,22 @@ def test_a_refused_request_fails_at_once_and_is_not_tried_again(airflow: Airflow
     assert found["asked"] == []
     assert found["state"] == "failed"
     assert found["states"]["train"] == ["failed", 1]
-    told = r"refused, and a retry does not help: .*no loss is named 'no_such_loss'.*\(exit code 2\)"
-    assert re.search(told, found["output"])
+    message = r"refused, and a retry does not help: .*no loss is named 'no_such_loss'.*\(exit code 2\)"
+    assert re.search(message, found["output"])
 
 
-def test_a_param_of_another_type_is_told_before_anything_runs(airflow: Airflow, document: Build) -> None:
+def test_a_param_of_another_type_is_reported_before_anything_runs(airflow: Airflow, document: Build) -> None:
     found = airflow(
         document(),
         """
         try:
             dag_of("embedstep_retrain").test(run_conf={"learning_rate": "fast"})
         except Exception as error:
-            out(told=f"{type(error).__name__}: {error}")
+            out(message=f"{type(error).__name__}: {error}")
         """,
     )
-    assert "learning_rate" in found["told"]
-    assert "'fast' is not of type 'number'" in found["told"]
+    assert "learning_rate" in found["message"]
+    assert "'fast' is not of type 'number'" in found["message"]
 
 
 def test_a_parameter_of_another_type_is_refused(airflow: Airflow, document: Build, tmp_path: Path) -> None:
@@ -135,8 +135,8 @@ def test_a_parameter_of_another_type_is_refused(airflow: Airflow, document: Buil
     assert "learning_rate: needs a number; 'fast' was given" in found["output"]
 
 
-def test_an_interrupted_training_is_tried_again_and_goes_on(airflow: Airflow, document: Build, home: Path) -> None:
-    """The code 75: Airflow waits for its retry, which goes on from the last checkpoint of the try before."""
+def test_an_interrupted_training_is_tried_again_and_resumes(airflow: Airflow, document: Build, home: Path) -> None:
+    """The code 75: Airflow waits for its retry, which resumes from the last checkpoint of the try before."""
     request = document()
     request["arguments"] |= {"max_steps": 400, "save_strategy": "steps", "save_steps": 5, "eval_steps": 200}
     found = airflow(
@@ -221,24 +221,24 @@ def test_how_a_component_ended_is_a_state_of_airflow(
         try:
             out(raised="returned", value=operator.execute({{}}))
         except Exception as error:
-            out(raised=type(error).__name__, told=str(error))
+            out(raised=type(error).__name__, message=str(error))
         """,
     )
     assert found["raised"] == raised
-    assert code == 0 or f"exit code {code}" in found["told"]
+    assert code == 0 or f"exit code {code}" in found["message"]
     assert raised != "returned" or found["value"] == outcome
 
 
 @pytest.mark.parametrize(
-    ("component", "more", "told"),
+    ("component", "more", "message"),
     [
         ("train", "", "component 'train' is none of prepare, mine_negatives, train_embedder"),
         ("train_embedder", "parameters={'learning_rte': 1}", "train_embedder has no parameter learning_rte"),
         ("evaluate", "inputs={'modle': '/m'}", "evaluate has no input modle"),
     ],
 )
-def test_what_a_component_does_not_have_is_told(
-    airflow: Airflow, tmp_path: Path, component: str, more: str, told: str
+def test_what_a_component_does_not_have_is_reported(
+    airflow: Airflow, tmp_path: Path, component: str, more: str, message: str
 ) -> None:
     found = airflow(
         None,
@@ -249,10 +249,10 @@ def test_what_a_component_does_not_have_is_told(
                 task_id="t", component="{component}", request="model: m", folder="{tmp_path}/out", {more}
             ).execute({{}})
         except Exception as error:
-            out(raised=type(error).__name__, told=str(error))
+            out(raised=type(error).__name__, message=str(error))
         """,
     )
-    assert (found["raised"], told in found["told"]) == ("AirflowFailException", True)
+    assert (found["raised"], message in found["message"]) == ("AirflowFailException", True)
 
 
 def test_a_task_that_is_killed_ends_its_component(airflow: Airflow, tmp_path: Path) -> None:
@@ -272,10 +272,10 @@ def test_a_task_that_is_killed_ends_its_component(airflow: Airflow, tmp_path: Pa
         try:
             operator.execute({{}})
         except Exception as error:
-            out(told=str(error), seconds=time.monotonic() - began)
+            out(message=str(error), seconds=time.monotonic() - began)
         """,
     )
-    assert "exit code 75" in found["told"]
+    assert "exit code 75" in found["message"]
     assert found["seconds"] < 10
 
 

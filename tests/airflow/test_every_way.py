@@ -1,4 +1,4 @@
-"""One request through every door: the same digest, and the same weights to the bit."""
+"""One request in every way: the same digest, and the same weights to the bit."""
 
 import json
 import os
@@ -36,7 +36,7 @@ print("FOUND " + json.dumps(dict(run.steps["train_embedder"].outputs["model"][0]
 """
 
 
-def test_every_door_trains_the_same(
+def test_every_way_trains_the_same(
     airflow: Airflow, request_of: Callable[..., dict[str, Any]], data_folder: Path, tiny_model: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip

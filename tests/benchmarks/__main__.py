@@ -5,8 +5,8 @@ from collections.abc import Mapping
 
 from tests.benchmarks import (
     clustered,
+    command_line,
     deciding,
-    front_door,
     grouping,
     orchestrated,
     overhead,
@@ -19,8 +19,8 @@ from tests.benchmarks import (
 from tests.benchmarks.harness import Benchmark, main
 
 BENCHMARKS: Mapping[str, Benchmark] = {
-    "check": front_door.check,
-    "plan": front_door.plan,
+    "check": command_line.check,
+    "plan": command_line.plan,
     "run_overhead_1": overhead.run_overhead_1,
     "run_overhead_2": overhead.run_overhead_2,
     "tokenize_once_3": tokenizing.tokenize_once_3,

@@ -1,6 +1,6 @@
 """What a cluster costs: compiling a pipeline, starting in a container, and following a log of a gigabyte.
 
-Beside the pipeline stands importing kfp alone, beside the container the same run on this machine, and beside the log
+The pipeline is compared with importing kfp alone, the container with the same run on this machine, and the log
 what the Kubernetes client does by itself, which keeps all of it.
 """
 
@@ -23,8 +23,8 @@ import yaml
 from docker.errors import DockerException
 
 from embedstep import __version__
+from tests.benchmarks.command_line import write_request
 from tests.benchmarks.commands import environment, timed
-from tests.benchmarks.front_door import write_request
 from tests.benchmarks.harness import BenchmarkError, Record, measure, seconds_of
 from tests.benchmarks.material import SamplerInputs, material
 
@@ -41,7 +41,7 @@ from pathlib import Path
 from kubernetes import client
 core = client.CoreV1Api(client.ApiClient(client.Configuration(host=sys.argv[1])))
 """
-# The peak that getrusage tells begins with that of whoever has started the program.
+# The peak of getrusage starts at that of the process that has started the program.
 _PEAK = """
 (peak,) = [line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
 print(int(peak) / 1024, file=sys.stderr)
@@ -97,7 +97,7 @@ def container(quick: bool) -> Record:
 
 
 def short(file: Path) -> Path:
-    """Leave two train steps of a request, and nothing beside them."""
+    """Leave two train steps of a request, and nothing else."""
     document = yaml.safe_load(file.read_text())
     document["arguments"] |= {"max_steps": 2, "logging_steps": 1, "eval_strategy": "no", "eval_on_start": False}
     document["arguments"].pop("load_best_model_at_end", None)

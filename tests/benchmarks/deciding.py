@@ -1,7 +1,7 @@
 """What is waited for after a training: the verdict over many queries, and the report of a long run.
 
-Neither has a counterpart that does the same; beside the verdict stands the same bootstrap as a plain loop over
-resamples with numpy, and beside the report one `json.loads` for each line that it reads.
+Neither has a counterpart that does the same; the verdict is compared with the same bootstrap as a plain loop over
+resamples with numpy, and the report with one `json.loads` for each line that it reads.
 """
 
 import json

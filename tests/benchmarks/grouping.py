@@ -1,4 +1,4 @@
-"""An epoch with rows of similar length together, beside one with rows as they are drawn: time, and what it teaches.
+"""An epoch with rows of similar length together, against one with rows as they are drawn: time, and what it teaches.
 
 Both sides are `embedstep run` on the same pairs, with MiniLM at 128 tokens and batches of 32. The seconds are those of
 the training; the quality is nDCG@10 on held-out pairs after the epoch.

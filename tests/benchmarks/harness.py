@@ -1,4 +1,4 @@
-"""Two ways to do the same thing, timed beside each other: what `make bench` runs, shows and writes down.
+"""Two ways to do the same thing, timed next to each other: what `make bench` runs, shows and writes down.
 
 One side is ours, the other what a person would use without embedstep. What counts is their ratio. It is taken within
 each repeat, where both sides run one after the other and in turns first, so that a machine that gets slower or faster
@@ -147,14 +147,14 @@ def _row(*cells: str) -> str:
 _HEADER = _row("name", "compares", "ours", "other", "ratio", "bound", "within", "repeats")
 
 
-def _told(ratio: float) -> str:
+def _shown(ratio: float) -> str:
     """A ratio of one in ten thousand is to be read as one, not as none."""
     return f"{ratio:.3f}" if ratio >= 0.01 else f"{ratio:.2g}"
 
 
 def table_lines(record: Record) -> list[str]:
     """Return the line of a record, and one for each of its parts."""
-    numbers = (f"{record.ours:.3f}", f"{record.other:.3f}", _told(record.ratio), f"{record.bound:.3g}")
+    numbers = (f"{record.ours:.3f}", f"{record.other:.3f}", _shown(record.ratio), f"{record.bound:.3g}")
     within = "yes" if record.is_within else "no"
     parts = [f"    {name:<40}{value:>9.3f}" for name, value in record.parts.items()]
     return [_row(record.name, record.compares, *numbers, within, str(record.repeats)), *parts]
@@ -170,9 +170,9 @@ def recorded(file: Path) -> dict[str, Record]:
 def write_records(file: Path, records: Sequence[Record]) -> None:
     """Write the records as a JSON list, the whole new file or the old one."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    aside = file.with_name(f".{file.name}.part")
-    aside.write_text(json.dumps([_rounded(asdict(record)) for record in records], indent=2) + "\n")
-    aside.replace(file)
+    staged = file.with_name(f".{file.name}.part")
+    staged.write_text(json.dumps([_rounded(asdict(record)) for record in records], indent=2) + "\n")
+    staged.replace(file)
 
 
 def _rounded(value: object) -> object:

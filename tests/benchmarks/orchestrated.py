@@ -15,8 +15,8 @@ from statistics import median
 import yaml
 
 from tests.benchmarks.clustered import short
+from tests.benchmarks.command_line import write_request
 from tests.benchmarks.commands import environment, timed
-from tests.benchmarks.front_door import write_request
 from tests.benchmarks.harness import BenchmarkError, Record, measure, seconds_of
 from tests.benchmarks.material import material
 
@@ -81,7 +81,7 @@ _EMPTY_DAG = "from airflow.sdk import DAG\n\nwith DAG('empty', schedule=None):\n
 
 
 def zenml(quick: bool) -> Record:
-    """A step of ZenML, beside an empty one and `embedstep run`."""
+    """A step of ZenML, compared with an empty one and `embedstep run`."""
     with tempfile.TemporaryDirectory(prefix="embedstep-bench-") as name:
         folder = Path(name)
         _small(write_request(folder / "request.yaml", material(quick)))
@@ -99,7 +99,7 @@ def zenml(quick: bool) -> Record:
 
 
 def airflow(quick: bool) -> Record:
-    """A task of Airflow, beside an empty one and `embedstep run`."""
+    """A task of Airflow, compared with an empty one and `embedstep run`."""
     python = _airflow()
     with tempfile.TemporaryDirectory(prefix="embedstep-bench-") as name:
         folder = Path(name)

@@ -183,15 +183,15 @@ def _with_rest(total: float, seconds: Parts) -> Parts:
 
 def run_overhead_1(quick: bool) -> Record:
     """Compare on one process."""
-    return _beside_the_script(1, quick)
+    return _compared_with_the_script(1, quick)
 
 
 def run_overhead_2(quick: bool) -> Record:
     """Compare on two processes."""
-    return _beside_the_script(2, quick)
+    return _compared_with_the_script(2, quick)
 
 
-def _beside_the_script(processes: int, quick: bool) -> Record:
+def _compared_with_the_script(processes: int, quick: bool) -> Record:
     steps, rows = (_FEW_STEPS, _FEW_ROWS) if quick else (STEPS[processes], EVALUATION_ROWS)
     work = Work(given=material(quick), processes=processes, steps=steps, evaluation_rows=rows)
     with tempfile.TemporaryDirectory(prefix="embedstep-bench-") as name:
@@ -217,7 +217,7 @@ def _warm_up(runner: Runner) -> None:
 
 
 def parts_of(ours: Sequence[Parts], plain: Sequence[Parts], *, same_weights: bool) -> dict[str, float]:
-    """Return the median seconds of each part of both sides, and what the two together tell.
+    """Return the median seconds of each part of both sides, and what follows from the two.
 
     Args:
         ours: parts of each of our runs.

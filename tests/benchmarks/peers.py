@@ -1,4 +1,4 @@
-"""How soon a training ends when one that takes part in it is killed: ours beside the torchrun script of `run_overhead`.
+"""How soon a training ends when one that takes part is killed: ours against the torchrun script of `run_overhead`.
 
 Two processes, on one host or on one each. A second host is a command of its own on this machine, all of whose processes
 are killed at once, as those of a pod are. One whose link is cut says nothing any more, which the script waits for until
@@ -35,15 +35,17 @@ _BY_STEP = {"logging_steps": 1}
 
 def lost_rank(quick: bool) -> Record:
     """Kill one of two processes of a host."""
-    return _beside_the_script("lost_rank", "a host ends after kill -9 of one of its two ranks / torchrun", 1, quick)
+    return _compared_with_the_script(
+        "lost_rank", "a host ends after kill -9 of one of its two ranks / torchrun", 1, quick
+    )
 
 
 def lost_host(quick: bool) -> Record:
     """Kill all processes of the second of two hosts."""
-    return _beside_the_script("lost_host", "a host ends after kill -9 of all of the other / torchrun", 2, quick)
+    return _compared_with_the_script("lost_host", "a host ends after kill -9 of all of the other / torchrun", 2, quick)
 
 
-def _beside_the_script(name: str, compares: str, hosts: int, quick: bool) -> Record:
+def _compared_with_the_script(name: str, compares: str, hosts: int, quick: bool) -> Record:
     work = Work(given=material(quick), processes=2 // hosts, steps=_STEPS, evaluation_rows=20)
     found: list[float] = []
 
@@ -107,7 +109,7 @@ def _measured(start: Start, work: Work, hosts: int) -> float:
 
 
 def _environment(host: int, hosts: int, port: int) -> Mapping[str, str]:
-    """Tell ours its place as torchrun's own variables do; the script has it on its command line."""
+    """Give ours its place as torchrun's own variables do; the script has it on its command line."""
     place = {"PET_NNODES": str(hosts), "PET_NODE_RANK": str(host), "PET_MASTER_ADDR": "127.0.0.1"}
     met = {**place, "PET_MASTER_PORT": str(port), "PET_RDZV_ID": f"bench-{port}"} if hosts > 1 else {}
     return environment(OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="true", **met)

@@ -1,4 +1,4 @@
-"""Batches without a text twice: ours from the prepared file to the last batch, beside the library's hashed sampler.
+"""Batches without a text twice: ours from the prepared file to the last batch, against the library's hashed sampler.
 
 That one is stopped after a while where it would take very long; its seconds are then those for all rows at the speed
 that it had until then, which favours it, because it gets slower towards the end.
@@ -32,24 +32,24 @@ _INPUTS = ("anchor", "positive")
 def repeats(quick: bool) -> Record:
     """200,000 pairs of which 30 % repeat a text, in batches of 64."""
     rows = 2_000 if quick else 200_000
-    record = _beside_hashed("sampler_repeats", _uniform(rows), 64, 0.1, quick)
+    record = _compared_with_hashed("sampler_repeats", _uniform(rows), 64, 0.1, quick)
     return record if quick else replace(record, parts=_at_a_million())
 
 
 def few_answers(quick: bool) -> Record:
     """20,000 questions with 1,000 answers, of which few are most frequent, in batches of 64."""
     rows = 1_000 if quick else 20_000
-    return _beside_hashed("sampler_few", _zipf(rows, 1_000), 64 if not quick else 8, 0.005, quick)
+    return _compared_with_hashed("sampler_few", _zipf(rows, 1_000), 64 if not quick else 8, 0.005, quick)
 
 
 def frequent_answers(quick: bool) -> Record:
     """100,000 questions with 2,000 answers, of which few are most frequent, in batches of 128."""
     rows = 1_000 if quick else 100_000
-    return _beside_hashed("sampler_frequent", _zipf(rows, 2_000), 128 if not quick else 8, 0.001, quick)
+    return _compared_with_hashed("sampler_frequent", _zipf(rows, 2_000), 128 if not quick else 8, 0.001, quick)
 
 
 def resuming(quick: bool) -> Record:
-    """The first batch of an epoch of a million pairs that is gone on with at 90 %, beside its beginning.
+    """The first batch of an epoch of a million pairs that is resumed at 90 %, compared with its beginning.
 
     Both by the way that the trainer goes; the parts have the same of the library's default sampler.
     """
@@ -71,7 +71,7 @@ def resuming(quick: bool) -> Record:
 
 
 def _first_batch(batches: Any, start: int) -> None:
-    """Draw the first batch of the second epoch that goes on at a step, as the trainer does."""
+    """Draw the first batch of the second epoch that resumes at a step, as the trainer does."""
     from accelerate import skip_first_batches
     from torch.utils.data import DataLoader
     from transformers import TrainerState
@@ -118,7 +118,7 @@ def _table(questions: NDArray[np.int64], answers: NDArray[np.int64]) -> pa.Table
     })  # fmt: skip
 
 
-def _beside_hashed(name: str, table: pa.Table, size: int, bound: float, quick: bool) -> Record:
+def _compared_with_hashed(name: str, table: pa.Table, size: int, bound: float, quick: bool) -> Record:
     from datasets import Dataset
     from sentence_transformers.base.sampler import NoDuplicatesBatchSampler
 
@@ -203,7 +203,7 @@ def _whole_share(texts: Texts, ranks: int, size: int) -> None:
 
 
 def _seconds(work: Callable[[], object]) -> float:
-    """The least of three times: what is measured here is our own, beside nothing else."""
+    """The least of three times: what is measured here is our own, and nothing else."""
     times = []
     for _ in range(3):
         started = time.perf_counter()

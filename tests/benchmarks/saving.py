@@ -1,4 +1,4 @@
-"""Checkpoints: ours, with a manifest of digests and bytes that are on the disk, beside the library's own."""
+"""Checkpoints: ours, with a manifest of digests and bytes that are on the disk, compared with the library's own."""
 
 import tempfile
 import time

@@ -1,4 +1,4 @@
-"""Training from token ids that are kept, beside sentence-transformers' own trainer, which tokenizes in each epoch.
+"""Training from token ids that are kept, against sentence-transformers' own trainer, which tokenizes in each epoch.
 
 Both sides train the same model on the same pairs with the same arguments, each in a process of its own: ours with the
 variables that the launcher gives to a worker, the other with those of a script. Ours begins with making the token ids;

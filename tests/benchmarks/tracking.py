@@ -1,9 +1,9 @@
-"""What a tracking server costs: whole runs beside a server that is near, far, farther and away, and the same without.
+"""What a tracking server costs: whole runs next to a server that is near, far, farther and away, and the same without.
 
 The two runs of a pair go at once, each on half of the cores, and change halves from repeat to repeat: a machine whose
 speed changes from minute to minute, as a shared one's does, then slows both. The sender has no idle core to itself.
 
-The Hugging Face callback is measured in the same process run and way, once, beside its own script without it. The
+The Hugging Face callback is measured in the same process run and way, once, next to its own script without it. The
 server that is away has no such measure: the callback's script does not begin without one.
 """
 
@@ -42,7 +42,7 @@ Cores = Sequence[int]
 
 
 def tracking(quick: bool) -> Record:
-    """Compare a run beside a server in each state with one that is not tracked; the ratio is that of the worst."""
+    """Compare a run next to a server in each state with one that is not tracked; the ratio is that of the worst."""
     work = Work(
         given=material(quick),
         processes=1,

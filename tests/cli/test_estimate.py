@@ -1,4 +1,4 @@
-"""What a run will cost, told before it costs anything."""
+"""What a run will cost, shown before it costs anything."""
 
 import json
 import subprocess
@@ -40,7 +40,7 @@ def test_a_probe_is_extrapolated_part_by_part(evaluated: Build) -> None:
     assert extrapolate_seconds(result, 20, plan) == 10 + 2 * 1000 + 5 * 3
 
 
-def test_nothing_tracked_and_nothing_known_are_told(request_of: Build, uri: str) -> None:
+def test_nothing_tracked_and_nothing_known_are_reported(request_of: Build, uri: str) -> None:
     request = load_request(json.dumps(request_of()))
     with pytest.raises(
         InvalidRequestError,
@@ -60,8 +60,10 @@ def test_what_trains_nothing_cannot_be_probed(request_of: Build) -> None:
 
 
 @pytest.mark.slow
-def test_a_plan_tells_the_cost(evaluated: Build, embedstep_run: Callable[..., Outcome], tmp_path: Path) -> None:
-    tracking = {"kind": "mlflow", "uri": f"sqlite:///{tmp_path}/mlflow.db", "experiment": "cost"}
+def test_a_plan_shows_the_cost(
+    evaluated: Build, embedstep_run: Callable[..., Outcome], tmp_path: Path, own_uri: str
+) -> None:
+    tracking = {"kind": "mlflow", "uri": own_uri, "experiment": "cost"}
     document = evaluated(tracking=tracking, arguments={"eval_strategy": "steps", "eval_steps": 2})
     outcome = embedstep_run(document)
     assert outcome.code == 0, outcome.err

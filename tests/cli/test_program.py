@@ -32,8 +32,8 @@ def shown(*arguments: str) -> str:
 
 
 def test_help_has_examples() -> None:
-    for verb in ("check", "plan", "run", "schema"):
-        assert "Example" in shown(verb, "--help")
+    for name in ("check", "plan", "run", "schema"):
+        assert "Example" in shown(name, "--help")
     assert "75  interrupted" in shown("--help")
     assert shown("--version") == "embedstep, version 0.1.0\n"
 

@@ -80,7 +80,7 @@ def test_a_dry_run_asks_nobody(schedule: Any, server: Kubeflow) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "section", "code", "told"),
+    ("options", "section", "code", "message"),
     [
         ((), None, 2, "schedule: is missing; write schedule: {cron: '0 3 * * 1'}, or give --cron"),
         (("--cron", "0 0 31 2 *"), None, 2, "schedule.cron: '0 0 31 2 *' never fires"),
@@ -91,16 +91,16 @@ def test_a_dry_run_asks_nobody(schedule: Any, server: Kubeflow) -> None:
         (("--token-from-env", "NOT_SET"), MONDAYS, 2, "--token-from-env: NOT_SET is not set"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_scheduled_is_told(
-    schedule: Any, server: Kubeflow, options: tuple[str, ...], section: Any, code: int, told: str
+def test_what_cannot_be_scheduled_is_reported(
+    schedule: Any, server: Kubeflow, options: tuple[str, ...], section: Any, code: int, message: str
 ) -> None:
     refused = schedule(*options, section=section)
     assert (refused.returncode, server.recurring_runs) == (code, [])
-    assert told in refused.stderr
+    assert message in refused.stderr
     assert "Traceback" not in refused.stderr
 
 
-def test_a_file_that_is_no_pipeline_is_told(schedule: Any, tmp_path: Path) -> None:
+def test_a_file_that_is_no_pipeline_is_reported(schedule: Any, tmp_path: Path) -> None:
     (tmp_path / "other.yaml").write_text("a: [1, 2]\n")
     refused = schedule(section=MONDAYS, pipeline=tmp_path / "other.yaml")
     assert refused.returncode == 2
@@ -118,24 +118,26 @@ def test_a_recurring_run_of_somebody_else_is_left_alone(schedule: Any, server: K
 
 
 @pytest.mark.parametrize(
-    ("status", "code", "told"),
+    ("status", "code", "message"),
     [
         (400, 2, "schedule: Kubeflow refuses it: no such experiment"),
         (403, 3, "Kubeflow denies access: no such experiment"),
         (500, 3, "Kubeflow answers 500: no such experiment"),
     ],
 )
-def test_what_kubeflow_answers_is_told(schedule: Any, server: Kubeflow, status: int, code: int, told: str) -> None:
+def test_what_kubeflow_answers_is_reported(
+    schedule: Any, server: Kubeflow, status: int, code: int, message: str
+) -> None:
     assert schedule(section=MONDAYS).returncode == 0
     (run,) = server.recurring_runs
     server.refuses = (status, "no such experiment")
     failed = schedule("--cron", "0 4 * * *", section=MONDAYS)
     assert failed.returncode == code
-    assert told in failed.stderr
-    assert server.recurring_runs == [run]  # the former schedule goes on
+    assert message in failed.stderr
+    assert server.recurring_runs == [run]  # the former schedule stays
 
 
-def test_a_server_that_is_away_is_told(schedule: Any) -> None:
+def test_a_server_that_is_away_is_reported(schedule: Any) -> None:
     failed = schedule(section=MONDAYS, host="http://127.0.0.1:9")
     assert failed.returncode == 3
     assert "Kubeflow does not answer: " in failed.stderr

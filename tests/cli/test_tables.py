@@ -211,7 +211,7 @@ def test_a_failure_is_shown_on_standard_error(
     out, err = capsys.readouterr()
     assert out == ""
     assert err.replace(str(tmp_path), "/out").splitlines() == lines
-    # One that a cluster has told leaves no such file here.
+    # One that a cluster has sent leaves no such file here.
     (tmp_path / "error.json").unlink()
     show_result(result, "request.yaml")
     assert capsys.readouterr().err.splitlines() == [*lines[:-1], lines[-1].partition(";")[0]]

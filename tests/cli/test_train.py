@@ -47,7 +47,7 @@ def test_check_reads_standard_input(request_of: Build) -> None:
     assert out.startswith("-: valid")
 
 
-def test_set_is_on_each_verb(request_file: Callable[..., str]) -> None:
+def test_set_is_on_each_command(request_file: Callable[..., str]) -> None:
     path = request_file()
     assert "7 train steps" in embedstep("check", path, "--set", "arguments.max_steps=7")[1]
     assert "7 (" in embedstep("plan", path, "--set", "arguments.max_steps=7")[1]
@@ -102,19 +102,19 @@ BAD = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("verb", ["check", "plan", "run"])
+@pytest.mark.parametrize("name", ["check", "plan", "run"])
 @pytest.mark.parametrize(("sections", "code", "messages"), BAD, ids=lambda value: "")
 def test_a_bad_request_is_refused_with_everything_wrong(
     request_file: Callable[..., str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    verb: str,
+    name: str,
     sections: dict[str, Any],
     code: int,
     messages: list[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    found, out, err = embedstep(verb, request_file(**sections))
+    found, out, err = embedstep(name, request_file(**sections))
     assert found == code
     assert out == ""
     for message in messages:

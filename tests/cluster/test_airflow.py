@@ -94,5 +94,5 @@ def test_a_task_trains_in_a_pod_and_the_next_one_is_skipped(
 def test_a_refused_request_fails_at_once_in_a_pod(local: Build, task: Task, deferrable: bool) -> None:
     found = task(local(loss="no_such_loss"), deferrable=deferrable)
     assert found["states"] == {"train": ["failed", 1]}
-    told = r"refused, and a retry does not help: .*no loss is named 'no_such_loss'.*\(exit code 2\)"
-    assert re.search(told, found["output"])
+    message = r"refused, and a retry does not help: .*no loss is named 'no_such_loss'.*\(exit code 2\)"
+    assert re.search(message, found["output"])

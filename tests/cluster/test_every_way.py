@@ -1,4 +1,4 @@
-"""One request through every door: a laptop, a container, a task of Kubeflow Pipelines and the pods of a TrainJob."""
+"""One request in every way: a laptop, a container, a task of Kubeflow Pipelines and the pods of a TrainJob."""
 
 import json
 import shutil

@@ -159,21 +159,21 @@ def test_a_job_that_finds_no_node_is_given_up(
     wait_for(lambda: not jobs(api, namespace))
 
 
-def test_what_keeps_a_pod_from_starting_is_told(kubeconfig: str, shared: Path, document: Build) -> None:
-    """Side by side, because each is given a minute to be mended."""
+def test_what_keeps_a_pod_from_starting_is_reported(kubeconfig: str, shared: Path, document: Build) -> None:
+    """Side by side, because each is given a minute to be repaired."""
     without_image = start(shared, document(image="embedstep:none"), kubeconfig, "image.yaml")
     secrets = {"HF_TOKEN": {"secret": "nobody", "key": "token"}}
     without_secret = start(shared, document(secrets=secrets, output=str(shared / "other")), kubeconfig, "secret.yaml")
-    told = [process.communicate(timeout=300)[0] for process in (without_image, without_secret)]
-    assert (without_image.returncode, without_secret.returncode) == (3, 3), told
-    assert "cannot start: ErrImagePull" in told[0] or "cannot start: ImagePullBackOff" in told[0]
-    assert 'secret "nobody" not found' in told[1]
+    outputs = [process.communicate(timeout=300)[0] for process in (without_image, without_secret)]
+    assert (without_image.returncode, without_secret.returncode) == (3, 3), outputs
+    assert "cannot start: ErrImagePull" in outputs[0] or "cannot start: ImagePullBackOff" in outputs[0]
+    assert 'secret "nobody" not found' in outputs[1]
 
 
 def test_a_refusal_is_not_tried_again_and_again(
     api: client.ApiClient, kubeconfig: str, namespace: str, shared: Path, document: Build
 ) -> None:
-    """Cases 5.6 and 5.8: a runtime that starts its pods again would hold GPUs for what cannot train."""
+    """A runtime that starts its pods again would hold GPUs for what cannot train."""
     request = document(runtime="torch-restarts")
     for dataset in request["data"]["train"].values():
         dataset["path"] = str(shared / "data" / "nothing.jsonl")
@@ -181,7 +181,7 @@ def test_a_refusal_is_not_tried_again_and_again(
     assert code == 2, output
     assert "nothing.jsonl does not exist" in output
     wait_for(lambda: not jobs(api, namespace))
-    # The next one takes the name again, whose attempt has ended: it goes on to another, and is told the same.
+    # The next one takes the name again, whose attempt has ended: it moves to another, and gets the same message.
     code, output = run(shared, request, kubeconfig)
     assert code == 2, output
     assert "-2 in namespace" in output
@@ -190,7 +190,7 @@ def test_a_refusal_is_not_tried_again_and_again(
 
 def test_a_job_goes_with_what_has_started_it(api: client.ApiClient, namespace: str, document: Build) -> None:
     pod = {
-        "restartPolicy": "Never", "terminationGracePeriodSeconds": 1,  # sleep hears no SIGTERM
+        "restartPolicy": "Never", "terminationGracePeriodSeconds": 1,  # sleep ignores SIGTERM
         "containers": [{"name": "main", "image": IMAGE, "command": ["sleep", "600"]}],
     }  # fmt: skip
     batch = client.BatchV1Api(api)
@@ -207,7 +207,9 @@ def test_a_job_goes_with_what_has_started_it(api: client.ApiClient, namespace: s
     wait_for(lambda: not jobs(api, namespace) and not pods(api, namespace), 180)
 
 
-def test_a_quota_is_told(api: client.ApiClient, kubeconfig: str, namespace: str, shared: Path, document: Build) -> None:
+def test_a_quota_is_reported(
+    api: client.ApiClient, kubeconfig: str, namespace: str, shared: Path, document: Build
+) -> None:
     client.CoreV1Api(api).create_namespaced_resource_quota(
         namespace, {"metadata": {"name": "small"}, "spec": {"hard": {"pods": "0"}}}
     )
@@ -241,7 +243,7 @@ def test_the_rights_of_the_page_are_enough(
     assert "step 4/4" in output
 
 
-def test_a_runtime_that_is_not_there_is_told_before_anything_is_submitted(
+def test_a_runtime_that_is_not_there_is_reported_before_anything_is_submitted(
     api: client.ApiClient, kubeconfig: str, namespace: str, shared: Path, document: Build
 ) -> None:
     code, output = run(shared, document(runtime="torch-distribute"), kubeconfig)
@@ -250,7 +252,7 @@ def test_a_runtime_that_is_not_there_is_told_before_anything_is_submitted(
     assert not jobs(api, namespace)
 
 
-def test_a_value_that_the_cluster_refuses_is_told(kubeconfig: str, shared: Path, document: Build) -> None:
+def test_a_value_that_the_cluster_refuses_is_reported(kubeconfig: str, shared: Path, document: Build) -> None:
     code, output = run(shared, document(labels={"kueue.x-k8s.io/queue-name": "not a label"}), kubeconfig)
     assert code == 2, output
     assert "the cluster rejects it" in output
@@ -347,7 +349,7 @@ def test_gpus_are_scheduled_by_count_and_missed_by_the_step(
     assert "2 GPUs were asked for (EMBEDSTEP_GPUS), and 0 are visible" in output
 
 
-def test_a_cluster_without_trainer_is_told(
+def test_a_cluster_without_trainer_is_reported(
     api: client.ApiClient, kubeconfig: str, shared: Path, document: Build
 ) -> None:
     client.ApiextensionsV1Api(api).delete_custom_resource_definition(f"trainjobs.{GROUP}")

@@ -1,4 +1,4 @@
-"""Kubeflow's local runner, in containers of the image, with its faults mended."""
+"""Kubeflow's local runner, in containers of the image, with its faults repaired."""
 
 import json
 from pathlib import Path

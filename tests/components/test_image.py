@@ -108,7 +108,7 @@ def test_a_task_leaves_its_outputs(shared: Path, document: dict[str, Any]) -> No
     assert written["parameterValues"] == {"run_id": "", "status": "trained"}
 
 
-def test_an_output_that_cannot_be_written_is_told(shared: Path, document: dict[str, Any]) -> None:
+def test_an_output_that_cannot_be_written_is_reported(shared: Path, document: dict[str, Any]) -> None:
     (shared / "request.yaml").write_text(yaml.safe_dump(document))
     ended = container(shared, "run", str(shared / "request.yaml"), "--output", "/srv/out")
     assert ended.returncode == 3
@@ -116,7 +116,9 @@ def test_an_output_that_cannot_be_written_is_told(shared: Path, document: dict[s
     assert "Traceback" not in ended.stderr
 
 
-def test_gpus_that_were_asked_for_and_are_not_there_are_told_at_once(shared: Path, document: dict[str, Any]) -> None:
+def test_gpus_that_were_asked_for_and_are_not_there_are_reported_at_once(
+    shared: Path, document: dict[str, Any]
+) -> None:
     (shared / "request.yaml").write_text(yaml.safe_dump(document))
     command = ("run", str(shared / "request.yaml"), "--output", str(shared / "out" / "gpus"))
     ended = container(shared, *command, options=("--env", "EMBEDSTEP_GPUS=2"))
@@ -150,6 +152,6 @@ def test_no_secret_is_in_what_a_task_leaves_or_says(shared: Path, document: dict
 
 
 def test_a_task_needs_neither_docker_nor_kubeflow() -> None:
-    """Cases 4.11 and 4.12: what a task needs comes as its input, and nothing of kfp is in the image."""
+    """What a task needs comes as its input, and nothing of kfp is in the image."""
     ended = docker("run", "--rm", "--entrypoint", "python", IMAGE, "-c", "import kfp")
     assert "No module named 'kfp'" in ended.stderr

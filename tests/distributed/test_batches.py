@@ -1,4 +1,4 @@
-"""Batches in real processes: the rows that each rank has read, beside those of the plan."""
+"""Batches in real processes: the rows that each rank has read, compared with those of the plan."""
 
 import json
 from collections.abc import Callable
@@ -100,6 +100,6 @@ def test_a_resumed_run_reads_the_rows_that_would_have_come(
     document["arguments"] |= {"seed": 7, "per_device_train_batch_size": 4}
     outcome = embedstep_run(document, "--overwrite")
     assert outcome.code == 2
-    told = " ".join(outcome.err.split())
-    assert "used seed 42, and this run uses 7" in told
-    assert "used per_device_train_batch_size 8, and this run uses 4" in told
+    shown = " ".join(outcome.err.split())
+    assert "used seed 42, and this run uses 7" in shown
+    assert "used per_device_train_batch_size 8, and this run uses 4" in shown

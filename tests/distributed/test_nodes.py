@@ -32,10 +32,10 @@ def test_save_on_each_node_leaves_whole_checkpoints(tmp_path: Path, tiny_model: 
         )
         for node in range(2)
     ]  # fmt: skip
-    told = [node.communicate(timeout=120)[0] for node in nodes]
-    assert [node.returncode for node in nodes] == [0, 0], "\n".join(told)
+    shown = [node.communicate(timeout=120)[0] for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], "\n".join(shown)
     first, second = (tmp_path / f"node-{node}/checkpoint-2" for node in range(2))
-    # The states of both ranks are in each, so that the disk of one is enough to go on from.
+    # The states of both ranks are in each, so that the disk of one is enough to resume from.
     files = [
         {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} for folder in (first, second)
     ]
@@ -69,25 +69,26 @@ def test_pods_of_an_indexed_job_train_one_model(request_of: Callable[..., dict[s
         "ZENML_KUBERNETES_MAIN_PORT": str(free_port()),
     }  # fmt: skip
     pods = [start(tmp_path, "pods", JOB_COMPLETION_INDEX=str(index), **place) for index in (1, 0)]
-    told = [pod.communicate(timeout=120)[0] for pod in pods]
-    assert [pod.returncode for pod in pods] == [0, 0], "\n".join(told)
+    shown = [pod.communicate(timeout=120)[0] for pod in pods]
+    assert [pod.returncode for pod in pods] == [0, 0], "\n".join(shown)
     one, two = (json.loads((tmp_path / name / "result.json").read_text()) for name in ("alone", "pods"))
     assert one["weights_sha256"] == two["weights_sha256"] is not None, alone
-    assert "step 4/4" in told[1]
+    assert "step 4/4" in shown[1]
 
 
-def test_a_machine_of_many_that_is_told_nothing_is_refused(
+def test_a_machine_of_many_without_its_rank_is_refused(
     request_of: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
     (tmp_path / "request.yaml").write_text(yaml.safe_dump(request_of(launch={"nodes": 2})))
     process = start(tmp_path, "out")
-    told = process.communicate(timeout=60)[0]
+    shown = process.communicate(timeout=60)[0]
     assert process.returncode == 2
     assert (
-        "launch.nodes: is 2, and the environment does not say which node this is: set PET_NNODES, PET_NODE_RANK" in told
+        "launch.nodes: is 2, and the environment does not say which node this is: set PET_NNODES, PET_NODE_RANK"
+        in shown
     )
     process = start(tmp_path, "out", PET_NNODES="3", PET_NODE_RANK="0", PET_MASTER_ADDR="a", PET_MASTER_PORT="1",
                     PET_RDZV_ID="x")  # fmt: skip
-    told = process.communicate(timeout=60)[0]
+    shown = process.communicate(timeout=60)[0]
     assert process.returncode == 3
-    assert "launch.nodes is 2, and the environment says 3" in told
+    assert "launch.nodes is 2, and the environment says 3" in shown

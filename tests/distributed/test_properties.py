@@ -1,4 +1,4 @@
-"""The properties of the class, worked out without torch, beside those of the installed class in real processes."""
+"""The properties of the class, worked out without torch, against those of the installed class in real processes."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""An attempt that was killed is gone on from, and ends as if nothing had happened."""
+"""An attempt that was killed is resumed, and ends as if nothing had happened."""
 
 import json
 import os
@@ -31,9 +31,9 @@ def start(folder: Path, request: dict[str, Any], output: str, *options: str) -> 
 
 
 def ended(process: subprocess.Popen[str]) -> str:
-    told, _ = process.communicate(timeout=200)
-    assert process.returncode == 0, told
-    return told
+    shown, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, shown
+    return shown
 
 
 def killed(folder: Path, request: dict[str, Any], output: str) -> None:
@@ -56,17 +56,17 @@ def steps(folder: Path, output: str) -> list[int]:
     return [line["train_step"] for line in map(json.loads, lines) if "loss" in line]
 
 
-def test_a_killed_attempt_goes_on_to_the_same_weights(request_of: Build, tmp_path: Path) -> None:
+def test_a_killed_attempt_resumes_to_the_same_weights(request_of: Build, tmp_path: Path, own_uri: str) -> None:
     """The same command again, and nothing is lost or made twice."""
     request = request_of(
         arguments={**ARGUMENTS, "batch_sampler": "no_duplicates", "gradient_accumulation_steps": 2},
         launch={"processes_per_node": 1},
-        tracking={"kind": "mlflow", "uri": f"sqlite:///{tmp_path}/mlflow.db"},
+        tracking={"kind": "mlflow", "uri": own_uri},
     )  # fmt: skip
     ended(start(tmp_path, request, "whole"))
     killed(tmp_path, request, "cut")
-    told = ended(start(tmp_path, request, "cut"))
-    (line,) = (line for line in told.splitlines() if "resuming after train step" in line)
+    shown = ended(start(tmp_path, request, "cut"))
+    (line,) = (line for line in shown.splitlines() if "resuming after train step" in line)
     step = int(line.split("train step ")[1].split(" of ")[0])
     assert 20 <= step < STEPS
     whole, cut = result(tmp_path, "whole"), result(tmp_path, "cut")
@@ -79,29 +79,29 @@ def test_a_killed_attempt_goes_on_to_the_same_weights(request_of: Build, tmp_pat
 
 
 @pytest.mark.slow
-def test_who_does_not_want_to_go_on_begins_anew_and_who_must_is_refused_without(
+def test_resume_never_starts_over_and_required_is_refused_without_a_checkpoint(
     request_of: Build, tmp_path: Path
 ) -> None:
     request = request_of(arguments=ARGUMENTS)
     process = start(tmp_path, {**request, "resume": "required"}, "cut")
-    told, _ = process.communicate(timeout=100)
+    shown, _ = process.communicate(timeout=100)
     assert process.returncode == 2
-    assert "resume: is required, and there is no complete checkpoint in" in told
+    assert "resume: is required, and there is no complete checkpoint in" in shown
     killed(tmp_path, request, "cut")
-    assert "goes on" not in ended(start(tmp_path, {**request, "resume": "never"}, "cut"))
-    # One that has ended well is not gone on from: there would be nothing to train.
-    assert "goes on" not in ended(start(tmp_path, request, "cut", "--overwrite"))
+    assert "resum" not in ended(start(tmp_path, {**request, "resume": "never"}, "cut"))
+    # One that has ended well is not resumed: there would be nothing to train.
+    assert "resum" not in ended(start(tmp_path, request, "cut", "--overwrite"))
     assert result(tmp_path, "cut")["train_steps"] == STEPS
 
 
 @pytest.mark.slow
-def test_other_rows_or_arguments_begin_anew_and_say_so(request_of: Build, tmp_path: Path) -> None:
+def test_other_rows_or_arguments_start_over_and_say_so(request_of: Build, tmp_path: Path) -> None:
     killed(tmp_path, request_of(arguments=ARGUMENTS), "cut")
-    told = ended(start(tmp_path, request_of(arguments={**ARGUMENTS, "learning_rate": 2e-3}), "cut"))
-    assert "is skipped: it belongs to another request, other rows or another number of processes" in told
+    shown = ended(start(tmp_path, request_of(arguments={**ARGUMENTS, "learning_rate": 2e-3}), "cut"))
+    assert "is skipped: it belongs to another request, other rows or another number of processes" in shown
     assert result(tmp_path, "cut")["train_steps"] == STEPS
     # Hours may be in them, and the other learning rate a mistake.
-    assert f"the skipped ones are kept in {tmp_path / 'cut' / 'checkpoints.before'}" in told
+    assert f"the skipped ones are kept in {tmp_path / 'cut' / 'checkpoints.before'}" in shown
     assert any((tmp_path / "cut" / "checkpoints.before").glob("checkpoint-*"))
 
 

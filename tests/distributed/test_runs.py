@@ -228,7 +228,7 @@ def interrupted(
     return result, err
 
 
-def test_on_a_terminal_there_is_a_bar_and_a_server_is_told_by_one_rank(
+def test_on_a_terminal_there_is_a_bar_and_one_rank_reports_to_a_server(
     request_of: Build, tmp_path: Path, server: str
 ) -> None:
     """The person's terminal is a real one, the tracking server a real one over HTTP."""
@@ -267,7 +267,7 @@ def parts_of(terminal: int) -> Iterator[str]:
     while True:
         try:
             part = os.read(terminal, 65536)
-        except OSError:  # how Linux tells that the other end is closed
+        except OSError:  # how Linux shows that the other end is closed
             return
         yield part.decode(errors="replace")
 
@@ -295,7 +295,7 @@ def test_two_processes_make_the_planned_steps(embedstep_run: Run, evaluated: Bui
     assert max(log["train_step"] for log in logs) == 22
     assert [log["train_step"] for log in logs if "eval_docs_cosine_ndcg@10" in log] == plan["evaluations"] == [11, 22]
     assert {key for log in logs for key in log if key.startswith("eval_")} == set(plan["metrics"])
-    # One voice: each logging step is told once, by the first rank.
+    # One voice: each logging step is shown once, by the first rank.
     assert outcome.err.count("step  1/22") == 1
 
 

@@ -1,6 +1,6 @@
 """The libraries alone, with each argument that embedstep carries out itself: they ignore it, or break on it.
 
-These are demonstrations of why there is code for it. When one fails, a release of the libraries has mended that
+These are demonstrations of why there is code for it. When one fails, a release of the libraries has repaired that
 argument, and our code for it can go.
 """
 
@@ -170,7 +170,7 @@ def test_resume_from_checkpoint(alone: Alone) -> None:
 
 
 def test_save_on_each_node(alone: Alone, monkeypatch: pytest.MonkeyPatch) -> None:
-    """transformers writes weights on the first of all ranks, whoever is asked to save; test_nodes.py has two nodes."""
+    """transformers writes weights on the first of all ranks, whichever is asked; test_nodes.py has two nodes."""
     import transformers.distributed.mixin as library
 
     trainer = alone(save_on_each_node=True)

@@ -1,6 +1,7 @@
 """Data, precision, hardware, several processes: each argument with another value, and what shows that it counted."""
 
 import json
+import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,15 @@ def test_each_evaluation_has_the_same_batches(prove: Train) -> None:
     assert len(set(losses)) == 1
 
 
+def test_no_worker_of_a_loader_outlives_the_training(prove: Train) -> None:
+    """One that persists would wait for the garbage collector, which waits ten seconds for each."""
+    before = set(multiprocessing.active_children())
+    workers = {"dataloader_num_workers": 1, "dataloader_persistent_workers": True}
+    seen = prove(evaluate=True, **workers, eval_strategy="steps", eval_steps=1)
+    assert loader(seen).persistent_workers
+    assert set(multiprocessing.active_children()) <= before
+
+
 @pytest.mark.parametrize("given", [{"group_by_length": True}, {"train_sampling_strategy": "group_by_length"}])
 def test_group_by_length(prove: Train, uneven: dict[str, Any], given: dict[str, Any]) -> None:
     """Rows of one length pad each other less."""
@@ -153,11 +163,11 @@ def test_length_column_name(prove: Train, uneven: dict[str, Any], monkeypatch: p
     batches: list[set[int]] = []
     read = ConcatenatedDatasets.__getitems__
 
-    def told(dataset: ConcatenatedDatasets, places: list[int]) -> list[dict[str, Any]]:
+    def recorded(dataset: ConcatenatedDatasets, places: list[int]) -> list[dict[str, Any]]:
         batches.append({place % 2 for place in places})
         return read(dataset, places)
 
-    monkeypatch.setattr(ConcatenatedDatasets, "__getitems__", told)
+    monkeypatch.setattr(ConcatenatedDatasets, "__getitems__", recorded)
     prove(group_by_length=True, length_column_name="n", sections={"data": uneven}, max_steps=8)
     assert sorted(map(sorted, batches)) == [[0]] * 4 + [[1]] * 4
 
@@ -235,19 +245,17 @@ def test_torch_empty_cache_steps(prove: Train, monkeypatch: pytest.MonkeyPatch) 
     assert often - len(calls) == 2
 
 
-def test_run_name_is_the_tracker_s(prove: Train, tmp_path: Path) -> None:
+def test_run_name_is_the_tracker_s(prove: Train, own_uri: str) -> None:
     from mlflow import MlflowClient
 
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    seen = prove(run_name="from the arguments", sections={"tracking": {"kind": "mlflow", "uri": uri}})
-    assert MlflowClient(uri).get_run(seen.result.run_id).info.run_name == "from the arguments"
+    seen = prove(run_name="from the arguments", sections={"tracking": {"kind": "mlflow", "uri": own_uri}})
+    assert MlflowClient(own_uri).get_run(seen.result.run_id).info.run_name == "from the arguments"
 
 
-def test_report_to_mlflow_is_one_run(prove: Train, tmp_path: Path) -> None:
+def test_report_to_mlflow_is_one_run(prove: Train, own_uri: str) -> None:
     from mlflow import MlflowClient
 
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    prove(report_to="mlflow", sections={"tracking": {"kind": "mlflow", "uri": uri}})
-    client = MlflowClient(uri)
+    prove(report_to="mlflow", sections={"tracking": {"kind": "mlflow", "uri": own_uri}})
+    client = MlflowClient(own_uri)
     runs = client.search_runs([item.experiment_id for item in client.search_experiments()])
     assert [run.info.status for run in runs] == ["FINISHED"]

@@ -1,4 +1,4 @@
-"""Hub, trackers and several processes: what an argument does elsewhere, seen by whom it is told to.
+"""Hub, trackers and several processes: what an argument does elsewhere, seen by what receives it.
 
 No test reaches the hub: a stand-in takes the calls that the library makes to `huggingface_hub.HfApi`, with its names
 and parameters.
@@ -131,7 +131,7 @@ def test_hub_strategy(prove: Train, hub: FakeHub, strategy: str, uploads: int) -
 
 @pytest.mark.parametrize(("always", "uploads"), [(False, 2), (True, 4)])
 def test_hub_always_push(prove: Train, hub: FakeHub, always: bool, uploads: int) -> None:
-    """An upload that is still running keeps the next ones back, unless told."""
+    """An upload that is still running keeps the next ones back, unless asked not to."""
     hub.is_busy = True
     prove(push_to_hub=True, hub_model_id="org/m", hub_always_push=always, **SAVES)
     assert len(hub.uploads) == uploads
@@ -149,13 +149,12 @@ def test_hub_revision(prove: Train, hub: FakeHub) -> None:
 
 
 @pytest.mark.parametrize("name", ["hub_token", "push_to_hub_token"])
-def test_a_token_is_lent_by_its_variable_and_is_in_no_file(
-    prove: Train, hub: FakeHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+def test_a_token_is_passed_by_its_variable_and_is_in_no_file(
+    prove: Train, hub: FakeHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, own_uri: str, name: str
 ) -> None:
     monkeypatch.setenv("MY_TOKEN", "planted-token-of-nobody")
     monkeypatch.setenv("HF_TOKEN", "")
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    tracked = {"tracking": {"kind": "mlflow", "uri": uri}}
+    tracked = {"tracking": {"kind": "mlflow", "uri": own_uri}}
     seen = prove(push_to_hub=True, hub_model_id="org/m", **{name: {"from_env": "MY_TOKEN"}}, **SAVES, sections=tracked)
     assert os.environ["HF_TOKEN"] == "planted-token-of-nobody"
     assert list(seen.output.glob("checkpoints/checkpoint-*/training_args.bin"))
@@ -164,9 +163,9 @@ def test_a_token_is_lent_by_its_variable_and_is_in_no_file(
 
 
 @pytest.mark.parametrize("name", ["hub_token", "push_to_hub_token"])
-def test_a_token_in_an_exception_is_told_to_nobody(
+def test_a_token_in_an_exception_is_shown_to_nobody(
     prove: Train, hub: FakeHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str],
-    caplog: pytest.LogCaptureFixture, name: str,
+    caplog: pytest.LogCaptureFixture, own_uri: str, name: str,
 ) -> None:  # fmt: skip
     monkeypatch.setenv("MY_TOKEN", "planted-token-of-nobody")
     monkeypatch.setenv("HF_TOKEN", "")
@@ -175,10 +174,9 @@ def test_a_token_in_an_exception_is_told_to_nobody(
         raise RuntimeError(f"401 for {os.environ['HF_TOKEN']}")
 
     monkeypatch.setattr(hub, "create_repo", create_repo)
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     seen = prove(
         push_to_hub=True, hub_model_id="org/m", **{name: {"from_env": "MY_TOKEN"}}, expect=1,
-        sections={"tracking": {"kind": "mlflow", "uri": uri}},
+        sections={"tracking": {"kind": "mlflow", "uri": own_uri}},
     )  # fmt: skip
     assert seen.result.failure is not None
     assert seen.result.failure.message == "401 for ***"
@@ -268,7 +266,7 @@ PROVED_BY_NAME = {
     ],
     ids=str,
 )
-def test_what_a_machine_with_gpus_is_told(given: dict[str, Any], found: dict[str, Any]) -> None:
+def test_what_a_machine_with_gpus_is_given(given: dict[str, Any], found: dict[str, Any]) -> None:
     """A machine without GPUs forces all three, so this is proved on the plan of one that has them."""
     from embedstep.request.arguments.ledger import ledger, trainer_arguments
     from embedstep.request.arguments.schema import Arguments

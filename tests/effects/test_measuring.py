@@ -229,7 +229,7 @@ def test_an_epoch_is_gone_on_with_without_forming_its_steps_before(
     starts: list[tuple[int, int]] = []
     walk = Epochs.walk
 
-    def told(epochs: Epochs, epoch: int, start: int = 0) -> Any:
+    def recorded(epochs: Epochs, epoch: int, start: int = 0) -> Any:
         starts.append((epoch, start))
         return walk(epochs, epoch, start)
 
@@ -238,7 +238,7 @@ def test_an_epoch_is_gone_on_with_without_forming_its_steps_before(
         "save_strategy": "steps", "save_steps": 10,
     }  # fmt: skip
     whole = prove(**given)
-    monkeypatch.setattr(Epochs, "walk", told)
+    monkeypatch.setattr(Epochs, "walk", recorded)
     checkpoint = str(whole.output / "checkpoints/checkpoint-10")
     resumed = prove(**given, resume_from_checkpoint=checkpoint)
     assert starts == [(1, 2)]
@@ -248,7 +248,7 @@ def test_an_epoch_is_gone_on_with_without_forming_its_steps_before(
     assert starts == [(1, 2), (1, 0)]
 
 
-def test_a_checkpoint_in_the_output_folder_itself_is_kept_to_go_on_from(
+def test_a_checkpoint_in_the_output_folder_itself_is_kept_to_resume_from(
     prove: Train, evaluated: Callable[..., dict[str, Any]]
 ) -> None:
     from embedstep.request.loading import load_request
@@ -279,7 +279,7 @@ def test_the_request_that_is_written_down_is_the_request(prove: Train) -> None:
 
 
 def test_on_resume_the_intervals_are_those_of_the_request(prove: Train) -> None:
-    """The library alone goes on with the checkpoint's, and warns."""
+    """The library alone continues with the checkpoint's, and warns."""
     first = prove(max_steps=8, save_strategy="steps", save_steps=4, logging_steps=4)
     resumed = prove(
         max_steps=8, save_strategy="steps", save_steps=1, logging_steps=2,

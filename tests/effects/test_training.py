@@ -1,6 +1,7 @@
 """Schedule, batch and optimizer: each argument with another value than its default, and what shows that it counted.
 
-The training data are 130 rows; in batches of 8 they are 17 steps an epoch. `prove` makes 4 steps unless told otherwise.
+The training data are 130 rows; in batches of 8 they are 17 steps an epoch. `prove` makes 4 steps
+unless a test asks for more.
 """
 
 import math

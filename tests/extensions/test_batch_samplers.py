@@ -39,8 +39,8 @@ def test_it_reads_labels(plan_of: Callable[..., Plan], problems_of: Ask, data_fo
     data = {"train": {"docs": {"path": str(data_folder / "train.jsonl"), "columns": columns}}}
     plan = plan_of(arguments=with_sampler("birdsong:one_label"), data=data, loss="cosent")
     assert plan.steps_per_epoch == 2 * (65 // 8)
-    told = "is one_label, which reads labels, and data.train.docs has no column of integers as label"
-    assert f"arguments.batch_sampler: {told}" in problems_of(arguments=with_sampler("one_label"))
+    message = "is one_label, which reads labels, and data.train.docs has no column of integers as label"
+    assert f"arguments.batch_sampler: {message}" in problems_of(arguments=with_sampler("one_label"))
 
 
 def test_training_takes_its_batches_and_a_resumed_one_the_rest(
@@ -62,7 +62,7 @@ DECLARE = (
 
 
 @pytest.mark.parametrize(
-    ("function", "told"),
+    ("function", "message"),
     [
         ("lambda **o: []", "gives no batch of 130 rows, with 8 in a global batch"),
         ("lambda **o: 1 / 0", "fails in epoch 0: ZeroDivisionError: division by zero"),
@@ -78,12 +78,12 @@ DECLARE = (
     ],
 )  # fmt: skip
 def test_batches_that_the_ranks_cannot_train_on_are_refused(
-    problems_of: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str, told: str
+    problems_of: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str, message: str
 ) -> None:
     name = f"song_{abs(hash(function))}"
     (tmp_path / f"{name}.py").write_text(DECLARE.format(function))
     monkeypatch.syspath_prepend(tmp_path)
-    assert problems_of(arguments=with_sampler(f"{name}:x")) == [f"arguments.batch_sampler: x {told}"]
+    assert problems_of(arguments=with_sampler(f"{name}:x")) == [f"arguments.batch_sampler: x {message}"]
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(
@@ -98,7 +98,7 @@ def test_a_batch_that_cannot_be_shared_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         (with_sampler("block"), "did you mean"),
         (with_sampler("birdsong:gone"), "arguments.batch_sampler: birdsong has no 'gone'"),
@@ -106,5 +106,5 @@ def test_a_batch_that_cannot_be_shared_is_refused(
         (with_sampler(group_by_length=True), "batch_sampler blocks forms its batches by itself; keep one"),
     ],
 )
-def test_what_does_not_go_with_it_is_refused(problems_of: Ask, given: dict[str, Any], told: str) -> None:
-    assert told in "\n".join(problems_of(arguments=given))
+def test_what_does_not_go_with_it_is_refused(problems_of: Ask, given: dict[str, Any], message: str) -> None:
+    assert message in "\n".join(problems_of(arguments=given))

@@ -67,7 +67,7 @@ def test_its_columns_and_options_are_checked(problems_of: Ask, scored: Callable[
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("margin_cosin", "no loss is named 'margin_cosin'; did you mean margin_cosine?"),
         ("birdsung:margin", "birdsung cannot be imported: ModuleNotFoundError: No module named 'birdsung'"),
@@ -77,8 +77,8 @@ def test_its_columns_and_options_are_checked(problems_of: Ask, scored: Callable[
         ("birdsong:not_a_declaration", "birdsong:not_a_declaration is of type str; it must be an embedstep.LossKind"),
     ],
 )
-def test_a_name_that_leads_to_no_declaration_is_refused(problems_of: Ask, name: str, told: str) -> None:
-    assert problems_of(loss=name) == [f"loss.kind: {told}"]
+def test_a_name_that_leads_to_no_declaration_is_refused(problems_of: Ask, name: str, message: str) -> None:
+    assert problems_of(loss=name) == [f"loss.kind: {message}"]
     evaluators = [{"kind": name.replace("cosin", "cosinn"), "name": "x", "dataset": "docs"}]
     assert any(line.startswith("evaluators.0.kind: ") for line in problems_of(evaluators=evaluators))
 

@@ -49,7 +49,7 @@ def test_a_training_reads_the_rows_that_were_made(
 
 
 @pytest.mark.parametrize(
-    ("columns", "function", "told"),
+    ("columns", "function", "message"),
     [
         ({"anchor": "title"}, "sentences",
          "data.train.docs.columns.anchor: sentences makes no column 'title'; it makes question, answer"),
@@ -64,11 +64,11 @@ def test_a_training_reads_the_rows_that_were_made(
     ],
 )  # fmt: skip
 def test_what_is_declared_is_checked(
-    problems_of: Ask, articles: Path, columns: dict[str, str], function: Any, told: str
+    problems_of: Ask, articles: Path, columns: dict[str, str], function: Any, message: str
 ) -> None:
     data = made(articles, function)
     data["train"]["docs"]["columns"] = columns
-    assert told in problems_of(data=data)
+    assert message in problems_of(data=data)
 
 
 DECLARE = (
@@ -78,7 +78,7 @@ DECLARE = (
 
 
 @pytest.mark.parametrize(
-    ("function", "reads", "told"),
+    ("function", "reads", "message"),
     [
         ("lambda row: row['nothing']", ("title",), "x fails on row 1 of {}: KeyError: 'nothing'"),
         ("lambda row: [1]", ("title",), "x gives int for row 1 of {}; it must give mappings of columns"),
@@ -97,11 +97,11 @@ def test_a_function_that_does_not_do_as_it_says_is_refused(
     monkeypatch: pytest.MonkeyPatch,
     function: str,
     reads: Any,
-    told: str,
+    message: str,
 ) -> None:
     name = f"rows_{abs(hash(function))}"
     (tmp_path / f"{name}.py").write_text(DECLARE.format(function, repr(reads)))
     monkeypatch.syspath_prepend(tmp_path)
     found, *more = problems_of(data=made(articles, f"{name}:x"))
     assert not more
-    assert found.startswith(f"data.train.docs.row_function: {told.format(articles)}")
+    assert found.startswith(f"data.train.docs.row_function: {message.format(articles)}")

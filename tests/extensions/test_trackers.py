@@ -1,4 +1,4 @@
-"""Trackers beside MLflow: one of another package, TensorBoard, and Weights & Biases, each with every metric."""
+"""Trackers besides MLflow: one of another package, TensorBoard, and Weights & Biases, each with every metric."""
 
 import json
 import subprocess
@@ -153,7 +153,7 @@ def test_handlers_run_at_the_end_of_a_process_and_not_longer_than_allowed() -> N
 
 
 @pytest.mark.parametrize(
-    ("tracking", "told"),
+    ("tracking", "message"),
     [
         ({"kind": "tensorbord"}, "did you mean tensorboard?"),
         ({"kind": "text_fil"}, "did you mean text_file?"),
@@ -165,9 +165,9 @@ def test_handlers_run_at_the_end_of_a_process_and_not_longer_than_allowed() -> N
     ],
 )  # fmt: skip
 def test_a_tracker_that_cannot_be_is_refused(
-    problems_of: Callable[..., list[str]], tracking: dict[str, str], told: str
+    problems_of: Callable[..., list[str]], tracking: dict[str, str], message: str
 ) -> None:
-    assert told in "\n".join(problems_of(tracking=tracking))
+    assert message in "\n".join(problems_of(tracking=tracking))
 
 
 def test_the_table_has_each_callback_of_the_installed_release() -> None:

@@ -1,4 +1,4 @@
-"""What a training that was cut has lost beside one that was not."""
+"""What a training that was cut has lost, compared with one that was not."""
 
 import json
 from collections.abc import Iterator

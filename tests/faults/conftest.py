@@ -115,17 +115,17 @@ class _Table:
         self._reports = config.stash[_REPORTS]
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        told = dict(report.user_properties)
-        if "fault" not in told or (report.when != "call" and report.passed):
+        record = dict(report.user_properties)
+        if "fault" not in record or (report.when != "call" and report.passed):
             return
-        outcome = told.get("outcome", "test failed") if report.passed else "test failed"
+        outcome = record.get("outcome", "test failed") if report.passed else "test failed"
         self._reports.append(
             {
-                "fault": told["fault"],
-                "where": told["where"],
+                "fault": record["fault"],
+                "where": record["where"],
                 "outcome": outcome,
                 "seconds": round(report.duration, 1),
-                "lost": told.get("lost", "unknown") if report.passed else "unknown",
+                "lost": record.get("lost", "unknown") if report.passed else "unknown",
                 "test": report.nodeid,
             }
         )

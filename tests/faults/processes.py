@@ -92,10 +92,10 @@ class Attempt:
     def ends(self, code: int, *, within: float = 120) -> str:
         """Wait for the end in this exit code, within so many seconds from now, and return what was shown."""
         started = time.monotonic()
-        told, _ = self.process.communicate(timeout=120)
-        assert self.process.returncode == code, told
-        assert time.monotonic() - started < within, told
-        return told
+        shown, _ = self.process.communicate(timeout=120)
+        assert self.process.returncode == code, shown
+        assert time.monotonic() - started < within, shown
+        return shown
 
 
 def trained(folder: Path, document: Mapping[str, Any], output: str) -> Path:

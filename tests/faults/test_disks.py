@@ -58,13 +58,13 @@ def fill(disk: Path) -> None:
 
 @pytest.mark.fault("a disk that is full", "a checkpoint")
 def test_a_full_disk(train_here: Train, request_of: Build, at_step: Any, fault: Fault, disk: Path) -> None:
-    """The checkpoint before is whole, and with room again the next attempt goes on from it."""
+    """The checkpoint before is whole, and with room again the next attempt resumes from it."""
     request = request_of(arguments=ARGUMENTS)
     whole = train_here(request, "whole")
     at_step(7, lambda: fill(disk))
-    with pytest.raises(CannotStartError, match="cannot be written: no space left on device") as told:
+    with pytest.raises(CannotStartError, match="cannot be written: no space left on device") as refused:
         train_here(request, "disk/cut")
-    assert told.value.exit_code == 3
+    assert refused.value.exit_code == 3
     (disk / "ballast").unlink()
     at_step(0, lambda: None)
     result = train_here(request, "disk/cut")
@@ -159,10 +159,10 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(
     request = request_of(arguments=ARGUMENTS)
     whole = train_here(request, "whole")
     broken_off(train_here, request, at_step, 9)
-    told = damage(tmp_path / "cut" / "checkpoints" / "checkpoint-8", name)
+    message = damage(tmp_path / "cut" / "checkpoints" / "checkpoint-8", name)
     result = train_here(request, "cut")
     assert (result.exit_code, result.train_steps) == (0, 8)
-    assert f"checkpoint-8 is skipped: {told}" in capfd.readouterr().err
+    assert f"checkpoint-8 is skipped: {message}" in capfd.readouterr().err
     fault.came_to("0, from the one before", lost(Path(whole.output), tmp_path / "cut"))
 
 
@@ -198,7 +198,7 @@ def test_a_cut_line(train_here: Train, request_of: Build, at_step: Any, fault: F
 
 
 @pytest.mark.fault("a flipped bit", "attempts.json")
-def test_a_flipped_bit_beside_the_checkpoints(
+def test_a_flipped_bit_outside_the_checkpoints(
     train_here: Train, request_of: Build, at_step: Any, fault: Fault, tmp_path: Path
 ) -> None:
     """In a quotation mark, so that it is no JSON any more."""

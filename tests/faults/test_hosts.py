@@ -108,9 +108,9 @@ def document(request_of: Build) -> dict[str, Any]:
 
 def ended(attempts: list[Attempt], codes: list[int]) -> str:
     """Wait for the ends in these exit codes, and return what was shown."""
-    told = "\n".join(attempt.process.communicate(timeout=120)[0] for attempt in attempts)
-    assert [attempt.process.returncode for attempt in attempts] == codes, told
-    return told
+    shown = "\n".join(attempt.process.communicate(timeout=120)[0] for attempt in attempts)
+    assert [attempt.process.returncode for attempt in attempts] == codes, shown
+    return shown
 
 
 def message_of(folder: Path) -> str:
@@ -133,10 +133,10 @@ def test_a_host_that_is_drained(
     attempts = hosts.both(tmp_path, document, "one")
     attempts[0].wait_for_logs(3)
     attempts[1].process.terminate()
-    told = ended(attempts, [75, 75])
+    shown = ended(attempts, [75, 75])
     assert message_of(tmp_path).startswith("interrupted by SIGTERM after train step ")
-    told = ended(hosts.both(tmp_path, document, "two"), [0, 0])
-    assert "resuming after train step" in told
+    shown = ended(hosts.both(tmp_path, document, "two"), [0, 0])
+    assert "resuming after train step" in shown
     fault.came_to("75 on both, one checkpoint", lost(whole, tmp_path / "cut", resumed=True))
 
 
@@ -190,8 +190,8 @@ def test_a_link_that_stays_away(
 def test_a_host_that_never_comes(hosts: Hosts, document: dict[str, Any], fault: Fault, tmp_path: Path) -> None:
     launch = {**document["launch"], "nodes": 3, "join_timeout_minutes": 0.2}
     attempts = [hosts.start(tmp_path, {**document, "launch": launch}, number, "one", nodes="3") for number in (0, 1)]
-    told = ended(attempts, [3, 3])
-    assert "node 2 of 3 did not join at 10.77.0.1:29401 within 12 s" in told
+    shown = ended(attempts, [3, 3])
+    assert "node 2 of 3 did not join at 10.77.0.1:29401 within 12 s" in shown
     fault.came_to("3, the missing one named", None)
 
 
@@ -203,8 +203,8 @@ def test_both_hosts_are_started_again(
     attempts = hosts.both(tmp_path, {**document, "launch": launch}, "one")
     attempts[0].wait_for_checkpoint(10)
     attempts[1].ranks[0].kill()
-    told = ended(attempts, [0, 0])
-    assert "restarting all processes (1 of 1)" in told
+    shown = ended(attempts, [0, 0])
+    assert "restarting all processes (1 of 1)" in shown
     fault.came_to("0 after one restart", lost(whole, tmp_path / "cut"))
 
 
@@ -223,8 +223,8 @@ def test_hosts_that_share_no_folder(
     files = [sorted(path.name for path in item.checkpoint.iterdir()) for item in kept if item.checkpoint]
     assert files[0] == files[1]
     assert {"rng_state_0.pth", "rng_state_1.pth", "embedstep_loop_0.json", "embedstep_loop_1.json"} < set(files[0])
-    told = ended(hosts.apart(tmp_path, document, "two", "first", "another"), [0, 0])
-    assert f"resuming after train step {kept[0].step}" in told
+    shown = ended(hosts.apart(tmp_path, document, "two", "first", "another"), [0, 0])
+    assert f"resuming after train step {kept[0].step}" in shown
     fault.came_to("75, then 0 with a new disk", lost(whole, tmp_path / "first", resumed=True))
 
 
@@ -232,14 +232,14 @@ def test_hosts_that_share_no_folder(
 def test_a_first_host_with_a_new_disk(
     hosts: Hosts, document: dict[str, Any], whole: Path, fault: Fault, tmp_path: Path
 ) -> None:
-    """What only the other one has is kept, and told."""
+    """What only the other one has is kept, and shown."""
     attempts = hosts.apart(tmp_path, document, "one", "first", "second")
     attempts[1].wait_for_checkpoint(10)
     attempts[0].process.terminate()
     ended(attempts, [75, 75])
     step = latest_checkpoint(tmp_path / "second" / "checkpoints").step
-    told = ended(hosts.apart(tmp_path, document, "two", "another", "second"), [0, 0])
-    assert f"node 1 has checkpoint-{step}, and node 0 has none as late; it is kept in" in told
+    shown = ended(hosts.apart(tmp_path, document, "two", "another", "second"), [0, 0])
+    assert f"node 1 has checkpoint-{step}, and node 0 has none as late; it is kept in" in shown
     assert latest_checkpoint(tmp_path / "second" / "checkpoints.before").step == step
     fault.came_to("0, the older checkpoint kept", lost(whole, tmp_path / "another"))
 
@@ -251,8 +251,8 @@ def test_the_cause_comes_from_a_host_whose_disk_is_not_seen(
     """Also where it fails again after the last restart: only the first host knows that there is none left."""
     again = {**document, "launch": {**document["launch"], "max_restarts": 1}}
     attempts = hosts.apart(tmp_path, again, "one", "first", "second", **faulty("raise", "step", rank=1))
-    told = ended(attempts, [1, 1])
-    assert "node 0 ended with code 1" in told
+    shown = ended(attempts, [1, 1])
+    assert "node 0 ended with code 1" in shown
     failure = json.loads((tmp_path / "first" / "error.json").read_text())
     assert failure["rank"] == 1
     assert failure["message"] == "injected on this rank, with the token ***"

@@ -5,6 +5,7 @@ import random
 import shutil
 import signal
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,7 +36,7 @@ BY_EPOCHS = {
 STRATEGIES: dict[str, dict[str, Any]] = {
     "steps": BY_STEPS,
     "epoch": BY_EPOCHS,
-    # At this learning rate the last epoch is the best one, which only its own evaluation tells.
+    # At this learning rate the last epoch is the best one, which only its own evaluation shows.
     "best of epochs": {**BY_EPOCHS, "load_best_model_at_end": True, "metric_for_best_model": "eval_loss",
                        "save_total_limit": 1},
 }  # fmt: skip
@@ -73,9 +74,12 @@ def test_cut_anywhere(
 @pytest.mark.timeout(600)
 def test_soak(train_here: Train, evaluated: Build, fault: Fault, tmp_path: Path) -> None:
     """Whatever is being done when the signal comes, the weights are those of the training that nobody disturbed."""
-    arguments = {**BY_STEPS, "max_steps": 60, "save_steps": 5, "eval_steps": 7, "save_total_limit": 2}
+    arguments = {**BY_STEPS, "max_steps": 24, "save_steps": 4, "eval_steps": 5, "save_total_limit": 2}
     request = evaluated(arguments=arguments)
+    train_here(request, "first")  # which imports, and takes longer than all others
+    started = time.monotonic()
     whole = uninterrupted(train_here, request)
+    longest = time.monotonic() - started
     chosen = random.Random(20)
     count, trainings, places = 0, 0, Counter[bool]()
     found: list[str] = []
@@ -84,7 +88,7 @@ def test_soak(train_here: Train, evaluated: Build, fault: Fault, tmp_path: Path)
             trainings += 1
             result = StepResult(exit_code=75, output="")
             while result.exit_code == 75:
-                with a_signal_within(chosen.uniform(0.0, 2.0)):
+                with a_signal_within(chosen.uniform(0.0, longest)):
                     result = train_here(request, f"cut-{trainings}")
                 if result.failure is not None:
                     count += 1
@@ -129,7 +133,7 @@ LABELS = {"anchor": "anchor", "label": "class"}
     ],
 )
 @pytest.mark.slow
-def test_every_sampler_goes_on_where_it_was(
+def test_every_sampler_resumes_where_it_was(
     train_here: Train, request_of: Build, data_folder: Path, at_look: Callable[[int | None], list[str]], fault: Fault,
     sampler: str, mixing: str, tmp_path: Path,
 ) -> None:  # fmt: skip
@@ -158,7 +162,7 @@ def test_every_sampler_goes_on_where_it_was(
 
 
 @pytest.mark.fault("SIGTERM, with a loss that trains layers of its own", "three places")
-def test_layers_of_a_loss_go_on(
+def test_layers_of_a_loss_resume(
     train_here: Train, request_of: Build, data_folder: Path, at_look: Callable[[int | None], list[str]], fault: Fault,
     tmp_path: Path,
 ) -> None:  # fmt: skip
@@ -210,7 +214,7 @@ class Scaled(Module):
 
 
 @pytest.mark.fault("SIGTERM, with a model that brings code of its own", "training")
-def test_a_model_with_code_of_its_own_goes_on(
+def test_a_model_with_code_of_its_own_resumes(
     train_here: Train, request_of: Build, tiny_model: Path, at_look: Callable[[int | None], list[str]], fault: Fault,
     tmp_path: Path,
 ) -> None:  # fmt: skip

@@ -33,7 +33,7 @@ def cgroup(request: pytest.FixtureRequest) -> Iterator[Path]:
 @pytest.mark.torchrun
 @pytest.mark.slow
 def test_a_memory_limit_is_named(request_of: Build, fault: Fault, cgroup: Path, tmp_path: Path) -> None:
-    """The kernel ends the rank without a word; what it counts for the cgroup tells why. Code 4 is not tried again."""
+    """The kernel ends the rank without a word; what it counts for the cgroup says why. Code 4 is not tried again."""
     request = request_of(launch={"processes_per_node": 2})
     attempt = Attempt(tmp_path, request, "cut", **faulty("hoard", "step", rank=1))
     cgroup.write_text(str(attempt.process.pid))
@@ -50,23 +50,23 @@ def test_a_memory_limit_is_named(request_of: Build, fault: Fault, cgroup: Path, 
 @pytest.mark.fault("a memory limit below what the model needs to be trained", "start-up")
 @pytest.mark.parametrize("cgroup", [600_000_000], indirect=True)
 @pytest.mark.slow
-def test_a_limit_that_cannot_do_is_told_at_once(
+def test_a_limit_that_cannot_do_is_reported_at_once(
     request_of: Build, minilm: Path, fault: Fault, cgroup: Path, tmp_path: Path
 ) -> None:
     request = {**request_of(launch={"processes_per_node": 2}), "model": str(minilm)}
     attempt = Attempt(tmp_path, request, "cut")
     cgroup.write_text(str(attempt.process.pid))
-    told = attempt.ends(3)
+    shown = attempt.ends(3)
     assert (
         "the memory limit is 0.6 GB, and 2 processes with the model, its gradients and what the optimizer keeps need"
-        in told
+        in shown
     )
     fault.came_to("3, before a process is started", None)
 
 
 @pytest.mark.fault("a /dev/shm of 1 MB, and loader workers", "start-up")
 @pytest.mark.slow
-def test_a_small_shared_memory_is_told_at_once(request_of: Build, fault: Fault, tmp_path: Path) -> None:
+def test_a_small_shared_memory_is_reported_at_once(request_of: Build, fault: Fault, tmp_path: Path) -> None:
     """Docker gives 64 MB; a worker that finds none left dies by SIGBUS."""
     arguments = {"dataloader_num_workers": 4, "per_device_train_batch_size": 64}
     (tmp_path / "request.yaml").write_text(json.dumps(request_of(arguments=arguments)))

@@ -84,8 +84,8 @@ def test_a_collapse_ends_it(
 
 
 @pytest.mark.fault("gradients of zero", "training, without launch.stop_on")
-def test_zero_gradients_are_told(train_here: Train, request_of: Build, fault: Fault, bad_from: Any) -> None:
-    """Whoever has not asked for an end has the alarm in the result."""
+def test_zero_gradients_are_reported(train_here: Train, request_of: Build, fault: Fault, bad_from: Any) -> None:
+    """A request that asks for no end has the alarm in the result."""
 
     def freeze(model: Any) -> None:
         for weights in model.parameters():
@@ -96,13 +96,13 @@ def test_zero_gradients_are_told(train_here: Train, request_of: Build, fault: Fa
     result = train_here(request_of(arguments=ARGUMENTS))
     assert result.exit_code == 0
     assert result.alarms == {"zero_gradients": 6}
-    fault.came_to("0, told in the result", None)
+    fault.came_to("0, reported in the result", None)
 
 
 @pytest.mark.fault("a norm of the gradients that explodes", "a log")
-def test_an_exploding_norm_is_told_once(fault: Fault) -> None:
-    told: list[tuple[str, int]] = []
-    monitor = NumericsMonitor(lambda alarm, step: told.append((alarm, step)))
+def test_an_exploding_norm_is_reported_once(fault: Fault) -> None:
+    alarms: list[tuple[str, int]] = []
+    monitor = NumericsMonitor(lambda alarm, step: alarms.append((alarm, step)))
 
     class State:
         global_step = 0
@@ -110,17 +110,17 @@ def test_an_exploding_norm_is_told_once(fault: Fault) -> None:
     for norm in (1.0, 1.2, 0.9, 1.1, 1.0, 90.0, 101.0, 5000.0, float("inf")):
         State.global_step += 1
         monitor.on_log(None, State, None, {"grad_norm": norm})
-    assert told == [("exploding_gradients", 8), ("not_finite", 9)]
+    assert alarms == [("exploding_gradients", 8), ("not_finite", 9)]
     assert monitor.first_alarm(["collapse", "not_finite"]) == "not_finite"
     assert monitor.first_alarm([]) is None
-    fault.came_to("told once", None)
+    fault.came_to("reported once", None)
 
 
 @pytest.mark.fault("an interruption between two logs of zero", "a log")
-def test_what_is_known_of_the_numbers_goes_on(fault: Fault) -> None:
-    told: list[tuple[str, int]] = []
-    before = NumericsMonitor(lambda alarm, step: told.append((alarm, step)))
-    after = NumericsMonitor(lambda alarm, step: told.append((alarm, step)))
+def test_what_is_known_of_the_numbers_resumes(fault: Fault) -> None:
+    alarms: list[tuple[str, int]] = []
+    before = NumericsMonitor(lambda alarm, step: alarms.append((alarm, step)))
+    after = NumericsMonitor(lambda alarm, step: alarms.append((alarm, step)))
 
     class State:
         global_step = 1
@@ -131,9 +131,9 @@ def test_what_is_known_of_the_numbers_goes_on(fault: Fault) -> None:
     State.global_step = 2
     for norm in (0.0, 5000.0, float("inf")):
         after.on_log(None, State, None, {"grad_norm": norm})
-    assert told == [("not_finite", 1), ("zero_gradients", 2), ("exploding_gradients", 2)]
+    assert alarms == [("not_finite", 1), ("zero_gradients", 2), ("exploding_gradients", 2)]
     assert after.alarms == {"not_finite": 1, "zero_gradients": 2, "exploding_gradients": 2}
-    fault.came_to("told once", None)
+    fault.came_to("reported once", None)
 
 
 @pytest.mark.parametrize(

@@ -79,36 +79,36 @@ def signal_it(attempt: Attempt, whom: str) -> None:
     [("the step", 1), ("the step", 2), ("torchrun", 2), ("the last rank", 2), ("all processes", 2)],
 )
 def test_sigterm(document: Build, whole: Whole, fault: Fault, tmp_path: Path, whom: str, processes: int) -> None:
-    """All ranks stop after the same step, save, and say so; the next attempt goes on there."""
+    """All ranks stop after the same step, save, and say so; the next attempt resumes there."""
     attempt = Attempt(tmp_path, document(processes), "cut")
     attempt.wait_for_logs(3)
     signal_it(attempt, whom)
-    told = attempt.ends(75, within=20)
-    assert "Traceback" not in told
+    output = attempt.ends(75, within=20)
+    assert "Traceback" not in output
     message = error_of(attempt)["message"]
     assert message.startswith("interrupted by SIGTERM after train step ")
     step = int(message.split("train step ")[1].split(" of ")[0])
     assert (attempt.output / "checkpoints" / f"checkpoint-{step}").is_dir()
-    told = Attempt(tmp_path, document(processes), "cut").ends(0)
-    assert f"resuming after train step {step} of {STEPS}" in told
+    output = Attempt(tmp_path, document(processes), "cut").ends(0)
+    assert f"resuming after train step {step} of {STEPS}" in output
     fault.came_to(f"75 after step {step}", lost(whole(processes), tmp_path / "cut", resumed=True))
 
 
 @pytest.mark.fault("Ctrl-C", "training")
 def test_ctrl_c(document: Build, fault: Fault, whole: Whole, tmp_path: Path) -> None:
-    """A person is told what happens now, and what the same key does once more."""
+    """A person sees what happens now, and what the same key does once more."""
     attempt = Attempt(tmp_path, document(1), "cut")
     attempt.wait_for_logs(3)
     attempt.process.send_signal(signal.SIGINT)
-    told = attempt.ends(75)
-    assert "SIGINT: saving a checkpoint and ending within 25 s. Press Ctrl-C again to end now." in told
-    assert "Traceback" not in told
+    output = attempt.ends(75)
+    assert "SIGINT: saving a checkpoint and ending within 25 s. Press Ctrl-C again to end now." in output
+    assert "Traceback" not in output
     trained(tmp_path, document(1), "cut")
     fault.came_to("75", lost(whole(1), tmp_path / "cut", resumed=True))
 
 
 def signalled_while_saving(folder: Path, request: dict[str, Any], **fault: str) -> Attempt:
-    """An attempt that has heard SIGTERM in its second save, in which its first rank waits."""
+    """An attempt that has received SIGTERM in its second save, in which its first rank waits."""
     sign = folder / "saving"
     attempt = Attempt(folder, request, "cut", **faulty("wait", "second save", rank=0, FAULT_SIGN=str(sign), **fault))
     wait_for(sign.exists)
@@ -121,10 +121,10 @@ def test_a_second_signal_shortens(document: Build, fault: Fault, whole: Whole, t
     attempt = signalled_while_saving(tmp_path, document(1))
     time.sleep(1.5)
     attempt.process.terminate()
-    told = attempt.ends(75, within=15)
+    output = attempt.ends(75, within=15)
     assert error_of(attempt)["message"].startswith("interrupted by SIGTERM, and again before it had saved; ")
-    told = Attempt(tmp_path, document(1), "cut").ends(0)
-    assert f"resuming after train step 10 of {STEPS}" in told
+    output = Attempt(tmp_path, document(1), "cut").ends(0)
+    assert f"resuming after train step 10 of {STEPS}" in output
     fault.came_to("75", lost(whole(1), tmp_path / "cut", resumed=True))
 
 
@@ -152,12 +152,12 @@ def test_the_grace_is_kept(document: Build, fault: Fault, whole: Whole, tmp_path
 @pytest.mark.fault("kill -9 of the rank that saves", "a checkpoint, {processes} processes")
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_kill_while_saving(document: Build, whole: Whole, fault: Fault, tmp_path: Path, processes: int) -> None:
-    """What was being written is none, and the one before is gone on from."""
+    """What was being written is none, and the next attempt resumes from the one before."""
     attempt = Attempt(tmp_path, document(processes), "cut", **faulty("kill", "second save", rank=0))
     attempt.ends(1)
     assert [path.name for path in (attempt.output / "checkpoints").glob("checkpoint-*")] == ["checkpoint-10"]
-    told = Attempt(tmp_path, document(processes), "cut").ends(0)
-    assert f"resuming after train step 10 of {STEPS}" in told
+    output = Attempt(tmp_path, document(processes), "cut").ends(0)
+    assert f"resuming after train step 10 of {STEPS}" in output
     fault.came_to("1, the checkpoint before taken", lost(whole(processes), attempt.output, resumed=True))
 
 
@@ -169,7 +169,7 @@ def test_a_kill_while_saving(document: Build, whole: Whole, fault: Fault, tmp_pa
 def test_kill(
     document: Build, whole: Whole, fault: Fault, tmp_path: Path, whom: str, processes: int, code: int
 ) -> None:  # fmt: skip
-    """The others end within seconds, and the next attempt goes on from the last whole checkpoint."""
+    """The others end within seconds, and the next attempt resumes from the last whole checkpoint."""
     attempt = Attempt(tmp_path, document(processes), "cut")
     attempt.wait_for_checkpoint(10)
     processes_of_it = attempt.everything
@@ -209,16 +209,16 @@ def test_the_failing_rank_stands_first(
 ) -> None:
     request = request_of(launch={"processes_per_node": 2})
     attempt = Attempt(tmp_path, request, "cut", **faulty(what, at, rank=1))
-    told = attempt.ends(code)
+    output = attempt.ends(code)
     error = error_of(attempt)
     assert (error["rank"], error["kind"]) == (1, kind)
     assert message in error["message"]
     assert error["log"][-1:] == (["these were its last words"] if what == "exit" else [])
-    assert told.count("last words") == (what == "exit")
-    assert f"rank 1: {error['message'].splitlines()[0]}" in told
-    assert told.count("failed first") <= 1
-    assert "ChildFailedError" not in told
-    assert "hf_abc" not in told + (attempt.output / "error.json").read_text()
+    assert output.count("last words") == (what == "exit")
+    assert f"rank 1: {error['message'].splitlines()[0]}" in output
+    assert output.count("failed first") <= 1
+    assert "ChildFailedError" not in output
+    assert "hf_abc" not in output + (attempt.output / "error.json").read_text()
     assert not (attempt.output / "model").exists()
     fault.came_to(f"{code}, rank 1 named", None)
 
@@ -232,8 +232,8 @@ def test_a_signal_at_the_start(document: Build, fault: Fault, tmp_path: Path, wh
     attempt.wait_for_ranks(2)
     time.sleep(1)
     signal_it(attempt, whom)
-    told = attempt.ends(75)
-    assert "Traceback" not in told
+    output = attempt.ends(75)
+    assert "Traceback" not in output
     assert error_of(attempt)["message"].startswith("interrupted by SIGTERM; ")
     fault.came_to("75", None)
 
@@ -251,8 +251,8 @@ def test_an_evaluator_is_left_together(evaluated: Build, fault: Fault, tmp_path:
     attempt.wait_for_logs(2)
     time.sleep(3)
     signal_it(attempt, whom)
-    told = attempt.ends(75, within=15)
-    assert "Traceback" not in told
+    output = attempt.ends(75, within=15)
+    assert "Traceback" not in output
     assert error_of(attempt)["message"].startswith("interrupted by SIGTERM after train step ")
     trained(tmp_path, request, "cut")
     fault.came_to("75", lost(trained(tmp_path, request, "whole"), tmp_path / "cut"))
@@ -260,7 +260,7 @@ def test_an_evaluator_is_left_together(evaluated: Build, fault: Fault, tmp_path:
 
 @pytest.mark.fault("SIGTERM to the workers of the loader", "training")
 def test_loader_workers_are_shielded(evaluated: Build, fault: Fault, tmp_path: Path) -> None:
-    """Whoever signals every process of a container reaches them too; the rank still needs their batches."""
+    """A signal to every process of a container reaches them too; the rank still needs their batches."""
     request = evaluated(arguments={**ARGUMENTS, "dataloader_num_workers": 2})
     trained(tmp_path, request, "whole")
     attempt = Attempt(tmp_path, request, "cut")
@@ -295,14 +295,14 @@ def test_an_upload_is_done_again(
     request = document(1, grace_seconds=6)
     request["arguments"] |= {"push_to_hub": True, "hub_model_id": "org/m", "hub_strategy": "end"}
     sign, uploads = tmp_path / "uploading", tmp_path / "uploads.jsonl"
-    told = {"UPLOADS_TO": str(uploads)}
-    attempt = Attempt(tmp_path, request, "cut", **faulty(fault_of, "upload", rank=0, FAULT_SIGN=str(sign), **told))
+    environ = {"UPLOADS_TO": str(uploads)}
+    attempt = Attempt(tmp_path, request, "cut", **faulty(fault_of, "upload", rank=0, FAULT_SIGN=str(sign), **environ))
     if what == "SIGTERM":
         wait_for(sign.exists)
         attempt.process.terminate()
     attempt.ends(code)
     assert not uploads.exists()
-    shown = Attempt(tmp_path, request, "cut", PYTHONPATH=FAULTS, **told).ends(0)
+    shown = Attempt(tmp_path, request, "cut", PYTHONPATH=FAULTS, **environ).ends(0)
     assert f"resuming after train step {STEPS} of {STEPS}" in shown
     (upload,) = map(json.loads, uploads.read_text().splitlines())
     assert upload["repo_id"] == "org/m"
@@ -315,12 +315,12 @@ def test_one_attempt_at_a_time(document: Build, fault: Fault, whole: Whole, tmp_
     first = Attempt(tmp_path, document(1), "cut")
     first.wait_for_logs(1)
     second = Attempt(tmp_path, document(1), "cut")
-    told = second.ends(3)
-    assert "is in use by another step; wait for that, or choose another" in told
-    told = first.ends(0)
+    output = second.ends(3)
+    assert "is in use by another step; wait for that, or choose another" in output
+    output = first.ends(0)
     ghost = Attempt(tmp_path, document(1), "cut")
-    told = ghost.ends(2)
-    assert "holds a finished model; add --overwrite, or choose another folder" in told
+    output = ghost.ends(2)
+    assert "holds a finished model; add --overwrite, or choose another folder" in output
     fault.came_to("3 for the second, 2 for a ghost", lost(whole(1), tmp_path / "cut"))
 
 
@@ -358,9 +358,9 @@ def test_all_are_started_again(document: Build, fault: Fault, whole: Whole, tmp_
     attempt = Attempt(tmp_path, document(2, max_restarts=1), "cut")
     attempt.wait_for_checkpoint(10)
     attempt.ranks[-1].kill()
-    told = attempt.ends(0)
-    assert "rank 1 was killed by SIGKILL" in told
-    assert "restarting all processes (1 of 1)" in told
+    output = attempt.ends(0)
+    assert "rank 1 was killed by SIGKILL" in output
+    assert "restarting all processes (1 of 1)" in output
     result = json.loads((attempt.output / "result.json").read_text())
     assert (result["restarts"], result["train_steps"]) == (1, STEPS)
     fault.came_to("0 after one restart", lost(whole(2), attempt.output))
@@ -370,7 +370,7 @@ def test_all_are_started_again(document: Build, fault: Fault, whole: Whole, tmp_
 def test_starts_are_counted(request_of: Build, fault: Fault, tmp_path: Path) -> None:
     request = request_of(launch={"max_restarts": 2}, arguments={"max_steps": 6})
     attempt = Attempt(tmp_path, request, "cut", **faulty("raise", "step", rank=0))
-    told = attempt.ends(1)
-    assert told.count("restarting all processes") == 2
+    output = attempt.ends(1)
+    assert output.count("restarting all processes") == 2
     assert error_of(attempt)["message"].startswith("injected on this rank")
     fault.came_to("1 after two restarts", None)

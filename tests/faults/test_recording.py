@@ -87,8 +87,8 @@ def test_a_model_that_cannot_be_sent_is_there(
     attempt = Attempt(tmp_path, document(), "cut", MLFLOW_TRACKING_URI=silent)
     wait_for_trained(attempt)
     attempt.process.terminate()
-    told = attempt.ends(0, within=9)
-    assert f"run embedstep sync {attempt.output} to send the rest" in told.replace("\n", " ")
+    shown = attempt.ends(0, within=9)
+    assert f"run embedstep sync {attempt.output} to send the rest" in shown.replace("\n", " ")
     fault.came_to("0 within the grace", lost(whole, attempt.output))
 
 
@@ -105,11 +105,11 @@ def test_a_step_that_is_killed_is_done_again(
     deadline = time.monotonic() + 40
     while True:  # what was sending holds the folder for a while
         again = Attempt(tmp_path, document(), "cut", MLFLOW_TRACKING_URI=here)
-        told, _ = again.process.communicate(timeout=120)
+        shown, _ = again.process.communicate(timeout=120)
         if again.process.returncode != 3 or time.monotonic() > deadline:
             break
-    assert again.process.returncode == 0, told
-    assert f"resuming after train step {STEPS} of {STEPS}" in told
+    assert again.process.returncode == 0, shown
+    assert f"resuming after train step {STEPS} of {STEPS}" in shown
     fault.came_to("0, not trained again", lost(whole, attempt.output))
 
 

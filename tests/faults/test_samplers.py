@@ -34,7 +34,7 @@ UNSEEDED = {"accelerator_config": {"use_seedable_sampler": False}}
         (1, ("more",), {"dataloader_num_workers": 1, "dataloader_persistent_workers": True}),
     ],
 )
-def test_a_later_epoch_goes_on_where_it_was(
+def test_a_later_epoch_resumes_where_it_was(
     request_of: Build, data_folder: Path, fault: Fault, processes: int, names: tuple[str, ...], given: dict[str, Any],
     tmp_path: Path,
 ) -> None:  # fmt: skip
@@ -59,6 +59,6 @@ def test_a_later_epoch_goes_on_where_it_was(
     attempt.wait_for_checkpoint(11)
     attempt.ranks[-1].kill()
     attempt.ends(1)
-    told = Attempt(tmp_path, request, "cut").ends(0)
-    assert "resuming after train step" in told
+    shown = Attempt(tmp_path, request, "cut").ends(0)
+    assert "resuming after train step" in shown
     fault.came_to("1", lost(whole, tmp_path / "cut", resumed=True))

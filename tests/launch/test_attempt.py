@@ -49,7 +49,7 @@ def killed(output: Path) -> ProcessEnd:
 
 def left(code: int) -> Start:
     def end(output: Path) -> ProcessEnd:
-        failure = {"kind": "Error", "message": "told", "exit_code": code, "problems": [], "traceback": []}
+        failure = {"kind": "Error", "message": "the reason", "exit_code": code, "problems": [], "traceback": []}
         (output / "attempt" / "rank-0.json").write_text(json.dumps(failure))
         (output / "attempt" / "first_rank").write_text("0")
         return ProcessEnd(code=code)
@@ -86,10 +86,10 @@ def test_what_another_start_does_not_help_is_not_started_again(
 
 
 @pytest.mark.parametrize("resume", ["auto", "never"])
-def test_another_start_goes_on_from_the_checkpoint_of_its_own_attempt(
+def test_another_start_resumes_from_the_checkpoint_of_its_own_attempt(
     train_here: Train, starts: Script, request_of: Build, resume: str, tmp_path: Path
 ) -> None:
-    """Also where the attempt itself was to begin anew."""
+    """Also where the attempt itself was to start over."""
     arguments = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2}
     request = {**request_of(arguments=arguments, launch={"max_restarts": 1}), "resume": resume}
 

@@ -42,7 +42,7 @@ def _no_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ({"evaluators": [{"kind": "triplets", "name": "a", "dataset": "b"}]}, "evaluators.0"),
     ],
 )
-def test_what_needs_no_files_is_told_before_a_job_is_submitted(
+def test_what_needs_no_files_is_reported_before_a_job_is_submitted(
     request_of: Build, tmp_path: Path, sections: dict[str, Any], message: str
 ) -> None:
     request = load_request(json.dumps(request_of(launch=LAUNCH, model="/shared/model", **sections)))
@@ -57,7 +57,7 @@ def test_a_job_that_is_superseded_is_not_submitted(request_of: Build, tmp_path: 
     assert (result.exit_code, result.skip_reason, result.output) == (0, "superseded", "/shared/out")
 
 
-def test_an_output_that_the_pods_do_not_use_is_told(request_of: Build, tmp_path: Path) -> None:
+def test_an_output_that_the_pods_do_not_use_is_reported(request_of: Build, tmp_path: Path) -> None:
     (tmp_path / "request.yaml").write_text(yaml.safe_dump(request_of(launch=LAUNCH)))
     ended = CliRunner().invoke(main, ["run", str(tmp_path / "request.yaml"), "--output", "here"])
     assert ended.exit_code == 2

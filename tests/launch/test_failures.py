@@ -138,7 +138,7 @@ def test_an_interruption_comes_before_everything_that_it_caused(
     )
 
 
-def test_what_fails_in_the_time_to_save_is_told_with_the_interruption(folder: OutputFolder) -> None:
+def test_what_fails_in_the_time_to_save_is_reported_with_the_interruption(folder: OutputFolder) -> None:
     """A disk that is full then would otherwise be found by nobody, attempt after attempt."""
     raised(folder, 0, first=True)
     found = first_failure(folder, ProcessEnd(code=INTERRUPTED, signalled=signal.SIGTERM))
@@ -180,7 +180,7 @@ def test_an_error_before_any_rank_keeps_secrets(monkeypatch: pytest.MonkeyPatch)
     assert failure_from_error(CannotStartError("no answer to planted-password")).message == "no answer to ***"
 
 
-def test_a_worker_of_a_loader_that_had_no_memory_is_told_as_such(folder: OutputFolder) -> None:
+def test_a_worker_of_a_loader_that_had_no_memory_is_reported_as_such(folder: OutputFolder) -> None:
     """The kernel has ended no rank, and the one that misses its worker raises."""
     failure = raised(folder, 0, first=True, message="DataLoader worker (pid 7) is killed by signal: Killed. ")
     limit = ", because the memory limit was reached: 2.00 GB for all processes"

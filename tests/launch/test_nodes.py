@@ -1,4 +1,4 @@
-"""A node's place among those that train together, as Kubeflow Trainer tells it."""
+"""A node's place among those that train together, as Kubeflow Trainer gives it."""
 
 import pytest
 from zenml.integrations.kubernetes.kube_utils import multi_pod_environment
@@ -54,7 +54,7 @@ def test_the_place_of_a_pod_in_an_indexed_job() -> None:
         ({"PET_NODE_RANK": "2"}, "PET_NODE_RANK=2 must be less than PET_NNODES=2"),
     ],
 )
-def test_a_place_that_cannot_be_is_told(change: dict[str, str], message: str) -> None:
+def test_a_place_that_cannot_be_is_reported(change: dict[str, str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         read_node_info(OF_TWO | change)
 
@@ -77,7 +77,7 @@ def test_processes_are_compared_with_what_is_there(
     assert found is None if problem is None else str(found).startswith(problem)
 
 
-def test_torchrun_is_told_every_flag() -> None:
+def test_torchrun_is_given_every_option() -> None:
     """Torchrun without arguments forms a group of one on each node."""
     plan = build_launch_command(
         ("embedstep.worker", "out"), report_to="out", processes=4, on_cpu=True, devices=Devices(gpus=0, cores=8),

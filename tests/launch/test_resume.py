@@ -32,15 +32,15 @@ def test_one_request_serves_the_first_run_and_the_next(
         ({"arguments": {"resume_from_checkpoint": "last"}}, "arguments.resume_from_checkpoint: is last"),
     ],
 )
-def test_who_must_have_a_checkpoint_is_told_of_auto(
+def test_a_required_checkpoint_that_is_missing_suggests_auto(
     train_here: Train, request_of: Build, sections: dict[str, Any], field: str, tmp_path: Path
 ) -> None:
     result = train_here(request_of(**sections))
     assert result.exit_code == 2
     assert result.failure is not None
-    (told,) = result.failure.problems
-    assert told.startswith(f"{field}, and there is no complete checkpoint in ")
-    assert told.endswith("; resume: auto, the default, begins at the first step where there is none")
+    (message,) = result.failure.problems
+    assert message.startswith(f"{field}, and there is no complete checkpoint in ")
+    assert message.endswith("; resume: auto, the default, begins at the first step where there is none")
 
 
 def test_the_progress_is_written_while_it_trains(

@@ -5,7 +5,7 @@ from pathlib import Path
 from embedstep.worker.torchrun.agent import _last_lines
 
 
-def test_the_last_lines_are_told_without_secrets(tmp_path: Path) -> None:
+def test_the_last_lines_are_shown_without_secrets(tmp_path: Path) -> None:
     folder = tmp_path / "run_1" / "attempt_0" / "3"
     folder.mkdir(parents=True)
     assert _last_lines(tmp_path, 3) == []

@@ -1,4 +1,4 @@
-"""A real ZenML on a store of its own, offline: code runs beside a request and prints what a person would look up."""
+"""A real ZenML on a store of its own, offline: code runs next to a request and prints what a person would look up."""
 
 import json
 import os
@@ -14,6 +14,7 @@ import yaml
 
 from tests.places import ROOT
 
+FORKS = Path(__file__).parent / "forks"
 Build = Callable[..., dict[str, Any]]
 Zen = Callable[..., dict[str, Any]]
 
@@ -58,6 +59,11 @@ def recorded(store):
 """
 
 
+def forking(*folders: Path) -> dict[str, str]:
+    """Return variables by which a new interpreter imports from these folders, and forks its trainings."""
+    return {"PYTHONPATH": os.pathsep.join(map(str, (FORKS, *folders, ROOT / "src"))), "EMBEDSTEP_TEST_FORKS_HERE": "1"}
+
+
 @pytest.fixture(scope="session")
 def zenml_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One store for all tests: making it takes seven seconds."""
@@ -66,7 +72,7 @@ def zenml_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def zen(zenml_home: Path, tmp_path: Path) -> Zen:
-    """Run code beside a request, and return what it has printed by `out`."""
+    """Run code next to a request, and return what it has printed by `out`."""
 
     def run(request: dict[str, Any], code: str, *, fails: bool = False, **environment: str) -> dict[str, Any]:
         (tmp_path / "request.yaml").write_text(yaml.safe_dump(request))
@@ -74,7 +80,7 @@ def zen(zenml_home: Path, tmp_path: Path) -> Zen:
         ended = subprocess.run(
             [sys.executable, "run.py"], cwd=tmp_path, capture_output=True, text=True, timeout=500, check=False,
             env={
-                **os.environ, "PYTHONPATH": str(ROOT), "ZENML_CONFIG_PATH": str(zenml_home),
+                **os.environ, **forking(ROOT), "ZENML_CONFIG_PATH": str(zenml_home),
                 "ZENML_ANALYTICS_OPT_IN": "false", "ZENML_LOGGING_VERBOSITY": "WARN", "AUTO_OPEN_DASHBOARD": "false",
                 "ZENML_ENABLE_RICH_TRACEBACK": "false", **environment,
             },

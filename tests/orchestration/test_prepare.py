@@ -49,11 +49,11 @@ def written(folder: Path, split: str) -> list[dict[str, str]]:
 def test_what_repeats_or_is_held_out_is_left_out(tmp_path: Path) -> None:
     given_rows = [*rows("a", "b", "c", "d"), {"query": " B ", "answer": "Answer to b"}]
     found = prepared(tmp_path, given_rows, rows("d", "e", "e"))
-    told = {item.split: item for item in found.datasets}
+    facts = {item.split: item for item in found.datasets}
     assert written(tmp_path, "train") == rows("a", "b", "c")
     assert written(tmp_path, "eval") == rows("d", "e")
-    assert (told["train"].duplicate_rows, told["train"].overlapping_rows, told["train"].rows) == (1, 1, 3)
-    assert told["eval"].duplicate_rows == 1
+    assert (facts["train"].duplicate_rows, facts["train"].overlapping_rows, facts["train"].rows) == (1, 1, 3)
+    assert facts["eval"].duplicate_rows == 1
 
 
 def test_a_share_is_held_out_by_the_anchors(tmp_path: Path) -> None:
@@ -64,8 +64,8 @@ def test_a_share_is_held_out_by_the_anchors(tmp_path: Path) -> None:
     assert len(train) + len(held_out) == 800
     assert not {row["query"] for row in train} & {row["query"] for row in held_out}
     assert 0.18 < len(held_out) / 800 < 0.32
-    told = {item.split: item for item in found.datasets}
-    assert told["train"].split_off_rows == told["eval"].rows == len(held_out)
+    facts = {item.split: item for item in found.datasets}
+    assert facts["train"].split_off_rows == facts["eval"].rows == len(held_out)
     # Next week there are more rows in another order: an anchor goes the same way.
     prepared(tmp_path / "later", [*rows("new"), *reversed(given_rows)], eval_share=0.25)
     assert {row["query"] for row in written(tmp_path / "later", "eval")} - {"new"} == {row["query"] for row in held_out}

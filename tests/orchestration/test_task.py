@@ -53,9 +53,9 @@ def read(given: Task) -> TrainRequest:
     return resolve_request(given, TRAIN)
 
 
-def run(text: str, verb: str = "train") -> subprocess.CompletedProcess[str]:
+def run(text: str, name: str = "train") -> subprocess.CompletedProcess[str]:
     """What the container of the component runs."""
-    command = [sys.executable, "-m", "embedstep", "task", verb, "--executor-input", text]
+    command = [sys.executable, "-m", "embedstep", "task", name, "--executor-input", text]
     return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
 
 
@@ -148,7 +148,7 @@ def test_a_long_request_is_read_from_where_it_lies(tmp_path: Path, request_of: B
 
 
 @pytest.mark.parametrize(
-    ("parameters", "told"),
+    ("parameters", "message"),
     [
         ({"evaluation_strategy": "no", "eval_strategy": "no"}, "--set arguments.evaluation_strategy: is another"),
         ({}, "request: is missing; give the text of a request, or <path or URL>#sha256=<digest>"),
@@ -158,13 +158,13 @@ def test_a_long_request_is_read_from_where_it_lies(tmp_path: Path, request_of: B
         ({"hub_token": "hf_abc"}, "arguments.hub_token: a secret has no place in a request"),
     ],
 )
-def test_every_wrong_parameter_is_told(
-    tmp_path: Path, request_of: Build, parameters: dict[str, Any], told: str
+def test_every_wrong_parameter_is_reported(
+    tmp_path: Path, request_of: Build, parameters: dict[str, Any], message: str
 ) -> None:
     """Among them: a scheduler's placeholder that nobody has filled in."""
     document = {} if not parameters else {"request": yaml.safe_dump(request_of())}
     (problem,) = refused(task(tmp_path, {**document, **parameters}))
-    assert problem.startswith(told)
+    assert problem.startswith(message)
     assert "hf_abc" not in problem
 
 
@@ -204,7 +204,7 @@ def test_a_parameter_wins_under_either_of_its_names(tmp_path: Path, evaluated: B
     assert (arguments.evaluation_strategy, arguments.eval_strategy) == ("no", "no")
 
 
-def test_a_component_tells_which_artifact_is_missing(tmp_path: Path, evaluated: Build) -> None:
+def test_a_component_names_the_missing_artifact(tmp_path: Path, evaluated: Build) -> None:
     with pytest.raises(InvalidRequestError) as caught:
         resolve_request(task(tmp_path, {"request": yaml.safe_dump(evaluated())}), PROMOTE)
     assert [str(problem) for problem in caught.value.problems] == ["model: is missing", "result: is missing"]
@@ -259,11 +259,11 @@ def test_rows_are_laid_down_for_the_tasks_after(tmp_path: Path, request_of: Buil
     ended = run(executor_input(tmp_path, {"request": text, "eval_share": 0.2, "seed": 7}), "prepare")
     assert ended.returncode == 0, ended.stderr
     outputs = tmp_path / "outputs"
-    told = json.loads((outputs / "prepared").read_text())
+    content = json.loads((outputs / "prepared").read_text())
     written = json.loads((tmp_path / "executor_output.json").read_text())
-    rows = {item["split"]: item["rows"] for item in told["datasets"]}
+    rows = {item["split"]: item["rows"] for item in content["datasets"]}
     assert rows["train"] + rows["eval"] == 130
-    assert written["parameterValues"] == {"fingerprint": told["fingerprint"], "rows": rows["train"]}
+    assert written["parameterValues"] == {"fingerprint": content["fingerprint"], "rows": rows["train"]}
     given = task(tmp_path, {"request": text}, train_data=outputs / "train_rows", eval_data=outputs / "eval_rows")
     data = read(given).data
     assert data.train["docs"].path == [str(outputs / "train_rows" / "docs.parquet")]
@@ -286,7 +286,7 @@ def test_negatives_are_found_for_the_columns_that_the_request_has(tmp_path: Path
     assert (mined["rows"], mined["mined_rows"], mined["negatives"]) == (130, rows.num_rows, 2)
 
 
-def test_what_cannot_be_mined_is_told(tmp_path: Path, request_of: Build) -> None:
+def test_what_cannot_be_mined_is_reported(tmp_path: Path, request_of: Build) -> None:
     given = {"request": yaml.safe_dump(request_of()), "sampling_strategy": "best"}
     ended = run(executor_input(tmp_path, given), "mine_negatives")
     assert ended.returncode == 2
@@ -298,8 +298,8 @@ def test_how_a_pipeline_ended_is_written_down_whatever_it_was(tmp_path: Path) ->
     status = {"state": "FAILED", "error": {"code": 9, "message": "train-embedder: hf_0123456789abcdef0123"}}
     ended = run(executor_input(tmp_path, {"request": "no request", "status": status, "as_of": "2026-11-02"}), "outcome")
     assert ended.returncode == 0, ended.stderr
-    told = json.loads((tmp_path / "outputs" / "outcome").read_text())
-    assert (told["state"], told["error"], told["as_of"]) == ("FAILED", "train-embedder: ***", "2026-11-02")
+    content = json.loads((tmp_path / "outputs" / "outcome").read_text())
+    assert (content["state"], content["error"], content["as_of"]) == ("FAILED", "train-embedder: ***", "2026-11-02")
 
 
 def test_a_refused_task_ends_in_two_before_anything_is_made(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from tests.planning.plans import PlanOf, answers
 
 
-def test_smaller_batches_are_told(plan_of: PlanOf) -> None:
+def test_smaller_batches_are_reported(plan_of: PlanOf) -> None:
     plan = plan_of(answers(10, 3, 3, 3, 3), batch_sampler="no_duplicates")
     (docs,) = plan.datasets
     assert (docs.batches, docs.rows_unreached) == (10, 0)
@@ -12,7 +12,7 @@ def test_smaller_batches_are_told(plan_of: PlanOf) -> None:
     )
 
 
-def test_labels_and_rows_that_are_never_used_are_told(plan_of: PlanOf) -> None:
+def test_labels_and_rows_that_are_never_used_are_reported(plan_of: PlanOf) -> None:
     plan = plan_of(answers(6, 6, 1), batch_sampler="group_by_label")
     (docs,) = plan.datasets
     assert (docs.batches, docs.rows_unreached) == (3, 1)
@@ -22,7 +22,7 @@ def test_labels_and_rows_that_are_never_used_are_told(plan_of: PlanOf) -> None:
     )
 
 
-def test_the_padding_is_told_with_and_without_grouping(plan_of: PlanOf) -> None:
+def test_the_padding_is_reported_with_and_without_grouping(plan_of: PlanOf) -> None:
     rows = [{"q": "word " * (1 + row % 16), "a": f"answer {row}"} for row in range(256)]
     plan = plan_of(rows, group_by_length=True)
     (note,) = plan.notes

@@ -56,7 +56,7 @@ def test_data_that_gives_no_batch_is_refused_with_what_would(
     assert message in map(str, refused.value.problems)
 
 
-def test_a_full_disk_is_told(plan_of: PlanOf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported(plan_of: PlanOf, monkeypatch: pytest.MonkeyPatch) -> None:
     import numpy as np
 
     def full(file: Path, array: object) -> None:
@@ -92,7 +92,7 @@ def test_other_lengths_are_other_data(plan_of: PlanOf) -> None:
     assert one.position["data"] != two.position["data"]
 
 
-def test_lengths_that_go_on_as_fractions_are_refused_and_no_label_is_blamed(plan_of: PlanOf) -> None:
+def test_lengths_that_continue_as_fractions_are_refused_and_no_label_is_blamed(plan_of: PlanOf) -> None:
     rows = [{"q": f"q{row}", "l": row % 4, "n": row + (0.9 if row > 150 else 0)} for row in range(160)]
     with pytest.raises(InvalidRequestError) as refused:
         plan_of(rows, batch_sampler="group_by_label", group_by_length=True, length_column_name="n")
@@ -129,7 +129,7 @@ def test_a_column_of_lengths_that_cannot_be_taken_is_refused(
     assert (problem.path, problem.message.removeprefix(f"{tmp_path}/")) == (path, message)
 
 
-def test_the_time_that_forming_batches_takes_is_told(plan_of: PlanOf, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_time_that_forming_batches_takes_is_reported(plan_of: PlanOf, capsys: pytest.CaptureFixture[str]) -> None:
     plan = plan_of(answers(3, 3, 3, 3), batch_sampler="no_duplicates")
     assert plan.sampling_seconds is not None
     assert 0 < plan.sampling_seconds < 60

@@ -33,7 +33,7 @@ from tests.planning.plans import PAIR, facts, planned, request
         ),
     ],
 )
-def test_layers_that_belong_to_a_loss_are_told(loss: Any, processes: int, notes: tuple[str, ...]) -> None:
+def test_layers_that_belong_to_a_loss_are_reported(loss: Any, processes: int, notes: tuple[str, ...]) -> None:
     columns: Mapping[str, ColumnKind] = {**PAIR, "label": "integer"}
     plan = build_plan(request(loss=loss), [facts(100, columns=columns)], gpus=0, processes=processes)
     assert plan.notes == notes

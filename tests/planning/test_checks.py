@@ -467,6 +467,19 @@ def test_batches_that_hold_texts_are_not_dispatched() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("processes", "arguments", "problem"),
+    [
+        (3, {"accelerator_config": {"split_batches": True}},
+         "per_device_train_batch_size: is 8, which 3 processes cannot split evenly; write a multiple of 3"),
+        (2, {"ddp_backend": "nccl"}, "ddp_backend: is nccl, and the processes are on the CPU; write gloo"),
+        (2, {"fsdp": "full_shard"}, "fsdp: needs a GPU for each process; remove it, or write it where they are"),
+    ],
+)  # fmt: skip
+def test_what_the_processes_cannot_do_is_refused(processes: int, arguments: dict[str, Any], problem: str) -> None:
+    assert with_plan(processes=processes, arguments=arguments) == [f"arguments.{problem}"]
+
+
 def test_more_processes_than_gpus_are_refused_unless_the_cpu_is_asked_for() -> None:
     def problems(gpus: int, processes: int, **arguments: Any) -> list[str]:
         asked = request(arguments=arguments)

@@ -58,7 +58,7 @@ def test_a_time_that_a_night_leaves_out_or_has_twice_fires_once() -> None:
         ({}, "schedule.cron: is missing"),
     ],
 )
-def test_a_schedule_that_cannot_be_is_told(request_of: Build, schedule: dict[str, Any], message: str) -> None:
+def test_a_schedule_that_cannot_be_is_reported(request_of: Build, schedule: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidRequestError) as refused:
         load_request(json.dumps(request_of(schedule=schedule)))
     assert message in str(refused.value)

@@ -272,6 +272,45 @@ def test_a_loss_that_fits_its_data_has_no_problems(
             None,
             "loss.options.loss_fct: cosine_similarity has no options; remove it",
         ),
+        (
+            loss_of("softmax", num_labels=2, concatenation_sent_rep=False, concatenation_sent_difference=False),
+            {**PAIR, "label": "integer"},
+            None,
+            "loss.options: leaves nothing to classify; keep one of the concatenation_ options true",
+        ),
+        (
+            loss_of("global_orthogonal_regularization", mean_weight=0, second_moment_weight=None),
+            PAIR,
+            None,
+            "loss.options: mean_weight and second_moment_weight are both 0, which trains nothing; give one of them a "
+            "value",
+        ),
+        (
+            loss_of("matryoshka", loss_of("multiple_negatives_ranking"), matryoshka_dims=[8, 8]),
+            PAIR,
+            None,
+            "loss.options: matryoshka_dims names a dimension twice: [8, 8]",
+        ),
+        (
+            loss_of(
+                "matryoshka", loss_of("multiple_negatives_ranking"), matryoshka_dims=[8, 4], matryoshka_weights=[1]
+            ),
+            PAIR,
+            None,
+            "loss.options: matryoshka_weights has 1 values for 2 matryoshka_dims; give one for each",
+        ),
+        (
+            loss_of("matryoshka", loss_of("multiple_negatives_ranking"), matryoshka_dims=[8], n_dims_per_step=0),
+            PAIR,
+            None,
+            "loss.options: n_dims_per_step must be 1 or more, or -1 for all",
+        ),
+        (
+            loss_of("denoising_auto_encoder", tie_encoder_decoder=False),
+            PAIR,
+            None,
+            "loss.options: needs either tie_encoder_decoder: true or a decoder_name_or_path, not both or neither",
+        ),
     ],
 )
 def test_a_problem_says_where_what_and_what_would_be_right(
@@ -280,7 +319,7 @@ def test_a_problem_says_where_what_and_what_would_be_right(
     assert message in problems_of(loss, columns, label_range)
 
 
-def test_all_problems_are_told_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     loss = loss_of("matryoshka", loss_of("multiple_negatives_ranking", scale=-1), matryoshka_dims="all")
 
     places = [problem.path for problem in _problems(loss, facts_of({"anchor": "text"}), "loss.docs")]

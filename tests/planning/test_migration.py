@@ -33,7 +33,7 @@ args = SentenceTransformerTrainingArguments(
 
 
 def migrate(path: Path, *options: str) -> tuple[int, str, str]:
-    """Run the verb; return code, standard output, standard error."""
+    """Run the command; return code, standard output, standard error."""
     result = CliRunner().invoke(main, ["migrate", str(path), *options])
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result.exit_code, result.stdout, result.stderr
@@ -73,7 +73,7 @@ def test_a_dump_becomes_what_was_chosen(tmp_path: Path) -> None:
     assert "group_by_length" in out
 
 
-def test_what_has_no_meaning_is_told_and_left_out(tmp_path: Path) -> None:
+def test_what_has_no_meaning_is_reported_and_left_out(tmp_path: Path) -> None:
     (tmp_path / "old.yaml").write_text("use_ipex: true\nlearning_rate: fast\nhub_token: hf_plantedplanted\nseed: 7\n")
     target = tmp_path / "request.yaml"
     code, out, err = migrate(tmp_path / "old.yaml", "-o", str(target))
@@ -92,11 +92,24 @@ def test_what_has_no_meaning_is_told_and_left_out(tmp_path: Path) -> None:
         (b"\xff\xfe", "is not text in UTF-8"),
         (b"colour: blue\n", "holds no training arguments"),
         (b"- a\n", "holds no training arguments"),
+        (None, "cannot be read: No such file or directory"),
     ],
 )
-def test_what_is_no_file_of_arguments_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
-    (tmp_path / "training_args.bin").write_bytes(content)
+def test_what_is_no_file_of_arguments_is_refused(tmp_path: Path, content: bytes | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / "training_args.bin").write_bytes(content)
     code, _, err = migrate(tmp_path / "training_args.bin")
+    assert code == 2
+    assert message in err
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [("train(", "is no Python: '(' was never closed"), ("train(1)\n", "calls no SentenceTransformerTrainingArguments")],
+)
+def test_a_script_without_arguments_is_refused(tmp_path: Path, script: str, message: str) -> None:
+    (tmp_path / "train.py").write_text(script)
+    code, _, err = migrate(tmp_path / "train.py")
     assert code == 2
     assert message in err
 
@@ -132,7 +145,7 @@ def test_what_a_dump_becomes_passes_the_check(tmp_path: Path, changed: dict[str,
     assert "report_to left out it is derived from others or from the machine" in " ".join(table.split())
 
 
-def test_what_the_rules_refuse_is_told(tmp_path: Path) -> None:
+def test_what_the_rules_refuse_is_reported(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('{"fp16": true, "bf16": true, "warmup_ratio": 3, "seed": 7}')
     code, out, err = migrate(tmp_path / "a.json")
     assert code == 2
@@ -152,7 +165,7 @@ def test_no_token_is_written_down(tmp_path: Path) -> None:
     assert "pppp" not in out + err
 
 
-def test_a_target_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_target_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('{"seed": 7}')
     code, _, err = migrate(tmp_path / "a.json", "-o", str(tmp_path / "no/such/x.yaml"))
     assert code == 2

@@ -106,6 +106,7 @@ MEANINGLESS = [
      "files; remove it"),
     (arguments(resume_from_checkpoint="none"),
      "arguments.resume_from_checkpoint: none is no checkpoint: it has no trainer_state.json"),
+    (arguments(eval_on_start=True), "arguments.eval_on_start: is true, but there is nothing under data.eval"),
     (arguments(train_sampling_strategy="sequential", batch_sampler="no_duplicates"),
      "arguments.train_sampling_strategy: is sequential, and batch_sampler no_duplicates needs another order; keep "
      "one of the two"),

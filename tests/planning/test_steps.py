@@ -124,8 +124,8 @@ def test_evaluations(given: dict[str, Any], train_steps: int, steps_per_epoch: i
         ((), ["the best model is chosen among the checkpoints, of which the last is after train step 0 of 10"]),
     ],
 )
-def test_steps_that_cannot_be_the_best_are_told(checkpoints: tuple[int, ...], message: list[str]) -> None:
-    """Case 2.15: the last stretch, which 4.37 neither evaluated nor saved."""
+def test_steps_that_cannot_be_the_best_are_reported(checkpoints: tuple[int, ...], message: list[str]) -> None:
+    """The steps after the last evaluation, which transformers 4.37 neither evaluated nor saved."""
     best = arguments_of(load_best_model_at_end=True, save_steps=4, eval_strategy="steps", eval_steps=4)
     assert list(never_best(best, 10, checkpoints)) == message
     assert not list(never_best(arguments_of(), 10, checkpoints))

@@ -71,10 +71,10 @@ def finished(output: Path, model: Path, *, uri: str | None = None, register_as: 
     return output
 
 
-def embedstep(verb: str, document: dict[str, Any], folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+def embedstep(command: str, document: dict[str, Any], folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
     (folder / "request.yaml").write_text(yaml.safe_dump(document))
     return subprocess.run(
-        [sys.executable, "-m", "embedstep", verb, "request.yaml", *words],
+        [sys.executable, "-m", "embedstep", command, "request.yaml", *words],
         cwd=folder, capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
 
@@ -148,7 +148,7 @@ def test_slices_decide_too(evaluated: Build, tiny_model: Path, minilm: Path, tmp
     assert index["documents"] == 40
 
 
-def test_limits_and_changed_data_are_told(evaluated: Build, tiny_model: Path, minilm: Path, tmp_path: Path) -> None:
+def test_limits_and_changed_data_are_reported(evaluated: Build, tiny_model: Path, minilm: Path, tmp_path: Path) -> None:
     document = evaluated(promotion={"max_megabytes": 10, "max_milliseconds": 0.001, "index_size": 9000})
     output = finished(tmp_path / "good", minilm)
     plan = plan_step(load_request(yaml.safe_dump(document)))
@@ -230,7 +230,7 @@ def test_a_gate_that_was_overtaken_decides_again(
         patch.setattr("embedstep.promotion.gate.score_models", scored)
         decision = promote(request, output)
         assert (len(times), decision.action, decision.champion["version"]) == (2, "promote", second.number)
-        # The call that broke off after the alias had moved has not told its verdict; the next one tells that.
+        # The call that broke off after the alias had moved has not returned its verdict; the next one does.
         again = promote(request, output)
     assert (len(times), again.action, again.to_json()) == (2, "promote", decision.to_json())
     assert (
@@ -261,7 +261,7 @@ def test_the_same_model_twice_keeps_champion_and_index(evaluated: Build, tiny_mo
 
 
 @pytest.mark.parametrize(
-    ("sections", "told"),
+    ("sections", "message"),
     [
         ({"promotion": {"metric": "docs_cosine_ndcg@11"}},
          "promotion.metric: is docs_cosine_ndcg@11, which has no score for each query; use a metric of "
@@ -270,12 +270,12 @@ def test_the_same_model_twice_keeps_champion_and_index(evaluated: Build, tiny_mo
     ],
 )  # fmt: skip
 def test_what_cannot_decide_is_refused(
-    evaluated: Build, tiny_model: Path, tmp_path: Path, sections: dict[str, Any], told: str
+    evaluated: Build, tiny_model: Path, tmp_path: Path, sections: dict[str, Any], message: str
 ) -> None:
     output = finished(tmp_path / "one", tiny_model)
     process = embedstep("promote", evaluated(**sections), tmp_path, str(output))
     assert process.returncode == 2
-    assert told in process.stderr
+    assert message in process.stderr
     assert "Traceback" not in process.stderr
 
 
@@ -293,7 +293,7 @@ def versions(uri: str, name: str, count: int) -> list[Version]:
 
 
 def test_of_two_gates_at_once_one_wins(server: str) -> None:
-    """MLflow gives an alias to whoever sets it last; here the champion must still be the expected one."""
+    """MLflow gives an alias to the last one that sets it; here the champion must still be the expected one."""
     some = versions(server, "race", 6)
     begin = threading.Barrier(len(some))
     won: dict[str, bool] = {}

@@ -34,7 +34,7 @@ def test_other_weights_with_the_same_neighbours() -> None:
     assert (found.neighbours, found.documents, found.seconds) == (1.0, 1_000_000, 50_000.0)
 
 
-def test_what_differs_is_told() -> None:
+def test_what_differs_is_reported() -> None:
     other = scores(
         VECTORS[::-1], VECTORS[:5], fingerprint="b", dimension=3, is_normalized=False,
         prompts={"prompts": {"query": "query: "}}, modules=[["Pooling", {"pooling_mode": "cls"}]],
@@ -49,6 +49,6 @@ def test_what_differs_is_told() -> None:
     assert (found.neighbours, found.documents, found.seconds) == (0.0, 40, 2.0)
 
 
-def test_no_queries_tell_no_neighbours() -> None:
+def test_without_queries_there_are_no_neighbours() -> None:
     empty = np.empty((0, 0), np.float32)
     assert compare_spaces(scores(), scores(empty, empty, fingerprint="b"), None).neighbours is None

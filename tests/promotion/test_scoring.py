@@ -107,7 +107,7 @@ def test_the_scores_as_json(evaluated: Build, tiny_model: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["--model", "tiny"], "--model: needs NAME=MODEL; tiny was given"),
         (["--model", "a=./x", "--model", "a=./y"], "--model: uses a name twice; give each model its own name"),
@@ -115,10 +115,10 @@ def test_the_scores_as_json(evaluated: Build, tiny_model: Path, tmp_path: Path) 
         (["--model", "a=."], "--model a: . contains no model"),
     ],
 )
-def test_a_mistake_is_told(evaluated: Build, tmp_path: Path, words: list[str], told: str) -> None:
+def test_a_mistake_is_reported(evaluated: Build, tmp_path: Path, words: list[str], message: str) -> None:
     process = evaluate(evaluated(), tmp_path, *words)
     assert process.returncode == 2
-    assert told in process.stderr
+    assert message in process.stderr
     assert "Traceback" not in process.stderr
 
 
@@ -128,7 +128,7 @@ def test_something_to_score_by_is_needed(request_of: Build, tmp_path: Path) -> N
     assert "evaluators: is empty; name an evaluator, such as information_retrieval" in process.stderr
 
 
-def test_a_model_that_cannot_be_loaded_is_told(evaluated: Build, tmp_path: Path) -> None:
+def test_a_model_that_cannot_be_loaded_is_reported(evaluated: Build, tmp_path: Path) -> None:
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken/modules.json").write_text("[")
     process = evaluate(evaluated(), tmp_path, "--model", "a=broken")

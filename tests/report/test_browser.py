@@ -55,13 +55,13 @@ def test_every_picture_is_drawn_and_nothing_is_fetched(
         browser.get(file.as_uri())
         assert [entry for entry in browser.get_log("browser") if entry["level"] != "INFO"] == []
         assert requests_of(browser) == [file.as_uri()]
-        boxes = browser.execute_script(
+        frames = browser.execute_script(
             "return [...document.querySelectorAll('svg')].map(svg => {"
-            " const box = svg.getBoundingClientRect(), drawn = svg.getBBox();"
-            " return [box.width, box.height, drawn.width, drawn.height, svg.querySelectorAll('path').length] })"
+            " const frame = svg.getBoundingClientRect(), drawn = svg.getBBox();"
+            " return [frame.width, frame.height, drawn.width, drawn.height, svg.querySelectorAll('path').length] })"
         )
-        assert len(boxes) == 11
-        assert all(min(box) > 2 for box in boxes), boxes
+        assert len(frames) == 11
+        assert all(min(frame) > 2 for frame in frames), frames
         # No part of the page but tables, which scroll by themselves, is wider than the window.
         assert browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
         ink, paper = browser.execute_script(
@@ -72,7 +72,7 @@ def test_every_picture_is_drawn_and_nothing_is_fetched(
         assert label == ink
 
 
-def test_the_page_goes_on_paper(output_of: Make, browser: Any) -> None:
+def test_the_page_resumes_paper(output_of: Make, browser: Any) -> None:
     browser.get(write_report(output_of(verdict=VERDICT)).as_uri())
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     hidden = browser.execute_script(

@@ -71,6 +71,7 @@ def test_a_repeated_key_is_refused(text: str) -> None:
         ("a: 1\n---\nb: 2", "this is not YAML"),
         ("a: \t1\n\tb: 2", "this is not YAML"),
         ('{"a": 1,', "this is not JSON"),
+        ('{"a":' * 70 + "1" + "}" * 70, "the document is nested more than 64 deep"),
     ],
 )
 def test_what_is_not_one_plain_document_is_refused(text: str, message: str) -> None:

@@ -34,7 +34,7 @@ def test_no_device_is_no_gpu_whatever_the_variable_says(tmp_path: Path) -> None:
     ],
 )
 def test_the_cores_of_a_limited_container(files: dict[str, str], limit: int | None, tmp_path: Path) -> None:
-    """Both forms in which the kernel tells a limit, cgroup v2 and v1."""
+    """Both forms in which the kernel shows a limit, cgroup v2 and v1."""
     for name, text in files.items():
         file = tmp_path / name
         file.parent.mkdir(exist_ok=True)

@@ -1,7 +1,7 @@
 """No text twice in a batch, and as many batches as there can be."""
 
 from collections import Counter
-from itertools import combinations, pairwise
+from itertools import combinations
 from math import inf
 
 import numpy as np
@@ -237,13 +237,6 @@ def test_with_two_columns_nearly_all_batches_that_there_can_be_are_found(share: 
     assert meetings(ids, found) == []
 
 
-def test_texts_of_a_row_may_be_the_same() -> None:
-    """A row whose anchor is its positive is one row; it meets nobody by that."""
-    ids = ids_of([0, 1, 2, 3], [0, 1, 2, 3])
-    assert len(group_texts(ids).ids) == 0
-    assert len(arrange(group_texts(ids), 2, drop_last=True, random=random_state(0))) == 2
-
-
 def test_the_installed_sampler_delivers_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """The oracle: its guarantee is ours, and its batches are no more than ours."""
     import torch
@@ -262,13 +255,6 @@ def test_the_installed_sampler_delivers_no_more(monkeypatch: pytest.MonkeyPatch)
     assert len(ours) >= len(theirs)
 
 
-def test_a_text_in_two_columns_is_one_text() -> None:
-    ids = ids_of([0, 1, 2, 3], [1, 4, 5, 6])
-    found = arrange(group_texts(ids), 2, drop_last=True, random=random_state(0))
-    assert len(found) == 2
-    assert meetings(ids, found) == []
-
-
 def test_memory_is_a_few_numbers_a_row() -> None:
     """At most 24 bytes a row over the ids, for two columns."""
     import tracemalloc
@@ -282,14 +268,6 @@ def test_memory_is_a_few_numbers_a_row() -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak / rows <= 24
-
-
-def test_line_positions_are_contiguous() -> None:
-    """What is dealt is each text's rows side by side, so that the cards of one text go to different batches."""
-    texts = group_texts(ids_of([5, 6, 5, 6, 5, 7]))
-    column = texts.columns[0].round_robin(2, random_state(1), 0)[:4]
-    held = texts.ids[0][column]
-    assert sum(one != other for one, other in pairwise(held)) == 1
 
 
 def test_a_question_fifty_times_in_batches_of_thousands() -> None:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -12,7 +11,6 @@ from numpy.typing import NDArray
 from embedstep.sampling.batches import random_state
 from embedstep.sampling.duplicates import arrange
 from embedstep.sampling.euler_split import choose_share, halved, halves, split_into_batches
-from embedstep.sampling.row_selection import select_rows
 from embedstep.sampling.texts import group_texts
 from tests.sampling.test_duplicates import ids_of, meetings
 
@@ -58,33 +56,6 @@ def test_every_pair_of_three_texts_and_three_is_three_batches_of_all_six() -> No
         table = split_into_batches(nodes, np.arange(9, dtype=np.int32), 3, random_state(seed))
         assert sorted(table.reshape(-1).tolist()) == list(range(9))
         assert all(sorted(nodes[:, batch].reshape(-1).tolist()) == [1, 2, 3, 4, 5, 6] for batch in table)
-
-
-@pytest.mark.parametrize(
-    ("texts", "others", "batches", "rows"),
-    [
-        # No text is in more than two rows.
-        ([1, 1, 2, 2], [3, 4, 3, 4], 2, [0, 1, 2, 3]),
-        # A row of texts 1 and 3 would take the place of one with text 1 and of one with text 3.
-        ([1, 1, 1, 2], [3, 3, 4, 3], 1, [2, 3]),
-        # The same where all texts are in several rows, and rows 0 and 1 say which of the same two texts.
-        ([1, 1, 2, 1, 2], [3, 4, 3, 4, 3], 2, [1, 2, 3, 4]),
-        # Texts that are in no other row are in nobody's way.
-        ([0, 0, 0], [0, 0, 0], 1, [0, 1, 2]),
-    ],
-)
-def test_the_most_rows_of_so_many_of_each_text(
-    texts: list[int], others: list[int], batches: int, rows: list[int]
-) -> None:
-    for seed in range(20):
-        assert select_rows(ids_of(texts, others), batches, random_state(seed), 0).tolist() == rows
-
-
-def test_rows_of_a_frequent_text_alternate_over_epochs() -> None:
-    """Two of five rows each time, and over five times each one twice."""
-    nodes = ids_of([1, 1, 1, 1, 1], [0, 0, 0, 0, 0])
-    found = [select_rows(nodes, 2, random_state(0), epoch).tolist() for epoch in range(5)]
-    assert found == [[0, 1], [2, 3], [0, 4], [1, 2], [3, 4]]
 
 
 @st.composite
@@ -174,16 +145,3 @@ def test_other_epochs_have_other_batches() -> None:
     ]
     assert batches[0] == batches[2]
     assert len(batches[0] & batches[1]) < 5
-
-
-def test_rows_of_two_frequent_texts_take_turns_too() -> None:
-    """Zipf in both columns: 289 of 1,500 rows cost the place of two others, and come nevertheless."""
-    choose_share = 1 / np.arange(1, 301)
-    columns = [np.random.RandomState(seed).choice(300, 1_500, p=choose_share / choose_share.sum()) for seed in (0, 1)]
-    texts = group_texts(np.stack([columns[0], 300 + columns[1]]).astype(np.int32))
-    is_seen = np.zeros(1_500, bool)
-    for epoch in range(60):
-        found = arrange(texts, 32, drop_last=True, random=random_state(0, epoch), epoch=epoch)
-        assert len(found) == 27
-        is_seen[found.rows] = True
-    assert is_seen.all()

@@ -1,4 +1,4 @@
-"""The sender as a process beside a training, whose launcher may vanish and whose server may be away."""
+"""The sender as a process next to a training, whose launcher may vanish and whose server may be away."""
 
 import os
 import subprocess
@@ -17,11 +17,11 @@ pytestmark = pytest.mark.slow
 
 
 def sender(output: Path, uri: str) -> "subprocess.Popen[bytes]":
-    """Start one; what it says is in `told` beside the output folder."""
-    with (output.parent / "told").open("wb") as told:
+    """Start one; what it says is in `shown` next to the output folder."""
+    with (output.parent / "shown").open("wb") as shown:
         return subprocess.Popen(
             [sys.executable, "-m", "embedstep.tracking.sender", str(output), uri],
-            stdin=subprocess.PIPE, stderr=told, env={**os.environ, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"},
+            stdin=subprocess.PIPE, stderr=shown, env={**os.environ, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"},
         )  # fmt: skip
 
 
@@ -30,7 +30,7 @@ def close(process: "subprocess.Popen[bytes]") -> None:
     process.stdin.close()
 
 
-def test_what_is_spooled_arrives_while_the_training_goes_on(uri: str, started: Started, tmp_path: Path) -> None:
+def test_what_is_spooled_arrives_while_the_training_resumes(uri: str, started: Started, tmp_path: Path) -> None:
     folder, spool = started()
     process = sender(tmp_path / "output", uri)
     client = open_client(uri)
@@ -78,9 +78,9 @@ def test_a_server_that_went_is_waited_for_as_long_as_the_end_allows(
 ) -> None:
     seconds, folder = waited_for(nobody, started, tmp_path / "output", away=0, patience=4)
     assert 3 <= seconds < 17
-    told = (tmp_path / "told").read_text()
-    assert told.count("does not answer") == 1
-    assert f"nsent records are kept in {folder.path}" in told
+    shown = (tmp_path / "shown").read_text()
+    assert shown.count("does not answer") == 1
+    assert f"nsent records are kept in {folder.path}" in shown
     assert not folder.is_sent
 
 
@@ -141,7 +141,7 @@ def test_a_slow_server_has_all_that_came_before_the_end(server: str, started: St
 
 
 def test_a_server_that_goes_for_a_while_loses_nothing(server: str, started: Started, tmp_path: Path) -> None:
-    """Away from the sixth step to the ninth, beside one sender."""
+    """Away from the sixth step to the ninth, with one sender."""
     folder, spool = started()
     with Gateway(server).open() as gateway:
         process = sender(tmp_path / "output", gateway.url)

@@ -1,4 +1,4 @@
-"""Whole runs beside a tracking server that is away, or a launcher that is killed."""
+"""Whole runs next to a tracking server that is away, or a launcher that is killed."""
 
 import os
 import shutil
@@ -87,10 +87,10 @@ def test_a_retry_in_the_same_folder_is_the_same_run(embedstep_run: Run, request_
     assert another["run_id"] != result["run_id"]
 
 
-def test_a_resumed_run_goes_on_in_its_history(embedstep_run: Run, request_of: Build) -> None:
-    """Killed in the third step, gone on from the newest checkpoint; no step is missing or double.
+def test_a_resumed_run_resumes_in_its_history(embedstep_run: Run, request_of: Build) -> None:
+    """Killed in the third step, resumed from the newest checkpoint; no step is missing or double.
 
-    That of the second step may not have its name yet, which it gets beside the training.
+    That of the second step may not have its name yet, which it gets while the training runs.
     """
     document = request_of(
         tracking={"kind": "mlflow"},
@@ -158,7 +158,7 @@ def test_a_launcher_that_is_killed_leaves_no_run_running(
     finally:
         process.kill()
         process.wait()
-    # Nobody is left to end the training; it would go on for hours.
+    # Nobody is left to end the training; it would run for hours.
     os.killpg(torchrun, signal.SIGKILL)
     wait_for(lambda: not Path(f"/proc/{worker}").exists())
     (spool,) = spools(output)

@@ -1,4 +1,4 @@
-"""The model as MLflow gets it, beside what MLflow's own flavor writes of the same model."""
+"""The model as MLflow gets it, compared with what MLflow's own flavor writes of the same model."""
 
 from importlib.metadata import version
 from pathlib import Path
@@ -121,7 +121,7 @@ def test_a_model_that_has_not_turned_out_well_is_none(
 def test_a_model_whose_files_have_not_arrived_is_not_registered(
     started: Started, tiny_model: Path, server: str
 ) -> None:
-    """It is begun anew when the server is back, in the logged model that is there, and registered once."""
+    """It starts over when the server is back, in the logged model that is there, and registered once."""
     folder, spool = started()
     spool.add("model", **entry(tiny_model))
     spool.add("register", weights=weights_digest(tiny_model), register_as="cut", aliases=[], tags={})
@@ -142,10 +142,10 @@ def test_a_model_whose_files_have_not_arrived_is_not_registered(
 
 
 @pytest.mark.parametrize("is_there", [True, False])
-def test_another_sender_goes_on_between_the_files_and_the_registry(
+def test_another_sender_resumes_between_the_files_and_the_registry(
     is_there: bool, started: Started, tiny_model: Path, uri: str, tmp_path: Path
 ) -> None:
-    """What has arrived is registered, and not sent twice; what was gone before stays told once."""
+    """What has arrived is registered, and not sent twice; what was gone before is reported once."""
     folder, spool = started()
     spool.add("model", **entry(tiny_model if is_there else tmp_path / "gone"))
     assert not Sender(folder, uri).forward()
@@ -168,7 +168,7 @@ def test_a_model_is_sent_from_where_it_lies_by_now(
         spool.add("register", weights=known, register_as=None, aliases=[], tags={})
         spool.end("FINISHED", patience=1)
         Sender(folder, uri).forward()
-        told = folder.sent.not_recorded
-        assert [line for line in told if "was removed or replaced" in line] == list(told[:lost])
-        assert len(told) == lost
+        shown = folder.sent.not_recorded
+        assert [line for line in shown if "was removed or replaced" in line] == list(shown[:lost])
+        assert len(shown) == lost
         assert folder.sent.deferred == ()

@@ -1,4 +1,4 @@
-"""Which run an attempt records in, and what is told of it at its start."""
+"""Which run an attempt records in, and what is recorded of it at its start."""
 
 import subprocess
 import threading
@@ -117,7 +117,7 @@ def test_threads_are_recorded_each_at_its_own_place() -> None:
         assert list(pool.map(place, range(3))) == [(f"http://{number}", str(number)) for number in range(3)]
 
 
-def test_a_run_tells_the_commit_that_it_was_started_from(
+def test_a_run_records_the_commit_that_it_was_started_from(
     given: Given, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def git(*words: str) -> str:
@@ -138,7 +138,7 @@ def test_a_run_tells_the_commit_that_it_was_started_from(
     assert recording._describe_start(request, plan, "", "key")["tags"]["embedstep.git.changed"] == "true"
 
 
-def test_datasets_are_told_by_their_source_without_secrets(given: Given) -> None:
+def test_datasets_are_recorded_by_their_source_without_secrets(given: Given) -> None:
     request, plan = given()
     (item,) = plan.datasets
     found = recording._describe_dataset(request, item)

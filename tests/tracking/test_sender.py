@@ -77,8 +77,8 @@ def test_sending_again_changes_nothing(uri: str, started: Started) -> None:
     assert folder.sent.not_recorded == ()
 
 
-def test_a_retry_goes_on_in_the_same_run(uri: str, started: Started, tmp_path: Path) -> None:
-    """Cases 3.4 and 3.18: one run, RUNNING again and then FINISHED, its steps one behind the other."""
+def test_a_retry_resumes_in_the_same_run(uri: str, started: Started, tmp_path: Path) -> None:
+    """One run, RUNNING again and then FINISHED, its steps one behind the other."""
     folder, spool = started()
     spool.parameters({"seed": 1, "rows": 10})
     spool.metrics({"loss": 0.5}, train_step=10)
@@ -128,7 +128,6 @@ def test_a_nested_run_leaves_its_parent_alone(uri: str, started: Started) -> Non
 
 
 def test_more_than_a_hundred_parameters_and_long_values_arrive(uri: str, started: Started) -> None:
-    """Cases 3.1 and 3.2."""
     folder, spool = started()
     spool.parameters({**{f"p{number}": number for number in range(350)}, "long": "x" * 7000, "limit": "y" * 6000})
     run = sent(folder, uri)
@@ -167,7 +166,7 @@ def test_a_deleted_experiment_is_refused(uri: str, started: Started) -> None:
     assert str(caught.value) == "tracking.experiment: 'gone' was deleted in MLflow; restore it or choose another"
 
 
-def test_files_and_a_model_that_are_gone_are_told_and_the_rest_arrives(
+def test_files_and_a_model_that_are_gone_are_reported_and_the_rest_arrives(
     uri: str, started: Started, tmp_path: Path
 ) -> None:
     folder, spool = started()
@@ -315,7 +314,7 @@ def test_a_relative_database_is_that_of_this_folder(
     assert tracking_uri(Tracking(uri=given), {}) == expected.format(here=tmp_path)
 
 
-def test_a_server_that_keeps_fewer_parameters_gets_the_first_and_is_told_of_once(server: str, started: Started) -> None:
+def test_a_server_that_keeps_fewer_parameters_gets_the_first_and_is_named_once(server: str, started: Started) -> None:
     """350 parameters, and a server that keeps 200 of a run."""
     folder, spool = started()
     spool.parameters({f"argument_{number:03}": str(number) for number in range(350)})

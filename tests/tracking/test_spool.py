@@ -94,6 +94,6 @@ def test_spools_that_were_sent_go_when_another_begins(started: Started, tmp_path
         sent.write_sent(type(sent.sent)(bytes=sent.entries.stat().st_size))
     assert [spool.number for spool in unsent(output)] == [2]
     started()
-    # The last one tells which run a retry goes on with.
+    # The last one says which run a retry continues with.
     assert [spool.number for spool in spools(output)] == [2, 3, 4]
     assert json.loads((third.path / "sent.json").read_text())["bytes"] > 0

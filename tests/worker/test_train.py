@@ -261,20 +261,6 @@ def test_a_disk_that_does_not_take_the_model_is_exit_3(
     assert not (Path(result.output) / "model").exists()
 
 
-def test_a_static_model_starts_from_the_word_vectors(minilm: Path) -> None:
-    import numpy as np
-    from transformers import AutoModel
-
-    from embedstep.request.schema import Model
-    from embedstep.worker.models import build_model
-
-    section = Model.model_validate({"static": str(minilm), "initial_vectors": "word_embeddings"})
-    model = build_model(section, fetched=None, device="cpu")
-    word = AutoModel.from_pretrained(minilm).get_input_embeddings().weight.detach().numpy()
-    token = model.tokenizer.encode("matrix", add_special_tokens=False).ids[0]
-    np.testing.assert_allclose(model.encode("matrix"), word[token], rtol=1e-6)
-
-
 def test_values_that_are_not_finite_are_kept_as_text_and_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

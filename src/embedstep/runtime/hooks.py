@@ -121,6 +121,7 @@ HOOKS: tuple[Hook, ...] = (
         # Called and read.
         "_eval_dataloaders": "drop loaders that are kept with their workers, and with another order of rows",
         "_load_from_checkpoint(self, checkpoint_path)": "load a model's weights without a training",
+        "_train_dataloader": "find the loader whose workers persist, to end them after the training",
     }),
     *_hooks("sentence-transformers", "sentence_transformers.base.data_collator:BaseDataCollator", {
         "preprocess_fn": "pad token ids that are kept in place of texts",
@@ -148,6 +149,12 @@ HOOKS: tuple[Hook, ...] = (
     *_hooks("torch", "torch.distributed.distributed_c10d", {
         "_set_pg_timeout(timeout, group=None)":
             "apply ddp_timeout on a CPU after the ranks have met, for which they need time to import",
+    }),
+    *_hooks("torch", "torch.utils.data:DataLoader", {
+        "_iterator": "the running workers of a loader whose workers persist; a loader cannot be closed",
+    }),
+    *_hooks("torch", "torch.utils.data.dataloader:_MultiProcessingDataLoaderIter", {
+        "_shutdown_workers(self)": "end workers that persist; left to the garbage collector, it takes 10 s each",
     }),
     *_hooks("torch", "torch.distributed.run", {
         "TORCHELASTIC_LOG_LINE_PREFIX_TEMPLATE": "show the ranks' lines without a prefix",

@@ -41,7 +41,7 @@ def come_to_grief() -> None:
             run_out_of_memory(how)
         case "wait":
             Path(os.environ["FAULT_SIGN"]).touch()
-            time.sleep(int(os.environ.get("FAULT_SECONDS", "120")))  # for as long, whatever signals are heard meanwhile
+            time.sleep(int(os.environ.get("FAULT_SECONDS", "120")))  # for as long, whatever signals come meanwhile
 
 
 def run_out_of_memory(how: str) -> None:
@@ -129,15 +129,15 @@ def fails_at(when: int) -> Callable[[Any], Any]:
     return wrap
 
 
-def tells_rows(read: Any) -> Any:
+def records_rows(read: Any) -> Any:
     """Return a dataset's reading of rows that writes their numbers down."""
 
-    def told(dataset: Any, rows: list[int]) -> Any:
+    def recorded(dataset: Any, rows: list[int]) -> Any:
         with Path(os.environ["ROWS_TO"], f"rank-{os.environ.get('RANK', 0)}.jsonl").open("a") as file:
             file.write(json.dumps(rows) + "\n")
         return read(dataset, rows)
 
-    return told
+    return recorded
 
 
 def makes_repository(_: Any) -> Any:
@@ -162,7 +162,7 @@ if os.environ.get("UPLOADS_TO"):
     wrap_function(HUB, "HfApi", "create_repo", makes_repository)
     wrap_function(HUB, "HfApi", "upload_folder", keeps_uploads)
 if os.environ.get("ROWS_TO"):
-    wrap_function("embedstep.worker.trainer.trainer", "ConcatenatedDatasets", "__getitems__", tells_rows)
+    wrap_function("embedstep.worker.trainer.trainer", "ConcatenatedDatasets", "__getitems__", records_rows)
 if os.environ.get("FAULT") and os.environ.get("RANK") == os.environ.get("FAULT_RANK"):
     match os.environ.get("FAULT_AT", "plan"):
         case "plan":

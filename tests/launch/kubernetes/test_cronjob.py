@@ -78,7 +78,7 @@ def test_one_that_waits_may_begin_late(schedule: Schedule) -> None:
         (("--timezone", "Mars/Base"), "schedule.timezone: 'Mars/Base' is not a time zone"),
     ],
 )
-def test_what_cannot_be_is_told(schedule: Schedule, options: tuple[str, ...], message: str) -> None:
+def test_what_cannot_be_is_reported(schedule: Schedule, options: tuple[str, ...], message: str) -> None:
     refused = schedule(*GIVEN, *options)
     assert refused.exit_code == 2
     assert message in refused.output

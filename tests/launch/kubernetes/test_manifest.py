@@ -70,7 +70,7 @@ def test_the_launch_of_the_page_is_a_job(request_of: Build) -> None:
     assert (job["spec"]["trainer"]["numNodes"], job["spec"]["trainer"]["numProcPerNode"]) == (4, 8)
 
 
-def test_what_the_pods_are_told(request_on_pods: Callable[..., TrainRequest]) -> None:
+def test_what_the_pods_are_given(request_on_pods: Callable[..., TrainRequest]) -> None:
     request = request_on_pods()
     manifest = build_trainjob(request, attempt=2)
     fingerprint = request_fingerprint(request)
@@ -123,7 +123,7 @@ def test_a_job_is_known_again(request_on_pods: Callable[..., TrainRequest]) -> N
         ({"environment": {"MLFLOW_TRACKING_PASSWORD": "hunter2hunter2"}}, "PASSWORD is a secret by its name"),
     ],
 )
-def test_what_cannot_be_is_told(request_of: Build, of_job: dict[str, Any], message: str) -> None:
+def test_what_cannot_be_is_reported(request_of: Build, of_job: dict[str, Any], message: str) -> None:
     launch = {**LAUNCH, "trainjob": {**LAUNCH["trainjob"], **of_job}}
     with pytest.raises(InvalidRequestError) as caught:
         load_request(json.dumps(request_of(launch=launch)))
@@ -132,7 +132,7 @@ def test_what_cannot_be_is_told(request_of: Build, of_job: dict[str, Any], messa
     assert "hunter2" not in str(caught.value)
 
 
-def test_a_request_that_no_environment_holds_is_told(request_of: Build) -> None:
+def test_a_request_that_no_environment_holds_is_reported(request_of: Build) -> None:
     prompts = {f"column_{number}": "p" * 200 for number in range(600)}
     request = load_request(json.dumps(request_of(launch=LAUNCH, arguments={"prompts": prompts})))
     with pytest.raises(InvalidRequestError, match="and a pod's environment takes 100,000"):

@@ -1,4 +1,4 @@
-"""Pods as the API server tells of them: how they ended, what keeps them, and which was first."""
+"""Pods as the API server shows them: how they ended, what keeps them, and which was first."""
 
 from typing import Any
 
@@ -84,7 +84,7 @@ def test_the_first_pod_that_failed_is_the_cause() -> None:
     assert failure.traceback == ("loading\n", "out of words\n")
 
 
-def test_what_keeps_a_pod_is_told() -> None:
+def test_what_keeps_a_pod_is_reported() -> None:
     message = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu."
     waits = pod(phase="Pending", conditions=[{"type": "PodScheduled", "status": "False", "message": message}])
     assert (waits.unscheduled, waits.stuck) == (message, "")

@@ -66,7 +66,7 @@ def test_a_job_that_nobody_looks_after_is_given_up(clock: Clock) -> None:
     assert given_up(clock, Cluster(), job(), [], until=200) == (122, message)
 
 
-def test_what_the_cluster_says_is_told(clock: Clock) -> None:
+def test_what_the_cluster_says_is_reported(clock: Clock) -> None:
     _, message = given_up(clock, Cluster("exceeded quota: small"), job(), [], until=200)
     assert message == "TrainJob job has no pods after 120 s: exceeded quota: small"
 

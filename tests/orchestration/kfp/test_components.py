@@ -98,7 +98,7 @@ def test_a_parameter_of_the_pipeline_goes_through(request_of: Build, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ({"learning_rate": "quick"}, "arguments.learning_rate: needs a number"),
         ({"batch_sampler": "no_duplicate"}, "did you mean no_duplicates?"),
@@ -106,12 +106,12 @@ def test_a_parameter_of_the_pipeline_goes_through(request_of: Build, tmp_path: P
         ({"hub_token": "hf_abc"}, "a secret has no place in a request"),
     ],
 )
-def test_what_is_wrong_is_told_when_the_pipeline_is_compiled(
-    arguments: dict[str, Any], told: str, request_of: Build
+def test_what_is_wrong_is_reported_when_the_pipeline_is_compiled(
+    arguments: dict[str, Any], message: str, request_of: Build
 ) -> None:
     text = yaml.safe_dump(request_of())
     for request in (text, reference("s3://bucket/request.yaml", text)):
-        with pytest.raises(InvalidRequestError, match=re.escape(told)) as caught:
+        with pytest.raises(InvalidRequestError, match=re.escape(message)) as caught:
             train_embedder(request=request, **arguments)
         assert "hf_abc" not in str(caught.value)
 
@@ -133,7 +133,7 @@ def test_a_long_request_is_given_by_reference(request_of: Build, tmp_path: Path)
 
 
 def test_a_training_with_everything_around_it(request_of: Build, tmp_path: Path) -> None:
-    """What the cluster is told: accelerator, shared memory, secret by reference, volume, nodes, retries, no cache.
+    """What the cluster gets: accelerator, shared memory, secret by reference, volume, nodes, retries, no cache.
 
     Other rows behind the same address would be the same input to a cache.
     """
@@ -160,16 +160,16 @@ def test_a_training_with_everything_around_it(request_of: Build, tmp_path: Path)
     assert container["resources"]["accelerator"]["resourceType"] == "nvidia.com/gpu"
     assert container["env"] == [{"name": "EMBEDSTEP_GPUS", "value": "4"}]
     assert container["command"] == ["embedstep", "task", "train"]
-    (told,) = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values()
-    assert told["emptyDirMounts"] == [
+    (given,) = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values()
+    assert given["emptyDirMounts"] == [
         {"medium": "Memory", "mountPath": "/dev/shm", "sizeLimit": "16Gi", "volumeName": "shm"}
     ]
-    (secret,) = told["secretAsEnv"]
+    (secret,) = given["secretAsEnv"]
     assert secret["secretName"] == "hub"
     assert secret["keyToEnv"] == [{"envVar": "HF_TOKEN", "secretKey": "token"}]
-    assert told["pvcMount"][0]["mountPath"] == "/checkpoints"
-    assert told["nodeSelector"]["labels"] == {"gpu": "h100"}
-    assert told["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+    assert given["pvcMount"][0]["mountPath"] == "/checkpoints"
+    assert given["nodeSelector"]["labels"] == {"gpu": "h100"}
+    assert given["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
 
 
 def test_the_name_of_a_secret_may_be_a_parameter_of_the_pipeline(request_of: Build, tmp_path: Path) -> None:
@@ -181,12 +181,11 @@ def test_the_name_of_a_secret_may_be_a_parameter_of_the_pipeline(request_of: Bui
 
     compiler.Compiler().compile(retrain, str(tmp_path / "pipeline.yaml"))
     _, platform = yaml.safe_load_all((tmp_path / "pipeline.yaml").read_text())
-    (told,) = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values()
-    assert told["secretAsEnv"][0]["secretNameParameter"] == {"componentInputParameter": "secret"}
+    (given,) = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values()
+    assert given["secretAsEnv"][0]["secretNameParameter"] == {"componentInputParameter": "secret"}
 
 
 def test_gpus_have_to_be_known_and_of_one_kind(request_of: Build) -> None:
-    """Cases 4.7 and 4.8."""
     text = yaml.safe_dump(request_of())
 
     def of_a_parameter(gpus: int = 2) -> None:
@@ -195,8 +194,11 @@ def test_gpus_have_to_be_known_and_of_one_kind(request_of: Build) -> None:
     def of_two_kinds() -> None:
         on_gpus(on_gpus(train_embedder(request=text), 1), 1, accelerator="rdma/hca")
 
-    told = {of_a_parameter: "known when the pipeline is compiled", of_two_kinds: "Kubeflow Pipelines allows one kind"}
-    for pipeline, words in told.items():
+    messages = {
+        of_a_parameter: "known when the pipeline is compiled",
+        of_two_kinds: "Kubeflow Pipelines allows one kind",
+    }
+    for pipeline, words in messages.items():
         with pytest.raises(InvalidRequestError, match=words):
             dsl.pipeline(pipeline)
 
@@ -217,13 +219,13 @@ def test_a_pipeline_trains_scores_and_promotes(evaluated: Build, tmp_path: Path)
     assert tasks["promote"]["inputs"]["parameters"]["minimum_gain"] == {"runtimeValue": {"constant": 0.01}}
 
 
-def test_a_gate_that_cannot_be_is_told_when_the_pipeline_is_compiled(evaluated: Build) -> None:
+def test_a_gate_that_cannot_be_is_reported_when_the_pipeline_is_compiled(evaluated: Build) -> None:
     with pytest.raises(InvalidRequestError, match=re.escape("promotion.confidence")):
         promote(request=yaml.safe_dump(evaluated()), model=None, result=None, confidence=2.0)
 
 
 @pytest.mark.parametrize(
-    ("section", "told"),
+    ("section", "message"),
     [
         (
             {"tracking": {"uri": "http://me:hunter2hunter2@mlflow:5000"}},
@@ -233,10 +235,10 @@ def test_a_gate_that_cannot_be_is_told_when_the_pipeline_is_compiled(evaluated: 
         ({"loss": "cosnt"}, "no loss is named 'cosnt'; did you mean cosent?"),
     ],
 )
-def test_what_is_wrong_with_the_request_is_told_when_the_pipeline_is_compiled(
-    request_of: Build, section: dict[str, Any], told: str
+def test_what_is_wrong_with_the_request_is_reported_when_the_pipeline_is_compiled(
+    request_of: Build, section: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(InvalidRequestError, match=re.escape(told)) as caught:
+    with pytest.raises(InvalidRequestError, match=re.escape(message)) as caught:
         train_embedder(request=yaml.safe_dump(request_of(**section)))
     assert "hunter2" not in str(caught.value)
 
@@ -271,18 +273,20 @@ def test_rows_that_prepare_holds_out_need_no_section_of_their_own(request_of: Bu
 
 
 @pytest.mark.parametrize(
-    ("parameters", "told"),
+    ("parameters", "message"),
     [({"seed": 2.5}, "seed: needs an integer; 2.5 was given"), ({"eval_share": "x"}, "eval_share: needs a number")],
 )
-def test_a_parameter_that_is_no_field_is_checked_too(request_of: Build, parameters: dict[str, Any], told: str) -> None:
-    with pytest.raises(InvalidRequestError, match=re.escape(told)):
+def test_a_parameter_that_is_no_field_is_checked_too(
+    request_of: Build, parameters: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InvalidRequestError, match=re.escape(message)):
         prepare(request=yaml.safe_dump(request_of()), **parameters)
 
 
 def test_a_field_of_a_component_is_checked_like_a_parameter_of_its_own(request_of: Build) -> None:
     """With every wrong value at once."""
-    told = "metric: needs text; 5 was given\nminimum_gain: needs a number; 'much' was given"
-    with pytest.raises(InvalidRequestError, match=re.escape(told)):
+    message = "metric: needs text; 5 was given\nminimum_gain: needs a number; 'much' was given"
+    with pytest.raises(InvalidRequestError, match=re.escape(message)):
 
         @dsl.pipeline
         def gate(model: dsl.Input[dsl.Model], result: dsl.Input[dsl.Artifact]) -> None:

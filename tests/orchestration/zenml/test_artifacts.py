@@ -99,7 +99,7 @@ def test_a_field_more_than_there_is_is_refused_by_its_name_and_not_cut(zen: Zen,
         class More(TrainingArguments):
             temperature: float = 0.5
 
-        def told(request, **given):
+        def error_of(request, **given):
             @pipeline(enable_cache=False)
             def once():
                 train_embedder(request=request, **given)
@@ -114,10 +114,10 @@ def test_a_field_more_than_there_is_is_refused_by_its_name_and_not_cut(zen: Zen,
             return json.dumps({**document, "loss": {"kind": "multiple_negatives_ranking", **loss}})
 
         before = Client().list_pipeline_runs(size=1).total
-        out(subclass=told(request, arguments=More(max_steps=1)))
+        out(subclass=error_of(request, arguments=More(max_steps=1)))
         out(ran=Client().list_pipeline_runs(size=1).total - before)
         for loss in ({"softness": 0.5}, {"options": {"sharpness": 0.5}}, {"kind": "my_losses.Softer"}):
-            told(with_loss(**loss))
+            error_of(with_loss(**loss))
             print("STATUS " + shown(last())["status"])
         """,
     )

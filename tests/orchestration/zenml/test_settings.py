@@ -33,7 +33,6 @@ def on_kubernetes(tmp_path: Path) -> OnKubernetes:
 
 
 def test_a_pod_has_what_was_asked_for(on_kubernetes: OnKubernetes) -> None:
-    """Cases 4.9 and 6.9."""
     settings = on_kubernetes(
         gpus=4, cpu="8", memory="64Gi", shared_memory="16Gi", claims={"shared": "/shared"},
         node_selectors={"gpu": "h100"}, tolerations={"nvidia.com/gpu": "NoSchedule"},
@@ -86,7 +85,7 @@ def test_an_object_of_the_exported_class_sets_only_what_it_holds(on_kubernetes: 
 
 
 @pytest.mark.parametrize("gpus", [-1, True, 1.5])
-def test_a_number_of_gpus_that_is_none_is_told(on_kubernetes: OnKubernetes, gpus: Any) -> None:
+def test_a_number_of_gpus_that_is_none_is_reported(on_kubernetes: OnKubernetes, gpus: Any) -> None:
     with pytest.raises(InvalidRequestError, match=r"on_kubernetes\.gpus: needs an integer of at least 0"):
         on_kubernetes(gpus=gpus)
 

@@ -130,6 +130,9 @@ def test_only_the_chosen_values_of_a_dump_count_as_set() -> None:
     ("given", "name", "value", "effect"),
     [
         ({"max_steps": 0}, "max_steps", -1, "0 means that epochs decide; the installed trainer would make one step"),
+        ({"warmup_steps": -1}, "warmup_steps", 0, "a negative number means that warmup_ratio decides"),
+        ({"warmup_steps": 5, "warmup_ratio": 0.1}, "warmup_ratio", 0.1, "warmup_steps wins"),
+        ({"logging_dir": "x"}, "logging_dir", "x", "nothing is written there: report_to names no tensorboard"),
         ({"eval_delay": None}, "eval_delay", 0, "null means no delay; the installed trainer fails on it"),
         ({"optim": "adamw_hf"}, "optim", "adamw_torch", "adamw_hf was removed; this is the same algorithm in torch"),
         ({"metric_for_best_model": "eval_sts_loss"}, "greater_is_better", True,

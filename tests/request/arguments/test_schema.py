@@ -1,88 +1,13 @@
-"""The table of arguments against the installed class: the tests name what a release adds, removes or changes."""
+"""The arguments of a request: words that are nearly one of the choices."""
 
-import dataclasses
-import enum
-import inspect
 import json
-from collections import Counter
-from typing import Annotated, Any, get_args, get_origin
+from typing import Any
 
 import pytest
 
 from embedstep.errors import InvalidRequestError
-from embedstep.request.arguments.ledger import differences, ledger, trainer_arguments
-from embedstep.request.arguments.rules import check_arguments
 from embedstep.request.arguments.schema import Arguments
-from embedstep.request.arguments.support import LATER, RELEASE_3_0, SUPPORT_MEANINGS
-from embedstep.request.arguments.table import CONTRACT, GROUPS, Legacy
-from embedstep.request.arguments.types import (
-    SCHEDULER_OPTIONS,
-    BatchSamplerName,
-    HubStrategy,
-    Interval,
-    MultiDatasetBatchSamplerName,
-    OptimizerName,
-    SaveInterval,
-    SchedulerName,
-)
 from embedstep.request.loading import load_request
-from tests.places import RECORDED_3_0
-
-FIELDS = Arguments.model_fields
-REFUSED: dict[str, Any] = {
-    "average_tokens_across_devices": False,
-    "batch_eval_metrics": True,
-    "deepspeed": "ds.json",
-    "enable_jit_checkpoint": True,
-    "eval_do_concat_batches": False,
-    "fp16_opt_level": "O2",
-    "include_for_metrics": ["inputs"],
-    "include_inputs_for_metrics": True,
-    "jit_mode_eval": True,
-    "label_names": ["label"],
-    "liger_kernel_config": {"rope": True},
-    "mp_parameters": "x=1",
-    "optim_target_modules": "all-linear",
-    "parallelism_config": {"dp": 2},
-    "past_index": 0,
-    "ray_scope": "all",
-    "restore_callback_states_from_checkpoint": True,
-    "tpu_num_cores": 8,
-    "use_ipex": True,
-    "use_legacy_prediction_loop": True,
-    "use_liger_kernel": True,
-}
-"""For each refused argument, a value that is not its default."""
-OTHER_DEFAULTS_TODAY = {
-    "fsdp": None,
-    "gradient_checkpointing": None,
-    "hub_private_repo": None,
-    "lr_scheduler_kwargs": None,
-    "optim": "adamw_torch_fused",
-    "output_dir": None,
-    "report_to": "none",
-    "warmup_ratio": None,
-}
-"""Defaults of the installed release that differ from 3.0: embedstep passes these arguments explicitly."""
-
-
-def installed() -> dict[str, dataclasses.Field[Any]]:
-    """The fields of the installed class, by name."""
-    from sentence_transformers import SentenceTransformerTrainingArguments
-
-    return {field.name: field for field in dataclasses.fields(SentenceTransformerTrainingArguments)}
-
-
-def default_of(field: dataclasses.Field[Any]) -> Any:
-    """The default of an installed field, an enumeration as its value."""
-    factory = field.default_factory
-    value = field.default if factory is dataclasses.MISSING else factory()
-    return value.value if isinstance(value, enum.Enum) else value
-
-
-def choices(kind: Any) -> list[str]:
-    """The words of a `Literal`, with or without an annotation around it."""
-    return list(get_args(get_args(kind)[0] if get_origin(kind) is Annotated else kind))
 
 
 def load(given: Any) -> Arguments:
@@ -90,120 +15,6 @@ def load(given: Any) -> Arguments:
     docs = {"path": "a.csv", "columns": {"anchor": "a", "positive": "b"}}
     document = {"model": "m", "data": {"train": {"docs": docs}}, "loss": "cosent", "arguments": given}
     return load_request(json.dumps(document)).arguments
-
-
-def test_every_installed_argument_is_in_the_table_and_no_other() -> None:
-    ours, theirs = set(FIELDS) - set(Legacy.model_fields), set(installed())
-    assert ours == theirs, (
-        f"only in the installed release: {sorted(theirs - ours)}; only in the table: {sorted(ours - theirs)}"
-    )
-
-
-def test_every_argument_of_3_0_is_in_the_table_with_its_default() -> None:
-    defaults = {row["name"]: row["default"] for row in RECORDED_3_0["signature"]}
-    assert len(defaults) == 120
-    assert {name for name, row in CONTRACT.items() if row.since == RELEASE_3_0} == set(defaults)
-    given = {name: RECORDED_3_0["defaults"]["to_dict"].get(name) for name in defaults}
-    assert Arguments.model_validate(given).model_fields_set <= {"output_dir", "prediction_loss_only", "logging_dir"}
-
-
-def test_31_arguments_came_later_and_31_were_removed() -> None:
-    assert sum(row.since == LATER for row in CONTRACT.values()) == 31
-    assert len(Legacy.model_fields) == 31
-    assert not set(Legacy.model_fields) & set(installed())
-
-
-def test_every_argument_has_one_row_and_one_level_of_support() -> None:
-    names = [name for group in GROUPS for name in group.model_fields]
-    assert [name for name, count in Counter(names).items() if count > 1] == []
-    assert set(names) == set(FIELDS) == set(CONTRACT)
-    assert Counter(row.support for row in CONTRACT.values()).keys() == set(SUPPORT_MEANINGS)
-
-
-def test_every_default_is_the_installed_one_or_given_to_it() -> None:
-    empty: tuple[Any, ...] = (None, "", [], {})
-    differ = {
-        name: default_of(field)
-        for name, field in installed().items()
-        if default_of(field) != FIELDS[name].default
-        and not (default_of(field) in empty and FIELDS[name].default in empty)
-    }
-    assert differ == {name: value for name, value in OTHER_DEFAULTS_TODAY.items() if name in differ}
-    assert {"optim", "report_to", "gradient_checkpointing", "hub_private_repo"} <= differ.keys()
-
-
-def test_every_choice_is_an_installed_one() -> None:
-    from sentence_transformers.base.training_args import BatchSamplers, MultiDatasetBatchSamplers
-    from transformers.trainer_utils import HubStrategy as InstalledHubStrategy
-    from transformers.trainer_utils import IntervalStrategy, SaveStrategy, SchedulerType
-    from transformers.training_args import OptimizerNames
-
-    pairs = [
-        (OptimizerName, OptimizerNames),
-        (SchedulerName, SchedulerType),
-        (SaveInterval, SaveStrategy),
-        (Interval, IntervalStrategy),
-        (HubStrategy, InstalledHubStrategy),
-        (BatchSamplerName, BatchSamplers),
-        (MultiDatasetBatchSamplerName, MultiDatasetBatchSamplers),
-    ]
-    gone = {"adamw_hf", "adamw_apex_fused"}
-    for ours, theirs in pairs:
-        assert sorted(set(choices(ours)) - gone) == sorted(member.value for member in theirs), theirs.__name__
-
-
-@pytest.mark.parametrize("name", FIELDS)
-def test_every_argument_says_what_it_is_for(name: str) -> None:
-    row = CONTRACT[name]
-    assert row.description.endswith(".")
-    assert (row.instead != "") == (row.support == "refused")
-    assert (row.by != "") == (row.support in ("implemented", "environment"))
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_an_argument_without_a_meaning_is_refused_unless_it_has_its_default(name: str) -> None:
-    assert [str(problem) for problem in check_arguments(load({name: REFUSED[name]}))] == [
-        f"arguments.{name}: is refused: {CONTRACT[name].instead}"
-    ]
-    assert check_arguments(load({name: FIELDS[name].default})) == []
-
-
-def test_all_refused_arguments_are_known_here_and_named_at_once() -> None:
-    assert set(REFUSED) == {name for name, row in CONTRACT.items() if row.support == "refused"}
-    assert {problem.path for problem in check_arguments(load(REFUSED))} == {f"arguments.{name}" for name in REFUSED}
-
-
-def test_the_defaults_are_not_refused() -> None:
-    assert check_arguments(Arguments()) == []
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        {},
-        {"learning_rate": "2e-5", "warmup_steps": 0.1, "max_steps": 7, "seed": 3},
-        {"eval_strategy": "steps", "eval_steps": 0.25, "save_strategy": "steps", "save_steps": 0.5},
-        {"load_best_model_at_end": True, "metric_for_best_model": "loss", "eval_strategy": "epoch",
-         "save_strategy": "epoch", "greater_is_better": False, "save_total_limit": 2},
-        {"optim": "adafactor", "lr_scheduler_type": "cosine_with_restarts", "lr_scheduler_kwargs": {"num_cycles": 2}},
-        {"batch_sampler": "no_duplicates", "multi_dataset_batch_sampler": "round_robin",
-         "prompts": {"anchor": "query: "}},
-        {"bf16": True, "use_cpu": True, "gradient_accumulation_steps": 4, "max_grad_norm": 0},
-        {"dataloader_num_workers": 2, "dataloader_persistent_workers": True, "dataloader_prefetch_factor": 4},
-        {"logging_strategy": "epoch", "run_name": "no", "report_to": "none", "disable_tqdm": False},
-        {"evaluation_strategy": "epoch", "no_cuda": True, "adafactor": True, "per_gpu_train_batch_size": 4},
-        {"split_batches": True, "debug": "underflow_overflow", "torchdynamo": "eager", "max_steps": 0},
-    ],
-    ids=lambda given: ",".join(given),
-)  # fmt: skip
-def test_the_installed_class_has_the_values_of_the_ledger(given: dict[str, Any]) -> None:
-    from sentence_transformers import SentenceTransformerTrainingArguments
-
-    entries = ledger(load(given), gpus=0, world_size=1, has_evaluation=False)
-    built = SentenceTransformerTrainingArguments(output_dir="x", **trainer_arguments(entries, warmup_steps=0)).to_dict()
-    assert list(differences(entries, built)) == []
-    built["learning_rate"] = 7
-    assert [line.partition(" ")[0] for line in differences(entries, built)] == ["learning_rate"]
 
 
 @pytest.mark.parametrize(
@@ -219,16 +30,3 @@ def test_a_word_that_is_nearly_one_of_the_choices_is_refused_with_that_one(given
     with pytest.raises(InvalidRequestError, match="must be") as caught:
         load(given)
     assert message in str(caught.value)
-
-
-@pytest.mark.parametrize("scheduler", get_args(SchedulerName))
-def test_the_options_of_a_scheduler_are_those_of_the_installed_one(scheduler: str) -> None:
-    from torch.optim.lr_scheduler import ReduceLROnPlateau
-    from transformers.optimization import TYPE_TO_SCHEDULER_FUNCTION, GreedyLR
-    from transformers.trainer_utils import SchedulerType
-
-    given_by_the_trainer = {"self", "optimizer", "num_warmup_steps", "num_training_steps", "last_epoch", "verbose"}
-    classes = {"reduce_lr_on_plateau": ReduceLROnPlateau, "greedy": GreedyLR}
-    function = classes.get(scheduler) or TYPE_TO_SCHEDULER_FUNCTION[SchedulerType(scheduler)]
-    names = set(inspect.signature(function).parameters) - given_by_the_trainer
-    assert names == SCHEDULER_OPTIONS[scheduler] - {"verbose"}

@@ -72,8 +72,18 @@ class StepTrainer(ResumableTrainer):
         try:
             return super().train(resume_from_checkpoint, **options)
         finally:
+            self._end_persistent_workers()
             if embeddings is not None:
                 del self.model.get_input_embeddings
+
+    def _end_persistent_workers(self) -> None:
+        """End the loader's workers here: a garbage collection would wait 10 s for each of them, and an exit 5 s.
+
+        The queue of a loader that the garbage collector finds is closed before the loader asks its workers to end.
+        """
+        loader = getattr(self, "_train_dataloader", None)
+        if loader is not None and loader.base_dataloader._iterator is not None:
+            loader.base_dataloader._iterator._shutdown_workers()
 
     def _inner_training_loop(self, batch_size: int | None = None, **options: Any) -> Any:
         """Train, unless `auto_find_batch_size` retries with a smaller batch after steps were made.
@@ -136,7 +146,8 @@ class StepTrainer(ResumableTrainer):
             collate_fn=self.data_collator,
             num_workers=arguments.dataloader_num_workers,
             pin_memory=arguments.dataloader_pin_memory,
-            persistent_workers=arguments.dataloader_persistent_workers,
+            # An evaluation has a loader of its own, whose workers need not wait for another one.
+            persistent_workers=arguments.dataloader_persistent_workers and self._is_for_training,
             prefetch_factor=arguments.dataloader_prefetch_factor,
             # Persistent workers draw one seed; from the global generator, a resumed attempt would draw it elsewhere.
             generator=torch.Generator() if arguments.dataloader_persistent_workers else None,

@@ -25,22 +25,22 @@ _CONSTRUCT = (
 
 def plan(quick: bool) -> Record:
     """Time `embedstep plan`."""
-    return _beside_the_arguments("plan", quick)
+    return _compared_with_the_arguments("plan", quick)
 
 
 def check(quick: bool) -> Record:
     """Time `embedstep check`."""
-    return _beside_the_arguments("check", quick)
+    return _compared_with_the_arguments("check", quick)
 
 
-def _beside_the_arguments(verb: str, quick: bool) -> Record:
+def _compared_with_the_arguments(command: str, quick: bool) -> Record:
     with tempfile.TemporaryDirectory(prefix="embedstep-bench-") as name:
         folder = Path(name)
         request = write_request(folder / "request.yaml", material(quick))
         env = environment()
 
         def ours() -> float:
-            return timed([_console_script(), verb, str(request)], env=env, folder=folder)
+            return timed([_console_script(), command, str(request)], env=env, folder=folder)
 
         def other() -> float:
             return timed([sys.executable, "-c", _CONSTRUCT], env=env, folder=folder)
@@ -48,8 +48,8 @@ def _beside_the_arguments(verb: str, quick: bool) -> Record:
         if not quick:
             # The first start after an installation reads cold files and writes byte code.
             seconds_of(ours), seconds_of(other)
-        compares = f"embedstep {verb} / import and construct the arguments"
-        return measure(verb, compares, ours, other, BOUND, 1 if quick else REPEATS)
+        compares = f"embedstep {command} / import and construct the arguments"
+        return measure(command, compares, ours, other, BOUND, 1 if quick else REPEATS)
 
 
 def _console_script() -> str:

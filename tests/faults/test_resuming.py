@@ -42,7 +42,7 @@ WITH_STATE: dict[str, dict[str, Any]] = {
 
 @pytest.mark.fault("SIGTERM, with {name}", "the third epoch")
 @pytest.mark.parametrize("name", WITH_STATE)
-def test_what_keeps_state_goes_on(
+def test_what_keeps_state_resumes(
     train_here: Train, evaluated: Build, at_look: Look, fault: Fault, name: str,
     tmp_path: Path,
 ) -> None:  # fmt: skip
@@ -129,7 +129,7 @@ def little_memory(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]
 
 
 @pytest.mark.fault("SIGTERM after more steps than were planned", "a training with the smaller batches that were found")
-def test_steps_of_smaller_batches_go_on(
+def test_steps_of_smaller_batches_resume(
     train_here: Train, request_of: Build, little_memory: Any, at_look: Look, fault: Fault, tmp_path: Path
 ) -> None:
     """The plan has 5 steps of 32 rows; those that fit make more."""
@@ -171,7 +171,7 @@ def test_a_batch_size_is_not_looked_for_with_weights_that_have_changed(
 
 @pytest.mark.fault("launch.max_hours, then more of them", "training, {strategy}")
 @pytest.mark.parametrize("strategy", ["steps", "epoch"])
-def test_a_training_whose_time_was_over_goes_on(
+def test_a_training_whose_time_was_over_resumes(
     train_here: Train, evaluated: Build, monkeypatch: pytest.MonkeyPatch, fault: Fault, strategy: str, tmp_path: Path
 ) -> None:
     """It stops where nothing is due, and its model is evaluated; the next attempt does not know of that."""

@@ -49,7 +49,7 @@ def test_every_orchestrator_is_listed() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
-    ("schedule", "options", "code", "told"),
+    ("schedule", "options", "code", "message"),
     [
         ({"cron": "0 3 * * 1"}, ("--dry-run",), 0, "retraining would be created or replaced"),
         ({"cron": "0 3 * * 1"}, (), 2, "schedule: the orchestrator 'default' of the stack 'default' cannot schedule"),
@@ -67,7 +67,7 @@ def test_zenml_schedules_where_its_orchestrator_does(
     schedule: Any,
     options: Any,
     code: int,
-    told: str,
+    message: str,
 ) -> None:
     home = tmp_path_factory.getbasetemp() / "zenml-of-schedules"
     ended = subprocess.run(
@@ -83,5 +83,5 @@ def test_zenml_schedules_where_its_orchestrator_does(
         },
     )  # fmt: skip
     assert ended.returncode == code, ended.stderr
-    assert told in ended.stdout + ended.stderr
+    assert message in ended.stdout + ended.stderr
     assert "Traceback" not in ended.stderr
