@@ -9,7 +9,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -17,7 +17,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
-from embedstep.data.hub import named_datasets, with_local_data, without_hub_data
+from embedstep.data.hub import named_datasets, with_local_data
 from embedstep.data.model_facts import ModelFacts
 from embedstep.data.scanning import scan_all
 from embedstep.data.tokenizer import TokenCache, find_tokenizer, token_cache
@@ -46,6 +46,7 @@ from embedstep.planning.batches import forms_batches, make_token_ids
 from embedstep.planning.build import build_plan
 from embedstep.planning.checks import check_plan, check_request, check_with_data
 from embedstep.planning.cron import superseded_by
+from embedstep.planning.further_problems import data_problems
 from embedstep.planning.model_checks import check_model, read_facts
 from embedstep.planning.plan import Plan
 from embedstep.planning.preflight import check_environment, check_machine
@@ -269,7 +270,7 @@ def _interrupt(received: ReceivedSignal, number: int) -> None:
 def _plan(request: TrainRequest, folder: Path, *, for_a_run: bool) -> Plan:
     """Check the request, read its data once, and plan it; for a run the checked rows stay in `folder` for the ranks."""
     if problems := check_request(request):
-        raise InvalidRequestError(dict.fromkeys([*problems, *_data_problems(request)]))
+        raise InvalidRequestError(dict.fromkeys([*problems, *data_problems(request)]))
     if for_a_run:
         check_environment(request, tracking_environ())
     local, fetched_model = with_local_data(request, folder / "hub", with_model=for_a_run)
@@ -334,25 +335,3 @@ def _tokenize(plan: Plan, tokens: TokenCache) -> None:
     for item in plan.datasets:
         if plan.passes(item) >= 1:
             make_token_ids(item, tokens)
-
-
-def further_problems(refused: InvalidRequestError) -> list[Problem]:
-    """Return the further problems of a request that is only partly readable, so that its author sees all at once.
-
-    Args:
-        refused: the error from reading the request.
-    """
-    if refused.remainder is None:
-        return []
-    # In the remainder an invalid field has its default, whose problems would mislead.
-    known = {problem.path for problem in refused.problems}
-    found = [*check_request(refused.remainder), *_data_problems(refused.remainder)]
-    return [problem for problem in dict.fromkeys(found) if problem.path not in known]
-
-
-def _data_problems(request: TrainRequest) -> Iterator[Problem]:
-    """Return the problems of the data on this machine; data on the hub is not fetched for that."""
-    on_disk = without_hub_data(request)
-    facts, problems = scan_all(on_disk, None)
-    yield from problems
-    yield from check_with_data(on_disk, facts)

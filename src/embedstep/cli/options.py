@@ -65,13 +65,13 @@ def request_options(command: _Command) -> _Command:
 
 def read(request: str, overrides: tuple[str, ...]) -> Any:
     """Read a request. If it is refused, check the readable rest of it as well, to report all problems at once."""
-    from embedstep import step
+    from embedstep.planning.further_problems import further_problems
     from embedstep.request.loading import read_request
 
     try:
         return read_request(request, overrides)
     except InvalidRequestError as error:
-        raise InvalidRequestError([*error.problems, *step.further_problems(error)]) from None
+        raise InvalidRequestError([*error.problems, *further_problems(error)]) from None
 
 
 def show(found: Any, table: Callable[[Any], None], *, as_json: bool) -> None:
