@@ -13,6 +13,7 @@ from tests.benchmarks import (
     peers,
     samplers,
     saving,
+    small_steps,
     tokenizing,
     tracking,
 )
@@ -23,6 +24,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "plan": command_line.plan,
     "run_overhead_1": overhead.run_overhead_1,
     "run_overhead_2": overhead.run_overhead_2,
+    "small_steps": small_steps.small_steps,
     "tokenize_once_3": tokenizing.tokenize_once_3,
     "tokenize_once_10": tokenizing.tokenize_once_10,
     "tokenize_once_minilm": tokenizing.tokenize_once_minilm,
