@@ -20,7 +20,7 @@ from pathlib import Path
 from embedstep.data.hub import named_datasets, with_local_data
 from embedstep.data.model_facts import ModelFacts
 from embedstep.data.scanning import scan_all
-from embedstep.data.tokenizer import TokenCache, find_tokenizer, token_cache
+from embedstep.data.tokenizer import TokenCache, find_tokenizer
 from embedstep.errors import (
     INTERRUPTED,
     OK,
@@ -50,6 +50,7 @@ from embedstep.planning.further_problems import data_problems
 from embedstep.planning.model_checks import check_model, read_facts
 from embedstep.planning.plan import Plan
 from embedstep.planning.preflight import check_environment, check_machine
+from embedstep.planning.prompts import plan_prompts
 from embedstep.promotion.unchanged import find_unchanged_champion
 from embedstep.report.background import write_report_in_subprocess
 from embedstep.request.fingerprint import request_fingerprint
@@ -275,9 +276,9 @@ def _plan(request: TrainRequest, folder: Path, *, for_a_run: bool) -> Plan:
         check_environment(request, tracking_environ())
     local, fetched_model = with_local_data(request, folder / "hub", with_model=for_a_run)
     is_read_twice = for_a_run or forms_batches(request.arguments)
-    tokens = _find_tokens(request, fetched_model)
     model_problems = list(check_model(request, fetched_model)) if fetched_model else []
     model = None if model_problems else read_facts(request, fetched_model)
+    tokens = _find_tokens(request, fetched_model, model)
     plan, problems = _scan_and_plan(request, local, model, tokens, folder if is_read_twice else None)
     problems = [*model_problems, *problems]
     if plan is None or problems:
@@ -325,9 +326,9 @@ def _scan_and_plan(
     return plan, [*problems, *check_plan(request, plan)]
 
 
-def _find_tokens(request: TrainRequest, fetched_model: str | None) -> TokenCache | str:
+def _find_tokens(request: TrainRequest, fetched_model: str | None, model: ModelFacts | None) -> TokenCache | str:
     found = find_tokenizer(request.model, _source(request, fetched_model))
-    return found if isinstance(found, str) else token_cache(request, found.read)
+    return found if isinstance(found, str) else TokenCache(found.read, plan_prompts(request, model).columns)
 
 
 def _tokenize(plan: Plan, tokens: TokenCache) -> None:

@@ -151,7 +151,7 @@ def main(side: str, given: Path) -> None:
         tokenizer = find_tokenizer(model, Path(str(model.path or model.static)))
         assert isinstance(tokenizer, TokenizerFile), tokenizer
         started = time.perf_counter()
-        maker = TokenCache(tokenizer.read, None, by_dataset=False)
+        maker = TokenCache(tokenizer.read, {})
         ids = {column: maker.ids("docs", Path(work.pairs), "", column) for column in COLUMNS}
         tokenizing = time.perf_counter() - started
         stopping, monitor = StopController(), NumericsMonitor(lambda alarm, step: None)

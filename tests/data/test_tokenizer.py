@@ -3,14 +3,10 @@
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from sentence_transformers.base.data_collator import BaseDataCollator
 
-from embedstep.data.tokenizer import MODEL_NOT_LOCAL, TokenizerFile, find_tokenizer, select_prompt
+from embedstep.data.tokenizer import MODEL_NOT_LOCAL, TokenizerFile, find_tokenizer
 from embedstep.request.schema import Model
 from embedstep.worker.models import build_model
 from embedstep.worker.trainer.tokens import tokenizing_of
@@ -70,27 +66,3 @@ def test_why_texts_are_tokenized_as_they_come(tiny_model: Path, tmp_path: Path) 
         assert find_tokenizer(Model(path=str(tmp_path)), tmp_path) == expected
     modules.unlink()
     assert find_tokenizer(Model(path=str(tmp_path)), tmp_path) == "the model has no tokenizer.json"
-
-
-names = st.sampled_from(["docs", "anchor", "positive"])
-prompts = st.one_of(
-    st.none(), st.sampled_from(["query: ", ""]), st.dictionaries(names, st.sampled_from(["query: ", "passage: "])),
-    st.dictionaries(names, st.dictionaries(names, st.just("query: "))),
-)  # fmt: skip
-
-
-@given(prompts, st.sampled_from([None, "docs", "other"]))
-def test_prompts_go_by_the_rule_of_the_collator(given: Any, dataset: str | None) -> None:
-    asked: list[str | None] = []
-
-    def preprocess(texts: list[str], prompt: str | None, task: None) -> dict[str, Any]:
-        asked.append(prompt)
-        return {}
-
-    row = {"anchor": "a", "positive": "b"} | ({} if dataset is None else {"dataset_name": dataset})
-    try:
-        BaseDataCollator(preprocess_fn=preprocess, prompts=given)([row])
-    except ValueError:  # prompts by dataset where no dataset has a name
-        return
-    found = [select_prompt(given, dataset, column) for column in ("anchor", "positive")]
-    assert [prompt or None for prompt in found] == [prompt or None for prompt in asked]

@@ -205,30 +205,6 @@ def test_sampler_and_loss_want_the_same_of_a_batch(
     assert found == problems
 
 
-@pytest.mark.parametrize(
-    ("prompts", "problems"),
-    [
-        ("query: ", []),
-        ({"anchor": "query: ", "positive": "passage: "}, []),
-        (
-            {"anchr": "query: "},
-            ["arguments.prompts.anchr: is neither a role nor a dataset; known are anchor, docs, more, positive"],
-        ),
-        ({"docs": {"anchor": "query: "}, "more": "text: "}, []),
-        ({"docs": {"question": "q: "}}, ["arguments.prompts.docs.question: is not a role; known are anchor, positive"]),
-        (
-            {"label": "l: "},
-            ["arguments.prompts.label: is neither a role nor a dataset; known are anchor, docs, more, positive"],
-        ),
-    ],
-    ids=str,
-)
-def test_prompts_name_roles_or_datasets(prompts: Any, problems: list[str]) -> None:
-    data = {"train": {**SOURCE, "more": SOURCE["docs"]}}
-    loss = {"docs": "multiple_negatives_ranking", "more": "cosent"}
-    assert alone(data=data, loss=loss, arguments={"prompts": prompts}) == problems
-
-
 def test_a_guide_is_a_folder_on_this_machine(tmp_path: Path) -> None:
     def loss(guide: object) -> dict[str, Any]:
         return {"kind": "gist_embed", "options": {"guide": str(guide)}}

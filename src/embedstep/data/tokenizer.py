@@ -14,9 +14,8 @@ from typing import Any
 from embedstep.data.model_facts import UNLIMITED, own_limit
 from embedstep.data.tokens import TokenIds, TokenizerSettings, cache_tokens, cached_tokens
 from embedstep.output.result import read_json, read_json_or_empty
-from embedstep.request.schema import Model, TrainRequest
+from embedstep.request.schema import Model
 
-Prompts = str | Mapping[str, Any] | None
 MODEL_NOT_LOCAL = "the model is not on this machine"
 
 
@@ -106,35 +105,17 @@ def _first_module(source: Path) -> tuple[str, Path]:
     return kind if is_known else str(first["type"]), source / str(first["path"])
 
 
-def select_prompt(prompts: Prompts, dataset: str | None, column: str) -> str | None:
-    """Select the prompt of a column by the rules of sentence-transformers' collator.
-
-    Args:
-        prompts: argument `prompts`.
-        dataset: name of the dataset if there are several train datasets, else None.
-        column: name of the column.
-    """
-    if isinstance(prompts, Mapping) and dataset is not None and dataset in prompts:
-        prompts = prompts[dataset]
-    if prompts is None or isinstance(prompts, str):
-        return prompts
-    prompt = prompts.get(column)
-    return prompt if isinstance(prompt, str) else None
-
-
 @dataclass(frozen=True)
 class TokenCache:
     """The token ids of prepared rows, cached in files next to the rows.
 
     Attributes:
         read: returns the tokenizer, or None if it is more than a fast tokenizer; called at most once.
-        prompts: argument `prompts`.
-        by_dataset: whether prompts may depend on the dataset, because there are several train datasets.
+        prompts: prompt of each column by dataset and column.
     """
 
     read: Callable[[], TokenizerSettings | None]
-    prompts: Prompts
-    by_dataset: bool
+    prompts: Mapping[str, Mapping[str, str]]
 
     @cached_property
     def _tokenizing(self) -> TokenizerSettings | None:
@@ -142,7 +123,7 @@ class TokenCache:
 
     def prompt(self, dataset: str, column: str) -> str | None:
         """Return the prompt of a column."""
-        return select_prompt(self.prompts, dataset if self.by_dataset else None, column)
+        return self.prompts.get(dataset, {}).get(column)
 
     def ids(self, dataset: str, path: Path, rows: str, column: str) -> TokenIds:
         """Return the token ids of a column from the cache, or add them to it.
@@ -164,13 +145,3 @@ class TokenCache:
         """Return the cached token ids of a column, or None; the parameters are those of `ids`."""
         how = self._tokenizing
         return None if how is None else cached_tokens(path, how.key(rows, column, self.prompt(dataset, column)))
-
-
-def token_cache(request: TrainRequest, read: Callable[[], TokenizerSettings | None]) -> TokenCache:
-    """Create the token cache of a request.
-
-    Args:
-        request: the request.
-        read: returns the tokenizer, or None if it is more than a fast tokenizer.
-    """
-    return TokenCache(read, request.arguments.prompts, by_dataset=len(request.data.train) > 1)

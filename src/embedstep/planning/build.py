@@ -27,6 +27,8 @@ from embedstep.planning.losses import negatives_per_anchor, trains_own_layers
 from embedstep.planning.metrics import planned_metrics
 from embedstep.planning.model_notes import explain_model, plan_model
 from embedstep.planning.plan import Plan, PlannedDataset
+from embedstep.planning.prompt_checks import explain_prompts
+from embedstep.planning.prompts import plan_prompts, with_columns
 from embedstep.planning.steps import (
     checkpoint_steps,
     count_train_steps,
@@ -65,6 +67,8 @@ def build_plan(
     """
     # Counts and steps follow from what the trainer will get, not from what was written.
     entries = ledger(request.arguments, gpus=gpus, world_size=processes, has_evaluation=bool(request.data.eval))
+    prompts = plan_prompts(request, model)
+    entries = with_columns(entries, request, prompts)
     arguments = effective_arguments(request.arguments, entries)
     datasets = [_plan_dataset(request, arguments, item, processes) for item in facts]
     datasets = count_default_batches(arguments, datasets, processes)
@@ -79,6 +83,7 @@ def build_plan(
     checkpoints = checkpoint_steps(arguments, train_steps, steps_per_epoch)
     notes = [*_note_own_layers(request, processes), *_note_made_rows(request, facts), *_note_repeated_rows(facts)]
     notes += explain_model(request.model, model)
+    notes += explain_prompts(request, model, prompts)
     notes += explain_batches(arguments, formed, tokens)
     if isinstance(tokens, str) and tokens != MODEL_NOT_LOCAL and train_steps > steps_per_epoch:
         notes.append(f"texts are tokenized again in each epoch: {tokens}")
@@ -99,7 +104,8 @@ def build_plan(
         evaluations=evaluation_steps(arguments, train_steps, steps_per_epoch),
         checkpoints=checkpoints,
         metrics=planned_metrics(request, similarity),
-        model=plan_model(request.model, model, arguments.optim),
+        model=plan_model(request.model, model, arguments.optim, prompts),
+        prompts=prompts,
         datasets=tuple(formed.datasets),
         ledger=with_warmup_steps(entries, warmup_steps),
         notes=(*notes, *never_best(arguments, train_steps, checkpoints)),

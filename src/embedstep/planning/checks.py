@@ -5,7 +5,6 @@ from pathlib import Path
 
 from embedstep.data.facts import DatasetFacts
 from embedstep.data.hub import is_on_hub
-from embedstep.data.roles import list_roles
 from embedstep.data.row_functions import row_functions_are_known
 from embedstep.errors import Problem, suggest
 from embedstep.output.position import position_problems
@@ -15,6 +14,7 @@ from embedstep.planning.losses import LOSSES, check_loss_data, innermost, loss_p
 from embedstep.planning.metrics import evaluates_loss
 from embedstep.planning.model_checks import check_model
 from embedstep.planning.plan import Plan, PlannedDataset
+from embedstep.planning.prompt_checks import check_prompts
 from embedstep.planning.rules import LAST_CHECKPOINT, check_rules, pairs_fill
 from embedstep.request.schema import TrainRequest
 
@@ -32,7 +32,7 @@ def check_request(request: TrainRequest) -> list[Problem]:
         *check_batch_sampler(request.arguments.batch_sampler),
         *losses_fit_the_model(request),
         *labels_can_be_smoothed(request),
-        *prompt_keys_are_known(request),
+        *check_prompts(request),
     ]
     return list(dict.fromkeys(problems))
 
@@ -241,23 +241,6 @@ def evaluations_fit_the_sampler(request: TrainRequest, facts: Sequence[DatasetFa
         argument = "per_device_eval_batch_size"
         size, batches = request.arguments.per_device_eval_batch_size, f"batches of data.{item.split}"
         yield from (Problem(path, message) for path, message in pairs_fill(argument, size, batches))
-
-
-def prompt_keys_are_known(request: TrainRequest) -> Iterator[Problem]:
-    """Prompts are by role or, with several train datasets, by dataset; any other key would silently do nothing."""
-    prompts = request.arguments.prompts
-    if not isinstance(prompts, dict):
-        return
-    datasets = [item for split in (request.data.train, request.data.eval) for item in split.values()]
-    roles = {role.name for item in datasets for role in list_roles(item.columns) if role.key != "label"}
-    # With a single train dataset the installed collator does not know the dataset's name.
-    names = request.data.train.keys() | request.data.eval.keys() if len(request.data.train) > 1 else set()
-    for key, value in prompts.items():
-        if key not in roles | names:
-            known = ", ".join(sorted(roles | names))
-            yield Problem(f"arguments.prompts.{key}", f"is neither a role nor a dataset; known are {known}")
-        for role in sorted(value.keys() - roles) if isinstance(value, dict) else ():
-            yield Problem(f"arguments.prompts.{key}.{role}", f"is not a role; known are {', '.join(sorted(roles))}")
 
 
 def plan_has_steps(request: TrainRequest, plan: Plan) -> Iterator[Problem]:

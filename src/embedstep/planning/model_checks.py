@@ -6,8 +6,9 @@ from typing import Any
 
 from embedstep.data.hub import is_on_hub
 from embedstep.data.model_facts import EMBEDDING, ModelFacts, read_model_facts
-from embedstep.errors import Problem, suggest
+from embedstep.errors import Problem
 from embedstep.planning.losses import LOSSES, loss_path
+from embedstep.planning.prompt_checks import prompts_are_named, routes_are_named
 from embedstep.request.schema import Loss, Model, TrainRequest
 
 FLOAT32 = "float32"
@@ -78,6 +79,8 @@ def check_model(request: TrainRequest, fetched: str | None = None) -> Iterator[P
         yield from texts_have_positions(request, facts)
         yield from tokens_have_vectors(facts)
         yield from batches_can_be_padded(request, facts)
+        yield from routes_are_named(request, facts)
+    if facts is not None or request.model.path is None:
         yield from prompts_are_named(request, facts)
     yield from dimensions_fit(request, facts)
 
@@ -138,14 +141,6 @@ def batches_can_be_padded(request: TrainRequest, facts: ModelFacts) -> Iterator[
             "has a tokenizer without a token to pad with; name one of its tokens: "
             "model.processor_kwargs: {pad_token: ...}",
         )
-
-
-def prompts_are_named(request: TrainRequest, facts: ModelFacts) -> Iterator[Problem]:
-    """The default prompt is one of the prompts."""
-    name, known = request.model.default_prompt_name, {**facts.prompts, **request.model.prompts}
-    if name is not None and name not in known:
-        hint = suggest(name, known) or f"; known are {', '.join(known) or 'none'}"
-        yield Problem("model.default_prompt_name", f"{name!r} is no prompt of the model{hint}")
 
 
 def dimensions_fit(request: TrainRequest, facts: ModelFacts | None) -> Iterator[Problem]:

@@ -6,6 +6,7 @@ from dataclasses import fields
 from embedstep.data.model_facts import ModelFacts
 from embedstep.planning.model_checks import PRECISIONS, trained_precision
 from embedstep.planning.plan import PlannedModel
+from embedstep.planning.prompts import PlannedPrompts, saved_prompts
 from embedstep.request.schema import Model
 
 _BYTES = dict(zip(PRECISIONS, (4, 2, 2, 8), strict=True))
@@ -59,13 +60,14 @@ def training_memory(facts: ModelFacts, model: Model, optimizer: str) -> int | No
     return round(facts.parameters * (2 * size + states * (_QUANTIZED_BYTES if is_quantized else size)))
 
 
-def plan_model(model: Model, facts: ModelFacts | None, optimizer: str) -> PlannedModel | None:
+def plan_model(model: Model, facts: ModelFacts | None, optimizer: str, prompts: PlannedPrompts) -> PlannedModel | None:
     """Return what is trained of a saved model.
 
     Args:
         model: section of the request.
         facts: what its files say.
         optimizer: name of the optimizer (`optim`).
+        prompts: the prompts of the run.
     """
     if facts is None:
         return None
@@ -73,7 +75,8 @@ def plan_model(model: Model, facts: ModelFacts | None, optimizer: str) -> Planne
     return PlannedModel(
         **{
             **known,
-            "prompts": {**facts.prompts, **model.prompts},
+            "prompts": saved_prompts(facts, model, prompts),
+            "default_prompt_name": prompts.default,
             "max_seq_length": model.max_seq_length or facts.max_seq_length,
         },
         precision=trained_precision(model, facts),

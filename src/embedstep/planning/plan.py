@@ -8,6 +8,7 @@ from pydantic import TypeAdapter
 
 from embedstep.data.facts import DatasetRecord
 from embedstep.data.model_facts import ModelFacts
+from embedstep.planning.prompts import PlannedPrompts
 from embedstep.request.arguments.ledger import LedgerEntry
 from embedstep.runtime.digests import sha256_json
 
@@ -79,6 +80,7 @@ class Plan:
             sentence-transformers draws them. It is not compared.
         position: what the order of the rows depends on, saved with each checkpoint.
         model: what is trained; None for a new model, and where its files are not on this machine.
+        prompts: prompts of the training, the evaluation and the saved model.
         base: digest of the files that the model starts from; None before a run.
         fetched_model: folder of a model that was fetched from the hub, or None.
         preview: the first steps with their texts, if asked for.
@@ -102,6 +104,7 @@ class Plan:
     position: Mapping[str, Any]
     sampling_seconds: float | None = field(default=None, compare=False)
     model: PlannedModel | None = None
+    prompts: PlannedPrompts = field(default_factory=PlannedPrompts)
     base: str | None = None
     fetched_model: str | None = None
     preview: tuple[Mapping[str, Any], ...] = ()

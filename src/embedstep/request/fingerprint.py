@@ -51,6 +51,7 @@ _ADDED_TO_MODEL = (
     "config_kwargs",
     "prompts",
     "default_prompt_name",
+    "use_prompts",
     "similarity_fn_name",
     "truncate_dim",
 )

@@ -50,10 +50,15 @@ class Model(ShortSection):
     config_kwargs: Options = described({}, "How transformers loads the configuration of the model.")
     prompts: dict[Text, str] = described(
         {},
-        "Prompts by name, such as `query` and `document`. They are added to the model's own, used by training and "
-        "evaluation, and saved with the model.",
+        "Prompts by name; `query` is for anchors, `document` for positives and negatives. They are added to the "
+        "model's own, used by training and evaluation, and saved with the model (docs/models.md).",
     )
     default_prompt_name: Text | None = described(None, "Name of the prompt that is used where none is named.")
+    use_prompts: Boolean = described(
+        True,
+        "Use the prompts for queries and documents in training and evaluation, and save them with the model. When "
+        "false, those of the model's files are left out of all three.",
+    )
     similarity_fn_name: Literal["cosine", "dot", "euclidean", "manhattan"] | None = described(
         None, "Similarity function of the model. Null: its own, else cosine."
     )

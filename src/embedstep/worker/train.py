@@ -38,6 +38,7 @@ from embedstep.worker.environment import export_environment, quiet_other_ranks
 from embedstep.worker.interruption import record_signals
 from embedstep.worker.models import build_model
 from embedstep.worker.movement import Snapshot, measure_movement, require_movement, take_snapshot
+from embedstep.worker.prompts import set_prompts
 from embedstep.worker.trainer.build import build_trainer, rows_of
 from embedstep.worker.trainer.numerics import NumericsMonitor
 from embedstep.worker.trainer.recording import Recorder
@@ -86,6 +87,7 @@ def train(output: OutputFolder, world: World, received: ReceivedSignal) -> None:
     # Before the model is built, whose new layers start with random weights.
     set_seed(arguments.seed)
     model = build_model(request.model, fetched=plan.fetched_model, device=str(arguments.device))
+    set_prompts(model, plan.prompts)
     # The launcher has created the spool and sends its records during the training.
     is_recorded = world.is_first and request.tracking.kind != "none"
     spool = Spool(folder=spools(output.path)[-1] if is_recorded else None)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from embedstep.errors import TrainingFailedError
+from embedstep.worker.prompts import prompts_of
 
 TEXTS = (
     "open a file and read its lines",
@@ -23,10 +24,17 @@ SMALLEST_COSINE = 0.9999
 
 
 def embed_fixed_texts(model: SentenceTransformer) -> NDArray[np.float64]:
-    """Return the embeddings of the fixed texts, shape (8, dimension), with the model's device and precision."""
+    """Return the embeddings of the fixed texts, with the model's device and precision.
+
+    Returns:
+        Shape (8, dimension); with prompts (24, dimension), of the texts alone, as queries and as documents.
+    """
+    encoders = [model.encode]
+    if prompts_of(model) is not None:
+        encoders += [model.encode_query, model.encode_document]
     with torch.inference_mode():
-        embeddings = model.encode(list(TEXTS), batch_size=len(TEXTS), show_progress_bar=False)
-    return np.asarray(embeddings, dtype=np.float64)
+        found = [encode(list(TEXTS), batch_size=len(TEXTS), show_progress_bar=False) for encode in encoders]
+    return np.concatenate(found).astype(np.float64)
 
 
 def smallest_cosine(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:

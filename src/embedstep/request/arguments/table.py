@@ -137,8 +137,8 @@ class Data(Group):
     train_sampling_strategy: Literal["random", "sequential", "group_by_length"] = implemented(
         "random", "Order of the rows: random, sequential or by similar length.", by="the samplers"
     )
-    prompts: Prompts | None = used(None, "Prompt for each column or dataset.")
-    router_mapping: Routes = used({}, "Router route for each column.")
+    prompts: Prompts | None = used(None, "Prompt for each column, by role or source name, or for each dataset.")
+    router_mapping: Routes = used({}, "Router route for each column, by role or source name.")
 
 
 class Optimizer(Group):

@@ -24,8 +24,10 @@ from embedstep.data.roles import SLICE
 from embedstep.output.job import serve_job
 from embedstep.output.weights import read_space
 from embedstep.planning.evaluators import RETRIEVAL, evaluator_kind
+from embedstep.planning.prompts import PlannedPrompts
 from embedstep.request.schema import Evaluator, Model
 from embedstep.worker.models import build_model
+from embedstep.worker.prompts import prompts_of, set_prompts
 from embedstep.worker.trainer.evaluators import build_evaluator
 
 _SAMPLE = 1000
@@ -43,6 +45,7 @@ class ScoringJob:
         model: folder of the model, or None for the base model of the request.
         section: the request's section of the base model.
         fetched: folder of the base model if it was fetched from the hub.
+        prompts: prompts of the request's run, with which the base model is scored.
         evaluators: sections of the request.
         data: Arrow file of each eval dataset by name.
         dimensions: shorter embeddings to score as well.
@@ -53,6 +56,7 @@ class ScoringJob:
     model: str | None
     section: Mapping[str, Any]
     fetched: str | None
+    prompts: Mapping[str, Any]
     evaluators: tuple[Mapping[str, Any], ...]
     data: Mapping[str, str]
     dimensions: tuple[int, ...]
@@ -63,6 +67,8 @@ class ScoringJob:
 def score(job: ScoringJob) -> dict[str, Any]:
     """Score a model, write the scores of each query by metric, shape (queries,), and return everything else."""
     model = _model(job)
+    # A saved model is scored with its own prompts. Those of one dataset among several are in no model.
+    others = PlannedPrompts(**job.prompts).evaluation
     metrics: dict[str, float] = {}
     per_query: dict[str, NDArray[np.float64]] = {}
     slices: dict[str, list[str]] = {}
@@ -78,7 +84,7 @@ def score(job: ScoringJob) -> dict[str, Any]:
         embedded: dict[Any, torch.Tensor] = {}
         for dimension in (None, *job.dimensions):
             prefix = "" if dimension is None else f"{dimension}:"
-            built = build_evaluator(evaluator, columns)
+            built = build_evaluator(evaluator, columns, others.get(evaluator.dataset, prompts_of(model)))
             if evaluator_kind(evaluator.kind).name == RETRIEVAL:
                 # Built like any other, so that options and columns are the same as in a training.
                 built.__class__ = _RecordingEvaluator
@@ -146,7 +152,9 @@ def _space(job: ScoringJob, model: SentenceTransformer) -> dict[str, Any] | None
 
 def _model(job: ScoringJob) -> SentenceTransformer:
     if job.model is None:
-        return build_model(Model.model_validate(job.section), fetched=job.fetched).eval()
+        model = build_model(Model.model_validate(job.section), fetched=job.fetched).eval()
+        set_prompts(model, PlannedPrompts(**job.prompts))
+        return model
     return SentenceTransformer(job.model, local_files_only=True, trust_remote_code=job.trust_remote_code)
 
 

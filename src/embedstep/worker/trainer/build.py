@@ -9,7 +9,7 @@ from sentence_transformers import SentenceTransformer, SentenceTransformerTraini
 from sentence_transformers.base.evaluation import BaseEvaluator, SequentialEvaluator
 from transformers import PrinterCallback
 
-from embedstep.data.tokenizer import token_cache
+from embedstep.data.tokenizer import TokenCache
 from embedstep.errors import InvalidRequestError, Problem
 from embedstep.output.checkpoints import write_manifest
 from embedstep.planning.batches import build_epochs, formed_datasets, load_sampler_inputs
@@ -19,6 +19,7 @@ from embedstep.request.arguments.ledger import effective_arguments
 from embedstep.request.schema import Loss, TrainRequest
 from embedstep.request.stored import request_to_json
 from embedstep.sampling.epochs import Epochs
+from embedstep.worker.prompts import prompts_of
 from embedstep.worker.trainer.evaluators import build_evaluator
 from embedstep.worker.trainer.loading import Tokens
 from embedstep.worker.trainer.losses import build_loss
@@ -58,13 +59,13 @@ def build_trainer(
                 write_manifest, trained_from=plan.trained_from, position=plan.position, request=request_to_json(request)
             ),
             epochs=_epochs(request, plan),
-            tokens=_tokens(request, plan, model),
+            tokens=_tokens(plan, model),
             model=model,
             args=arguments,
             train_dataset=_only(train_sets) if is_single else datasets.DatasetDict(train_sets),
             eval_dataset=_only(with_loss) if is_single else datasets.DatasetDict(with_loss) or None,
             loss=_only(losses) if is_single else losses,
-            evaluator=_evaluator(request, eval_sets),
+            evaluator=_evaluator(request, plan, model, eval_sets),
             callbacks=[recorder] if recorder else None,
         )
     except ValueError as error:
@@ -90,9 +91,9 @@ def _epochs(request: TrainRequest, plan: Plan) -> Callable[[tuple[str, ...], int
     return epochs
 
 
-def _tokens(request: TrainRequest, plan: Plan, model: SentenceTransformer) -> dict[str, Tokens]:
+def _tokens(plan: Plan, model: SentenceTransformer) -> dict[str, Tokens]:
     """Return the cached token ids of the datasets with a loss, by their files."""
-    tokens = token_cache(request, lambda: tokenizing_of(model))
+    tokens = TokenCache(lambda: tokenizing_of(model), plan.prompts.columns)
     return {str(item.path): kept_token_ids(item, rows_of(item), model, tokens) for item in plan.datasets if item.loss}
 
 
@@ -111,8 +112,14 @@ def _only(items: dict[str, Any]) -> Any:
     return next(iter(items.values()), None)
 
 
-def _evaluator(request: TrainRequest, eval_sets: dict[str, datasets.Dataset]) -> BaseEvaluator | None:
-    built = [build_evaluator(item, _columns(eval_sets[item.dataset])) for item in request.evaluators]
+def _evaluator(
+    request: TrainRequest, plan: Plan, model: SentenceTransformer, eval_sets: dict[str, datasets.Dataset]
+) -> BaseEvaluator | None:
+    trained, others = prompts_of(model), plan.prompts.evaluation
+    built = [
+        build_evaluator(item, _columns(eval_sets[item.dataset]), others.get(item.dataset, trained))
+        for item in request.evaluators
+    ]
     return SequentialEvaluator(built) if len(built) > 1 else next(iter(built), None)
 
 

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 from sentence_transformers import util
 from sentence_transformers.base.evaluation import BaseEvaluator
 from sentence_transformers.sentence_transformer import evaluation as library
 from sentence_transformers.util import SimilarityFunction
 
 from embedstep.errors import InvalidRequestError, Problem
-from embedstep.planning.evaluators import evaluator_kind
+from embedstep.planning.evaluators import RETRIEVAL, evaluator_kind
 from embedstep.request import schema
 from embedstep.request.extensions import is_reference, load
 from embedstep.request.options import option_values
@@ -21,13 +22,14 @@ from embedstep.request.options import option_values
 Rows = Mapping[str, Sequence[Any]]
 
 
-def build_evaluator(evaluator: schema.Evaluator, rows: Rows) -> BaseEvaluator:
+def build_evaluator(evaluator: schema.Evaluator, rows: Rows, prompts: tuple[str, str] | None = None) -> BaseEvaluator:
     """Build a checked evaluator.
 
     Args:
         evaluator: section of the request, already checked.
         rows: the dataset's columns by role (`anchor`, `positive`, `negative` or `negative_1`..., `label`), all of the
             same length; other columns are ignored.
+        prompts: prompts for queries and documents; None for those that the evaluated model uses by itself.
 
     Returns:
         The evaluator; it writes no files.
@@ -45,10 +47,70 @@ def build_evaluator(evaluator: schema.Evaluator, rows: Rows) -> BaseEvaluator:
     elif main := options.get("main_score_function"):
         options["score_functions"] = {main: SimilarityFunction.to_similarity_fn(main)}
     columns = _COLUMNS[kind.name](rows)
+    if prompts is not None:
+        columns, options = _with_prompts(kind.name, columns, options, prompts)
     built: BaseEvaluator = getattr(library, kind.class_name)(
         **columns, **options, name=evaluator.name, write_csv=False, show_progress_bar=False
     )
+    if prompts is not None:
+        _embed_with(built, kind.name, prompts)
     return built
+
+
+class _Prompted(str):
+    """A text with its prompt; equal only to the same text with the same prompt, because evaluators embed those once."""
+
+    prompt: str
+
+    def __new__(cls, text: str, prompt: str) -> "_Prompted":
+        found = super().__new__(cls, text)
+        found.prompt = prompt
+        return found
+
+    def __eq__(self, other: object) -> bool:
+        return str.__eq__(self, other) is True and isinstance(other, _Prompted) and self.prompt == other.prompt
+
+    def __hash__(self) -> int:
+        return hash((str(self), self.prompt))
+
+
+def _with_prompts(
+    kind: str, columns: dict[str, Any], options: dict[str, Any], prompts: tuple[str, str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the columns and options of an evaluator with the prompts; those that the request names for it stay."""
+    if kind == RETRIEVAL:
+        for side, prompt in zip(("query", "corpus"), prompts, strict=True):
+            if options.get(f"{side}_prompt") is None and options.get(f"{side}_prompt_name") is None:
+                options = {**options, f"{side}_prompt": prompt}
+    for name, prompt in zip(_PAIRS.get(kind, ()), prompts, strict=False):
+        columns = {**columns, name: [_Prompted(text, prompt) for text in columns[name]]}
+    return columns, options
+
+
+def _embed_with(built: Any, kind: str, prompts: tuple[str, str]) -> None:
+    """Let an evaluator without options for prompts embed its texts with them."""
+    if kind in _PAIRS:
+        built.embed_inputs = partial(_embed_pairs, built.embed_inputs)
+    elif kind in _SIDES:
+        built.embed_inputs = partial(
+            _embed_sides, built.embed_inputs, dict(zip(("query", "document"), prompts, strict=True))
+        )
+
+
+def _embed_sides(embed: Callable[..., Any], prompts: Mapping[str, str], model: Any, texts: Any, **options: Any) -> Any:
+    return embed(model, texts, prompt=prompts[options["encode_fn_name"]], **options)
+
+
+def _embed_pairs(embed: Callable[..., Any], model: Any, texts: Sequence[_Prompted], **options: Any) -> Any:
+    """Embed texts with one call for each prompt, and return the embeddings in the order and type of a single call."""
+    found: dict[int, Any] = {}
+    part: Any = None
+    for prompt in dict.fromkeys(text.prompt for text in texts):
+        places = [place for place, text in enumerate(texts) if text.prompt == prompt]
+        part = embed(model, [str(texts[place]) for place in places], prompt=prompt, **options)
+        found.update(zip(places, part, strict=True))
+    in_order = [found[place] for place in range(len(texts))]
+    return np.stack(in_order) if isinstance(part, np.ndarray) else in_order
 
 
 def _declared(class_name: str, rows: Rows, name: str, options: Mapping[str, Any]) -> BaseEvaluator:
@@ -119,6 +181,15 @@ _COLUMNS: Mapping[str, Callable[[Rows], dict[str, Any]]] = {
     "reranking": _candidates,
     "translation": _translations,
 }
+
+_PAIRS: Mapping[str, tuple[str, str]] = {
+    "embedding_similarity": ("sentences1", "sentences2"),
+    "binary_classification": ("sentences1", "sentences2"),
+    "translation": ("source_sentences", "target_sentences"),
+}
+"""Arguments with the texts of evaluators that embed both sides of a pair by `encode`."""
+_SIDES = ("triplet", "reranking")
+"""Evaluators that embed with `encode_query` and `encode_document`."""
 
 
 def _per_row(rows: Rows, role: str) -> list[list[str]]:
