@@ -117,7 +117,9 @@ class Plan:
     @property
     def trained_from(self) -> str:
         """SHA-256 of what the run trains, on which rows, from which weights."""
-        return sha256_json([self.training_fingerprint, self.base])
+        # Prompts that the request does not say in full; before 0.2.0 those of the model's files were not trained with.
+        are_completed = any(entry.name == "prompts" and entry.source == "embedstep" for entry in self.ledger)
+        return sha256_json([self.training_fingerprint, self.base, *([self.prompts.columns] if are_completed else [])])
 
     @property
     def summary(self) -> str:

@@ -70,9 +70,7 @@ def _names_agree(request: TrainRequest, argument: str, dataset: str) -> Iterator
         values = {name: texts[name] for name in named if name in texts}
         if len(set(values.values())) > 1:
             listed = " and ".join(values)
-            yield Problem(
-                f"arguments.{argument}", f"names one column of {dataset} twice, as {listed}; keep one"
-            )
+            yield Problem(f"arguments.{argument}", f"names one column of {dataset} twice, as {listed}; keep one")
 
 
 def _prompts_are_on(request: TrainRequest) -> Iterator[Problem]:

@@ -136,6 +136,33 @@ def test_two_builds_score_alike(model: SentenceTransformer, kind: str) -> None:
     assert build_evaluator(evaluator, ROWS)(model) == pytest.approx(build_evaluator(evaluator, ROWS)(model))
 
 
+@pytest.mark.parametrize("kind", EVALUATORS.keys() - {"paraphrase_mining"})
+@pytest.mark.parametrize("prompts", [("query: ", "passage: "), ("all: ", "all: "), ("", "passage: ")], ids=str)
+def test_prompts_are_those_of_each_side(model: SentenceTransformer, kind: str, prompts: tuple[str, str]) -> None:
+    evaluator = evaluator_of(kind, {})
+    query, document = prompts
+    prefixed = {role: [query + text for text in ROWS[role]] for role in ("anchor",)}
+    prefixed |= {role: [document + text for text in ROWS[role]] for role in ("positive", "negative")}
+    expected = build_evaluator(evaluator, {**ROWS, **prefixed})(model)
+    assert build_evaluator(evaluator, ROWS, prompts)(model) == pytest.approx(expected, abs=1e-4)
+
+
+def test_options_of_the_request_replace_the_prompts() -> None:
+    built = build_evaluator(evaluator_of("information_retrieval", {"query_prompt": "q: "}), ROWS, ("query: ", "doc: "))
+    assert (built.query_prompt, built.corpus_prompt) == ("q: ", "doc: ")
+    built = build_evaluator(evaluator_of("information_retrieval", {"corpus_prompt_name": "sts"}), ROWS, ("q: ", "d: "))
+    assert (built.query_prompt, built.corpus_prompt, built.corpus_prompt_name) == ("q: ", None, "sts")
+
+
+def test_equal_texts_of_both_sides_are_embedded_with_the_prompt_of_each(model: SentenceTransformer) -> None:
+    rows: dict[str, list[Any]] = {"anchor": ["a cat", "a dog"], "positive": ["a cat", "two"], "label": [1, 0]}
+    built = build_evaluator(evaluator_of("binary_classification", {}), rows, ("query: ", "passage: "))
+    one, other = built.sentences1[0], built.sentences2[0]
+    assert one != other
+    vectors = built.embed_inputs(model, [one, other])
+    assert vectors == pytest.approx(model.encode(["query: a cat", "passage: a cat"]), abs=1e-5)
+
+
 @pytest.mark.parametrize("name", ["docs", "eval", "eval_docs"])
 def test_the_trainer_gives_the_metrics_these_names(model: SentenceTransformer, tmp_path: Path, name: str) -> None:
     evaluator = evaluator_of("triplet", {}, name)

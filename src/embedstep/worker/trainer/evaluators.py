@@ -4,6 +4,7 @@ Texts are numbered in the order of first appearance, so that two evaluators of t
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -57,21 +58,12 @@ def build_evaluator(evaluator: schema.Evaluator, rows: Rows, prompts: tuple[str,
     return built
 
 
-class _Prompted(str):
-    """A text with its prompt; equal only to the same text with the same prompt, because evaluators embed those once."""
+@dataclass(frozen=True, slots=True)
+class _Prompted:
+    """A text with its prompt, in place of a text: evaluators embed equal ones once."""
 
+    text: str
     prompt: str
-
-    def __new__(cls, text: str, prompt: str) -> "_Prompted":
-        found = super().__new__(cls, text)
-        found.prompt = prompt
-        return found
-
-    def __eq__(self, other: object) -> bool:
-        return str.__eq__(self, other) is True and isinstance(other, _Prompted) and self.prompt == other.prompt
-
-    def __hash__(self) -> int:
-        return hash((str(self), self.prompt))
 
 
 def _with_prompts(
@@ -107,7 +99,7 @@ def _embed_pairs(embed: Callable[..., Any], model: Any, texts: Sequence[_Prompte
     part: Any = None
     for prompt in dict.fromkeys(text.prompt for text in texts):
         places = [place for place, text in enumerate(texts) if text.prompt == prompt]
-        part = embed(model, [str(texts[place]) for place in places], prompt=prompt, **options)
+        part = embed(model, [texts[place].text for place in places], prompt=prompt, **options)
         found.update(zip(places, part, strict=True))
     in_order = [found[place] for place in range(len(texts))]
     return np.stack(in_order) if isinstance(part, np.ndarray) else in_order
