@@ -7,6 +7,7 @@ import pytest
 
 from embedstep.planning.model_checks import check_model, trained_precision
 from embedstep.planning.model_notes import explain_model, plan_model
+from embedstep.planning.prompts import PlannedPrompts, plan_prompts
 from embedstep.request.schema import Model
 from tests.model_files import CONFIG, TENSORS, write_model
 from tests.planning.test_checks import request
@@ -125,7 +126,7 @@ def test_the_memory_of_weights_gradients_and_optimizer(
     tmp_path: Path, optimizer: str, asked: dict[str, Any], size: int
 ) -> None:
     section = Model(path=str(write_model(tmp_path)), model_kwargs=asked)
-    planned = plan_model(section, facts_of(section), optimizer)
+    planned = plan_model(section, facts_of(section), optimizer, PlannedPrompts())
     assert planned is not None
     assert planned.memory_bytes == 1376 * size
 
@@ -133,6 +134,7 @@ def test_the_memory_of_weights_gradients_and_optimizer(
 def test_the_plan_shows_prompts_and_limits_as_the_request_changes_them(tmp_path: Path) -> None:
     folder = write_model(tmp_path, settings={"prompts": {"query": "q: "}})
     section = Model(path=str(folder), prompts={"document": "d: "}, max_seq_length=16)
-    planned = plan_model(section, facts_of(section), "adamw_torch")
+    facts = facts_of(section)
+    planned = plan_model(section, facts, "adamw_torch", plan_prompts(request(model=section.model_dump()), facts))
     assert planned is not None
     assert (planned.prompts, planned.max_seq_length) == ({"query": "q: ", "document": "d: "}, 16)

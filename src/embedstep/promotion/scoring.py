@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from embedstep.output.folder import OutputFolder
 from embedstep.output.job import run_job
 from embedstep.planning.checks import evaluators_fit
 from embedstep.planning.evaluators import RETRIEVAL, evaluator_kind, evaluators_are_known
-from embedstep.planning.model_checks import model_facts
+from embedstep.planning.model_checks import read_facts
 from embedstep.planning.prompts import plan_prompts
 from embedstep.promotion.comparison import Gain, bootstrap_gain
 from embedstep.request.schema import Evaluator, Loss, TrainRequest
@@ -182,9 +183,12 @@ def _fetch_model(request: TrainRequest, folder: Path) -> str | None:
 
 def _score(request: TrainRequest, place: Mapping[str, str | None], files: Mapping[str, str], folder: Path) -> Scores:
     arrays_file = folder / "scores.npz"
+    facts = None
+    with suppress(ValueError, KeyError, TypeError, AttributeError):  # the job says what is wrong with the files
+        facts = read_facts(request, place["fetched"])
     job = {
         **place, "section": request.model.model_dump(mode="json"),
-        "prompts": asdict(plan_prompts(request, model_facts(request, place["fetched"]))),
+        "prompts": asdict(plan_prompts(request, facts)),
         "evaluators": [item.model_dump(mode="json") for item in request.evaluators],
         "data": dict(files), "dimensions": shorter_dimensions(list(request.loss.values())),
         "trust_remote_code": request.model.trust_remote_code, "to": str(arrays_file),
