@@ -44,13 +44,13 @@ RETRIEVAL = {"kind": "information_retrieval", "name": "r", "dataset": "docs"}
         ),
         (
             {"anchor": Q, "question": "q: "},
-            [f"arguments.prompts: names one column of {name} twice, as anchor and question; keep one" for name in BOTH],
+            ["arguments.prompts: names one column twice, as anchor and question; keep one"],
         ),
     ],
     ids=str,
 )
 def test_prompts_name_roles_source_columns_or_datasets(prompts: Any, problems: list[str]) -> None:
-    assert list(map(str, check_prompts(request(prompts, names=BOTH)))) == problems
+    assert list(dict.fromkeys(map(str, check_prompts(request(prompts, names=BOTH))))) == problems
 
 
 @pytest.mark.parametrize(
@@ -72,16 +72,13 @@ def test_routes_for_what_is_not_there_are_refused(routes: Any, key: str) -> None
         (
             {"anchor": "a: "},
             {"prompts": {"query": Q}},
-            [
-                "model.prompts.query: is 'query: ', and arguments.prompts trains docs.anchor with 'a: '; keep one of "
-                "the two"
-            ],
+            ["model.prompts.query: is 'query: ', and arguments.prompts has 'a: ' for docs.anchor; keep one of the two"],
         ),
         (
             "all: ",
             {"prompts": {"passage": ""}},
             [
-                "model.prompts.passage: is none, and arguments.prompts trains docs.positive with 'all: '; keep one of "
+                "model.prompts.passage: is none, and arguments.prompts has 'all: ' for docs.positive; keep one of "
                 "the two"
             ],
         ),
@@ -89,8 +86,8 @@ def test_routes_for_what_is_not_there_are_refused(routes: Any, key: str) -> None
             {"docs": {"answer": "x" * 80}},
             {"prompts": {"document": P}},
             [
-                f"model.prompts.document: is 'passage: ', and arguments.prompts trains docs.positive with '{'x' * 59}…"
-                "'; keep one of the two"
+                f"model.prompts.document: is 'passage: ', and arguments.prompts has '{'x' * 59}…' for docs.positive; "
+                "keep one of the two"
             ],
         ),
         (None, {"use_prompts": False}, []),
@@ -156,6 +153,7 @@ def test_a_model_with_routes_needs_a_mapping() -> None:
 
 
 OWN = "training and evaluation use the model's own prompts"
+ONE = "all texts are trained with one prompt, which encode of the saved model uses by default"
 LEAVES = "model.use_prompts: false leaves them out, also of the saved model"
 
 
@@ -165,6 +163,8 @@ LEAVES = "model.use_prompts: false leaves them out, also of the saved model"
         (None, {}, {}, []),
         ({"anchor": Q}, {}, {}, []),
         (None, {"prompts": E5}, {}, []),
+        (Q, {}, {}, [ONE]),
+        ({"anchor": Q, "positive": Q}, {}, {}, [ONE]),
         (None, {}, E5, [f"{OWN} (query 'query: ', document 'passage: '); {LEAVES}"]),
         (None, {"prompts": {"query": Q}}, E5, [f"{OWN} (document 'passage: '); {LEAVES}"]),
         (
@@ -208,11 +208,19 @@ def test_what_becomes_of_prompts_is_noted(prompts: Any, model: Any, own: Any, no
 def test_several_prompts_of_one_side_are_noted_with_the_one_that_is_saved() -> None:
     asked = request(SEVERAL, names=BOTH)
     assert list(explain_prompts(asked, None, plan_prompts(asked, None))) == [
-        "queries are trained with several prompts (docs.anchor with 'a: ', more.anchor with 'b: '), and a saved model "
+        "queries are trained with several prompts ('a: ' for docs.anchor, 'b: ' for more.anchor), and a saved model "
         "has one: 'a: '; model.prompts.query chooses another",
-        "documents are trained with several prompts (docs.positive with none, more.positive with 't: '), and a saved "
+        "documents are trained with several prompts (none for docs.positive, 't: ' for more.positive), and a saved "
         "model has one: 't: '; model.prompts.document chooses another",
     ]
+
+
+def test_many_datasets_are_counted() -> None:
+    names = tuple(f"set{number}" for number in range(30))
+    asked = request({"set0": {"anchor": "a: "}, "anchor": Q}, names=names)
+    (note,) = explain_prompts(asked, None, plan_prompts(asked, None))
+    shown = "'a: ' for set0.anchor, 'query: ' for set1.anchor, set2.anchor, set3.anchor and 26 more"
+    assert note.startswith(f"queries are trained with several prompts ({shown}), and a saved model has one: 'a: '")
 
 
 def test_evaluators_with_other_prompts_are_noted() -> None:

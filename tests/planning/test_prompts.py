@@ -117,6 +117,11 @@ def test_negatives_have_the_prompt_of_documents_or_their_own() -> None:
     assert one_for_all.columns == {"docs": {"negative_1": P, "negative_2": "n: "}}
 
 
+def test_one_prompt_for_all_is_also_that_of_a_side_without_a_column() -> None:
+    found = planned(request("all: ", columns={"anchor": "question", "label": "class"}))
+    assert (found.query, found.document, found.default) == ("all: ", "all: ", "query")
+
+
 def test_a_role_s_name_is_no_source_column() -> None:
     found = planned(request({"anchor": Q}, columns={"anchor": "positive", "positive": "anchor"}))
     assert found.columns == {"docs": {"anchor": Q}}

@@ -96,7 +96,7 @@ def _model_facts(model: "PlannedModel") -> Mapping[str, str]:
         "pooling": pooling,
         "longest text": "" if model.max_seq_length is None else f"{model.max_seq_length:,} tokens",
         "dimensions": "" if model.dimension is None else f"{model.dimension:,}",
-        "prompts": ", ".join(f"{name} {shorten(text, 40)!r}" for name, text in model.prompts.items()),
+        "prompts": ", ".join(f"{name} {shorten(repr(text), 40)}" for name, text in model.prompts.items()),
     }
     return {name: text for name, text in found.items() if text}
 

@@ -21,6 +21,8 @@ from embedstep.runtime.text import shorten
 _PLURAL = {QUERY: "queries", DOCUMENT: "documents"}
 _SHOWN = 60
 """Characters of a prompt in a sentence."""
+_MOST = 3
+"""Names in a sentence, of which there may be hundreds."""
 
 
 def check_prompts(request: TrainRequest) -> Iterator[Problem]:
@@ -70,7 +72,7 @@ def _names_agree(request: TrainRequest, argument: str, dataset: str) -> Iterator
         values = {name: texts[name] for name in named if name in texts}
         if len(set(values.values())) > 1:
             listed = " and ".join(values)
-            yield Problem(f"arguments.{argument}", f"names one column of {dataset} twice, as {listed}; keep one")
+            yield Problem(f"arguments.{argument}", f"names one column twice, as {listed}; keep one")
 
 
 def _prompts_are_on(request: TrainRequest) -> Iterator[Problem]:
@@ -88,7 +90,7 @@ def _prompts_agree(request: TrainRequest) -> Iterator[Problem]:
         name, trained = asked_name(request.model, side), trained_sides(request, None, side)
         asked = request.model.prompts.get(name or "")
         if name and trained and asked not in trained.values():
-            message = f"is {_shown(asked)}, and arguments.prompts trains {_with_columns(trained)}"
+            message = f"is {_shown(asked)}, and arguments.prompts has {_with_columns(trained)}"
             yield Problem(f"model.prompts.{name}", f"{message}; keep one of the two")
 
 
@@ -129,12 +131,15 @@ def explain_prompts(request: TrainRequest, facts: ModelFacts | None, prompts: Pl
     """
     yield from _explain_own(request.model, facts, prompts)
     for side, saved in zip(NAMES, (prompts.query, prompts.document), strict=True):
-        trained = trained_sides(request, facts, side)
+        trained = trained_sides(request, facts, side) if prompts.columns else {}
         if len(set(trained.values())) > 1:
             yield (
                 f"{_PLURAL[side]} are trained with several prompts ({_with_columns(trained)}), and a saved model has "
                 f"one: {_shown(saved)}; model.prompts.{side} chooses another"
             )
+    is_own = facts is not None and facts.default_prompt_name == prompts.default
+    if prompts.query and prompts.query == prompts.document and request.model.default_prompt_name is None and not is_own:
+        yield "all texts are trained with one prompt, which encode of the saved model uses by default"
     yield from _explain_evaluators(request, prompts)
     yield from _explain_unused(request, prompts)
 
@@ -186,7 +191,17 @@ def _by_side(prompts: Mapping[str, str]) -> str:
 
 
 def _with_columns(prompts: Mapping[str, str]) -> str:
-    return ", ".join(f"{column} with {_shown(prompt)}" for column, prompt in prompts.items())
+    """Return each prompt with its columns, the first of many."""
+    columns: dict[str, list[str]] = {}
+    for column, prompt in prompts.items():
+        columns.setdefault(prompt, []).append(column)
+    listed = [f"{_shown(prompt)} for {_first(some)}" for prompt, some in columns.items()]
+    return _first(listed)
+
+
+def _first(names: list[str]) -> str:
+    more = f" and {len(names) - _MOST} more" if len(names) > _MOST else ""
+    return ", ".join(names[:_MOST]) + more
 
 
 def _shown(prompt: str | None) -> str:

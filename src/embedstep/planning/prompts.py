@@ -47,6 +47,8 @@ def plan_prompts(request: TrainRequest, facts: ModelFacts | None) -> PlannedProm
         request: the request.
         facts: what the model's files say; None for a new model, and for one that is not on this machine.
     """
+    if not request.arguments.prompts and not request.model.prompts and not (facts is not None and facts.prompts):
+        return PlannedPrompts(default=_default(request.model, facts, "", ""))
     trained = {name: trained_prompts(request, facts, name) for name in request.data.train}
     query, document = (_saved(request, facts, side) for side in NAMES)
     evaluation = {}
@@ -123,6 +125,8 @@ def _saved(request: TrainRequest, facts: ModelFacts | None, side: str) -> str:
     """Return the prompt of a side that the model is saved with: the one asked for, else the first trained one."""
     of_the_model = _of_the_model(request.model, facts)[list(NAMES).index(side)]
     trained = list(trained_sides(request, facts, side).values())
+    if not trained and isinstance(request.arguments.prompts, str):
+        return request.arguments.prompts  # for all texts, also those of a side without a column
     if not trained or (asked_name(request.model, side) is not None and of_the_model in trained):
         return of_the_model
     return next(filter(None, trained), "")
@@ -201,13 +205,18 @@ def with_columns(
         request: the request.
         prompts: the prompts of the run.
     """
-    routes = {name: _selected(request, name, "router_mapping") for name in request.data.train}
-    needed = {"prompts": prompts.columns, "router_mapping": routes}
+    routed = request.data.train if request.arguments.router_mapping else ()
+    needed = {
+        "prompts": prompts.columns,
+        "router_mapping": {name: _selected(request, name, "router_mapping") for name in routed},
+    }
     return tuple(_by_role(entry, request, needed[entry.name]) if entry.name in needed else entry for entry in entries)
 
 
 def _by_role(entry: LedgerEntry, request: TrainRequest, needed: Mapping[str, Mapping[str, str]]) -> LedgerEntry:
     columns = {name: needed.get(name, {}) for name in request.data.train}
+    if not entry.value and not needed:
+        return entry
     if all(_as_the_trainer(entry.value, request, name) == texts for name, texts in columns.items()):
         return entry
     value = columns if len(columns) > 1 else next(iter(columns.values()))
