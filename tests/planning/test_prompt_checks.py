@@ -152,6 +152,23 @@ def test_a_model_with_routes_needs_a_mapping() -> None:
     assert not list(routes_are_named(request(), ModelFacts()))
 
 
+@pytest.mark.parametrize(
+    ("routes", "problem"),
+    [
+        ({"anchor": "query", "positive": "document"}, ""),
+        ({"anchor": "qurey"}, "arguments.router_mapping.anchor: 'qurey' is no route of the model; did you mean query?"),
+        (
+            {"docs": {"positive": "text"}},
+            "arguments.router_mapping.docs.positive: 'text' is no route of the model; known are query, document",
+        ),
+    ],
+    ids=str,
+)
+def test_a_route_is_one_of_the_model(routes: Any, problem: str) -> None:
+    facts = ModelFacts(modules=("Router",), routes=("query", "document"))
+    assert list(map(str, routes_are_named(request(routes=routes), facts))) == ([problem] if problem else [])
+
+
 OWN = "training and evaluation use the model's own prompts"
 ONE = "all texts are trained with one prompt, which encode of the saved model uses by default"
 LEAVES = "model.use_prompts: false leaves them out, also of the saved model"

@@ -9,10 +9,13 @@ from hypothesis import strategies as st
 from sentence_transformers.base.data_collator import BaseDataCollator
 
 from embedstep.data.model_facts import ModelFacts
+from embedstep.planning.build import build_plan
 from embedstep.planning.prompts import PlannedPrompts, plan_prompts, with_columns
 from embedstep.request.arguments.ledger import LedgerEntry, ledger
 from embedstep.request.loading import load_request
 from embedstep.request.schema import TrainRequest
+from embedstep.runtime.digests import sha256_json
+from tests.planning.plans import facts
 
 COLUMNS = {"anchor": "question", "positive": "answer"}
 Q, P = "query: ", "passage: "
@@ -192,6 +195,16 @@ def test_routes_are_by_role_or_by_source_name(routes: Any, names: tuple[str, ...
     entry = entries_of(request(routes=routes, names=names))["router_mapping"]
     assert entry.value == (value or routes)
     assert (entry.source, entry.effect) == (("embedstep", "by role") if value else ("request", ""))
+
+
+def test_checkpoints_of_a_training_without_the_model_s_prompts_are_not_resumed() -> None:
+    asked = request()
+    plans = [
+        build_plan(asked, [facts(100)], gpus=0, processes=1, model=ModelFacts(prompts=own))
+        for own in ({}, {"sts": "s: "}, {"query": Q}, {"query": "other: "})
+    ]
+    assert plans[0].trained_from == plans[1].trained_from == sha256_json([plans[0].training_fingerprint, None])
+    assert len({plan.trained_from for plan in plans}) == 3
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 
+from embedstep.data.model_facts import read_model_facts
 from embedstep.output.result import StepResult
 from embedstep.promotion.scoring import score_models
 from embedstep.request.loading import load_request
@@ -180,6 +181,7 @@ def test_the_query_route_is_trained_by_source_names(trained: Any, tiny_model: Pa
     query, document = (SentenceTransformer(str(tiny_model), device="cpu") for _ in range(2))
     router = Router.for_query_document(list(query.children()), list(document.children()))
     SentenceTransformer(modules=[router], device="cpu").save_pretrained(str(tmp_path / "router"))
+    assert read_model_facts(tmp_path / "router").routes == ("query", "document")
     found = [
         trained(name, model={"path": str(tmp_path / "router")}, arguments={"router_mapping": routes})
         for name, routes in (

@@ -58,6 +58,7 @@ class ModelFacts:
         tokens: number that the highest token id of the tokenizer needs.
         pads: whether the tokenizer has a token to pad with.
         dimension: dimension of its embeddings; None where the files do not say.
+        routes: names of the routes of a Router; empty where it chooses them by its own mapping, too.
         prompts: prompts by name, without empty ones.
         default_prompt_name: name of the prompt that it uses where none is named.
         similarity: its similarity function.
@@ -77,6 +78,7 @@ class ModelFacts:
     tokens: int | None = None
     pads: bool = True
     dimension: int | None = None
+    routes: tuple[str, ...] = ()
     prompts: Mapping[str, str] = field(default_factory=dict)
     default_prompt_name: str | None = None
     similarity: str = "cosine"
@@ -116,10 +118,17 @@ def read_model_facts(folder: Path) -> ModelFacts:
         tokens=_needed_rows(first / "tokenizer.json"),
         pads=_pads(first),
         dimension=_dimension(folder, listed, config, tensors),
+        routes=_routes(first),
         prompts={name: text for name, text in (settings.get("prompts") or {}).items() if text},
         default_prompt_name=settings.get("default_prompt_name"),
         similarity=str(settings.get("similarity_fn_name") or "cosine"),
     )
+
+
+def _routes(router: Path) -> tuple[str, ...]:
+    settings = read_json_or_empty(router / "router_config.json")
+    is_mapped = settings.get("parameters", {}).get("route_mappings")
+    return () if is_mapped else tuple(settings.get("structure", {}))
 
 
 def _class_name(type_name: str) -> str:

@@ -115,10 +115,18 @@ def prompts_are_named(request: TrainRequest, facts: ModelFacts | None) -> Iterat
 
 
 def routes_are_named(request: TrainRequest, facts: ModelFacts) -> Iterator[Problem]:
-    """The library trains a model with routes only if columns have some."""
-    if "Router" in facts.modules and not request.arguments.router_mapping:
+    """A model with routes is trained only if columns have some, and only on those that it has."""
+    given = request.arguments.router_mapping
+    if "Router" in facts.modules and not given:
         message = "is empty, and the model has a route for each kind of text; write {anchor: query, positive: document}"
         yield Problem("arguments.router_mapping", message)
+    for key, value in given.items() if facts.routes else ():
+        named = value if isinstance(value, Mapping) else {"": value}
+        for column, route in named.items():
+            if route not in facts.routes:
+                place = ".".join(filter(None, ("arguments.router_mapping", key, column)))
+                hint = suggest(route, facts.routes) or f"; known are {', '.join(facts.routes)}"
+                yield Problem(place, f"{route!r} is no route of the model{hint}")
 
 
 def explain_prompts(request: TrainRequest, facts: ModelFacts | None, prompts: PlannedPrompts) -> Iterator[str]:
