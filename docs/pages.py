@@ -6,6 +6,7 @@ from embedstep.orchestration.components import Artifact, Component
 from embedstep.orchestration.parameters import Parameter
 from embedstep.planning.evaluators import EVALUATORS, EvaluatorKind
 from embedstep.planning.losses import LOSSES, LossKind, describe_columns
+from embedstep.planning.modules import MODULES, ModuleKind
 from embedstep.request.options import REQUIRED, Option, describe_option
 
 _HEAD = """# Losses and evaluators
@@ -66,6 +67,25 @@ def _options(options: Iterable[tuple[str, Option]]) -> Iterator[str]:
     for name, option in options:
         default = "required" if option.default is REQUIRED else f"default `{option.default}`"
         yield f"- `{name}`: {describe_option(option)}; {default}"
+
+
+def modules_table() -> str:
+    """Return the table of modules in `docs/models.md`: what each takes and gives, and its options."""
+    return "\n".join(["| module | takes | gives | options |", "|---|---|---|---|", *map(_module_row, MODULES.values())])
+
+
+def _module_row(kind: ModuleKind) -> str:
+    options = ", ".join(map(_option_name, kind.options.items()))
+    return f"| `{kind.name}` | {' or '.join(kind.takes)} | {_given(kind)} | {options} |"
+
+
+def _given(kind: ModuleKind) -> str:
+    return "what its routes give" if kind.name == "router" else kind.gives or "the same"
+
+
+def _option_name(item: tuple[str, Option]) -> str:
+    name, option = item
+    return f"**`{name}`**" if option.default is REQUIRED else f"`{name}`"
 
 
 def component_page(component: Component, authored: str) -> str:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from embedstep.planning.kinds import Label as Label
     from embedstep.planning.losses import LossKind as LossKind
     from embedstep.planning.losses import Takes as Takes
+    from embedstep.planning.modules import ModuleKind as ModuleKind
     from embedstep.request import options as options
     from embedstep.request.arguments.training_arguments import (
         SentenceTransformerTrainingArguments as SentenceTransformerTrainingArguments,
@@ -42,6 +43,7 @@ _NAMES = {
     "embedstep.planning.evaluators": ("EvaluatorKind",),
     "embedstep.planning.kinds": ("Label",),
     "embedstep.planning.losses": ("LossKind", "Takes"),
+    "embedstep.planning.modules": ("ModuleKind",),
     "embedstep.request.arguments.training_arguments": ("SentenceTransformerTrainingArguments", "TrainingArguments"),
     "embedstep.request.arguments.types": ("BatchSamplers", "MultiDatasetBatchSamplers"),
     "embedstep.request.loading": ("load_request",),

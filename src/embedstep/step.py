@@ -17,7 +17,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
-from embedstep.data.hub import named_datasets, with_local_data
+from embedstep.data.hub import local_sources, named_datasets, with_local_data
 from embedstep.data.model_facts import ModelFacts
 from embedstep.data.scanning import scan_all
 from embedstep.data.tokenizer import TokenCache, find_tokenizer
@@ -285,7 +285,7 @@ def _plan(request: TrainRequest, folder: Path, *, for_a_run: bool) -> Plan:
         raise InvalidRequestError(problems)
     if for_a_run and isinstance(tokens, TokenCache):
         _tokenize(plan, tokens)
-    base = base_digest(_source(request, fetched_model)) if for_a_run else None
+    base = base_digest(*local_sources(request.model, fetched_model)) if for_a_run else None
     return replace(plan, fetched_model=fetched_model, base=base)
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from embedstep.data.hub import hub_datasets, is_on_hub, named_datasets, with_local_data, without_hub_data
+from embedstep.data.hub import hub_datasets, is_on_hub, local_sources, named_datasets, with_local_data, without_hub_data
 from embedstep.errors import CANNOT_START, CannotStartError, InvalidRequestError
 from embedstep.output import job
 from embedstep.request.loading import load_request
@@ -59,6 +59,21 @@ def test_a_model_that_is_no_path_is_an_id(
     (tmp_path / "there").mkdir()
     (tmp_path / "org" / "there").mkdir(parents=True)
     assert is_on_hub(request(model=model).model) == on_hub
+
+
+def test_the_files_of_modules_are_sources_of_the_model(tmp_path: Path) -> None:
+    (tmp_path / "words").write_text("open\n")
+    modules = [
+        {"kind": "router", "routes": {"query": [{"kind": "bow", "options": {"vocab": str(tmp_path / "words")}}],
+                                      "document": ["transformer", "pooling"]}},
+        {"kind": "dense", "options": {"out_features": 4}},
+    ]  # fmt: skip
+    model = request(model={"path": "org/model", "modules": modules}).model
+    assert is_on_hub(model)
+    assert local_sources(model, str(tmp_path)) == (tmp_path, tmp_path / "words")
+    assert local_sources(model, None) == (tmp_path / "words",)
+    own = request(model={"modules": [{"kind": "static_embedding", "options": {"path": "org/model"}}]}).model
+    assert not is_on_hub(own)
 
 
 @pytest.mark.parametrize("with_model", [True, False])

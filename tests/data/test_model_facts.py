@@ -19,7 +19,8 @@ def test_what_the_files_of_a_saved_model_say(tmp_path: Path) -> None:
     }  # fmt: skip
     assert read_model_facts(write_model(tmp_path, settings=settings)) == ModelFacts(
         modules=("Transformer", "Pooling"), architecture="BertModel", dtype="float32", parameters=800 + 512 + 64,
-        pooling="mean", max_tokens=64, max_seq_length=32, vocabulary=100, tokens=100, dimension=8,
+        pooling="mean", model_type="bert", token_dimension=8, max_tokens=64, max_seq_length=32, vocabulary=100,
+        tokens=100, dimension=8,
         prompts={"query": "q: "}, default_prompt_name="query", similarity="dot",
     )  # fmt: skip
 
@@ -31,6 +32,12 @@ def test_what_the_files_of_a_saved_model_say(tmp_path: Path) -> None:
         ({"tensors": {}, "config": {**CONFIG, "torch_dtype": "float16"}}, {"dtype": "float16", "parameters": None}),
         ({"modules": None}, {"is_bare": True, "pooling": "", "modules": ("Transformer",)}),
         ({"modules": None, "config": {**CONFIG, "architectures": ["Qwen3ForCausalLM"]}}, {"is_decoder": True}),
+        ({"config": {**CONFIG, "num_hidden_layers": 3}}, {"layers": 3}),
+        ({"modules": None, "config": {**CONFIG, "model_type": "qwen3"}}, {"is_causal": True, "is_decoder": False}),
+        ({"modules": None, "config": {**CONFIG, "model_type": "gemma3_text", "use_bidirectional_attention": True}},
+         {"is_causal": False}),
+        ({"modules": None, "config": {**CONFIG, "model_type": "clip", "projection_dim": 4}},
+         {"is_bare": False, "dimension": 4, "token_dimension": None}),
         ({"pooling": {"pooling_mode_cls_token": True, "word_embedding_dimension": 8}}, {"pooling": "cls"}),
         ({"pooling": {"pooling_mode": ["mean", "max"]}}, {"pooling": "mean+max", "dimension": 16}),
         ({"limit": None}, {"max_seq_length": 64}),

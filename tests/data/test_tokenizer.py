@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,8 @@ from embedstep.data.tokenizer import MODEL_NOT_LOCAL, TokenizerFile, find_tokeni
 from embedstep.request.schema import Model
 from embedstep.worker.models import build_model
 from embedstep.worker.trainer.tokens import tokenizing_of
+
+ENDS = ["transformer", "pooling"]
 
 
 @pytest.fixture(scope="session")
@@ -33,12 +36,16 @@ def models(tiny_model: Path, minilm: Path, tmp_path_factory: pytest.TempPathFact
         "static from a tokenizer": static,
         "static from a model": Model(static=str(minilm), initial_vectors="word_embeddings"),
         "saved static": Model(path=str(folder / "static")),
+        "modules": Model.model_validate({"path": str(tiny_model), "max_seq_length": 9, "modules": ENDS}),
+        "modules of their own": Model.model_validate(
+            {"modules": [{"kind": "Transformer", "options": {"path": str(plain)}}, "pooling"]}
+        ),
     }
 
 
 KINDS = [
     "transformer", "shorter", "older files", "folder of transformers", "cut on the left", "static from a tokenizer",
-    "static from a model", "saved static",
+    "static from a model", "saved static", "modules", "modules of their own",
 ]  # fmt: skip
 
 
@@ -46,9 +53,29 @@ KINDS = [
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_files_give_the_tokenizer_of_the_loaded_model(models: dict[str, Model], kind: str) -> None:
     model = models[kind]
-    found = find_tokenizer(model, Path(str(model.path or model.static)))
+    found = find_tokenizer(model, Path(model.source))
     assert isinstance(found, TokenizerFile)
     assert found.read() == tokenizing_of(build_model(model, fetched=None, device="cpu"))
+
+
+@pytest.mark.parametrize(
+    ("first", "name"),
+    [
+        ("static_embedding", "static_embedding"),
+        ({"kind": "bow", "options": {"vocab": ["a"]}}, "bow"),
+        ({"kind": "transformer", "options": {"max_seq_length": 8}}, "transformer"),
+        (
+            {"kind": "router", "routes": {"query": ["static_embedding"], "document": ["transformer", "pooling"]}},
+            "router",
+        ),
+    ],
+)
+def test_no_tokenizer_of_the_base_is_taken_for_a_model_of_other_modules(
+    tiny_model: Path, first: Any, name: str
+) -> None:
+    model = Model.model_validate({"path": str(tiny_model), "modules": [first, "pooling"]})
+    expected = f"model.modules begins with {name}, whose tokenizer is known once the model is built"
+    assert find_tokenizer(model, tiny_model) == expected
 
 
 def test_why_texts_are_tokenized_as_they_come(tiny_model: Path, tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ margin_cosine = birdsong:margin_cosine
 lost = birdsong:lost
 [embedstep.evaluators]
 mean_cosine = birdsong:mean_cosine
+[embedstep.modules]
+scaling = birdsong:scaling
 [embedstep.batch_samplers]
 blocks = birdsong:blocks
 one_label = birdsong:one_label

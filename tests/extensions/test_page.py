@@ -10,7 +10,7 @@ import yaml
 import embedstep
 from embedstep.request.arguments.schema import Arguments
 from embedstep.request.datasets import Dataset
-from embedstep.request.schema import Evaluator, Loss, Tracking
+from embedstep.request.schema import Evaluator, Loss, Model, Tracking
 from tests.places import ROOT
 
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
@@ -18,6 +18,7 @@ SECTIONS = dict(re.findall(r"^## (An? .+?)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILIN
 EXPECTED: dict[str, tuple[str, Callable[[Any], str]]] = {
     "A loss": ("LossKind", lambda piece: Loss.model_validate(piece["loss"]).kind),
     "An evaluator": ("EvaluatorKind", lambda piece: Evaluator.model_validate(piece["evaluators"][0]).kind),
+    "A module": ("ModuleKind", lambda piece: (Model.model_validate(piece["model"]).modules or [])[-1].kind),
     "A batch sampler": (
         "BatchSamplerKind",
         lambda piece: str(Arguments.model_validate(piece["arguments"]).batch_sampler),

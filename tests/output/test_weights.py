@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from embedstep.output.weights import read_space
+from embedstep.output.weights import base_digest, read_space
 
 
 def changed(model: Path, folder: Path, file: str, **settings: Any) -> Path:
@@ -71,3 +71,11 @@ def test_one_bit_of_the_weights_changes_the_space(tiny_model: Path, tmp_path: Pa
     file.write_bytes(weights)
     assert read_space(tmp_path / "other", 32).weights != read_space(tiny_model, 32).weights
     assert read_space(tiny_model, 16).fingerprint != read_space(tiny_model, 32).fingerprint
+
+
+def test_each_file_that_a_model_is_built_from_is_in_the_digest_of_its_base(tiny_model: Path, tmp_path: Path) -> None:
+    words = tmp_path / "words.txt"
+    words.write_text("open\n")
+    one, both = base_digest(tiny_model), base_digest(tiny_model, words)
+    words.write_text("close\n")
+    assert len({one, both, base_digest(tiny_model, words), base_digest(words), base_digest()}) == 5

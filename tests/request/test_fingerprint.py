@@ -49,3 +49,27 @@ def test_rows_processes_and_arguments_change_a_training() -> None:
         of_training(request(arguments={"learning_rate": 1e-3})),
     }  # fmt: skip
     assert len(found) == 4
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"pooling": "cls"},
+        {"layers": {"keep": [0]}},
+        {"freeze": ["embeddings"]},
+        {"modules": ["transformer", "pooling"]},
+        {"modules": ["transformer", "pooling", {"kind": "dense", "options": {"out_features": 8}}]},
+    ],
+)
+def test_what_is_changed_in_a_model_changes_its_training(model: dict[str, Any]) -> None:
+    plain, changed = (request(model={"path": "m", **more}) for more in ({}, model))
+    assert of_training(changed) != of_training(plain)
+    assert request_fingerprint(changed) != request_fingerprint(plain)
+
+
+def test_modules_are_the_same_in_each_way_of_writing() -> None:
+    short, long = (
+        request(model={"path": "m", "modules": [module], "pooling": None, "freeze": []})
+        for module in ("static_embedding", {"kind": "static_embedding", "options": None, "routes": None})
+    )
+    assert of_training(short) == of_training(long)

@@ -90,7 +90,7 @@ def _model_facts(model: "PlannedModel") -> Mapping[str, str]:
     memory = model.memory_bytes
     found = {
         "modules": ", ".join(model.modules) + (f" ({model.architecture})" if model.architecture else ""),
-        "parameters": "" if model.parameters is None else f"{model.parameters:,} in {model.precision}",
+        "parameters": "" if model.parameters is None else f"{model.parameters:,} in {model.precision}{_frozen(model)}",
         "memory": "" if memory is None else f"about {format_bytes(memory)} for weights, gradients and optimizer",
         "attention": model.attention,
         "pooling": pooling,
@@ -113,6 +113,10 @@ def _dataset_row(item: "PlannedDataset", train_batches: int) -> tuple[str, ...]:
         show_count(item.rows_unreached),
         show_count(item.negatives_per_anchor),
     )
+
+
+def _frozen(model: "PlannedModel") -> str:
+    return "" if model.trainable in (None, model.parameters) else f", of which {model.trainable:,} train"
 
 
 def _training_facts(plan: "Plan") -> Mapping[str, str]:

@@ -35,8 +35,22 @@ def hub_datasets(request: TrainRequest) -> Iterator[tuple[Split, str, Dataset]]:
 
 def is_on_hub(model: Model) -> bool:
     """Whether a model is named by a hub id, and not by a path on this machine."""
+    source = model.path or model.static or ""
     # os.path.exists returns False for an invalid file name, where Path.exists raises.
-    return _HUB_ID.fullmatch(model.source) is not None and not os.path.exists(model.source)  # noqa: PTH110
+    return _HUB_ID.fullmatch(source) is not None and not os.path.exists(source)  # noqa: PTH110
+
+
+def local_sources(model: Model, fetched: str | None) -> tuple[Path, ...]:
+    """Return the folders and files that a model is built from, as far as they are on this machine.
+
+    Args:
+        model: section of the request.
+        fetched: folder of the model, if it was fetched from the hub.
+    """
+    sources = [Path(source).expanduser() for source in model.sources]
+    if fetched is not None:
+        sources[0] = Path(fetched)
+    return tuple(source for source in sources if source.exists())
 
 
 def with_local_data(request: TrainRequest, folder: Path, *, with_model: bool) -> tuple[TrainRequest, str | None]:

@@ -4,9 +4,10 @@ Of the weights only the headers are read, so that a model of many gigabytes take
 """
 
 import json
+import re
 import struct
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from math import prod
@@ -20,8 +21,22 @@ UNLIMITED = 10**20
 """Limit in tokens that transformers takes for no limit (its `LARGE_INTEGER`)."""
 EMBEDDING = "SentenceTransformer"
 """The family of models that embed a text in one dense vector."""
-_POSITIONS = ("position_embeddings.weight", "embed_positions.weight", "wpe.weight")
-_VOCABULARY = ("word_embeddings.weight", "embed_tokens.weight", "tok_embeddings.weight", "wte.weight")
+TWO_TOWERS = ("clip", "siglip", "siglip2", "chinese_clip", "altclip", "align")
+"""Types of models that embed texts and images, each by a transformer of its own, and give no token embeddings."""
+_TEXT_TOWER = "text_model.embeddings."
+_POSITIONS = (
+    "position_embeddings.weight",
+    "embed_positions.weight",
+    "wpe.weight",
+    f"{_TEXT_TOWER}position_embedding.weight",
+)
+_VOCABULARY = (
+    "word_embeddings.weight",
+    "embed_tokens.weight",
+    "tok_embeddings.weight",
+    "wte.weight",
+    f"{_TEXT_TOWER}token_embedding.weight",
+)
 """Ends of the names that tensors of learned positions and of tokens have in the models of transformers."""
 _FIRST_POSITION_FOLLOWS_PAD = {
     "roberta",
@@ -34,6 +49,12 @@ _FIRST_POSITION_FOLLOWS_PAD = {
 }
 """Model types whose positions begin after the index of the pad token, so that as many rows of the table go unused."""
 _DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+_LAYERS = ("num_hidden_layers", "n_layers", "n_layer", "num_layers")
+_DECODERS = re.compile(
+    r"gpt|opt$|bloom|llama|mi[sx]tral|ministral|qwen[23](?!.*(vl|omni))|gemma|phi|falcon|olmo|stablelm|starcoder|cohere"
+    r"|granite|smollm|mpt$|codegen|xglm|biogpt|lfm|glm|deepseek|exaone|ctrl"
+)
+"""Model types in which a token sees only those before it."""
 _HEADS = ("ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering", "ForMultipleChoice")
 _MOST_HEADER_BYTES = 100 * 2**20
 """The format's own limit."""
@@ -49,9 +70,14 @@ class ModelFacts:
         architecture: class of transformers, such as `BertModel`; empty without a transformer.
         dtype: precision of most weights, such as `bfloat16`; empty where the files do not say.
         parameters: number of parameters; None where the files do not say.
+        trainable: number of parameters that train; None where the files do not say.
         pooling: pooling modes, joined by `+`; empty where there is no pooling or none is saved.
         is_bare: whether it is a transformer without modules of sentence-transformers, to which pooling is added.
         is_decoder: whether sentence-transformers adds pooling of the last token to it, in place of the mean.
+        is_causal: whether each token sees only those before it, so that the first and the mean say little.
+        model_type: type of the transformer, such as `bert`; empty without one.
+        layers: layers of the transformer; None where the files do not say.
+        token_dimension: dimension of its token embeddings; None where the files do not say.
         max_tokens: most tokens of a text for which it has positions; None where they are not a table.
         max_seq_length: its own limit in tokens; None without one.
         vocabulary: rows of the table of token embeddings.
@@ -69,9 +95,14 @@ class ModelFacts:
     architecture: str = ""
     dtype: str = ""
     parameters: int | None = None
+    trainable: int | None = None
     pooling: str = ""
     is_bare: bool = False
     is_decoder: bool = False
+    is_causal: bool = False
+    model_type: str = ""
+    layers: int | None = None
+    token_dimension: int | None = None
     max_tokens: int | None = None
     max_seq_length: int | None = None
     vocabulary: int | None = None
@@ -96,12 +127,14 @@ def read_model_facts(folder: Path) -> ModelFacts:
     settings = read_json_or_empty(folder / "config_sentence_transformers.json")
     file = folder / "modules.json"
     listed: list[Mapping[str, Any]] = read_json(file) if file.is_file() else []
-    modules = tuple(_class_name(str(module["type"])) for module in listed)
+    modules = tuple(class_name(str(module["type"])) for module in listed)
     first = folder / str(listed[0]["path"]) if listed else folder
-    config = read_json_or_empty(first / "config.json")
-    config = {**config, **config.get("text_config", {})}  # of models that read images, too
-    tensors = list(_tensors(folder))
+    outer = read_json_or_empty(first / "config.json")
+    config = {**outer, **outer.get("text_config", {})}  # of models that read images, too
+    tensors = list(floating_tensors(folder.rglob("*.safetensors")))
     architecture = next(iter(config.get("architectures") or ()), "")
+    is_decoder = architecture.endswith("ForCausalLM") and config.get("is_causal", True)
+    has_two_towers = outer.get("model_type") in TWO_TOWERS
     has_head = not listed and architecture.endswith(_HEADS)
     return ModelFacts(
         family=str(settings.get("model_type") or ("CrossEncoder" if has_head else EMBEDDING)),
@@ -110,14 +143,20 @@ def read_model_facts(folder: Path) -> ModelFacts:
         dtype=_most_common(tensors) or str(config.get("dtype") or config.get("torch_dtype") or ""),
         parameters=sum(prod(shape) for _, _, shape in tensors) or None,
         pooling=_pooling(folder, listed),
-        is_bare=not listed and bool(config),
-        is_decoder=architecture.endswith("ForCausalLM") and config.get("is_causal", True),
+        is_bare=not listed and bool(config) and not has_two_towers,
+        is_decoder=is_decoder,
+        is_causal=is_decoder or _is_causal(config),
+        model_type=str(outer.get("model_type") or ""),
+        layers=next((int(config[name]) for name in _LAYERS if isinstance(config.get(name), int)), None),
+        token_dimension=None if has_two_towers else _token_dimension(config),
         max_tokens=_max_tokens(config, tensors),
         max_seq_length=None if (limit := own_limit(first, config)) >= UNLIMITED else limit,
         vocabulary=_rows(tensors, _VOCABULARY),
         tokens=_needed_rows(first / "tokenizer.json"),
         pads=_pads(first),
-        dimension=_dimension(folder, listed, config, tensors),
+        dimension=_dimension(
+            folder, listed, outer.get("projection_dim") if has_two_towers else _token_dimension(config), tensors
+        ),
         routes=_routes(first),
         prompts={name: text for name, text in (settings.get("prompts") or {}).items() if text},
         default_prompt_name=settings.get("default_prompt_name"),
@@ -131,7 +170,17 @@ def _routes(router: Path) -> tuple[str, ...]:
     return () if is_mapped else tuple(settings.get("structure", {}))
 
 
-def _class_name(type_name: str) -> str:
+def _is_causal(config: Mapping[str, Any]) -> bool:
+    is_bidirectional = config.get("use_bidirectional_attention") or config.get("is_causal") is False
+    return _DECODERS.match(str(config.get("model_type"))) is not None and not is_bidirectional
+
+
+def _token_dimension(config: Mapping[str, Any]) -> int | None:
+    width = config.get("hidden_size") or config.get("n_embd") or config.get("dim") or config.get("d_model")
+    return int(width) if width else None
+
+
+def class_name(type_name: str) -> str:
     """Return the class name of a module of sentence-transformers, whose packages differ between releases."""
     package, _, name = type_name.rpartition(".")
     return name if package.startswith("sentence_transformers.") else type_name
@@ -141,9 +190,9 @@ Tensor = tuple[str, str, tuple[int, ...]]
 """Name, precision as safetensors names it, and shape."""
 
 
-def _tensors(folder: Path) -> Iterator[Tensor]:
-    """Yield the floating-point tensors of a model from the headers of its safetensors files."""
-    for file in sorted(folder.rglob("*.safetensors")):
+def floating_tensors(files: Iterable[Path]) -> Iterator[Tensor]:
+    """Yield the floating-point tensors of safetensors files, from their headers."""
+    for file in sorted(files):
         for name, entry in _header(file).items():
             if name != "__metadata__" and entry["dtype"] in _DTYPES:
                 yield name, entry["dtype"], tuple(entry["shape"])
@@ -221,20 +270,17 @@ def _pads(folder: Path) -> bool:
 
 def _pooling(folder: Path, listed: list[Mapping[str, Any]]) -> str:
     for module in listed:
-        if _class_name(str(module["type"])) == "Pooling":
+        if class_name(str(module["type"])) == "Pooling":
             saved = module_settings(folder / str(module["path"]))
             modes = saved.get("pooling_mode", "mean")
             return modes if isinstance(modes, str) else "+".join(modes)
     return ""
 
 
-def _dimension(
-    folder: Path, listed: list[Mapping[str, Any]], config: Mapping[str, Any], tensors: list[Tensor]
-) -> int | None:
-    """Return the width that the last module which changes it gives."""
-    width = config.get("hidden_size") or config.get("n_embd") or config.get("dim")
+def _dimension(folder: Path, listed: list[Mapping[str, Any]], width: int | None, tensors: list[Tensor]) -> int | None:
+    """Return the width that the last module which changes it gives, from that of the first."""
     for module in listed:
-        kind, inside = _class_name(str(module["type"])), folder / str(module["path"])
+        kind, inside = class_name(str(module["type"])), folder / str(module["path"])
         saved = read_json_or_empty(inside / "config.json")
         if kind == "StaticEmbedding":
             width = next((shape[1] for name, _, shape in tensors if name == "embedding.weight"), None)

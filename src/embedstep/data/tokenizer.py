@@ -72,6 +72,12 @@ def find_tokenizer(model: Model, source: Path | None) -> TokenizerFile | str:
         return MODEL_NOT_LOCAL
     if model.trust_remote_code:
         return "the model may have its own code (model.trust_remote_code)"
+    if model.modules:
+        first = model.modules[0]
+        if first.kind not in ("transformer", "Transformer") or first.options.keys() - {"path"}:
+            return f"model.modules begins with {first.kind}, whose tokenizer is known once the model is built"
+        own = first.options.get("path")
+        source = source if own is None else Path(str(own)).expanduser()
     if model.static:
         file = source if source.is_file() else source / "tokenizer.json"
         return _if_present(TokenizerFile(file=file, is_static=True, truncates=False))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from embedstep.output.result import read_json, read_json_or_empty
-from embedstep.runtime.digests import sha256_files, sha256_text
+from embedstep.runtime.digests import sha256_files, sha256_json, sha256_text
 
 _NORMALIZE = "Normalize"
 _OLD_MODE = "pooling_mode_"
@@ -68,8 +68,13 @@ def weights_digest(model: Path) -> str:
     return sha256_files(model, [file for file in sorted(model.rglob("*")) if file.suffix in _WEIGHTS])
 
 
-def base_digest(model: Path) -> str:
-    """Return the SHA-256 of the initial model: weights and tokenizer of a folder, or a tokenizer file."""
+def base_digest(*sources: Path) -> str:
+    """Return the SHA-256 of the initial model: weights and tokenizer of each folder, and each file."""
+    digests = [_source_digest(source) for source in sources]
+    return digests[0] if len(digests) == 1 else sha256_json(digests)
+
+
+def _source_digest(model: Path) -> str:
     if model.is_file():
         return sha256_files(model.parent, [model])
     files = [file for file in sorted(model.rglob("*")) if file.suffix in _WEIGHTS or file.name == "tokenizer.json"]

@@ -8,6 +8,7 @@ from embedstep.data.hub import is_on_hub
 from embedstep.data.row_functions import row_functions_are_known
 from embedstep.errors import Problem, suggest
 from embedstep.output.position import position_problems
+from embedstep.planning.architecture import ROUTER, first_without_transformer, unreached_parameter
 from embedstep.planning.batch_samplers import check_batch_sampler, reads_labels
 from embedstep.planning.evaluators import check_evaluator_data, evaluators_are_known
 from embedstep.planning.losses import LOSSES, check_loss_data, innermost, loss_path, losses_are_known
@@ -57,6 +58,7 @@ def check_plan(request: TrainRequest, plan: Plan) -> list[Problem]:
         *precision_fits(request, plan),
         *distribution_fits(request, plan),
         *losses_average_gradients(request, plan),
+        *routes_share_processes(request, plan),
         *plan_has_steps(request, plan),
         *evaluation_is_possible(request, plan),
         *best_metric_is_known(request, plan),
@@ -68,7 +70,7 @@ def model_exists(request: TrainRequest) -> Iterator[Problem]:
     """A model path must exist and hold a model; a hub id is looked up when the step starts."""
     field = "path" if request.model.path else "static"
     source = Path(request.model.source).expanduser()
-    if is_on_hub(request.model):
+    if is_on_hub(request.model) or (request.model.path is None and request.model.modules):
         return
     if request.model.revision is not None:
         yield Problem("model.revision", f"needs a model on the hub, and {source} is a path; remove it")
@@ -161,8 +163,8 @@ def losses_fit_the_model(request: TrainRequest) -> Iterator[Problem]:
     for name, loss in request.loss.items():
         place = loss_path(name)
         kind = innermost(loss)
-        if kind is not None and kind.needs_transformer and request.model.static:
-            yield Problem(place, f"{kind.name} needs a transformer, and model.static is a static embedding")
+        if kind is not None and kind.needs_transformer and (other := first_without_transformer(request.model)):
+            yield Problem(place, f"{kind.name} needs a transformer, and {other}")
         guide = loss.options.get("guide")
         if isinstance(guide, str) and not Path(guide).expanduser().is_dir():
             yield Problem(
@@ -193,6 +195,19 @@ def losses_average_gradients(request: TrainRequest, plan: Plan) -> Iterator[Prob
                 f"each of the {plan.world_size} processes would train its own model; "
                 "write launch.processes_per_node: 1",
             )
+
+
+def routes_share_processes(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
+    """With a router, each of the model's calls in a step leaves parameters out, which DDP would take for unused."""
+    if plan.world_size == 1 or plan.model is None or ROUTER not in plan.model.modules:
+        return
+    asked = request.arguments.ddp_find_unused_parameters
+    if asked is not False:
+        message = f"is {'missing' if asked is None else 'true'}; a router on {plan.world_size} processes needs false"
+        yield Problem("arguments.ddp_find_unused_parameters", message)
+    if name := unreached_parameter(request.model, plan.fetched_model):
+        message = f"leaves {name} to train, which no text reaches; a router on several processes needs it frozen"
+        yield Problem("model.freeze", f"{message}: [pooler]")
 
 
 def evaluators_fit(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[Problem]:

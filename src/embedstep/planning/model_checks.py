@@ -7,7 +7,9 @@ from typing import Any
 from embedstep.data.hub import is_on_hub
 from embedstep.data.model_facts import EMBEDDING, ModelFacts, read_model_facts
 from embedstep.errors import Problem
+from embedstep.planning.architecture import check_architecture, with_changes
 from embedstep.planning.losses import LOSSES, loss_path
+from embedstep.planning.module_checks import Built, follow_modules
 from embedstep.planning.prompt_checks import prompts_are_named, routes_are_named
 from embedstep.request.schema import Loss, Model, TrainRequest
 
@@ -34,7 +36,7 @@ _FAMILIES = {
 
 
 def read_facts(request: TrainRequest, fetched: str | None = None) -> ModelFacts | None:
-    """Return what the model's files say; None for a new model and for one that is not on this machine.
+    """Return what is known of the model that is trained; None for a static one and where its files are not here.
 
     Args:
         request: the request.
@@ -43,6 +45,15 @@ def read_facts(request: TrainRequest, fetched: str | None = None) -> ModelFacts 
     Raises:
         ValueError, KeyError, TypeError, AttributeError: a file is not what its name says.
     """
+    model = request.model
+    return with_changes(model, _saved_facts(request, fetched), fetched, _built(model, fetched))
+
+
+def _built(model: Model, fetched: str | None) -> Built | None:
+    return follow_modules(model, fetched) if model.modules else None
+
+
+def _saved_facts(request: TrainRequest, fetched: str | None) -> ModelFacts | None:
     folder = Path(fetched or str(request.model.path or "")).expanduser()
     if request.model.path is None or not folder.is_dir() or (fetched is None and is_on_hub(request.model)):
         return None
@@ -70,7 +81,9 @@ def check_model(request: TrainRequest, fetched: str | None = None) -> Iterator[P
     """
     yield from loading_is_known(request)
     try:
-        facts = read_facts(request, fetched)
+        saved = _saved_facts(request, fetched)
+        built = _built(request.model, fetched)
+        facts = with_changes(request.model, saved, fetched, built)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         yield Problem("model.path", f"{fetched or request.model.path} cannot be read: {error}")
         return
@@ -83,6 +96,7 @@ def check_model(request: TrainRequest, fetched: str | None = None) -> Iterator[P
     if facts is not None or request.model.path is None:
         yield from prompts_are_named(request, facts)
     yield from dimensions_fit(request, facts)
+    yield from check_architecture(request.model, saved, fetched, built)
 
 
 def loading_is_known(request: TrainRequest) -> Iterator[Problem]:

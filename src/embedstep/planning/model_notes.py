@@ -57,7 +57,8 @@ def training_memory(facts: ModelFacts, model: Model, optimizer: str) -> int | No
     size = _BYTES[trained_precision(model, facts)]
     states = next((count for name, count in _STATES.items() if name in optimizer), 2.0)
     is_quantized = "8bit" in optimizer or "bnb" in optimizer
-    return round(facts.parameters * (2 * size + states * (_QUANTIZED_BYTES if is_quantized else size)))
+    trained = facts.parameters if facts.trainable is None else facts.trainable
+    return round(facts.parameters * size + trained * (size + states * (_QUANTIZED_BYTES if is_quantized else size)))
 
 
 def plan_model(model: Model, facts: ModelFacts | None, optimizer: str, prompts: PlannedPrompts) -> PlannedModel | None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
+from embedstep.data.hub import local_sources
 from embedstep.errors import CannotStartError, InvalidRequestError, Problem
 from embedstep.output.folder import OutputFolder
 from embedstep.planning.plan import Plan
@@ -151,8 +152,8 @@ _BYTES_OF_A_TEXT = 128 * 3 * 8
 
 def model_size(request: TrainRequest, plan: Plan) -> int:
     """Return the bytes of the weights on disk; 0 for a model that is not there yet, such as a hub id."""
-    source = Path(plan.fetched_model or request.model.source).expanduser()
-    return sum(file.stat().st_size for file in source.rglob("*.safetensors")) if source.is_dir() else 0
+    sources = local_sources(request.model, plan.fetched_model)
+    return sum(file.stat().st_size for source in sources for file in source.rglob("*.safetensors"))
 
 
 def disk_space_needed(request: TrainRequest, plan: Plan) -> int:

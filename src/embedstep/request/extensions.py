@@ -1,4 +1,4 @@
-"""Code of other packages that a request names: a loss, an evaluator, a batch sampler, a tracker or a row function.
+"""Code of other packages that a request names: a loss, an evaluator, a module, a batch sampler and others.
 
 A name is that of an entry point of an installed package, or `package.module:Name`. Both lead to a declaration: a small
 value that says which columns and options the thing takes, and where its code is. Declarations are read on machines
@@ -24,6 +24,7 @@ from embedstep.errors import EmbedstepError, first_line
 
 LOSSES: Final = "embedstep.losses"
 EVALUATORS: Final = "embedstep.evaluators"
+MODULES: Final = "embedstep.modules"
 BATCH_SAMPLERS: Final = "embedstep.batch_samplers"
 TRACKERS: Final = "embedstep.trackers"
 ROW_FUNCTIONS: Final = "embedstep.row_functions"

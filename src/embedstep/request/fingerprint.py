@@ -54,6 +54,10 @@ _ADDED_TO_MODEL = (
     "use_prompts",
     "similarity_fn_name",
     "truncate_dim",
+    "modules",
+    "pooling",
+    "layers",
+    "freeze",
 )
 """Fields of the model that 0.1.0 did not have. Without them, checkpoints of that release can be resumed."""
 _NOT_TRAINED = {"data", "launch", "tracking", "promotion", "schedule", "skip_if_unchanged", "resume"}

@@ -1,4 +1,4 @@
-"""Options of losses and evaluators: a small closed set of plain types, checked before torch is imported.
+"""Options of losses, evaluators and modules: a small closed set of plain types, checked before torch is imported.
 
 A request holds only what YAML can express, so an option that is a function in the library is a name here. The check and
 the worker read a value through the same function, so they cannot disagree about what `"32"` means.
@@ -14,7 +14,9 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from embedstep.errors import Problem, suggest
 from embedstep.request.scalars import Boolean, Integer, Number, Text
 
-OptionKind = Literal["boolean", "integer", "number", "text", "choice", "integers", "numbers", "choices"]
+OptionKind = Literal[
+    "boolean", "integer", "number", "text", "choice", "integers", "numbers", "choices", "some", "words", "weights"
+]
 
 
 class _Required(enum.Enum):
@@ -31,8 +33,9 @@ class Option:
     Attributes:
         kind: the type of its value.
         default: the library's default; REQUIRED where the request must set the option.
-        choices: the accepted names, for `choice` and `choices`.
+        choices: the accepted names, for `choice`, `choices` and `some`.
         least: smallest value allowed, for numbers and for each number of a list.
+        most: largest value allowed, for numbers.
         above: value that numbers must exceed.
         may_be_null: whether null is accepted; with a default of None it always is.
     """
@@ -41,6 +44,7 @@ class Option:
     default: Any = REQUIRED
     choices: tuple[str, ...] = ()
     least: float | None = None
+    most: float | None = None
     above: float | None = None
     may_be_null: bool = False
 
@@ -56,6 +60,12 @@ _KINDS: Mapping[OptionKind, tuple[TypeAdapter[Any], str]] = {
     "integers": (TypeAdapter(list[Integer], config=_STRICT), "a list of integers"),
     "numbers": (TypeAdapter(list[Number], config=_STRICT), "a list of numbers"),
     "choices": (TypeAdapter(list[Text], config=_STRICT), "a list, each once, of"),
+    "some": (TypeAdapter(Text | list[Text], config=_STRICT), "one, or a list, each once, of"),
+    "words": (TypeAdapter(Text | list[Text], config=_STRICT), "a list of words, or a file with a word on each line"),
+    "weights": (
+        TypeAdapter(Text | dict[Text, Number], config=_STRICT),
+        "a number for each word, or a JSON file with them",
+    ),
 }
 """The type of each kind, and its name in messages."""
 
@@ -71,10 +81,15 @@ def integer(default: Any = REQUIRED, *, least: int | None = None) -> Option:
 
 
 def number(
-    default: Any = REQUIRED, *, least: float | None = None, above: float | None = None, may_be_null: bool = False
+    default: Any = REQUIRED,
+    *,
+    least: float | None = None,
+    most: float | None = None,
+    above: float | None = None,
+    may_be_null: bool = False,
 ) -> Option:
-    """Return an option that is a number of `least` or more, and greater than `above`."""
-    return Option(kind="number", default=default, least=least, above=above, may_be_null=may_be_null)
+    """Return an option that is a number of `least` or more, of `most` or less, and greater than `above`."""
+    return Option(kind="number", default=default, least=least, most=most, above=above, may_be_null=may_be_null)
 
 
 def text(default: Any = REQUIRED) -> Option:
@@ -82,14 +97,29 @@ def text(default: Any = REQUIRED) -> Option:
     return Option(kind="text", default=default)
 
 
-def choice(default: Any, names: tuple[str, ...]) -> Option:
+def choice(default: Any, names: tuple[str, ...], *, may_be_null: bool = False) -> Option:
     """Return an option that is one of `names`."""
-    return Option(kind="choice", default=default, choices=names)
+    return Option(kind="choice", default=default, choices=names, may_be_null=may_be_null)
 
 
 def choices(default: Any, names: tuple[str, ...]) -> Option:
     """Return an option that is a list of some of `names`, each at most once."""
     return Option(kind="choices", default=default, choices=names)
+
+
+def some(default: Any, names: tuple[str, ...]) -> Option:
+    """Return an option that is one of `names`, or a list of several, each at most once."""
+    return Option(kind="some", default=default, choices=names)
+
+
+def words(default: Any = REQUIRED) -> Option:
+    """Return an option that is a list of words, or a text file with a word on each line."""
+    return Option(kind="words", default=default)
+
+
+def weights(default: Any = REQUIRED) -> Option:
+    """Return an option that is a number for each word, or a JSON file with them."""
+    return Option(kind="weights", default=default)
 
 
 def integers(default: Any = REQUIRED, *, least: int | None = None) -> Option:
@@ -109,6 +139,8 @@ def describe_option(option: Option) -> str:
         words += f" {', '.join(option.choices)}"
     if option.least is not None:
         words += f" of {option.least:g} or more"
+    if option.most is not None:
+        words += f" and {option.most:g} or less"
     if option.above is not None:
         words += f" above {option.above:g}"
     return f"{words}, or null" if option.default is None or option.may_be_null else words
@@ -143,11 +175,15 @@ def _choice(option: Option, item: str) -> str:
 
 
 def _in_range(option: Option, item: Any) -> bool:
-    return (option.least is None or item >= option.least) and (option.above is None or item > option.above)
+    return (
+        (option.least is None or item >= option.least)
+        and (option.most is None or item <= option.most)
+        and (option.above is None or item > option.above)
+    )
 
 
 def _repeats(option: Option, items: list[Any]) -> bool:
-    return option.kind == "choices" and len(set(items)) < len(items)
+    return option.kind in ("choices", "some") and len(set(items)) < len(items)
 
 
 def option_values(options: Mapping[str, Option], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -177,7 +213,7 @@ def check_options(options: Mapping[str, Option], given: Mapping[str, Any], path:
         options: the options that exist.
         given: the options as written.
         path: path of the options in the request, such as `loss.options`.
-        owner: name of the loss or evaluator, for the messages.
+        owner: name of the loss, evaluator or module, for the messages.
     """
     problems = []
     for name, raw in given.items():

@@ -4,6 +4,7 @@ Each section refuses unknown keys and values of other types; the field types of 
 value. `embedstep schema` prints these models as JSON Schema.
 """
 
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -12,10 +13,46 @@ from embedstep.request.arguments.schema import Arguments
 from embedstep.request.datasets import Data
 from embedstep.request.extensions import TRACKERS, OrDeclared
 from embedstep.request.launch import Launch
-from embedstep.request.scalars import Boolean, Number, PositiveInteger, PositiveNumber, Text, TextPattern
+from embedstep.request.scalars import Boolean, Integer, Number, PositiveInteger, PositiveNumber, Text, TextPattern
 from embedstep.request.schedule import Schedule
 from embedstep.request.section import Name, Options, Section, ShortSection, Source, described
 from embedstep.request.trackers import KINDS, MLFLOW
+
+
+class Module(ShortSection):
+    """A module of a model that is built from parts. A plain string is short for `{kind: ...}`."""
+
+    kind: Text = described(..., "Name of the module, such as transformer, pooling or dense (docs/models.md).")
+    options: Options = described({}, "Arguments of the module's constructor, by name.")
+    routes: "dict[str, list[Module]] | None" = described(
+        None, "Modules of a router: a list for `query`, and one for `document`."
+    )
+
+
+class Layers(Section):
+    """The layers of a transformer that a smaller model keeps."""
+
+    keep: Annotated[list[Annotated[Integer, Field(ge=0)]], Field(min_length=1)] = described(
+        ..., "Layers to keep, counted from 0, in their order."
+    )
+
+
+POOLING_MODES = ("cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
+FILE_OPTIONS = ("path", "vocab", "word_weights")
+"""Options of modules that may name a folder or a file."""
+
+if TYPE_CHECKING:
+    PoolingMode = str
+else:
+    PoolingMode = Literal[POOLING_MODES]
+
+
+def _paths(modules: Iterable[Module]) -> Iterator[str]:
+    """Yield the folders and files that modules are built from; options that are no text are refused elsewhere."""
+    for module in modules:
+        yield from (each for name in FILE_OPTIONS if isinstance(each := module.options.get(name), str))
+        for route in (module.routes or {}).values():
+            yield from _paths(route)
 
 
 class Model(ShortSection):
@@ -65,16 +102,48 @@ class Model(ShortSection):
     truncate_dim: PositiveInteger | None = described(
         None, "Dimensions of an embedding that evaluations keep. It is not saved with the model."
     )
+    modules: Annotated[list[Module], Field(min_length=1)] | None = described(
+        None,
+        "Build the model from these modules. A transformer without a path of its own is that of `path`. Null: the "
+        "modules that the model was saved with.",
+    )
+    pooling: (
+        Annotated[
+            list[PoolingMode],
+            Field(min_length=1),
+            BeforeValidator(lambda raw: [raw] if isinstance(raw, str) else raw, json_schema_input_type=str | list[str]),
+        ]
+        | None
+    ) = described(
+        None,
+        "How token embeddings become one, for a transformer that was saved without pooling: a mode, or several whose "
+        "results are concatenated.",
+    )
+    layers: Layers | None = described(None, "Build a smaller model from some of the transformer's layers.")
+    freeze: list[Text] = described(
+        [], "Regular expressions of the names of parameters that do not train, as in `learning_rate_mapping`."
+    )
 
     @property
     def source(self) -> str:
-        """Folder, file or hub id that the model is loaded or built from."""
-        return str(self.path or self.static)
+        """Folder, file or hub id that the model is loaded or built from; empty if its modules read none."""
+        return next(iter(self.sources), "")
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """All folders, files and hub ids that the model is built from, the base model first."""
+        return tuple(filter(None, (self.path, self.static, *_paths(self.modules or ()))))
 
     @model_validator(mode="after")
     def _one_kind(self) -> "Model":
-        if (self.path is None) == (self.static is None):
+        if self.modules is None and (self.path is None) == (self.static is None):
             raise ValueError("give exactly one of path and static")
+        if self.modules is not None and self.static is not None:
+            raise ValueError("static builds the whole model; give modules, with static_embedding as the first")
+        if self.modules is not None and self.pooling is not None:
+            raise ValueError("pooling is for a model without modules; give the module pooling its pooling_mode")
+        if self.static is not None and (self.pooling or self.layers):
+            raise ValueError("pooling and layers belong to a transformer; a static model has neither")
         if self.static is None and (self.dimension is not None or self.initial_vectors != "random"):
             raise ValueError("dimension and initial_vectors belong to a static model")
         if self.static is not None and (self.dimension is None) == (self.initial_vectors == "random"):

@@ -1,17 +1,22 @@
 """The model that a run starts from."""
 
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding, Transformer
 from tokenizers import Tokenizer
 from transformers import AutoModel, AutoTokenizer
 
+from embedstep.data.model_facts import read_model_facts
 from embedstep.errors import InvalidRequestError, Problem, first_line
 from embedstep.planning.model_checks import AUTO, asked_precision
 from embedstep.request import schema
+from embedstep.worker.layers import freeze, keep_layers
+from embedstep.worker.modules import ModuleBuilder
 
 
 def build_model(model: schema.Model, *, fetched: str | None, device: str | None = None) -> SentenceTransformer:
@@ -27,12 +32,16 @@ def build_model(model: schema.Model, *, fetched: str | None, device: str | None 
     """
     source = fetched or str(Path(model.source).expanduser())
     try:
-        built = _static(model, source, device) if model.static else _saved(model, source, device)
+        if model.modules:
+            built = _of_modules(model, source, device)
+        else:
+            built = _static(model, source, device) if model.static else _saved(model, source, device)
     except (OSError, ValueError, KeyError) as error:
         field = "model.path" if model.path else "model.static"
         raise InvalidRequestError([Problem(field, f"{source} cannot be loaded: {first_line(error)}")]) from error
     if model.max_seq_length is not None:
         _limit(built, model.max_seq_length)
+    freeze(built, model.freeze)
     return built
 
 
@@ -57,6 +66,10 @@ def _saved(model: schema.Model, source: str, device: str | None) -> SentenceTran
         config_kwargs=model.config_kwargs,
         **_settings(model),
     )
+    if model.pooling and not (Path(source) / "modules.json").is_file():
+        built[1] = Pooling(built[0].get_embedding_dimension(), model.pooling)
+    if model.layers is not None and isinstance(built[0], Transformer):
+        keep_layers(built[0], model.layers.keep)
     # A static embedding keeps the precision of its file, whatever is asked of a transformer.
     return built if precision == AUTO else built.to(getattr(torch, precision))
 
@@ -68,6 +81,38 @@ def _settings(model: schema.Model) -> dict[str, Any]:
         "default_prompt_name": model.default_prompt_name,
         "similarity_fn_name": model.similarity_fn_name,
         "truncate_dim": model.truncate_dim,
+    }
+
+
+def _of_modules(model: schema.Model, source: str, device: str | None) -> SentenceTransformer:
+    def load(folder: str, config: Mapping[str, Any]) -> torch.nn.Module:
+        section = model.model_copy(update={"config_kwargs": {**model.config_kwargs, **config}})
+        return _saved(section, folder, device)[0]
+
+    builder = ModuleBuilder(
+        base=source,
+        load=load,
+        tokenizer=partial(_tokenizer, model),
+        word_embeddings=partial(_word_embeddings, model),
+    )
+    built = SentenceTransformer(
+        modules=builder.build(model.modules or ()),
+        device=device,
+        trust_remote_code=model.trust_remote_code,
+        **_settings(model) | (_saved_settings(model, Path(source)) if model.path else {}),
+    )
+    precision = asked_precision(model)
+    # New modules are made in float32, and follow a transformer that keeps the precision of its files.
+    return built.to(built.dtype if precision == AUTO else getattr(torch, precision))
+
+
+def _saved_settings(model: schema.Model, source: Path) -> dict[str, Any]:
+    """Return what a model that is built of another's modules keeps of that: its prompts and similarity."""
+    saved = read_model_facts(source)
+    return {
+        "prompts": {**saved.prompts, **model.prompts} or None,
+        "default_prompt_name": model.default_prompt_name or saved.default_prompt_name,
+        "similarity_fn_name": model.similarity_fn_name or saved.similarity,
     }
 
 

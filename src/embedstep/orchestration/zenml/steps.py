@@ -12,6 +12,7 @@ from zenml.enums import ArtifactType
 from zenml.types import CSVString, HTMLString
 
 from embedstep import __version__
+from embedstep.data.hub import local_sources
 from embedstep.errors import OK
 from embedstep.launch.failures import RunFailedError
 from embedstep.orchestration import commands
@@ -58,8 +59,8 @@ def prepare_data(
 
 def _training_inputs(model: Model) -> dict[str, Any]:
     """Return what a training depends on besides request and rows. A model on the hub is identified by its revision."""
-    source = Path(model.source).expanduser()
-    return {"base": base_digest(source) if source.exists() else None, "version": __version__}
+    sources = local_sources(model, None)
+    return {"base": base_digest(*sources) if sources else None, "version": __version__}
 
 
 @step(enable_cache=False, output_materializers={"model": EmbedderMaterializer})

@@ -11,6 +11,7 @@ from embedstep import (
     EvaluatorKind,
     Label,
     LossKind,
+    ModuleKind,
     RowFunctionKind,
     RunInfo,
     RunTracker,
@@ -35,6 +36,15 @@ mean_cosine = EvaluatorKind(
     options={"batch_size": options.integer(16, least=1)},
     metrics=lambda values, similarity: ["mean", "least"],
     primary=lambda values, similarity: "mean",
+)
+
+scaling = ModuleKind(
+    name="scaling",
+    class_name="birdsong.heavy:Scaling",
+    takes=("a sentence embedding",),
+    options={"dimension": options.integer(None, least=1), "start": options.number(1.0, above=0)},
+    input_width="dimension",
+    parameters=lambda values, before: {"scale": before.width},
 )
 
 

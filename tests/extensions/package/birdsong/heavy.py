@@ -1,11 +1,12 @@
 """What needs torch: imported by the ranks alone, by its name in the declarations."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.evaluation import BaseEvaluator
+from sentence_transformers.base.modules import Module
 
 
 class MarginCosineLoss(torch.nn.Module):  # type: ignore[misc]
@@ -21,6 +22,38 @@ class MarginCosineLoss(torch.nn.Module):  # type: ignore[misc]
         one, other = (self.model(texts)["sentence_embedding"] for texts in features)
         distance = (torch.cosine_similarity(one, other) - labels).abs()
         return torch.relu(distance - self.margin).square().mean()
+
+
+class Scaling(Module):  # type: ignore[misc]
+    """Weighs each dimension of a sentence embedding."""
+
+    config_keys: ClassVar = ["dimension", "start"]
+
+    def __init__(self, dimension: int, start: float = 1.0) -> None:
+        super().__init__()
+        self.dimension, self.start = dimension, start
+        self.scale = torch.nn.Parameter(torch.full((dimension,), start))
+
+    def forward(self, features: dict[str, Any], **options: Any) -> dict[str, Any]:
+        """Return the features with the weighted embedding."""
+        features["sentence_embedding"] = features["sentence_embedding"] * self.scale
+        return features
+
+    def get_embedding_dimension(self) -> int:
+        """Return the dimension of what it gives."""
+        return self.dimension
+
+    def save(self, output_path: str, *arguments: Any, safe_serialization: bool = True, **options: Any) -> None:
+        """Save settings and weights."""
+        self.save_config(output_path)
+        self.save_torch_weights(output_path, safe_serialization=safe_serialization)
+
+    @classmethod
+    def load(cls, model_name_or_path: str, subfolder: str = "", **options: Any) -> "Scaling":
+        """Load what `save` wrote."""
+        made = cls(**cls.load_config(model_name_or_path, subfolder=subfolder))
+        loaded: Scaling = cls.load_torch_weights(model_name_or_path, subfolder=subfolder, model=made)
+        return loaded
 
 
 class MeanCosineEvaluator(BaseEvaluator):  # type: ignore[misc]
