@@ -88,9 +88,9 @@ def test_resume_never_starts_over_and_required_is_refused_without_a_checkpoint(
     assert process.returncode == 2
     assert "resume: is required, and there is no complete checkpoint in" in shown
     killed(tmp_path, request, "cut")
-    assert "resum" not in ended(start(tmp_path, {**request, "resume": "never"}, "cut"))
+    assert "resuming" not in ended(start(tmp_path, {**request, "resume": "never"}, "cut"))
     # One that has ended well is not resumed: there would be nothing to train.
-    assert "resum" not in ended(start(tmp_path, request, "cut", "--overwrite"))
+    assert "resuming" not in ended(start(tmp_path, request, "cut", "--overwrite"))
     assert result(tmp_path, "cut")["train_steps"] == STEPS
 
 
