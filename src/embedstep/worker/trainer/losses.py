@@ -41,10 +41,14 @@ def build_loss(loss: schema.Loss, model: SentenceTransformer, *, label_smoothing
         arguments["embedding_dimension"] = model.get_embedding_dimension()
     for name, value in option_values(kind.options, loss.options).items():
         arguments[name] = _argument(kind, name, value, model)
+    precision = next(model.parameters()).dtype
     try:
         built = _class(kind)(**arguments)
     except (ValueError, OSError, AssertionError) as error:
         raise _refused(kind, str(error) or f"it starts with a {type(model[0]).__name__}") from error
+    if kind.class_name == "DenoisingAutoEncoderLoss":
+        # The decoder is loaded in the precision of its files, and a tied one has replaced the weights of the model.
+        built.decoder.to(precision)
     if kind.cross_entropy is not None:
         setattr(built, kind.cross_entropy, torch.nn.CrossEntropyLoss(label_smoothing=label_smoothing))
     return built
