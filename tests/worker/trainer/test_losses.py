@@ -284,3 +284,15 @@ def test_a_static_embedding_is_refused_where_it_cannot_be_trained(model: Sentenc
 
     with pytest.raises(InvalidRequestError, match="static embedding"):
         build_loss(loss, static)
+
+
+def test_a_decoder_has_the_precision_of_the_model(tmp_path: Path, guide: str) -> None:
+    """Tied weights are the decoder's, which the library loads in the precision of the files."""
+    SentenceTransformer(guide, device="cpu").bfloat16().save_pretrained(str(tmp_path), create_model_card=False)
+    stored = SentenceTransformer(str(tmp_path), device="cpu", model_kwargs={"dtype": "float32"})
+
+    loss = build_loss(loss_of("denoising_auto_encoder", {}, ""), stored)
+    assert {weight.dtype for weight in loss.parameters()} == {torch.float32}
+    assert (
+        loss.decoder.bert.encoder.layer[0].output.dense.weight is stored[0].model.encoder.layer[0].output.dense.weight
+    )
