@@ -590,3 +590,36 @@ def test_a_precision_that_only_a_gpu_has_is_refused_without_one(name: str) -> No
     ]
     on_gpu = build_plan(asked, [facts()], gpus=1, processes=1)
     assert check_plan(asked, on_gpu) == []
+
+
+REENTRANT = {"use_reentrant": True}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        ({"gradient_checkpointing": True, "gradient_checkpointing_kwargs": REENTRANT}, "gradient_checkpointing_kwargs"),
+        (
+            {"activation_checkpointing": True, "activation_checkpointing_kwargs": REENTRANT},
+            "activation_checkpointing_kwargs",
+        ),
+        (
+            {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": '{"use_reentrant": true}'},
+            "gradient_checkpointing_kwargs",
+        ),
+        ({"gradient_checkpointing": True}, ""),
+        ({"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}}, ""),
+        (
+            {
+                "gradient_checkpointing": True,
+                "gradient_checkpointing_kwargs": REENTRANT,
+                "ddp_static_graph": True,
+            },
+            "",
+        ),
+    ],
+)
+def test_reentrant_checkpointing_is_for_one_process(arguments: dict[str, Any], name: str) -> None:
+    message = f"arguments.{name}.use_reentrant: is true, which fails with 2 processes; write use_reentrant: false"
+    assert with_plan(processes=2, arguments=arguments) == ([message] if name else [])
+    assert with_plan(arguments=arguments) == []

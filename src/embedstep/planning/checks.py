@@ -57,6 +57,7 @@ def check_plan(request: TrainRequest, plan: Plan) -> list[Problem]:
         *processes_fit(request, plan),
         *precision_fits(request, plan),
         *distribution_fits(request, plan),
+        *recomputation_is_distributed(request, plan),
         *losses_average_gradients(request, plan),
         *routes_share_processes(request, plan),
         *plan_has_steps(request, plan),
@@ -148,6 +149,21 @@ def distribution_fits(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
     if arguments.fsdp and (processes == 1 or plan.on_cpu):
         needed = "a GPU for each process" if plan.on_cpu else "several processes"
         yield Problem("arguments.fsdp", f"needs {needed}; remove it, or write it where they are")
+
+
+def recomputation_is_distributed(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
+    """Reentrant checkpointing runs the backward pass of a layer once for each text column, which DDP takes for a fault.
+
+    torch raises "Expected to mark a variable ready only once" in the first step, unless the graph is static.
+    """
+    arguments = request.arguments
+    options = arguments.activation_checkpointing_kwargs or {}
+    is_used = arguments.activation_checkpointing and options.get("use_reentrant")
+    if is_used and plan.world_size > 1 and not arguments.ddp_static_graph and not arguments.fsdp:
+        is_older = "gradient_checkpointing_kwargs" in arguments.model_fields_set
+        name = "gradient_checkpointing_kwargs" if is_older else "activation_checkpointing_kwargs"
+        message = f"is true, which fails with {plan.world_size} processes; write use_reentrant: false"
+        yield Problem(f"arguments.{name}.use_reentrant", message)
 
 
 def losses_fit(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[Problem]:
