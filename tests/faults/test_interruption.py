@@ -191,6 +191,21 @@ def test_layers_of_a_loss_resume(
     fault.came_to("75, three times", found)
 
 
+@pytest.mark.fault("SIGTERM under the optimizer that was the default of 0.1.0", "at train step 3")
+def test_a_resumed_training_keeps_its_optimizer(
+    train_here: Train, request_of: Build, at_look: Callable[[int | None], list[str]], fault: Fault, tmp_path: Path
+) -> None:
+    """Its state names the implementation, which differs in the last bits from today's default."""
+    arguments = {"max_steps": 6, "logging_steps": 1}
+    former = request_of(arguments={**arguments, "optim": "adamw_torch"})
+    whole = uninterrupted(train_here, former)
+    at_look(3)
+    assert train_here(former, "cut").exit_code == 75
+    at_look(None)
+    assert train_here(request_of(arguments=arguments), "cut").exit_code == 0
+    fault.came_to("75", lost(whole, tmp_path / "cut", resumed=True))
+
+
 OWN_CODE = """
 import json
 from pathlib import Path
