@@ -106,7 +106,8 @@ def test_a_plan_is_a_table(capsys: pytest.CaptureFixture[str]) -> None:
         "not given: the default of the installed class (3.0 had adamw_torch)",
         "  use_cpu                      True               embedstep  no GPU is visible",
         "  prediction_loss_only         True               embedstep  metrics come from evaluators",
-        "  eval_strategy                epoch              embedstep  there is evaluation data and no strategy was given",
+        "  eval_strategy                epoch              embedstep  "
+        "there is evaluation data and no strategy was given",
         "  save_steps                   2                  request",
         "  disable_tqdm                 True               embedstep  embedstep shows the progress",
         "metrics",
