@@ -280,6 +280,14 @@ def test_a_good_request_has_no_problem(sections: dict[str, Any]) -> None:
             arguments(**BEST, save_strategy="epoch"),
             "arguments.load_best_model_at_end: needs something to evaluate with under data.eval",
         ),
+        *[
+            (
+                {"data": BOTH, "early_stopping": {"patience": 3}, **arguments(eval_strategy="epoch", **given)},
+                "arguments.load_best_model_at_end: is missing: early_stopping ends after the best checkpoint; write "
+                "true, with evaluations",
+            )
+            for given in ({}, {"save_strategy": "epoch"}, {"metric_for_best_model": "loss"})
+        ],
         (
             {"data": BOTH, **arguments(**BEST)},
             "arguments.save_strategy: is steps and eval_strategy is epoch; the best model needs both to be the same",

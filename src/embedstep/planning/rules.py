@@ -231,6 +231,13 @@ def _is_multiple(value: float, of: float) -> bool:
     return round(value * scale) % max(round(of * scale), 1) == 0
 
 
+def early_stopping_has_a_best_model(request: TrainRequest) -> Iterator[Fault]:
+    """The callback compares with the best checkpoint, and the training must not publish the last, worse model."""
+    if request.early_stopping is not None and not request.arguments.load_best_model_at_end:
+        message = "is missing: early_stopping ends after the best checkpoint; write true, with evaluations"
+        yield "arguments.load_best_model_at_end", message
+
+
 def trackers_are_known(request: TrainRequest) -> Iterator[Fault]:
     """`all` and `none` cannot be combined; MLflow is set up by `tracking`, so that must be on."""
     trackers = request.arguments.report_to or []
@@ -299,6 +306,7 @@ RULES: Sequence[Rule] = (
     evaluators_are_distinct,
     evaluation_has_a_strategy,
     best_model_can_be_found,
+    early_stopping_has_a_best_model,
     trackers_are_known,
     tracker_is_declared,
 )

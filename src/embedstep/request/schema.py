@@ -254,6 +254,20 @@ class Promotion(Section):
     )
 
 
+class EarlyStopping(Section):
+    """When a training ends because it no longer improves, as by transformers' EarlyStoppingCallback.
+
+    Evaluations compare `arguments.metric_for_best_model`; the default is the loss.
+    """
+
+    patience: Annotated[Integer, Field(ge=1)] = described(
+        ..., "Evaluations in a row without a gain over the best checkpoint, after which the training ends."
+    )
+    threshold: Annotated[Number, Field(ge=0)] = described(
+        0.0, "Smallest difference to the best metric that counts as a gain, in units of the metric."
+    )
+
+
 def _losses(raw: Any) -> Any:
     """Use a single loss, recognised by the reserved key `kind`, for all datasets (`*`)."""
     if isinstance(raw, str) or (isinstance(raw, dict) and "kind" in raw):
@@ -274,6 +288,9 @@ class TrainRequest(Section):
     loss: Losses = described(..., "One loss for all datasets, or a loss for each dataset by its name.")
     evaluators: list[Evaluator] = described([], "Evaluators that run at each evaluation.")
     arguments: Arguments = described({}, "Training arguments by their names in SentenceTransformerTrainingArguments.")
+    early_stopping: EarlyStopping | None = described(
+        None, "When the training ends because it no longer improves. Null: it makes all of its steps."
+    )
     launch: Launch = described({}, "The processes that train together, and the limits of their run.")
     tracking: Tracking = described({}, "The tracking server and the run that the training is recorded in.")
     promotion: Promotion = described({}, "Conditions for replacing the production model, for `embedstep promote`.")

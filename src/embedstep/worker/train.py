@@ -43,7 +43,7 @@ from embedstep.worker.trainer.build import build_trainer, rows_of
 from embedstep.worker.trainer.numerics import NumericsMonitor
 from embedstep.worker.trainer.recording import Recorder
 from embedstep.worker.trainer.saving import finish_saved_model
-from embedstep.worker.trainer.stopping import StopController
+from embedstep.worker.trainer.stopping import EarlyStopping, StopController
 from embedstep.worker.trainer.trainer import StepTrainer
 from embedstep.worker.verification import embed_fixed_texts, verify
 
@@ -102,6 +102,8 @@ def train(output: OutputFolder, world: World, received: ReceivedSignal) -> None:
         elapsed_seconds=start["elapsed_seconds"],
         timeout_seconds=arguments.ddp_timeout,
     )
+    if request.early_stopping is not None:
+        stopping.early = EarlyStopping(request.early_stopping.patience, request.early_stopping.threshold)
     try:
         trainer = build_trainer(
             request, plan, model, arguments, recorder if world.is_first else None, stopping, monitor
@@ -258,7 +260,7 @@ def require_planned_steps(plan: Plan, trainer: StepTrainer) -> None:
     Raises:
         TrainingFailedError: they differ.
     """
-    is_stopped = trainer.stopping.stopped_after is not None
+    is_stopped = trainer.stopping.stop_reason(plan.train_steps) is not None
     has_found_size = trainer.batch_size_found != trainer.args.train_batch_size  # by `auto_find_batch_size`
     steps = trainer.state.global_step
     if not is_stopped and not has_found_size and steps != plan.train_steps:
