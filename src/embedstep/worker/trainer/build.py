@@ -66,7 +66,8 @@ def build_trainer(
             eval_dataset=_only(with_loss) if is_single else datasets.DatasetDict(with_loss) or None,
             loss=_only(losses) if is_single else losses,
             evaluator=_evaluator(request, plan, model, eval_sets),
-            callbacks=[recorder] if recorder else None,
+            # Early stopping counts before what was due after a checkpoint is done, by a later callback.
+            callbacks=[callback for callback in (recorder, stopping.early) if callback],
         )
     except ValueError as error:
         raise InvalidRequestError([Problem("arguments", str(error))]) from error

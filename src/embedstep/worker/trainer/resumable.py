@@ -67,9 +67,7 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
         self.stopping, self.monitor = stopping, monitor
         self._after_resume = AfterResume(self._restore_loop)
         monitor.attach(self.model)
-        early = [stopping.early] if stopping.early else []
-        # Early stopping begins to count before what was due after the checkpoint is done.
-        for callback in (monitor, ExactIntervals(), *early, self._after_resume, stopping):
+        for callback in (monitor, ExactIntervals(), self._after_resume, stopping):
             self.add_callback(callback)
 
     def train(self, resume_from_checkpoint: str | None = None, **options: Any) -> Any:
@@ -130,9 +128,8 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
         self._after_resume.epoch_has_ended = not loop.end_epoch
         if loop.numbers:
             self.monitor.restore(loop.numbers)
-        if early := self.stopping.early:
-            early.early_stopping_patience_counter = loop.without_gain
-            early.end(self.state, self.control)
+        self.stopping.without_gain = loop.without_gain
+        self.stopping.end_early(self.state, self.control)
         step = (self._tr_loss, loop.grad_norm, self.model, None, self.state.epoch, None, time.time())
         self.control.should_evaluate, self.control.should_save = loop.evaluate, loop.save
         self._maybe_log_save_evaluate(*step, learning_rate=loop.learning_rate)
@@ -141,11 +138,6 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
             self._maybe_log_save_evaluate(*step, learning_rate=loop.learning_rate)
         self.control.should_evaluate = self.control.should_save = False
         self._rng_after_due = get_rng_states()
-
-    def _run_epoch(self, *arguments: Any, **options: Any) -> None:
-        """Make no step after a checkpoint at which early stopping has ended the training."""
-        if not self.control.should_training_stop:
-            super()._run_epoch(*arguments, **options)
 
     @property
     def _steps_summed(self) -> int:
@@ -167,16 +159,14 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
     def evaluate(self, *arguments: Any, **options: Any) -> dict[str, float]:
         """Evaluate; when interrupted, restore the state before, because the next attempt repeats the evaluation."""
         logged, states, is_due = len(self.state.log_history), get_rng_states(), self.control.should_evaluate
-        early = self.stopping.early
-        counted = early.early_stopping_patience_counter if early else 0
+        without_gain = self.stopping.without_gain
         try:
             found: dict[str, float] = super().evaluate(*arguments, **options)
             return found
         except StepInterruptedError:
             del self.state.log_history[logged:]
             set_rng_states(states)  # each loader has drawn a seed
-            if early:
-                early.early_stopping_patience_counter = counted
+            self.stopping.without_gain = without_gain
             self.control.should_evaluate = is_due  # the evaluation of one of several datasets resets it
             raise
 
@@ -308,7 +298,7 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
             evaluate=self.control.should_evaluate,
             save=self.control.should_save and self.stopping.is_interrupted,
             end_epoch=ends_epoch and not self._after_resume.epoch_has_ended,
-            without_gain=self.stopping.early.early_stopping_patience_counter if self.stopping.early else 0,
+            without_gain=self.stopping.without_gain,
             numbers=self.monitor.state,
         )
 

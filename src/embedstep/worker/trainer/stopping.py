@@ -120,6 +120,21 @@ class StopController(TrainerCallback):  # type: ignore[misc]
             control.should_evaluate = control.should_log = False
 
     @property
+    def without_gain(self) -> int:
+        """Evaluations in a row without a gain; 0 without early stopping."""
+        return self.early.early_stopping_patience_counter if self.early else 0
+
+    @without_gain.setter
+    def without_gain(self, evaluations: int) -> None:
+        if self.early:
+            self.early.early_stopping_patience_counter = evaluations
+
+    def end_early(self, state: Any, control: Any) -> None:
+        """End a resumed training whose patience was used up at its checkpoint."""
+        if self.early:
+            self.early.end(state, control)
+
+    @property
     def is_interrupted(self) -> bool:
         """Whether any rank was interrupted at the last exchange."""
         return self._status == _INTERRUPTED
