@@ -49,8 +49,6 @@ def _dump(request: TrainRequest, excluded: set[str]) -> dict[str, Any]:
 
 
 _ADDED = ("early_stopping",)
-
-
 _ADDED_TO_MODEL = (
     "model_kwargs",
     "processor_kwargs",

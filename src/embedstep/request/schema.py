@@ -260,7 +260,7 @@ class EarlyStopping(Section):
     Evaluations compare `arguments.metric_for_best_model`; the default is the loss.
     """
 
-    patience: Annotated[Integer, Field(ge=1)] = described(
+    patience: PositiveInteger = described(
         ..., "Evaluations in a row without a gain over the best checkpoint, after which the training ends."
     )
     threshold: Annotated[Number, Field(ge=0)] = described(

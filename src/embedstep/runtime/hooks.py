@@ -100,11 +100,10 @@ HOOKS: tuple[Hook, ...] = (
             "write weights on the first rank of every node (save_on_each_node)",
     }),
     *_hooks("transformers", "transformers.trainer_callback:EarlyStoppingCallback", {
-        "on_evaluate": (
-            "(self, args, state, control, metrics, **kwargs)",
-            "count one of several datasets, and record where the training ends"),
-        "on_train_begin": ("(self, args, state, control, **kwargs)", "count evaluations of the training only"),
-        "on_train_end": ("(self, args, state, control, **kwargs)", "count evaluations of the training only"),
+        "on_evaluate(self, args, state, control, metrics, **kwargs)":
+            "count one of several datasets, and record where the training ends",
+        "on_train_begin(self, args, state, control, **kwargs)": "count evaluations of the training only",
+        "on_train_end(self, args, state, control, **kwargs)": "count evaluations of the training only",
     }),
     *_hooks("transformers", "transformers.trainer_utils", {
         "rotate_checkpoints(output_dir, save_total_limit=None, best_model_checkpoint=None, use_mtime=False, "
