@@ -89,6 +89,7 @@ Accepted:
 - `evaluation_strategy: false`, `save_strategy: false`: YAML 1.1 reads the word no as false.
 - `fsdp: null`: the installed class accepts null.
 - `lr_scheduler_type: cosine_with_min_lr`, `batch_sampler: no_duplicates_hashed`: it came later.
-- `fp16: true`, `fp16_full_eval: true`, `tf32: true` on a machine without a GPU: a request does not know the machine;
-  `plan` and `run` refuse what the machine cannot do.
+- `fp16: true`, `fp16_full_eval: true`, `tf32: true` on a machine without a GPU:
+  arguments alone do not know the machine. `check`, `plan` and `run` refuse `fp16` and `tf32` where no GPU is used;
+  `fp16_full_eval` works on a CPU.
 """

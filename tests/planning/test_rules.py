@@ -254,6 +254,13 @@ def test_a_good_request_has_no_problem(sections: dict[str, Any]) -> None:
             "arguments.eval_steps: must be an integer number of steps or a share below 1, not -0.5",
         ),
         (arguments(logging_steps=0), "arguments.logging_steps: is 0; write logging_strategy: no to log nothing"),
+        *[
+            (
+                arguments(warmup_steps=steps),
+                f"arguments.warmup_steps: must be an integer number of steps or a share below 1, not {steps:g}",
+            )
+            for steps in (7.5, 1.5, 100.25)
+        ],
         (arguments(warmup_ratio=1.5), "arguments.warmup_ratio: must be a share from 0 to 1, not 1.5"),
         (
             arguments(warmup_ratio=-0.1),

@@ -33,6 +33,7 @@ from embedstep.planning.steps import (
     checkpoint_steps,
     count_train_steps,
     count_warmup_steps,
+    due_evaluations,
     evaluation_steps,
     never_best,
 )
@@ -81,6 +82,7 @@ def build_plan(
     train_steps = count_train_steps(arguments, steps_per_epoch) if request.trains else 0
     warmup_steps = count_warmup_steps(arguments, train_steps)
     checkpoints = checkpoint_steps(arguments, train_steps, steps_per_epoch)
+    due = due_evaluations(arguments, train_steps, steps_per_epoch)
     notes = [*_note_own_layers(request, processes), *_note_made_rows(request, facts), *_note_repeated_rows(facts)]
     notes += explain_model(request.model, model)
     notes += explain_prompts(request, model, prompts)
@@ -108,7 +110,7 @@ def build_plan(
         prompts=prompts,
         datasets=tuple(formed.datasets),
         ledger=with_warmup_steps(entries, warmup_steps),
-        notes=(*notes, *never_best(arguments, train_steps, checkpoints)),
+        notes=(*notes, *never_best(arguments, train_steps, checkpoints, due)),
         sampling_seconds=formed.seconds,
         position=describe_order(arguments, rows, digest_lengths(formed.train), processes),
     )
