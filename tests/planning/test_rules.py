@@ -261,6 +261,17 @@ def test_a_good_request_has_no_problem(sections: dict[str, Any]) -> None:
             )
             for steps in (7.5, 1.5, 100.25)
         ],
+        *[
+            (
+                arguments(learning_rate_mapping={pattern: 1e-3}),
+                f"arguments.learning_rate_mapping.{pattern}: is no regular expression: {reason}",
+            )
+            for pattern, reason in (
+                ("(", "missing ), unterminated subpattern at position 0"),
+                ("*bias", "nothing to repeat at position 0"),
+                ("[a-", "unterminated character set at position 0"),
+            )
+        ],
         (arguments(warmup_ratio=1.5), "arguments.warmup_ratio: must be a share from 0 to 1, not 1.5"),
         (
             arguments(warmup_ratio=-0.1),

@@ -3,6 +3,7 @@ import inspect
 import math
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from embedstep.errors import InvalidRequestError
 from embedstep.planning.losses import LOSSES, LossKind, innermost, negatives_per_anchor
 from embedstep.request.options import REQUIRED, Option
 from embedstep.request.schema import Loss
-from embedstep.worker.trainer.losses import _argument, build_loss
+from embedstep.worker.trainer.losses import _argument, build_loss, require_matches
 
 # Constructor parameters that a request cannot set, each with the reason.
 LEFT_OUT_OPTIONS: Mapping[str, str] = {
@@ -296,3 +297,29 @@ def test_a_decoder_has_the_precision_of_the_model(tmp_path: Path, guide: str) ->
     assert (
         loss.decoder.bert.encoder.layer[0].output.dense.weight is stored[0].model.encoder.layer[0].output.dense.weight
     )
+
+
+@pytest.mark.parametrize(
+    ("pattern", "datasets", "matches"),
+    [
+        ("layer.1.output", 1, True),
+        (r"^model\.0\.model\.embeddings", 1, True),
+        ("^more", 2, False),  # the parameters are those of the first dataset's loss
+        (r"^docs\.model", 2, True),
+        ("auto_model", 1, False),
+        ("layer.2", 1, False),
+        (r"^0\.model", 1, False),
+    ],
+)
+def test_a_pattern_that_matches_nothing_is_refused(
+    model: SentenceTransformer, pattern: str, datasets: int, matches: bool
+) -> None:
+    loss = loss_of("multiple_negatives_ranking", {}, "")
+    losses = {name: build_loss(loss, model) for name in ("docs", "more")[:datasets]}
+    with nullcontext() if matches else pytest.raises(InvalidRequestError) as refused:
+        require_matches({pattern: 1e-3, "bias": 1e-3}, losses)
+    if not matches:
+        start = "docs.model" if datasets == 2 else "model"
+        name = f"{start}.0.model.embeddings.word_embeddings.weight"
+        message = f"arguments.learning_rate_mapping.{pattern}: matches no parameter; names are such as {name}"
+        assert str(refused.value) == message

@@ -1,6 +1,7 @@
 """Rules for the training arguments alone: one small pure function each; every problem is reported."""
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from embedstep.errors import Problem
@@ -157,6 +158,15 @@ def numbers_are_in_range(arguments: Arguments) -> Iterator[Fault]:
         yield "logging_steps", "is 0; write logging_strategy: no to log nothing"
 
 
+def patterns_are_regular_expressions(arguments: Arguments) -> Iterator[Fault]:
+    """Patterns of parameters that the trainer could not read."""
+    for pattern in arguments.learning_rate_mapping:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            yield f"learning_rate_mapping.{pattern}", f"is no regular expression: {error}"
+
+
 def warmup_is_a_share(arguments: Arguments) -> Iterator[Fault]:
     """The class of 3.0 refused a ratio outside 0 to 1; the installed one does not."""
     ratio = arguments.warmup_ratio or 0
@@ -198,6 +208,7 @@ RULES: Sequence[Rule] = (
     devices_and_packages_exist,
     columns_are_chosen,
     numbers_are_in_range,
+    patterns_are_regular_expressions,
     warmup_is_a_share,
     precision_is_possible,
     a_repository_has_a_name,

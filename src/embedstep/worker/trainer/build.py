@@ -22,7 +22,7 @@ from embedstep.sampling.epochs import Epochs
 from embedstep.worker.prompts import prompts_of
 from embedstep.worker.trainer.evaluators import build_evaluator
 from embedstep.worker.trainer.loading import Tokens
-from embedstep.worker.trainer.losses import build_loss
+from embedstep.worker.trainer.losses import build_loss, require_matches
 from embedstep.worker.trainer.numerics import NumericsMonitor
 from embedstep.worker.trainer.recording import Recorder
 from embedstep.worker.trainer.stopping import StopController
@@ -50,6 +50,7 @@ def build_trainer(
     losses = {name: build_loss(_loss_of(request, name), model, label_smoothing=smoothing) for name in train_sets}
     with_loss = {name: rows for name, rows in eval_sets.items() if evaluates_loss(request, name)}
     is_single = len(train_sets) == 1
+    require_matches(request.arguments.learning_rate_mapping, losses)
     try:
         trainer = StepTrainer(
             stopping=stopping,
