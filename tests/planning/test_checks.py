@@ -19,6 +19,7 @@ from embedstep.request.schema import TrainRequest
 
 PAIR: Mapping[str, ColumnKind] = {"anchor": "text", "positive": "text"}
 CLASSES: Mapping[str, ColumnKind] = {"anchor": "text", "label": "integer"}
+TRIPLET: Mapping[str, ColumnKind] = {**PAIR, "negative": "text"}
 SCORED: Mapping[str, ColumnKind] = {**PAIR, "label": "number"}
 SOURCE = {"docs": {"path": "a.parquet", "columns": {"anchor": "q", "positive": "p"}}}
 BOTH = {"train": SOURCE, "eval": SOURCE}
@@ -590,6 +591,78 @@ def test_a_precision_that_only_a_gpu_has_is_refused_without_one(name: str) -> No
     ]
     on_gpu = build_plan(asked, [facts()], gpus=1, processes=1)
     assert check_plan(asked, on_gpu) == []
+
+
+TWO = {"stsb": SOURCE["docs"], "quora": SOURCE["docs"]}
+
+
+@pytest.mark.parametrize(
+    ("metric", "hint"),
+    [
+        ("eval_loss", "; did you mean eval_stsb_loss or eval_quora_loss?"),
+        ("loss", "; did you mean eval_stsb_loss or eval_quora_loss?"),
+        ("ndcg", "; did you mean eval_a_cosine_ndcg@10 or eval_b_cosine_ndcg@10?"),
+        ("a_cosine_ndgc@10", "; did you mean eval_a_cosine_ndcg@10?"),
+    ],
+)
+def test_all_metrics_that_fit_are_suggested(metric: str, hint: str) -> None:
+    evaluators = [{**RETRIEVAL, "name": name, "dataset": data} for name, data in (("a", "stsb"), ("b", "quora"))]
+    found = with_plan(
+        *(facts(split=split, name=name) for split in ("train", "eval") for name in TWO),
+        data={"train": TWO, "eval": TWO},
+        evaluators=evaluators,
+        arguments={"metric_for_best_model": metric, "save_strategy": "epoch", "load_best_model_at_end": True},
+    )
+    assert found == [f"arguments.metric_for_best_model: {metric!r} is not among the metrics of this run{hint}"]
+
+
+@pytest.mark.parametrize(
+    ("section", "problem"),
+    [
+        ({"loss": "cosnt"}, "loss.kind: no loss is named 'cosnt'; did you mean cosent?"),
+        (
+            {"loss": {"kind": "matryoshka", "options": {"matryoshka_dims": [64, 64]}, "loss": "cosent"}},
+            "loss.options: matryoshka_dims names a dimension twice: [64, 64]",
+        ),
+        (
+            {"loss": {"kind": "triplet", "options": {"margin": 1}}},
+            "loss.options.margin: is no option of triplet; it has distance_metric, triplet_margin; did you mean "
+            "triplet_margin?",
+        ),
+    ],
+)
+def test_a_problem_of_a_loss_is_reported_once(section: dict[str, Any], problem: str) -> None:
+    columns: Mapping[str, ColumnKind] = {**TRIPLET, "label": "number"} if "cosent" in str(section) else TRIPLET
+    data = {"train": {name: SOURCE["docs"] for name in ("docs", "more")}}
+    found = with_data(facts(columns), facts(columns, name="more"), data=data, **section)
+    assert [line for line in found if line.startswith("loss")] == [problem]
+
+
+FAMILY = "and embedstep trains SentenceTransformer models, which give one dense vector for a text"
+
+
+@pytest.mark.parametrize(
+    ("name", "family"),
+    [
+        ("BinaryCrossEntropyLoss", "CrossEncoder"), ("binary_cross_entropy", "CrossEncoder"),
+        ("SpladeLoss", "SparseEncoder"), ("SparseMultipleNegativesRankingLoss", "SparseEncoder"),
+        ("LambdaLoss", "CrossEncoder"), ("MultiVectorMarginMSELoss", "MultiVectorEncoder"),
+    ],
+)  # fmt: skip
+def test_a_loss_of_another_family_is_named_with_it(name: str, family: str) -> None:
+    assert alone(loss=name) == [f"loss.kind: {name} is for {family}, {FAMILY}"]
+
+
+@pytest.mark.parametrize(
+    ("name", "family"),
+    [
+        ("CrossEncoderRerankingEvaluator", "CrossEncoder"), ("CEF1Evaluator", "CrossEncoder"),
+        ("SparseNanoBEIREvaluator", "SparseEncoder"),
+    ],
+)  # fmt: skip
+def test_an_evaluator_of_another_family_is_named_with_it(name: str, family: str) -> None:
+    found = alone(data=BOTH, evaluators=[{**RETRIEVAL, "kind": name}])
+    assert found == [f"evaluators.0.kind: {name} is for {family}, {FAMILY}"]
 
 
 REENTRANT = {"use_reentrant": True}

@@ -6,7 +6,7 @@ steps, evaluations, checkpoints and metric names of the run with the planned one
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 
 from embedstep.data.facts import DatasetFacts, DatasetRecord
 from embedstep.data.model_facts import ModelFacts
@@ -75,6 +75,7 @@ def build_plan(
     datasets = count_default_batches(arguments, datasets, processes)
     formed = form_batches(arguments, datasets, processes, tokens) if is_prepared else FormedBatches(datasets=datasets)
     per_step = batches_per_step(arguments, processes)
+    formed = replace(formed, datasets=list(_with_formed_negatives(request, formed, processes)))
     train = [item for item in formed.datasets if item.split == "train"]
     steps_per_epoch = math.ceil(
         sum(item.batches or 0 for item in train) // per_step / arguments.gradient_accumulation_steps
@@ -122,7 +123,7 @@ def _plan_dataset(request: TrainRequest, arguments: Arguments, facts: DatasetFac
     loss = request.loss_of(facts.name) if is_train or facts.name in request.data.train else None
     size = per_device_batch_size(arguments, facts.split)
     batches = count_batches(facts.rows, size, drop_last=arguments.dataloader_drop_last) if loss else None
-    rows_per_process = size * batches_per_step(arguments, processes) // processes
+    rows_per_process = min(size * batches_per_step(arguments, processes) // processes, facts.rows)
     negatives = negatives_per_anchor(loss, facts.inputs, rows_per_process, processes) if loss and is_train else None
     known = {each.name: getattr(facts, each.name) for each in fields(DatasetRecord)}
     return PlannedDataset(
@@ -133,6 +134,22 @@ def _plan_dataset(request: TrainRequest, arguments: Arguments, facts: DatasetFac
         rows_unreached=0 if batches is None else max(facts.rows - batches * size, 0),
         negatives_per_anchor=negatives,
     )
+
+
+def _with_formed_negatives(request: TrainRequest, formed: FormedBatches, processes: int) -> Iterator[PlannedDataset]:
+    """Count the negatives of batches that are smaller than asked for, as where few texts are distinct."""
+    largest: dict[str, int] = {}
+    if formed.epochs is not None:
+        for inputs, sampler in zip(formed.train, formed.epochs.samplers, strict=True):
+            rows = sampler.batches(0).largest
+            largest[inputs.item.name] = rows // processes if sampler.labels is None else rows
+    for item in formed.datasets:
+        loss = request.loss_of(item.name)
+        rows = largest.get(item.name, 0)
+        if item.split == "train" and loss is not None and rows:
+            yield replace(item, negatives_per_anchor=negatives_per_anchor(loss, item.inputs, rows, processes))
+        else:
+            yield item
 
 
 def _most_frequent(labels: Mapping[int, int]) -> dict[str, int]:

@@ -8,6 +8,7 @@ from embedstep.data.hub import is_on_hub
 from embedstep.data.row_functions import row_functions_are_known
 from embedstep.errors import Problem, suggest
 from embedstep.output.position import position_problems
+from embedstep.output.result import is_score
 from embedstep.planning.architecture import ROUTER, first_without_transformer, unreached_parameter
 from embedstep.planning.batch_samplers import check_batch_sampler, reads_labels
 from embedstep.planning.evaluators import check_evaluator_data, evaluators_are_known
@@ -18,6 +19,8 @@ from embedstep.planning.plan import Plan, PlannedDataset
 from embedstep.planning.prompt_checks import check_prompts
 from embedstep.planning.rules import LAST_CHECKPOINT, check_rules, pairs_fill
 from embedstep.request.schema import TrainRequest
+
+_SHOWN_METRICS = 6
 
 
 def check_request(request: TrainRequest) -> list[Problem]:
@@ -324,6 +327,18 @@ def checkpoint_has_same_order(request: TrainRequest, plan: Plan) -> Iterator[Pro
         yield from position_problems(Path(given).expanduser(), plan.position)
 
 
+def _near_metrics(name: str, metrics: Sequence[str]) -> str:
+    """Return `; did you mean A or B?` with all metrics that contain the name, or with the most similar one."""
+    scores = [metric for metric in metrics if is_score(metric)]
+    words = name.removeprefix("eval_")
+    fitting = [metric for metric in scores if metric.endswith(f"_{words}")]
+    fitting = fitting or [metric for metric in scores if words in metric]
+    if not fitting:
+        return suggest(f"eval_{words}", metrics, cutoff=0.3) or (f"; it has {', '.join(scores)}" if scores else "")
+    *others, last = fitting[:_SHOWN_METRICS]
+    return f"; did you mean {', '.join(others)} or {last}?" if others else f"; did you mean {last}?"
+
+
 def best_metric_is_known(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
     """A metric that no evaluation logs would fail the run at its first evaluation."""
     given = request.arguments.metric_for_best_model
@@ -333,5 +348,5 @@ def best_metric_is_known(request: TrainRequest, plan: Plan) -> Iterator[Problem]
     name = given or "loss"
     if f"eval_{name.removeprefix('eval_')}" in plan.metrics:
         return
-    hint = suggest(name, plan.metrics, cutoff=0.3) or "; there is no evaluation"
+    hint = _near_metrics(name, plan.metrics) or "; there is no evaluation"
     yield Problem("arguments.metric_for_best_model", f"{name!r} is not among the metrics of this run{hint}")

@@ -1,9 +1,9 @@
+import importlib
 import importlib.util
 import inspect
 import math
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling, StaticEm
 from transformers import AutoTokenizer, BertConfig, BertModel
 
 from embedstep.errors import InvalidRequestError
+from embedstep.planning.kinds import family_of
 from embedstep.planning.losses import LOSSES, LossKind, innermost, negatives_per_anchor
 from embedstep.request.options import REQUIRED, Option
 from embedstep.request.schema import Loss
@@ -316,10 +317,31 @@ def test_a_pattern_that_matches_nothing_is_refused(
 ) -> None:
     loss = loss_of("multiple_negatives_ranking", {}, "")
     losses = {name: build_loss(loss, model) for name in ("docs", "more")[:datasets]}
-    with nullcontext() if matches else pytest.raises(InvalidRequestError) as refused:
+    if matches:
         require_matches({pattern: 1e-3, "bias": 1e-3}, losses)
-    if not matches:
+    else:
+        with pytest.raises(InvalidRequestError) as refused:
+            require_matches({pattern: 1e-3, "bias": 1e-3}, losses)
         start = "docs.model" if datasets == 2 else "model"
         name = f"{start}.0.model.embeddings.word_embeddings.weight"
         message = f"arguments.learning_rate_mapping.{pattern}: matches no parameter; names are such as {name}"
         assert str(refused.value) == message
+
+
+@pytest.mark.parametrize(
+    ("package", "family"),
+    [("cross_encoder", "CrossEncoder"), ("sparse_encoder", "SparseEncoder"),
+     ("multi_vector_encoder", "MultiVectorEncoder")],
+)  # fmt: skip
+def test_classes_of_other_families_are_known(package: str, family: str) -> None:
+    """Names that the library has for embeddings, too, are not looked up."""
+    found = {
+        name: family_of(name)
+        for kind in ("losses", "evaluation")
+        for name in importlib.import_module(f"sentence_transformers.{package}.{kind}").__all__
+        if name.endswith(("Loss", "Evaluator"))
+        and not hasattr(importlib.import_module(f"sentence_transformers.sentence_transformer.{kind}"), name)
+    }
+    assert found == dict.fromkeys(found, family)
+    assert found
+    assert not any(family_of(kind.class_name) or family_of(name) for name, kind in LOSSES.items())
