@@ -42,7 +42,7 @@ from embedstep.worker.prompts import set_prompts
 from embedstep.worker.trainer.build import build_trainer, rows_of
 from embedstep.worker.trainer.numerics import NumericsMonitor
 from embedstep.worker.trainer.recording import Recorder
-from embedstep.worker.trainer.saving import finish_saved_model
+from embedstep.worker.trainer.saving import finish_saved_model, translate_hub_errors
 from embedstep.worker.trainer.stopping import EarlyStopping, StopController
 from embedstep.worker.trainer.trainer import StepTrainer
 from embedstep.worker.verification import embed_fixed_texts, verify
@@ -105,9 +105,10 @@ def train(output: OutputFolder, world: World, received: ReceivedSignal) -> None:
     if request.early_stopping is not None:
         stopping.early = EarlyStopping(request.early_stopping.patience, request.early_stopping.threshold)
     try:
-        trainer = build_trainer(
-            request, plan, model, arguments, recorder if world.is_first else None, stopping, monitor
-        )
+        with translate_hub_errors():  # the trainer creates the repository
+            trainer = build_trainer(
+                request, plan, model, arguments, recorder if world.is_first else None, stopping, monitor
+            )
         before = take_snapshot(model, plan) if world.is_first else None
         spool.parameters({**flatten(_sections(request)), **arguments.to_sanitized_dict()})
         clock.lap("start")
@@ -198,7 +199,8 @@ def _save(
     require_movement(request, plan, movement, sum(each.numel() for each in model.parameters() if each.requires_grad))
     if request.arguments.push_to_hub:
         # The final model, only after it is verified, also if checkpoints were pushed before.
-        trainer.push_to_hub(blocking=True)
+        with translate_hub_errors():
+            trainer.push_to_hub(blocking=True)
     return cosine, read_space(folder, dimension), movement
 
 
