@@ -206,17 +206,25 @@ def test_sampler_and_loss_want_the_same_of_a_batch(
     assert found == problems
 
 
-def test_a_guide_is_a_folder_on_this_machine(tmp_path: Path) -> None:
-    def loss(guide: object) -> dict[str, Any]:
-        return {"kind": "gist_embed", "options": {"guide": str(guide)}}
-
-    assert alone(loss=loss(tmp_path)) == []
-    assert alone(loss=loss("org/guide")) == [
-        "loss.options.guide: org/guide is not a folder; download the guide model and name its folder"
-    ]
-    assert alone(loss={"docs": loss("none")}) == [
-        "loss.docs.options.guide: none is not a folder; download the guide model and name its folder"
-    ]
+@pytest.mark.parametrize(
+    ("guide", "nodes", "problem"),
+    [
+        ("FOLDER", 1, ""),
+        ("FOLDER", 2, ""),
+        ("org/guide", 1, ""),
+        ("org/guide", 2, "org/guide is fetched on one of 2 nodes only; save it, and name its folder"),
+        ("./guide", 1, "./guide is neither a folder nor the id of a model on the hub"),
+        ("a/b/guide", 1, "a/b/guide is neither a folder nor the id of a model on the hub"),
+        ("guide.bin", 1, "guide.bin is neither a folder nor the id of a model on the hub"),
+    ],
+)
+def test_a_guide_is_a_folder_or_fetched(tmp_path: Path, guide: str, nodes: int, problem: str) -> None:
+    plain = {"kind": "gist_embed", "options": {"guide": str(tmp_path) if guide == "FOLDER" else guide}}
+    wrapped = {"kind": "matryoshka", "options": {"matryoshka_dims": [16, 8]}, "loss": plain}
+    launch = {"nodes": nodes}
+    for loss, path in ((plain, "loss"), ({"docs": plain}, "loss.docs"), (wrapped, "loss.loss")):
+        found = alone(loss=loss, launch=launch, model="org/model")
+        assert found == ([f"{path}.options.guide: {problem}"] if problem else [])
 
 
 @pytest.mark.parametrize(
@@ -591,6 +599,25 @@ def test_a_precision_that_only_a_gpu_has_is_refused_without_one(name: str) -> No
     ]
     on_gpu = build_plan(asked, [facts()], gpus=1, processes=1)
     assert check_plan(asked, on_gpu) == []
+
+
+@pytest.mark.parametrize(
+    ("loss", "name", "is_read"),
+    [
+        ({"kind": "softmax", "options": {"num_labels": 2}}, "docs", True),
+        ({"kind": "SoftmaxLoss", "options": {"num_labels": 2}}, "docs", True),
+        ("cosent", "docs", False),
+        ({"kind": "softmax", "options": {"num_labels": 2}}, "other", False),
+    ],
+)
+def test_an_accuracy_is_that_of_a_classifier(loss: Any, name: str, is_read: bool) -> None:
+    found = alone(
+        data={"train": SOURCE, "eval": {name: SOURCE["docs"]}},
+        loss=loss,
+        evaluators=[{"kind": "label_accuracy", "name": "a", "dataset": name}],
+    )
+    message = "label_accuracy reads the classifier of softmax; name the dataset after a train dataset with that loss"
+    assert found == ([] if is_read else [f"evaluators.0.kind: {message}"])
 
 
 TWO = {"stsb": SOURCE["docs"], "quora": SOURCE["docs"]}

@@ -384,11 +384,18 @@ def test_incomplete_rows_are_left_out_of_the_training_and_counted(
     assert json.loads((Path(result.output) / "progress.json").read_text())["train_step"] == plan["train_steps"] == 4
 
 
-def test_a_hub_that_does_not_answer_is_exit_3(train_here: Train, request_of: Build) -> None:
+def test_a_hub_that_does_not_answer_is_exit_3(
+    train_here: Train, request_of: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(trainer: StepTrainer, *arguments: Any) -> None:
+        raise ConnectionError("name or service not known")
+
+    monkeypatch.setattr(StepTrainer, "init_hf_repo", unreachable)
     result = train_here(request_of(arguments={"push_to_hub": True, "hub_model_id": "org/model"}))
     assert (result.exit_code, result.outcome) == (3, "cannot_start")
     assert result.failure is not None
-    assert result.failure.message.startswith("arguments.push_to_hub: the hub cannot be written to: Cannot reach ")
+    message = "arguments.push_to_hub: the hub cannot be written to: name or service not known"
+    assert result.failure.message == message
 
 
 class TransportError(Exception):
@@ -403,8 +410,9 @@ def test_only_a_hub_that_refuses_is_not_asked_again(status: int, expected: type[
 
     from embedstep.worker.trainer.saving import translate_hub_errors
 
+    response: Any = SimpleNamespace(status_code=status, headers={}, request=None)
     with pytest.raises(expected, match="the hub cannot be written to"), translate_hub_errors():
-        raise HfHubHTTPError("no", response=SimpleNamespace(status_code=status, headers={}, request=None))
+        raise HfHubHTTPError("no", response=response)
     for error in (TransportError("unknown"), ConnectionError("refused"), TimeoutError("late")):
         with pytest.raises(CannotStartError, match=str(error)), translate_hub_errors():
             raise error

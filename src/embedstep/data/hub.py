@@ -35,7 +35,11 @@ def hub_datasets(request: TrainRequest) -> Iterator[tuple[Split, str, Dataset]]:
 
 def is_on_hub(model: Model) -> bool:
     """Whether a model is named by a hub id, and not by a path on this machine."""
-    source = model.path or model.static or ""
+    return is_hub_id(model.path or model.static or "")
+
+
+def is_hub_id(source: str) -> bool:
+    """Whether a text is a hub id, and not a path on this machine."""
     # os.path.exists returns False for an invalid file name, where Path.exists raises.
     return _HUB_ID.fullmatch(source) is not None and not os.path.exists(source)  # noqa: PTH110
 
@@ -53,20 +57,33 @@ def local_sources(model: Model, fetched: str | None) -> tuple[Path, ...]:
     return tuple(source for source in sources if source.exists())
 
 
+def hub_guides(request: TrainRequest) -> Iterator[tuple[str, str]]:
+    """Yield the path in the request and the hub id of each guide model that is not a folder on this machine."""
+    for name, outer in request.loss.items():
+        path, loss = "loss" if name == "*" else f"loss.{name}", outer
+        while True:
+            guide = loss.options.get("guide")
+            if isinstance(guide, str) and is_hub_id(guide):
+                yield f"{path}.options.guide", guide
+            if loss.loss is None:
+                break
+            path, loss = f"{path}.loss", loss.loss
+
+
 def with_local_data(request: TrainRequest, folder: Path, *, with_model: bool) -> tuple[TrainRequest, str | None]:
     """Fetch the hub's datasets and model; return the request with local data, and the folder of the model.
 
     Args:
         request: any request; without hub ids it is returned unchanged.
         folder: folder for the fetched rows.
-        with_model: fetch the model, too; a plan does not need it.
+        with_model: fetch the model and the guides of losses, too; a plan does not need them.
 
     Raises:
         InvalidRequestError: the hub has no such dataset or model.
         CannotStartError: the hub did not answer, or the `train` extra is not installed.
         StepInterruptedError: a signal ended the process.
     """
-    wants_model = with_model and is_on_hub(request.model)
+    wants_model = with_model and (is_on_hub(request.model) or any(hub_guides(request)))
     if not wants_model and not any(hub_datasets(request)):
         return request, None
     if find_spec("datasets") is None:

@@ -4,23 +4,20 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from embedstep.data.facts import DatasetFacts
-from embedstep.data.hub import is_on_hub
+from embedstep.data.hub import hub_guides, is_on_hub
 from embedstep.data.row_functions import row_functions_are_known
-from embedstep.errors import Problem, suggest
+from embedstep.errors import Problem
 from embedstep.output.position import position_problems
-from embedstep.output.result import is_score
 from embedstep.planning.architecture import ROUTER, first_without_transformer, unreached_parameter
 from embedstep.planning.batch_samplers import check_batch_sampler, reads_labels
-from embedstep.planning.evaluators import check_evaluator_data, evaluators_are_known
-from embedstep.planning.losses import LOSSES, check_loss_data, innermost, loss_path, losses_are_known
-from embedstep.planning.metrics import evaluates_loss
+from embedstep.planning.evaluators import check_evaluator_data, classifiers_are_trained, evaluators_are_known
+from embedstep.planning.losses import LOSSES, check_loss_data, innermost, loss_path, losses_are_known, nested
+from embedstep.planning.metrics import evaluates_loss, suggest_metrics
 from embedstep.planning.model_checks import check_model
 from embedstep.planning.plan import Plan, PlannedDataset
 from embedstep.planning.prompt_checks import check_prompts
 from embedstep.planning.rules import LAST_CHECKPOINT, check_rules, pairs_fill
 from embedstep.request.schema import TrainRequest
-
-_SHOWN_METRICS = 6
 
 
 def check_request(request: TrainRequest) -> list[Problem]:
@@ -32,9 +29,11 @@ def check_request(request: TrainRequest) -> list[Problem]:
         *check_model(request),
         *losses_are_known(request),
         *evaluators_are_known(request),
+        *classifiers_are_trained(request),
         *row_functions_are_known(request),
         *check_batch_sampler(request.arguments.batch_sampler),
         *losses_fit_the_model(request),
+        *guides_can_be_loaded(request),
         *labels_can_be_smoothed(request),
         *check_prompts(request),
     ]
@@ -178,17 +177,27 @@ def losses_fit(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator
 
 
 def losses_fit_the_model(request: TrainRequest) -> Iterator[Problem]:
-    """Some losses need a transformer; a guide model must be on this machine, because ranks do not use the hub."""
+    """Some losses need a transformer."""
     for name, loss in request.loss.items():
         place = loss_path(name)
         kind = innermost(loss)
         if kind is not None and kind.needs_transformer and (other := first_without_transformer(request.model)):
             yield Problem(place, f"{kind.name} needs a transformer, and {other}")
-        guide = loss.options.get("guide")
-        if isinstance(guide, str) and not Path(guide).expanduser().is_dir():
-            yield Problem(
-                f"{place}.options.guide", f"{guide} is not a folder; download the guide model and name its folder"
-            )
+
+
+def guides_can_be_loaded(request: TrainRequest) -> Iterator[Problem]:
+    """A guide model is a folder, or on the hub; other nodes do not share the cache that it is fetched to."""
+    on_hub = dict(hub_guides(request))
+    for place, source in on_hub.items() if request.launch.nodes > 1 else ():
+        message = f"{source} is fetched on one of {request.launch.nodes} nodes only; save it, and name its folder"
+        yield Problem(place, message)
+    for name, outer in request.loss.items():
+        place = loss_path(name)
+        for loss in nested(outer):
+            guide, path = loss.options.get("guide"), f"{place}.options.guide"
+            if isinstance(guide, str) and path not in on_hub and not Path(guide).expanduser().is_dir():
+                yield Problem(path, f"{guide} is neither a folder nor the id of a model on the hub")
+            place = f"{place}.loss"
 
 
 def labels_can_be_smoothed(request: TrainRequest) -> Iterator[Problem]:
@@ -327,18 +336,6 @@ def checkpoint_has_same_order(request: TrainRequest, plan: Plan) -> Iterator[Pro
         yield from position_problems(Path(given).expanduser(), plan.position)
 
 
-def _near_metrics(name: str, metrics: Sequence[str]) -> str:
-    """Return `; did you mean A or B?` with all metrics that contain the name, or with the most similar one."""
-    scores = [metric for metric in metrics if is_score(metric)]
-    words = name.removeprefix("eval_")
-    fitting = [metric for metric in scores if metric.endswith(f"_{words}")]
-    fitting = fitting or [metric for metric in scores if words in metric]
-    if not fitting:
-        return suggest(f"eval_{words}", metrics, cutoff=0.3) or (f"; it has {', '.join(scores)}" if scores else "")
-    *others, last = fitting[:_SHOWN_METRICS]
-    return f"; did you mean {', '.join(others)} or {last}?" if others else f"; did you mean {last}?"
-
-
 def best_metric_is_known(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
     """A metric that no evaluation logs would fail the run at its first evaluation."""
     given = request.arguments.metric_for_best_model
@@ -348,5 +345,5 @@ def best_metric_is_known(request: TrainRequest, plan: Plan) -> Iterator[Problem]
     name = given or "loss"
     if f"eval_{name.removeprefix('eval_')}" in plan.metrics:
         return
-    hint = _near_metrics(name, plan.metrics) or "; there is no evaluation"
+    hint = suggest_metrics(name, plan.metrics) or "; there is no evaluation"
     yield Problem("arguments.metric_for_best_model", f"{name!r} is not among the metrics of this run{hint}")

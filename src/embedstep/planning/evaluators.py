@@ -40,6 +40,7 @@ class EvaluatorKind(Kind):
         several_negatives: whether it accepts more than one negative column.
         lists: whether a positive or negative may be a list of texts.
         label: the label, or None for an evaluator without one.
+        classifier: loss whose classifier it reads, so that it scores a training and no saved model; None for others.
         metrics: returns the names of its metrics in the library's order, without the evaluator's own name, given the
             values of all options and the model's similarity.
         primary: returns the name of its primary metric, given the same.
@@ -49,6 +50,7 @@ class EvaluatorKind(Kind):
     several_negatives: bool = True
     lists: bool = False
     label: Label | None = None
+    classifier: str | None = None
     metrics: Metrics
     primary: Primary
 
@@ -120,6 +122,8 @@ def _one_of_prompt_and_name(values: Values) -> str | None:
 
 _NUMBER = Label(words="a number in each row, not always the same", kinds=("integer", "number"), varies=True)
 _BINARY = Label(words="0 or 1 in each row, and both of them", kinds=("integer",), low=0, high=1, varies=True)
+_VECTOR = Label(words="the teacher's vector in each row, a list of numbers", kinds=("numbers",))
+_CLASS = Label(words="a class in each row, an integer", kinds=("integer",))
 _DIMENSION = {"truncate_dim": integer(None, least=1)}
 _SCORED_WITH = {"similarity_fn_names": choices(None, _SIMILARITIES)}
 _BINARY_METRICS = (
@@ -233,6 +237,24 @@ _ROWS = (
         metrics=lambda values, similarity: ["src2trg_accuracy", "trg2src_accuracy", "mean_accuracy"],
         primary=lambda values, similarity: "mean_accuracy",
     ),
+    EvaluatorKind(
+        name="mse",
+        class_name="MSEEvaluator",
+        roles=("anchor",),
+        label=_VECTOR,
+        options={"batch_size": integer(32, least=1), **_DIMENSION},
+        metrics=lambda values, similarity: ["negative_mse"],
+        primary=lambda values, similarity: "negative_mse",
+    ),
+    EvaluatorKind(
+        name="label_accuracy",
+        class_name="LabelAccuracyEvaluator",
+        roles=("anchor", "positive"),
+        label=_CLASS,
+        classifier="softmax",
+        metrics=lambda values, similarity: ["accuracy"],
+        primary=lambda values, similarity: "accuracy",
+    ),
 )
 
 EVALUATORS: Mapping[str, EvaluatorKind] = {row.name: row for row in _ROWS}
@@ -302,6 +324,21 @@ def _text_problems(kind: EvaluatorKind, facts: DatasetFacts, path: str) -> Itera
         is_used = role in kind.roles or (role in negatives and "negative" in kind.roles)
         if is_used and facts.columns[role] == "texts" and (not kind.lists or role == "anchor"):
             yield Problem(f"{path}.{role}", f"holds lists; the evaluator {kind.name} needs one text in each row")
+
+
+def classifiers_are_trained(request: schema.TrainRequest) -> Iterator[Problem]:
+    """An evaluator that reads a classifier finds it in the loss of the train dataset of the same name."""
+    for index, evaluator in enumerate(request.evaluators):
+        kind = _TABLE.find_or_explain(evaluator.kind)
+        if isinstance(kind, str) or kind.classifier is None:
+            continue
+        loss = request.loss_of(evaluator.dataset) if evaluator.dataset in request.data.train else None
+        if loss is None or loss.kind not in (kind.classifier, "SoftmaxLoss"):
+            yield Problem(
+                f"evaluators.{index}.kind",
+                f"{kind.name} reads the classifier of {kind.classifier}; name the dataset after a train dataset with "
+                "that loss",
+            )
 
 
 def evaluators_are_known(request: schema.TrainRequest) -> Iterator[Problem]:

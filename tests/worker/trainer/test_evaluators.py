@@ -11,6 +11,7 @@ from sentence_transformers import SentenceTransformer, util
 from sentence_transformers.base.evaluation import SequentialEvaluator
 from sentence_transformers.base.modules import Transformer
 from sentence_transformers.sentence_transformer import evaluation as library
+from sentence_transformers.sentence_transformer import losses
 from sentence_transformers.sentence_transformer.modules import Pooling
 from sentence_transformers.sentence_transformer.trainer import SentenceTransformerTrainer
 from sentence_transformers.sentence_transformer.training_args import SentenceTransformerTrainingArguments
@@ -31,6 +32,9 @@ LEFT_OUT_OPTIONS: Mapping[str, str] = {
     **dict.fromkeys(("queries", "corpus", "relevant_docs", "sentences_map", "duplicates_list", "samples"), _FROM_DATA),
     **dict.fromkeys(("sentences1", "sentences2", "scores", "labels", "anchors", "positives", "negatives"), _FROM_DATA),
     **dict.fromkeys(("source_sentences", "target_sentences"), _FROM_DATA),
+    "teacher_model": "its vectors are the labels",
+    "dataloader": "a loader of the old training loop, made from the dataset's columns",
+    "softmax_model": "the loss of the train dataset of the same name",
     "duplicates_dict": "a second form of duplicates_list",
     "name": "written next to `options`",
     "write_csv": "always false: the metrics are written by embedstep",
@@ -46,9 +50,7 @@ LEFT_OUT: Mapping[str, str] = {
     "SentenceEvaluator": "the base class by its old name",
     "SequentialEvaluator": "made by the trainer from several evaluators",
     "SimilarityFunction": "an enumeration",
-    "LabelAccuracyEvaluator": "needs the classifier inside a softmax loss and a loader of the old training loop",
-    "MSEEvaluator": "needs a second model",
-    "MSEEvaluatorFromDataFrame": "needs a second model",
+    "MSEEvaluatorFromDataFrame": "needs a second model; `mse` compares with the vectors that it has given",
     "NanoBEIREvaluator": "downloads its own data",
 }
 ROWS: dict[str, list[Any]] = {
@@ -80,6 +82,9 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("reranking", {}),
     ("reranking", {"at_k": 3, "similarity_fct": "dot_score", "use_batched_encoding": False}),
     ("translation", {"truncate_dim": 8}),
+    ("mse", {"truncate_dim": 8}),
+    ("mse", {}),
+    ("label_accuracy", {}),
 ]
 IDS = [f"{kind}-{index}" for index, (kind, _) in enumerate(CASES)]
 
@@ -113,12 +118,39 @@ def evaluator_of(kind: str, options: dict[str, Any], name: str = "docs") -> Eval
     return Evaluator.model_validate({"kind": kind, "name": name, "dataset": "held_out", "options": options})
 
 
+def rows_of(kind: str) -> dict[str, list[Any]]:
+    return {**ROWS, "label": [[row / 9] * 32 for row in range(4)]} if kind == "mse" else ROWS
+
+
+def classifier_of(model: SentenceTransformer) -> torch.nn.Module:
+    loss: torch.nn.Module = losses.SoftmaxLoss(model, embedding_dimension=32, num_labels=2)
+    return loss
+
+
+def test_a_teacher_is_compared_with_the_vector_of_the_positive(model: SentenceTransformer) -> None:
+    rows = {"anchor": ROWS["anchor"], "label": model.encode(ROWS["positive"]).tolist()}
+    evaluator = evaluator_of("mse", {})
+    same = build_evaluator(evaluator, {**rows, "positive": ROWS["positive"]})(model)
+    other = build_evaluator(evaluator, rows)(model)
+    assert same["docs_negative_mse"] == pytest.approx(0, abs=1e-9)
+    assert other["docs_negative_mse"] < -1e-6
+
+
+def test_the_accuracy_is_that_of_the_classifier(model: SentenceTransformer) -> None:
+    loss = classifier_of(model)
+    with torch.no_grad():
+        loss.classifier.weight.zero_()
+        loss.classifier.bias.copy_(torch.tensor([0.0, 1.0]))
+    rows = {**ROWS, "label": [1, 1, 1, 0]}
+    assert build_evaluator(evaluator_of("label_accuracy", {}), rows, loss=loss)(model) == {"docs_accuracy": 0.75}
+
+
 @pytest.mark.parametrize(("kind", "options"), CASES, ids=IDS)
 def test_metrics_are_named_as_the_installed_evaluator_names_them(
     model: SentenceTransformer, tmp_path: Path, kind: str, options: dict[str, Any]
 ) -> None:
     evaluator = evaluator_of(kind, options)
-    built = build_evaluator(evaluator, ROWS)
+    built = build_evaluator(evaluator, rows_of(kind), loss=classifier_of(model))
     found = built(model, output_path=str(tmp_path))
 
     assert isinstance(found, dict)
@@ -133,7 +165,9 @@ def test_metrics_are_named_as_the_installed_evaluator_names_them(
 def test_two_builds_score_alike(model: SentenceTransformer, kind: str) -> None:
     evaluator = evaluator_of(kind, {})
 
-    assert build_evaluator(evaluator, ROWS)(model) == pytest.approx(build_evaluator(evaluator, ROWS)(model))
+    rows, loss = rows_of(kind), classifier_of(model)
+    first, second = (build_evaluator(evaluator, rows, loss=loss)(model) for _ in range(2))
+    assert first == pytest.approx(second)
 
 
 @pytest.mark.parametrize("kind", EVALUATORS.keys() - {"paraphrase_mining"})

@@ -16,7 +16,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from embedstep.data.hub import hub_datasets, is_on_hub
+from embedstep.data.hub import hub_datasets, hub_guides, is_on_hub
 from embedstep.errors import CannotStartError, InvalidRequestError, Problem
 from embedstep.output.job import serve_job
 from embedstep.request.datasets import Dataset
@@ -36,6 +36,8 @@ def fetch(request: TrainRequest, folder: Path, with_model: bool) -> dict[str, st
         # Other nodes share this folder, but not this node's cache of the hub.
         shared = folder / "model" if request.launch.nodes > 1 else None
         found["model"] = fetch_model(request.model, shared)
+    for place, guide in hub_guides(request) if with_model else ():
+        fetch_model(Model(path=guide), None, place)  # ranks find it in the cache
     for split, name, dataset in hub_datasets(request):
         target = folder / f"{split}-{name}"
         fetch_dataset(dataset, target, f"data.{split}.{name}.hub")
@@ -63,18 +65,19 @@ def fetch_dataset(dataset: Dataset, folder: Path, place: str) -> None:
     rows.save_to_disk(str(folder))
 
 
-def fetch_model(model: Model, folder: Path | None) -> str:
+def fetch_model(model: Model, folder: Path | None, place: str = "") -> str:
     """Download the model's files and return the folder that holds them.
 
     Args:
         model: section of the request.
         folder: where to save them; None for the hub's own cache.
+        place: path of the model in the request; empty for the section `model`.
 
     Raises:
         CannotStartError: the hub did not answer.
         InvalidRequestError: the hub has no such model or revision, or does not show it without a token.
     """
-    field = "model.path" if model.path else "model.static"
+    field = place or ("model.path" if model.path else "model.static")
     try:
         return str(snapshot_download(model.source, revision=model.revision, local_dir=folder))
     except (OSError, ValueError) as error:

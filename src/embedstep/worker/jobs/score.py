@@ -78,6 +78,8 @@ def score(job: ScoringJob) -> dict[str, Any]:
     began = time.perf_counter()
     for raw in job.evaluators:
         evaluator = Evaluator.model_validate(raw)
+        if evaluator_kind(evaluator.kind).classifier is not None:
+            continue  # the classifier is not saved with the model
         columns = Dataset.from_file(job.data[evaluator.dataset])[:]
         if SLICE in columns:
             slices[evaluator.name] = _slices_of_queries(columns["anchor"], columns[SLICE])

@@ -66,7 +66,7 @@ def build_trainer(
             train_dataset=_only(train_sets) if is_single else datasets.DatasetDict(train_sets),
             eval_dataset=_only(with_loss) if is_single else datasets.DatasetDict(with_loss) or None,
             loss=_only(losses) if is_single else losses,
-            evaluator=_evaluator(request, plan, model, eval_sets),
+            evaluator=_evaluator(request, plan, model, eval_sets, losses),
             # Early stopping counts before what was due after a checkpoint is done, by a later callback.
             callbacks=[callback for callback in (recorder, stopping.early) if callback],
         )
@@ -115,11 +115,20 @@ def _only(items: dict[str, Any]) -> Any:
 
 
 def _evaluator(
-    request: TrainRequest, plan: Plan, model: SentenceTransformer, eval_sets: dict[str, datasets.Dataset]
+    request: TrainRequest,
+    plan: Plan,
+    model: SentenceTransformer,
+    eval_sets: dict[str, datasets.Dataset],
+    losses: dict[str, Any],
 ) -> BaseEvaluator | None:
     trained, others = prompts_of(model), plan.prompts.evaluation
     built = [
-        build_evaluator(item, _columns(eval_sets[item.dataset]), others.get(item.dataset, trained))
+        build_evaluator(
+            item,
+            _columns(eval_sets[item.dataset]),
+            others.get(item.dataset, trained),
+            loss=losses.get(item.dataset),
+        )
         for item in request.evaluators
     ]
     return SequentialEvaluator(built) if len(built) > 1 else next(iter(built), None)

@@ -6,9 +6,11 @@ Texts are numbered in the order of first appearance, so that two evaluators of t
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import torch
 from sentence_transformers import util
 from sentence_transformers.base.evaluation import BaseEvaluator
 from sentence_transformers.sentence_transformer import evaluation as library
@@ -23,7 +25,13 @@ from embedstep.request.options import option_values
 Rows = Mapping[str, Sequence[Any]]
 
 
-def build_evaluator(evaluator: schema.Evaluator, rows: Rows, prompts: tuple[str, str] | None = None) -> BaseEvaluator:
+def build_evaluator(
+    evaluator: schema.Evaluator,
+    rows: Rows,
+    prompts: tuple[str, str] | None = None,
+    *,
+    loss: torch.nn.Module | None = None,
+) -> BaseEvaluator:
     """Build a checked evaluator.
 
     Args:
@@ -31,6 +39,7 @@ def build_evaluator(evaluator: schema.Evaluator, rows: Rows, prompts: tuple[str,
         rows: the dataset's columns by role (`anchor`, `positive`, `negative` or `negative_1`..., `label`), all of the
             same length; other columns are ignored.
         prompts: prompts for queries and documents; None for those that the evaluated model uses by itself.
+        loss: the loss of the train dataset of this name, for an evaluator that reads its classifier.
 
     Returns:
         The evaluator; it writes no files.
@@ -47,6 +56,8 @@ def build_evaluator(evaluator: schema.Evaluator, rows: Rows, prompts: tuple[str,
         options["main_score_function"] = options.get("main_score_function") or names[0]
     elif main := options.get("main_score_function"):
         options["score_functions"] = {main: SimilarityFunction.to_similarity_fn(main)}
+    if kind.classifier is not None:
+        return library.LabelAccuracyEvaluator(_labelled(rows), name=evaluator.name, softmax_model=loss, write_csv=False)
     columns = _COLUMNS[kind.name](rows)
     if prompts is not None:
         columns, options = _with_prompts(kind.name, columns, options, prompts)
@@ -164,6 +175,41 @@ def _translations(rows: Rows) -> dict[str, Any]:
     return {"source_sentences": list(rows["anchor"]), "target_sentences": list(rows["positive"])}
 
 
+def _distilled(rows: Rows) -> dict[str, Any]:
+    """The label is what the teacher gave for the anchor; the model gives the vector of the positive, if there is one.
+
+    So a translation is compared with the vector of the original, as in the library's script for multilingual models.
+    """
+    targets = list(rows.get("positive", rows["anchor"]))
+    return {
+        "source_sentences": list(rows["anchor"]),
+        "target_sentences": targets,
+        "teacher_model": _Teacher(rows["label"]),
+    }
+
+
+class _Teacher:
+    """Gives the vectors that a teacher has computed before, in place of the model."""
+
+    def __init__(self, vectors: Sequence[Sequence[float]]) -> None:
+        self._vectors = np.asarray(vectors, dtype=np.float32)
+
+    def encode(self, sentences: Sequence[str], *, truncate_dim: int | None = None, **options: Any) -> Any:
+        """Return all vectors, shape (sentences, dimensions)."""
+        return self._vectors[:, :truncate_dim]
+
+
+def _labelled(rows: Rows) -> Any:
+    """Return a loader of the library's old training loop, with pairs and their classes."""
+    pairs = zip(rows["anchor"], rows["positive"], rows["label"], strict=True)
+    examples = [SimpleNamespace(texts=[one, two], label=int(label)) for one, two, label in pairs]
+    return torch.utils.data.DataLoader(examples, batch_size=_CLASSIFIED)
+
+
+_CLASSIFIED = 32
+"""Rows that are classified at once."""
+
+
 _COLUMNS: Mapping[str, Callable[[Rows], dict[str, Any]]] = {
     "information_retrieval": _retrieval,
     "embedding_similarity": partial(_labelled_pairs, name="scores", type_=float),
@@ -172,6 +218,7 @@ _COLUMNS: Mapping[str, Callable[[Rows], dict[str, Any]]] = {
     "paraphrase_mining": _duplicates,
     "reranking": _candidates,
     "translation": _translations,
+    "mse": _distilled,
 }
 
 _PAIRS: Mapping[str, tuple[str, str]] = {
