@@ -21,6 +21,10 @@ _HUB_ID = re.compile(r"(?!.*\.(json|safetensors|bin)$)(\w[\w.-]*/)?\w[\w.-]*")
 """A name, or an organisation and a name. With more parts, or with the extension of a file, it is a path."""
 
 
+MODEL_OPTIONS = ("guide", "decoder_name_or_path")
+"""Options of losses that name a further model."""
+
+
 def named_datasets(request: TrainRequest) -> Iterator[tuple[Split, str, Dataset]]:
     """Yield split, name and section of each dataset of the request."""
     for split in SPLITS:
@@ -58,13 +62,14 @@ def local_sources(model: Model, fetched: str | None) -> tuple[Path, ...]:
 
 
 def hub_guides(request: TrainRequest) -> Iterator[tuple[str, str]]:
-    """Yield the path in the request and the hub id of each guide model that is not a folder on this machine."""
+    """Yield the path in the request and the hub id of each further model that a loss reads, such as a guide."""
     for name, outer in request.loss.items():
         path, loss = "loss" if name == "*" else f"loss.{name}", outer
         while True:
-            guide = loss.options.get("guide")
-            if isinstance(guide, str) and is_hub_id(guide):
-                yield f"{path}.options.guide", guide
+            for option in MODEL_OPTIONS:
+                source = loss.options.get(option)
+                if isinstance(source, str) and is_hub_id(source):
+                    yield f"{path}.options.{option}", source
             if loss.loss is None:
                 break
             path, loss = f"{path}.loss", loss.loss

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from embedstep.data.facts import DatasetFacts
-from embedstep.data.hub import hub_guides, is_on_hub
+from embedstep.data.hub import MODEL_OPTIONS, hub_guides, is_on_hub
 from embedstep.data.row_functions import row_functions_are_known
 from embedstep.errors import Problem
 from embedstep.output.position import position_problems
@@ -186,17 +186,18 @@ def losses_fit_the_model(request: TrainRequest) -> Iterator[Problem]:
 
 
 def guides_can_be_loaded(request: TrainRequest) -> Iterator[Problem]:
-    """A guide model is a folder, or on the hub; other nodes do not share the cache that it is fetched to."""
+    """A model that a loss reads is a folder, or on the hub; nodes do not share the cache that it is fetched to."""
     on_hub = dict(hub_guides(request))
-    for place, source in on_hub.items() if request.launch.nodes > 1 else ():
-        message = f"{source} is fetched on one of {request.launch.nodes} nodes only; save it, and name its folder"
+    for place, on_one_node in on_hub.items() if request.launch.nodes > 1 else ():
+        message = f"{on_one_node} is fetched on one of {request.launch.nodes} nodes only; save it, and name its folder"
         yield Problem(place, message)
     for name, outer in request.loss.items():
         place = loss_path(name)
         for loss in nested(outer):
-            guide, path = loss.options.get("guide"), f"{place}.options.guide"
-            if isinstance(guide, str) and path not in on_hub and not Path(guide).expanduser().is_dir():
-                yield Problem(path, f"{guide} is neither a folder nor the id of a model on the hub")
+            for option in MODEL_OPTIONS:
+                source, path = loss.options.get(option), f"{place}.options.{option}"
+                if isinstance(source, str) and path not in on_hub and not Path(source).expanduser().is_dir():
+                    yield Problem(path, f"{source} is neither a folder nor the id of a model on the hub")
             place = f"{place}.loss"
 
 

@@ -18,6 +18,7 @@ from transformers import AutoTokenizer, BertConfig, BertModel
 from embedstep.errors import InvalidRequestError
 from embedstep.planning.kinds import family_of
 from embedstep.planning.losses import LOSSES, LossKind, innermost, negatives_per_anchor
+from embedstep.planning.model_checks import decodes
 from embedstep.request.options import REQUIRED, Option
 from embedstep.request.schema import Loss
 from embedstep.worker.trainer.losses import _argument, build_loss, require_matches
@@ -345,3 +346,20 @@ def test_classes_of_other_families_are_known(package: str, family: str) -> None:
     assert found == dict.fromkeys(found, family)
     assert found
     assert not any(family_of(kind.class_name) or family_of(name) for name, kind in LOSSES.items())
+
+
+def test_decoders_are_those_of_transformers() -> None:
+    """Those of its causal language models whose code reads `add_cross_attention`."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_MAPPING_NAMES
+
+    models = Path(str(importlib.util.find_spec("transformers.models").submodule_search_locations[0]))  # type: ignore[union-attr, index]
+    read = {
+        kind: any("add_cross_attention" in file.read_text() for file in (models / folder).glob("modeling_*.py"))
+        for kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+        if (models / (folder := kind.replace("-", "_"))).is_dir() and "musicgen" not in kind
+    }
+    names = {kind: MODEL_MAPPING_NAMES[kind] for kind in read if isinstance(MODEL_MAPPING_NAMES.get(kind), str)}
+    found = {kind for kind, name in names.items() if decodes(name)}
+    assert found - {"gpt-sw3"} == {kind for kind in names if read[kind]}  # it is a GPT-2 by its code
+    others = {name for kind, name in MODEL_MAPPING_NAMES.items() if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES}
+    assert not {name for name in others if isinstance(name, str) and decodes(name)}
