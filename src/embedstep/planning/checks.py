@@ -4,14 +4,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from embedstep.data.facts import DatasetFacts
-from embedstep.data.hub import MODEL_OPTIONS, hub_guides, is_on_hub
+from embedstep.data.hub import is_on_hub
 from embedstep.data.row_functions import row_functions_are_known
 from embedstep.errors import Problem
 from embedstep.output.position import position_problems
 from embedstep.planning.architecture import ROUTER, first_without_transformer, unreached_parameter
 from embedstep.planning.batch_samplers import check_batch_sampler, reads_labels
 from embedstep.planning.evaluators import check_evaluator_data, classifiers_are_trained, evaluators_are_known
-from embedstep.planning.losses import LOSSES, check_loss_data, innermost, loss_path, losses_are_known, nested
+from embedstep.planning.losses import LOSSES, check_loss_data, innermost, loss_path, losses_are_known
 from embedstep.planning.metrics import evaluates_loss, suggest_metrics
 from embedstep.planning.model_checks import check_model
 from embedstep.planning.plan import Plan, PlannedDataset
@@ -33,7 +33,6 @@ def check_request(request: TrainRequest) -> list[Problem]:
         *row_functions_are_known(request),
         *check_batch_sampler(request.arguments.batch_sampler),
         *losses_fit_the_model(request),
-        *guides_can_be_loaded(request),
         *labels_can_be_smoothed(request),
         *check_prompts(request),
     ]
@@ -183,22 +182,6 @@ def losses_fit_the_model(request: TrainRequest) -> Iterator[Problem]:
         kind = innermost(loss)
         if kind is not None and kind.needs_transformer and (other := first_without_transformer(request.model)):
             yield Problem(place, f"{kind.name} needs a transformer, and {other}")
-
-
-def guides_can_be_loaded(request: TrainRequest) -> Iterator[Problem]:
-    """A model that a loss reads is a folder, or on the hub; nodes do not share the cache that it is fetched to."""
-    on_hub = dict(hub_guides(request))
-    for place, on_one_node in on_hub.items() if request.launch.nodes > 1 else ():
-        message = f"{on_one_node} is fetched on one of {request.launch.nodes} nodes only; save it, and name its folder"
-        yield Problem(place, message)
-    for name, outer in request.loss.items():
-        place = loss_path(name)
-        for loss in nested(outer):
-            for option in MODEL_OPTIONS:
-                source, path = loss.options.get(option), f"{place}.options.{option}"
-                if isinstance(source, str) and path not in on_hub and not Path(source).expanduser().is_dir():
-                    yield Problem(path, f"{source} is neither a folder nor the id of a model on the hub")
-            place = f"{place}.loss"
 
 
 def labels_can_be_smoothed(request: TrainRequest) -> Iterator[Problem]:

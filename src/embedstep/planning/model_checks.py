@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from embedstep.data.hub import is_on_hub
+from embedstep.data.hub import MODEL_OPTIONS, hub_guides, is_on_hub
 from embedstep.data.model_facts import EMBEDDING, ModelFacts, read_model_facts
 from embedstep.errors import Problem
 from embedstep.output.result import read_json_or_empty
@@ -96,6 +96,7 @@ def check_model(request: TrainRequest, fetched: str | None = None) -> Iterator[P
         yield from routes_are_named(request, facts)
     if facts is not None or request.model.path is None:
         yield from prompts_are_named(request, facts)
+    yield from further_models_can_be_loaded(request)
     yield from decoders_exist(request, facts)
     yield from dimensions_fit(request, facts)
     yield from check_architecture(request.model, saved, fetched, built)
@@ -157,6 +158,20 @@ def batches_can_be_padded(request: TrainRequest, facts: ModelFacts) -> Iterator[
             "has a tokenizer without a token to pad with; name one of its tokens: "
             "model.processor_kwargs: {pad_token: ...}",
         )
+
+
+def further_models_can_be_loaded(request: TrainRequest) -> Iterator[Problem]:
+    """A model that a loss reads is a folder, or on the hub; nodes do not share the cache that it is fetched to."""
+    on_hub, nodes = dict(hub_guides(request)), request.launch.nodes
+    for place, source in on_hub.items():
+        if nodes > 1:
+            yield Problem(place, f"{source} is fetched on one of {nodes} nodes only; save it, and name its folder")
+    for name, outer in request.loss.items():
+        for path, loss in _with_inner(loss_path(name), outer):
+            for option in MODEL_OPTIONS:
+                given, place = loss.options.get(option), f"{path}.options.{option}"
+                if isinstance(given, str) and place not in on_hub and not Path(given).expanduser().is_dir():
+                    yield Problem(place, f"{given} is neither a folder nor the id of a model on the hub")
 
 
 _DECODERS = (
