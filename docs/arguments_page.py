@@ -51,8 +51,23 @@ def _more(row: Contract) -> str:
 
 
 _TAIL = """
+## Early stopping
+
+It is no training argument but a section of its own, with the options of transformers' `EarlyStoppingCallback`:
+
+```yaml
+early_stopping: {patience: 3, threshold: 0.001}
+arguments: {eval_strategy: epoch, save_strategy: epoch, load_best_model_at_end: true,
+            metric_for_best_model: docs_cosine_ndcg@10, greater_is_better: true}
+```
+
+The training ends after 3 evaluations in a row without a gain over the best checkpoint, which is published.
+`stop_reason` in the result says so. A resumed training goes on counting.
+
 ## Deliberate differences from the class of sentence-transformers 3.0
 
+- A request that names no `optim` trains with the default of the installed class, `adamw_torch_fused`, so that its
+  weights are those of a plain script. `TrainingArguments().optim` is `adamw_torch`, and a dump trains with its own.
 - `report_to: null` records with `tracking` alone. The class used every installed tracker.
 - `hub_token` and `push_to_hub_token` take `{from_env: NAME}`, never the token itself.
 - A training ends with an evaluation if there is data for it, because the step reports the model that it saves.

@@ -4,7 +4,15 @@ from typing import Any
 
 import pytest
 
-from embedstep.data.hub import hub_datasets, is_on_hub, local_sources, named_datasets, with_local_data, without_hub_data
+from embedstep.data.hub import (
+    hub_benchmarks,
+    hub_datasets,
+    is_on_hub,
+    local_sources,
+    named_datasets,
+    with_local_data,
+    without_hub_data,
+)
 from embedstep.errors import CANNOT_START, CannotStartError, InvalidRequestError
 from embedstep.output import job
 from embedstep.request.loading import load_request
@@ -202,6 +210,22 @@ def test_a_guide_is_fetched_with_the_model(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(fetch, "snapshot_download", unreachable)
     with pytest.raises(CannotStartError, match=r"loss\.loss\.options.guide: org/guide is not a local folder"):
         fetch.fetch(asked, tmp_path, with_model=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [({}, 1), ({"dataset_id": "org/NanoBEIR-de", "dataset_names": ["nq"]}, 1), ({"dataset_id": "./nano"}, 0)],
+)
+def test_the_data_of_an_evaluator_is_fetched(options: dict[str, Any], found: int) -> None:
+    asked = request(evaluators=[{"kind": "nano_beir", "name": "nano", "options": options}])
+    assert list(hub_benchmarks(asked)) == [("evaluators.0", options)] * found
+
+
+def test_an_evaluator_whose_data_cannot_be_fetched_is_exit_3(tmp_path: Path) -> None:
+    from embedstep.worker.jobs.fetch import fetch_benchmark
+
+    with pytest.raises(CannotStartError, match=r"evaluators\.0: the data of NanoBEIR could not be fetched"):
+        fetch_benchmark({"dataset_id": str(tmp_path), "dataset_names": ["nq"]}, "evaluators.0")
 
 
 def unreachable(source: str, **options: Any) -> str:

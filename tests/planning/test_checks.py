@@ -620,6 +620,25 @@ def test_an_accuracy_is_that_of_a_classifier(loss: Any, name: str, is_read: bool
     assert found == ([] if is_read else [f"evaluators.0.kind: {message}"])
 
 
+@pytest.mark.parametrize(
+    ("evaluator", "problem"),
+    [
+        ({"kind": "nano_beir"}, ""),
+        ({"kind": "NanoBEIREvaluator", "options": {"dataset_names": ["nq", "MSMARCO"]}}, ""),
+        ({"kind": "nano_beir", "dataset": "docs"},
+         "evaluators.0.dataset: is not read: nano_beir has data of its own; remove it"),
+        ({"kind": "triplet"}, "evaluators.0.dataset: is missing"),
+        ({"kind": "nano_beir", "options": {"dataset_names": ["trec"]}},
+         "evaluators.0.options.dataset_names: must be a list, each once, of "),
+    ],
+)  # fmt: skip
+def test_an_evaluator_with_data_of_its_own_names_no_dataset(evaluator: dict[str, Any], problem: str) -> None:
+    data = BOTH if evaluator.get("dataset") else {"train": SOURCE}
+    best = {"eval_strategy": "epoch", "save_strategy": "epoch", "load_best_model_at_end": True}
+    found = alone(data=data, evaluators=[{"name": "nano", **evaluator}], arguments=best)
+    assert [line[: len(problem)] for line in found] == ([problem] if problem else [])
+
+
 TWO = {"stsb": SOURCE["docs"], "quora": SOURCE["docs"]}
 
 

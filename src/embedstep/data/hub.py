@@ -6,7 +6,7 @@ before any rank starts.
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -75,20 +75,28 @@ def hub_guides(request: TrainRequest) -> Iterator[tuple[str, str]]:
             path, loss = f"{path}.loss", loss.loss
 
 
+def hub_benchmarks(request: TrainRequest) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the path in the request and the options of each evaluator whose data is on the hub."""
+    for index, evaluator in enumerate(request.evaluators):
+        source = evaluator.options.get("dataset_id")
+        if evaluator.dataset is None and (source is None or is_hub_id(str(source))):
+            yield f"evaluators.{index}", evaluator.options
+
+
 def with_local_data(request: TrainRequest, folder: Path, *, with_model: bool) -> tuple[TrainRequest, str | None]:
     """Fetch the hub's datasets and model; return the request with local data, and the folder of the model.
 
     Args:
         request: any request; without hub ids it is returned unchanged.
         folder: folder for the fetched rows.
-        with_model: fetch the model and the guides of losses, too; a plan does not need them.
+        with_model: fetch the model and what losses and evaluators read, too; a plan does not need them.
 
     Raises:
         InvalidRequestError: the hub has no such dataset or model.
         CannotStartError: the hub did not answer, or the `train` extra is not installed.
         StepInterruptedError: a signal ended the process.
     """
-    wants_model = with_model and (is_on_hub(request.model) or any(hub_guides(request)))
+    wants_model = with_model and (is_on_hub(request.model) or any(hub_guides(request)) or any(hub_benchmarks(request)))
     if not wants_model and not any(hub_datasets(request)):
         return request, None
     if find_spec("datasets") is None:

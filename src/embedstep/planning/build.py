@@ -67,7 +67,7 @@ def build_plan(
         tokens: makes the token ids of texts, or why they cannot be made before the training.
     """
     # Counts and steps follow from what the trainer will get, not from what was written.
-    entries = ledger(request.arguments, gpus=gpus, world_size=processes, has_evaluation=bool(request.data.eval))
+    entries = ledger(request.arguments, gpus=gpus, world_size=processes, has_evaluation=request.has_evaluation)
     prompts = plan_prompts(request, model)
     entries = with_columns(entries, request, prompts)
     arguments = effective_arguments(request.arguments, entries)

@@ -41,6 +41,7 @@ class EvaluatorKind(Kind):
         lists: whether a positive or negative may be a list of texts.
         label: the label, or None for an evaluator without one.
         classifier: loss whose classifier it reads, so that it scores a training and no saved model; None for others.
+        has_own_data: whether it brings its data along, so that it names no dataset.
         metrics: returns the names of its metrics in the library's order, without the evaluator's own name, given the
             values of all options and the model's similarity.
         primary: returns the name of its primary metric, given the same.
@@ -51,6 +52,7 @@ class EvaluatorKind(Kind):
     lists: bool = False
     label: Label | None = None
     classifier: str | None = None
+    has_own_data: bool = False
     metrics: Metrics
     primary: Primary
 
@@ -130,6 +132,37 @@ _BINARY_METRICS = (
     "{}_accuracy", "{}_accuracy_threshold", "{}_f1", "{}_f1_threshold", "{}_precision", "{}_recall", "{}_ap", "{}_mcc",
 )  # fmt: skip
 
+_CUTOFFS = {
+    "mrr_at_k": integers([10], least=1),
+    "ndcg_at_k": integers([10], least=1),
+    "accuracy_at_k": integers([1, 3, 5, 10], least=1),
+    "precision_recall_at_k": integers([1, 3, 5, 10], least=1),
+    "map_at_k": integers([100], least=1),
+}
+NANO_BEIR: Mapping[str, str] = {
+    "climatefever": "ClimateFEVER", "dbpedia": "DBPedia", "fever": "FEVER", "fiqa2018": "FiQA2018",
+    "hotpotqa": "HotpotQA", "msmarco": "MSMARCO", "nfcorpus": "NFCorpus", "nq": "NQ",
+    "quoraretrieval": "QuoraRetrieval", "scidocs": "SCIDOCS", "arguana": "ArguAna", "scifact": "SciFact",
+    "touche2020": "Touche2020",
+}  # fmt: skip
+"""Datasets of NanoBEIR and their names in metrics, in the library's order."""
+
+
+def _nano_mean(values: Values) -> str:
+    return f"NanoBEIR_mean{_nano_suffix(values)}"
+
+
+def _nano_suffix(values: Values) -> str:
+    return "" if values["truncate_dim"] is None else f"_{values['truncate_dim']}"
+
+
+def _nano_metrics(values: Values, similarity: str) -> list[str]:
+    """Return the metrics of each dataset, then their means."""
+    names = [NANO_BEIR[name] for name in values["dataset_names"] or NANO_BEIR]
+    parts = [*(f"Nano{name}{_nano_suffix(values)}" for name in names), _nano_mean(values)]
+    return [f"{part}_{metric}" for part in parts for metric in _retrieval_metrics(values, similarity)]
+
+
 # The tests list the constructor parameters and the classes of the library that have no row here, with the reasons.
 _ROWS = (
     EvaluatorKind(
@@ -139,11 +172,7 @@ _ROWS = (
         lists=True,
         options={
             "corpus_chunk_size": integer(50000, least=1),
-            "mrr_at_k": integers([10], least=1),
-            "ndcg_at_k": integers([10], least=1),
-            "accuracy_at_k": integers([1, 3, 5, 10], least=1),
-            "precision_recall_at_k": integers([1, 3, 5, 10], least=1),
-            "map_at_k": integers([100], least=1),
+            **_CUTOFFS,
             "batch_size": integer(32, least=1),
             "score_functions": choices(None, _SIMILARITIES),
             "main_score_function": choice(None, _SIMILARITIES),
@@ -238,6 +267,26 @@ _ROWS = (
         primary=lambda values, similarity: "mean_accuracy",
     ),
     EvaluatorKind(
+        name="nano_beir",
+        class_name="NanoBEIREvaluator",
+        roles=(),
+        has_own_data=True,
+        options={
+            "dataset_names": choices(None, tuple(NANO_BEIR)),
+            "dataset_id": text("sentence-transformers/NanoBEIR-en"),
+            **_CUTOFFS,
+            "batch_size": integer(32, least=1),
+            "score_functions": choices(None, _SIMILARITIES),
+            "main_score_function": choice(None, _SIMILARITIES),
+            "query_prompts": text(None),
+            "corpus_prompts": text(None),
+            **_DIMENSION,
+        },
+        metrics=_nano_metrics,
+        primary=lambda values, similarity: f"{_nano_mean(values)}_{_retrieval_primary(values, similarity)}",
+        rules=(_main_is_scored("score_functions", "main_score_function"),),
+    ),
+    EvaluatorKind(
         name="mse",
         class_name="MSEEvaluator",
         roles=("anchor",),
@@ -290,6 +339,10 @@ def check_evaluator(evaluator: schema.Evaluator, path: str) -> Iterator[Problem]
     if isinstance(kind, str):
         yield Problem(f"{path}.kind", kind)
         return
+    if kind.has_own_data and evaluator.dataset is not None:
+        yield Problem(f"{path}.dataset", f"is not read: {kind.name} has data of its own; remove it")
+    if not kind.has_own_data and evaluator.dataset is None:
+        yield Problem(f"{path}.dataset", "is missing")
     problems = list(kind.check(evaluator.options, path))
     yield from problems
     if problems:
@@ -330,7 +383,7 @@ def classifiers_are_trained(request: schema.TrainRequest) -> Iterator[Problem]:
     """An evaluator that reads a classifier finds it in the loss of the train dataset of the same name."""
     for index, evaluator in enumerate(request.evaluators):
         kind = _TABLE.find_or_explain(evaluator.kind)
-        if isinstance(kind, str) or kind.classifier is None:
+        if isinstance(kind, str) or kind.classifier is None or evaluator.dataset is None:
             continue
         loss = request.loss_of(evaluator.dataset) if evaluator.dataset in request.data.train else None
         if loss is None or loss.kind not in (kind.classifier, "SoftmaxLoss"):

@@ -166,7 +166,9 @@ class Evaluator(Section):
 
     kind: Text = described(..., "Name of the evaluator, such as information_retrieval or embedding_similarity.")
     name: Name = described(..., "Prefix of its metrics: `docs` gives `eval_docs_cosine_ndcg@10`.")
-    dataset: Text = described(..., "Name of a dataset under data.eval.")
+    dataset: Text | None = described(
+        None, "Name of a dataset under data.eval. Null: the evaluator has data of its own, as nano_beir has."
+    )
     options: Options = described({}, "Arguments of the evaluator's constructor, by name.")
 
 
@@ -319,6 +321,11 @@ class TrainRequest(Section):
     def trains(self) -> bool:
         """Whether the step trains: unless the request has `do_train: false`."""
         return self.arguments.do_train or "do_train" not in self.arguments.model_fields_set
+
+    @property
+    def has_evaluation(self) -> bool:
+        """Whether there is anything to evaluate on: held-out data, or an evaluator with data of its own."""
+        return bool(self.data.eval) or any(evaluator.dataset is None for evaluator in self.evaluators)
 
     def loss_of(self, dataset: str) -> Loss | None:
         """Return the loss of a train dataset, or None if it has none."""

@@ -80,7 +80,7 @@ def score(job: ScoringJob) -> dict[str, Any]:
         evaluator = Evaluator.model_validate(raw)
         if evaluator_kind(evaluator.kind).classifier is not None:
             continue  # the classifier is not saved with the model
-        columns = Dataset.from_file(job.data[evaluator.dataset])[:]
+        columns = {} if evaluator.dataset is None else Dataset.from_file(job.data[evaluator.dataset])[:]
         if SLICE in columns:
             slices[evaluator.name] = _slices_of_queries(columns["anchor"], columns[SLICE])
         embedded: dict[Any, torch.Tensor] = {}

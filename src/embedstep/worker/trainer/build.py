@@ -129,6 +129,8 @@ def _evaluator(
             others.get(item.dataset, trained),
             loss=losses.get(item.dataset),
         )
+        if item.dataset is not None
+        else build_evaluator(item, {}, trained)
         for item in request.evaluators
     ]
     return SequentialEvaluator(built) if len(built) > 1 else next(iter(built), None)

@@ -16,7 +16,7 @@ from sentence_transformers.base.evaluation import BaseEvaluator
 from sentence_transformers.sentence_transformer import evaluation as library
 from sentence_transformers.util import SimilarityFunction
 
-from embedstep.errors import InvalidRequestError, Problem
+from embedstep.errors import CannotStartError, InvalidRequestError, Problem, first_line
 from embedstep.planning.evaluators import RETRIEVAL, evaluator_kind
 from embedstep.request import schema
 from embedstep.request.extensions import is_reference, load
@@ -58,6 +58,8 @@ def build_evaluator(
         options["score_functions"] = {main: SimilarityFunction.to_similarity_fn(main)}
     if kind.classifier is not None:
         return library.LabelAccuracyEvaluator(_labelled(rows), name=evaluator.name, softmax_model=loss, write_csv=False)
+    if kind.has_own_data:
+        return _nano_beir(evaluator.name, options)
     columns = _COLUMNS[kind.name](rows)
     if prompts is not None:
         columns, options = _with_prompts(kind.name, columns, options, prompts)
@@ -173,6 +175,24 @@ def _candidates(rows: Rows) -> dict[str, Any]:
 
 def _translations(rows: Rows) -> dict[str, Any]:
     return {"source_sentences": list(rows["anchor"]), "target_sentences": list(rows["positive"])}
+
+
+def _nano_beir(name: str, options: Mapping[str, Any]) -> BaseEvaluator:
+    """Build the evaluators of NanoBEIR from the cache that their data was fetched to, with `name` in their metrics.
+
+    Raises:
+        CannotStartError: the data is neither there nor on the hub.
+    """
+    try:
+        built = library.NanoBEIREvaluator(**options, write_csv=False, show_progress_bar=False)
+    except ValueError as error:
+        raise CannotStartError(f"evaluators: {name}: {first_line(error)}") from error
+    # The library splits the names of metrics by the number of underscores in its own, so all get the same ones.
+    built.name = f"{name}_{built.name}"
+    for evaluator in built.evaluators:
+        evaluator.name = f"{name}_{evaluator.name}"
+    found: BaseEvaluator = built
+    return found
 
 
 def _distilled(rows: Rows) -> dict[str, Any]:
