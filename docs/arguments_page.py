@@ -62,7 +62,7 @@ arguments: {eval_strategy: epoch, save_strategy: epoch, load_best_model_at_end: 
 ```
 
 The training ends after 3 evaluations in a row without a gain over the best checkpoint, which is published.
-`stop_reason` in the result says so. A resumed training goes on counting.
+`stop_reason` in the result says so. A resumed training keeps the count.
 
 ## Deliberate differences from the class of sentence-transformers 3.0
 
