@@ -201,15 +201,25 @@ def test_two_builds_score_alike(model: SentenceTransformer, own_data: OwnData, k
     assert first == pytest.approx(second)
 
 
-@pytest.mark.parametrize("kind", EVALUATORS.keys() - {"paraphrase_mining"})
+@pytest.mark.parametrize("kind", sorted(EVALUATORS.keys() - {"paraphrase_mining", "nano_beir"}))
 @pytest.mark.parametrize("prompts", [("query: ", "passage: "), ("all: ", "all: "), ("", "passage: ")], ids=str)
 def test_prompts_are_those_of_each_side(model: SentenceTransformer, kind: str, prompts: tuple[str, str]) -> None:
     evaluator = evaluator_of(kind, {})
     query, document = prompts
+    rows, loss = rows_of(kind), classifier_of(model)
     prefixed = {role: [query + text for text in ROWS[role]] for role in ("anchor",)}
     prefixed |= {role: [document + text for text in ROWS[role]] for role in ("positive", "negative")}
-    expected = build_evaluator(evaluator, {**ROWS, **prefixed})(model)
-    assert build_evaluator(evaluator, ROWS, prompts)(model) == pytest.approx(expected, abs=1e-4)
+    expected = build_evaluator(evaluator, {**rows, **prefixed}, loss=loss)(model)
+    assert build_evaluator(evaluator, rows, prompts, loss=loss)(model) == pytest.approx(expected, abs=1e-4)
+
+
+def test_prompts_are_those_of_each_side_of_nano_beir(own_data: OwnData) -> None:
+    options = {"dataset_names": ["nq"], **own_data("nano_beir")}
+    (part,) = build_evaluator(evaluator_of("nano_beir", options), {}, ("query: ", "doc: ")).evaluators
+    assert (part.query_prompt, part.corpus_prompt) == ("query: ", "doc: ")
+    options["query_prompts"] = "q: "
+    (part,) = build_evaluator(evaluator_of("nano_beir", options), {}, ("query: ", "doc: ")).evaluators
+    assert (part.query_prompt, part.corpus_prompt) == ("q: ", "doc: ")
 
 
 def test_options_of_the_request_replace_the_prompts() -> None:

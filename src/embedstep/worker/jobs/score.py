@@ -86,7 +86,7 @@ def score(job: ScoringJob) -> dict[str, Any]:
         embedded: dict[Any, torch.Tensor] = {}
         for dimension in (None, *job.dimensions):
             prefix = "" if dimension is None else f"{dimension}:"
-            built = build_evaluator(evaluator, columns, others.get(evaluator.dataset, prompts_of(model)))
+            built = build_evaluator(evaluator, columns, others.get(evaluator.dataset or "") or prompts_of(model))
             if evaluator_kind(evaluator.kind).name == RETRIEVAL:
                 # Built like any other, so that options and columns are the same as in a training.
                 built.__class__ = _RecordingEvaluator

@@ -57,9 +57,11 @@ def build_evaluator(
     elif main := options.get("main_score_function"):
         options["score_functions"] = {main: SimilarityFunction.to_similarity_fn(main)}
     if kind.classifier is not None:
-        return library.LabelAccuracyEvaluator(_labelled(rows), name=evaluator.name, softmax_model=loss, write_csv=False)
+        return library.LabelAccuracyEvaluator(
+            _labelled(rows, prompts), name=evaluator.name, softmax_model=loss, write_csv=False
+        )
     if kind.has_own_data:
-        return _nano_beir(evaluator.name, options)
+        return _nano_beir(evaluator.name, options, prompts)
     columns = _COLUMNS[kind.name](rows)
     if prompts is not None:
         columns, options = _with_prompts(kind.name, columns, options, prompts)
@@ -68,6 +70,8 @@ def build_evaluator(
     )
     if prompts is not None:
         _embed_with(built, kind.name, prompts)
+        if kind.name == "mse":  # the text is the document's side, if there is one
+            built.embed_inputs = partial(built.embed_inputs, prompt=prompts["positive" in rows])
     return built
 
 
@@ -177,12 +181,15 @@ def _translations(rows: Rows) -> dict[str, Any]:
     return {"source_sentences": list(rows["anchor"]), "target_sentences": list(rows["positive"])}
 
 
-def _nano_beir(name: str, options: Mapping[str, Any]) -> BaseEvaluator:
+def _nano_beir(name: str, options: dict[str, Any], prompts: tuple[str, str] | None) -> BaseEvaluator:
     """Build the evaluators of NanoBEIR from the cache that their data was fetched to, with `name` in their metrics.
 
     Raises:
         CannotStartError: the data is neither there nor on the hub.
     """
+    for side, prompt in zip(("query_prompts", "corpus_prompts"), prompts or (), strict=False):
+        if options.get(side) is None:
+            options = {**options, side: prompt}
     try:
         built = library.NanoBEIREvaluator(**options, write_csv=False, show_progress_bar=False)
     except ValueError as error:
@@ -219,10 +226,11 @@ class _Teacher:
         return self._vectors[:, :truncate_dim]
 
 
-def _labelled(rows: Rows) -> Any:
+def _labelled(rows: Rows, prompts: tuple[str, str] | None) -> Any:
     """Return a loader of the library's old training loop, with pairs and their classes."""
+    query, document = prompts or ("", "")
     pairs = zip(rows["anchor"], rows["positive"], rows["label"], strict=True)
-    examples = [SimpleNamespace(texts=[one, two], label=int(label)) for one, two, label in pairs]
+    examples = [SimpleNamespace(texts=[query + one, document + two], label=int(label)) for one, two, label in pairs]
     return torch.utils.data.DataLoader(examples, batch_size=_CLASSIFIED)
 
 
