@@ -51,8 +51,23 @@ def _more(row: Contract) -> str:
 
 
 _TAIL = """
+## Early stopping
+
+It is no training argument but a section of its own, with the options of transformers' `EarlyStoppingCallback`:
+
+```yaml
+early_stopping: {patience: 3, threshold: 0.001}
+arguments: {eval_strategy: epoch, save_strategy: epoch, load_best_model_at_end: true,
+            metric_for_best_model: docs_cosine_ndcg@10, greater_is_better: true}
+```
+
+The training ends after 3 evaluations in a row without a gain over the best checkpoint, which is published.
+`stop_reason` in the result says so. A resumed training keeps the count.
+
 ## Deliberate differences from the class of sentence-transformers 3.0
 
+- A request that names no `optim` trains with the default of the installed class, `adamw_torch_fused`, so that its
+  weights are those of a plain script. `TrainingArguments().optim` is `adamw_torch`, and a dump trains with its own.
 - `report_to: null` records with `tracking` alone. The class used every installed tracker.
 - `hub_token` and `push_to_hub_token` take `{from_env: NAME}`, never the token itself.
 - A training ends with an evaluation if there is data for it, because the step reports the model that it saves.
@@ -89,6 +104,7 @@ Accepted:
 - `evaluation_strategy: false`, `save_strategy: false`: YAML 1.1 reads the word no as false.
 - `fsdp: null`: the installed class accepts null.
 - `lr_scheduler_type: cosine_with_min_lr`, `batch_sampler: no_duplicates_hashed`: it came later.
-- `fp16: true`, `fp16_full_eval: true`, `tf32: true` on a machine without a GPU: a request does not know the machine;
-  `plan` and `run` refuse what the machine cannot do.
+- `fp16: true`, `fp16_full_eval: true`, `tf32: true` on a machine without a GPU:
+  arguments alone do not know the machine. `check`, `plan` and `run` refuse `fp16` and `tf32` where no GPU is used;
+  `fp16_full_eval` works on a CPU.
 """

@@ -18,8 +18,9 @@ Class names work as well: `MultipleNegativesRankingLoss` is `multiple_negatives_
 
 def losses_page() -> str:
     """Return `docs/losses.md`: every loss and evaluator with its columns, label and options."""
-    parts = [_HEAD, "## Losses", *_loss_table(), "## Evaluators", *_evaluator_table(), "## Options"]
-    parts += _option_lists({**LOSSES, **EVALUATORS})
+    parts = [_HEAD, "## Losses", *_loss_table(), "## Evaluators", *_evaluator_table()]
+    parts += ["## Options of losses", *_option_lists(LOSSES)]
+    parts += ["\n## Options of evaluators", *_option_lists(EVALUATORS)]
     return "\n".join(parts) + "\n"
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from embedstep.errors import OK, InvalidRequestError, Problem
 from embedstep.launch.failures import RunFailedError
 from embedstep.output.folder import OutputFolder
-from embedstep.output.result import StepResult, read_json, with_current_names, write_json
+from embedstep.output.result import StepResult, is_complete, read_json, with_current_names, write_json
 from embedstep.planning.plan import Plan
 from embedstep.request.schema import Tracking, TrainRequest
 from embedstep.request.stored import request_from_json
@@ -91,7 +91,7 @@ def _replay_recorded(run: str, recorded: Path, output: Path, *, overwrite: bool)
     if not before.get("weights_sha256"):
         raise InvalidRequestError([Problem(run, "has no model, or is of a version that did not record the weights")])
     request = _local_request(read_json(recorded / "request.json"), planned["world_size"])
-    if before.get("stop_reason"):
+    if not is_complete(before.get("stop_reason")):
         message = f"was stopped by a time limit ({before['stop_reason']}), which would not stop at the same step again"
         raise InvalidRequestError([Problem(run, message)])
     if problems := list(_changed_data(plan_step(request), planned)):

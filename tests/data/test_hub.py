@@ -4,7 +4,15 @@ from typing import Any
 
 import pytest
 
-from embedstep.data.hub import hub_datasets, is_on_hub, local_sources, named_datasets, with_local_data, without_hub_data
+from embedstep.data.hub import (
+    hub_benchmarks,
+    hub_datasets,
+    is_on_hub,
+    local_sources,
+    named_datasets,
+    with_local_data,
+    without_hub_data,
+)
 from embedstep.errors import CANNOT_START, CannotStartError, InvalidRequestError
 from embedstep.output import job
 from embedstep.request.loading import load_request
@@ -169,3 +177,56 @@ def test_a_request_less_its_hub_data_has_only_what_is_here() -> None:
     assert left.data.train["here"] == asked.data.train["here"]
     assert list(asked.data.train) == ["here", "there"]
     assert without_hub_data(request()) == request()
+
+
+def test_a_guide_is_fetched_with_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ranks find it in the cache by its id, so that the request stays as it is."""
+    wanted: dict[str, Any] = {}
+
+    def serve(plan: LaunchCommand) -> ProcessEnd:
+        folder = Path(plan.argv[-1])
+        wanted.update(json.loads((folder / "job.json").read_text()))
+        (folder / "result.json").write_text("{}")
+        return ProcessEnd(code=0)
+
+    monkeypatch.setattr(job, "run_process", serve)
+    guided = {"kind": "gist_embed", "options": {"guide": "org/guide"}}
+    asked = request(loss={"kind": "matryoshka", "options": {"matryoshka_dims": [8]}, "loss": guided})
+    assert with_local_data(asked, tmp_path, with_model=False) == (asked, None)
+    assert wanted == {}
+    assert with_local_data(asked, tmp_path, with_model=True) == (asked, None)
+
+    from embedstep.worker.jobs import fetch
+
+    fetched: list[tuple[str, Any]] = []
+
+    def download(source: str, **options: Any) -> str:
+        fetched.append((source, options))
+        return "folder"
+
+    monkeypatch.setattr(fetch, "snapshot_download", download)
+    assert fetch.fetch(TrainRequest.model_validate(wanted["request"]), tmp_path, wanted["model"]) == {}
+    assert fetched == [("org/guide", {"revision": None, "local_dir": None})]
+    monkeypatch.setattr(fetch, "snapshot_download", unreachable)
+    with pytest.raises(CannotStartError, match=r"loss\.loss\.options.guide: org/guide is not a local folder"):
+        fetch.fetch(asked, tmp_path, with_model=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [({}, 1), ({"dataset_id": "org/NanoBEIR-de", "dataset_names": ["nq"]}, 1), ({"dataset_id": "./nano"}, 0)],
+)
+def test_the_data_of_an_evaluator_is_fetched(options: dict[str, Any], found: int) -> None:
+    asked = request(evaluators=[{"kind": "nano_beir", "name": "nano", "options": options}])
+    assert list(hub_benchmarks(asked)) == [("evaluators.0", options)] * found
+
+
+def test_an_evaluator_whose_data_cannot_be_fetched_is_exit_3(tmp_path: Path) -> None:
+    from embedstep.worker.jobs.fetch import fetch_benchmark
+
+    with pytest.raises(CannotStartError, match=r"evaluators\.0: the data of NanoBEIR could not be fetched"):
+        fetch_benchmark({"dataset_id": str(tmp_path), "dataset_names": ["nq"]}, "evaluators.0")
+
+
+def unreachable(source: str, **options: Any) -> str:
+    raise OSError("no answer")

@@ -29,3 +29,18 @@ def test_a_column_with_two_roles_is_a_problem_of_the_second() -> None:
     assert problem.path == "data.train.docs.columns.label"
     assert "'text'" in problem.message
     assert repeated_columns(WHERE, roles[:2]) == []
+
+
+@pytest.mark.parametrize(
+    ("keys", "problems"),
+    [
+        (("anchor", "positive"), 0),
+        (("anchor", "negative"), 1),
+        (("positive", "negative"), 1),
+        (("anchor", "positive", "negative"), 1),
+        (("anchor", "label"), 1),
+    ],
+)
+def test_only_anchor_and_positive_may_be_one_column(keys: tuple[str, ...], problems: int) -> None:
+    """As in SimCSE, where dropout makes the two vectors of a text."""
+    assert len(repeated_columns(WHERE, tuple(Role(name=key, key=key, column="text") for key in keys))) == problems

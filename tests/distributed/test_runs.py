@@ -30,22 +30,22 @@ def weights(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize(
-    ("processes", "batch", "launcher"),
+    ("processes", "batch", "launcher", "optimizer"),
     [
-        (1, 16, []),  # 130 rows: the last batch has two
-        (1, 13, ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=1"]),
-        (2, 16, ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]),
+        (1, 16, [], {}),  # 130 rows: the last batch has two
+        (1, 13, ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=1"], {"optim": "adamw_torch"}),
+        (2, 16, ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"], {}),
     ],
     ids=["python", "torchrun 1", "torchrun 2"],
 )
 def test_weights_are_those_of_the_plain_script(
     embedstep_run: Run, request_of: Build, tiny_model: Path, data_folder: Path, tmp_path: Path,
-    processes: int, batch: int, launcher: list[str], monkeypatch: pytest.MonkeyPatch,
+    processes: int, batch: int, launcher: list[str], optimizer: dict[str, str], monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     arguments = {
         "num_train_epochs": 1, "max_steps": -1, "per_device_train_batch_size": batch, "learning_rate": 1e-3,
-        "warmup_steps": 2, "save_strategy": "no", "optim": "adamw_torch",
+        "warmup_steps": 2, "save_strategy": "no", **optimizer,
     }  # fmt: skip
     ours = embedstep_run(request_of(arguments=arguments, launch={"processes_per_node": processes}))
     assert ours.code == 0, ours.err

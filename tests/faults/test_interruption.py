@@ -161,16 +161,25 @@ def test_every_sampler_resumes_where_it_was(
     fault.came_to("75, three times", found)
 
 
-@pytest.mark.fault("SIGTERM, with a loss that trains layers of its own", "three places")
+@pytest.mark.parametrize("name", ["softmax", "denoising_auto_encoder", "denoising_auto_encoder, untied"])
+@pytest.mark.fault("SIGTERM, with layers that {name} trains", "three places")
 def test_layers_of_a_loss_resume(
     train_here: Train, request_of: Build, data_folder: Path, at_look: Callable[[int | None], list[str]], fault: Fault,
-    tmp_path: Path,
+    tmp_path: Path, tiny_model: Path, name: str,
 ) -> None:  # fmt: skip
-    """The head of softmax, which the library's own checkpoints do not hold."""
-    columns = {"anchor": "anchor", "positive": "positive", "label": "class"}
-    train = {"docs": {"path": str(data_folder / "train.jsonl"), "columns": columns}}
-    softmax = {"kind": "softmax", "options": {"num_labels": 2}}
-    request = request_of(arguments={"max_steps": 6, "logging_steps": 1}, data={"train": train}, loss=softmax)
+    """The library's own checkpoints do not hold them. Those of a decoder share tensors with each other."""
+    options = {
+        "softmax": {"num_labels": 2},
+        "denoising_auto_encoder": {},
+        "denoising_auto_encoder, untied": {"tie_encoder_decoder": False, "decoder_name_or_path": str(tiny_model)},
+    }[name]
+    label = {"label": "class"} if name == "softmax" else {}
+    columns = {"anchor": "anchor", "positive": "positive", **label}
+    request = request_of(
+        arguments={"max_steps": 6, "logging_steps": 1},
+        data={"train": {"docs": {"path": str(data_folder / "train.jsonl"), "columns": columns}}},
+        loss={"kind": name.partition(",")[0], "options": options},
+    )
     whole = uninterrupted(train_here, request)
     found: list[str] = []
     for number in (1, 3, 5):
@@ -180,6 +189,21 @@ def test_layers_of_a_loss_resume(
         assert train_here(request, f"cut-{number}").exit_code == 0
         found += [f"{number}: {what}" for what in lost(whole, tmp_path / f"cut-{number}", resumed=True)]
     fault.came_to("75, three times", found)
+
+
+@pytest.mark.fault("SIGTERM under the optimizer that was the default of 0.1.0", "at train step 3")
+def test_a_resumed_training_keeps_its_optimizer(
+    train_here: Train, request_of: Build, at_look: Callable[[int | None], list[str]], fault: Fault, tmp_path: Path
+) -> None:
+    """Its state names the implementation, which differs in the last bits from today's default."""
+    arguments = {"max_steps": 6, "logging_steps": 1}
+    former = request_of(arguments={**arguments, "optim": "adamw_torch"})
+    whole = uninterrupted(train_here, former)
+    at_look(3)
+    assert train_here(former, "cut").exit_code == 75
+    at_look(None)
+    assert train_here(request_of(arguments=arguments), "cut").exit_code == 0
+    fault.came_to("75", lost(whole, tmp_path / "cut", resumed=True))
 
 
 OWN_CODE = """

@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedstep.errors import OUTCOMES
-from embedstep.output.result import Failure, StepResult, failure_from_json, read_json, result_from_json, write_json
+from embedstep.output.result import (
+    Failure,
+    StepResult,
+    failure_from_json,
+    is_complete,
+    read_json,
+    result_from_json,
+    write_json,
+)
 
 FULL = StepResult(
     exit_code=0,
@@ -52,6 +60,18 @@ def test_a_result_of_0_1_0_is_read_under_current_names() -> None:
     for entry in written["ledger"]:
         entry["fate"] = entry.pop("support")
     assert result_from_json({former.get(name, name): value for name, value in written.items()}) == FULL
+
+
+@pytest.mark.parametrize(
+    ("reason", "complete"),
+    [
+        (None, True),
+        ("early_stopping: 2 evaluations without a gain, after 4 of 6 train steps", True),
+        ("launch.max_hours 2: stopped after 4 of 6 train steps", False),
+    ],
+)
+def test_only_a_limit_leaves_a_training_incomplete(reason: str | None, complete: bool) -> None:
+    assert is_complete(reason) is complete
 
 
 @pytest.mark.parametrize(

@@ -230,3 +230,22 @@ def test_lengths_of_another_tokenizer_are_another_order(plan_of: PlanOf) -> None
     by_length = position_with(plan_of, group_by_length=True)
     assert [name for name, _ in by_length["lengths"]] == ["docs"]
     assert "lengths" not in position_with(plan_of)
+
+
+@pytest.mark.parametrize(
+    ("rows", "given", "negatives"),
+    [
+        ([{"q": f"q {number % 5}", "a": f"a {number}"} for number in range(40)], {}, 4),
+        ([{"q": f"q {number}", "a": f"a {number % 3}"} for number in range(40)], {}, 2),
+        ([{"q": f"q {number}", "a": f"a {number}"} for number in range(40)], {}, 7),
+        ([{"q": f"q {number}", "a": f"a {number}"} for number in range(6)], {}, 5),
+        ([{"q": f"q {number}", "a": f"a {number}"} for number in range(6)], {"batch_sampler": "batch_sampler"}, 5),
+        ([{"q": f"q {number}", "a": f"a {number}"} for number in range(40)], {"processes": 2}, 7),
+    ],
+    ids=["5 anchors", "3 positives", "distinct", "6 rows", "6 rows, default sampler", "two processes"],
+)
+def test_negatives_are_those_of_the_largest_batch(
+    plan_of: PlanOf, rows: list[dict[str, Any]], given: dict[str, Any], negatives: int
+) -> None:
+    plan = plan_of(rows, **{"batch_sampler": "no_duplicates", "per_device_train_batch_size": 8, **given})
+    assert plan.datasets[0].negatives_per_anchor == negatives

@@ -19,6 +19,7 @@ from embedstep.request.schema import TrainRequest
 
 PAIR: Mapping[str, ColumnKind] = {"anchor": "text", "positive": "text"}
 CLASSES: Mapping[str, ColumnKind] = {"anchor": "text", "label": "integer"}
+TRIPLET: Mapping[str, ColumnKind] = {**PAIR, "negative": "text"}
 SCORED: Mapping[str, ColumnKind] = {**PAIR, "label": "number"}
 SOURCE = {"docs": {"path": "a.parquet", "columns": {"anchor": "q", "positive": "p"}}}
 BOTH = {"train": SOURCE, "eval": SOURCE}
@@ -205,17 +206,25 @@ def test_sampler_and_loss_want_the_same_of_a_batch(
     assert found == problems
 
 
-def test_a_guide_is_a_folder_on_this_machine(tmp_path: Path) -> None:
-    def loss(guide: object) -> dict[str, Any]:
-        return {"kind": "gist_embed", "options": {"guide": str(guide)}}
-
-    assert alone(loss=loss(tmp_path)) == []
-    assert alone(loss=loss("org/guide")) == [
-        "loss.options.guide: org/guide is not a folder; download the guide model and name its folder"
-    ]
-    assert alone(loss={"docs": loss("none")}) == [
-        "loss.docs.options.guide: none is not a folder; download the guide model and name its folder"
-    ]
+@pytest.mark.parametrize(
+    ("guide", "nodes", "problem"),
+    [
+        ("FOLDER", 1, ""),
+        ("FOLDER", 2, ""),
+        ("org/guide", 1, ""),
+        ("org/guide", 2, "org/guide is fetched on one of 2 nodes only; save it, and name its folder"),
+        ("./guide", 1, "./guide is neither a folder nor the id of a model on the hub"),
+        ("a/b/guide", 1, "a/b/guide is neither a folder nor the id of a model on the hub"),
+        ("guide.bin", 1, "guide.bin is neither a folder nor the id of a model on the hub"),
+    ],
+)
+def test_a_guide_is_a_folder_or_fetched(tmp_path: Path, guide: str, nodes: int, problem: str) -> None:
+    plain = {"kind": "gist_embed", "options": {"guide": str(tmp_path) if guide == "FOLDER" else guide}}
+    wrapped = {"kind": "matryoshka", "options": {"matryoshka_dims": [16, 8]}, "loss": plain}
+    launch = {"nodes": nodes}
+    for loss, path in ((plain, "loss"), ({"docs": plain}, "loss.docs"), (wrapped, "loss.loss")):
+        found = alone(loss=loss, launch=launch, model="org/model")
+        assert found == ([f"{path}.options.guide: {problem}"] if problem else [])
 
 
 @pytest.mark.parametrize(
@@ -590,3 +599,146 @@ def test_a_precision_that_only_a_gpu_has_is_refused_without_one(name: str) -> No
     ]
     on_gpu = build_plan(asked, [facts()], gpus=1, processes=1)
     assert check_plan(asked, on_gpu) == []
+
+
+@pytest.mark.parametrize(
+    ("loss", "name", "is_read"),
+    [
+        ({"kind": "softmax", "options": {"num_labels": 2}}, "docs", True),
+        ({"kind": "SoftmaxLoss", "options": {"num_labels": 2}}, "docs", True),
+        ("cosent", "docs", False),
+        ({"kind": "softmax", "options": {"num_labels": 2}}, "other", False),
+    ],
+)
+def test_an_accuracy_is_that_of_a_classifier(loss: Any, name: str, is_read: bool) -> None:
+    found = alone(
+        data={"train": SOURCE, "eval": {name: SOURCE["docs"]}},
+        loss=loss,
+        evaluators=[{"kind": "label_accuracy", "name": "a", "dataset": name}],
+    )
+    message = "label_accuracy reads the classifier of softmax; name the dataset after a train dataset with that loss"
+    assert found == ([] if is_read else [f"evaluators.0.kind: {message}"])
+
+
+@pytest.mark.parametrize(
+    ("evaluator", "problem"),
+    [
+        ({"kind": "nano_beir"}, ""),
+        ({"kind": "NanoBEIREvaluator", "options": {"dataset_names": ["nq", "MSMARCO"]}}, ""),
+        ({"kind": "nano_beir", "dataset": "docs"},
+         "evaluators.0.dataset: is not read: nano_beir has data of its own; remove it"),
+        ({"kind": "triplet"}, "evaluators.0.dataset: is missing"),
+        ({"kind": "nano_beir", "options": {"dataset_names": ["trec"]}},
+         "evaluators.0.options.dataset_names: must be a list, each once, of "),
+    ],
+)  # fmt: skip
+def test_an_evaluator_with_data_of_its_own_names_no_dataset(evaluator: dict[str, Any], problem: str) -> None:
+    data = BOTH if evaluator.get("dataset") else {"train": SOURCE}
+    best = {"eval_strategy": "epoch", "save_strategy": "epoch", "load_best_model_at_end": True}
+    found = alone(data=data, evaluators=[{"name": "nano", **evaluator}], arguments=best)
+    assert [line[: len(problem)] for line in found] == ([problem] if problem else [])
+
+
+TWO = {"stsb": SOURCE["docs"], "quora": SOURCE["docs"]}
+
+
+@pytest.mark.parametrize(
+    ("metric", "hint"),
+    [
+        ("eval_loss", "; did you mean eval_stsb_loss or eval_quora_loss?"),
+        ("loss", "; did you mean eval_stsb_loss or eval_quora_loss?"),
+        ("ndcg", "; did you mean eval_a_cosine_ndcg@10 or eval_b_cosine_ndcg@10?"),
+        ("a_cosine_ndgc@10", "; did you mean eval_a_cosine_ndcg@10?"),
+    ],
+)
+def test_all_metrics_that_fit_are_suggested(metric: str, hint: str) -> None:
+    evaluators = [{**RETRIEVAL, "name": name, "dataset": data} for name, data in (("a", "stsb"), ("b", "quora"))]
+    found = with_plan(
+        *(facts(split=split, name=name) for split in ("train", "eval") for name in TWO),
+        data={"train": TWO, "eval": TWO},
+        evaluators=evaluators,
+        arguments={"metric_for_best_model": metric, "save_strategy": "epoch", "load_best_model_at_end": True},
+    )
+    assert found == [f"arguments.metric_for_best_model: {metric!r} is not among the metrics of this run{hint}"]
+
+
+@pytest.mark.parametrize(
+    ("section", "problem"),
+    [
+        ({"loss": "cosnt"}, "loss.kind: no loss is named 'cosnt'; did you mean cosent?"),
+        (
+            {"loss": {"kind": "matryoshka", "options": {"matryoshka_dims": [64, 64]}, "loss": "cosent"}},
+            "loss.options: matryoshka_dims names a dimension twice: [64, 64]",
+        ),
+        (
+            {"loss": {"kind": "triplet", "options": {"margin": 1}}},
+            "loss.options.margin: is no option of triplet; it has distance_metric, triplet_margin; did you mean "
+            "triplet_margin?",
+        ),
+    ],
+)
+def test_a_problem_of_a_loss_is_reported_once(section: dict[str, Any], problem: str) -> None:
+    columns: Mapping[str, ColumnKind] = {**TRIPLET, "label": "number"} if "cosent" in str(section) else TRIPLET
+    data = {"train": {name: SOURCE["docs"] for name in ("docs", "more")}}
+    found = with_data(facts(columns), facts(columns, name="more"), data=data, **section)
+    assert [line for line in found if line.startswith("loss")] == [problem]
+
+
+FAMILY = "and embedstep trains SentenceTransformer models, which give one dense vector for a text"
+
+
+@pytest.mark.parametrize(
+    ("name", "family"),
+    [
+        ("BinaryCrossEntropyLoss", "CrossEncoder"), ("binary_cross_entropy", "CrossEncoder"),
+        ("SpladeLoss", "SparseEncoder"), ("SparseMultipleNegativesRankingLoss", "SparseEncoder"),
+        ("LambdaLoss", "CrossEncoder"), ("MultiVectorMarginMSELoss", "MultiVectorEncoder"),
+    ],
+)  # fmt: skip
+def test_a_loss_of_another_family_is_named_with_it(name: str, family: str) -> None:
+    assert alone(loss=name) == [f"loss.kind: {name} is for {family}, {FAMILY}"]
+
+
+@pytest.mark.parametrize(
+    ("name", "family"),
+    [
+        ("CrossEncoderRerankingEvaluator", "CrossEncoder"), ("CEF1Evaluator", "CrossEncoder"),
+        ("SparseNanoBEIREvaluator", "SparseEncoder"),
+    ],
+)  # fmt: skip
+def test_an_evaluator_of_another_family_is_named_with_it(name: str, family: str) -> None:
+    found = alone(data=BOTH, evaluators=[{**RETRIEVAL, "kind": name}])
+    assert found == [f"evaluators.0.kind: {name} is for {family}, {FAMILY}"]
+
+
+REENTRANT = {"use_reentrant": True}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        ({"gradient_checkpointing": True, "gradient_checkpointing_kwargs": REENTRANT}, "gradient_checkpointing_kwargs"),
+        (
+            {"activation_checkpointing": True, "activation_checkpointing_kwargs": REENTRANT},
+            "activation_checkpointing_kwargs",
+        ),
+        (
+            {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": '{"use_reentrant": true}'},
+            "gradient_checkpointing_kwargs",
+        ),
+        ({"gradient_checkpointing": True}, ""),
+        ({"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}}, ""),
+        (
+            {
+                "gradient_checkpointing": True,
+                "gradient_checkpointing_kwargs": REENTRANT,
+                "ddp_static_graph": True,
+            },
+            "",
+        ),
+    ],
+)
+def test_reentrant_checkpointing_is_for_one_process(arguments: dict[str, Any], name: str) -> None:
+    message = f"arguments.{name}.use_reentrant: is true, which fails with 2 processes; write use_reentrant: false"
+    assert with_plan(processes=2, arguments=arguments) == ([message] if name else [])
+    assert with_plan(arguments=arguments) == []

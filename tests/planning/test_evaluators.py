@@ -48,6 +48,9 @@ def primary_metric(evaluator: Evaluator) -> str:
         (evaluator_of("reranking"), {"anchor": "text", "positive": "texts", "negative": "texts"}, None),
         (evaluator_of("reranking"), {**PAIR, "negative_1": "text", "negative_2": "text"}, None),
         (evaluator_of("translation"), PAIR, None),
+        (evaluator_of("mse"), {"anchor": "text", "label": "numbers"}, None),
+        (evaluator_of("MSEEvaluator"), {**PAIR, "label": "numbers"}, None),
+        (evaluator_of("label_accuracy"), {**PAIR, "label": "integer"}, (0, 2)),
     ],
 )
 def test_an_evaluator_that_fits_its_data_has_no_problems(

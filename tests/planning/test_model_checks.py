@@ -138,3 +138,32 @@ def test_the_plan_shows_prompts_and_limits_as_the_request_changes_them(tmp_path:
     planned = plan_model(section, facts, "adamw_torch", plan_prompts(request(model=section.model_dump()), facts))
     assert planned is not None
     assert (planned.prompts, planned.max_seq_length) == ({"query": "q: ", "document": "d: "}, 16)
+
+
+TSDAE = {"kind": "denoising_auto_encoder", "options": {}}
+DECODER = "loss.options.decoder_name_or_path"
+ADVICE = "name a model such as BERT or GPT-2 whose hidden size is that of the model, with tie_encoder_decoder: false"
+
+
+@pytest.mark.parametrize(
+    ("architecture", "decoder", "problem"),
+    [
+        ("ModernBertModel", None, f"{DECODER}: is missing: transformers has no decoder for ModernBertModel; {ADVICE}"),
+        ("MPNetModel", None, f"{DECODER}: is missing: transformers has no decoder for MPNetModel; {ADVICE}"),
+        ("DistilBertForMaskedLM", None,
+         f"{DECODER}: is missing: transformers has no decoder for DistilBertForMaskedLM; {ADVICE}"),
+        ("ModernBertModel", "BertModel", ""),
+        ("BertModel", "AlbertModel", f"{DECODER}: transformers has no decoder for AlbertModel; {ADVICE}"),
+        ("BertModel", None, ""),
+        ("XLMRobertaForMaskedLM", None, ""),
+        ("ModernBertModel", "GPT2LMHeadModel", ""),
+    ],
+)  # fmt: skip
+def test_an_auto_encoder_needs_a_decoder(tmp_path: Path, architecture: str, decoder: str | None, problem: str) -> None:
+    folder = write_model(tmp_path / "model", config={**CONFIG, "architectures": [architecture]})
+    options = {}
+    if decoder:
+        named = write_model(tmp_path / "decoder", config={**CONFIG, "architectures": [decoder]})
+        options = {"decoder_name_or_path": str(named), "tie_encoder_decoder": False}
+    asked = request(model={"path": str(folder)}, loss={**TSDAE, "options": options})
+    assert [str(each) for each in check_model(asked)] == ([problem] if problem else [])

@@ -254,6 +254,24 @@ def test_a_good_request_has_no_problem(sections: dict[str, Any]) -> None:
             "arguments.eval_steps: must be an integer number of steps or a share below 1, not -0.5",
         ),
         (arguments(logging_steps=0), "arguments.logging_steps: is 0; write logging_strategy: no to log nothing"),
+        *[
+            (
+                arguments(warmup_steps=steps),
+                f"arguments.warmup_steps: must be an integer number of steps or a share below 1, not {steps:g}",
+            )
+            for steps in (7.5, 1.5, 100.25)
+        ],
+        *[
+            (
+                arguments(learning_rate_mapping={pattern: 1e-3}),
+                f"arguments.learning_rate_mapping.{pattern}: is no regular expression: {reason}",
+            )
+            for pattern, reason in (
+                ("(", "missing ), unterminated subpattern at position 0"),
+                ("*bias", "nothing to repeat at position 0"),
+                ("[a-", "unterminated character set at position 0"),
+            )
+        ],
         (arguments(warmup_ratio=1.5), "arguments.warmup_ratio: must be a share from 0 to 1, not 1.5"),
         (
             arguments(warmup_ratio=-0.1),
@@ -280,6 +298,14 @@ def test_a_good_request_has_no_problem(sections: dict[str, Any]) -> None:
             arguments(**BEST, save_strategy="epoch"),
             "arguments.load_best_model_at_end: needs something to evaluate with under data.eval",
         ),
+        *[
+            (
+                {"data": BOTH, "early_stopping": {"patience": 3}, **arguments(eval_strategy="epoch", **given)},
+                "arguments.load_best_model_at_end: is missing: early_stopping ends after the best checkpoint; write "
+                "true, with evaluations",
+            )
+            for given in ({}, {"save_strategy": "epoch"}, {"metric_for_best_model": "loss"})
+        ],
         (
             {"data": BOTH, **arguments(**BEST)},
             "arguments.save_strategy: is steps and eval_strategy is epoch; the best model needs both to be the same",

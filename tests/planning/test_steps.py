@@ -1,5 +1,6 @@
 """The train steps of a run, and after which of them it evaluates and saves."""
 
+from collections.abc import Sequence
 from typing import Any, get_args
 
 import pytest
@@ -127,8 +128,30 @@ def test_evaluations(given: dict[str, Any], train_steps: int, steps_per_epoch: i
 def test_steps_that_cannot_be_the_best_are_reported(checkpoints: tuple[int, ...], message: list[str]) -> None:
     """The steps after the last evaluation, which transformers 4.37 neither evaluated nor saved."""
     best = arguments_of(load_best_model_at_end=True, save_steps=4, eval_strategy="steps", eval_steps=4)
-    assert list(never_best(best, 10, checkpoints)) == message
-    assert not list(never_best(arguments_of(), 10, checkpoints))
+    assert list(never_best(best, 10, checkpoints, checkpoints)) == message
+    assert not list(never_best(arguments_of(), 10, checkpoints, checkpoints))
+
+
+MEET = "; write equal eval_steps and save_steps, or save_strategy: best"
+
+
+@pytest.mark.parametrize(
+    ("evaluations", "checkpoints", "message"),
+    [
+        (range(3, 101, 3), range(33, 101, 33),
+         "30 of 33 evaluations have no checkpoint, so that only train steps 33, 66, 99 can be the best model"),
+        (range(1, 101), range(10, 101, 10), "90 of 100 evaluations have no checkpoint, so that only train steps 10, "
+         "20, 30, 40, … 100 can be the best model"),
+        ((6, 12), (5, 10), "2 of 2 evaluations have no checkpoint, so that no model can be the best"),
+        ((10, 20), (10, 20, 30), ""),
+    ],
+)  # fmt: skip
+def test_evaluations_without_a_checkpoint_are_counted(
+    evaluations: Sequence[int], checkpoints: Sequence[int], message: str
+) -> None:
+    best = arguments_of(load_best_model_at_end=True)
+    found = list(never_best(best, checkpoints[-1], tuple(checkpoints), tuple(evaluations)))
+    assert found == ([f"{message}{MEET}"] if message else [])
 
 
 @pytest.mark.parametrize(

@@ -47,8 +47,9 @@ def test_rows_processes_and_arguments_change_a_training() -> None:
     found = {
         of_training(request()), of_training(request(), 2), of_training(request(), rows={"train.docs": "b" * 64}),
         of_training(request(arguments={"learning_rate": 1e-3})),
+        *(of_training(request(early_stopping={"patience": patience})) for patience in (1, 2)),
     }  # fmt: skip
-    assert len(found) == 4
+    assert len(found) == 6
 
 
 @pytest.mark.parametrize(

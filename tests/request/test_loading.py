@@ -97,6 +97,16 @@ def test_yaml_spoils_no_value(field: str, token: str, value: object) -> None:
             "is not a training argument; did you mean per_device_train_batch_size?",
         ),
         ("learning_rte", "1e-5", "is not a training argument; did you mean learning_rate?"),
+        (
+            "early_stopping_patience",
+            "3",
+            "is not a training argument; write early_stopping: {patience: ...}, a section of its own",
+        ),
+        (
+            "early_stopping_threshold",
+            "0.01",
+            "is not a training argument; write early_stopping: {patience: ..., threshold: ...}, a section of its own",
+        ),
         ("evaluation_strategy", "never", "must be no, steps or epoch; 'never' was given"),
     ],
 )

@@ -6,7 +6,7 @@ before any rank starts.
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,10 @@ from embedstep.request.schema import Model, TrainRequest
 
 _HUB_ID = re.compile(r"(?!.*\.(json|safetensors|bin)$)(\w[\w.-]*/)?\w[\w.-]*")
 """A name, or an organisation and a name. With more parts, or with the extension of a file, it is a path."""
+
+
+MODEL_OPTIONS = ("guide", "decoder_name_or_path")
+"""Options of losses that name a further model."""
 
 
 def named_datasets(request: TrainRequest) -> Iterator[tuple[Split, str, Dataset]]:
@@ -35,7 +39,11 @@ def hub_datasets(request: TrainRequest) -> Iterator[tuple[Split, str, Dataset]]:
 
 def is_on_hub(model: Model) -> bool:
     """Whether a model is named by a hub id, and not by a path on this machine."""
-    source = model.path or model.static or ""
+    return is_hub_id(model.path or model.static or "")
+
+
+def is_hub_id(source: str) -> bool:
+    """Whether a text is a hub id, and not a path on this machine."""
     # os.path.exists returns False for an invalid file name, where Path.exists raises.
     return _HUB_ID.fullmatch(source) is not None and not os.path.exists(source)  # noqa: PTH110
 
@@ -53,20 +61,42 @@ def local_sources(model: Model, fetched: str | None) -> tuple[Path, ...]:
     return tuple(source for source in sources if source.exists())
 
 
+def hub_guides(request: TrainRequest) -> Iterator[tuple[str, str]]:
+    """Yield the path in the request and the hub id of each further model that a loss reads, such as a guide."""
+    for name, outer in request.loss.items():
+        path, loss = "loss" if name == "*" else f"loss.{name}", outer
+        while True:
+            for option in MODEL_OPTIONS:
+                source = loss.options.get(option)
+                if isinstance(source, str) and is_hub_id(source):
+                    yield f"{path}.options.{option}", source
+            if loss.loss is None:
+                break
+            path, loss = f"{path}.loss", loss.loss
+
+
+def hub_benchmarks(request: TrainRequest) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the path in the request and the options of each evaluator whose data is on the hub."""
+    for index, evaluator in enumerate(request.evaluators):
+        source = evaluator.options.get("dataset_id")
+        if evaluator.dataset is None and (source is None or is_hub_id(str(source))):
+            yield f"evaluators.{index}", evaluator.options
+
+
 def with_local_data(request: TrainRequest, folder: Path, *, with_model: bool) -> tuple[TrainRequest, str | None]:
     """Fetch the hub's datasets and model; return the request with local data, and the folder of the model.
 
     Args:
         request: any request; without hub ids it is returned unchanged.
         folder: folder for the fetched rows.
-        with_model: fetch the model, too; a plan does not need it.
+        with_model: fetch the model and what losses and evaluators read, too; a plan does not need them.
 
     Raises:
         InvalidRequestError: the hub has no such dataset or model.
         CannotStartError: the hub did not answer, or the `train` extra is not installed.
         StepInterruptedError: a signal ended the process.
     """
-    wants_model = with_model and is_on_hub(request.model)
+    wants_model = with_model and (is_on_hub(request.model) or any(hub_guides(request)) or any(hub_benchmarks(request)))
     if not wants_model and not any(hub_datasets(request)):
         return request, None
     if find_spec("datasets") is None:

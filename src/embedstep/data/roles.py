@@ -55,7 +55,9 @@ def list_roles(columns: "Columns") -> tuple[Role, ...]:
 
 
 def repeated_columns(where: str, roles: tuple[Role, ...]) -> list[Problem]:
-    """Return a problem for each column with more than one role.
+    """Return a problem for each column with more than one role, apart from anchor and positive.
+
+    A text may be the positive of itself: dropout makes two vectors of it (SimCSE).
 
     Args:
         where: path of the dataset in the request, such as `data.train.docs`.
@@ -68,5 +70,5 @@ def repeated_columns(where: str, roles: tuple[Role, ...]) -> list[Problem]:
             f"column {column!r} is named {count} times; a column has one role",
         )
         for column, count in counts.items()
-        if count > 1
+        if count > 1 and [role.key for role in roles if role.column == column] != ["anchor", "positive"]
     ]

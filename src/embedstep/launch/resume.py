@@ -9,7 +9,7 @@ from embedstep.errors import OK, InvalidRequestError, Problem
 from embedstep.output.checkpoints import LatestCheckpoint, checkpoints_in, latest_checkpoint
 from embedstep.output.folder import OutputFolder
 from embedstep.output.position import position_problems
-from embedstep.output.result import read_json, result_from_json, write_atomically, write_json
+from embedstep.output.result import is_complete, read_json, result_from_json, write_atomically, write_json
 from embedstep.planning.plan import Plan
 from embedstep.planning.rules import LAST_CHECKPOINT
 from embedstep.request.schema import TrainRequest
@@ -57,7 +57,7 @@ def _is_complete(folder: OutputFolder) -> bool:
         before = result_from_json(read_json(folder.result))
     except (OSError, ValueError, TypeError, KeyError):
         return False
-    return before.exit_code == OK and before.stop_reason is None and folder.model.exists()
+    return before.exit_code == OK and is_complete(before.stop_reason) and folder.model.exists()
 
 
 def find_resume_point(request: TrainRequest, plan: Plan, folder: OutputFolder, *, resumes: bool) -> ResumePoint:

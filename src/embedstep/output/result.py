@@ -22,6 +22,10 @@ _NAMES_OF_0_1 = {
 """Current names of the keys of a result and its ledger in 0.1.0."""
 
 
+EARLY_STOPPING = "early_stopping"
+"""Begin of `stop_reason` where the request's own section has ended the training."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Failure:
     """The first failure of an attempt.
@@ -214,6 +218,15 @@ def read_json(path: Path) -> Any:
 def read_json_or_empty(path: Path) -> Any:
     """Read a JSON file, or return an empty mapping if there is no such file."""
     return read_json(path) if path.is_file() else {}
+
+
+def is_complete(stop_reason: str | None) -> bool:
+    """Whether a training has made all steps that its request describes.
+
+    Args:
+        stop_reason: why it ended before its last step, as in a result.
+    """
+    return stop_reason is None or stop_reason.startswith(EARLY_STOPPING)
 
 
 def is_score(name: str) -> bool:

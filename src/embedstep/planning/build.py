@@ -6,7 +6,7 @@ steps, evaluations, checkpoints and metric names of the run with the planned one
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 
 from embedstep.data.facts import DatasetFacts, DatasetRecord
 from embedstep.data.model_facts import ModelFacts
@@ -33,6 +33,7 @@ from embedstep.planning.steps import (
     checkpoint_steps,
     count_train_steps,
     count_warmup_steps,
+    due_evaluations,
     evaluation_steps,
     never_best,
 )
@@ -66,7 +67,7 @@ def build_plan(
         tokens: makes the token ids of texts, or why they cannot be made before the training.
     """
     # Counts and steps follow from what the trainer will get, not from what was written.
-    entries = ledger(request.arguments, gpus=gpus, world_size=processes, has_evaluation=bool(request.data.eval))
+    entries = ledger(request.arguments, gpus=gpus, world_size=processes, has_evaluation=request.has_evaluation)
     prompts = plan_prompts(request, model)
     entries = with_columns(entries, request, prompts)
     arguments = effective_arguments(request.arguments, entries)
@@ -74,6 +75,7 @@ def build_plan(
     datasets = count_default_batches(arguments, datasets, processes)
     formed = form_batches(arguments, datasets, processes, tokens) if is_prepared else FormedBatches(datasets=datasets)
     per_step = batches_per_step(arguments, processes)
+    formed = replace(formed, datasets=list(_with_formed_negatives(request, formed, processes)))
     train = [item for item in formed.datasets if item.split == "train"]
     steps_per_epoch = math.ceil(
         sum(item.batches or 0 for item in train) // per_step / arguments.gradient_accumulation_steps
@@ -81,6 +83,7 @@ def build_plan(
     train_steps = count_train_steps(arguments, steps_per_epoch) if request.trains else 0
     warmup_steps = count_warmup_steps(arguments, train_steps)
     checkpoints = checkpoint_steps(arguments, train_steps, steps_per_epoch)
+    due = due_evaluations(arguments, train_steps, steps_per_epoch)
     notes = [*_note_own_layers(request, processes), *_note_made_rows(request, facts), *_note_repeated_rows(facts)]
     notes += explain_model(request.model, model)
     notes += explain_prompts(request, model, prompts)
@@ -108,7 +111,7 @@ def build_plan(
         prompts=prompts,
         datasets=tuple(formed.datasets),
         ledger=with_warmup_steps(entries, warmup_steps),
-        notes=(*notes, *never_best(arguments, train_steps, checkpoints)),
+        notes=(*notes, *never_best(arguments, train_steps, checkpoints, due)),
         sampling_seconds=formed.seconds,
         position=describe_order(arguments, rows, digest_lengths(formed.train), processes),
     )
@@ -120,7 +123,7 @@ def _plan_dataset(request: TrainRequest, arguments: Arguments, facts: DatasetFac
     loss = request.loss_of(facts.name) if is_train or facts.name in request.data.train else None
     size = per_device_batch_size(arguments, facts.split)
     batches = count_batches(facts.rows, size, drop_last=arguments.dataloader_drop_last) if loss else None
-    rows_per_process = size * batches_per_step(arguments, processes) // processes
+    rows_per_process = min(size * batches_per_step(arguments, processes) // processes, facts.rows)
     negatives = negatives_per_anchor(loss, facts.inputs, rows_per_process, processes) if loss and is_train else None
     known = {each.name: getattr(facts, each.name) for each in fields(DatasetRecord)}
     return PlannedDataset(
@@ -131,6 +134,22 @@ def _plan_dataset(request: TrainRequest, arguments: Arguments, facts: DatasetFac
         rows_unreached=0 if batches is None else max(facts.rows - batches * size, 0),
         negatives_per_anchor=negatives,
     )
+
+
+def _with_formed_negatives(request: TrainRequest, formed: FormedBatches, processes: int) -> Iterator[PlannedDataset]:
+    """Count the negatives of batches that are smaller than asked for, as where few texts are distinct."""
+    largest: dict[str, int] = {}
+    if formed.epochs is not None:
+        for inputs, sampler in zip(formed.train, formed.epochs.samplers, strict=True):
+            rows = sampler.batches(0).largest
+            largest[inputs.item.name] = rows // processes if sampler.labels is None else rows
+    for item in formed.datasets:
+        loss = request.loss_of(item.name)
+        rows = largest.get(item.name, 0)
+        if item.split == "train" and loss is not None and rows:
+            yield replace(item, negatives_per_anchor=negatives_per_anchor(loss, item.inputs, rows, processes))
+        else:
+            yield item
 
 
 def _most_frequent(labels: Mapping[int, int]) -> dict[str, int]:

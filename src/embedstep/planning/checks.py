@@ -6,13 +6,13 @@ from pathlib import Path
 from embedstep.data.facts import DatasetFacts
 from embedstep.data.hub import is_on_hub
 from embedstep.data.row_functions import row_functions_are_known
-from embedstep.errors import Problem, suggest
+from embedstep.errors import Problem
 from embedstep.output.position import position_problems
 from embedstep.planning.architecture import ROUTER, first_without_transformer, unreached_parameter
 from embedstep.planning.batch_samplers import check_batch_sampler, reads_labels
-from embedstep.planning.evaluators import check_evaluator_data, evaluators_are_known
+from embedstep.planning.evaluators import check_evaluator_data, classifiers_are_trained, evaluators_are_known
 from embedstep.planning.losses import LOSSES, check_loss_data, innermost, loss_path, losses_are_known
-from embedstep.planning.metrics import evaluates_loss
+from embedstep.planning.metrics import evaluates_loss, suggest_metrics
 from embedstep.planning.model_checks import check_model
 from embedstep.planning.plan import Plan, PlannedDataset
 from embedstep.planning.prompt_checks import check_prompts
@@ -29,6 +29,7 @@ def check_request(request: TrainRequest) -> list[Problem]:
         *check_model(request),
         *losses_are_known(request),
         *evaluators_are_known(request),
+        *classifiers_are_trained(request),
         *row_functions_are_known(request),
         *check_batch_sampler(request.arguments.batch_sampler),
         *losses_fit_the_model(request),
@@ -57,6 +58,7 @@ def check_plan(request: TrainRequest, plan: Plan) -> list[Problem]:
         *processes_fit(request, plan),
         *precision_fits(request, plan),
         *distribution_fits(request, plan),
+        *recomputation_is_distributed(request, plan),
         *losses_average_gradients(request, plan),
         *routes_share_processes(request, plan),
         *plan_has_steps(request, plan),
@@ -150,6 +152,21 @@ def distribution_fits(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
         yield Problem("arguments.fsdp", f"needs {needed}; remove it, or write it where they are")
 
 
+def recomputation_is_distributed(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
+    """Reentrant checkpointing runs the backward pass of a layer once for each text column, which DDP takes for a fault.
+
+    torch raises "Expected to mark a variable ready only once" in the first step, unless the graph is static.
+    """
+    arguments = request.arguments
+    options = arguments.activation_checkpointing_kwargs or {}
+    is_used = arguments.activation_checkpointing and options.get("use_reentrant")
+    if is_used and plan.world_size > 1 and not arguments.ddp_static_graph and not arguments.fsdp:
+        is_older = "gradient_checkpointing_kwargs" in arguments.model_fields_set
+        name = "gradient_checkpointing_kwargs" if is_older else "activation_checkpointing_kwargs"
+        message = f"is true, which fails with {plan.world_size} processes; write use_reentrant: false"
+        yield Problem(f"arguments.{name}.use_reentrant", message)
+
+
 def losses_fit(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[Problem]:
     """Each loss gets the columns and labels that it needs, in training and in evaluation."""
     for item in facts:
@@ -159,17 +176,12 @@ def losses_fit(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator
 
 
 def losses_fit_the_model(request: TrainRequest) -> Iterator[Problem]:
-    """Some losses need a transformer; a guide model must be on this machine, because ranks do not use the hub."""
+    """Some losses need a transformer."""
     for name, loss in request.loss.items():
         place = loss_path(name)
         kind = innermost(loss)
         if kind is not None and kind.needs_transformer and (other := first_without_transformer(request.model)):
             yield Problem(place, f"{kind.name} needs a transformer, and {other}")
-        guide = loss.options.get("guide")
-        if isinstance(guide, str) and not Path(guide).expanduser().is_dir():
-            yield Problem(
-                f"{place}.options.guide", f"{guide} is not a folder; download the guide model and name its folder"
-            )
 
 
 def labels_can_be_smoothed(request: TrainRequest) -> Iterator[Problem]:
@@ -317,5 +329,5 @@ def best_metric_is_known(request: TrainRequest, plan: Plan) -> Iterator[Problem]
     name = given or "loss"
     if f"eval_{name.removeprefix('eval_')}" in plan.metrics:
         return
-    hint = suggest(name, plan.metrics, cutoff=0.3) or "; there is no evaluation"
+    hint = suggest_metrics(name, plan.metrics) or "; there is no evaluation"
     yield Problem("arguments.metric_for_best_model", f"{name!r} is not among the metrics of this run{hint}")

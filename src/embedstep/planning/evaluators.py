@@ -40,6 +40,8 @@ class EvaluatorKind(Kind):
         several_negatives: whether it accepts more than one negative column.
         lists: whether a positive or negative may be a list of texts.
         label: the label, or None for an evaluator without one.
+        classifier: loss whose classifier it reads, so that it scores a training and no saved model; None for others.
+        has_own_data: whether it brings its data along, so that it names no dataset.
         metrics: returns the names of its metrics in the library's order, without the evaluator's own name, given the
             values of all options and the model's similarity.
         primary: returns the name of its primary metric, given the same.
@@ -49,6 +51,8 @@ class EvaluatorKind(Kind):
     several_negatives: bool = True
     lists: bool = False
     label: Label | None = None
+    classifier: str | None = None
+    has_own_data: bool = False
     metrics: Metrics
     primary: Primary
 
@@ -120,11 +124,44 @@ def _one_of_prompt_and_name(values: Values) -> str | None:
 
 _NUMBER = Label(words="a number in each row, not always the same", kinds=("integer", "number"), varies=True)
 _BINARY = Label(words="0 or 1 in each row, and both of them", kinds=("integer",), low=0, high=1, varies=True)
+_VECTOR = Label(words="the teacher's vector in each row, a list of numbers", kinds=("numbers",))
+_CLASS = Label(words="a class in each row, an integer", kinds=("integer",))
 _DIMENSION = {"truncate_dim": integer(None, least=1)}
 _SCORED_WITH = {"similarity_fn_names": choices(None, _SIMILARITIES)}
 _BINARY_METRICS = (
     "{}_accuracy", "{}_accuracy_threshold", "{}_f1", "{}_f1_threshold", "{}_precision", "{}_recall", "{}_ap", "{}_mcc",
 )  # fmt: skip
+
+_CUTOFFS = {
+    "mrr_at_k": integers([10], least=1),
+    "ndcg_at_k": integers([10], least=1),
+    "accuracy_at_k": integers([1, 3, 5, 10], least=1),
+    "precision_recall_at_k": integers([1, 3, 5, 10], least=1),
+    "map_at_k": integers([100], least=1),
+}
+NANO_BEIR: Mapping[str, str] = {
+    "climatefever": "ClimateFEVER", "dbpedia": "DBPedia", "fever": "FEVER", "fiqa2018": "FiQA2018",
+    "hotpotqa": "HotpotQA", "msmarco": "MSMARCO", "nfcorpus": "NFCorpus", "nq": "NQ",
+    "quoraretrieval": "QuoraRetrieval", "scidocs": "SCIDOCS", "arguana": "ArguAna", "scifact": "SciFact",
+    "touche2020": "Touche2020",
+}  # fmt: skip
+"""Datasets of NanoBEIR and their names in metrics, in the library's order."""
+
+
+def _nano_mean(values: Values) -> str:
+    return f"NanoBEIR_mean{_nano_suffix(values)}"
+
+
+def _nano_suffix(values: Values) -> str:
+    return "" if values["truncate_dim"] is None else f"_{values['truncate_dim']}"
+
+
+def _nano_metrics(values: Values, similarity: str) -> list[str]:
+    """Return the metrics of each dataset, then their means."""
+    names = [NANO_BEIR[name] for name in values["dataset_names"] or NANO_BEIR]
+    parts = [*(f"Nano{name}{_nano_suffix(values)}" for name in names), _nano_mean(values)]
+    return [f"{part}_{metric}" for part in parts for metric in _retrieval_metrics(values, similarity)]
+
 
 # The tests list the constructor parameters and the classes of the library that have no row here, with the reasons.
 _ROWS = (
@@ -135,11 +172,7 @@ _ROWS = (
         lists=True,
         options={
             "corpus_chunk_size": integer(50000, least=1),
-            "mrr_at_k": integers([10], least=1),
-            "ndcg_at_k": integers([10], least=1),
-            "accuracy_at_k": integers([1, 3, 5, 10], least=1),
-            "precision_recall_at_k": integers([1, 3, 5, 10], least=1),
-            "map_at_k": integers([100], least=1),
+            **_CUTOFFS,
             "batch_size": integer(32, least=1),
             "score_functions": choices(None, _SIMILARITIES),
             "main_score_function": choice(None, _SIMILARITIES),
@@ -233,6 +266,44 @@ _ROWS = (
         metrics=lambda values, similarity: ["src2trg_accuracy", "trg2src_accuracy", "mean_accuracy"],
         primary=lambda values, similarity: "mean_accuracy",
     ),
+    EvaluatorKind(
+        name="nano_beir",
+        class_name="NanoBEIREvaluator",
+        roles=(),
+        has_own_data=True,
+        options={
+            "dataset_names": choices(None, tuple(NANO_BEIR)),
+            "dataset_id": text("sentence-transformers/NanoBEIR-en"),
+            **_CUTOFFS,
+            "batch_size": integer(32, least=1),
+            "score_functions": choices(None, _SIMILARITIES),
+            "main_score_function": choice(None, _SIMILARITIES),
+            "query_prompts": text(None),
+            "corpus_prompts": text(None),
+            **_DIMENSION,
+        },
+        metrics=_nano_metrics,
+        primary=lambda values, similarity: f"{_nano_mean(values)}_{_retrieval_primary(values, similarity)}",
+        rules=(_main_is_scored("score_functions", "main_score_function"),),
+    ),
+    EvaluatorKind(
+        name="mse",
+        class_name="MSEEvaluator",
+        roles=("anchor",),
+        label=_VECTOR,
+        options={"batch_size": integer(32, least=1), **_DIMENSION},
+        metrics=lambda values, similarity: ["negative_mse"],
+        primary=lambda values, similarity: "negative_mse",
+    ),
+    EvaluatorKind(
+        name="label_accuracy",
+        class_name="LabelAccuracyEvaluator",
+        roles=("anchor", "positive"),
+        label=_CLASS,
+        classifier="softmax",
+        metrics=lambda values, similarity: ["accuracy"],
+        primary=lambda values, similarity: "accuracy",
+    ),
 )
 
 EVALUATORS: Mapping[str, EvaluatorKind] = {row.name: row for row in _ROWS}
@@ -268,6 +339,10 @@ def check_evaluator(evaluator: schema.Evaluator, path: str) -> Iterator[Problem]
     if isinstance(kind, str):
         yield Problem(f"{path}.kind", kind)
         return
+    if kind.has_own_data and evaluator.dataset is not None:
+        yield Problem(f"{path}.dataset", f"is not read: {kind.name} has data of its own; remove it")
+    if not kind.has_own_data and evaluator.dataset is None:
+        yield Problem(f"{path}.dataset", "is missing")
     problems = list(kind.check(evaluator.options, path))
     yield from problems
     if problems:
@@ -302,6 +377,21 @@ def _text_problems(kind: EvaluatorKind, facts: DatasetFacts, path: str) -> Itera
         is_used = role in kind.roles or (role in negatives and "negative" in kind.roles)
         if is_used and facts.columns[role] == "texts" and (not kind.lists or role == "anchor"):
             yield Problem(f"{path}.{role}", f"holds lists; the evaluator {kind.name} needs one text in each row")
+
+
+def classifiers_are_trained(request: schema.TrainRequest) -> Iterator[Problem]:
+    """An evaluator that reads a classifier finds it in the loss of the train dataset of the same name."""
+    for index, evaluator in enumerate(request.evaluators):
+        kind = _TABLE.find_or_explain(evaluator.kind)
+        if isinstance(kind, str) or kind.classifier is None or evaluator.dataset is None:
+            continue
+        loss = request.loss_of(evaluator.dataset) if evaluator.dataset in request.data.train else None
+        if loss is None or loss.kind not in (kind.classifier, "SoftmaxLoss"):
+            yield Problem(
+                f"evaluators.{index}.kind",
+                f"{kind.name} reads the classifier of {kind.classifier}; name the dataset after a train dataset with "
+                "that loss",
+            )
 
 
 def evaluators_are_known(request: schema.TrainRequest) -> Iterator[Problem]:

@@ -1,6 +1,7 @@
 """What losses and evaluators have in common: how they are found by name, and what is checked of both."""
 
 import math
+import re
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -83,6 +84,37 @@ class Label:
                 yield Problem(path, f"goes from {low:g} to {high:g}; {needed}")
 
 
+_OTHER_FAMILIES: Mapping[str, tuple[str, ...]] = {
+    "CrossEncoder": (
+        "ADRMSE", "BinaryCrossEntropy", "CrossEntropy", "ListNet", "ListMLE", "PListMLE", "Lambda", "RankNet",
+    ),
+    "SparseEncoder": ("CachedSplade", "CSR", "CSRReconstruction", "Flops", "Splade", "ReciprocalRankFusion"),
+    "MultiVectorEncoder": ("CachedMultiVectorMultipleNegativesRanking",),
+}  # fmt: skip
+"""Losses and evaluators that the library has for other families only, without the end of their class names."""
+_PREFIXES = {"CrossEncoder": "CrossEncoder", "CE": "CrossEncoder", "Sparse": "SparseEncoder",
+             "MultiVector": "MultiVectorEncoder"}  # fmt: skip
+"""Begins of the class names of others, by family."""
+_CLASS_NAME = re.compile(r"(?P<prefix>CrossEncoder|CE|Sparse|MultiVector)?(?P<words>\w*?)(Loss|Evaluator)?")
+
+
+def family_of(name: str) -> str:
+    """Return the family of models that a loss or an evaluator is for; empty if it is for none of the others.
+
+    Args:
+        name: a class name, or the name of a row made of it: `BinaryCrossEntropyLoss`, `binary_cross_entropy`.
+    """
+    found = _CLASS_NAME.fullmatch(name)
+    if found is not None and found["prefix"] and name != name.lower():
+        return _PREFIXES[found["prefix"]]
+    words = _letters(name.removesuffix("Loss").removesuffix("Evaluator"))
+    return next((family for family, names in _OTHER_FAMILIES.items() if words in map(_letters, names)), "")
+
+
+def _letters(name: str) -> str:
+    return name.replace("_", "").casefold()
+
+
 _Row = TypeVar("_Row", bound=Kind)
 
 
@@ -117,6 +149,11 @@ class KindTable(Generic[_Row]):
         try:
             return self.find(name)
         except LookupError:
+            if family := family_of(name):
+                return (
+                    f"{name} is for {family}, and embedstep trains SentenceTransformer models, which give one dense "
+                    "vector for a text"
+                )
             classes = [row.class_name for row in self.rows.values()]
             near = suggest(name, [*self.rows, *classes, *extensions.entry_names(self.group)])
             return f"no {self.noun} is named {name!r}{near}"

@@ -1,8 +1,14 @@
 """The names of the metrics that a run will log, known before it starts: `metric_for_best_model` is checked by them."""
 
+from collections.abc import Sequence
+
+from embedstep.errors import suggest
+from embedstep.output.result import is_score
 from embedstep.planning.evaluators import metric_names
 from embedstep.request.schema import TrainRequest
 
+_SHOWN = 6
+"""Metrics that a message suggests at most."""
 _SPEED = ("runtime", "samples_per_second", "steps_per_second")
 """What the library's trainer logs with every evaluation."""
 
@@ -36,3 +42,15 @@ def test_prefix(request: TrainRequest, name: str) -> str:
 def evaluates_loss(request: TrainRequest, name: str) -> bool:
     """Whether the eval dataset `name` gets an evaluation loss: its name is that of a train dataset."""
     return name in request.data.train
+
+
+def suggest_metrics(name: str, metrics: Sequence[str]) -> str:
+    """Return `; did you mean A or B?` with all metrics that contain the name, or with the most similar one."""
+    scores = [metric for metric in metrics if is_score(metric)]
+    words = name.removeprefix("eval_")
+    fitting = [metric for metric in scores if metric.endswith(f"_{words}")]
+    fitting = fitting or [metric for metric in scores if words in metric]
+    if not fitting:
+        return suggest(f"eval_{words}", metrics, cutoff=0.3) or (f"; it has {', '.join(scores)}" if scores else "")
+    *others, last = fitting[:_SHOWN]
+    return f"; did you mean {', '.join(others)} or {last}?" if others else f"; did you mean {last}?"

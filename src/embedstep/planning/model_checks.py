@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from embedstep.data.hub import is_on_hub
+from embedstep.data.hub import MODEL_OPTIONS, hub_guides, is_on_hub
 from embedstep.data.model_facts import EMBEDDING, ModelFacts, read_model_facts
 from embedstep.errors import Problem
+from embedstep.output.result import read_json_or_empty
 from embedstep.planning.architecture import check_architecture, with_changes
 from embedstep.planning.losses import LOSSES, loss_path
 from embedstep.planning.module_checks import Built, follow_modules
@@ -95,6 +96,8 @@ def check_model(request: TrainRequest, fetched: str | None = None) -> Iterator[P
         yield from routes_are_named(request, facts)
     if facts is not None or request.model.path is None:
         yield from prompts_are_named(request, facts)
+    yield from further_models_can_be_loaded(request)
+    yield from decoders_exist(request, facts)
     yield from dimensions_fit(request, facts)
     yield from check_architecture(request.model, saved, fetched, built)
 
@@ -155,6 +158,59 @@ def batches_can_be_padded(request: TrainRequest, facts: ModelFacts) -> Iterator[
             "has a tokenizer without a token to pad with; name one of its tokens: "
             "model.processor_kwargs: {pad_token: ...}",
         )
+
+
+def further_models_can_be_loaded(request: TrainRequest) -> Iterator[Problem]:
+    """A model that a loss reads is a folder, or on the hub; nodes do not share the cache that it is fetched to."""
+    on_hub, nodes = dict(hub_guides(request)), request.launch.nodes
+    for place, source in on_hub.items():
+        if nodes > 1:
+            yield Problem(place, f"{source} is fetched on one of {nodes} nodes only; save it, and name its folder")
+    for name, outer in request.loss.items():
+        for path, loss in _with_inner(loss_path(name), outer):
+            for option in MODEL_OPTIONS:
+                given, place = loss.options.get(option), f"{path}.options.{option}"
+                if isinstance(given, str) and place not in on_hub and not Path(given).expanduser().is_dir():
+                    yield Problem(place, f"{given} is neither a folder nor the id of a model on the hub")
+
+
+_DECODERS = (
+    "BertGeneration", "Bert", "BigBird", "Camembert", "Electra", "Ernie", "GPT2", "GPTBigCode", "MegatronBert",
+    "ProphetNet", "RemBert", "RobertaPreLayerNorm", "Roberta", "RoCBert", "RoFormer", "XGLM", "XLMRobertaXL",
+    "XLMRoberta", "Xmod",
+)  # fmt: skip
+"""Begins of the classes of transformers that attend to an embedding as decoders (`add_cross_attention`)."""
+
+
+def decodes(architecture: str) -> bool:
+    """Whether transformers has a decoder of an architecture, such as `BertModel`, which can read an embedding."""
+    return any(
+        architecture.startswith(name) and architecture[len(name) :].startswith(_ENDS_OF_CLASSES) for name in _DECODERS
+    )
+
+
+_ENDS_OF_CLASSES = ("Model", "For", "LMHead", "Encoder", "Decoder")
+
+
+def decoders_exist(request: TrainRequest, facts: ModelFacts | None) -> Iterator[Problem]:
+    """The denoising auto-encoder needs a decoder: that of the model's own architecture, or a named one."""
+    for name, outer in request.loss.items():
+        for path, loss in _with_inner(loss_path(name), outer):
+            if loss.kind not in ("denoising_auto_encoder", "DenoisingAutoEncoderLoss"):
+                continue
+            named = loss.options.get("decoder_name_or_path")
+            folder = Path(str(named)).expanduser()
+            architecture = facts.architecture if facts is not None and named is None else ""
+            if named is not None and (folder / "config.json").is_file():
+                listed = read_json_or_empty(folder / "config.json").get("architectures")
+                architecture = str(next(iter(listed or ()), ""))
+            if architecture and not decodes(architecture):
+                yield Problem(
+                    f"{path}.options.decoder_name_or_path",
+                    f"{'is missing: ' if named is None else ''}transformers has no decoder for {architecture}; name a "
+                    "model such as BERT or GPT-2 whose hidden size is that of the model, with tie_encoder_decoder: "
+                    "false",
+                )
 
 
 def dimensions_fit(request: TrainRequest, facts: ModelFacts | None) -> Iterator[Problem]:

@@ -175,7 +175,7 @@ def _explain_own(model: Model, facts: ModelFacts | None, prompts: PlannedPrompts
 
 def _explain_evaluators(request: TrainRequest, prompts: PlannedPrompts) -> Iterator[str]:
     for evaluator in request.evaluators:
-        query, document = prompts.evaluation.get(evaluator.dataset, (prompts.query, prompts.document))
+        query, document = prompts.evaluation.get(evaluator.dataset or "", (prompts.query, prompts.document))
         place = f"evaluator {evaluator.name}"
         if evaluator.kind in ("paraphrase_mining", "ParaphraseMiningEvaluator") and query != document:
             yield f"{place}: paraphrase mining has no queries and documents, and uses the model's default prompt"

@@ -175,7 +175,7 @@ def evaluators_are_distinct(request: TrainRequest) -> Iterator[Fault]:
         if evaluator.name in seen:
             yield f"evaluators.{index}.name", f"{evaluator.name!r} is used twice; give each evaluator its own name"
         seen.add(evaluator.name)
-        if evaluator.dataset not in request.data.eval:
+        if evaluator.dataset is not None and evaluator.dataset not in request.data.eval:
             known = ", ".join(request.data.eval) or "none"
             yield f"evaluators.{index}.dataset", f"{evaluator.dataset!r} is not in data.eval ({known})"
 
@@ -186,18 +186,18 @@ def evaluation_has_a_strategy(request: TrainRequest) -> Iterator[Fault]:
     given = arguments.model_fields_set
     asked = "eval_strategy" in given or ("do_eval" in given and not arguments.is_dump)
     is_used = arguments.eval_on_start or arguments.do_eval
-    if request.data.eval and asked and arguments.eval_strategy == "no" and not is_used:
+    if request.has_evaluation and asked and arguments.eval_strategy == "no" and not is_used:
         yield "arguments.eval_strategy", "is no, so data.eval is never used; write epoch or steps, or remove data.eval"
-    if not request.data.eval and arguments.do_eval and not arguments.is_dump:
+    if not request.has_evaluation and arguments.do_eval and not arguments.is_dump:
         yield "arguments.do_eval", "is true, but there is nothing under data.eval"
-    if not request.data.eval and arguments.eval_on_start:
+    if not request.has_evaluation and arguments.eval_on_start:
         yield "arguments.eval_on_start", "is true, but there is nothing under data.eval"
     if arguments.eval_strategy == "steps" and not arguments.eval_steps and not arguments.logging_steps:
         yield "arguments.eval_steps", "is missing: eval_strategy is steps, and logging_steps is 0"
-    is_never = not request.data.eval or (asked and arguments.eval_strategy == "no")
+    is_never = not request.has_evaluation or (asked and arguments.eval_strategy == "no")
     if arguments.lr_scheduler_type in ("reduce_lr_on_plateau", "greedy") and is_never:
         yield "arguments.lr_scheduler_type", f"is {arguments.lr_scheduler_type}, which needs evaluations while training"
-    if not request.data.eval and arguments.eval_strategy != "no":
+    if not request.has_evaluation and arguments.eval_strategy != "no":
         yield "arguments.eval_strategy", f"is {arguments.eval_strategy}, but there is nothing under data.eval"
 
 
@@ -210,7 +210,7 @@ def best_model_can_be_found(request: TrainRequest) -> Iterator[Fault]:
         return
     evaluate = arguments.eval_strategy if "eval_strategy" in arguments.model_fields_set else "epoch"
     save = arguments.save_strategy
-    if not request.data.eval:
+    if not request.has_evaluation:
         yield "arguments.load_best_model_at_end", "needs something to evaluate with under data.eval"
     elif save not in (evaluate, "best"):
         yield (
@@ -229,6 +229,13 @@ def _is_multiple(value: float, of: float) -> bool:
     """Whether one interval is a multiple of another; shares are compared in millionths, as transformers does."""
     scale = 1_000_000 if of < 1 else 1
     return round(value * scale) % max(round(of * scale), 1) == 0
+
+
+def early_stopping_has_a_best_model(request: TrainRequest) -> Iterator[Fault]:
+    """The callback compares with the best checkpoint, and the training must not publish the last, worse model."""
+    if request.early_stopping is not None and not request.arguments.load_best_model_at_end:
+        message = "is missing: early_stopping ends after the best checkpoint; write true, with evaluations"
+        yield "arguments.load_best_model_at_end", message
 
 
 def trackers_are_known(request: TrainRequest) -> Iterator[Fault]:
@@ -299,6 +306,7 @@ RULES: Sequence[Rule] = (
     evaluators_are_distinct,
     evaluation_has_a_strategy,
     best_model_can_be_found,
+    early_stopping_has_a_best_model,
     trackers_are_known,
     tracker_is_declared,
 )

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 
 from embedstep.request.arguments.schema import Arguments
 
+_SHOWN_STEPS = 6
+
 
 def count_train_steps(arguments: Arguments, steps_per_epoch: int) -> int:
     """Return the train steps of the run: `max_steps` if positive, else `num_train_epochs` passes."""
@@ -64,14 +66,40 @@ def checkpoint_steps(arguments: Arguments, train_steps: int, steps_per_epoch: in
     return ()
 
 
-def never_best(arguments: Arguments, train_steps: int, checkpoints: Sequence[int]) -> Iterator[str]:
-    """Warn of the last train steps where `load_best_model_at_end` cannot choose them: they get no checkpoint."""
+def never_best(
+    arguments: Arguments, train_steps: int, checkpoints: Sequence[int], evaluations: Sequence[int]
+) -> Iterator[str]:
+    """Say which train steps `load_best_model_at_end` cannot choose.
+
+    Args:
+        arguments: the effective arguments.
+        train_steps: train steps of the run.
+        checkpoints: train steps after which a checkpoint is written.
+        evaluations: train steps after which the trainer evaluates by itself.
+    """
+    if not arguments.load_best_model_at_end:
+        return
+    saved = set(checkpoints)
+    if lost := [step for step in evaluations if step not in saved]:
+        kept = [step for step in evaluations if step in saved]
+        shown = f"only train steps {_listed(kept)} can be the best model" if kept else "no model can be the best"
+        yield (
+            f"{len(lost):,} of {len(evaluations):,} evaluations have no checkpoint, so that {shown}; write equal "
+            "eval_steps and save_steps, or save_strategy: best"
+        )
     last = checkpoints[-1] if checkpoints else 0
-    if arguments.load_best_model_at_end and last < train_steps:
+    if last < train_steps:
         yield (
             f"the best model is chosen among the checkpoints, of which the last is after train step {last:,} of "
             f"{train_steps:,}"
         )
+
+
+def _listed(steps: Sequence[int]) -> str:
+    """Return `33, 66, 99`, or the first steps and the last of many."""
+    if len(steps) <= _SHOWN_STEPS:
+        return ", ".join(f"{step:,}" for step in steps)
+    return f"{', '.join(f'{step:,}' for step in steps[: _SHOWN_STEPS - 2])}, … {steps[-1]:,}"
 
 
 def _every(interval: int, train_steps: int) -> range:

@@ -137,7 +137,7 @@ def score_models(request: TrainRequest, models: Mapping[str, str | None]) -> Sco
 def slice_columns(request: TrainRequest) -> dict[str, str]:
     """Return the column of slices by the eval dataset of the deciding evaluator."""
     decides = deciding_evaluator(request)
-    if request.promotion.slices is None or decides is None:
+    if request.promotion.slices is None or decides is None or decides.dataset is None:
         return {}
     return {decides.dataset: request.promotion.slices}
 

@@ -42,9 +42,13 @@ def _dump(request: TrainRequest, excluded: set[str]) -> dict[str, Any]:
     for name in _ADDED_TO_MODEL:
         if sections["model"][name] == Model.model_fields[name].default:
             del sections["model"][name]
+    for name in _ADDED:
+        if sections[name] == TrainRequest.model_fields[name].default:
+            del sections[name]
     return sections
 
 
+_ADDED = ("early_stopping",)
 _ADDED_TO_MODEL = (
     "model_kwargs",
     "processor_kwargs",

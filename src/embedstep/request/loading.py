@@ -22,6 +22,11 @@ from embedstep.runtime.text import shorten
 
 _LONGEST_SHOWN = 60
 _GIVEN = "; "
+_NOT_AN_ARGUMENT = {
+    "early_stopping_patience": "early_stopping: {patience: ...}, a section of its own",
+    "early_stopping_threshold": "early_stopping: {patience: ..., threshold: ...}, a section of its own",
+}
+"""Settings that libraries keep elsewhere than in the training arguments, and where a request has them."""
 _NEEDED = {
     "int_type": "an integer",
     "int_from_float": "an integer",
@@ -186,6 +191,8 @@ def _unknown(name: str, path: Sequence[str | int]) -> str:
     if (current := current_field(path)) is not None:
         return f"is now {current}"
     section = _section_at(path[:-1])
+    if section is Arguments and name in _NOT_AN_ARGUMENT:
+        return f"is not a training argument; write {_NOT_AN_ARGUMENT[name]}"
     known = list(section.model_fields) if section else []
     # A key that contains the given one (`batch_size`) is a better guess than one that is only somewhat similar.
     containing = next((f"; did you mean {field}?" for field in known if len(name) > 3 and name in field), "")

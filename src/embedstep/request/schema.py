@@ -166,7 +166,9 @@ class Evaluator(Section):
 
     kind: Text = described(..., "Name of the evaluator, such as information_retrieval or embedding_similarity.")
     name: Name = described(..., "Prefix of its metrics: `docs` gives `eval_docs_cosine_ndcg@10`.")
-    dataset: Text = described(..., "Name of a dataset under data.eval.")
+    dataset: Text | None = described(
+        None, "Name of a dataset under data.eval. Null: the evaluator has data of its own, as nano_beir has."
+    )
     options: Options = described({}, "Arguments of the evaluator's constructor, by name.")
 
 
@@ -254,6 +256,20 @@ class Promotion(Section):
     )
 
 
+class EarlyStopping(Section):
+    """When a training ends because it no longer improves, as by transformers' EarlyStoppingCallback.
+
+    Evaluations compare `arguments.metric_for_best_model`; the default is the loss.
+    """
+
+    patience: PositiveInteger = described(
+        ..., "Evaluations in a row without a gain over the best checkpoint, after which the training ends."
+    )
+    threshold: Annotated[Number, Field(ge=0)] = described(
+        0.0, "Smallest difference to the best metric that counts as a gain, in units of the metric."
+    )
+
+
 def _losses(raw: Any) -> Any:
     """Use a single loss, recognised by the reserved key `kind`, for all datasets (`*`)."""
     if isinstance(raw, str) or (isinstance(raw, dict) and "kind" in raw):
@@ -274,6 +290,9 @@ class TrainRequest(Section):
     loss: Losses = described(..., "One loss for all datasets, or a loss for each dataset by its name.")
     evaluators: list[Evaluator] = described([], "Evaluators that run at each evaluation.")
     arguments: Arguments = described({}, "Training arguments by their names in SentenceTransformerTrainingArguments.")
+    early_stopping: EarlyStopping | None = described(
+        None, "When the training ends because it no longer improves. Null: it makes all of its steps."
+    )
     launch: Launch = described({}, "The processes that train together, and the limits of their run.")
     tracking: Tracking = described({}, "The tracking server and the run that the training is recorded in.")
     promotion: Promotion = described({}, "Conditions for replacing the production model, for `embedstep promote`.")
@@ -302,6 +321,11 @@ class TrainRequest(Section):
     def trains(self) -> bool:
         """Whether the step trains: unless the request has `do_train: false`."""
         return self.arguments.do_train or "do_train" not in self.arguments.model_fields_set
+
+    @property
+    def has_evaluation(self) -> bool:
+        """Whether there is anything to evaluate on: held-out data, or an evaluator with data of its own."""
+        return bool(self.data.eval) or any(evaluator.dataset is None for evaluator in self.evaluators)
 
     def loss_of(self, dataset: str) -> Loss | None:
         """Return the loss of a train dataset, or None if it has none."""

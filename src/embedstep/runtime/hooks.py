@@ -72,6 +72,9 @@ HOOKS: tuple[Hook, ...] = (
         "_maybe_log_save_evaluate(self, tr_loss, grad_norm, model, trial, epoch, ignore_keys_for_eval, "
         "start_time, learning_rate=None)":
             "put off what is due after a step when interrupted, and do it after resuming",
+        "_run_epoch(self, model, epoch, train_dataloader, steps_in_epoch, num_update_steps_per_epoch, trial, "
+        "ignore_keys_for_eval, start_time, resume_from_checkpoint, epochs_trained, steps_trained_in_current_epoch)":
+            "make no step after a checkpoint at which early stopping has ended; the library looks only after a step",
         "_save_checkpoint(self, model, trial)":
             "publish a checkpoint only when all ranks have written it; on_save comes after it has its name",
         "_track_num_input_tokens(self, inputs)":
@@ -95,6 +98,12 @@ HOOKS: tuple[Hook, ...] = (
     *_hooks("transformers", "transformers.modeling_utils:PreTrainedModel", {
         "should_save_on_this_rank(self, is_main_process)":
             "write weights on the first rank of every node (save_on_each_node)",
+    }),
+    *_hooks("transformers", "transformers.trainer_callback:EarlyStoppingCallback", {
+        "on_evaluate(self, args, state, control, metrics, **kwargs)":
+            "count one of several datasets, and record where the training ends",
+        "on_train_begin(self, args, state, control, **kwargs)": "count evaluations of the training only",
+        "on_train_end(self, args, state, control, **kwargs)": "count evaluations of the training only",
     }),
     *_hooks("transformers", "transformers.trainer_utils", {
         "rotate_checkpoints(output_dir, save_total_limit=None, best_model_checkpoint=None, use_mtime=False, "

@@ -24,6 +24,11 @@ class Batches:
     def __len__(self) -> int:
         return len(self.starts) - 1
 
+    @property
+    def largest(self) -> int:
+        """Rows of the largest batch; 0 without a batch."""
+        return int(np.diff(self.starts).max(initial=0))
+
     def __getitem__(self, number: int) -> Rows:
         return self.rows[self.starts[number] : self.starts[number + 1]]
 

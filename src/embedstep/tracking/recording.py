@@ -16,7 +16,7 @@ from typing import Any
 from embedstep.errors import INTERRUPTED, OK, CannotStartError, InvalidRequestError, StepInterruptedError
 from embedstep.output.attempts import cost_metric
 from embedstep.output.folder import OutputFolder
-from embedstep.output.result import StepResult
+from embedstep.output.result import StepResult, is_complete
 from embedstep.planning.plan import Plan, PlannedDataset
 from embedstep.request.schema import TRACKING_RUN_ID, TRACKING_URI, Tracking, TrainRequest
 from embedstep.request.trackers import MLFLOW, NONE
@@ -109,8 +109,8 @@ class Recording:
             aliases=list(tracking.aliases),
             tags={
                 "embedstep.request_fingerprint": result.request_fingerprint,
-                # A training that was stopped early is not what the request describes.
-                **({} if result.stop_reason else {TRAINING_TAG: self.plan.trained_from}),
+                # A training that a time limit has stopped is not what the request describes.
+                **({TRAINING_TAG: self.plan.trained_from} if is_complete(result.stop_reason) else {}),
                 SPACE_TAG: str(result.embedding_space_id),
             },
         )

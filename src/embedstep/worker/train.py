@@ -42,8 +42,8 @@ from embedstep.worker.prompts import set_prompts
 from embedstep.worker.trainer.build import build_trainer, rows_of
 from embedstep.worker.trainer.numerics import NumericsMonitor
 from embedstep.worker.trainer.recording import Recorder
-from embedstep.worker.trainer.saving import finish_saved_model
-from embedstep.worker.trainer.stopping import StopController
+from embedstep.worker.trainer.saving import finish_saved_model, translate_hub_errors
+from embedstep.worker.trainer.stopping import EarlyStopping, StopController
 from embedstep.worker.trainer.trainer import StepTrainer
 from embedstep.worker.verification import embed_fixed_texts, verify
 
@@ -102,10 +102,13 @@ def train(output: OutputFolder, world: World, received: ReceivedSignal) -> None:
         elapsed_seconds=start["elapsed_seconds"],
         timeout_seconds=arguments.ddp_timeout,
     )
+    if request.early_stopping is not None:
+        stopping.early = EarlyStopping(request.early_stopping.patience, request.early_stopping.threshold)
     try:
-        trainer = build_trainer(
-            request, plan, model, arguments, recorder if world.is_first else None, stopping, monitor
-        )
+        with translate_hub_errors():  # the trainer creates the repository
+            trainer = build_trainer(
+                request, plan, model, arguments, recorder if world.is_first else None, stopping, monitor
+            )
         before = take_snapshot(model, plan) if world.is_first else None
         spool.parameters({**flatten(_sections(request)), **arguments.to_sanitized_dict()})
         clock.lap("start")
@@ -196,7 +199,8 @@ def _save(
     require_movement(request, plan, movement, sum(each.numel() for each in model.parameters() if each.requires_grad))
     if request.arguments.push_to_hub:
         # The final model, only after it is verified, also if checkpoints were pushed before.
-        trainer.push_to_hub(blocking=True)
+        with translate_hub_errors():
+            trainer.push_to_hub(blocking=True)
     return cosine, read_space(folder, dimension), movement
 
 
@@ -258,7 +262,7 @@ def require_planned_steps(plan: Plan, trainer: StepTrainer) -> None:
     Raises:
         TrainingFailedError: they differ.
     """
-    is_stopped = trainer.stopping.stopped_after is not None
+    is_stopped = trainer.stopping.stop_reason(plan.train_steps) is not None
     has_found_size = trainer.batch_size_found != trainer.args.train_batch_size  # by `auto_find_batch_size`
     steps = trainer.state.global_step
     if not is_stopped and not has_found_size and steps != plan.train_steps:

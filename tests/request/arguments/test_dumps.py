@@ -51,9 +51,9 @@ ACCEPTED_HERE = {
     '{"fsdp": null}': "the installed class accepts null",
     '{"lr_scheduler_type": "cosine_with_min_lr"}': "it came later",
     '{"batch_sampler": "no_duplicates_hashed"}': "it came later",
-    '{"fp16": true}': "a request does not know the machine",
-    '{"fp16_full_eval": true}': "a request does not know the machine",
-    '{"tf32": true}': "a request does not know the machine",
+    '{"fp16": true}': "arguments alone do not know the machine",
+    '{"fp16_full_eval": true}': "arguments alone do not know the machine",
+    '{"tf32": true}': "arguments alone do not know the machine",
 }
 """Cases that 3.0 refused, and why they are accepted."""
 

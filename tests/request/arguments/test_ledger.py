@@ -1,9 +1,11 @@
 """The value of each argument in a run, who set it, and what it does."""
 
+from dataclasses import fields
 from typing import Any
 
 import pytest
 
+from embedstep import TrainingArguments
 from embedstep.request.arguments.ledger import LedgerEntry, ledger, trainer_arguments
 from embedstep.request.arguments.schema import Arguments
 from embedstep.request.arguments.table import CONTRACT, Legacy
@@ -25,6 +27,7 @@ ALWAYS = {
     "output_dir": (None, "checkpoints/ in the output folder of the step"),
     "disable_tqdm": (True, "embedstep shows the progress"),
     "prediction_loss_only": (True, "metrics come from evaluators"),
+    "optim": ("adamw_torch_fused", "not given: the default of the installed class (3.0 had adamw_torch)"),
 }
 ON_CPU = {
     "use_cpu": (True, "no GPU is visible"),
@@ -112,7 +115,7 @@ def test_the_trainer_gets_every_installed_argument() -> None:
     expected = {
         "learning_rate": 1e-3, "use_cpu": True, "dataloader_pin_memory": False, "ddp_backend": "gloo",
         "dataloader_drop_last": True, "disable_tqdm": True, "eval_strategy": "epoch", "prediction_loss_only": True,
-        "optim": "adamw_torch", "report_to": "none", "warmup_steps": 20, "hub_private_repo": None,
+        "optim": "adamw_torch_fused", "report_to": "none", "warmup_steps": 20, "hub_private_repo": None,
     }  # fmt: skip
     assert {name: found[name] for name in expected} == expected
 
@@ -124,6 +127,15 @@ def test_only_the_chosen_values_of_a_dump_count_as_set() -> None:
     )}  # fmt: skip
     assert {name for name, entry in found.items() if entry.source == "dump"} == {"learning_rate"}
     assert (found["eval_strategy"].value, found["eval_strategy"].source) == ("no", "default")
+    assert (found["optim"].value, found["optim"].source) == ("adamw_torch", "default")
+
+
+def test_the_default_optimizer_is_that_of_the_installed_class() -> None:
+    from sentence_transformers import SentenceTransformerTrainingArguments
+
+    installed = next(each for each in fields(SentenceTransformerTrainingArguments) if each.name == "optim")
+    assert entries()["optim"].value == installed.default
+    assert (TrainingArguments().optim, entries(optim="adamw_torch")["optim"].value) == ("adamw_torch", "adamw_torch")
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,15 @@ def test_mappings_written_as_text_are_read(name: str, text: str, value: object) 
 
 @pytest.mark.parametrize("placeholder", ["<HUB_TOKEN>", "<PUSH_TO_HUB_TOKEN>"])
 def test_the_placeholder_of_a_token_is_no_token(placeholder: str) -> None:
-    assert read({"hub_token": placeholder, "push_to_hub_token": placeholder}).hub_token is None
+    tokens = {"hub_token": placeholder, "push_to_hub_token": placeholder}
+    assert read({**tokens, "_n_gpu": 0}).hub_token is None
+
+
+@pytest.mark.parametrize("placeholder", ["<HUB_TOKEN>", "<PUSH_TO_HUB_TOKEN>", "<token>"])
+@pytest.mark.parametrize("name", ["hub_token", "push_to_hub_token"])
+def test_a_placeholder_that_a_person_writes_is_refused(name: str, placeholder: str) -> None:
+    with pytest.raises(ValidationError, match=f"{placeholder} is the placeholder of a secret"):
+        read({name: placeholder, "push_to_hub": True})
 
 
 def test_a_token_is_named_by_its_variable_and_never_written() -> None:

@@ -1,7 +1,8 @@
 import importlib.util
 import inspect
+import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,16 @@ from sentence_transformers import SentenceTransformer, util
 from sentence_transformers.base.evaluation import SequentialEvaluator
 from sentence_transformers.base.modules import Transformer
 from sentence_transformers.sentence_transformer import evaluation as library
+from sentence_transformers.sentence_transformer import losses
 from sentence_transformers.sentence_transformer.modules import Pooling
 from sentence_transformers.sentence_transformer.trainer import SentenceTransformerTrainer
 from sentence_transformers.sentence_transformer.training_args import SentenceTransformerTrainingArguments
 from transformers import AutoTokenizer, BertConfig, BertModel
 
+from embedstep.errors import CannotStartError
 from embedstep.planning.evaluators import (
     EVALUATORS,
+    NANO_BEIR,
     EvaluatorKind,
     metric_names,
 )
@@ -25,12 +29,18 @@ from embedstep.request.options import all_values
 from embedstep.request.schema import Evaluator
 from embedstep.worker.trainer.evaluators import build_evaluator
 
+OwnData = Callable[[str], dict[str, Any]]
 _FROM_DATA = "made from the dataset's columns"
 # Constructor parameters that a request cannot set, each with the reason.
 LEFT_OUT_OPTIONS: Mapping[str, str] = {
     **dict.fromkeys(("queries", "corpus", "relevant_docs", "sentences_map", "duplicates_list", "samples"), _FROM_DATA),
     **dict.fromkeys(("sentences1", "sentences2", "scores", "labels", "anchors", "positives", "negatives"), _FROM_DATA),
     **dict.fromkeys(("source_sentences", "target_sentences"), _FROM_DATA),
+    "aggregate_fn": "a function",
+    "aggregate_key": "a part of the names of metrics",
+    "teacher_model": "its vectors are the labels",
+    "dataloader": "a loader of the old training loop, made from the dataset's columns",
+    "softmax_model": "the loss of the train dataset of the same name",
     "duplicates_dict": "a second form of duplicates_list",
     "name": "written next to `options`",
     "write_csv": "always false: the metrics are written by embedstep",
@@ -46,10 +56,7 @@ LEFT_OUT: Mapping[str, str] = {
     "SentenceEvaluator": "the base class by its old name",
     "SequentialEvaluator": "made by the trainer from several evaluators",
     "SimilarityFunction": "an enumeration",
-    "LabelAccuracyEvaluator": "needs the classifier inside a softmax loss and a loader of the old training loop",
-    "MSEEvaluator": "needs a second model",
-    "MSEEvaluatorFromDataFrame": "needs a second model",
-    "NanoBEIREvaluator": "downloads its own data",
+    "MSEEvaluatorFromDataFrame": "needs a second model; `mse` compares with the vectors that it has given",
 }
 ROWS: dict[str, list[Any]] = {
     "anchor": ["a cat sat", "dogs run far away", "the sun is hot", "a cat sat"],
@@ -80,6 +87,12 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("reranking", {}),
     ("reranking", {"at_k": 3, "similarity_fct": "dot_score", "use_batched_encoding": False}),
     ("translation", {"truncate_dim": 8}),
+    ("mse", {"truncate_dim": 8}),
+    ("mse", {}),
+    ("label_accuracy", {}),
+    ("nano_beir", {"dataset_names": ["nq", "scifact"]}),
+    ("nano_beir", {"dataset_names": ["nq"], "truncate_dim": 8, "score_functions": TWO, "ndcg_at_k": [3]}),
+    ("nano_beir", {"dataset_names": ["scifact"], "main_score_function": "dot", "query_prompts": "q: "}),
 ]
 IDS = [f"{kind}-{index}" for index, (kind, _) in enumerate(CASES)]
 
@@ -110,15 +123,65 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SentenceTransfor
 
 
 def evaluator_of(kind: str, options: dict[str, Any], name: str = "docs") -> Evaluator:
-    return Evaluator.model_validate({"kind": kind, "name": name, "dataset": "held_out", "options": options})
+    dataset = {} if kind == "nano_beir" else {"dataset": "held_out"}
+    return Evaluator.model_validate({"kind": kind, "name": name, **dataset, "options": options})
+
+
+@pytest.fixture(scope="module")
+def own_data(tmp_path_factory: pytest.TempPathFactory) -> OwnData:
+    """Return options that name local data of the hub's layout, for an evaluator with data of its own."""
+    folder = tmp_path_factory.mktemp("nano")
+    texts = [f"text {number} of a corpus" for number in range(12)]
+    subsets: dict[str, list[dict[str, Any]]] = {
+        "corpus": [{"_id": f"d{number}", "text": text} for number, text in enumerate(texts)],
+        "queries": [{"_id": f"q{number}", "text": f"query {number}"} for number in range(4)],
+        "qrels": [{"query-id": f"q{number}", "corpus-id": [f"d{number}", f"d{number + 4}"]} for number in range(4)],
+    }
+    card = ["---", "configs:"]
+    for subset, rows in subsets.items():
+        card += [f"- config_name: {subset}", "  data_files:"]
+        for split in ("NanoNQ", "NanoSciFact"):
+            file = folder / subset / f"{split}.jsonl"
+            file.parent.mkdir(exist_ok=True)
+            file.write_text("\n".join(json.dumps(row) for row in rows))
+            card += [f"  - split: {split}", f"    path: {subset}/{split}.jsonl"]
+    (folder / "README.md").write_text("\n".join([*card, "---"]))
+    return lambda kind: {"dataset_id": str(folder)} if kind == "nano_beir" else {}
+
+
+def rows_of(kind: str) -> dict[str, list[Any]]:
+    return {**ROWS, "label": [[row / 9] * 32 for row in range(4)]} if kind == "mse" else ROWS
+
+
+def classifier_of(model: SentenceTransformer) -> torch.nn.Module:
+    loss: torch.nn.Module = losses.SoftmaxLoss(model, embedding_dimension=32, num_labels=2)
+    return loss
+
+
+def test_a_teacher_is_compared_with_the_vector_of_the_positive(model: SentenceTransformer) -> None:
+    rows = {"anchor": ROWS["anchor"], "label": model.encode(ROWS["positive"]).tolist()}
+    evaluator = evaluator_of("mse", {})
+    same = build_evaluator(evaluator, {**rows, "positive": ROWS["positive"]})(model)
+    other = build_evaluator(evaluator, rows)(model)
+    assert same["docs_negative_mse"] == pytest.approx(0, abs=1e-9)
+    assert other["docs_negative_mse"] < -1e-6
+
+
+def test_the_accuracy_is_that_of_the_classifier(model: SentenceTransformer) -> None:
+    loss = classifier_of(model)
+    with torch.no_grad():
+        loss.classifier.weight.zero_()
+        loss.classifier.bias.copy_(torch.tensor([0.0, 1.0]))
+    rows = {**ROWS, "label": [1, 1, 1, 0]}
+    assert build_evaluator(evaluator_of("label_accuracy", {}), rows, loss=loss)(model) == {"docs_accuracy": 0.75}
 
 
 @pytest.mark.parametrize(("kind", "options"), CASES, ids=IDS)
 def test_metrics_are_named_as_the_installed_evaluator_names_them(
-    model: SentenceTransformer, tmp_path: Path, kind: str, options: dict[str, Any]
+    model: SentenceTransformer, tmp_path: Path, own_data: OwnData, kind: str, options: dict[str, Any]
 ) -> None:
-    evaluator = evaluator_of(kind, options)
-    built = build_evaluator(evaluator, ROWS)
+    evaluator = evaluator_of(kind, {**options, **own_data(kind)})
+    built = build_evaluator(evaluator, rows_of(kind), loss=classifier_of(model))
     found = built(model, output_path=str(tmp_path))
 
     assert isinstance(found, dict)
@@ -130,21 +193,33 @@ def test_metrics_are_named_as_the_installed_evaluator_names_them(
 
 
 @pytest.mark.parametrize("kind", EVALUATORS)
-def test_two_builds_score_alike(model: SentenceTransformer, kind: str) -> None:
-    evaluator = evaluator_of(kind, {})
+def test_two_builds_score_alike(model: SentenceTransformer, own_data: OwnData, kind: str) -> None:
+    names = {"dataset_names": ["nq"]} if kind == "nano_beir" else {}
+    evaluator = evaluator_of(kind, {**names, **own_data(kind)})
+    rows, loss = rows_of(kind), classifier_of(model)
+    first, second = (build_evaluator(evaluator, rows, loss=loss)(model) for _ in range(2))
+    assert first == pytest.approx(second)
 
-    assert build_evaluator(evaluator, ROWS)(model) == pytest.approx(build_evaluator(evaluator, ROWS)(model))
 
-
-@pytest.mark.parametrize("kind", sorted(EVALUATORS.keys() - {"paraphrase_mining"}))
+@pytest.mark.parametrize("kind", sorted(EVALUATORS.keys() - {"paraphrase_mining", "nano_beir"}))
 @pytest.mark.parametrize("prompts", [("query: ", "passage: "), ("all: ", "all: "), ("", "passage: ")], ids=str)
 def test_prompts_are_those_of_each_side(model: SentenceTransformer, kind: str, prompts: tuple[str, str]) -> None:
     evaluator = evaluator_of(kind, {})
     query, document = prompts
+    rows, loss = rows_of(kind), classifier_of(model)
     prefixed = {role: [query + text for text in ROWS[role]] for role in ("anchor",)}
     prefixed |= {role: [document + text for text in ROWS[role]] for role in ("positive", "negative")}
-    expected = build_evaluator(evaluator, {**ROWS, **prefixed})(model)
-    assert build_evaluator(evaluator, ROWS, prompts)(model) == pytest.approx(expected, abs=1e-4)
+    expected = build_evaluator(evaluator, {**rows, **prefixed}, loss=loss)(model)
+    assert build_evaluator(evaluator, rows, prompts, loss=loss)(model) == pytest.approx(expected, abs=1e-4)
+
+
+def test_prompts_are_those_of_each_side_of_nano_beir(own_data: OwnData) -> None:
+    options = {"dataset_names": ["nq"], **own_data("nano_beir")}
+    (part,) = build_evaluator(evaluator_of("nano_beir", options), {}, ("query: ", "doc: ")).evaluators
+    assert (part.query_prompt, part.corpus_prompt) == ("query: ", "doc: ")
+    options["query_prompts"] = "q: "
+    (part,) = build_evaluator(evaluator_of("nano_beir", options), {}, ("query: ", "doc: ")).evaluators
+    assert (part.query_prompt, part.corpus_prompt) == ("q: ", "doc: ")
 
 
 def test_options_of_the_request_replace_the_prompts() -> None:
@@ -274,3 +349,14 @@ def test_options_are_those_of_the_installed_class(kind: EvaluatorKind) -> None:
 
 def test_every_exported_name_is_an_evaluator_or_left_out_with_a_reason() -> None:
     assert {kind.class_name for kind in EVALUATORS.values()} | LEFT_OUT.keys() == set(library.__all__)
+
+
+def test_the_datasets_of_nano_beir_are_those_of_the_library() -> None:
+    from sentence_transformers.sentence_transformer.evaluation.nano_beir import DATASET_NAME_TO_HUMAN_READABLE
+
+    assert list(NANO_BEIR.items()) == list(DATASET_NAME_TO_HUMAN_READABLE.items())
+
+
+def test_data_of_nano_beir_that_is_not_there_is_no_fault_of_the_request(tmp_path: Path) -> None:
+    with pytest.raises(CannotStartError, match="evaluators: docs: Could not load subset 'corpus' split 'NanoNQ'"):
+        build_evaluator(evaluator_of("nano_beir", {"dataset_names": ["nq"], "dataset_id": str(tmp_path)}), {})

@@ -1,3 +1,4 @@
+import importlib
 import importlib.util
 import inspect
 import math
@@ -15,10 +16,12 @@ from sentence_transformers.sentence_transformer.modules import Pooling, StaticEm
 from transformers import AutoTokenizer, BertConfig, BertModel
 
 from embedstep.errors import InvalidRequestError
+from embedstep.planning.kinds import family_of
 from embedstep.planning.losses import LOSSES, LossKind, innermost, negatives_per_anchor
+from embedstep.planning.model_checks import decodes
 from embedstep.request.options import REQUIRED, Option
 from embedstep.request.schema import Loss
-from embedstep.worker.trainer.losses import _argument, build_loss
+from embedstep.worker.trainer.losses import _argument, build_loss, require_matches
 
 # Constructor parameters that a request cannot set, each with the reason.
 LEFT_OUT_OPTIONS: Mapping[str, str] = {
@@ -284,3 +287,79 @@ def test_a_static_embedding_is_refused_where_it_cannot_be_trained(model: Sentenc
 
     with pytest.raises(InvalidRequestError, match="static embedding"):
         build_loss(loss, static)
+
+
+def test_a_decoder_has_the_precision_of_the_model(tmp_path: Path, guide: str) -> None:
+    """Tied weights are the decoder's, which the library loads in the precision of the files."""
+    SentenceTransformer(guide, device="cpu").bfloat16().save_pretrained(str(tmp_path), create_model_card=False)
+    stored = SentenceTransformer(str(tmp_path), device="cpu", model_kwargs={"dtype": "float32"})
+
+    loss = build_loss(loss_of("denoising_auto_encoder", {}, ""), stored)
+    assert {weight.dtype for weight in loss.parameters()} == {torch.float32}
+    assert (
+        loss.decoder.bert.encoder.layer[0].output.dense.weight is stored[0].model.encoder.layer[0].output.dense.weight
+    )
+
+
+@pytest.mark.parametrize(
+    ("pattern", "datasets", "matches"),
+    [
+        ("layer.1.output", 1, True),
+        (r"^model\.0\.model\.embeddings", 1, True),
+        ("^more", 2, False),  # the parameters are those of the first dataset's loss
+        (r"^docs\.model", 2, True),
+        ("auto_model", 1, False),
+        ("layer.2", 1, False),
+        (r"^0\.model", 1, False),
+    ],
+)
+def test_a_pattern_that_matches_nothing_is_refused(
+    model: SentenceTransformer, pattern: str, datasets: int, matches: bool
+) -> None:
+    loss = loss_of("multiple_negatives_ranking", {}, "")
+    losses = {name: build_loss(loss, model) for name in ("docs", "more")[:datasets]}
+    if matches:
+        require_matches({pattern: 1e-3, "bias": 1e-3}, losses)
+    else:
+        with pytest.raises(InvalidRequestError) as refused:
+            require_matches({pattern: 1e-3, "bias": 1e-3}, losses)
+        start = "docs.model" if datasets == 2 else "model"
+        name = f"{start}.0.model.embeddings.word_embeddings.weight"
+        message = f"arguments.learning_rate_mapping.{pattern}: matches no parameter; names are such as {name}"
+        assert str(refused.value) == message
+
+
+@pytest.mark.parametrize(
+    ("package", "family"),
+    [("cross_encoder", "CrossEncoder"), ("sparse_encoder", "SparseEncoder"),
+     ("multi_vector_encoder", "MultiVectorEncoder")],
+)  # fmt: skip
+def test_classes_of_other_families_are_known(package: str, family: str) -> None:
+    """Names that the library has for embeddings, too, are not looked up."""
+    found = {
+        name: family_of(name)
+        for kind in ("losses", "evaluation")
+        for name in importlib.import_module(f"sentence_transformers.{package}.{kind}").__all__
+        if name.endswith(("Loss", "Evaluator"))
+        and not hasattr(importlib.import_module(f"sentence_transformers.sentence_transformer.{kind}"), name)
+    }
+    assert found == dict.fromkeys(found, family)
+    assert found
+    assert not any(family_of(kind.class_name) or family_of(name) for name, kind in LOSSES.items())
+
+
+def test_decoders_are_those_of_transformers() -> None:
+    """Those of its causal language models whose code reads `add_cross_attention`."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_MAPPING_NAMES
+
+    models = Path(str(importlib.util.find_spec("transformers.models").submodule_search_locations[0]))  # type: ignore[union-attr, index]
+    read = {
+        kind: any("add_cross_attention" in file.read_text() for file in (models / folder).glob("modeling_*.py"))
+        for kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+        if (models / (folder := kind.replace("-", "_"))).is_dir() and "musicgen" not in kind
+    }
+    names = {kind: MODEL_MAPPING_NAMES[kind] for kind in read if isinstance(MODEL_MAPPING_NAMES.get(kind), str)}
+    found = {kind for kind, name in names.items() if decodes(name)}
+    assert found - {"gpt-sw3"} == {kind for kind in names if read[kind]}  # it is a GPT-2 by its code
+    others = {name for kind, name in MODEL_MAPPING_NAMES.items() if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES}
+    assert not {name for name in others if isinstance(name, str) and decodes(name)}

@@ -11,11 +11,13 @@ from embedstep.request.arguments.renames import mapping_or_empty
 from embedstep.request.arguments.schema import Arguments
 
 Value = tuple[str, Any, str]
+DEFAULT_OPTIMIZER = "adamw_torch_fused"
+"""Default of `optim` in the installed release; that of the table is from 3.0."""
 
 
 def installed_values(given: Arguments) -> Iterator[Value]:
     """Yield name, value and reason of each argument whose value changes for the installed release."""
-    for part in (_schedule, _best_model, _token_count, _fsdp, _hub_and_trackers):
+    for part in (_schedule, _optimizer, _best_model, _token_count, _fsdp, _hub_and_trackers):
         yield from part(given)
 
 
@@ -28,8 +30,14 @@ def _schedule(given: Arguments) -> Iterator[Value]:
         yield "warmup_steps", 0, "a negative number means that warmup_ratio decides"
     if given.warmup_ratio and given.warmup_steps > 0:
         yield "warmup_ratio", given.warmup_ratio, "warmup_steps wins"
+
+
+def _optimizer(given: Arguments) -> Iterator[Value]:
     if given.optim == "adamw_hf":
         yield "optim", "adamw_torch", "adamw_hf was removed; this is the same algorithm in torch"
+    elif "optim" not in given.model_fields_set and not given.is_dump:
+        # A dump holds the default of its release, and was trained with that.
+        yield "optim", DEFAULT_OPTIMIZER, "not given: the default of the installed class (3.0 had adamw_torch)"
 
 
 def _best_model(given: Arguments) -> Iterator[Value]:

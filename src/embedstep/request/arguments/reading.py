@@ -81,11 +81,11 @@ def written_arguments(raw: Any, model: type[BaseModel]) -> tuple[Any, bool]:
     if IS_DUMP in values:
         is_dump = values.pop(IS_DUMP) is True
         return values, is_dump
+    if not looks_like_a_dump(values):
+        return values, False
     for name in _SECRETS:
         if isinstance(values.get(name), str) and _PLACEHOLDER.fullmatch(values[name]):
             values[name] = None
-    if not looks_like_a_dump(values):
-        return values, False
     return _chosen(values, model), True
 
 

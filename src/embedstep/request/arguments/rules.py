@@ -1,6 +1,7 @@
 """Rules for the training arguments alone: one small pure function each; every problem is reported."""
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from embedstep.errors import Problem
@@ -148,12 +149,22 @@ def numbers_are_in_range(arguments: Arguments) -> Iterator[Fault]:
             yield name, f"must be {most:,} or less, not {value:g}"
     if arguments.max_steps <= 0 and arguments.num_train_epochs <= 0:
         yield "num_train_epochs", f"must be more than 0, not {arguments.num_train_epochs:g}"
-    for name in ("logging_steps", "eval_steps", "save_steps"):
+    for name in ("logging_steps", "eval_steps", "save_steps", "warmup_steps"):
         value = getattr(arguments, name)
-        if value is not None and (value < 0 or (value > 1 and value != int(value))):
+        # Of warmup_steps, a negative number means that warmup_ratio decides.
+        if value is not None and ((value < 0 and name != "warmup_steps") or (value > 1 and value != int(value))):
             yield name, f"must be an integer number of steps or a share below 1, not {value:g}"
     if arguments.logging_strategy == "steps" and arguments.logging_steps == 0:
         yield "logging_steps", "is 0; write logging_strategy: no to log nothing"
+
+
+def patterns_are_regular_expressions(arguments: Arguments) -> Iterator[Fault]:
+    """Patterns of parameters that the trainer could not read."""
+    for pattern in arguments.learning_rate_mapping:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            yield f"learning_rate_mapping.{pattern}", f"is no regular expression: {error}"
 
 
 def warmup_is_a_share(arguments: Arguments) -> Iterator[Fault]:
@@ -197,6 +208,7 @@ RULES: Sequence[Rule] = (
     devices_and_packages_exist,
     columns_are_chosen,
     numbers_are_in_range,
+    patterns_are_regular_expressions,
     warmup_is_a_share,
     precision_is_possible,
     a_repository_has_a_name,

@@ -227,6 +227,8 @@ class FromEnvironment(BaseModel):
 
 
 def _secret(raw: Any) -> Any:
+    if isinstance(raw, str) and raw.startswith("<") and raw.endswith(">"):
+        raise ValueError(f"{raw} is the placeholder of a secret; write {{from_env: HF_TOKEN}}, or leave it out")
     if isinstance(raw, str):
         raise ValueError(
             "a secret has no place in a request; write {from_env: HF_TOKEN}, or set HF_TOKEN and leave it out"

@@ -5,7 +5,9 @@ the ranks read plain folders.
 """
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import datasets
 from huggingface_hub import snapshot_download
@@ -16,7 +18,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from embedstep.data.hub import hub_datasets, is_on_hub
+from embedstep.data.hub import hub_benchmarks, hub_datasets, hub_guides, is_on_hub
 from embedstep.errors import CannotStartError, InvalidRequestError, Problem
 from embedstep.output.job import serve_job
 from embedstep.request.datasets import Dataset
@@ -36,6 +38,10 @@ def fetch(request: TrainRequest, folder: Path, with_model: bool) -> dict[str, st
         # Other nodes share this folder, but not this node's cache of the hub.
         shared = folder / "model" if request.launch.nodes > 1 else None
         found["model"] = fetch_model(request.model, shared)
+    for place, guide in hub_guides(request) if with_model else ():
+        fetch_model(Model(path=guide), None, place)  # ranks find it in the cache
+    for place, options in hub_benchmarks(request) if with_model else ():
+        fetch_benchmark(options, place)
     for split, name, dataset in hub_datasets(request):
         target = folder / f"{split}-{name}"
         fetch_dataset(dataset, target, f"data.{split}.{name}.hub")
@@ -63,18 +69,39 @@ def fetch_dataset(dataset: Dataset, folder: Path, place: str) -> None:
     rows.save_to_disk(str(folder))
 
 
-def fetch_model(model: Model, folder: Path | None) -> str:
+def fetch_benchmark(options: Mapping[str, Any], place: str) -> None:
+    """Download the data of NanoBEIR to the cache, where ranks find it.
+
+    Args:
+        options: options of the evaluator.
+        place: path of the evaluator in the request.
+
+    Raises:
+        CannotStartError: the hub did not answer, or has no such data.
+    """
+    # torch takes seconds to import, and most requests fetch no such data.
+    from sentence_transformers.sentence_transformer.evaluation import NanoBEIREvaluator
+
+    try:
+        NanoBEIREvaluator(**{name: options[name] for name in ("dataset_names", "dataset_id") if options.get(name)})
+    except ValueError as error:
+        reason = redacted_first_line(error.__cause__ or error)
+        raise CannotStartError(f"{place}: the data of NanoBEIR could not be fetched: {reason}") from error
+
+
+def fetch_model(model: Model, folder: Path | None, place: str = "") -> str:
     """Download the model's files and return the folder that holds them.
 
     Args:
         model: section of the request.
         folder: where to save them; None for the hub's own cache.
+        place: path of the model in the request; empty for the section `model`.
 
     Raises:
         CannotStartError: the hub did not answer.
         InvalidRequestError: the hub has no such model or revision, or does not show it without a token.
     """
-    field = "model.path" if model.path else "model.static"
+    field = place or ("model.path" if model.path else "model.static")
     try:
         return str(snapshot_download(model.source, revision=model.revision, local_dir=folder))
     except (OSError, ValueError) as error:

@@ -78,13 +78,15 @@ def score(job: ScoringJob) -> dict[str, Any]:
     began = time.perf_counter()
     for raw in job.evaluators:
         evaluator = Evaluator.model_validate(raw)
-        columns = Dataset.from_file(job.data[evaluator.dataset])[:]
+        if evaluator_kind(evaluator.kind).classifier is not None:
+            continue  # the classifier is not saved with the model
+        columns = {} if evaluator.dataset is None else Dataset.from_file(job.data[evaluator.dataset])[:]
         if SLICE in columns:
             slices[evaluator.name] = _slices_of_queries(columns["anchor"], columns[SLICE])
         embedded: dict[Any, torch.Tensor] = {}
         for dimension in (None, *job.dimensions):
             prefix = "" if dimension is None else f"{dimension}:"
-            built = build_evaluator(evaluator, columns, others.get(evaluator.dataset, prompts_of(model)))
+            built = build_evaluator(evaluator, columns, others.get(evaluator.dataset or "") or prompts_of(model))
             if evaluator_kind(evaluator.kind).name == RETRIEVAL:
                 # Built like any other, so that options and columns are the same as in a training.
                 built.__class__ = _RecordingEvaluator

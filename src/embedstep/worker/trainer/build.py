@@ -22,7 +22,7 @@ from embedstep.sampling.epochs import Epochs
 from embedstep.worker.prompts import prompts_of
 from embedstep.worker.trainer.evaluators import build_evaluator
 from embedstep.worker.trainer.loading import Tokens
-from embedstep.worker.trainer.losses import build_loss
+from embedstep.worker.trainer.losses import build_loss, require_matches
 from embedstep.worker.trainer.numerics import NumericsMonitor
 from embedstep.worker.trainer.recording import Recorder
 from embedstep.worker.trainer.stopping import StopController
@@ -50,6 +50,7 @@ def build_trainer(
     losses = {name: build_loss(_loss_of(request, name), model, label_smoothing=smoothing) for name in train_sets}
     with_loss = {name: rows for name, rows in eval_sets.items() if evaluates_loss(request, name)}
     is_single = len(train_sets) == 1
+    require_matches(request.arguments.learning_rate_mapping, losses)
     try:
         trainer = StepTrainer(
             stopping=stopping,
@@ -65,8 +66,9 @@ def build_trainer(
             train_dataset=_only(train_sets) if is_single else datasets.DatasetDict(train_sets),
             eval_dataset=_only(with_loss) if is_single else datasets.DatasetDict(with_loss) or None,
             loss=_only(losses) if is_single else losses,
-            evaluator=_evaluator(request, plan, model, eval_sets),
-            callbacks=[recorder] if recorder else None,
+            evaluator=_evaluator(request, plan, model, eval_sets, losses),
+            # Early stopping counts before what was due after a checkpoint is done, by a later callback.
+            callbacks=[callback for callback in (recorder, stopping.early) if callback],
         )
     except ValueError as error:
         raise InvalidRequestError([Problem("arguments", str(error))]) from error
@@ -113,11 +115,22 @@ def _only(items: dict[str, Any]) -> Any:
 
 
 def _evaluator(
-    request: TrainRequest, plan: Plan, model: SentenceTransformer, eval_sets: dict[str, datasets.Dataset]
+    request: TrainRequest,
+    plan: Plan,
+    model: SentenceTransformer,
+    eval_sets: dict[str, datasets.Dataset],
+    losses: dict[str, Any],
 ) -> BaseEvaluator | None:
     trained, others = prompts_of(model), plan.prompts.evaluation
     built = [
-        build_evaluator(item, _columns(eval_sets[item.dataset]), others.get(item.dataset, trained))
+        build_evaluator(
+            item,
+            _columns(eval_sets[item.dataset]),
+            others.get(item.dataset, trained),
+            loss=losses.get(item.dataset),
+        )
+        if item.dataset is not None
+        else build_evaluator(item, {}, trained)
         for item in request.evaluators
     ]
     return SequentialEvaluator(built) if len(built) > 1 else next(iter(built), None)

@@ -6,15 +6,17 @@ Texts are numbered in the order of first appearance, so that two evaluators of t
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import torch
 from sentence_transformers import util
 from sentence_transformers.base.evaluation import BaseEvaluator
 from sentence_transformers.sentence_transformer import evaluation as library
 from sentence_transformers.util import SimilarityFunction
 
-from embedstep.errors import InvalidRequestError, Problem
+from embedstep.errors import CannotStartError, InvalidRequestError, Problem, first_line
 from embedstep.planning.evaluators import RETRIEVAL, evaluator_kind
 from embedstep.request import schema
 from embedstep.request.extensions import is_reference, load
@@ -23,7 +25,13 @@ from embedstep.request.options import option_values
 Rows = Mapping[str, Sequence[Any]]
 
 
-def build_evaluator(evaluator: schema.Evaluator, rows: Rows, prompts: tuple[str, str] | None = None) -> BaseEvaluator:
+def build_evaluator(
+    evaluator: schema.Evaluator,
+    rows: Rows,
+    prompts: tuple[str, str] | None = None,
+    *,
+    loss: torch.nn.Module | None = None,
+) -> BaseEvaluator:
     """Build a checked evaluator.
 
     Args:
@@ -31,6 +39,7 @@ def build_evaluator(evaluator: schema.Evaluator, rows: Rows, prompts: tuple[str,
         rows: the dataset's columns by role (`anchor`, `positive`, `negative` or `negative_1`..., `label`), all of the
             same length; other columns are ignored.
         prompts: prompts for queries and documents; None for those that the evaluated model uses by itself.
+        loss: the loss of the train dataset of this name, for an evaluator that reads its classifier.
 
     Returns:
         The evaluator; it writes no files.
@@ -47,6 +56,12 @@ def build_evaluator(evaluator: schema.Evaluator, rows: Rows, prompts: tuple[str,
         options["main_score_function"] = options.get("main_score_function") or names[0]
     elif main := options.get("main_score_function"):
         options["score_functions"] = {main: SimilarityFunction.to_similarity_fn(main)}
+    if kind.classifier is not None:
+        return library.LabelAccuracyEvaluator(
+            _labelled(rows, prompts), name=evaluator.name, softmax_model=loss, write_csv=False
+        )
+    if kind.has_own_data:
+        return _nano_beir(evaluator.name, options, prompts)
     columns = _COLUMNS[kind.name](rows)
     if prompts is not None:
         columns, options = _with_prompts(kind.name, columns, options, prompts)
@@ -55,6 +70,8 @@ def build_evaluator(evaluator: schema.Evaluator, rows: Rows, prompts: tuple[str,
     )
     if prompts is not None:
         _embed_with(built, kind.name, prompts)
+        if kind.name == "mse":  # the text is the document's side, if there is one
+            built.embed_inputs = partial(built.embed_inputs, prompt=prompts["positive" in rows])
     return built
 
 
@@ -164,6 +181,63 @@ def _translations(rows: Rows) -> dict[str, Any]:
     return {"source_sentences": list(rows["anchor"]), "target_sentences": list(rows["positive"])}
 
 
+def _nano_beir(name: str, options: dict[str, Any], prompts: tuple[str, str] | None) -> BaseEvaluator:
+    """Build the evaluators of NanoBEIR from the cache that their data was fetched to, with `name` in their metrics.
+
+    Raises:
+        CannotStartError: the data is neither there nor on the hub.
+    """
+    for side, prompt in zip(("query_prompts", "corpus_prompts"), prompts or (), strict=False):
+        if options.get(side) is None:
+            options = {**options, side: prompt}
+    try:
+        built = library.NanoBEIREvaluator(**options, write_csv=False, show_progress_bar=False)
+    except ValueError as error:
+        raise CannotStartError(f"evaluators: {name}: {first_line(error)}") from error
+    # The library splits the names of metrics by the number of underscores in its own, so all get the same ones.
+    built.name = f"{name}_{built.name}"
+    for evaluator in built.evaluators:
+        evaluator.name = f"{name}_{evaluator.name}"
+    found: BaseEvaluator = built
+    return found
+
+
+def _distilled(rows: Rows) -> dict[str, Any]:
+    """The label is what the teacher gave for the anchor; the model gives the vector of the positive, if there is one.
+
+    So a translation is compared with the vector of the original, as in the library's script for multilingual models.
+    """
+    targets = list(rows.get("positive", rows["anchor"]))
+    return {
+        "source_sentences": list(rows["anchor"]),
+        "target_sentences": targets,
+        "teacher_model": _Teacher(rows["label"]),
+    }
+
+
+class _Teacher:
+    """Gives the vectors that a teacher has computed before, in place of the model."""
+
+    def __init__(self, vectors: Sequence[Sequence[float]]) -> None:
+        self._vectors = np.asarray(vectors, dtype=np.float32)
+
+    def encode(self, sentences: Sequence[str], *, truncate_dim: int | None = None, **options: Any) -> Any:
+        """Return all vectors, shape (sentences, dimensions)."""
+        return self._vectors[:, :truncate_dim]
+
+
+def _labelled(rows: Rows, prompts: tuple[str, str] | None) -> Any:
+    """Return a loader of the library's old training loop, with pairs and their classes."""
+    query, document = prompts or ("", "")
+    pairs = zip(rows["anchor"], rows["positive"], rows["label"], strict=True)
+    examples = [SimpleNamespace(texts=[query + one, document + two], label=int(label)) for one, two, label in pairs]
+    return torch.utils.data.DataLoader(examples, batch_size=_CLASSIFIED)
+
+
+_CLASSIFIED = 32
+"""Rows that are classified at once."""
+
+
 _COLUMNS: Mapping[str, Callable[[Rows], dict[str, Any]]] = {
     "information_retrieval": _retrieval,
     "embedding_similarity": partial(_labelled_pairs, name="scores", type_=float),
@@ -172,6 +246,7 @@ _COLUMNS: Mapping[str, Callable[[Rows], dict[str, Any]]] = {
     "paraphrase_mining": _duplicates,
     "reranking": _candidates,
     "translation": _translations,
+    "mse": _distilled,
 }
 
 _PAIRS: Mapping[str, tuple[str, str]] = {

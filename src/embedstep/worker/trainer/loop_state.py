@@ -32,6 +32,7 @@ class LoopState:
         evaluate: an evaluation is due after this step.
         save: a checkpoint by `save_strategy` is due after this step.
         end_epoch: the actions of the end of the epoch are still due.
+        without_gain: evaluations in a row without a gain, for `early_stopping`.
         numbers: `NumericsMonitor.state` of this rank; None in a checkpoint that has none.
     """
 
@@ -44,6 +45,7 @@ class LoopState:
     evaluate: bool
     save: bool
     end_epoch: bool
+    without_gain: int = 0
     numbers: Mapping[str, Any] | None = None
 
     def write(self, checkpoint: Path, rank: int) -> None:

@@ -67,7 +67,16 @@ def _optimizer_state(own: Mapping[str, Tensor], optimizer: Any) -> dict[str, Ten
 
 
 def _loss_tensors(losses: Losses, model: nn.Module) -> dict[str, Tensor]:
-    """Return parameters and buffers of the losses that are not the model's."""
-    of_model = {id(tensor) for tensor in model.state_dict(keep_vars=True).values()}
+    """Return parameters and buffers of the losses that are not the model's.
+
+    Of tied ones, such as the bias of a decoder, only the first is returned: safetensors takes no tensors that share
+    memory.
+    """
+    seen = {id(tensor) for tensor in model.state_dict(keep_vars=True).values()}
     module = losses if isinstance(losses, nn.Module) else nn.ModuleDict(dict(losses))
-    return {name: tensor for name, tensor in module.state_dict(keep_vars=True).items() if id(tensor) not in of_model}
+    found = {}
+    for name, tensor in module.state_dict(keep_vars=True).items():
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            found[name] = tensor
+    return found

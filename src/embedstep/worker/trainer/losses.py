@@ -1,6 +1,8 @@
 """Builds the losses of a request as torch modules. Names become the library's functions; nothing else is decided."""
 
-from collections.abc import Callable
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -41,13 +43,38 @@ def build_loss(loss: schema.Loss, model: SentenceTransformer, *, label_smoothing
         arguments["embedding_dimension"] = model.get_embedding_dimension()
     for name, value in option_values(kind.options, loss.options).items():
         arguments[name] = _argument(kind, name, value, model)
+    precision = next(model.parameters()).dtype
     try:
         built = _class(kind)(**arguments)
     except (ValueError, OSError, AssertionError) as error:
         raise _refused(kind, str(error) or f"it starts with a {type(model[0]).__name__}") from error
+    if kind.class_name == "DenoisingAutoEncoderLoss":
+        # The decoder is loaded in the precision of its files, and a tied one has replaced the weights of the model.
+        built.decoder.to(precision)
     if kind.cross_entropy is not None:
         setattr(built, kind.cross_entropy, torch.nn.CrossEntropyLoss(label_smoothing=label_smoothing))
     return built
+
+
+def require_matches(rates: Mapping[str, float], losses: Mapping[str, torch.nn.Module]) -> None:
+    """Check that each pattern of `learning_rate_mapping` matches a parameter, before the library does so in training.
+
+    Args:
+        rates: learning rates by pattern.
+        losses: the loss of each dataset; the library leaves out the name of a single one.
+
+    Raises:
+        InvalidRequestError: a pattern matches none.
+    """
+    module = torch.nn.Sequential(OrderedDict(losses)) if len(losses) > 1 else next(iter(losses.values()))
+    names = [name for name, _ in module.named_parameters()]
+    problems = [
+        Problem(f"arguments.learning_rate_mapping.{pattern}", f"matches no parameter; names are such as {names[0]}")
+        for pattern in rates
+        if not any(re.search(pattern, name) for name in names)
+    ]
+    if problems:
+        raise InvalidRequestError(problems)
 
 
 def _refused(kind: LossKind, message: str) -> InvalidRequestError:

@@ -128,10 +128,12 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
         self._after_resume.epoch_has_ended = not loop.end_epoch
         if loop.numbers:
             self.monitor.restore(loop.numbers)
+        self.stopping.without_gain = loop.without_gain
+        self.stopping.end_early(self.state, self.control)
         step = (self._tr_loss, loop.grad_norm, self.model, None, self.state.epoch, None, time.time())
         self.control.should_evaluate, self.control.should_save = loop.evaluate, loop.save
         self._maybe_log_save_evaluate(*step, learning_rate=loop.learning_rate)
-        if loop.end_epoch:
+        if loop.end_epoch or self.control.should_training_stop:
             self.control = self.callback_handler.on_epoch_end(self.args, self.state, self.control)
             self._maybe_log_save_evaluate(*step, learning_rate=loop.learning_rate)
         self.control.should_evaluate = self.control.should_save = False
@@ -157,12 +159,14 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
     def evaluate(self, *arguments: Any, **options: Any) -> dict[str, float]:
         """Evaluate; when interrupted, restore the state before, because the next attempt repeats the evaluation."""
         logged, states, is_due = len(self.state.log_history), get_rng_states(), self.control.should_evaluate
+        without_gain = self.stopping.without_gain
         try:
             found: dict[str, float] = super().evaluate(*arguments, **options)
             return found
         except StepInterruptedError:
             del self.state.log_history[logged:]
             set_rng_states(states)  # each loader has drawn a seed
+            self.stopping.without_gain = without_gain
             self.control.should_evaluate = is_due  # the evaluation of one of several datasets resets it
             raise
 
@@ -294,6 +298,7 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
             evaluate=self.control.should_evaluate,
             save=self.control.should_save and self.stopping.is_interrupted,
             end_epoch=ends_epoch and not self._after_resume.epoch_has_ended,
+            without_gain=self.stopping.without_gain,
             numbers=self.monitor.state,
         )
 

@@ -6,10 +6,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 from safetensors.torch import load_file
 
+from embedstep.errors import CannotStartError, InvalidRequestError
 from embedstep.output.result import read_json
+from embedstep.runtime.text import redacted_first_line
 
+_HUB_ERRORS = (ConnectionError, TimeoutError, HfHubHTTPError, LocalTokenNotFoundError)
+_REFUSED_STATUS = (400, 401, 403, 404)
 _OF_LIBRARY = "sentence_transformers."
 
 
@@ -39,6 +44,28 @@ def _copy_code_to_root(model: Path) -> None:
             for file in (model / module["path"]).glob("*.py"):
                 if not (model / file.name).exists():
                     shutil.copyfile(file, model / file.name)
+
+
+@contextmanager
+def translate_hub_errors() -> Iterator[None]:
+    """Say whether a retry may help where the hub takes no files.
+
+    Raises:
+        CannotStartError: it did not answer, or not with what was asked.
+        InvalidRequestError: it refuses the repository or the token.
+    """
+    try:
+        yield
+    except Exception as error:
+        # By name, because the client that huggingface_hub uses differs between its releases.
+        is_transport = any(base.__name__ == "TransportError" for base in type(error).__mro__)
+        if not is_transport and not isinstance(error, _HUB_ERRORS):
+            raise
+        response = getattr(error, "response", None)
+        message = f"the hub cannot be written to: {redacted_first_line(error)}"
+        if response is not None and response.status_code in _REFUSED_STATUS:
+            raise InvalidRequestError.at("arguments.push_to_hub", message) from error
+        raise CannotStartError(f"arguments.push_to_hub: {message}") from error
 
 
 @contextmanager

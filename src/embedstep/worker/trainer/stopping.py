@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import TrainerCallback
+from transformers import EarlyStoppingCallback, TrainerCallback
 
 from embedstep.errors import DivergedError, StepInterruptedError
 from embedstep.output.attempts import HOUR
+from embedstep.output.result import EARLY_STOPPING
 from embedstep.request.launch import Alarm
 from embedstep.runtime.process import ReceivedSignal
 from embedstep.worker.trainer.numerics import ALARM_MESSAGES
@@ -19,6 +20,46 @@ from embedstep.worker.trainer.numerics import ALARM_MESSAGES
 _RUNNING, _TIME_IS_UP, _INTERRUPTED, _FIRST_ALARM = range(4)
 """Status of a rank. The ranks agree on the highest; alarms are numbered from `_FIRST_ALARM`."""
 _ALARMS = tuple(ALARM_MESSAGES)
+
+
+class EarlyStopping(EarlyStoppingCallback):  # type: ignore[misc]
+    """The library's callback, which counts evaluations of the training only.
+
+    Attributes:
+        stopped_after: train step after which it has ended the training; None if it has not.
+    """
+
+    def __init__(self, patience: int, threshold: float) -> None:
+        super().__init__(patience, threshold)
+        self.stopped_after: int | None = None
+        self._is_training = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the patience is used up."""
+        return bool(self.early_stopping_patience_counter >= self.early_stopping_patience)
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Count from now on."""
+        super().on_train_begin(args, state, control, **kwargs)
+        self._is_training = True
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Leave the evaluation of the final model uncounted."""
+        self._is_training = False
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any, **kwargs: Any) -> None:
+        """Count, unless these are the metrics of another of several datasets."""
+        name = f"eval_{args.metric_for_best_model.removeprefix('eval_')}"
+        if self._is_training and name in metrics:
+            super().on_evaluate(args, state, control, metrics, **kwargs)
+            self.end(state, control)
+
+    def end(self, state: Any, control: Any) -> None:
+        """End the training if the patience is used up before its last step."""
+        if self.is_over:
+            control.should_training_stop = True
+            self.stopped_after = state.global_step if state.global_step < state.max_steps else None
 
 
 class StopController(TrainerCallback):  # type: ignore[misc]
@@ -47,6 +88,7 @@ class StopController(TrainerCallback):  # type: ignore[misc]
             timeout_seconds: how long a rank waits for the others; None for torch's 30 minutes.
         """
         self.stopped_after: int | None = None
+        self.early: EarlyStopping | None = None
         self._received = received or ReceivedSignal()
         self._max_hours = max_hours
         self._deadline = None if max_hours is None else time.monotonic() + max_hours * HOUR - elapsed_seconds
@@ -76,6 +118,21 @@ class StopController(TrainerCallback):  # type: ignore[misc]
         """Cancel what is due at the end of an epoch if only the time limit ended it."""
         if self.stopped_after is not None and not state.epoch.is_integer():
             control.should_evaluate = control.should_log = False
+
+    @property
+    def without_gain(self) -> int:
+        """Evaluations in a row without a gain; 0 without early stopping."""
+        return self.early.early_stopping_patience_counter if self.early else 0
+
+    @without_gain.setter
+    def without_gain(self, evaluations: int) -> None:
+        if self.early:
+            self.early.early_stopping_patience_counter = evaluations
+
+    def end_early(self, state: Any, control: Any) -> None:
+        """End a resumed training whose patience was used up at its checkpoint."""
+        if self.early:
+            self.early.end(state, control)
 
     @property
     def is_interrupted(self) -> bool:
@@ -141,6 +198,10 @@ class StopController(TrainerCallback):  # type: ignore[misc]
 
     def stop_reason(self, steps: int) -> str | None:
         """Return why the training has ended before its last step of `steps`, or None if it has not."""
+        if self.early is not None and self.early.stopped_after is not None:
+            patience = self.early.early_stopping_patience
+            counted = f"{patience:,} evaluation{'s' if patience > 1 else ''} without a gain"
+            return f"{EARLY_STOPPING}: {counted}, after {self.early.stopped_after:,} of {steps:,} train steps"
         if self.stopped_after is None:
             return None
         return f"launch.max_hours {self._max_hours:g}: stopped after {self.stopped_after:,} of {steps:,} train steps"

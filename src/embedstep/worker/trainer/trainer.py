@@ -99,6 +99,11 @@ class StepTrainer(ResumableTrainer):
             )
         return super()._inner_training_loop(batch_size=batch_size, **options)
 
+    def _run_epoch(self, *arguments: Any, **options: Any) -> None:
+        """Make no step after a checkpoint at which early stopping has ended the training."""
+        if not self.control.should_training_stop:
+            super()._run_epoch(*arguments, **options)
+
     def _build_dataloader(self, dataset: Any, batch_size: int, dataset_kind: str) -> DataLoader[Any]:
         """Build a loader of the planned batches, with the size that `auto_find_batch_size` is trying."""
         self._is_for_training = dataset_kind == "train"
