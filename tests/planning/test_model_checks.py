@@ -10,7 +10,7 @@ from embedstep.planning.model_notes import explain_model, plan_model
 from embedstep.planning.prompts import PlannedPrompts, plan_prompts
 from embedstep.request.schema import Model
 from tests.model_files import CONFIG, TENSORS, write_model
-from tests.planning.test_checks import request
+from tests.planning.test_checks import SOURCE, request
 
 IN_BF16 = {name: ("BF16", shape) for name, (_, shape) in TENSORS.items()}
 HEAD = {**CONFIG, "architectures": ["BertForSequenceClassification"]}
@@ -167,3 +167,23 @@ def test_an_auto_encoder_needs_a_decoder(tmp_path: Path, architecture: str, deco
         options = {"decoder_name_or_path": str(named), "tie_encoder_decoder": False}
     asked = request(model={"path": str(folder)}, loss={**TSDAE, "options": options})
     assert [str(each) for each in check_model(asked)] == ([problem] if problem else [])
+
+
+@pytest.mark.parametrize(
+    ("pattern", "datasets", "matches"),
+    [
+        ("layer.0", 1, True), (r"^model\.0\.model\.embeddings", 1, True), (r"^docs\.model\.0", 2, True),
+        ("auto_model", 1, False), ("layer.1", 1, False), (r"^0\.model", 1, False), ("^more", 2, False),
+    ],
+)  # fmt: skip
+def test_a_pattern_of_rates_matches_a_parameter(tmp_path: Path, pattern: str, datasets: int, matches: bool) -> None:
+    folder = write_model(tmp_path / "model")
+    train = {name: SOURCE["docs"] for name in ("docs", "more")[:datasets]}
+    given = {"model": {"path": str(folder)}, "data": {"train": train}}
+    rates = {"learning_rate_mapping": {pattern: 1e-3, "weight": 1e-4}}
+    start = "docs.model" if datasets == 2 else "model"
+    message = f"matches no parameter; names are such as {start}.0.model.embeddings.word_embeddings.weight"
+    found = [str(each) for each in check_model(request(**given, arguments=rates))]
+    assert found == ([] if matches else [f"arguments.learning_rate_mapping.{pattern}: {message}"])
+    own_layers = {"kind": "softmax", "options": {"num_labels": 2}}
+    assert list(check_model(request(**given, arguments=rates, loss=own_layers))) == []

@@ -1,5 +1,6 @@
 """What a request asks of its model, against what the model's files say. Needs no torch."""
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from embedstep.data.hub import MODEL_OPTIONS, hub_guides, is_on_hub
 from embedstep.data.model_facts import EMBEDDING, ModelFacts, read_model_facts
 from embedstep.errors import Problem
 from embedstep.output.result import read_json_or_empty
-from embedstep.planning.architecture import check_architecture, with_changes
+from embedstep.planning.architecture import check_architecture, matching, trained_sizes, with_changes
 from embedstep.planning.losses import LOSSES, loss_path
 from embedstep.planning.module_checks import Built, follow_modules
 from embedstep.planning.prompt_checks import prompts_are_named, routes_are_named
@@ -100,6 +101,7 @@ def check_model(request: TrainRequest, fetched: str | None = None) -> Iterator[P
     yield from decoders_exist(request, facts)
     yield from dimensions_fit(request, facts)
     yield from check_architecture(request.model, saved, fetched, built)
+    yield from rates_match(request, trained_sizes(request.model, fetched, built))
 
 
 def loading_is_known(request: TrainRequest) -> Iterator[Problem]:
@@ -158,6 +160,33 @@ def batches_can_be_padded(request: TrainRequest, facts: ModelFacts) -> Iterator[
             "has a tokenizer without a token to pad with; name one of its tokens: "
             "model.processor_kwargs: {pad_token: ...}",
         )
+
+
+def rates_match(request: TrainRequest, sizes: Mapping[str, object] | None) -> Iterator[Problem]:
+    """Each pattern of `learning_rate_mapping` matches a parameter; the worker says so where names are not known here.
+
+    Args:
+        request: the request.
+        sizes: parameters of the model by their names in a loss; None where its files do not say.
+    """
+    losses = [loss for outer in request.loss.values() for _, loss in _with_inner("", outer)]
+    has_layers = any(loss.kind not in LOSSES or LOSSES[loss.kind].loss_parameters for loss in losses)
+    if not sizes or has_layers:
+        return
+    # With several datasets, the trainer puts the name of the first one before each parameter.
+    names = {f"{next(iter(request.data.train))}.{name}": 0 for name in sizes} if len(request.data.train) > 1 else sizes
+    for pattern in request.arguments.learning_rate_mapping:
+        if not matching(pattern, names) and _is_regular_expression(pattern):
+            message = f"matches no parameter; names are such as {next(iter(names))}"
+            yield Problem(f"arguments.learning_rate_mapping.{pattern}", message)
+
+
+def _is_regular_expression(pattern: str) -> bool:
+    try:
+        re.compile(pattern)
+    except re.error:
+        return False
+    return True
 
 
 def further_models_can_be_loaded(request: TrainRequest) -> Iterator[Problem]:
