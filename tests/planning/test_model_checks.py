@@ -187,3 +187,15 @@ def test_a_pattern_of_rates_matches_a_parameter(tmp_path: Path, pattern: str, da
     assert found == ([] if matches else [f"arguments.learning_rate_mapping.{pattern}: {message}"])
     own_layers = {"kind": "softmax", "options": {"num_labels": 2}}
     assert list(check_model(request(**given, arguments=rates, loss=own_layers))) == []
+
+
+@pytest.mark.parametrize(("field", "value"), [("layers", {"keep": [0]}), ("freeze", ["embeddings"])])
+def test_a_tied_decoder_undoes_what_is_changed_in_the_model(tmp_path: Path, field: str, value: Any) -> None:
+    folder = write_model(tmp_path / "model")
+    model = {"path": str(folder), field: value}
+    message = "is undone by a tied decoder, whose weights become those of the model; write tie_encoder_decoder: false"
+    assert [str(each) for each in check_model(request(model=model, loss=TSDAE))] == [
+        f"model.{field}: {message} in loss.options"
+    ]
+    untied = {"tie_encoder_decoder": False, "decoder_name_or_path": str(folder)}
+    assert list(check_model(request(model=model, loss={**TSDAE, "options": untied}))) == []

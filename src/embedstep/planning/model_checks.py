@@ -228,6 +228,10 @@ def decoders_exist(request: TrainRequest, facts: ModelFacts | None) -> Iterator[
             if loss.kind not in ("denoising_auto_encoder", "DenoisingAutoEncoderLoss"):
                 continue
             named = loss.options.get("decoder_name_or_path")
+            for field in ("layers", "freeze"):
+                if named is None and getattr(request.model, field):
+                    message = "is undone by a tied decoder, whose weights become those of the model"
+                    yield Problem(f"model.{field}", f"{message}; write tie_encoder_decoder: false in {path}.options")
             folder = Path(str(named)).expanduser()
             architecture = facts.architecture if facts is not None and named is None else ""
             if named is not None and (folder / "config.json").is_file():
