@@ -64,8 +64,8 @@ def test_a_missing_column_is_refused_with_the_nearest_name(refusal: Refusal) -> 
 
 
 def test_a_column_in_two_roles_is_refused_together_with_a_missing_file(refusal: Refusal) -> None:
-    assert refusal("no.csv", anchor="q", positive="q", label=["s", "s"]) == [
-        "data.train.docs.columns.positive: column 'q' is named 2 times; a column has one role",
+    assert refusal("no.csv", anchor="q", positive="p", negative="p", label=["s", "s"]) == [
+        "data.train.docs.columns.negative: column 'p' is named 2 times; a column has one role",
         "data.train.docs.columns.label: column 's' is named 2 times; a column has one role",
         "data.train.docs.path: no.csv does not exist",
     ]

@@ -92,10 +92,10 @@ def test_zero_gradients_are_reported(train_here: Train, request_of: Build, fault
             if weights.grad is None:
                 weights.register_hook(torch.zeros_like) if weights.requires_grad else None
 
-    bad_from(1, freeze)
+    bad_from(3, freeze)
     result = train_here(request_of(arguments=ARGUMENTS))
     assert result.exit_code == 0
-    assert result.alarms == {"zero_gradients": 6}
+    assert result.alarms == {"zero_gradients": 8}
     fault.came_to("0, reported in the result", None)
 
 

@@ -96,6 +96,7 @@ HOOKS: tuple[Hook, ...] = (
         "_train_batch_size": "the batch size that auto_find_batch_size is trying; the state has it too late",
     }),
     *_hooks("transformers", "transformers.modeling_utils:PreTrainedModel", {
+        "_from_config(config, **kwargs)": "make a model with fewer layers in the precision of the whole one",
         "should_save_on_this_rank(self, is_main_process)":
             "write weights on the first rank of every node (save_on_each_node)",
     }),
