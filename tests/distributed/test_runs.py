@@ -111,12 +111,12 @@ def check_parameters(found: dict[str, str]) -> None:
 
     from embedstep.tracking.names import shortened
 
-    of_request = {"evaluators", "schedule", "skip_if_unchanged"}
+    of_request = {"evaluators", "schedule", "skip_if_unchanged", "early_stopping"}
     own = {name: value for name, value in found.items() if "." not in name and name not in of_request}
     real = SentenceTransformerTrainingArguments(
         output_dir="x", use_cpu=True, max_steps=4, logging_steps=2, save_strategy="no", learning_rate=1e-3,
         eval_strategy="steps", eval_steps=2, prompts={"anchor": "query: " + "x" * 7000}, dataloader_drop_last=True,
-        disable_tqdm=True, dataloader_pin_memory=False, optim="adamw_torch",
+        disable_tqdm=True, dataloader_pin_memory=False,
     ).to_sanitized_dict()  # fmt: skip
     differ = {"output_dir", "ddp_backend", "train_batch_size", "eval_batch_size"}
     assert {name: shortened(str(value)) for name, value in real.items() if name not in differ} == {
