@@ -289,10 +289,6 @@ def _plan(request: TrainRequest, folder: Path, *, for_a_run: bool) -> Plan:
     return replace(plan, fetched_model=fetched_model, base=base)
 
 
-def _source(request: TrainRequest, fetched_model: str | None) -> Path:
-    return Path(fetched_model or request.model.source).expanduser()
-
-
 def _scan_and_plan(
     request: TrainRequest,
     local: TrainRequest,
@@ -327,7 +323,7 @@ def _scan_and_plan(
 
 
 def _find_tokens(request: TrainRequest, fetched_model: str | None, model: ModelFacts | None) -> TokenCache | str:
-    found = find_tokenizer(request.model, _source(request, fetched_model))
+    found = find_tokenizer(request.model, Path(fetched_model or request.model.source).expanduser())
     return found if isinstance(found, str) else TokenCache(found.read, plan_prompts(request, model).columns)
 
 

@@ -63,16 +63,11 @@ def local_sources(model: Model, fetched: str | None) -> tuple[Path, ...]:
 
 def hub_guides(request: TrainRequest) -> Iterator[tuple[str, str]]:
     """Yield the path in the request and the hub id of each further model that a loss reads, such as a guide."""
-    for name, outer in request.loss.items():
-        path, loss = "loss" if name == "*" else f"loss.{name}", outer
-        while True:
-            for option in MODEL_OPTIONS:
-                source = loss.options.get(option)
-                if isinstance(source, str) and is_hub_id(source):
-                    yield f"{path}.options.{option}", source
-            if loss.loss is None:
-                break
-            path, loss = f"{path}.loss", loss.loss
+    for path, loss in request.losses():
+        for option in MODEL_OPTIONS:
+            source = loss.options.get(option)
+            if isinstance(source, str) and is_hub_id(source):
+                yield f"{path}.options.{option}", source
 
 
 def hub_benchmarks(request: TrainRequest) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from embedstep.output.result import read_json, read_json_or_empty
-from embedstep.output.weights import module_settings
+from embedstep.output.weights import listed_modules, module_settings
 
 UNLIMITED = 10**20
 """Limit in tokens that transformers takes for no limit (its `LARGE_INTEGER`)."""
@@ -125,8 +125,7 @@ def read_model_facts(folder: Path) -> ModelFacts:
         ValueError: a file is not what its name says, such as JSON that is cut off.
     """
     settings = read_json_or_empty(folder / "config_sentence_transformers.json")
-    file = folder / "modules.json"
-    listed: list[Mapping[str, Any]] = read_json(file) if file.is_file() else []
+    listed = listed_modules(folder)
     modules = tuple(class_name(str(module["type"])) for module in listed)
     first = folder / str(listed[0]["path"]) if listed else folder
     outer = read_json_or_empty(first / "config.json")
@@ -271,10 +270,13 @@ def _pads(folder: Path) -> bool:
 def _pooling(folder: Path, listed: list[Mapping[str, Any]]) -> str:
     for module in listed:
         if class_name(str(module["type"])) == "Pooling":
-            saved = module_settings(folder / str(module["path"]))
-            modes = saved.get("pooling_mode", "mean")
-            return modes if isinstance(modes, str) else "+".join(modes)
+            return "+".join(_modes(module_settings(folder / str(module["path"]))))
     return ""
+
+
+def _modes(pooling: Mapping[str, Any]) -> list[str]:
+    modes = pooling.get("pooling_mode", "mean")
+    return [modes] if isinstance(modes, str) else modes
 
 
 def _dimension(folder: Path, listed: list[Mapping[str, Any]], width: int | None, tensors: list[Tensor]) -> int | None:
@@ -286,9 +288,8 @@ def _dimension(folder: Path, listed: list[Mapping[str, Any]], width: int | None,
             width = next((shape[1] for name, _, shape in tensors if name == "embedding.weight"), None)
         elif kind == "Pooling":
             saved = module_settings(inside)
-            modes = saved.get("pooling_mode", "mean")
             each = saved.get("embedding_dimension") or width
-            width = each * (1 if isinstance(modes, str) else len(modes)) if each else None
+            width = each * len(_modes(saved)) if each else None
         elif kind == "Dense":
             width = saved.get("out_features", width)
     return int(width) if width else None

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from embedstep.data.model_facts import class_name, floating_tensors
-from embedstep.output.result import read_json, read_json_or_empty
+from embedstep.output.result import read_json_or_empty
+from embedstep.output.weights import listed_modules
 
 Parameters = Mapping[str, int]
 """Number of values by name, such as `0.model.encoder.layer.0.output.dense.weight`."""
@@ -28,11 +29,11 @@ def saved_parameters(folder: Path) -> Parameters:
     Raises:
         ValueError: a file is not what its name says, such as JSON that is cut off.
     """
-    file = folder / "modules.json"
-    if not file.is_file():
+    listed = listed_modules(folder)
+    if not listed:
         return with_prefix("0.", transformer_parameters(folder))
     found: dict[str, int] = {}
-    for module in read_json(file):
+    for module in listed:
         found |= with_prefix(f"{module['name']}.", _module_parameters(str(module["type"]), folder / module["path"]))
     return found
 

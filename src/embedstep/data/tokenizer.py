@@ -11,9 +11,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from embedstep.data.model_facts import UNLIMITED, own_limit
+from embedstep.data.model_facts import UNLIMITED, class_name, own_limit
 from embedstep.data.tokens import TokenIds, TokenizerSettings, cache_tokens, cached_tokens
-from embedstep.output.result import read_json, read_json_or_empty
+from embedstep.output.result import read_json_or_empty
+from embedstep.output.weights import listed_modules
 from embedstep.request.schema import Model
 
 MODEL_NOT_LOCAL = "the model is not on this machine"
@@ -103,12 +104,10 @@ def _if_present(found: TokenizerFile) -> TokenizerFile | str:
 
 def _first_module(source: Path) -> tuple[str, Path]:
     """Return the class and folder of a model's first module; a model saved by transformers is a Transformer."""
-    if not (source / "modules.json").is_file():
+    listed = listed_modules(source)
+    if not listed:
         return "Transformer", source
-    first = read_json(source / "modules.json")[0]
-    package, _, kind = str(first["type"]).rpartition(".")
-    is_known = package.startswith("sentence_transformers.")
-    return kind if is_known else str(first["type"]), source / str(first["path"])
+    return class_name(str(listed[0]["type"])), source / str(listed[0]["path"])
 
 
 @dataclass(frozen=True)

@@ -52,8 +52,7 @@ def read_space(model: Path, dimension: int) -> Space:
         model: its folder.
         dimension: dimension of an embedding.
     """
-    listed = read_json(model / "modules.json") if (model / "modules.json").exists() else []
-    modules = tuple(_module(model, module) for module in listed[1:])
+    modules = tuple(_module(model, module) for module in listed_modules(model)[1:])
     return Space(
         weights=weights_digest(model),
         dimension=dimension,
@@ -61,6 +60,12 @@ def read_space(model: Path, dimension: int) -> Space:
         is_normalized=any(kind == _NORMALIZE for kind, _ in modules),
         prompts=_prompts(read_json_or_empty(model / "config_sentence_transformers.json")),
     )
+
+
+def listed_modules(model: Path) -> list[Mapping[str, Any]]:
+    """Return name, class and folder of each module of a saved model; empty for one that transformers has saved."""
+    file = model / "modules.json"
+    return read_json(file) if file.is_file() else []
 
 
 def weights_digest(model: Path) -> str:

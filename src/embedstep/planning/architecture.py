@@ -85,7 +85,7 @@ def _all_sizes(model: Model, fetched: str | None, built: Built | None) -> Sizes 
 
 def _frozen(model: Model, sizes: Sizes, built: Built | None) -> set[str]:
     always = {f"{_LOSS_PREFIX}{name}" for name in built.frozen} if built else set()
-    return always.union(*(matching(pattern, sizes) for pattern in model.freeze))
+    return always.union(*(matching(pattern, sizes) or () for pattern in model.freeze))
 
 
 def first_without_transformer(model: Model) -> str:
@@ -108,15 +108,15 @@ def unreached_parameter(model: Model, fetched: str | None) -> str:
     return next((name for name in sizes if ".pooler." in name and name not in frozen), "")
 
 
-def matching(pattern: str, names: Mapping[str, object]) -> list[str]:
+def matching(pattern: str, names: Mapping[str, object]) -> list[str] | None:
     """Return the names of parameters that a pattern matches, as the trainer matches those of `learning_rate_mapping`.
 
-    Nothing matches a pattern that is no regular expression, which is reported as such.
+    None for a pattern that is no regular expression, which is reported as such.
     """
     try:
         return [name for name in names if re.search(pattern, name)]
     except re.error:
-        return []
+        return None
 
 
 def check_architecture(

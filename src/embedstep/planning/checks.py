@@ -11,13 +11,13 @@ from embedstep.output.position import position_problems
 from embedstep.planning.architecture import ROUTER, first_without_transformer, unreached_parameter
 from embedstep.planning.batch_samplers import check_batch_sampler, reads_labels
 from embedstep.planning.evaluators import check_evaluator_data, classifiers_are_trained, evaluators_are_known
-from embedstep.planning.losses import LOSSES, check_loss_data, innermost, loss_path, losses_are_known
+from embedstep.planning.losses import LOSSES, check_loss_data, innermost, losses_are_known
 from embedstep.planning.metrics import evaluates_loss, suggest_metrics
 from embedstep.planning.model_checks import check_model
 from embedstep.planning.plan import Plan, PlannedDataset
 from embedstep.planning.prompt_checks import check_prompts
 from embedstep.planning.rules import LAST_CHECKPOINT, check_rules, pairs_fill
-from embedstep.request.schema import TrainRequest
+from embedstep.request.schema import TrainRequest, loss_path
 
 
 def check_request(request: TrainRequest) -> list[Problem]:

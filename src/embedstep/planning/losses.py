@@ -600,9 +600,4 @@ def negatives_per_anchor(
 def losses_are_known(request: schema.TrainRequest) -> Iterator[Problem]:
     """Each loss has a known name and valid options."""
     for name, loss in request.loss.items():
-        yield from check_loss(loss, loss_path(name))
-
-
-def loss_path(name: str) -> str:
-    """Return the path of a loss in the request; `*` is the one for every dataset."""
-    return "loss" if name == "*" else f"loss.{name}"
+        yield from check_loss(loss, schema.loss_path(name))

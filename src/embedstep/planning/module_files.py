@@ -11,6 +11,7 @@ from typing import Any
 from embedstep.data.model_facts import TWO_TOWERS, ModelFacts, floating_tensors, read_model_facts
 from embedstep.data.parameters import transformer_parameters
 from embedstep.output.result import read_json, read_json_or_empty
+from embedstep.output.weights import listed_modules
 
 _TOKENIZER = "tokenizer.json"
 _EMBEDDING = "embedding.weight"
@@ -85,8 +86,8 @@ def _hub_hint(source: Path) -> str:
 
 def module_folder(source: Path) -> Path:
     """Return the folder of the first module of a saved model."""
-    file = source / "modules.json"
-    return source / str(read_json(file)[0]["path"]) if file.is_file() else source
+    listed = listed_modules(source)
+    return source / str(listed[0]["path"]) if listed else source
 
 
 def static_embedding(values: Mapping[str, Any], source: Path | None) -> Found:

@@ -78,9 +78,15 @@ def own_prompts(facts: ModelFacts | None) -> tuple[str, str]:
     if facts is None:
         return "", ""
     own = facts.prompts
-    query, document = (next((own[name] for name in NAMES[side] if name in own), "") for side in NAMES)
+    query, document = side_prompts(own)
     default = "" if query or document else own.get(facts.default_prompt_name or "", "")
     return query or default, document or default
+
+
+def side_prompts(prompts: Mapping[str, str]) -> tuple[str, str]:
+    """Return the prompts that `encode_query` and `encode_document` use of those by name; empty for none."""
+    query, document = (next((prompts[name] for name in NAMES[side] if name in prompts), "") for side in NAMES)
+    return query, document
 
 
 def asked_name(model: Model, side: str) -> str | None:

@@ -282,6 +282,11 @@ Losses = Annotated[
 ]
 
 
+def loss_path(name: str) -> str:
+    """Return the path of a loss in the request; `*` is the one for every dataset."""
+    return "loss" if name == "*" else f"loss.{name}"
+
+
 class TrainRequest(Section):
     """A training request."""
 
@@ -326,6 +331,16 @@ class TrainRequest(Section):
     def has_evaluation(self) -> bool:
         """Whether there is anything to evaluate on: held-out data, or an evaluator with data of its own."""
         return bool(self.data.eval) or any(evaluator.dataset is None for evaluator in self.evaluators)
+
+    def losses(self) -> Iterator[tuple[str, Loss]]:
+        """Yield each loss with its path in the request, and the inner losses of a wrapper after it."""
+        for name, outer in self.loss.items():
+            path, loss = loss_path(name), outer
+            while True:
+                yield path, loss
+                if loss.loss is None:
+                    break
+                path, loss = f"{path}.loss", loss.loss
 
     def loss_of(self, dataset: str) -> Loss | None:
         """Return the loss of a train dataset, or None if it has none."""

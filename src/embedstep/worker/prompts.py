@@ -1,10 +1,8 @@
 """The prompts of a run in its model: set before the training, used by evaluators, and saved with the model."""
 
-from collections.abc import Mapping
-
 from sentence_transformers import SentenceTransformer
 
-from embedstep.planning.prompts import DOCUMENT, NAMES, QUERY, PlannedPrompts
+from embedstep.planning.prompts import DOCUMENT, QUERY, PlannedPrompts, side_prompts
 
 
 def set_prompts(model: SentenceTransformer, prompts: PlannedPrompts) -> None:
@@ -18,6 +16,5 @@ def prompts_of(model: SentenceTransformer) -> tuple[str, str] | None:
 
     Without them, `encode` may use a default prompt.
     """
-    prompts: Mapping[str, str] = model.prompts
-    query, document = (next((prompts[name] for name in NAMES[side] if name in prompts), "") for side in NAMES)
+    query, document = side_prompts(model.prompts)
     return (query, document) if query or document else None

@@ -10,7 +10,7 @@ from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 from safetensors.torch import load_file
 
 from embedstep.errors import CannotStartError, InvalidRequestError
-from embedstep.output.result import read_json
+from embedstep.output.weights import listed_modules
 from embedstep.runtime.text import redacted_first_line
 
 _HUB_ERRORS = (ConnectionError, TimeoutError, HfHubHTTPError, LocalTokenNotFoundError)
@@ -38,8 +38,7 @@ def _copy_code_to_root(model: Path) -> None:
 
     The library saves the file of a module's class in the module's folder, and loads it from the folder of the model.
     """
-    listed = model / "modules.json"
-    for module in read_json(listed) if listed.exists() else ():
+    for module in listed_modules(model):
         if not module["type"].startswith(_OF_LIBRARY):
             for file in (model / module["path"]).glob("*.py"):
                 if not (model / file.name).exists():
