@@ -37,6 +37,7 @@ LAYERS: tuple[frozenset[str], ...] = (
 HOMES: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("torch", "transformers", "sentence_transformers", "datasets", "accelerate"), ("worker/",)),
     "mlflow": ("tracking/mlflow",),
+    "peft": ("worker/adapters.py",),
     "tensorboardX": ("tracking/tensorboard.py",),
     "wandb": ("tracking/wandb.py",),
     "kubernetes": ("launch/kubernetes/", "orchestration/airflow/pods.py"),  # whose operator takes its objects

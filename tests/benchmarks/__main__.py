@@ -24,6 +24,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "plan": command_line.plan,
     "run_overhead_1": overhead.run_overhead_1,
     "run_overhead_2": overhead.run_overhead_2,
+    "lora": overhead.lora,
     "small_steps": small_steps.small_steps,
     "tokenize_once_3": tokenizing.tokenize_once_3,
     "tokenize_once_10": tokenizing.tokenize_once_10,

@@ -11,7 +11,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ EVALUATION_ROWS = 200
 EXPERIMENT = "bench"
 # About a minute each on two cores: two processes work on twice the rows in a step.
 STEPS = {1: 40, 2: 20}
+LORA = {"peft_type": "LORA", "r": 16, "lora_alpha": 32, "lora_dropout": 0.1, "target_modules": "all-linear"}
 _FEW_STEPS = 2
 _FEW_ROWS = 20
 SCRIPT = Path(__file__).with_name("plain_torchrun.py")
@@ -53,12 +54,14 @@ class Work:
         processes: processes that train together.
         steps: train steps.
         evaluation_rows: held-out pairs that are evaluated.
+        peft: PEFT's configuration of an adapter; empty to train all weights.
     """
 
     given: SamplerInputs
     processes: int
     steps: int
     evaluation_rows: int
+    peft: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -82,7 +85,7 @@ class Work:
         columns = {"anchor": "query", "positive": "docstring"}
         held_out = {"path": str(self.given.evaluation), "columns": columns, "limit": self.evaluation_rows}
         return {
-            "model": {"path": str(self.given.model), "max_seq_length": MAX_SEQ_LENGTH},
+            "model": {"path": str(self.given.model), "max_seq_length": MAX_SEQ_LENGTH, "peft": dict(self.peft)},
             "data": {
                 "train": {"docs": {"path": str(self.given.train), "columns": columns}},
                 "eval": {"held_out": held_out},
@@ -99,6 +102,7 @@ class Work:
         return {
             "model": str(self.given.model),
             "max_seq_length": MAX_SEQ_LENGTH,
+            "peft": dict(self.peft),
             "train": str(self.given.train),
             "evaluation": str(self.given.evaluation),
             "evaluation_rows": self.evaluation_rows,
@@ -183,25 +187,34 @@ def _with_rest(total: float, seconds: Parts) -> Parts:
 
 def run_overhead_1(quick: bool) -> Record:
     """Compare on one process."""
-    return _compared_with_the_script(1, quick)
+    return _compared_with_the_script(_work(1, quick), "run_overhead_1", quick)
 
 
 def run_overhead_2(quick: bool) -> Record:
     """Compare on two processes."""
-    return _compared_with_the_script(2, quick)
+    return _compared_with_the_script(_work(2, quick), "run_overhead_2", quick)
 
 
-def _compared_with_the_script(processes: int, quick: bool) -> Record:
+def lora(quick: bool) -> Record:
+    """Compare an adapter with the script that trains it with PEFT, on one process."""
+    return _compared_with_the_script(replace(_work(1, quick), peft=LORA), "lora", quick)
+
+
+def _work(processes: int, quick: bool) -> Work:
     steps, rows = (_FEW_STEPS, _FEW_ROWS) if quick else (STEPS[processes], EVALUATION_ROWS)
-    work = Work(given=material(quick), processes=processes, steps=steps, evaluation_rows=rows)
-    with tempfile.TemporaryDirectory(prefix="embedstep-bench-") as name:
-        folder, cache = Path(name), Path(name) / "datasets"
+    return Work(given=material(quick), processes=processes, steps=steps, evaluation_rows=rows)
+
+
+def _compared_with_the_script(work: Work, name: str, quick: bool) -> Record:
+    with tempfile.TemporaryDirectory(prefix="embedstep-bench-") as temporary:
+        folder, cache = Path(temporary), Path(temporary) / "datasets"
         if not quick:
             _warm_up(Runner(folder / "warm", cache, replace(work, steps=_FEW_STEPS, evaluation_rows=_FEW_ROWS)))
         runner = Runner(folder / "measured", cache, work)
         record = measure(
-            f"run_overhead_{processes}",
-            f"embedstep run / torchrun script, {processes} process{'es' if processes > 1 else ''}",
+            name,
+            f"embedstep run / torchrun script{' with PEFT' if work.peft else ''}, "
+            f"{work.processes} process{'es' if work.processes > 1 else ''}",
             runner.run_ours,
             runner.run_plain,
             BOUND,

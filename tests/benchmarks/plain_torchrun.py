@@ -26,6 +26,7 @@ from sentence_transformers import (  # noqa: E402
 )
 from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator  # noqa: E402
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss  # noqa: E402
+from transformers import set_seed  # noqa: E402
 
 _REQUIRED = ("sentence-transformers", "transformers", "torch", "numpy")
 
@@ -46,6 +47,8 @@ def main(work: dict[str, Any], output: Path) -> dict[str, float]:
     trainer.train()
     marks.append(time.perf_counter())
     if trainer.is_world_process_zero():
+        if work["peft"]:
+            trainer.model[0].model = trainer.model[0].model.merge_and_unload()
         trainer.model.save_pretrained(str(output / "model"))
         marks.append(time.perf_counter())
         if work["arguments"]["report_to"] == "mlflow":
@@ -61,6 +64,11 @@ def build_trainer(work: dict[str, Any], output: Path) -> Any:
     arguments = SentenceTransformerTrainingArguments(output_dir=str(output / "trainer"), **work["arguments"])
     model = SentenceTransformer(work["model"], device=str(arguments.device))
     model.max_seq_length = work["max_seq_length"]
+    if work["peft"]:
+        from peft import get_peft_config, get_peft_model  # as a script does that has an adapter
+
+        set_seed(arguments.seed)
+        model[0].model = get_peft_model(model[0].model, get_peft_config({**work["peft"]}))
     return SentenceTransformerTrainer(
         model=model,
         args=arguments,

@@ -45,8 +45,8 @@ def small_steps(quick: bool) -> Record:
         }
         (folder / "request.yaml").write_text(yaml.safe_dump(request))
         script = {
-            "model": str(model), "max_seq_length": 32, "train": str(given.train), "evaluation": str(given.evaluation),
-            "evaluation_rows": 20, "example": [],
+            "model": str(model), "max_seq_length": 32, "peft": {}, "train": str(given.train),
+            "evaluation": str(given.evaluation), "evaluation_rows": 20, "example": [],
             "arguments": {**arguments, "ddp_backend": "gloo", "disable_tqdm": True, "report_to": "none"},
         }  # fmt: skip
         (folder / "work.json").write_text(json.dumps(script))

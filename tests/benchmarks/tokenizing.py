@@ -20,7 +20,7 @@ import yaml
 
 from embedstep.launch.attempt import this_machine
 from embedstep.launch.torchrun import build_launch_command
-from embedstep.request.schema import Model
+from embedstep.request.model import Model
 from tests.benchmarks.commands import environment, timed
 from tests.benchmarks.harness import Record, measure, medians
 from tests.benchmarks.material import material

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from embedstep.data.tokenizer import MODEL_NOT_LOCAL, TokenizerFile, find_tokenizer
-from embedstep.request.schema import Model
+from embedstep.request.model import Model
 from embedstep.worker.models import build_model
 from embedstep.worker.trainer.tokens import tokenizing_of
 

@@ -10,7 +10,8 @@ import yaml
 import embedstep
 from embedstep.request.arguments.schema import Arguments
 from embedstep.request.datasets import Dataset
-from embedstep.request.schema import Evaluator, Loss, Model, Tracking
+from embedstep.request.model import Model
+from embedstep.request.schema import Evaluator, Loss, Tracking
 from tests.places import ROOT
 
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")

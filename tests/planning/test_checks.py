@@ -249,7 +249,7 @@ def test_a_model_by_path_is_there(tmp_path: Path) -> None:
     assert alone(model=str(empty)) == [f"model.path: {empty} holds no model: it has no modules.json and no config.json"]
     for place in (empty, empty / "0_Transformer"):  # what LoRA saves without its base model
         place.mkdir(exist_ok=True)
-        (place / "adapter_config.json").touch()
+        (place / "adapter_config.json").write_text("{}")
         (message,) = alone(model=str(empty))
         assert message.startswith(
             f"model.path: {place} holds an adapter, such as LoRA, and no model; merge it into its base"

@@ -8,7 +8,7 @@ import pytest
 from embedstep.planning.model_checks import check_model, trained_precision
 from embedstep.planning.model_notes import explain_model, plan_model
 from embedstep.planning.prompts import PlannedPrompts, plan_prompts
-from embedstep.request.schema import Model
+from embedstep.request.model import Model
 from tests.model_files import CONFIG, TENSORS, write_model
 from tests.planning.test_checks import SOURCE, request
 

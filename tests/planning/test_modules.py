@@ -14,8 +14,8 @@ from sentence_transformers.sentence_transformer import modules as library
 
 from embedstep.planning.module_checks import follow_modules
 from embedstep.planning.modules import MODULES, ModuleKind, find_module
+from embedstep.request.model import POOLING_MODES, Model
 from embedstep.request.options import REQUIRED, option_value
-from embedstep.request.schema import POOLING_MODES, Model
 from tests.places import ROOT
 
 PAGE = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")

@@ -4,11 +4,9 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import pytest
-from pydantic import ValidationError
-
 from embedstep.request.loading import load_request
-from embedstep.request.schema import Loss, Model, TrainRequest
+from embedstep.request.model import Model
+from embedstep.request.schema import Loss, TrainRequest
 
 Build = Callable[..., dict[str, Any]]
 
@@ -33,23 +31,6 @@ def test_one_loss_is_that_of_every_dataset_and_a_named_one_of_its_own() -> None:
     named = request(loss={"docs": "cosent"})
     assert named.loss_of("docs") == Loss.model_validate("cosent")
     assert named.loss_of("other") is None
-
-
-@pytest.mark.parametrize(
-    "model",
-    [
-        {},
-        {"path": "a", "static": "b", "dimension": 8},
-        {"path": "a", "dimension": 8},
-        {"static": "a"},
-        {"static": "a", "dimension": 8, "initial_vectors": "word_embeddings"},
-        {"static": "a", "dimension": 8, "max_seq_length": 128},
-    ],
-    ids=str,
-)
-def test_a_model_that_is_two_things_or_none_is_refused(model: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError):
-        Model.model_validate(model)
 
 
 def test_the_run_name_of_the_arguments_counts_where_tracking_has_none() -> None:

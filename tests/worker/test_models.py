@@ -8,7 +8,7 @@ from tokenizers import Tokenizer
 from transformers import AutoModel
 
 from embedstep.errors import InvalidRequestError
-from embedstep.request.schema import Model
+from embedstep.request.model import Model
 from embedstep.worker.models import build_model
 
 

@@ -13,7 +13,7 @@ from embedstep.data.parameters import saved_parameters
 from embedstep.output.result import StepResult
 from embedstep.planning.plan import Plan
 from embedstep.request.loading import load_request
-from embedstep.request.schema import Model
+from embedstep.request.model import Model
 from embedstep.step import plan_step
 from embedstep.worker.models import build_model
 

@@ -91,6 +91,7 @@ def _model_facts(model: "PlannedModel") -> Mapping[str, str]:
     found = {
         "modules": ", ".join(model.modules) + (f" ({model.architecture})" if model.architecture else ""),
         "parameters": "" if model.parameters is None else f"{model.parameters:,} in {model.precision}{_frozen(model)}",
+        "adapter": model.adapter,
         "memory": "" if memory is None else f"about {format_bytes(memory)} for weights, gradients and optimizer",
         "attention": model.attention,
         "pooling": pooling,

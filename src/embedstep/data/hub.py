@@ -13,9 +13,11 @@ from typing import Any
 
 from embedstep.data.facts import SPLITS, Split
 from embedstep.errors import CannotStartError
+from embedstep.output.adapters import SavedAdapter, saved_adapter
 from embedstep.output.job import run_job
 from embedstep.request.datasets import Dataset
-from embedstep.request.schema import Model, TrainRequest
+from embedstep.request.model import Model
+from embedstep.request.schema import TrainRequest
 
 _HUB_ID = re.compile(r"(?!.*\.(json|safetensors|bin)$)(\w[\w.-]*/)?\w[\w.-]*")
 """A name, or an organisation and a name. With more parts, or with the extension of a file, it is a path."""
@@ -70,6 +72,16 @@ def hub_guides(request: TrainRequest) -> Iterator[tuple[str, str]]:
                 yield f"{path}.options.{option}", source
 
 
+def hub_base(model: Path) -> SavedAdapter | None:
+    """Return the adapter in a folder if it belongs to a model on the hub.
+
+    Args:
+        model: any folder.
+    """
+    adapter = saved_adapter(model)
+    return adapter if adapter is not None and is_hub_id(adapter.base) else None
+
+
 def hub_benchmarks(request: TrainRequest) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield the path in the request and the options of each evaluator whose data is on the hub."""
     for index, evaluator in enumerate(request.evaluators):
@@ -91,7 +103,8 @@ def with_local_data(request: TrainRequest, folder: Path, *, with_model: bool) ->
         CannotStartError: the hub did not answer, or the `train` extra is not installed.
         StepInterruptedError: a signal ended the process.
     """
-    wants_model = with_model and (is_on_hub(request.model) or any(hub_guides(request)) or any(hub_benchmarks(request)))
+    is_fetched = is_on_hub(request.model) or hub_base(Path(request.model.source).expanduser()) is not None
+    wants_model = with_model and (is_fetched or any(hub_guides(request)) or any(hub_benchmarks(request)))
     if not wants_model and not any(hub_datasets(request)):
         return request, None
     if find_spec("datasets") is None:

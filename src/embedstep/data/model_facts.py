@@ -14,6 +14,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from embedstep.output.adapters import SavedAdapter, saved_adapter, transformer_folder, weights_folder
 from embedstep.output.result import read_json, read_json_or_empty
 from embedstep.output.weights import listed_modules, module_settings
 
@@ -88,6 +89,7 @@ class ModelFacts:
         prompts: prompts by name, without empty ones.
         default_prompt_name: name of the prompt that it uses where none is named.
         similarity: its similarity function.
+        adapter_of: the model that it is an adapter of; empty for a model with its own weights.
     """
 
     family: str = EMBEDDING
@@ -113,6 +115,7 @@ class ModelFacts:
     prompts: Mapping[str, str] = field(default_factory=dict)
     default_prompt_name: str | None = None
     similarity: str = "cosine"
+    adapter_of: str = ""
 
 
 def read_model_facts(folder: Path) -> ModelFacts:
@@ -127,10 +130,11 @@ def read_model_facts(folder: Path) -> ModelFacts:
     settings = read_json_or_empty(folder / "config_sentence_transformers.json")
     listed = listed_modules(folder)
     modules = tuple(class_name(str(module["type"])) for module in listed)
-    first = folder / str(listed[0]["path"]) if listed else folder
-    outer = read_json_or_empty(first / "config.json")
+    first = transformer_folder(folder)
+    adapter = saved_adapter(folder)
+    outer = read_json_or_empty(weights_folder(first) / "config.json")
     config = {**outer, **outer.get("text_config", {})}  # of models that read images, too
-    tensors = list(floating_tensors(folder.rglob("*.safetensors")))
+    tensors = list(floating_tensors(_weights(folder, adapter)))
     architecture = next(iter(config.get("architectures") or ()), "")
     is_decoder = architecture.endswith("ForCausalLM") and config.get("is_causal", True)
     has_two_towers = outer.get("model_type") in TWO_TOWERS
@@ -160,7 +164,17 @@ def read_model_facts(folder: Path) -> ModelFacts:
         prompts={name: text for name, text in (settings.get("prompts") or {}).items() if text},
         default_prompt_name=settings.get("default_prompt_name"),
         similarity=str(settings.get("similarity_fn_name") or "cosine"),
+        adapter_of=adapter.base if adapter else "",
     )
+
+
+def _weights(folder: Path, adapter: SavedAdapter | None) -> Iterator[Path]:
+    """Yield the files with the weights of a saved model; for an adapter, those of its base in place of its own."""
+    for file in folder.rglob("*.safetensors"):
+        if adapter is None or file.parent != adapter.folder:
+            yield file
+    if adapter is not None and adapter.local_base is not None:
+        yield from transformer_folder(adapter.local_base).glob("*.safetensors")
 
 
 def _routes(router: Path) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from embedstep.data.model_facts import UNLIMITED, class_name, own_limit
 from embedstep.data.tokens import TokenIds, TokenizerSettings, cache_tokens, cached_tokens
 from embedstep.output.result import read_json_or_empty
 from embedstep.output.weights import listed_modules
-from embedstep.request.schema import Model
+from embedstep.request.model import Model
 
 MODEL_NOT_LOCAL = "the model is not on this machine"
 

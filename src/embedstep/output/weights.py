@@ -19,6 +19,8 @@ _MODES = {
 }
 """Current names of the older pooling settings whose names do not simply drop the prefix."""
 _WEIGHTS = (".safetensors", ".bin", ".pt")
+BASE_DIGEST = "adapter_base.json"
+"""File with the digest of the model that an adapter was trained on, next to the adapter."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,8 +71,12 @@ def listed_modules(model: Path) -> list[Mapping[str, Any]]:
 
 
 def weights_digest(model: Path) -> str:
-    """Return the SHA-256 of a saved model's files with weights; equal for bit-identical weights."""
-    return sha256_files(model, [file for file in sorted(model.rglob("*")) if file.suffix in _WEIGHTS])
+    """Return the SHA-256 of a saved model's files with weights; equal for bit-identical weights.
+
+    Of an adapter's base it has the digest that was recorded with the adapter.
+    """
+    files = [file for file in sorted(model.rglob("*")) if file.suffix in _WEIGHTS or file.name == BASE_DIGEST]
+    return sha256_files(model, files)
 
 
 def base_digest(*sources: Path) -> str:

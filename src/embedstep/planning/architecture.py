@@ -12,11 +12,13 @@ from pathlib import Path
 from embedstep.data.model_facts import TWO_TOWERS, ModelFacts
 from embedstep.data.parameters import keep_layers, layer_names, saved_parameters, with_prefix
 from embedstep.errors import Problem
+from embedstep.planning.adapters import adapted_shapes, adapter_size
 from embedstep.planning.module_checks import Built, built_facts, follow_modules
 from embedstep.planning.modules import MODULES, Sizes, find_module
-from embedstep.request.schema import Model
+from embedstep.request.model import Model
 
 _LOSS_PREFIX = "model."
+_TRANSFORMER = f"{_LOSS_PREFIX}0."
 _KEEP = "model.layers.keep"
 ROUTER = MODULES["router"].class_name
 
@@ -35,12 +37,20 @@ def with_changes(model: Model, saved: ModelFacts | None, fetched: str | None, bu
     if facts is None or not sizes:
         return facts
     frozen = _frozen(model, sizes, built)
+    trained = {name: count for name, count in sizes.items() if name not in frozen}
     return replace(
         facts,
         layers=len(model.layers.keep) if model.layers else facts.layers,
         parameters=_total(sizes),
-        trainable=_total({name: count for name, count in sizes.items() if name not in frozen}),
+        trainable=_with_adapter(model, saved, fetched, trained) if model.peft else _total(trained),
     )
+
+
+def _with_adapter(model: Model, saved: ModelFacts | None, fetched: str | None, trained: Sizes) -> int | None:
+    """Return how many values train with an adapter: its own, and those of the modules after the transformer."""
+    own = adapter_size(model, saved, adapted_shapes(model, fetched))
+    others = _total({name: count for name, count in trained.items() if not name.startswith(_TRANSFORMER)})
+    return None if own is None or others is None else own + others
 
 
 def _total(sizes: Sizes) -> int | None:

@@ -7,7 +7,9 @@ from embedstep.data.facts import DatasetFacts
 from embedstep.data.hub import is_on_hub
 from embedstep.data.row_functions import row_functions_are_known
 from embedstep.errors import Problem
+from embedstep.output.adapters import ADAPTER_CONFIG
 from embedstep.output.position import position_problems
+from embedstep.planning.adapters import QUANTIZATION, quantization
 from embedstep.planning.architecture import ROUTER, first_without_transformer, unreached_parameter
 from embedstep.planning.batch_samplers import check_batch_sampler, reads_labels
 from embedstep.planning.evaluators import check_evaluator_data, classifiers_are_trained, evaluators_are_known
@@ -58,6 +60,7 @@ def check_plan(request: TrainRequest, plan: Plan) -> list[Problem]:
         *processes_fit(request, plan),
         *precision_fits(request, plan),
         *distribution_fits(request, plan),
+        *quantization_has_a_gpu(request, plan),
         *recomputation_is_distributed(request, plan),
         *losses_average_gradients(request, plan),
         *routes_share_processes(request, plan),
@@ -66,6 +69,13 @@ def check_plan(request: TrainRequest, plan: Plan) -> list[Problem]:
         *best_metric_is_known(request, plan),
         *checkpoint_has_same_order(request, plan),
     ]
+
+
+def _bare_adapter(source: Path) -> Path | None:
+    """Return the folder of an adapter that was saved without the modules of a sentence-transformers model."""
+    if (source / "modules.json").is_file():
+        return None
+    return next((file.parent for at in ("", "*/") for file in source.glob(f"{at}{ADAPTER_CONFIG}")), None)
 
 
 def model_exists(request: TrainRequest) -> Iterator[Problem]:
@@ -82,9 +92,9 @@ def model_exists(request: TrainRequest) -> Iterator[Problem]:
         known = (*known, "tokenizer.json")
     if not source.exists():
         yield Problem(f"model.{field}", f"{source} does not exist")
-    elif adapter := next((file for at in ("", "*/") for file in source.glob(f"{at}adapter_config.json")), None):
+    elif (adapter := _bare_adapter(source)) is not None:
         merged = "merge it into its base model (peft: merge_and_unload) and save that"
-        yield Problem(f"model.{field}", f"{adapter.parent} holds an adapter, such as LoRA, and no model; {merged}")
+        yield Problem(f"model.{field}", f"{adapter} holds an adapter, such as LoRA, and no model; {merged}")
     elif source.is_dir() and not any((source / name).exists() for name in known):
         yield Problem(f"model.{field}", f"{source} holds no model: it has no {' and no '.join(known)}")
     elif source.is_file() and (request.model.path or source.suffix != ".json"):
@@ -150,6 +160,12 @@ def distribution_fits(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
     if arguments.fsdp and (processes == 1 or plan.on_cpu):
         needed = "a GPU for each process" if plan.on_cpu else "several processes"
         yield Problem("arguments.fsdp", f"needs {needed}; remove it, or write it where they are")
+
+
+def quantization_has_a_gpu(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
+    """The kernels for quantized weights are made for GPUs."""
+    if plan.on_cpu and quantization(request.model):
+        yield Problem(QUANTIZATION, "needs a GPU, and this run computes on the CPU; remove it")
 
 
 def recomputation_is_distributed(request: TrainRequest, plan: Plan) -> Iterator[Problem]:

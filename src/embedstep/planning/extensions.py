@@ -7,7 +7,8 @@ from embedstep.planning.evaluators import evaluator_kind
 from embedstep.planning.losses import loss_kind, nested
 from embedstep.planning.modules import module_kind
 from embedstep.request.extensions import code_digest, is_reference
-from embedstep.request.schema import Module, TrainRequest
+from embedstep.request.model import Module
+from embedstep.request.schema import TrainRequest
 
 
 def code_of(request: TrainRequest) -> dict[str, str]:

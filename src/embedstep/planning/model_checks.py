@@ -4,15 +4,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from embedstep.data.hub import MODEL_OPTIONS, hub_guides, is_on_hub
+from embedstep.data.hub import MODEL_OPTIONS, hub_guides, is_hub_id, is_on_hub
 from embedstep.data.model_facts import EMBEDDING, ModelFacts, read_model_facts
 from embedstep.errors import Problem
+from embedstep.output.adapters import saved_adapter
 from embedstep.output.result import read_json_or_empty
+from embedstep.planning.adapters import check_adapter, check_quantization
 from embedstep.planning.architecture import check_architecture, matching, trained_sizes, with_changes
 from embedstep.planning.losses import LOSSES
 from embedstep.planning.module_checks import Built, follow_modules
 from embedstep.planning.prompt_checks import prompts_are_named, routes_are_named
-from embedstep.request.schema import Model, TrainRequest
+from embedstep.request.model import Model
+from embedstep.request.schema import TrainRequest
 
 FLOAT32 = "float32"
 PRECISIONS = (FLOAT32, "bfloat16", "float16", "float64")
@@ -100,7 +103,12 @@ def check_model(request: TrainRequest, fetched: str | None = None) -> Iterator[P
     yield from decoders_exist(request, facts)
     yield from dimensions_fit(request, facts)
     yield from check_architecture(request.model, saved, fetched, built)
-    yield from rates_match(request, trained_sizes(request.model, fetched, built))
+    yield from check_quantization(request.model)
+    yield from base_is_the_same(request.model, fetched)
+    if request.model.peft:
+        yield from check_adapter(request.model, saved, fetched, trained_precision(request.model, saved))
+    else:  # the names of an adapter's parameters are known when it is built
+        yield from rates_match(request, trained_sizes(request.model, fetched, built))
 
 
 def loading_is_known(request: TrainRequest) -> Iterator[Problem]:
@@ -119,6 +127,18 @@ def loading_is_known(request: TrainRequest) -> Iterator[Problem]:
         if str(model.model_kwargs[name]).removeprefix("torch.") not in (AUTO, *PRECISIONS):
             known = ", ".join((AUTO, *PRECISIONS))
             yield Problem(f"model.model_kwargs.{name}", f"is {model.model_kwargs[name]!r}; known are {known}")
+
+
+def base_is_the_same(model: Model, fetched: str | None) -> Iterator[Problem]:
+    """An adapter works only with the weights that it was trained on."""
+    folder = Path(fetched or str(model.path or "")).expanduser()
+    adapter = saved_adapter(folder) if model.path is not None and folder.is_dir() else None
+    if adapter is None:
+        return
+    if adapter.local_base is not None and (message := adapter.mismatch(adapter.local_base)):
+        yield Problem("model.path", message)
+    elif adapter.local_base is None and not is_hub_id(adapter.base):
+        yield Problem("model.path", f"is an adapter of {adapter.base}, which is not on this machine")
 
 
 def model_embeds(facts: ModelFacts) -> Iterator[Problem]:
@@ -216,7 +236,7 @@ def decoders_exist(request: TrainRequest, facts: ModelFacts | None) -> Iterator[
         if loss.kind not in ("denoising_auto_encoder", "DenoisingAutoEncoderLoss"):
             continue
         named = loss.options.get("decoder_name_or_path")
-        for field in ("layers", "freeze"):
+        for field in ("layers", "freeze", "peft"):
             if named is None and getattr(request.model, field):
                 message = "is undone by a tied decoder, whose weights become those of the model"
                 yield Problem(f"model.{field}", f"{message}; write tie_encoder_decoder: false in {path}.options")

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from dataclasses import fields
 
 from embedstep.data.model_facts import ModelFacts
+from embedstep.planning.adapters import describe_adapter, quantization
 from embedstep.planning.model_checks import PRECISIONS, trained_precision
 from embedstep.planning.plan import PlannedModel
 from embedstep.planning.prompts import PlannedPrompts, saved_prompts
-from embedstep.request.schema import Model
+from embedstep.request.model import Model
 
 _BYTES = dict(zip(PRECISIONS, (4, 2, 2, 8), strict=True))
 _STATES = {"sgd": 0.0, "adafactor": 0.0, "lion": 1.0, "rmsprop": 1.0, "adagrad": 1.0}
@@ -31,12 +32,14 @@ def explain_model(model: Model, facts: ModelFacts | None) -> Iterator[str]:
             f"the model's weights are stored in {facts.dtype} and trained in {precision}; "
             "model.model_kwargs: {dtype: auto} trains them as they are stored"
         )
-    if precision in _KEPT_SHARE:
+    if precision in _KEPT_SHARE and not model.peft:  # adapters are float32
         yield (
             f"weights are trained in {precision}, where an update of less than 1/{_KEPT_SHARE[precision]} of a weight "
             "is lost, as most updates of a fine-tuning are; float32 with arguments.bf16: true computes in bfloat16 "
             "and keeps them"
         )
+    if facts is not None and facts.adapter_of:
+        yield f"the model is an adapter of {facts.adapter_of}, and is merged into it before the training"
     if facts is not None and facts.is_bare:
         added = "the last token" if facts.is_decoder else "the mean of its tokens"
         yield f"the model's files name no pooling, so that an embedding is {added}"
@@ -57,8 +60,16 @@ def training_memory(facts: ModelFacts, model: Model, optimizer: str) -> int | No
     size = _BYTES[trained_precision(model, facts)]
     states = next((count for name, count in _STATES.items() if name in optimizer), 2.0)
     is_quantized = "8bit" in optimizer or "bnb" in optimizer
+    if model.peft:  # whose values are float32
+        return round(facts.parameters * _base_bytes(model, size) + (facts.trainable or 0) * (4 + 4 + 4 * states))
     trained = facts.parameters if facts.trainable is None else facts.trainable
     return round(facts.parameters * size + trained * (size + states * (_QUANTIZED_BYTES if is_quantized else size)))
+
+
+def _base_bytes(model: Model, size: float) -> float:
+    """Return the bytes of a weight of the base: of `size` unless it is quantized."""
+    asked = quantization(model)
+    return 0.5 if asked.get("load_in_4bit") else 1.0 if asked.get("load_in_8bit") else size
 
 
 def plan_model(model: Model, facts: ModelFacts | None, optimizer: str, prompts: PlannedPrompts) -> PlannedModel | None:
@@ -83,4 +94,5 @@ def plan_model(model: Model, facts: ModelFacts | None, optimizer: str, prompts: 
         precision=trained_precision(model, facts),
         attention=str(model.model_kwargs.get("attn_implementation", "")),
         memory_bytes=training_memory(facts, model, optimizer),
+        adapter=describe_adapter(model),
     )

@@ -22,8 +22,8 @@ from embedstep.planning.modules import (
     find_module,
 )
 from embedstep.request.extensions import is_reference
+from embedstep.request.model import Model, Module
 from embedstep.request.options import all_values
-from embedstep.request.schema import Model, Module
 
 _Read = TypeVar("_Read")
 _ROUTER = "router"

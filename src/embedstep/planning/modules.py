@@ -13,8 +13,8 @@ from typing import Any, Literal
 from embedstep.planning.kinds import Kind, KindTable
 from embedstep.planning.module_files import Found, clip, count_words, static_embedding, transformer, word_vectors
 from embedstep.request import extensions
+from embedstep.request.model import POOLING_MODES
 from embedstep.request.options import boolean, choice, integer, integers, number, some, text, weights, words
-from embedstep.request.schema import POOLING_MODES
 
 Feature = Literal["texts", "token embeddings", "a sentence embedding"]
 TEXTS: Feature = "texts"

@@ -49,11 +49,13 @@ class PlannedModel(ModelFacts):
         precision: precision of the weights in training, such as `float32`.
         attention: implementation of attention that the request names; empty for the library's choice.
         memory_bytes: weights, gradients and optimizer in each process, estimated; None where the files have no sizes.
+        adapter: type of the adapter that trains, and how it is published; empty where the model's own weights train.
     """
 
     precision: str
     attention: str
     memory_bytes: int | None
+    adapter: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from embedstep.data.hub import local_sources
 from embedstep.errors import CannotStartError, InvalidRequestError, Problem
 from embedstep.output.folder import OutputFolder
+from embedstep.planning.adapters import quantization
 from embedstep.planning.plan import Plan
 from embedstep.request.arguments.types import OPTIMIZER_PACKAGES
 from embedstep.request.schema import TRACKING_RUN_ID, TRACKING_URI, TrainRequest
@@ -34,9 +35,11 @@ def check_environment(request: TrainRequest, environ: Mapping[str, str]) -> None
         raise CannotStartError("sentence_transformers is not installed; pip install 'embedstep[train]'")
     if request.tracking.kind != NONE:
         _require_tracker(tracker_kind(request.tracking.kind))
-    for argument, name, packages in _needed_packages(request):
+    if request.model.peft and find_spec("peft") is None:
+        raise CannotStartError("model.peft: peft is not installed; pip install 'embedstep[peft]'")
+    for field, name, packages in _needed_packages(request):
         if not any(map(find_spec, packages)):
-            needed = f"arguments.{argument}: {name} needs the package {packages[0]}"
+            needed = f"{field}: {name} needs the package {packages[0]}"
             raise CannotStartError(f"{needed}, which is not installed")
     token = request.arguments.hub_token
     if token is not None and not environ.get(token.from_env):
@@ -101,6 +104,8 @@ def _check_memory_limit(request: TrainRequest, plan: Plan) -> None:
         return
     here = plan.world_size // request.launch.nodes
     states = _STATES if request.arguments.optim.startswith("adam") else 2
+    if request.model.peft:  # whose gradients are small
+        states = 1
     needed = here * states * model_size(request, plan)
     if needed > memory.limit:
         processes = "1 process" if here == 1 else f"{here} processes"
@@ -133,13 +138,15 @@ def _check_shared_memory(request: TrainRequest, plan: Plan) -> None:
 
 
 def _needed_packages(request: TrainRequest) -> Iterator[tuple[str, str, tuple[str, ...]]]:
-    """Yield each argument whose value needs a further package, the value, and the packages of which one will do."""
+    """Yield the path of each field that needs a further package, its value, and the packages of which one will do."""
     for tracker in request.arguments.report_to or []:
         if packages := CALLBACKS.get(tracker):
-            yield "report_to", tracker, packages
+            yield "arguments.report_to", tracker, packages
+    if quantization(request.model):
+        yield "model.model_kwargs", "quantization_config", ("bitsandbytes",)
     optimizer = request.arguments.optim
     if package := OPTIMIZER_PACKAGES[optimizer]:
-        yield "optim", optimizer, (package,)
+        yield "arguments.optim", optimizer, (package,)
 
 
 _STATES = 4
@@ -162,6 +169,8 @@ def disk_space_needed(request: TrainRequest, plan: Plan) -> int:
     A checkpoint holds the weights and, unless `save_only_model`, AdamW's two moments for each. A new checkpoint is
     written before the oldest one is removed.
     """
+    if request.model.peft:  # checkpoints have only the adapter
+        return model_size(request, plan)
     limit = request.arguments.save_total_limit or len(plan.checkpoints)
     if request.arguments.load_best_model_at_end:
         limit = max(2, limit)  # the best one, and the last

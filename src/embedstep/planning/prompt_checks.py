@@ -15,7 +15,8 @@ from embedstep.planning.prompts import (
     text_columns,
     trained_sides,
 )
-from embedstep.request.schema import Model, TrainRequest
+from embedstep.request.model import Model
+from embedstep.request.schema import TrainRequest
 from embedstep.runtime.text import shorten
 
 _PLURAL = {QUERY: "queries", DOCUMENT: "documents"}

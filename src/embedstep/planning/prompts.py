@@ -12,7 +12,8 @@ from embedstep.data.facts import SPLITS
 from embedstep.data.model_facts import ModelFacts
 from embedstep.data.roles import list_roles
 from embedstep.request.arguments.ledger import LedgerEntry
-from embedstep.request.schema import Model, TrainRequest
+from embedstep.request.model import Model
+from embedstep.request.schema import TrainRequest
 
 QUERY, DOCUMENT = "query", "document"
 NAMES: Mapping[str, tuple[str, ...]] = {QUERY: (QUERY,), DOCUMENT: (DOCUMENT, "passage", "corpus")}

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from embedstep.request.schema import Model, TrainRequest
+from embedstep.request.model import Model
+from embedstep.request.schema import TrainRequest
 from embedstep.runtime.digests import sha256_json
 
 
@@ -62,6 +63,7 @@ _ADDED_TO_MODEL = (
     "pooling",
     "layers",
     "freeze",
+    "peft",
 )
 """Fields of the model that 0.1.0 did not have. Without them, checkpoints of that release can be resumed."""
 _NOT_TRAINED = {"data", "launch", "tracking", "promotion", "schedule", "skip_if_unchanged", "resume"}

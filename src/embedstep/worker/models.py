@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,17 @@ from tokenizers import Tokenizer
 from transformers import AutoModel, AutoTokenizer
 
 from embedstep.data.model_facts import read_model_facts
-from embedstep.errors import InvalidRequestError, Problem, first_line
+from embedstep.errors import CannotStartError, InvalidRequestError, Problem, first_line
+from embedstep.output.adapters import saved_adapter
+from embedstep.planning.adapter_kinds import CANNOT_MERGE
+from embedstep.planning.adapters import quantization
 from embedstep.planning.model_checks import AUTO, asked_precision
-from embedstep.request import schema
+from embedstep.request.model import Model
 from embedstep.worker.layers import freeze, keep_layers
 from embedstep.worker.modules import ModuleBuilder
 
 
-def build_model(model: schema.Model, *, fetched: str | None, device: str | None = None) -> SentenceTransformer:
+def build_model(model: Model, *, fetched: str | None, device: str | None = None) -> SentenceTransformer:
     """Load or create the model, without the hub: what is there was fetched before.
 
     Args:
@@ -39,10 +43,48 @@ def build_model(model: schema.Model, *, fetched: str | None, device: str | None 
     except (OSError, ValueError, KeyError) as error:
         field = "model.path" if model.path else "model.static"
         raise InvalidRequestError([Problem(field, f"{source} cannot be loaded: {first_line(error)}")]) from error
+    built = merged(built)
     if model.max_seq_length is not None:
         _limit(built, model.max_seq_length)
     freeze(built, model.freeze)
     return built
+
+
+def has_adapter(model: SentenceTransformer) -> bool:
+    """Whether an adapter was added to a model, and not merged into it."""
+    # Only a model with an adapter has it.
+    return hasattr(getattr(model[0], "model", None), "peft_config")
+
+
+def merged(model: SentenceTransformer) -> SentenceTransformer:
+    """Return the model, with its adapter merged into its weights if it has one whose type can be merged."""
+    if has_adapter(model) and model[0].model.active_peft_config.peft_type not in CANNOT_MERGE:
+        # PEFT has frozen the base.
+        model[0].model = model[0].model.merge_and_unload(safe_merge=True).requires_grad_(True)
+    return model
+
+
+def load_saved(source: str, **options: Any) -> SentenceTransformer:
+    """Load a saved model, without the hub; one that was saved as an adapter alone has it added to its base.
+
+    Args:
+        source: its folder, or its id in the hub's cache.
+        options: further arguments of `SentenceTransformer`.
+
+    Raises:
+        CannotStartError: the base of an adapter is not on this machine.
+        InvalidRequestError: the base of an adapter has changed since it was trained.
+    """
+    load = partial(SentenceTransformer, local_files_only=True, **options)
+    adapter = saved_adapter(Path(source))
+    if adapter is None:
+        return load(source)
+    if find_spec("peft") is None:
+        raise CannotStartError(f"{source} is an adapter, and peft is not installed; pip install 'embedstep[peft]'")
+    # PEFT takes half a second to import, and few models need it.
+    from embedstep.worker.adapters import load_adapted
+
+    return load_adapted(adapter, Path(source), load)
 
 
 def _limit(built: SentenceTransformer, tokens: int) -> None:
@@ -53,14 +95,13 @@ def _limit(built: SentenceTransformer, tokens: int) -> None:
         raise InvalidRequestError([Problem("model.max_seq_length", problem)]) from error
 
 
-def _saved(model: schema.Model, source: str, device: str | None) -> SentenceTransformer:
+def _saved(model: Model, source: str, device: str | None) -> SentenceTransformer:
     precision = asked_precision(model)
     loading = {name: value for name, value in model.model_kwargs.items() if name != "torch_dtype"}
-    built = SentenceTransformer(
+    built = load_saved(
         source,
         device=device,
         trust_remote_code=model.trust_remote_code,
-        local_files_only=True,
         model_kwargs={**loading, "dtype": precision},
         processor_kwargs=model.processor_kwargs,
         config_kwargs=model.config_kwargs,
@@ -71,10 +112,10 @@ def _saved(model: schema.Model, source: str, device: str | None) -> SentenceTran
     if model.layers is not None and isinstance(built[0], Transformer):
         keep_layers(built[0], model.layers.keep)
     # A static embedding keeps the precision of its file, whatever is asked of a transformer.
-    return built if precision == AUTO else built.to(getattr(torch, precision))
+    return built if precision == AUTO or quantization(model) else built.to(getattr(torch, precision))
 
 
-def _settings(model: schema.Model) -> dict[str, Any]:
+def _settings(model: Model) -> dict[str, Any]:
     """Return what any kind of model can be given. Prompts are added to its own."""
     return {
         "prompts": dict(model.prompts) or None,
@@ -84,7 +125,7 @@ def _settings(model: schema.Model) -> dict[str, Any]:
     }
 
 
-def _of_modules(model: schema.Model, source: str, device: str | None) -> SentenceTransformer:
+def _of_modules(model: Model, source: str, device: str | None) -> SentenceTransformer:
     def load(folder: str, config: Mapping[str, Any]) -> torch.nn.Module:
         section = model.model_copy(update={"config_kwargs": {**model.config_kwargs, **config}})
         return _saved(section, folder, device)[0]
@@ -106,7 +147,7 @@ def _of_modules(model: schema.Model, source: str, device: str | None) -> Sentenc
     return built.to(built.dtype if precision == AUTO else getattr(torch, precision))
 
 
-def _saved_settings(model: schema.Model, source: Path) -> dict[str, Any]:
+def _saved_settings(model: Model, source: Path) -> dict[str, Any]:
     """Return what a model that is built of another's modules keeps of that: its prompts and similarity."""
     saved = read_model_facts(source)
     return {
@@ -116,7 +157,7 @@ def _saved_settings(model: schema.Model, source: Path) -> dict[str, Any]:
     }
 
 
-def _static(model: schema.Model, source: str, device: str | None) -> SentenceTransformer:
+def _static(model: Model, source: str, device: str | None) -> SentenceTransformer:
     tokenizer = _tokenizer(model, source)
     if model.initial_vectors == "random":
         embedding = StaticEmbedding(tokenizer, embedding_dim=model.dimension)
@@ -125,7 +166,7 @@ def _static(model: schema.Model, source: str, device: str | None) -> SentenceTra
     return SentenceTransformer(modules=[embedding], device=device, **_settings(model))
 
 
-def _tokenizer(model: schema.Model, source: str) -> Tokenizer:
+def _tokenizer(model: Model, source: str) -> Tokenizer:
     """Return the fast tokenizer without padding and truncation, which a bag of words does not need."""
     file = _tokenizer_file(Path(source))
     if file is not None:
@@ -146,11 +187,11 @@ def _tokenizer_file(source: Path) -> Path | None:
     return inside if inside.exists() and is_alone else None
 
 
-def _word_embeddings(model: schema.Model, source: str) -> Any:
+def _word_embeddings(model: Model, source: str) -> Any:
     """Return the input embeddings of the transformer, shape (vocabulary, dimension), as a numpy array."""
     transformer = _from_pretrained(AutoModel, model, source)
     return transformer.get_input_embeddings().weight.detach().float().cpu().numpy()
 
 
-def _from_pretrained(kind: Any, model: schema.Model, source: str) -> Any:
+def _from_pretrained(kind: Any, model: Model, source: str) -> Any:
     return kind.from_pretrained(source, trust_remote_code=model.trust_remote_code, local_files_only=True)

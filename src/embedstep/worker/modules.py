@@ -13,8 +13,8 @@ from embedstep.errors import InvalidRequestError
 from embedstep.planning.module_files import has_static_vectors, read_weights, read_words
 from embedstep.planning.modules import ModuleKind, module_kind
 from embedstep.request.extensions import is_reference, load
+from embedstep.request.model import Module
 from embedstep.request.options import option_values
-from embedstep.request.schema import Module
 
 Values = dict[str, Any]
 _ALL_LAYERS = "weighted_layer_pooling"

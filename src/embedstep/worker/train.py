@@ -10,7 +10,7 @@ from typing import Any
 
 import datasets
 import torch
-from sentence_transformers import SentenceTransformerTrainingArguments
+from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
 from transformers import TrainerState, set_seed
 from transformers.trainer import TRAINER_STATE_NAME
 
@@ -22,10 +22,13 @@ from embedstep.errors import (
     StepInterruptedError,
     TrainingFailedError,
 )
+from embedstep.output.adapters import record_base
 from embedstep.output.folder import OutputFolder
 from embedstep.output.result import Movement, StepResult, read_json, write_json
 from embedstep.output.weights import Space, read_space
+from embedstep.planning.adapters import merges, quantization
 from embedstep.planning.metrics import test_prefix
+from embedstep.planning.model_checks import FLOAT32, trained_precision
 from embedstep.planning.plan import Plan, plan_from_json
 from embedstep.request.arguments.ledger import LedgerEntry, differences, trainer_arguments
 from embedstep.request.schema import TrainRequest
@@ -36,7 +39,7 @@ from embedstep.tracking.names import flatten
 from embedstep.tracking.spool import Spool, spools
 from embedstep.worker.environment import export_environment, quiet_other_ranks
 from embedstep.worker.interruption import record_signals
-from embedstep.worker.models import build_model
+from embedstep.worker.models import build_model, merged
 from embedstep.worker.movement import Snapshot, measure_movement, require_movement, take_snapshot
 from embedstep.worker.prompts import set_prompts
 from embedstep.worker.trainer.build import build_trainer, rows_of
@@ -88,6 +91,12 @@ def train(output: OutputFolder, world: World, received: ReceivedSignal) -> None:
     set_seed(arguments.seed)
     model = build_model(request.model, fetched=plan.fetched_model, device=str(arguments.device))
     set_prompts(model, plan.prompts)
+    before = take_snapshot(model, plan) if world.is_first else None
+    if request.model.peft:
+        # PEFT is not always installed.
+        from embedstep.worker.adapters import add_adapter
+
+        add_adapter(model, request.model, recomputes=arguments.activation_checkpointing)
     # The launcher has created the spool and sends its records during the training.
     is_recorded = world.is_first and request.tracking.kind != "none"
     spool = Spool(folder=spools(output.path)[-1] if is_recorded else None)
@@ -109,7 +118,6 @@ def train(output: OutputFolder, world: World, received: ReceivedSignal) -> None:
             trainer = build_trainer(
                 request, plan, model, arguments, recorder if world.is_first else None, stopping, monitor
             )
-        before = take_snapshot(model, plan) if world.is_first else None
         spool.parameters({**flatten(_sections(request)), **arguments.to_sanitized_dict()})
         clock.lap("start")
         record_signals(received)
@@ -186,22 +194,38 @@ def _save(
     """
     output, plan, spool = recorder.output, recorder.plan, recorder.spool
     model, folder = trainer.model.eval(), output.verified_model
+    trainable = sum(each.numel() for each in model.parameters() if each.requires_grad)
     expected = embed_fixed_texts(model)
     dimension = expected.shape[1]
+    if request.model.peft and merges(request.model):
+        _merge(model, request, plan)
+        if trained_precision(request.model, plan.model) != FLOAT32 or quantization(request.model):
+            # The sum of base and adapter is rounded to what the base has: that is what is published.
+            expected = embed_fixed_texts(model)
     model.save_pretrained(str(folder))
+    if request.model.peft and not merges(request.model):
+        record_base(folder, str(request.model.path), request.model.revision, plan.base)
     finish_saved_model(folder, safetensors=request.arguments.save_safetensors)
     # The sender uploads the files while they are verified.
     spool.model(folder, output.model, step=trainer.state.global_step, dimension=dimension)
     trust = request.model.trust_remote_code
     cosine, published = verify(folder, expected, device=str(model.device), trust_remote_code=trust)
-    movement = measure_movement(before, published)
+    movement = measure_movement(before, merged(published))
     spool.metrics(movement.metrics, train_step=trainer.state.global_step)
-    require_movement(request, plan, movement, sum(each.numel() for each in model.parameters() if each.requires_grad))
+    require_movement(request, plan, movement, trainable)
     if request.arguments.push_to_hub:
         # The final model, only after it is verified, also if checkpoints were pushed before.
         with translate_hub_errors():
             trainer.push_to_hub(blocking=True)
     return cosine, read_space(folder, dimension), movement
+
+
+def _merge(model: SentenceTransformer, request: TrainRequest, plan: Plan) -> None:
+    from embedstep.worker.adapters import merge_adapter
+
+    loading = {name: value for name, value in request.model.model_kwargs.items() if name != "quantization_config"}
+    base = request.model.model_copy(update={"model_kwargs": loading})
+    merge_adapter(model, partial(build_model, base, fetched=plan.fetched_model, device=str(model.device)))
 
 
 def _last_step(plan: Plan, trainer: StepTrainer, checkpoint: str | None) -> int:

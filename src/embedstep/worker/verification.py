@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from embedstep.errors import TrainingFailedError
+from embedstep.worker.models import load_saved
 from embedstep.worker.prompts import prompts_of
 
 TEXTS = (
@@ -60,7 +61,7 @@ def verify(
     """
     if not np.isfinite(expected).all():
         raise TrainingFailedError("the trained model gives embeddings that are not finite; check the learning rate")
-    loaded = SentenceTransformer(str(folder), device=device, local_files_only=True, trust_remote_code=trust_remote_code)
+    loaded = load_saved(str(folder), device=device, trust_remote_code=trust_remote_code)
     cosine = smallest_cosine(expected, embed_fixed_texts(loaded))
     if not cosine >= SMALLEST_COSINE:
         raise TrainingFailedError(

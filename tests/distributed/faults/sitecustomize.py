@@ -170,8 +170,8 @@ if os.environ.get("FAULT") and os.environ.get("RANK") == os.environ.get("FAULT_R
         case "step":
             wrap_function("transformers.trainer", "Trainer", "training_step", fails_at(3))
         case "second save":
-            module = "embedstep.worker.trainer.resumable"
-            wrap_function(module, "ResumableTrainer", "_publish", fails_at(2))
+            module = "embedstep.worker.trainer.publisher"
+            wrap_function(module, "CheckpointPublisher", "_publish", fails_at(2))
         case "model":
             module = "embedstep.worker.train"
             wrap_function(module, "_Clock", "lap", fails_at(2))

@@ -17,7 +17,7 @@ from zenml.utils.source_utils import set_custom_source_root
 import embedstep
 from embedstep import __version__
 from embedstep.errors import InvalidRequestError
-from embedstep.request.schema import Model
+from embedstep.request.model import Model
 
 pytestmark = pytest.mark.slow
 OnKubernetes = Callable[..., dict[str, Any]]

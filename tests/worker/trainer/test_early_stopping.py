@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from embedstep.output.result import StepResult
-from embedstep.worker.trainer.resumable import ResumableTrainer
+from embedstep.worker.trainer.publisher import CheckpointPublisher
 from embedstep.worker.trainer.stopping import EarlyStopping
 from tests.faults.looking import interrupt
 
@@ -84,15 +84,15 @@ def test_the_count_outlives_an_interruption(
     """It comes after the checkpoint of a step, of which the last is the one at which the training ends."""
     request = evaluated(arguments=ARGUMENTS, early_stopping={"patience": 2})
     whole = train_here(request, "whole")
-    publish = ResumableTrainer._publish
+    publish = CheckpointPublisher._publish
 
-    def publish_and_interrupt(self: Any, written: Path, checkpoint: Path, best: str | None) -> None:
-        publish(self, written, checkpoint, best)
+    def publish_and_interrupt(self: Any, written: Path, checkpoint: Path, *kept: Any) -> None:
+        publish(self, written, checkpoint, *kept)
         if checkpoint.name == f"checkpoint-{at}":
             interrupt()
 
     with monkeypatch.context() as patch:
-        patch.setattr(ResumableTrainer, "_publish", publish_and_interrupt)
+        patch.setattr(CheckpointPublisher, "_publish", publish_and_interrupt)
         assert train_here(request, "cut").exit_code == 75
     cut = train_here(request, "cut")
     assert (cut.exit_code, cut.stop_reason) == (0, whole.stop_reason), cut.failure

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 
 from embedstep import step
 from embedstep.output.result import StepResult
-from embedstep.request.schema import Model
+from embedstep.request.model import Model
 from embedstep.worker.models import build_model
 from embedstep.worker.trainer.tokens import Padding
 

@@ -22,7 +22,7 @@ from embedstep.orchestration.zenml.artifacts import Embedder, EmbedderMaterializ
 from embedstep.orchestration.zenml.parameters import TrainingArguments
 from embedstep.orchestration.zenml.tracker import track_in_step_run, track_like_training
 from embedstep.output.weights import base_digest
-from embedstep.request.schema import Model
+from embedstep.request.model import Model
 
 
 def _path(rows: Rows | None) -> Path | None:

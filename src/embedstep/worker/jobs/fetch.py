@@ -18,11 +18,12 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from embedstep.data.hub import hub_benchmarks, hub_datasets, hub_guides, is_on_hub
+from embedstep.data.hub import hub_base, hub_benchmarks, hub_datasets, hub_guides, is_on_hub
 from embedstep.errors import CannotStartError, InvalidRequestError, Problem
 from embedstep.output.job import serve_job
 from embedstep.request.datasets import Dataset
-from embedstep.request.schema import Model, TrainRequest
+from embedstep.request.model import Model
+from embedstep.request.schema import TrainRequest
 from embedstep.runtime.text import redacted_first_line
 
 
@@ -38,6 +39,9 @@ def fetch(request: TrainRequest, folder: Path, with_model: bool) -> dict[str, st
         # Other nodes share this folder, but not this node's cache of the hub.
         shared = folder / "model" if request.launch.nodes > 1 else None
         found["model"] = fetch_model(request.model, shared)
+    adapter = hub_base(Path(found.get("model", request.model.source)).expanduser()) if with_model else None
+    if adapter is not None:
+        fetch_model(Model(path=adapter.base, revision=adapter.revision), None)  # ranks find it in the cache
     for place, guide in hub_guides(request) if with_model else ():
         fetch_model(Model(path=guide), None, place)  # ranks find it in the cache
     for place, options in hub_benchmarks(request) if with_model else ():

@@ -9,7 +9,7 @@ from datasets import Dataset
 from sentence_transformers.util import mine_hard_negatives
 
 from embedstep.output.job import serve_job
-from embedstep.request.schema import Model
+from embedstep.request.model import Model
 from embedstep.worker.models import build_model
 
 

@@ -25,8 +25,9 @@ from embedstep.output.job import serve_job
 from embedstep.output.weights import read_space
 from embedstep.planning.evaluators import RETRIEVAL, evaluator_kind
 from embedstep.planning.prompts import PlannedPrompts
-from embedstep.request.schema import Evaluator, Model
-from embedstep.worker.models import build_model
+from embedstep.request.model import Model
+from embedstep.request.schema import Evaluator
+from embedstep.worker.models import build_model, load_saved
 from embedstep.worker.prompts import prompts_of, set_prompts
 from embedstep.worker.trainer.evaluators import build_evaluator
 
@@ -157,7 +158,7 @@ def _model(job: ScoringJob) -> SentenceTransformer:
         model = build_model(Model.model_validate(job.section), fetched=job.fetched).eval()
         set_prompts(model, PlannedPrompts(**job.prompts))
         return model
-    return SentenceTransformer(job.model, local_files_only=True, trust_remote_code=job.trust_remote_code)
+    return load_saved(job.model, trust_remote_code=job.trust_remote_code)
 
 
 class _RecordingEvaluator(InformationRetrievalEvaluator):  # type: ignore[misc]

@@ -15,6 +15,7 @@ from embedstep.planning.losses import LossKind, loss_kind
 from embedstep.request import schema
 from embedstep.request.extensions import is_reference, load
 from embedstep.request.options import option_values
+from embedstep.worker.models import load_saved
 
 
 def build_loss(loss: schema.Loss, model: SentenceTransformer, *, label_smoothing: float = 0.0) -> torch.nn.Module:
@@ -116,7 +117,7 @@ def _distance(kind: LossKind, name: str) -> Any:
 def _guide(kind: LossKind, source: str, model: SentenceTransformer) -> SentenceTransformer:
     """Load the guide from a folder or the local cache, frozen: the optimizer would train it as part of the loss."""
     try:
-        guide = SentenceTransformer(source, device=str(model.device), trust_remote_code=False, local_files_only=True)
+        guide = load_saved(source, device=str(model.device), trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise _refused(kind, f"the guide {source} cannot be loaded: {error}") from error
     guide.requires_grad_(False)

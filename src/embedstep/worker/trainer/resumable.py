@@ -1,9 +1,7 @@
 """A trainer that can be interrupted at any step or inside an evaluation, and resumes to bit-identical weights."""
 
-import shutil
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +9,16 @@ import torch
 from sentence_transformers import SentenceTransformerTrainer
 from transformers import TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import SaveStrategy, rotate_checkpoints
+from transformers.trainer_utils import SaveStrategy
 
 from embedstep.errors import StepInterruptedError
-from embedstep.output.checkpoints import STAGING_DIR, checkpoints_in, fsync_directory
+from embedstep.output.checkpoints import STAGING_DIR
+from embedstep.worker.models import has_adapter
 from embedstep.worker.trainer.callbacks import AfterResume, ExactIntervals
 from embedstep.worker.trainer.loop_state import LoopState, exchange_states, read_loop_state
 from embedstep.worker.trainer.loss_parameters import load_loss_parameters, save_loss_parameters
 from embedstep.worker.trainer.numerics import NumericsMonitor
+from embedstep.worker.trainer.publisher import CheckpointPublisher
 from embedstep.worker.trainer.rng_state import get_rng_states, set_rng_states
 from embedstep.worker.trainer.saving import finish_saved_model, saving_on_this_rank
 from embedstep.worker.trainer.stopping import StopController
@@ -52,7 +52,6 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
             options: arguments of the library's trainer.
         """
         self._save_safetensors = save_safetensors
-        self._write_manifest = write_manifest
         self._staging: Path | None = None
         self._checkpoint: Path | None = None
         self._has_trained = False
@@ -60,8 +59,7 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
         self._is_finishing = False
         self._first_step = self._summed_from = 0
         self._total_loss_scalar, self._tr_loss = 0.0, torch.tensor(0.0)
-        self._publisher = ThreadPoolExecutor(1)
-        self._publishing: Future[None] | None = None
+        self._publisher = CheckpointPublisher(write_manifest)
         self._last_log: tuple[Any, float | None] = (None, None)
         super().__init__(**options)
         self.stopping, self.monitor = stopping, monitor
@@ -84,7 +82,7 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
             self._has_trained = True
             return ended
         finally:
-            self._join_publication()
+            self._publisher.join()
             # The arguments are compared with the ledger after the training.
             self.args.eval_on_start = at_start
 
@@ -253,8 +251,8 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
             if self.args.should_save:
                 # The state written so far names the best checkpoint in the staging folder.
                 self.state.save_to_json(str(written / TRAINER_STATE_NAME))
-                best = self.state.best_model_checkpoint
-                self._publishing = self._publisher.submit(self._publish, written, folder / name, best)
+                limit, best = self.args.save_total_limit, self.state.best_model_checkpoint
+                self._publisher.submit(written, folder / name, limit=limit, best=best)
         finally:
             self._staging = None
         if self.args.push_to_hub:
@@ -263,14 +261,8 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
 
     def _wait_until_published(self) -> None:
         """Wait on all ranks until the last checkpoint has its name."""
-        self._join_publication()
+        self._publisher.join()
         self.accelerator.wait_for_everyone()
-
-    def _join_publication(self) -> None:
-        """Wait until this rank has published its checkpoint, and raise what went wrong with it."""
-        if publishing := self._publishing:
-            self._publishing = None
-            publishing.result()
 
     def save_interrupted(self) -> None:
         """Save a checkpoint where the ranks have stopped, whatever the request saves otherwise.
@@ -302,19 +294,6 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
             numbers=self.monitor.state,
         )
 
-    def _publish(self, written: Path, checkpoint: Path, best: str | None) -> None:
-        """Write the manifest and rename the checkpoint, while training continues: digests take as long as writing."""
-        self._write_manifest(written)
-        own = int(checkpoint.name.rpartition("-")[2])
-        for step, other in list(checkpoints_in(checkpoint.parent)):
-            # Checkpoints of an earlier attempt that had come further, and that this one has not resumed from.
-            if step >= own:
-                other.rename(written.with_name(f"{other.name}.before"))
-        written.rename(checkpoint)
-        fsync_directory(checkpoint.parent)
-        shutil.rmtree(written.parent)
-        rotate_checkpoints(str(checkpoint.parent), self.args.save_total_limit, best, use_mtime=False)
-
     def _finalize_training(self, *arguments: Any) -> Any:
         """Wait for the last checkpoint before the library removes old ones."""
         self._wait_until_published()
@@ -325,6 +304,16 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
         self._wait_until_published()
         self.model.model_card_data.set_best_model_step(self.state.best_global_step)
         self._load_from_checkpoint(self.state.best_model_checkpoint)
+
+    def _load_from_checkpoint(self, checkpoint_path: str) -> None:
+        """Load a checkpoint with an adapter, too, which the library would look for the base's weights in."""
+        if not has_adapter(self.model):
+            super()._load_from_checkpoint(checkpoint_path)
+            return
+        # PEFT is not always installed.
+        from embedstep.worker.adapters import load_checkpoint
+
+        load_checkpoint(self.model, Path(checkpoint_path))
 
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
         """Count only models with a checkpoint, as transformers 4.37 did: no other can be loaded in the end."""
