@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from embedstep.data.hub import (
+    hub_base,
     hub_benchmarks,
     hub_datasets,
     is_on_hub,
@@ -18,6 +19,7 @@ from embedstep.output import job
 from embedstep.request.loading import load_request
 from embedstep.request.schema import TrainRequest
 from embedstep.runtime.process import LaunchCommand, ProcessEnd
+from tests.model_files import write_model
 
 COLUMNS = {"anchor": "q", "positive": "p"}
 HERE = {"path": "a.parquet", "columns": COLUMNS, "limit": 5}
@@ -230,3 +232,16 @@ def test_an_evaluator_whose_data_cannot_be_fetched_is_exit_3(tmp_path: Path) -> 
 
 def unreachable(source: str, **options: Any) -> str:
     raise OSError("no answer")
+
+
+def test_the_base_of_an_adapter_is_fetched(tmp_path: Path) -> None:
+    adapter = write_model(tmp_path / "adapter")
+    (adapter / "config.json").unlink()
+    (adapter / "adapter_config.json").write_text('{"base_model_name_or_path": "org/base", "revision": "v1"}')
+    found = hub_base(adapter)
+    assert found is not None
+    assert (found.base, found.revision) == ("org/base", "v1")
+    assert hub_base(write_model(tmp_path / "model")) is None
+    # A real process, which has no hub to ask.
+    with pytest.raises(CannotStartError, match=r"model\.path: org/base is not a local folder and could not be fetched"):
+        with_local_data(request(model=str(adapter)), tmp_path / "hub", with_model=True)

@@ -21,6 +21,8 @@ pytestmark = [pytest.mark.torchrun, pytest.mark.slow]
 Build = Callable[..., dict[str, Any]]
 Run = Callable[..., Outcome]
 
+LORA = {"peft_type": "LORA", "r": 4, "lora_dropout": 0.1, "target_modules": "all-linear"}
+
 
 def weights(folder: Path) -> dict[str, bytes]:
     """The saved tensors as bytes."""
@@ -30,29 +32,32 @@ def weights(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize(
-    ("processes", "batch", "launcher", "optimizer"),
+    ("processes", "batch", "launcher", "optimizer", "peft"),
     [
-        (1, 16, [], {}),  # 130 rows: the last batch has two
-        (1, 13, ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=1"], {"optim": "adamw_torch"}),
-        (2, 16, ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"], {}),
+        (1, 16, [], {}, {}),  # 130 rows: the last batch has two
+        (1, 13, ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=1"], {"optim": "adamw_torch"}, {}),
+        (2, 16, ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"], {}, {}),
+        (2, 16, ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"], {}, LORA),
     ],
-    ids=["python", "torchrun 1", "torchrun 2"],
+    ids=["python", "torchrun 1", "torchrun 2", "torchrun 2, adapter"],
 )
 def test_weights_are_those_of_the_plain_script(
     embedstep_run: Run, request_of: Build, tiny_model: Path, data_folder: Path, tmp_path: Path,
-    processes: int, batch: int, launcher: list[str], optimizer: dict[str, str], monkeypatch: pytest.MonkeyPatch,
+    processes: int, batch: int, launcher: list[str], optimizer: dict[str, str], peft: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     arguments = {
         "num_train_epochs": 1, "max_steps": -1, "per_device_train_batch_size": batch, "learning_rate": 1e-3,
         "warmup_steps": 2, "save_strategy": "no", **optimizer,
     }  # fmt: skip
-    ours = embedstep_run(request_of(arguments=arguments, launch={"processes_per_node": processes}))
+    model = {"path": str(tiny_model), "peft": peft}
+    ours = embedstep_run(request_of(model=model, arguments=arguments, launch={"processes_per_node": processes}))
     assert ours.code == 0, ours.err
     plain = {**arguments, "report_to": "none"} | ({"ddp_backend": "gloo"} if processes > 1 else {})
     subprocess.run(
         [sys.executable, *launcher, str(Path(__file__).parent / "plain_script.py"), str(tiny_model),
-         str(data_folder / "train.jsonl"), str(tmp_path / "plain"), json.dumps(plain)],
+         str(data_folder / "train.jsonl"), str(tmp_path / "plain"), json.dumps(plain), json.dumps(peft)],
         env={**os.environ, "OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // processes))},
         check=True, capture_output=True, timeout=240,
     )  # fmt: skip
