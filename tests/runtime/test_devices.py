@@ -9,8 +9,12 @@ from embedstep.runtime.devices import usable_cores, visible_gpus
 
 
 @pytest.mark.parametrize(
-    ("listed", "gpus"), [(None, 4), ("0,1", 2), ("", 0), ("-1", 0), ("2,-1,3", 1), ("GPU-8932f937, GPU-1", 2)]
-)
+    ("listed", "gpus"),
+    [
+        (None, 4), ("0,1", 2), ("", 0), ("-1", 0), ("2,-1,3", 1), ("GPU-8932f937, GPU-1", 2), ("MIG-5f0a", 1),
+        ("NoDevFiles", 0),
+    ],
+)  # fmt: skip
 def test_gpus_are_counted_as_cuda_counts_them(tmp_path: Path, listed: str | None, gpus: int) -> None:
     for name in ("nvidia0", "nvidia1", "nvidia2", "nvidia3", "nvidiactl", "nvidia-uvm", "null"):
         (tmp_path / name).touch()

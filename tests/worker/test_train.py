@@ -3,6 +3,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,9 @@ import pytest
 from embedstep.errors import REFUSED, CannotStartError, InvalidRequestError
 from embedstep.output.result import StepResult
 from embedstep.request.loading import load_request
+from embedstep.runtime.world import World
 from embedstep.step import plan_step
+from embedstep.worker.train import require_devices
 from embedstep.worker.trainer.loading import ConcatenatedDatasets
 from embedstep.worker.trainer.trainer import StepTrainer
 
@@ -30,6 +33,29 @@ def steps_with(output: str, word: str) -> list[int]:
     """Train steps of the logs that hold a metric with `word` in its name."""
     logs = read_metrics(Path(output) / "metrics.jsonl")
     return [log["train_step"] for log in logs if any(word in key for key in log)]
+
+
+@pytest.mark.parametrize(
+    ("use_cpu", "gpus", "world", "seen", "refused"),
+    [
+        (False, 4, World(world_size=8, local_world_size=4), 4, ""),
+        (False, 4, World(world_size=2), 1, ""),  # one process on each of two nodes with four
+        (False, 1, World(), 0, "1 GPUs are assigned to the processes of this machine, and torch sees 0"),
+        (False, 0, World(), 1, "0 GPUs are assigned to the processes of this machine, and torch sees 1"),
+        (True, 1, World(), 0, ""),  # torch for the CPU, on a machine with a GPU
+    ],
+)
+def test_torch_sees_the_gpus_of_the_processes_on_its_node(
+    request_of: Build, monkeypatch: pytest.MonkeyPatch, use_cpu: bool, gpus: int, world: World, seen: int, refused: str
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: seen)
+    request = load_request(json.dumps(request_of(arguments={"use_cpu": use_cpu})))
+    plan = replace(plan_step(request), gpus=gpus, world_size=world.world_size)
+    if not refused:
+        require_devices(request, plan, world)
+        return
+    with pytest.raises(CannotStartError, match=f"^{refused}$"):
+        require_devices(request, plan, world)
 
 
 def test_a_run_leaves_model_metrics_and_result(train_here: Train, evaluated: Build) -> None:

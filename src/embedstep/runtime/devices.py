@@ -8,6 +8,8 @@ from pathlib import Path
 
 ASKED_GPUS = "EMBEDSTEP_GPUS"
 """Environment variable with the number of GPUs that a pipeline has requested for the step."""
+_UUIDS = ("GPU-", "MIG-")
+"""Beginnings of the ids of whole GPUs and of their partitions."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,8 +28,8 @@ class Devices:
 def visible_gpus(environ: Mapping[str, str], device_folder: Path = Path("/dev")) -> int:
     """Count the GPUs that a CUDA program would see, without loading CUDA.
 
-    As in CUDA, `CUDA_VISIBLE_DEVICES` lists them up to the first negative entry; without the variable each
-    `/dev/nvidia<number>` counts.
+    As in CUDA, `CUDA_VISIBLE_DEVICES` lists them up to the first entry that names none, such as `-1` or Slurm's
+    `NoDevFiles`; without the variable each `/dev/nvidia<number>` counts.
     """
     present = sum(path.name.removeprefix("nvidia").isdecimal() for path in device_folder.glob("nvidia*"))
     return len(listed_gpus(environ, present)) if present else 0
@@ -39,7 +41,7 @@ def listed_gpus(environ: Mapping[str, str], present: int) -> list[str]:
     if listed is None:
         return [str(number) for number in range(present)]
     entries = [part.strip() for part in listed.split(",") if part.strip()]
-    return list(takewhile(lambda entry: not entry.startswith("-"), entries))
+    return list(takewhile(lambda entry: entry.isdecimal() or entry.startswith(_UUIDS), entries))
 
 
 def usable_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:

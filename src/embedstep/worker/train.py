@@ -83,7 +83,7 @@ def train(output: OutputFolder, world: World, received: ReceivedSignal) -> None:
     plan = plan_from_json(read_json(output.plan))
     quiet_other_ranks(world)
     export_environment(request)
-    require_devices(plan)
+    require_devices(request, plan, world)
     arguments = build_arguments(output, plan)
     require_world(arguments, world)
     limit_collectives(arguments)
@@ -237,13 +237,15 @@ def _last_step(plan: Plan, trainer: StepTrainer, checkpoint: str | None) -> int:
     return plan.train_steps
 
 
-def require_devices(plan: Plan) -> None:
+def require_devices(request: TrainRequest, plan: Plan, world: World) -> None:
     """Compare the GPUs that torch sees with those that the launcher has assigned.
 
     Raises:
         CannotStartError: they differ, so that processes would share a GPU or train on the CPU.
     """
-    seen, assigned = torch.cuda.device_count(), min(plan.gpus, plan.world_size)
+    if request.arguments.use_cpu:
+        return  # a build of torch for the CPU sees no GPU, and needs none
+    seen, assigned = torch.cuda.device_count(), min(plan.gpus, world.local_world_size)
     if seen != assigned:
         raise CannotStartError(f"{assigned} GPUs are assigned to the processes of this machine, and torch sees {seen}")
 
