@@ -1,5 +1,6 @@
 """What stands on the page."""
 
+import json
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -10,6 +11,8 @@ import pytest
 
 from embedstep.errors import InvalidRequestError
 from embedstep.report.page import write_report
+from embedstep.report.run import read_run
+from embedstep.tracking.spool import new_spool
 from tests.report.conftest import VERDICT
 
 Make = Callable[..., Path]
@@ -68,6 +71,27 @@ def test_a_run_with_its_verdict(output_of: Make) -> None:
         "embedstep replay ",
     )
     assert page.source.count("<svg") == 3 + 3 + 2 + 2 + 1
+
+
+def test_gpus_of_the_last_attempt_are_drawn_over_its_minutes(output_of: Make) -> None:
+    output = output_of()
+    assert "GPU memory" not in Page(write_report(output)).text
+    spool = new_spool(output)
+    reading = {"system/gpu_0_utilization_percentage": 91.0, "system/gpu_0_memory_usage_megabytes": 5120.0}
+    spool.entries.write_text(
+        json.dumps({"at": 1000, "kind": "start"})
+        + "\n"
+        + "".join(
+            json.dumps({"at": minute * 60_000, "kind": "metrics", "step": 0, "values": {**reading, "loss": 0.1}}) + "\n"
+            for minute in (1, 3)
+        )
+    )
+    run = read_run(output)
+    assert {name: (series.steps.tolist(), series.last) for name, series in run.gpus.items()} == {
+        "system/gpu_0_utilization_percentage": ([0, 2], 91),
+        "system/gpu_0_memory_usage_megabytes": ([0, 2], 5120),
+    }
+    Page(write_report(output)).has("GPU utilization, %", "GPU memory, MB", "minutes", "of the last attempt")
 
 
 def test_the_page_needs_nothing_else_and_no_script(output_of: Make) -> None:

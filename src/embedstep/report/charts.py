@@ -31,13 +31,16 @@ _ROW = 0.3
 _SIZE = (4.6, 2.6)
 
 
-def draw_curves(key: str, lines: Mapping[str, Series], *, champion: Mapping[str, float] | None = None) -> str:
+def draw_curves(
+    key: str, lines: Mapping[str, Series], *, champion: Mapping[str, float] | None = None, unit: str = "train step"
+) -> str:
     """Draw metrics over train steps, with the champion's values as dashed lines.
 
     Args:
         key: unique name of the chart in the page.
         lines: metrics by their name in the legend.
         champion: values of the champion by the same names.
+        unit: what the metrics are drawn over.
     """
     with mpl.rc_context(_STYLE):
         figure, axes = _figure(_SIZE)
@@ -49,7 +52,7 @@ def draw_curves(key: str, lines: Mapping[str, Series], *, champion: Mapping[str,
             )
             if champion and name in champion:
                 axes.axhline(champion[name], color=colour, linestyle="--", linewidth=1)
-        axes.set_xlabel("train step")
+        axes.set_xlabel(unit)
         axes.grid(linewidth=0.4)
         if len(lines) > 1:
             axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1), borderaxespad=0, handlelength=1)

@@ -13,7 +13,7 @@ from embedstep.output.attempts import Attempt, cost_unit
 from embedstep.output.folder import OutputFolder
 from embedstep.output.result import Movement, is_score, with_current_names, write_atomically
 from embedstep.report.charts import draw_bars, draw_curves, draw_intervals
-from embedstep.report.run import Run, describe_sources, read_run
+from embedstep.report.run import GPU_METRICS, Run, describe_sources, read_run
 from embedstep.report.series import Series, group_by_cutoff
 from embedstep.runtime.text import shorten, show_count
 
@@ -73,7 +73,7 @@ def build_content(run: Run) -> dict[str, Any]:
         "datasets": [_dataset_row(item) for item in run.plan["datasets"]],
         "batches": [*_padding(run), *run.plan["notes"]],
         "labels": list(_labels(run)),
-        "cost": list(_cost(run)),
+        "cost": [*_cost(run), *_gpus(run)],
         "attempts": [_attempt_row(number, item) for number, item in enumerate(run.attempts, 1)],
         "unit": _unit(run),
         "chosen": [_ledger_row(entry) for entry in ledger if entry["source"] != "default"],
@@ -230,6 +230,18 @@ def _cost(run: Run) -> Iterator[Chart]:
     seconds = {name: value for name, value in run.result.get("seconds", {}).items() if name != "total"}
     if seconds:
         yield Chart("Time by phase", Markup(draw_bars("seconds", seconds, unit="seconds")))
+
+
+def _gpus(run: Run) -> Iterator[Chart]:
+    note = "of the last attempt" if len(run.attempts) > 1 else ""
+    for end, title in GPU_METRICS.items():
+        lines = {
+            name.removeprefix("system/").removesuffix(f"_{end}"): series
+            for name, series in run.gpus.items()
+            if name.endswith(end)
+        }
+        if lines:
+            yield Chart(title, Markup(draw_curves(f"machine-{end}", lines, unit="minutes")), note)
 
 
 def _unit(run: Run) -> str:

@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ class Series:
     """One metric over the run.
 
     Attributes:
-        steps: train steps, shape (points,).
+        steps: train steps, or minutes for a metric of the machine, shape (points,).
         values: finite values, shape (points,).
         not_finite: number of values that were not finite.
     """
@@ -41,6 +41,19 @@ def read_series(file: Path) -> dict[str, Series]:
             # Values that are not finite are written as text.
             points[name].append((step, float(value)))
     return {name: _series(*np.array(some, float).T) for name, some in points.items()}
+
+
+def series_over_time(points: Mapping[str, Sequence[tuple[int, float]]]) -> dict[str, Series]:
+    """Return metrics of the machine, thinned, over the minutes since the first of them was read.
+
+    Args:
+        points: milliseconds since 1970 and finite values of each metric.
+    """
+    start = min((at for some in points.values() for at, _ in some), default=0)
+    return {
+        name: _series(*np.array([((at - start) / 60_000, value) for at, value in some]).T)
+        for name, some in points.items()
+    }
 
 
 def _lines(file: Path) -> Iterator[dict[str, float]]:
