@@ -36,6 +36,9 @@ MATRYOSHKA = {"kind": "matryoshka", "loss": "cosent", "options": {"matryoshka_di
         ({"settings": {"prompts": {"query": "q: "}}}, {"default_prompt_name": "qury"}, "did you mean query?"),
         ({}, {"model_kwargs": {"dtype": "int8"}}, "model.model_kwargs.dtype: is 'int8'; known are auto, float32"),
         ({}, {"model_kwargs": {"dtype": "float32", "torch_dtype": "auto"}}, "torch_dtype: is the older name of dtype"),
+        ({}, {"model_kwargs": {"attn_implementation": "flash_attention_2"}},
+         "model.model_kwargs.attn_implementation: is flash_attention_2, which computes in bfloat16 or float16, and the "
+         "weights are float32; write dtype: bfloat16 next to it, or sdpa in its place"),
         ({}, {"model_kwargs": {"token": "x"}}, "model.model_kwargs.token: has another place: pass the token as"),
         ({}, {"processor_kwargs": {"trust_remote_code": True}}, "has another place: write model.trust_remote_code"),
         ({}, {"config_kwargs": {"revision": "main"}}, "has another place: write model.revision"),
@@ -65,6 +68,13 @@ def test_a_model_without_problems(tmp_path: Path) -> None:
         "processor_kwargs": {"model_max_length": 64},
     }  # fmt: skip
     assert list(check_model(request(model=section))) == []
+
+
+def test_flash_attention_computes_in_the_precision_of_a_base_in_bfloat16(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model", tensors=IN_BF16, config={**CONFIG, "dtype": "bfloat16"})
+    for path in (str(folder), "org/on-the-hub"):
+        section = {"path": path, "model_kwargs": {"attn_implementation": "flash_attention_2", "dtype": "auto"}}
+        assert list(check_model(request(model=section))) == []
 
 
 def test_a_file_that_was_cut_off_is_a_problem(tmp_path: Path) -> None:

@@ -91,6 +91,7 @@ def check_model(request: TrainRequest, fetched: str | None = None) -> Iterator[P
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         yield Problem("model.path", f"{fetched or request.model.path} cannot be read: {error}")
         return
+    yield from attention_computes(request.model, facts)
     if facts is not None:
         yield from model_embeds(facts)
         yield from texts_have_positions(request, facts)
@@ -139,6 +140,19 @@ def base_is_the_same(model: Model, fetched: str | None) -> Iterator[Problem]:
         yield Problem("model.path", message)
     elif adapter.local_base is None and not is_hub_id(adapter.base):
         yield Problem("model.path", f"is an adapter of {adapter.base}, which is not on this machine")
+
+
+def attention_computes(model: Model, facts: ModelFacts | None) -> Iterator[Problem]:
+    """Flash attention has no kernel for float32, in which texts are embedded outside of the train steps."""
+    if facts is None and asked_precision(model) == AUTO:
+        return  # known once the model is fetched
+    attention, precision = str(model.model_kwargs.get("attn_implementation")), trained_precision(model, facts)
+    if "flash" in attention and precision not in ("bfloat16", "float16"):
+        message = f"is {attention}, which computes in bfloat16 or float16, and the weights are {precision}"
+        yield Problem(
+            "model.model_kwargs.attn_implementation",
+            f"{message}; write dtype: bfloat16 next to it, or sdpa in its place",
+        )
 
 
 def model_embeds(facts: ModelFacts) -> Iterator[Problem]:
