@@ -15,7 +15,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export ZENML_ANALYTICS_OPT_IN := false
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-slow coverage faults test-postgres test-image test-airflow test-kubernetes airflow image dist check fix bench golden clean
+.PHONY: help setup demo test test-slow test-gpu coverage faults test-postgres test-image test-airflow test-kubernetes airflow image dist check fix bench bench-gpu golden clean
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,16 +32,22 @@ demo: $(STAMP) ## train on real text and show the gain (DEMO="--small" for a qui
 # One thread in each of the processes that share the cores: those of torch wait for each other otherwise.
 test test-slow faults coverage: export OMP_NUM_THREADS := 1
 
+# What these tests expect is that of a machine without a GPU; tests/gpu has the others.
+test test-slow faults coverage test-postgres: export CUDA_VISIBLE_DEVICES :=
+
 # A third of the tests wait for processes or clocks, so that more of them run than there are cores.
 PARALLEL := --numprocesses=4 --dist=worksteal
 
-FAST := -m "not slow and not image and not kubernetes and not airflow"
+FAST := -m "not slow and not image and not kubernetes and not airflow and not gpu"
 
 test: $(STAMP) ## run the tests, all but the slow ones
 	@$(BIN)/pytest $(PARALLEL) --durations=10 $(FAST) $(TESTS)
 
 test-slow: $(STAMP) ## run the slow tests: whole runs, and gates with real servers
 	@$(BIN)/pytest $(PARALLEL) --durations=10 -m slow $(TESTS)
+
+test-gpu: $(STAMP) ## run the tests on a GPU; without one they are skipped, with the reason
+	@$(BIN)/pytest -m gpu $(or $(TESTS),tests/gpu)
 
 coverage: $(STAMP) ## measure the branches of src that the fast tests reach (or TESTS=...), and show the others
 	@rm -rf build/coverage && mkdir -p build/coverage
@@ -87,6 +93,9 @@ fix: $(STAMP) ## fix what the linter can
 
 bench: $(STAMP) ## compare embedstep with the alternatives (NAME=... for one), and write build/bench.json
 	@$(BIN)/python -m tests.benchmarks $(NAME)
+
+bench-gpu: $(STAMP) ## compare samples/s on a GPU with a plain script (NAME=... for one), and write build/bench_gpu.json
+	@$(BIN)/python -m tests.benchmarks.gpu $(NAME)
 
 golden: $(STAMP) ## rewrite the golden files, for a review of their difference
 	@EMBEDSTEP_GOLDEN=rewrite $(BIN)/pytest -q -k golden

@@ -119,21 +119,9 @@ def libraries() -> None:
 @pytest.fixture(scope="session")
 def tiny_model(minilm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BERT of two layers and 32 dimensions with random weights, and MiniLM's tokenizer: it trains in seconds."""
-    import torch
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
-    from transformers import AutoTokenizer, BertConfig, BertModel
+    from tests.random_bert import save_bert  # torch takes seconds to import
 
-    folder = tmp_path_factory.mktemp("tiny")
-    torch.manual_seed(7)
-    config = BertConfig(
-        vocab_size=30522, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64
-    )
-    BertModel(config).save_pretrained(folder / "bert")
-    AutoTokenizer.from_pretrained(minilm).save_pretrained(folder / "bert")
-    transformer = Transformer(str(folder / "bert"), max_seq_length=32)
-    SentenceTransformer(modules=[transformer, Pooling(32)], device="cpu").save_pretrained(str(folder / "model"))
-    return folder / "model"
+    return save_bert(tmp_path_factory.mktemp("tiny"), minilm, layers=2, width=32)
 
 
 def pair_rows(count: int, start: int = 0) -> list[dict[str, Any]]:

@@ -91,6 +91,8 @@ def prove(
     from embedstep.worker.trainer import build
 
     monkeypatch.chdir(tmp_path)
+    # The arguments of a training that compiles set it, and later ones in this process would compile, too.
+    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "no")
     monkeypatch.setattr(first_node, "run_process", lambda plan: ProcessEnd(code=worker.main([_output(plan)])))
     # The report takes another process and as long as the training; tests/report and whole runs look at it.
     monkeypatch.setattr(step, "write_report_in_subprocess", lambda output: ())
