@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 import pytest
 
+from tests.benchmarks import gpu
 from tests.benchmarks.__main__ import BENCHMARKS
 from tests.benchmarks.harness import Benchmark, BenchmarkError, Record, main, measure, recorded
 from tests.benchmarks.overhead import parts_of
@@ -131,6 +132,14 @@ def test_every_benchmark_is_there() -> None:
         "container", "log", "zenml_step", "airflow_task", "dag_parse",
         "tokenize_once_3", "tokenize_once_10", "tokenize_once_minilm", "group_by_length", "small_steps", "lora",
     }  # fmt: skip
+
+
+def test_without_a_gpu_its_benchmarks_are_counted_with_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    assert gpu.main([], missing="no GPU is visible") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "minilm skipped: no GPU is visible", "minilm_by_length skipped: no GPU is visible",
+        "encoder skipped: no GPU is visible", "encoder_by_length skipped: no GPU is visible", "4 skipped",
+    ]  # fmt: skip
 
 
 def test_check_is_measured_for_real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ BOUND = 1.05
 REPEATS = 3
 STEPS, _FEW_STEPS = 4_000, 50
 _LAYERS, _WIDTH = 2, 64
+_ROOT = Path(__file__).parents[2]
 
 
 def small_steps(quick: bool) -> Record:
@@ -109,17 +110,10 @@ def _small_model(tokenizer: Path, folder: Path) -> Path:
     """Save a BERT whose steps take some milliseconds."""
     make = (
         "import sys\n"
-        "from sentence_transformers import SentenceTransformer\n"
-        "from sentence_transformers.sentence_transformer.modules import Pooling, Transformer\n"
-        "from transformers import AutoTokenizer, BertConfig, BertModel\n"
-        "tokenizer, folder, layers, width = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])\n"
-        "config = BertConfig(vocab_size=30522, hidden_size=width, num_hidden_layers=layers, num_attention_heads=2,\n"
-        "                    intermediate_size=2 * width)\n"
-        "BertModel(config).save_pretrained(folder + '/bert')\n"
-        "AutoTokenizer.from_pretrained(tokenizer).save_pretrained(folder + '/bert')\n"
-        "modules = [Transformer(folder + '/bert', max_seq_length=32), Pooling(width)]\n"
-        "SentenceTransformer(modules=modules, device='cpu').save_pretrained(folder + '/model')\n"
+        "from pathlib import Path\n"
+        "from tests.random_bert import save_bert\n"
+        "save_bert(Path(sys.argv[1]), Path(sys.argv[2]), layers=int(sys.argv[3]), width=int(sys.argv[4]))\n"
     )
-    command = [sys.executable, "-c", make, str(tokenizer), str(folder), str(_LAYERS), str(_WIDTH)]
-    subprocess.run(command, env=environment(), check=True, capture_output=True)
+    command = [sys.executable, "-c", make, str(folder), str(tokenizer), str(_LAYERS), str(_WIDTH)]
+    subprocess.run(command, env=environment(PYTHONPATH=str(_ROOT)), check=True, capture_output=True)
     return folder / "model"
