@@ -34,7 +34,8 @@ def _loss_table() -> Iterator[str]:
 def _texts(kind: LossKind) -> str:
     if kind.wraps:
         return "those of the inner loss"
-    return "; or ".join(dict.fromkeys(describe_columns(takes) for takes in kind.takes))
+    listed = "; or ".join(dict.fromkeys(describe_columns(takes) for takes in kind.takes))
+    return f"{listed}; from one column with `transform: {kind.transform}`" if kind.transform else listed
 
 
 def _label(kind: LossKind) -> str:

@@ -106,7 +106,7 @@ TESTED_WITH: Mapping[str, str] = {
     # A training is asserted as a whole: a part of the trainer by itself would need the library's trainer around it.
     **{
         f"worker/{name}.py": "worker/test_train.py"
-        for name in ("environment", "trainer/build", "trainer/loading", "trainer/recording", "trainer/saving")
+        for name in ("environment", "trainer/build", "trainer/recording", "trainer/saving")
     },
     **{f"worker/torchrun/{name}.py": "faults/test_processes.py" for name in ("agent", "shutdown")},
     **{

@@ -11,6 +11,7 @@ from embedstep.runtime.lazy import import_on_use
 
 if TYPE_CHECKING:
     from embedstep.data.row_functions import RowFunctionKind as RowFunctionKind
+    from embedstep.data.transforms import TransformKind as TransformKind
     from embedstep.errors import EmbedstepError as EmbedstepError
     from embedstep.output.result import StepResult as StepResult
     from embedstep.planning.batch_samplers import BatchSamplerKind as BatchSamplerKind
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 _NAMES = {
     "embedstep.data.row_functions": ("RowFunctionKind",),
+    "embedstep.data.transforms": ("TransformKind",),
     "embedstep.errors": ("EmbedstepError",),
     "embedstep.output.result": ("StepResult",),
     "embedstep.planning.batch_samplers": ("BatchSamplerKind",),

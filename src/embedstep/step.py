@@ -275,7 +275,8 @@ def _plan(request: TrainRequest, folder: Path, *, for_a_run: bool) -> Plan:
     if for_a_run:
         check_environment(request, tracking_environ())
     local, fetched_model = with_local_data(request, folder / "hub", with_model=for_a_run)
-    is_read_twice = for_a_run or forms_batches(request.arguments)
+    is_drawn = any(dataset.transform is not None for _, _, dataset in named_datasets(request))
+    is_read_twice = for_a_run or is_drawn or forms_batches(request.arguments)
     model_problems = list(check_model(request, fetched_model)) if fetched_model else []
     model = None if model_problems else read_facts(request, fetched_model)
     tokens = _find_tokens(request, fetched_model, model)
@@ -330,5 +331,5 @@ def _find_tokens(request: TrainRequest, fetched_model: str | None, model: ModelF
 def _tokenize(plan: Plan, tokens: TokenCache) -> None:
     """Save the token ids of every dataset that a loss reads at least once, next to its rows."""
     for item in plan.datasets:
-        if plan.passes(item) >= 1:
+        if plan.passes(item) >= 1 and item.transform is None:  # else its texts differ in each epoch
             make_token_ids(item, tokens)

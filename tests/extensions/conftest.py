@@ -29,6 +29,8 @@ blocks = birdsong:blocks
 one_label = birdsong:one_label
 [embedstep.row_functions]
 sentences = birdsong:sentences
+[embedstep.transforms]
+swap_words = birdsong:swapping
 [embedstep.trackers]
 text_file = birdsong:text_file
 """

@@ -161,7 +161,14 @@ def test_every_sampler_resumes_where_it_was(
     fault.came_to("75, three times", found)
 
 
-@pytest.mark.parametrize("name", ["softmax", "denoising_auto_encoder", "denoising_auto_encoder, untied"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "softmax", "denoising_auto_encoder", "denoising_auto_encoder, untied",
+        # Six steps are two epochs, each with noise of its own, which persistent workers draw.
+        pytest.param("denoising_auto_encoder, noise", marks=pytest.mark.slow),
+    ],
+)  # fmt: skip
 @pytest.mark.fault("SIGTERM, with layers that {name} trains", "three places")
 def test_layers_of_a_loss_resume(
     train_here: Train, request_of: Build, data_folder: Path, at_look: Callable[[int | None], list[str]], fault: Fault,
@@ -172,12 +179,16 @@ def test_layers_of_a_loss_resume(
         "softmax": {"num_labels": 2},
         "denoising_auto_encoder": {},
         "denoising_auto_encoder, untied": {"tie_encoder_decoder": False, "decoder_name_or_path": str(tiny_model)},
+        "denoising_auto_encoder, noise": {},
     }[name]
+    has_noise = name.endswith("noise")
+    workers = {"dataloader_num_workers": 2, "dataloader_persistent_workers": True, "per_device_train_batch_size": 48}
+    noise = {"transform": {"kind": "delete_words", "options": {"ratio": 0.5}}} if has_noise else {}
     label = {"label": "class"} if name == "softmax" else {}
     columns = {"anchor": "anchor", "positive": "positive", **label}
     request = request_of(
-        arguments={"max_steps": 6, "logging_steps": 1},
-        data={"train": {"docs": {"path": str(data_folder / "train.jsonl"), "columns": columns}}},
+        arguments={"max_steps": 6, "logging_steps": 1, **(workers if has_noise else {})},
+        data={"train": {"docs": {"path": str(data_folder / "train.jsonl"), "columns": columns, **noise}}},
         loss={"kind": name.partition(",")[0], "options": options},
     )
     whole = uninterrupted(train_here, request)

@@ -107,7 +107,7 @@ def _dataset_row(item: "PlannedDataset", train_batches: int) -> tuple[str, ...]:
         f"{item.split}.{item.name}",
         show_count(item.rows),
         show_count(item.dropped_rows),
-        ", ".join(item.columns),
+        ", ".join(item.loss_columns),
         item.loss or "",
         show_count(item.batches),
         f"{(item.batches or 0) / train_batches:.0%}" if item.split == "train" and train_batches else "",

@@ -16,6 +16,7 @@ from embedstep.planning.batches import (
     per_device_batch_size,
 )
 from embedstep.planning.plan import Plan, PlannedDataset
+from embedstep.planning.transforms import drawer_of, reader_of
 from embedstep.request.arguments.ledger import effective_arguments
 from embedstep.request.arguments.schema import Arguments
 from embedstep.request.schema import TrainRequest
@@ -66,7 +67,7 @@ def _explain_sampler(inputs: SamplerInputs, sampler: "Sampler") -> Iterator[str]
         if unpaired:
             rows = f"{unpaired:,} rows are" if unpaired > 1 else "1 row is"
             yield f"{rows} never trained on, because no other row has the same label"
-    if inputs.lengths is not None:
+    if inputs.lengths is not None and inputs.item.transform is None:
         grouped = _padding_share(sampler.batches(0), inputs.lengths)
         mixed = _padding_share(replace(sampler, lengths=None).batches(0), inputs.lengths)
         yield f"padding is {grouped:.0%} of a batch; without group_by_length it would be {mixed:.0%}"
@@ -149,6 +150,17 @@ def with_preview(request: TrainRequest, plan: Plan, steps: int) -> Plan:
     preview = []
     for number, step in enumerate(islice(epochs.walk(0), steps)):
         item = inputs[step.dataset].item
-        ranks = [read_rows(item.file, (step.rows_of(rank) - step.offset).tolist()) for rank in range(plan.world_size)]
+        ranks = [
+            _previewed(request, item, (step.rows_of(rank) - step.offset).tolist()) for rank in range(plan.world_size)
+        ]
         preview.append({"step": number + 1, "dataset": item.name, "ranks": ranks})
     return replace(plan, preview=tuple(preview))
+
+
+def _previewed(request: TrainRequest, item: PlannedDataset, rows: list[int]) -> list[dict[str, Any]]:
+    """Return rows of a dataset as they are trained on in the first epoch."""
+    drawer = drawer_of(request, item)
+    found = read_rows(item.file, rows)
+    if drawer is None:
+        return found
+    return [row | drawer.draw(row, number, 0, reader_of(item)) for number, row in zip(rows, found, strict=True)]

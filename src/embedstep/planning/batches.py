@@ -228,7 +228,7 @@ def _measure_rows(item: PlannedDataset, tokens: TokenCache | str) -> Any:
     """Return the length of each row, shape (rows,): as its column says, in tokens, or in characters."""
     if item.has_lengths:
         return read_integers(item.file, LENGTH)
-    if isinstance(tokens, str):
+    if isinstance(tokens, str) or item.transform is not None:
         return text_lengths(item.file, item.inputs)
     return sum(ids.lengths for ids in make_token_ids(item, tokens))
 
@@ -268,7 +268,7 @@ def build_epochs(arguments: Arguments, inputs: Sequence[SamplerInputs], world_si
     """
     from embedstep.sampling.epochs import Epochs, Sampler
 
-    seed, kind = _order_seed(arguments), declared_sampler(arguments.batch_sampler)
+    seed, kind = order_seed(arguments), declared_sampler(arguments.batch_sampler)
     samplers = []
     for number, one in enumerate(inputs):
         shared: dict[str, Any] = {
@@ -292,7 +292,8 @@ def build_epochs(arguments: Arguments, inputs: Sequence[SamplerInputs], world_si
     )
 
 
-def _order_seed(arguments: Arguments) -> int:
+def order_seed(arguments: Arguments) -> int:
+    """Return the seed of the order of rows, and of what is drawn from them."""
     return arguments.seed if arguments.data_seed is None else arguments.data_seed
 
 
@@ -303,7 +304,11 @@ def digest_lengths(inputs: Sequence[SamplerInputs]) -> dict[str, str]:
 
 
 def describe_order(
-    arguments: Arguments, fingerprints: Mapping[str, str], lengths: Mapping[str, str], world_size: int
+    arguments: Arguments,
+    fingerprints: Mapping[str, str],
+    lengths: Mapping[str, str],
+    world_size: int,
+    transforms: Mapping[str, str],
 ) -> dict[str, Any]:
     """Return all that the order of the rows depends on; only a checkpoint with an equal one can be resumed exactly.
 
@@ -312,6 +317,7 @@ def describe_order(
         fingerprints: digest of the rows of each train dataset.
         lengths: digest of the lengths of rows, of the datasets whose rows are grouped by them.
         world_size: ranks.
+        transforms: digest of the transform of each train dataset that has one.
     """
     size = arguments.per_device_train_batch_size
     # With labels each rank has batches of its own; else only the rows of a whole step count.
@@ -322,11 +328,12 @@ def describe_order(
     is_shared = forms_batches(arguments) and arguments.batch_sampler != "group_by_label" and not code
     # One dataset in the order of its file is not shuffled.
     in_order = arguments.train_sampling_strategy == "sequential" and arguments.batch_sampler == "batch_sampler"
-    is_fixed = in_order and len(fingerprints) == 1
+    is_fixed = in_order and len(fingerprints) == 1 and not transforms
     return {
         "data": [[name, digest] for name, digest in fingerprints.items()],
         **({"lengths": [[name, digest] for name, digest in lengths.items()]} if lengths else {}),
-        **({} if is_fixed else {"seed": _order_seed(arguments)}),
+        **({"transforms": [[name, digest] for name, digest in transforms.items()]} if transforms else {}),
+        **({} if is_fixed else {"seed": order_seed(arguments)}),
         "batch_sampler": arguments.batch_sampler.removesuffix("_hashed"),
         **code,
         "multi_dataset_batch_sampler": arguments.multi_dataset_batch_sampler if len(fingerprints) > 1 else None,

@@ -37,10 +37,19 @@ from embedstep.planning.steps import (
     evaluation_steps,
     never_best,
 )
+from embedstep.planning.transforms import (
+    drawer_of,
+    drawn_facts,
+    explain_transforms,
+    reader_of,
+    section_of,
+    transform_digests,
+)
 from embedstep.request.arguments.ledger import effective_arguments, ledger, with_warmup_steps
 from embedstep.request.arguments.schema import Arguments
 from embedstep.request.fingerprint import request_fingerprint, training_fingerprint
 from embedstep.request.schema import TrainRequest
+from embedstep.runtime.digests import sha256_json
 
 _SHOWN_LABELS = 20
 
@@ -72,6 +81,9 @@ def build_plan(
     entries = with_columns(entries, request, prompts)
     arguments = effective_arguments(request.arguments, entries)
     datasets = [_plan_dataset(request, arguments, item, processes) for item in facts]
+    for item in datasets:
+        if is_prepared and (drawer := drawer_of(request, item)) is not None:
+            drawer.require_repeatable(reader_of(item))
     datasets = count_default_batches(arguments, datasets, processes)
     formed = form_batches(arguments, datasets, processes, tokens) if is_prepared else FormedBatches(datasets=datasets)
     per_step = batches_per_step(arguments, processes)
@@ -85,6 +97,7 @@ def build_plan(
     checkpoints = checkpoint_steps(arguments, train_steps, steps_per_epoch)
     due = due_evaluations(arguments, train_steps, steps_per_epoch)
     notes = [*_note_own_layers(request, processes), *_note_made_rows(request, facts), *_note_repeated_rows(facts)]
+    notes += explain_transforms(request, facts)
     notes += explain_model(request.model, model)
     notes += explain_prompts(request, model, prompts)
     notes += explain_batches(arguments, formed, tokens)
@@ -92,7 +105,7 @@ def build_plan(
         notes.append(f"texts are tokenized again in each epoch: {tokens}")
     # Evaluators name their metrics by it.
     similarity = request.model.similarity_fn_name or (model.similarity if model else "cosine")
-    fingerprints = {f"{item.split}.{item.name}": item.fingerprint for item in facts}
+    fingerprints = {f"{item.split}.{item.name}": _drawn_fingerprint(request, item) for item in facts}
     rows = {item.name: item.fingerprint for item in train}
     return Plan(
         request_fingerprint=request_fingerprint(request),
@@ -113,7 +126,9 @@ def build_plan(
         ledger=with_warmup_steps(entries, warmup_steps),
         notes=(*notes, *never_best(arguments, train_steps, checkpoints, due)),
         sampling_seconds=formed.seconds,
-        position=describe_order(arguments, rows, digest_lengths(formed.train), processes),
+        position=describe_order(
+            arguments, rows, digest_lengths(formed.train), processes, transform_digests(request, "train")
+        ),
     )
 
 
@@ -124,11 +139,15 @@ def _plan_dataset(request: TrainRequest, arguments: Arguments, facts: DatasetFac
     size = per_device_batch_size(arguments, facts.split)
     batches = count_batches(facts.rows, size, drop_last=arguments.dataloader_drop_last) if loss else None
     rows_per_process = min(size * batches_per_step(arguments, processes) // processes, facts.rows)
-    negatives = negatives_per_anchor(loss, facts.inputs, rows_per_process, processes) if loss and is_train else None
+    given = drawn_facts(request, facts)
+    negatives = negatives_per_anchor(loss, given.inputs, rows_per_process, processes) if loss and is_train else None
+    transform = section_of(request, facts).transform
     known = {each.name: getattr(facts, each.name) for each in fields(DatasetRecord)}
     return PlannedDataset(
         **{**known, "columns": tuple(facts.columns)},
-        labels=_most_frequent(facts.label_values),
+        transform=transform.kind if transform else None,
+        given=tuple(given.columns) if transform else (),
+        labels=_most_frequent(given.label_values),
         loss=loss.kind if loss else None,
         batches=batches,
         rows_unreached=0 if batches is None else max(facts.rows - batches * size, 0),
@@ -147,9 +166,15 @@ def _with_formed_negatives(request: TrainRequest, formed: FormedBatches, process
         loss = request.loss_of(item.name)
         rows = largest.get(item.name, 0)
         if item.split == "train" and loss is not None and rows:
-            yield replace(item, negatives_per_anchor=negatives_per_anchor(loss, item.inputs, rows, processes))
+            yield replace(item, negatives_per_anchor=negatives_per_anchor(loss, item.loss_inputs, rows, processes))
         else:
             yield item
+
+
+def _drawn_fingerprint(request: TrainRequest, facts: DatasetFacts) -> str:
+    """Return the digest of a dataset's rows, and of what is drawn from them."""
+    digest = transform_digests(request, facts.split).get(facts.name)
+    return facts.fingerprint if digest is None else sha256_json([facts.fingerprint, digest])
 
 
 def _most_frequent(labels: Mapping[int, int]) -> dict[str, int]:
@@ -163,7 +188,7 @@ def _most_frequent(labels: Mapping[int, int]) -> dict[str, int]:
 def _note_made_rows(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[str]:
     """How many rows each row function has made, and of how many."""
     for item in facts:
-        dataset = getattr(request.data, item.split)[item.name]
+        dataset = section_of(request, item)
         if dataset.row_function is not None and item.rows_read is not None:
             made = f"has made {item.rows + item.dropped_rows:,} rows of {item.rows_read:,}"
             yield f"{item.place}: {dataset.row_function.kind} {made}"

@@ -19,6 +19,7 @@ from embedstep.planning.model_checks import check_model
 from embedstep.planning.plan import Plan, PlannedDataset
 from embedstep.planning.prompt_checks import check_prompts
 from embedstep.planning.rules import LAST_CHECKPOINT, check_rules, pairs_fill
+from embedstep.planning.transforms import drawn_facts, rows_can_be_drawn
 from embedstep.request.schema import TrainRequest, loss_path
 
 
@@ -45,6 +46,7 @@ def check_with_data(request: TrainRequest, facts: Sequence[DatasetFacts]) -> lis
     """Return every problem between the request and its data, each once."""
     problems = [
         *losses_fit(request, facts),
+        *rows_can_be_drawn(request, facts),
         *evaluators_fit(request, facts),
         *samplers_fit(request, facts),
         *evaluations_fit_the_sampler(request, facts),
@@ -188,16 +190,15 @@ def losses_fit(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator
     for item in facts:
         loss = request.loss_of(item.name)
         if loss is not None and (item.split != "eval" or evaluates_loss(request, item.name)):
-            yield from check_loss_data(loss, item)
+            yield from check_loss_data(loss, drawn_facts(request, item))
 
 
 def losses_fit_the_model(request: TrainRequest) -> Iterator[Problem]:
     """Some losses need a transformer."""
     for name, loss in request.loss.items():
-        place = loss_path(name)
         kind = innermost(loss)
         if kind is not None and kind.needs_transformer and (other := first_without_transformer(request.model)):
-            yield Problem(place, f"{kind.name} needs a transformer, and {other}")
+            yield Problem(loss_path(name), f"{kind.name} needs a transformer, and {other}")
 
 
 def labels_can_be_smoothed(request: TrainRequest) -> Iterator[Problem]:

@@ -67,6 +67,7 @@ class LossKind(Kind):
             part of the model and not averaged between processes.
         classes: option with the number of classes; labels go from 0 to one less.
         cross_entropy: attribute with its final cross-entropy, where labels can be smoothed.
+        transform: the transform that makes its rows of one column of texts.
     """
 
     takes: tuple[Takes, ...] = ()
@@ -81,6 +82,7 @@ class LossKind(Kind):
     loss_parameters: str = ""
     classes: str | None = None
     cross_entropy: str | None = None
+    transform: str = ""
 
 
 def _positives_are_compared(values: Mapping[str, Any]) -> str | None:
@@ -386,6 +388,7 @@ _ROWS = (
         needs_transformer=True,
         averages_gradients=False,
         loss_parameters="always",
+        transform="contrastive_pairs",
     ),
     LossKind(
         name="contrastive_tension_in_batch_negatives",
@@ -407,6 +410,7 @@ _ROWS = (
         needs_transformer=True,
         averages_gradients=False,
         loss_parameters="always",
+        transform="delete_words",
         rules=(_decoder_is_named_once,),
     ),
     LossKind(
@@ -509,7 +513,8 @@ def check_loss_data(loss: schema.Loss, facts: DatasetFacts) -> Iterator[Problem]
     takes = [each for each in kind.takes if each.fits(len(facts.inputs))]
     if not takes or not _in_order(facts.inputs):
         need = " or ".join(dict.fromkeys(describe_columns(each) for each in kind.takes))
-        yield Problem(path, f"{kind.name} takes {need}; this dataset has {', '.join(facts.inputs) or 'no texts'}")
+        hint = f"; write transform: {kind.transform}" if kind.transform and facts.inputs == ("anchor",) else ""
+        yield Problem(path, f"{kind.name} takes {need}; this dataset has {', '.join(facts.inputs) or 'no texts'}{hint}")
         return
     for role in facts.inputs:
         if facts.columns[role] != "text":

@@ -23,7 +23,9 @@ class PlannedDataset(DatasetRecord):
     """What one dataset contributes.
 
     Attributes:
-        columns: roles in the order in which the loss gets them.
+        columns: roles of the prepared rows, in the order in which the loss gets them.
+        transform: kind of its transform, or None.
+        given: roles that the loss gets, of which the transform draws some; empty without a transform.
         labels: rows by label value, the most frequent first, where labels are integers.
         loss: kind of its loss, or None when only evaluators use it.
         batches: batches of an epoch over all processes; None for a dataset that has no loss.
@@ -33,12 +35,24 @@ class PlannedDataset(DatasetRecord):
     """
 
     columns: tuple[str, ...]
+    transform: str | None = None
+    given: tuple[str, ...] = ()
     labels: Mapping[str, int] = field(default_factory=dict)
     loss: str | None
     batches: int | None
     rows_unreached: int
     largest_batch: int | None = None
     negatives_per_anchor: int | None
+
+    @property
+    def loss_columns(self) -> tuple[str, ...]:
+        """Roles that the loss gets, in its order."""
+        return self.given or self.columns
+
+    @property
+    def loss_inputs(self) -> tuple[str, ...]:
+        """Roles of the texts that the loss gets, in its order."""
+        return tuple(role for role in self.loss_columns if role != "label")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -126,7 +126,7 @@ def _check_shared_memory(request: TrainRequest, plan: Plan) -> None:
     if not workers or not memory.is_dir():
         return
     rows = plan.global_batch_size // request.launch.nodes // arguments.gradient_accumulation_steps
-    columns = max(len(item.columns) for item in plan.datasets)
+    columns = max(len(item.loss_columns) for item in plan.datasets)
     needed = workers * (arguments.dataloader_prefetch_factor or _PREFETCHED) * rows * columns * _BYTES_OF_A_TEXT
     free = shutil.disk_usage(memory).free
     if needed > free:

@@ -4,14 +4,16 @@
 `arguments.prompts` names for it, else the model's prompt of its side.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from embedstep.data.facts import SPLITS
 from embedstep.data.model_facts import ModelFacts
-from embedstep.data.roles import list_roles
+from embedstep.data.roles import Role, list_roles
+from embedstep.data.transforms import given_columns
 from embedstep.request.arguments.ledger import LedgerEntry
+from embedstep.request.datasets import Dataset
 from embedstep.request.model import Model
 from embedstep.request.schema import TrainRequest
 
@@ -169,7 +171,7 @@ class ColumnNames:
 def text_columns(request: TrainRequest, dataset: str) -> dict[str, ColumnNames]:
     """Return the text columns of a dataset by role, in all splits."""
     splits = [getattr(request.data, split) for split in SPLITS]
-    listed = [role for split in splits if dataset in split for role in list_roles(split[dataset].columns)]
+    listed = [role for split in splits if dataset in split for role in _roles(split[dataset])]
     listed = [role for role in listed if role.key != "label"]
     roles = {name for role in listed for name in (role.name, role.key)}
     sources: dict[str, dict[str, None]] = {}
@@ -179,6 +181,14 @@ def text_columns(request: TrainRequest, dataset: str) -> dict[str, ColumnNames]:
         role.name: ColumnNames(by_role=tuple(dict.fromkeys((role.name, role.key))), in_source=tuple(sources[role.name]))
         for role in listed
     }
+
+
+def _roles(dataset: Dataset) -> Iterator[Role]:
+    """Yield the roles of a dataset, with those that its transform gives."""
+    named = {role.name: role for role in list_roles(dataset.columns)}
+    yield from (
+        {name: Role(name=name, key=name, column=name) for name in given_columns(dataset.transform)} | named
+    ).values()
 
 
 def _selected(request: TrainRequest, dataset: str, argument: str = "prompts") -> dict[str, str]:

@@ -9,6 +9,7 @@ from embedstep.data.facts import SPLITS
 from embedstep.errors import Problem, suggest
 from embedstep.output.checkpoints import checkpoints_in
 from embedstep.planning.batches import forms_batches
+from embedstep.planning.transforms import transforms_fit
 from embedstep.request.arguments.renames import as_written
 from embedstep.request.arguments.rules import check_arguments
 from embedstep.request.arguments.types import BATCH_SAMPLERS
@@ -296,6 +297,7 @@ RULES: Sequence[Rule] = (
     a_run_has_one_name,
     aliases_are_free,
     batches_can_be_formed,
+    transforms_fit,
     noise_needs_a_transformer,
     checkpoint_exists,
     resume_is_consistent,

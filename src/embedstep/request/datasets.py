@@ -59,6 +59,15 @@ class RowFunction(ShortSection):
     options: Options = described({}, "Options of the function as its author declares them.")
 
 
+class Transform(ShortSection):
+    """What is drawn in each epoch. A plain string is short for `{kind: ...}`."""
+
+    kind: Text = described(
+        ..., "`delete_words`, `contrastive_pairs`, or a transform of another package: an entry point or module:Name."
+    )
+    options: Options = described({}, "Options of the transform, such as `ratio`.")
+
+
 HUB_FIELDS = ("hub", "subset", "split", "revision")
 """Fields that apply to a dataset of the hub, or to a saved dataset with several splits."""
 
@@ -81,6 +90,11 @@ class Dataset(Section):
         "Function that makes new rows from those in the files (docs/extending.md); `columns` refers to the new rows.",
     )
     columns: Columns = described(..., "The role of each column.")
+    transform: Transform | None = described(
+        None,
+        "What is drawn in each epoch from these columns, such as noise in the anchor (docs/transforms.md). In "
+        "data.eval and data.test it is drawn once.",
+    )
     limit: PositiveInteger | None = described(None, "Use only the first rows, this many.")
 
     @model_validator(mode="after")

@@ -28,6 +28,7 @@ MODULES: Final = "embedstep.modules"
 BATCH_SAMPLERS: Final = "embedstep.batch_samplers"
 TRACKERS: Final = "embedstep.trackers"
 ROW_FUNCTIONS: Final = "embedstep.row_functions"
+TRANSFORMS: Final = "embedstep.transforms"
 
 _REFERENCE = r"[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*"
 _T = TypeVar("_T")

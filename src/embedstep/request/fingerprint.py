@@ -43,6 +43,10 @@ def _dump(request: TrainRequest, excluded: set[str]) -> dict[str, Any]:
     for name in _ADDED_TO_MODEL:
         if sections["model"][name] == Model.model_fields[name].default:
             del sections["model"][name]
+    for split in sections.get("data", {}).values():
+        for dataset in split.values() if isinstance(split, dict) else ():
+            if dataset["transform"] is None:  # 0.1.0 had none
+                del dataset["transform"]
     for name in _ADDED:
         if sections[name] == TrainRequest.model_fields[name].default:
             del sections[name]

@@ -15,6 +15,7 @@ from embedstep.output.checkpoints import write_manifest
 from embedstep.planning.batches import build_epochs, formed_datasets, load_sampler_inputs
 from embedstep.planning.metrics import evaluates_loss
 from embedstep.planning.plan import Plan, PlannedDataset
+from embedstep.planning.transforms import drawer_of
 from embedstep.request.arguments.ledger import effective_arguments
 from embedstep.request.schema import Loss, TrainRequest
 from embedstep.request.stored import request_to_json
@@ -61,6 +62,7 @@ def build_trainer(
             ),
             epochs=_epochs(request, plan),
             tokens=_tokens(plan, model),
+            drawers={str(item.path): drawer for item in plan.datasets if (drawer := drawer_of(request, item))},
             model=model,
             args=arguments,
             train_dataset=_only(train_sets) if is_single else datasets.DatasetDict(train_sets),
@@ -96,7 +98,11 @@ def _epochs(request: TrainRequest, plan: Plan) -> Callable[[tuple[str, ...], int
 def _tokens(plan: Plan, model: SentenceTransformer) -> dict[str, Tokens]:
     """Return the cached token ids of the datasets with a loss, by their files."""
     tokens = TokenCache(lambda: tokenizing_of(model), plan.prompts.columns)
-    return {str(item.path): kept_token_ids(item, rows_of(item), model, tokens) for item in plan.datasets if item.loss}
+    return {
+        str(item.path): kept_token_ids(item, rows_of(item), model, tokens)
+        for item in plan.datasets
+        if item.loss and item.transform is None
+    }
 
 
 def _loss_of(request: TrainRequest, name: str) -> Loss:

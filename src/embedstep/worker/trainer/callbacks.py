@@ -54,6 +54,7 @@ class ResumeInsideEpoch(TrainerCallback):  # type: ignore[misc]
     def on_epoch_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any, **kwargs: Any) -> None:
         """Set the epoch of the batches, and how many of them the library skips."""
         epoch, step = _position(args, state, train_dataloader)
+        train_dataloader.dataset.draw_for(epoch)
         batches = _innermost_batches(train_dataloader)
         batches.set_epoch(epoch)
         if isinstance(sampler := getattr(batches, "sampler", None), SeedableRandomSampler):

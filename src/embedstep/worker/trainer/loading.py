@@ -10,6 +10,7 @@ import torch
 from datasets import Dataset, DatasetDict
 
 from embedstep.data.tokens import TokenIds
+from embedstep.data.transforms import RowDrawer, loss_order
 from embedstep.sampling.epochs import Epochs
 from embedstep.worker.interruption import ignore_signals
 from embedstep.worker.trainer.batch_checks import require_valid_batch
@@ -93,13 +94,21 @@ class RankBatches:
 class ConcatenatedDatasets(torch.utils.data.Dataset[Any]):  # type: ignore[misc]
     """Datasets numbered one after the other. All rows of a batch belong to one of them and are read at once."""
 
-    def __init__(self, parts: Sequence[Dataset], tokens: Sequence[Tokens]) -> None:
+    def __init__(
+        self, parts: Sequence[Dataset], tokens: Sequence[Tokens], drawers: Sequence[RowDrawer | None] | None = None
+    ) -> None:
         """Concatenate the datasets.
 
         Args:
             parts: the datasets.
             tokens: cached token ids of the columns of each dataset; their texts are not read.
+            drawers: draws the rows of each dataset in each epoch, or None where they are taken as they stand.
         """
+        self._drawers = drawers or [None] * len(parts)
+        # In shared memory, because persistent workers keep their copy of this object through all epochs.
+        self._epoch = torch.zeros((), dtype=torch.int64)
+        if any(self._drawers):
+            self._epoch.share_memory_()
         self._columns = [part.column_names for part in parts]
         self._tokens = tokens
         self._read = [_without(part, kept) for part, kept in zip(parts, tokens, strict=True)]
@@ -109,6 +118,13 @@ class ConcatenatedDatasets(torch.utils.data.Dataset[Any]):  # type: ignore[misc]
     def __len__(self) -> int:
         return self._ends[-1]
 
+    def draw_for(self, epoch: int) -> None:
+        """Draw for this epoch from now on, in all workers. Without a call it is the first, as in an evaluation.
+
+        The libraries would call a method `set_epoch`, also for an evaluation and with a number of their own.
+        """
+        self._epoch.fill_(epoch)
+
     def __getitems__(self, rows: list[int]) -> list[dict[str, Any]]:
         """Return the rows of a batch, with columns in the order of the dataset."""
         number = bisect_right(self._ends, rows[0])
@@ -117,7 +133,16 @@ class ConcatenatedDatasets(torch.utils.data.Dataset[Any]):  # type: ignore[misc]
         read = self._read[number]
         tokens = {name: [ids[place] for place in places] for name, ids in self._tokens[number].items()}
         cells = dict.fromkeys(self._columns[number]) | (read[places] if read.column_names else {}) | tokens
-        return [dict(zip(cells, row, strict=True)) for row in zip(*cells.values(), strict=True)]
+        found = [dict(zip(cells, row, strict=True)) for row in zip(*cells.values(), strict=True)]
+        return found if self._drawers[number] is None else [*self._drawn(number, places, found)]
+
+    def _drawn(self, number: int, places: list[int], found: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Yield rows of a dataset with what is drawn of them, in the order of the loss's inputs."""
+        drawer, epoch = self._drawers[number], int(self._epoch)
+        assert drawer is not None
+        for place, row in zip(places, found, strict=True):
+            drawn = row | drawer.draw(row, place, epoch, self._read[number].__getitem__)
+            yield {role: drawn[role] for role in sorted(drawn, key=loss_order)}
 
 
 def _without(part: Dataset, columns: Iterable[str]) -> Dataset:

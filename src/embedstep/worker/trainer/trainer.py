@@ -11,6 +11,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Transformer
 from torch.utils.data import BatchSampler, DataLoader
 
+from embedstep.data.transforms import RowDrawer
 from embedstep.errors import InvalidRequestError, Problem
 from embedstep.sampling.epochs import Epochs
 from embedstep.worker.trainer.callbacks import ResumeInsideEpoch
@@ -42,6 +43,7 @@ class StepTrainer(ResumableTrainer):
         *,
         epochs: Callable[[tuple[str, ...], int], Epochs | None] = lambda files, size: None,
         tokens: Mapping[str, Tokens] | None = None,
+        drawers: Mapping[str, RowDrawer] | None = None,
         **options: Any,
     ) -> None:
         """Build the library's trainer.
@@ -50,10 +52,12 @@ class StepTrainer(ResumableTrainer):
             epochs: returns the batches of all ranks, given the files of prepared rows and the batch size of a rank;
                 None if the library forms the batches.
             tokens: cached token ids of the datasets, by their files.
+            drawers: what draws rows in each epoch, by the files of their datasets.
             options: arguments of `ResumableTrainer` and of the library's trainer.
         """
         self._epochs = epochs
         self._tokens = tokens or {}
+        self._drawers = drawers or {}
         super().__init__(**options)
         self.padding = Padding(self.model)
         self.data_collator.preprocess_fn = self.padding
@@ -146,7 +150,11 @@ class StepTrainer(ResumableTrainer):
                 "worker_init_fn": init_worker,
             }
         return DataLoader(
-            ConcatenatedDatasets(parts, [self._tokens.get(arrow_file(part), {}) for part in parts]),
+            ConcatenatedDatasets(
+                parts,
+                [self._tokens.get(arrow_file(part), {}) for part in parts],
+                [self._drawers.get(arrow_file(part)) for part in parts],
+            ),
             batch_sampler=batches,
             collate_fn=self.data_collator,
             num_workers=arguments.dataloader_num_workers,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from embedstep import (
     RunTracker,
     Takes,
     TrackerKind,
+    TransformKind,
     options,
 )
 
@@ -79,6 +81,24 @@ sentences = RowFunctionKind(
     reads=("title", "body"),
     makes={"question": "text", "answer": "text"},
     options={"least": options.integer(1, least=1)},
+)
+
+
+def _swap_words(row: Mapping[str, Any], random: Random, draw_row: Any, times: int) -> dict[str, Any]:
+    """Swap neighbouring words."""
+    words = row["anchor"].split()
+    for _ in range(times):
+        place = int(random.random() * (len(words) - 1))
+        words[place : place + 2] = words[place : place + 2][::-1]
+    return {"anchor": " ".join(words)}
+
+
+swapping = TransformKind(
+    name="swap_words",
+    function=_swap_words,
+    reads=("anchor",),
+    gives={"anchor": "text"},
+    options={"times": options.integer(1, least=1)},
 )
 
 
