@@ -10,6 +10,9 @@ from embedstep.data.facts import DatasetFacts
 from embedstep.data.reading import scan
 from embedstep.errors import InvalidRequestError
 from embedstep.request.datasets import Dataset
+from tests.extensions.installed import articles, birdsong, plan_request, problems_of
+
+__all__ = ["articles", "birdsong", "plan_request", "problems_of"]
 
 
 @pytest.fixture(autouse=True)

@@ -10,6 +10,7 @@ from sentence_transformers import SentenceTransformer
 from embedstep.output.result import StepResult
 from embedstep.planning.plan import Plan
 
+pytestmark = pytest.mark.usefixtures("birdsong")
 Ask = Callable[..., list[str]]
 
 
@@ -18,9 +19,9 @@ def model_of(path: Path, *modules: Any, **more: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", ["scaling", "birdsong:scaling"])
-def test_a_declared_module_is_planned(name: str, plan_of: Callable[..., Plan], tiny_model: Path) -> None:
-    plain = plan_of(model=model_of(tiny_model, "pooling")).model
-    planned = plan_of(model=model_of(tiny_model, "pooling", name, freeze=[r"^model\.0\."])).model
+def test_a_declared_module_is_planned(name: str, plan_request: Callable[..., Plan], tiny_model: Path) -> None:
+    plain = plan_request(model=model_of(tiny_model, "pooling")).model
+    planned = plan_request(model=model_of(tiny_model, "pooling", name, freeze=[r"^model\.0\."])).model
     assert plain is not None
     assert planned is not None
     assert (planned.dimension, planned.parameters, planned.trainable) == (32, (plain.parameters or 0) + 32, 32)
@@ -63,9 +64,9 @@ def test_a_name_that_leads_to_no_declaration_is_refused(
 
 
 def test_other_code_is_another_training(
-    plan_of: Callable[..., Plan], tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+    plan_request: Callable[..., Plan], tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = model_of(tiny_model, "pooling", "scaling")
-    before = plan_of(model=model).training_fingerprint
+    before = plan_request(model=model).training_fingerprint
     monkeypatch.setattr("embedstep.planning.extensions.code_digest", lambda module: "other")
-    assert plan_of(model=model).training_fingerprint != before
+    assert plan_request(model=model).training_fingerprint != before

@@ -40,6 +40,7 @@ def test_the_page_has_each_kind() -> None:
     assert set(SECTIONS) == set(EXPECTED)
 
 
+@pytest.mark.usefixtures("birdsong")
 @pytest.mark.parametrize("section", EXPECTED)
 def test_an_example_is_a_declaration_that_the_request_names(section: str) -> None:
     class_name, named = EXPECTED[section]

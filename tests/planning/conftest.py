@@ -8,7 +8,10 @@ import pytest
 from embedstep.planning.plan import Plan
 from embedstep.request.loading import load_request
 from embedstep.step import plan_step
+from tests.extensions.installed import birdsong, plan_request, problems_of, scored
 from tests.planning.plans import PlanOf
+
+__all__ = ["birdsong", "plan_request", "problems_of", "scored"]
 
 
 @pytest.fixture

@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 
 from embedstep.tracking.spool import Spool, SpoolFolder, new_spool
+from tests.extensions.installed import birdsong
+
+__all__ = ["birdsong"]
 
 Client = Any
 

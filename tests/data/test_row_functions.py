@@ -11,6 +11,7 @@ import pytest
 from embedstep.output.result import StepResult
 from embedstep.planning.plan import Plan
 
+pytestmark = pytest.mark.usefixtures("birdsong")
 Ask = Callable[..., list[str]]
 
 
@@ -19,25 +20,25 @@ def made(path: Path, function: Any = "sentences", **more: Any) -> dict[str, Any]
     return {"train": {"docs": {"path": str(path), "row_function": function, "columns": columns, **more}}}
 
 
-def test_rows_are_made_and_counted(plan_of: Callable[..., Plan], articles: Path) -> None:
-    plan = plan_of(data=made(articles))
+def test_rows_are_made_and_counted(plan_request: Callable[..., Plan], articles: Path) -> None:
+    plan = plan_request(data=made(articles))
     assert plan.datasets[0].rows == 40
     assert "data.train.docs: sentences has made 40 rows of 21" in plan.notes
-    longer = plan_of(data=made(articles, {"kind": "birdsong:sentences", "options": {"least": 21}}))
+    longer = plan_request(data=made(articles, {"kind": "birdsong:sentences", "options": {"least": 21}}))
     assert 0 < longer.datasets[0].rows < 40
     assert longer.datasets[0].fingerprint != plan.datasets[0].fingerprint
-    assert plan_of(data=made(articles, limit=7)).datasets[0].rows == 7
+    assert plan_request(data=made(articles, limit=7)).datasets[0].rows == 7
 
 
 def test_the_fingerprint_is_that_of_the_rows_however_they_came_to_be(
-    plan_of: Callable[..., Plan], articles: Path, tmp_path: Path
+    plan_request: Callable[..., Plan], articles: Path, tmp_path: Path
 ) -> None:
     rows = [json.loads(line) for line in articles.read_text().splitlines()]
     with (tmp_path / "articles.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, ["title", "body"])
         writer.writeheader()
         writer.writerows(rows)
-    one, other = (plan_of(data=made(path)) for path in (articles, tmp_path / "articles.csv"))
+    one, other = (plan_request(data=made(path)) for path in (articles, tmp_path / "articles.csv"))
     assert one.datasets[0].fingerprint == other.datasets[0].fingerprint
 
 

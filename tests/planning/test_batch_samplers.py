@@ -12,6 +12,7 @@ from embedstep.planning.plan import Plan
 from embedstep.request.loading import load_request
 from embedstep.step import plan_step
 
+pytestmark = pytest.mark.usefixtures("birdsong")
 Ask = Callable[..., list[str]]
 
 
@@ -20,24 +21,24 @@ def with_sampler(name: str = "blocks", **more: Any) -> dict[str, Any]:
 
 
 def test_its_steps_are_planned_and_its_batches_are_shown(
-    request_of: Callable[..., dict[str, Any]], plan_of: Callable[..., Plan]
+    request_of: Callable[..., dict[str, Any]], plan_request: Callable[..., Plan]
 ) -> None:
-    plan = plan_of(arguments=with_sampler())
+    plan = plan_request(arguments=with_sampler())
     assert (plan.steps_per_epoch, plan.train_steps, plan.datasets[0].rows_unreached) == (16, 32, 2)
     shown = plan_step(load_request(json.dumps(request_of(arguments=with_sampler()))), preview=1).preview
     numbers = [int(row["anchor"].split()[-1]) for row in shown[0]["ranks"][0]]
     assert numbers == list(range(numbers[0], numbers[0] + 8))
 
 
-def test_several_processes_share_a_global_batch(plan_of: Callable[..., Plan]) -> None:
-    plan = plan_of(arguments=with_sampler(), launch={"processes_per_node": 2})
+def test_several_processes_share_a_global_batch(plan_request: Callable[..., Plan]) -> None:
+    plan = plan_request(arguments=with_sampler(), launch={"processes_per_node": 2})
     assert (plan.global_batch_size, plan.steps_per_epoch) == (16, 8)
 
 
-def test_it_reads_labels(plan_of: Callable[..., Plan], problems_of: Ask, data_folder: Path) -> None:
+def test_it_reads_labels(plan_request: Callable[..., Plan], problems_of: Ask, data_folder: Path) -> None:
     columns = {"anchor": "anchor", "positive": "positive", "label": "class"}
     data = {"train": {"docs": {"path": str(data_folder / "train.jsonl"), "columns": columns}}}
-    plan = plan_of(arguments=with_sampler("birdsong:one_label"), data=data, loss="cosent")
+    plan = plan_request(arguments=with_sampler("birdsong:one_label"), data=data, loss="cosent")
     assert plan.steps_per_epoch == 2 * (65 // 8)
     message = "is one_label, which reads labels, and data.train.docs has no column of integers as label"
     assert f"arguments.batch_sampler: {message}" in problems_of(arguments=with_sampler("one_label"))
