@@ -40,3 +40,7 @@ def answers(*counts: int) -> list[dict[str, Any]]:
     """Rows with distinct questions, and as many of each answer."""
     found = [f"answer {number}" for number, count in enumerate(counts) for _ in range(count)]
     return [{"q": f"question {row}", "a": answer, "l": int(answer[7:])} for row, answer in enumerate(found)]
+
+
+def kind(name: str, **options: Any) -> dict[str, Any]:
+    return {"kind": name, "options": options}

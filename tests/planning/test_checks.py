@@ -1,19 +1,14 @@
 import json
-import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 from embedstep.data.facts import ColumnKind, DatasetFacts, Split
-from embedstep.errors import CANNOT_START, CannotStartError, InvalidRequestError
-from embedstep.output.folder import OutputFolder
-from embedstep.planning import preflight
 from embedstep.planning.build import build_plan
 from embedstep.planning.checks import check_plan, check_request, check_with_data
 from embedstep.planning.plan import Plan
-from embedstep.planning.preflight import check_environment, check_machine, disk_space_needed
 from embedstep.request.loading import load_request
 from embedstep.request.schema import TrainRequest
 
@@ -486,110 +481,6 @@ def test_a_loss_that_would_train_another_model_in_each_process_is_refused() -> N
     assert problem.startswith("loss: batch_all_triplet does not average gradients between processes")
 
 
-class Usage(NamedTuple):
-    """What shutil.disk_usage returns."""
-
-    total: int
-    used: int
-    free: int
-
-
-@pytest.fixture
-def free(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Return the function that says how many bytes the disk has free."""
-    return lambda amount: monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(amount, 0, amount))
-
-
-@pytest.fixture
-def million(tmp_path: Path) -> Path:
-    """A model folder with a million bytes of weights."""
-    folder = tmp_path / "model"
-    (folder / "inner").mkdir(parents=True)
-    (folder / "modules.json").write_text("[]")
-    (folder / "model.safetensors").write_bytes(bytes(900_000))
-    (folder / "inner" / "model.safetensors").write_bytes(bytes(100_000))
-    return folder
-
-
-@pytest.mark.parametrize(
-    ("arguments", "millions"),
-    [
-        ({"save_strategy": "no"}, 1),
-        ({"max_steps": 40, "save_steps": 10}, 13),
-        ({"max_steps": 40, "save_steps": 10, "save_total_limit": 2}, 9),
-        ({"max_steps": 40, "save_steps": 10, "save_total_limit": 1}, 6),
-        ({"max_steps": 40, "save_steps": 10, "save_total_limit": 9}, 13),
-        ({"max_steps": 40, "save_steps": 10, "save_only_model": True}, 5),
-    ],
-    ids=str,
-)
-def test_a_checkpoint_takes_three_times_the_weights(million: Path, arguments: dict[str, Any], millions: int) -> None:
-    asked = request(model=str(million), arguments=arguments)
-    assert disk_space_needed(asked, planned(asked)) == millions * 1_000_000
-
-
-def test_a_model_on_the_hub_counts_as_nothing() -> None:
-    asked = request()
-    assert disk_space_needed(asked, planned(asked)) == 0
-
-
-def test_too_little_disk_cannot_start(million: Path, tmp_path: Path, free: Callable[[int], None]) -> None:
-    asked = request(model=str(million), arguments={"save_strategy": "no"}, tracking={"kind": "none"})
-    free(1_000_000)
-    check_machine(asked, planned(asked), OutputFolder(tmp_path), resumes=False)
-    free(999_999)
-    with pytest.raises(CannotStartError) as caught:
-        check_machine(asked, planned(asked), OutputFolder(tmp_path), resumes=False)
-    assert str(caught.value) == (
-        f"{tmp_path} has 1.0 MB free, and the model with its checkpoints needs about 1.0 MB; choose another --output, "
-        "or write save_total_limit or save_strategy: no"
-    )
-    assert caught.value.exit_code == CANNOT_START
-
-
-def test_checkpoints_that_are_there_need_no_place(million: Path, tmp_path: Path, free: Callable[[int], None]) -> None:
-    """A retry would be refused for what the attempt before has saved."""
-    arguments = {"max_steps": 40, "save_steps": 10, "save_total_limit": 2}
-    asked = request(model=str(million), arguments=arguments, tracking={"kind": "none"})
-    checkpoint = tmp_path / "checkpoints" / "checkpoint-10"
-    checkpoint.mkdir(parents=True)
-    (checkpoint / "optimizer.pt").write_bytes(bytes(3_000_000))
-    free(6_000_000)
-    check_machine(asked, planned(asked), OutputFolder(tmp_path), resumes=True)
-    with pytest.raises(CannotStartError, match=r"needs about 9\.0 MB"):
-        check_machine(asked, planned(asked), OutputFolder(tmp_path), resumes=False)
-
-
-@pytest.mark.parametrize(
-    ("missing", "tracking", "message"),
-    [
-        ("sentence_transformers", "none", "sentence_transformers is not installed; pip install 'embedstep[train]'"),
-        ("mlflow", "mlflow", "mlflow is not installed; pip install 'embedstep[mlflow]'"),
-        ("mlflow", "none", None),
-    ],
-)
-def test_a_missing_package_cannot_start(
-    monkeypatch: pytest.MonkeyPatch, missing: str, tracking: str, message: str | None
-) -> None:
-    monkeypatch.setattr(preflight, "find_spec", lambda name: None if name == missing else object())
-    asked = request(tracking={"kind": tracking})
-    if message is None:
-        check_environment(asked, {})
-        return
-    with pytest.raises(CannotStartError) as caught:
-        check_environment(asked, {})
-    assert str(caught.value) == message
-
-
-def test_a_password_in_the_environment_s_tracking_address_is_refused() -> None:
-    text = "{model: ./none, data: {train: {d: {path: x, columns: {anchor: a, positive: b}}}}, loss: cosent}"
-    request = load_request(text)
-    with pytest.raises(InvalidRequestError) as caught:
-        check_environment(request, {"MLFLOW_TRACKING_URI": "http://user:planted@127.0.0.1:9"})
-    assert "MLFLOW_TRACKING_URI: holds a password" in str(caught.value)
-    assert "planted" not in str(caught.value)
-
-
 @pytest.mark.parametrize("name", ["fp16", "tf32"])
 def test_a_precision_that_only_a_gpu_has_is_refused_without_one(name: str) -> None:
     asked = request(arguments={name: True})
@@ -682,33 +573,6 @@ def test_a_problem_of_a_loss_is_reported_once(section: dict[str, Any], problem: 
     data = {"train": {name: SOURCE["docs"] for name in ("docs", "more")}}
     found = with_data(facts(columns), facts(columns, name="more"), data=data, **section)
     assert [line for line in found if line.startswith("loss")] == [problem]
-
-
-FAMILY = "and embedstep trains SentenceTransformer models, which give one dense vector for a text"
-
-
-@pytest.mark.parametrize(
-    ("name", "family"),
-    [
-        ("BinaryCrossEntropyLoss", "CrossEncoder"), ("binary_cross_entropy", "CrossEncoder"),
-        ("SpladeLoss", "SparseEncoder"), ("SparseMultipleNegativesRankingLoss", "SparseEncoder"),
-        ("LambdaLoss", "CrossEncoder"), ("MultiVectorMarginMSELoss", "MultiVectorEncoder"),
-    ],
-)  # fmt: skip
-def test_a_loss_of_another_family_is_named_with_it(name: str, family: str) -> None:
-    assert alone(loss=name) == [f"loss.kind: {name} is for {family}, {FAMILY}"]
-
-
-@pytest.mark.parametrize(
-    ("name", "family"),
-    [
-        ("CrossEncoderRerankingEvaluator", "CrossEncoder"), ("CEF1Evaluator", "CrossEncoder"),
-        ("SparseNanoBEIREvaluator", "SparseEncoder"),
-    ],
-)  # fmt: skip
-def test_an_evaluator_of_another_family_is_named_with_it(name: str, family: str) -> None:
-    found = alone(data=BOTH, evaluators=[{**RETRIEVAL, "kind": name}])
-    assert found == [f"evaluators.0.kind: {name} is for {family}, {FAMILY}"]
 
 
 REENTRANT = {"use_reentrant": True}

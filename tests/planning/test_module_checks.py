@@ -1,6 +1,5 @@
 """What is refused of a list of modules, before torch is imported, and what is known of a list that fits together."""
 
-import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +9,8 @@ import pytest
 
 from embedstep.planning.model_checks import check_model, read_facts
 from embedstep.planning.module_checks import follow_modules
-from embedstep.request.loading import load_request
 from embedstep.request.schema import TrainRequest
+from tests.planning.plans import kind
 
 Build = Callable[..., dict[str, Any]]
 ROUTES = (
@@ -21,39 +20,12 @@ ROUTES = (
 FIRST = "begin with transformer or static_embedding or word_embeddings or bow or clip or router"
 
 
-def kind(name: str, **options: Any) -> dict[str, Any]:
-    return {"kind": name, "options": options}
-
-
 def router(query: list[Any], document: list[Any]) -> dict[str, Any]:
     return {"kind": "router", "routes": {"query": query, "document": document}}
 
 
 WORDS = kind("word_embeddings", path="vectors.txt")
 ENDS = ["transformer", "pooling"]
-
-
-@pytest.fixture
-def request_with(
-    request_of: Build, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., TrainRequest]:
-    """Return a request with a model; `SAVED` and `BARE` are the tiny model and its transformer."""
-    monkeypatch.chdir(tmp_path)
-    Path("vectors.txt").write_text("3 2\nopen 0.5 1\nfile 1 0\n")
-    Path("words.txt").write_text("open\nfile\n\n")
-    Path("weights.json").write_text('{"open": 2}')
-    Path("list.json").write_text("[1, 2]")
-    Path("empty.txt").write_text("\n")
-
-    def build(model: dict[str, Any], **arguments: Any) -> TrainRequest:
-        places = {"SAVED": str(tiny_model), "BARE": str(tiny_model.parent / "bert")}
-        model = {"path": places.get(model["path"], model["path"]), **model} if "path" in model else model
-        text = json.dumps(request_of(model=model, arguments=arguments))
-        for name, place in places.items():
-            text = text.replace(f'"{name}"', json.dumps(place))
-        return load_request(text)
-
-    return build
 
 
 REFUSED: list[tuple[dict[str, Any], list[str]]] = [
@@ -138,23 +110,6 @@ REFUSED: list[tuple[dict[str, Any], list[str]]] = [
      ["model.modules.0.options.path: is missing: word_embeddings needs a text"]),
     ({"path": "SAVED", "modules": [kind("bow", vocab=["a"]), kind("dense", out_features=8)]},
      [f"model.path: is read by no module; one without a path of its own reads it: {FIRST[11:]}"]),
-    ({"modules": [kind("transformer", path="nowhere"), "pooling"]},
-     ["model.modules.0.options.path: nowhere is not a folder on this machine"]),
-    ({"modules": [kind("static_embedding", path="org/model")]},
-     ["model.modules.0.options.path: org/model is not a folder or file on this machine; a model on the hub can be "
-      "model.path, download others"]),
-    ({"modules": [kind("word_embeddings", path="weights.json"), kind("lstm", hidden_dim=4), "pooling"]},
-     ["model.modules.0.options.path: weights.json does not hold a word and its vector on each line"]),
-    ({"modules": [kind("word_embeddings", path="nowhere"), kind("lstm", hidden_dim=4), "pooling"]},
-     ["model.modules.0.options.path: nowhere is not a file of words and their vectors on this machine"]),
-    ({"modules": [kind("bow", vocab="empty.txt", word_weights="list.json"), kind("dense", out_features=2)]},
-     ["model.modules.0.options.word_weights: list.json is not a JSON file with a number for each word",
-      "model.modules.0.options.vocab: empty.txt holds no words"]),
-    ({"path": "BARE", "modules": ["clip"]}, ["model.path: BARE is a bert model, and no CLIP; write transformer, and "
-                                             "then pooling"]),
-    ({"modules": [kind("static_embedding", path="weights.json")]},
-     ["model.modules.0.options.path: weights.json is a tokenizer and holds no vectors; give embedding_dim for random "
-      "ones"]),
     # Nothing to train, or a setting that nothing reads.
     ({"modules": [kind("bow", vocab=["a", "b"])]}, ["model.modules: has no parameter to train; add dense"]),
     ({"modules": [WORDS, "pooling"]}, ["model.modules: leaves no parameter to train"]),
@@ -226,13 +181,6 @@ def test_the_mean_is_not_taken_of_what_was_saved_with_another_pooling(
     ]
     chosen = {"path": str(saved), "modules": ["transformer", kind("pooling", pooling_mode="mean")]}
     assert list(check_model(request_with(chosen))) == []
-
-
-def test_word_vectors_may_be_packed(request_with: Callable[..., TrainRequest], tmp_path: Path) -> None:
-    with gzip.open(tmp_path / "vectors.txt.gz", "wt") as file:
-        file.write("open 1 2 3\n")
-    model = {"modules": [kind("word_embeddings", path="vectors.txt.gz"), kind("lstm", hidden_dim=2), "pooling"]}
-    assert list(check_model(request_with(model))) == []
 
 
 def test_without_the_files_of_a_hub_model_only_the_order_is_checked(

@@ -2,15 +2,14 @@
 
 import dataclasses
 import enum
-from collections import Counter
 from typing import Annotated, Any, get_args, get_origin
 
 import pytest
 
 from embedstep.request.arguments.rules import check_arguments
 from embedstep.request.arguments.schema import Arguments
-from embedstep.request.arguments.support import LATER, RELEASE_3_0, SUPPORT_MEANINGS
-from embedstep.request.arguments.table import CONTRACT, GROUPS, Legacy
+from embedstep.request.arguments.support import RELEASE_3_0
+from embedstep.request.arguments.table import CONTRACT, Legacy
 from embedstep.request.arguments.types import (
     BatchSamplerName,
     HubStrategy,
@@ -95,19 +94,6 @@ def test_every_argument_of_3_0_is_in_the_table_with_its_default() -> None:
     assert Arguments.model_validate(given).model_fields_set <= {"output_dir", "prediction_loss_only", "logging_dir"}
 
 
-def test_31_arguments_came_later_and_31_were_removed() -> None:
-    assert sum(row.since == LATER for row in CONTRACT.values()) == 31
-    assert len(Legacy.model_fields) == 31
-    assert not set(Legacy.model_fields) & set(installed())
-
-
-def test_every_argument_has_one_row_and_one_level_of_support() -> None:
-    names = [name for group in GROUPS for name in group.model_fields]
-    assert [name for name, count in Counter(names).items() if count > 1] == []
-    assert set(names) == set(FIELDS) == set(CONTRACT)
-    assert Counter(row.support for row in CONTRACT.values()).keys() == set(SUPPORT_MEANINGS)
-
-
 def test_every_default_is_the_installed_one_or_given_to_it() -> None:
     empty: tuple[Any, ...] = (None, "", [], {})
     differ = {
@@ -138,14 +124,6 @@ def test_every_choice_is_an_installed_one() -> None:
     gone = {"adamw_hf", "adamw_apex_fused"}
     for ours, theirs in pairs:
         assert sorted(set(choices(ours)) - gone) == sorted(member.value for member in theirs), theirs.__name__
-
-
-@pytest.mark.parametrize("name", FIELDS)
-def test_every_argument_says_what_it_is_for(name: str) -> None:
-    row = CONTRACT[name]
-    assert row.description.endswith(".")
-    assert (row.instead != "") == (row.support == "refused")
-    assert (row.by != "") == (row.support in ("implemented", "environment"))
 
 
 @pytest.mark.parametrize("name", REFUSED)
