@@ -5,26 +5,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from click.testing import CliRunner
 
 from embedstep.cli.program import main
-
-Build = Callable[..., dict[str, Any]]
-
-
-@pytest.fixture
-def request_file(request_of: Build, tmp_path: Path) -> Callable[..., str]:
-    def write(**sections: Any) -> str:
-        path = tmp_path / "request.yaml"
-        path.write_text(yaml.safe_dump(request_of(**sections)))
-        return str(path)
-
-    return write
 
 
 def shown(*arguments: str) -> str:

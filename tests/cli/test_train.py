@@ -10,30 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from click.testing import CliRunner
 
-from embedstep.cli.program import main
-
-Build = Callable[..., dict[str, Any]]
-
-
-def embedstep(*arguments: str, text: str | None = None) -> tuple[int, str, str]:
-    """Run the command line here; return code, standard output, standard error."""
-    result = CliRunner().invoke(main, arguments, input=text)
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, result.stdout, result.stderr
-
-
-@pytest.fixture
-def request_file(request_of: Build, tmp_path: Path) -> Callable[..., str]:
-    def write(**sections: Any) -> str:
-        path = tmp_path / "request.yaml"
-        path.write_text(yaml.safe_dump(request_of(**sections)))
-        return str(path)
-
-    return write
+from tests.cli.conftest import Build, embedstep
 
 
 def test_check_says_that_a_request_is_valid(request_file: Callable[..., str]) -> None:
@@ -45,15 +23,6 @@ def test_check_reads_standard_input(request_of: Build) -> None:
     code, out, _ = embedstep("check", "-", text=json.dumps(request_of()))
     assert code == 0
     assert out.startswith("-: valid")
-
-
-def test_set_is_on_each_command(request_file: Callable[..., str]) -> None:
-    path = request_file()
-    assert "7 train steps" in embedstep("check", path, "--set", "arguments.max_steps=7")[1]
-    assert "7 (" in embedstep("plan", path, "--set", "arguments.max_steps=7")[1]
-    code, _, err = embedstep("run", path, "--set", "arguments.max_stepz=7")
-    assert code == 2
-    assert "did you mean max_steps?" in err
 
 
 def test_plan_is_a_table_or_json(request_file: Callable[..., str]) -> None:
@@ -83,44 +52,6 @@ def test_the_default_output_is_named_by_the_request(
     assert json.loads((tmp_path / "outputs" / "request" / "result.json").read_text())["outcome"] == "refused"
     embedstep("run", request_file(model="./none", arguments={"output_dir": "elsewhere"}))
     assert (tmp_path / "elsewhere" / "result.json").exists()
-
-
-BAD = [
-    ({"model": "./none"}, 2, ["model.path: none does not exist"]),
-    ({"loss": "multiple_negative_ranking"}, 2, ["loss.kind: no loss is named 'multiple_negative_ranking'"]),
-    ({"arguments": {"per_device_train_batch_size": 0}}, 2, ["arguments.per_device_train_batch_size: must be 1"]),
-    ({"arguments": {"use_ipex": True}}, 2, ["arguments.use_ipex: is refused:"]),
-    ({"arguments": {"hub_token": "x"}}, 2, ["arguments.hub_token: a secret has no place in a request;"]),
-    ({"arguments": {"report_to": "mlflow"}}, 2, ["arguments.report_to: names mlflow, and tracking.kind is none"]),
-    ({"launch": {"processes_per_node": 200}}, 2, ["data.train: gives 0 steps an epoch: 130 rows are 16 batches of 8"]),
-    (
-        {"loss": "bogus", "model": "./none", "arguments": {"warmup_ratio": 2, "learning_rate": -1}},
-        2,
-        ["arguments.warmup_ratio: must be a share from 0 to 1", "arguments.learning_rate: must be 0 or more",
-         "loss.kind: no loss is named 'bogus'", "model.path: none does not exist"],
-    ),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("name", ["check", "plan", "run"])
-@pytest.mark.parametrize(("sections", "code", "messages"), BAD, ids=lambda value: "")
-def test_a_bad_request_is_refused_with_everything_wrong(
-    request_file: Callable[..., str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    name: str,
-    sections: dict[str, Any],
-    code: int,
-    messages: list[str],
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    found, out, err = embedstep(name, request_file(**sections))
-    assert found == code
-    assert out == ""
-    for message in messages:
-        assert message in err
-    assert "Traceback" not in err
-    assert not (tmp_path / "outputs" / "request" / "model").exists()
 
 
 @pytest.mark.parametrize(

@@ -223,13 +223,6 @@ def test_the_data_of_an_evaluator_is_fetched(options: dict[str, Any], found: int
     assert list(hub_benchmarks(asked)) == [("evaluators.0", options)] * found
 
 
-def test_an_evaluator_whose_data_cannot_be_fetched_is_exit_3(tmp_path: Path) -> None:
-    from embedstep.worker.jobs.fetch import fetch_benchmark
-
-    with pytest.raises(CannotStartError, match=r"evaluators\.0: the data of NanoBEIR could not be fetched"):
-        fetch_benchmark({"dataset_id": str(tmp_path), "dataset_names": ["nq"]}, "evaluators.0")
-
-
 def unreachable(source: str, **options: Any) -> str:
     raise OSError("no answer")
 

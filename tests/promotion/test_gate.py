@@ -1,11 +1,9 @@
 """Gates over real models and a real registry. What a run leaves is put there by hand: its training is not at stake."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +20,7 @@ from embedstep.promotion.gate import promote
 from embedstep.promotion.scoring import ScoredModels, Scores
 from embedstep.request.loading import load_request
 from embedstep.step import plan_step
-from embedstep.tracking.mlflow_registry import Registry, Version
+from embedstep.tracking.mlflow_registry import Registry
 from embedstep.tracking.sender import Sender
 from embedstep.tracking.spool import Spool, new_spool
 from tests.tracking.conftest import open_client
@@ -283,55 +281,3 @@ def test_a_gate_needs_a_finished_run(evaluated: Build, tmp_path: Path) -> None:
     process = embedstep("promote", evaluated(), tmp_path, "nowhere")
     assert process.returncode == 2
     assert "nowhere: contains no finished model; promote needs a successful run" in process.stderr
-
-
-def versions(uri: str, name: str, count: int) -> list[Version]:
-    client = open_client(uri)
-    client.create_registered_model(name)
-    made = [client.create_model_version(name, f"s3://models/{number}") for number in range(count)]
-    return [Version(number=str(one.version), run_id=None) for one in made]
-
-
-def test_of_two_gates_at_once_one_wins(server: str) -> None:
-    """MLflow gives an alias to the last one that sets it; here the champion must still be the expected one."""
-    some = versions(server, "race", 6)
-    begin = threading.Barrier(len(some))
-    won: dict[str, bool] = {}
-
-    def gate(version: Version) -> None:
-        registry = Registry(server, "race")
-        begin.wait()
-        won[version.number] = registry.promote(version, None)
-
-    threads = [threading.Thread(target=gate, args=(version,)) for version in some]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(won.values()) == [False] * 5 + [True]
-    (winner,) = (number for number, has_won in won.items() if has_won)
-    champion = Registry(server, "race").champion()
-    assert champion is not None
-    assert champion.number == winner
-    assert [model.name for model in open_client(server).search_registered_models("name LIKE 'race%'")] == ["race"]
-
-
-def test_a_gate_that_vanished_holds_nobody_up_for_long(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    one, _ = versions(uri, "held", 2)
-    open_client(uri).create_registered_model("held.promoting")
-    monkeypatch.setattr("embedstep.tracking.mlflow_registry._LOCK_EXPIRY", 0.5)
-    assert Registry(uri, "held").promote(one, None)
-    assert Registry(uri, "held").champion() == one
-
-
-def test_a_gate_leaves_the_environment_as_it_was(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """MLflow's default, which it keeps in a variable, is another's: of the pipeline step that calls the gate."""
-    from embedstep.tracking.mlflow_model import default_uri
-
-    for before in (None, "http://their.server"):
-        monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        if before:
-            monkeypatch.setenv("MLFLOW_TRACKING_URI", before)
-        with default_uri(uri):
-            assert os.environ["MLFLOW_TRACKING_URI"] == uri
-        assert os.environ.get("MLFLOW_TRACKING_URI") == before

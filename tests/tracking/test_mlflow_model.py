@@ -1,5 +1,6 @@
 """The model as MLflow gets it, compared with what MLflow's own flavor writes of the same model."""
 
+import os
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -172,3 +173,16 @@ def test_a_model_is_sent_from_where_it_lies_by_now(
         assert [line for line in shown if "was removed or replaced" in line] == list(shown[:lost])
         assert len(shown) == lost
         assert folder.sent.deferred == ()
+
+
+def test_a_gate_leaves_the_environment_as_it_was(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow's default, which it keeps in a variable, is another's: of the pipeline step that calls the gate."""
+    from embedstep.tracking.mlflow_model import default_uri
+
+    for before in (None, "http://their.server"):
+        monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        if before:
+            monkeypatch.setenv("MLFLOW_TRACKING_URI", before)
+        with default_uri(uri):
+            assert os.environ["MLFLOW_TRACKING_URI"] == uri
+        assert os.environ.get("MLFLOW_TRACKING_URI") == before
