@@ -63,10 +63,13 @@ def read_loop_state(checkpoint: Path, rank: int) -> LoopState | None:
     file = own if own.exists() else _file(checkpoint, 0)
     if not file.exists() or (found := read_json(file)).pop("format") != _FORMAT:
         return None
-    norm = found.pop("grad_norm")
-    loss = float(found.pop("loss")) if own.exists() else 0.0
-    total = float(found.pop("total_loss"))
-    return LoopState(**found, loss=loss, total_loss=total, grad_norm=None if norm is None else float(norm))
+    norm, loss, total = (found.pop(name) for name in ("grad_norm", "loss", "total_loss"))
+    return LoopState(
+        **found,
+        loss=float(loss) if own.exists() else 0.0,
+        total_loss=float(total),
+        grad_norm=None if norm is None else float(norm),
+    )
 
 
 def exchange_states(checkpoint: Path, rank: int, *, writes: bool) -> None:
