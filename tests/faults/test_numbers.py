@@ -1,6 +1,5 @@
 """Numbers that go bad while a model is trained."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,6 @@ import pytest
 import torch
 
 from embedstep.output.result import StepResult
-from embedstep.worker.trainer.numerics import NumericsMonitor, is_collapsed
 from tests.faults.conftest import Fault
 
 Build = Callable[..., dict[str, Any]]
@@ -97,55 +95,3 @@ def test_zero_gradients_are_reported(train_here: Train, request_of: Build, fault
     assert result.exit_code == 0
     assert result.alarms == {"zero_gradients": 8}
     fault.came_to("0, reported in the result", None)
-
-
-@pytest.mark.fault("a norm of the gradients that explodes", "a log")
-def test_an_exploding_norm_is_reported_once(fault: Fault) -> None:
-    alarms: list[tuple[str, int]] = []
-    monitor = NumericsMonitor(lambda alarm, step: alarms.append((alarm, step)))
-
-    class State:
-        global_step = 0
-
-    for norm in (1.0, 1.2, 0.9, 1.1, 1.0, 90.0, 101.0, 5000.0, float("inf")):
-        State.global_step += 1
-        monitor.on_log(None, State, None, {"grad_norm": norm})
-    assert alarms == [("exploding_gradients", 8), ("not_finite", 9)]
-    assert monitor.first_alarm(["collapse", "not_finite"]) == "not_finite"
-    assert monitor.first_alarm([]) is None
-    fault.came_to("reported once", None)
-
-
-@pytest.mark.fault("an interruption between two logs of zero", "a log")
-def test_what_is_known_of_the_numbers_resumes(fault: Fault) -> None:
-    alarms: list[tuple[str, int]] = []
-    before = NumericsMonitor(lambda alarm, step: alarms.append((alarm, step)))
-    after = NumericsMonitor(lambda alarm, step: alarms.append((alarm, step)))
-
-    class State:
-        global_step = 1
-
-    for norm in (1.0, 1.2, 0.9, 1.1, 1.0, float("inf"), 0.0, 0.0):
-        before.on_log(None, State, None, {"grad_norm": norm})
-    after.restore(json.loads(json.dumps(before.state)))
-    State.global_step = 2
-    for norm in (0.0, 5000.0, float("inf")):
-        after.on_log(None, State, None, {"grad_norm": norm})
-    assert alarms == [("not_finite", 1), ("zero_gradients", 2), ("exploding_gradients", 2)]
-    assert after.alarms == {"not_finite": 1, "zero_gradients": 2, "exploding_gradients": 2}
-    fault.came_to("reported once", None)
-
-
-@pytest.mark.parametrize(
-    ("rows", "found"),
-    [
-        ([[1.0, 0.0], [1.0, 0.0]], True),
-        ([[2.0, 0.0], [700.0, 0.1]], True),
-        ([[1.0, 0.0], [0.0, 1.0]], False),
-        ([[1.0, 0.0], [-1.0, 0.0]], False),
-        ([[1.0, 0.0]], False),
-        ([[0.0, 0.0], [0.0, 0.0]], True),
-    ],
-)
-def test_one_point(rows: list[list[float]], found: bool) -> None:
-    assert is_collapsed(torch.tensor(rows)) is found

@@ -1,6 +1,5 @@
 """How a training begins in an empty folder, and what can be seen of it while it runs."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,8 +8,6 @@ import datasets
 import pytest
 
 from embedstep.output.result import StepResult
-from embedstep.worker.trainer import recording
-from embedstep.worker.trainer.resumable import ResumableTrainer
 
 Build = Callable[..., dict[str, Any]]
 Train = Callable[..., StepResult]
@@ -41,22 +38,6 @@ def test_a_required_checkpoint_that_is_missing_suggests_auto(
     (message,) = result.failure.problems
     assert message.startswith(f"{field}, and there is no complete checkpoint in ")
     assert message.endswith("; resume: auto, the default, begins at the first step where there is none")
-
-
-def test_the_progress_is_written_while_it_trains(
-    train_here: Train, request_of: Build, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    seen: list[int] = []
-    log = ResumableTrainer.log
-
-    def logs(trainer: ResumableTrainer, values: dict[str, Any], *arguments: Any) -> None:
-        log(trainer, values, *arguments)
-        seen.append(json.loads((tmp_path / "output" / "progress.json").read_text())["train_step"])
-
-    monkeypatch.setattr(ResumableTrainer, "log", logs)
-    monkeypatch.setattr(recording, "_PROGRESS_SECONDS", 0.0)
-    assert train_here(request_of(arguments={"max_steps": 6, "logging_steps": 2})).exit_code == 0
-    assert seen[:3] == [2, 4, 6]
 
 
 def test_rows_are_prepared_once_and_not_by_each_rank(

@@ -1,29 +1,19 @@
 import json
-import math
 import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from embedstep.errors import REFUSED, CannotStartError, InvalidRequestError
 from embedstep.output.result import StepResult
 from embedstep.request.loading import load_request
 from embedstep.runtime.world import World
 from embedstep.step import plan_step
 from embedstep.worker.train import require_devices
-from embedstep.worker.trainer.loading import ConcatenatedDatasets
-from embedstep.worker.trainer.trainer import StepTrainer
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Read `metrics.jsonl`: one mapping for each log, in order."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
+from tests.worker.trainer.test_recording import read_metrics
 
 Build = Callable[..., dict[str, Any]]
 Train = Callable[[Mapping[str, Any]], StepResult]
@@ -140,53 +130,6 @@ def test_several_datasets_with_a_loss_each(
     assert logged == set(plan.metrics)
 
 
-@pytest.mark.parametrize(("drop_last", "batches"), [(False, 5), (True, 4)])
-def test_evaluations_keep_what_the_sampler_promises_and_deliver_what_was_announced(
-    train_here: Train, evaluated: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drop_last: bool, batches: int
-) -> None:
-    """Ten answers stand in two rows each: four batches of five different ones, and one of the two rows left over."""
-    rows = [{"q": f"question {row}", "a": f"answer {row % 10}"} for row in range(20)]
-    rows += [{"q": f"question {row}", "a": f"another answer {row}"} for row in (20, 21)]
-    pairs = tmp_path / "pairs.jsonl"
-    pairs.write_text("\n".join(map(json.dumps, rows)))
-    read: list[list[int]] = []
-    whole = ConcatenatedDatasets.__getitems__
-
-    def recorded(dataset: ConcatenatedDatasets, places: list[int]) -> list[dict[str, Any]]:
-        read.append(places)
-        return whole(dataset, places)
-
-    monkeypatch.setattr(ConcatenatedDatasets, "__getitems__", recorded)
-    losses: list[float] = []
-    step = StepTrainer.prediction_step
-
-    def measured(*arguments: Any, **options: Any) -> Any:
-        found = step(*arguments, **options)
-        losses.append(float(found[0]))
-        return found
-
-    monkeypatch.setattr(StepTrainer, "prediction_step", measured)
-    document = evaluated(
-        arguments={
-            "batch_sampler": "no_duplicates", "max_steps": 1, "eval_strategy": "steps", "eval_steps": 1,
-            "per_device_eval_batch_size": 5, "dataloader_drop_last": drop_last,
-        },
-        evaluators=[],
-    )  # fmt: skip
-    document["data"]["eval"]["docs"] = {"path": str(pairs), "columns": {"anchor": "q", "positive": "a"}}
-    plan = plan_step(load_request(json.dumps(document)))
-    assert {item.split: item.batches for item in plan.datasets}["eval"] == batches
-    result = train_here(document)
-    evaluated_rows = read[-batches:]
-    # Each row counts once: the library would count the two rows of the last batch as five.
-    weighted = sum(len(places) * loss for places, loss in zip(evaluated_rows, losses, strict=True))
-    assert result.metrics["eval_loss"] == pytest.approx(weighted / sum(map(len, evaluated_rows)), rel=1e-6)
-    assert [len(places) for places in evaluated_rows] == [5, 5, 5, 5, 2][:batches]
-    assert len({row for places in evaluated_rows for row in places}) == (20 if drop_last else 22)
-    for places in evaluated_rows:
-        assert len({rows[row]["a"] for row in places}) == len(places)
-
-
 def test_several_datasets_without_a_text_twice(train_here: Train, evaluated: Build, data_folder: Path) -> None:
     """Rows of several datasets bring the name of theirs along, which is the same in all and no text of them."""
     document = evaluated(
@@ -210,51 +153,6 @@ def test_several_datasets_without_a_text_twice(train_here: Train, evaluated: Bui
         if key.startswith(("eval_", "test_"))
     }
     assert logged == set(plan.metrics) >= {"eval_docs_loss", "eval_more_loss", "test_more_loss"}
-
-
-def test_columns_reach_the_loss_in_the_order_of_their_roles(
-    train_here: Train, request_of: Build, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from sentence_transformers.base.data_collator import BaseDataCollator
-
-    seen: list[dict[str, Any]] = []
-    collate = BaseDataCollator.__call__
-
-    def spy(self: Any, rows: list[dict[str, Any]]) -> Any:
-        seen.extend(rows)
-        return collate(self, rows)
-
-    monkeypatch.setattr(BaseDataCollator, "__call__", spy)
-    # In the file `positive` stands before `anchor`, with `id`, `negative`, `score` and `class`.
-    assert train_here(request_of()).exit_code == 0
-    assert list(seen[0]) == ["anchor", "positive"]
-    assert all(row["positive"].startswith("how to ") for row in seen)
-
-
-def test_the_arguments_that_arrive_are_those_of_the_ledger(
-    train_here: Train, request_of: Build, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from embedstep.worker import train as module
-    from embedstep.worker.trainer import build
-
-    arrived: dict[str, Any] = {}
-    build_real = build.build_trainer
-
-    def spy(request: Any, plan: Any, model: Any, arguments: Any, *others: Any) -> Any:
-        arrived.update(arguments.to_dict())
-        return build_real(request, plan, model, arguments, *others)
-
-    monkeypatch.setattr(module, "build_trainer", spy)
-    train_here(
-        request_of(arguments={"weight_decay": 0.1, "lr_scheduler_type": "cosine", "seed": 7, "max_grad_norm": 0.5})
-    )
-    assert arrived["weight_decay"] == 0.1
-    assert arrived["lr_scheduler_type"] == "cosine"
-    assert arrived["seed"] == 7
-    assert arrived["max_grad_norm"] == 0.5
-    assert arrived["learning_rate"] == 1e-3
-    assert arrived["use_cpu"] is True
-    assert arrived["report_to"] == []
 
 
 @pytest.mark.parametrize(
@@ -286,35 +184,6 @@ def test_a_disk_that_does_not_take_the_model_is_exit_3(
     assert result.failure is not None
     assert "File too large" in result.failure.message
     assert not (Path(result.output) / "model").exists()
-
-
-def test_values_that_are_not_finite_are_kept_as_text_and_reported(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from embedstep.output.folder import OutputFolder
-    from embedstep.tracking.spool import Spool
-    from embedstep.worker.trainer.recording import Recorder
-
-    class Plan:
-        train_steps = 4
-        global_batch_size = 8
-
-    class State:
-        global_step = 2
-
-    recorder = Recorder(OutputFolder(tmp_path), Plan(), Spool(folder=None))  # type: ignore[arg-type]
-    recorder.on_log(None, State(), None, {"loss": math.nan, "grad_norm": math.inf, "learning_rate": 0.1})
-    assert read_metrics(tmp_path / "metrics.jsonl") == [
-        {"train_step": 2, "loss": "nan", "grad_norm": "inf", "learning_rate": 0.1}
-    ]
-    assert recorder.metrics == {"learning_rate": 0.1}
-    recorder.on_log(None, State(), None, {"loss": math.nan})
-    shown = capsys.readouterr().err.splitlines()
-    assert [line for line in shown if "check the" in line] == [
-        "step 2: loss is nan; check the learning rate and the data",
-        "step 2: grad_norm is inf; check the learning rate and the data",
-    ]
-    recorder.close()
 
 
 def test_a_model_that_learned_nan_fails(train_here: Train, request_of: Build) -> None:
@@ -349,18 +218,6 @@ def test_a_saved_model_that_differs_fails(
     assert result.failure is not None
     assert "the saved model differs from the trained one" in result.failure.message
     assert not (Path(result.output) / "model").exists()
-
-
-def test_a_combination_that_the_installed_class_refuses_is_exit_2(train_here: Train, request_of: Build) -> None:
-    twice = {
-        "gradient_accumulation_steps": 2,
-        "accelerator_config": {"gradient_accumulation_kwargs": {"num_steps": 2}},
-    }
-    result = train_here(request_of(arguments=twice))
-    assert result.exit_code == REFUSED
-    assert result.failure is not None
-    assert result.failure.traceback == ()
-    assert result.failure.problems[0].startswith("arguments: ")
 
 
 def test_group_by_label_makes_the_announced_steps(train_here: Train, request_of: Build, data_folder: Path) -> None:
@@ -408,39 +265,3 @@ def test_incomplete_rows_are_left_out_of_the_training_and_counted(
     assert (plan["datasets"][0]["rows"], plan["datasets"][0]["dropped_rows"]) == (30, 10)
     # 30 rows in batches of 8 are 4 steps.
     assert json.loads((Path(result.output) / "progress.json").read_text())["train_step"] == plan["train_steps"] == 4
-
-
-def test_a_hub_that_does_not_answer_is_exit_3(
-    train_here: Train, request_of: Build, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def unreachable(trainer: StepTrainer, *arguments: Any) -> None:
-        raise ConnectionError("name or service not known")
-
-    monkeypatch.setattr(StepTrainer, "init_hf_repo", unreachable)
-    result = train_here(request_of(arguments={"push_to_hub": True, "hub_model_id": "org/model"}))
-    assert (result.exit_code, result.outcome) == (3, "cannot_start")
-    assert result.failure is not None
-    message = "arguments.push_to_hub: the hub cannot be written to: name or service not known"
-    assert result.failure.message == message
-
-
-class TransportError(Exception):
-    """What any client of HTTP calls it when a host is not found."""
-
-
-@pytest.mark.parametrize(
-    ("status", "expected"), [(401, InvalidRequestError), (403, InvalidRequestError), (503, CannotStartError)]
-)
-def test_only_a_hub_that_refuses_is_not_asked_again(status: int, expected: type[Exception]) -> None:
-    from huggingface_hub.errors import HfHubHTTPError
-
-    from embedstep.worker.trainer.saving import translate_hub_errors
-
-    response: Any = SimpleNamespace(status_code=status, headers={}, request=None)
-    with pytest.raises(expected, match="the hub cannot be written to"), translate_hub_errors():
-        raise HfHubHTTPError("no", response=response)
-    for error in (TransportError("unknown"), ConnectionError("refused"), TimeoutError("late")):
-        with pytest.raises(CannotStartError, match=str(error)), translate_hub_errors():
-            raise error
-    with pytest.raises(KeyError), translate_hub_errors():
-        raise KeyError("other")

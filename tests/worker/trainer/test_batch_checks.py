@@ -1,13 +1,12 @@
 import numpy as np
 import pytest
-from accelerate.data_loader import SkipBatchSampler
 from datasets import Dataset
 
 from embedstep.errors import TrainingFailedError
 from embedstep.sampling.epochs import Epochs, Sampler
 from embedstep.sampling.texts import group_texts
 from embedstep.worker.trainer.batch_checks import require_valid_batch
-from embedstep.worker.trainer.loading import ConcatenatedDatasets, RankBatches
+from embedstep.worker.trainer.loading import RankBatches
 
 
 def pairs(*texts: tuple[str, str]) -> Dataset:
@@ -53,33 +52,6 @@ def test_the_first_steps_of_an_epoch_are_read_in_whole() -> None:
     with pytest.raises(TrainingFailedError, match=r"holds a text in two rows, \d and \d: 'x'; rows of the batch:"):
         next(iter(RankBatches(epochs, 0, [rows], "no_duplicates", in_training=True)))
     assert len(next(iter(RankBatches(epochs, 0, [rows], "batch_sampler", in_training=True)))) == 2
-
-
-def test_steps_before_the_one_to_resume_at_are_empty() -> None:
-    """accelerate draws and skips them; without them a loader would stop at once, and train on nothing."""
-    rows = pairs(*((f"a{row}", f"b{row}") for row in range(32)))
-    sampler = Sampler(rows=32, size=4, drop_last=True, seed=0)
-    batches = RankBatches(
-        Epochs(samplers=(sampler,), world_size=1, mixing="proportional", seed=0), 0, [rows], "x", in_training=True
-    )
-    whole = list(batches)
-    batches.resume_at(5)
-    assert list(batches) == [[]] * 5 + whole[5:]
-    assert list(SkipBatchSampler(batches, skip_batches=5)) == whole[5:]
-    with pytest.raises(IndexError):
-        ConcatenatedDatasets([rows], [{}]).__getitems__([])
-
-
-def test_an_evaluation_has_the_same_batches_every_time() -> None:
-    """Loaders that stay alive count their rounds as epochs; losses are compared over the same batches."""
-    rows = pairs(*((f"a{row}", f"b{row}") for row in range(32)))
-    sampler = Sampler(rows=32, size=4, drop_last=True, seed=0)
-    epochs = Epochs(samplers=(sampler,), world_size=1, mixing="proportional", seed=0)
-    for in_training in (False, True):
-        batches = RankBatches(epochs, 0, [rows], "no_duplicates", in_training=in_training)
-        first = list(batches)
-        batches.set_epoch(1)
-        assert (list(batches) == first) != in_training
 
 
 def test_the_name_of_a_dataset_is_no_text() -> None:
