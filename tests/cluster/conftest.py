@@ -14,9 +14,9 @@ from kubernetes import client, config
 from kubernetes.client import ApiException
 
 from embedstep import __version__
-from tests.airflow.running import airflow, home, python
 from tests.cluster.trainer import GROUP, VERSION, Controller, crds, runtime
 from tests.conftest import wait_for
+from tests.orchestration.airflow.running import airflow, home, python
 from tests.orchestration.running import zen, zenml_home
 
 __all__ = ["airflow", "home", "python", "zen", "zenml_home"]

@@ -13,9 +13,9 @@ from mlflow import MlflowClient
 
 from embedstep.request.fingerprint import request_fingerprint
 from embedstep.request.loading import read_request
-from tests.airflow.running import Airflow
 from tests.cluster.conftest import IMAGE
 from tests.conftest import wait_for
+from tests.orchestration.airflow.running import Airflow
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(420)]
 

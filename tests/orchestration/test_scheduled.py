@@ -1,87 +1,36 @@
-"""One schedule in each orchestrator."""
+"""What is scheduled, and what the orchestrator does not follow of it."""
 
-import os
-import subprocess
-import sys
+import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from click.testing import CliRunner
 
-from embedstep.cli.program import main
+from embedstep.orchestration.kfp.schedule import schedule_pipeline
+from embedstep.orchestration.scheduled import Scheduled
+from embedstep.request.loading import load_request
 from tests.places import ROOT
 
-Build = Callable[..., dict[str, Any]]
+PIPELINE = ROOT / "pipelines" / "kubeflow_retrain" / "pipeline.yaml"
 
 
-@pytest.fixture
-def request_file(request_of: Build, tmp_path: Path) -> Callable[..., str]:
-    def write(**schedule: Any) -> str:
-        (tmp_path / "request.yaml").write_text(
-            yaml.safe_dump(request_of(**({"schedule": schedule} if schedule else {})))
-        )
-        return str(tmp_path / "request.yaml")
-
-    return write
-
-
-def test_airflow_takes_it_from_the_file_of_the_dag(request_file: Callable[..., str]) -> None:
-    file = request_file(cron="0 3 * * 1", timezone="Europe/Berlin", catch_up=True)
-    shown = CliRunner().invoke(main, ["schedule", "airflow", file])
-    assert shown.exit_code == 0, shown.output
-    assert 'CronTriggerTimetable("0 3 * * 1", timezone="Europe/Berlin")' in shown.stdout
-    assert "catchup          True" in shown.stdout
-    assert "note: Airflow does not skip a run that is due while the previous one is still running" in shown.stdout
-    waits = CliRunner().invoke(main, ["schedule", "airflow", request_file(cron="0 3 * * 1", overlap="wait")])
-    assert "note:" not in waits.stdout
-
-
-def test_every_orchestrator_is_listed() -> None:
-    listed = CliRunner().invoke(main, ["schedule", "--help"])
-    assert listed.exit_code == 0
-    for orchestrator in ("airflow", "kubeflow", "kubernetes", "zenml"):
-        assert f"\n  {orchestrator} " in listed.stdout
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
-    ("schedule", "options", "code", "message"),
+    ("schedule", "notes"),
     [
-        ({"cron": "0 3 * * 1"}, ("--dry-run",), 0, "retraining would be created or replaced"),
-        ({"cron": "0 3 * * 1"}, (), 2, "schedule: the orchestrator 'default' of the stack 'default' cannot schedule"),
-        (
-            {"cron": "0 3 * * 1", "timezone": "Europe/Berlin"}, ("--dry-run",), 2,
-            "schedule.timezone: is Europe/Berlin, but schedules of ZenML have no time zone",
-        ),
-        ({}, (), 2, "schedule: is missing"),
+        ({"cron": "0 3 * * 1"},
+         ["Kubeflow does not skip a run that is due while the previous one is still running: the newest waits"]),
+        ({"cron": "0 4 * * 1", "overlap": "wait"},
+         ["the request in the pipeline has the schedule 0 3 * * 1 in UTC, so its runs cannot detect that they are "
+          "superseded; write this schedule into the request and compile the pipeline again"]),
     ],
 )  # fmt: skip
-def test_zenml_schedules_where_its_orchestrator_does(
-    request_file: Callable[..., str],
-    tmp_path: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-    schedule: Any,
-    options: Any,
-    code: int,
-    message: str,
+def test_it_says_what_would_be_created_and_where_that_differs_from_the_request(
+    request_of: Callable[..., dict[str, Any]], schedule: dict[str, str], notes: list[str]
 ) -> None:
-    home = tmp_path_factory.getbasetemp() / "zenml-of-schedules"
-    ended = subprocess.run(
-        [
-            sys.executable, "-m", "embedstep", "schedule", "zenml", request_file(**schedule),
-            "--pipeline", "pipelines.zenml_retrain.pipeline:retraining", *options,
-        ],
-        capture_output=True, text=True, timeout=200, check=False, cwd=tmp_path,
-        env={
-            **os.environ, "PYTHONPATH": str(ROOT), "ZENML_CONFIG_PATH": str(home),
-            "ZENML_ANALYTICS_OPT_IN": "false",
-            "ZENML_LOGGING_VERBOSITY": "WARN", "AUTO_OPEN_DASHBOARD": "false",
-        },
-    )  # fmt: skip
-    assert ended.returncode == code, ended.stderr
-    assert message in ended.stdout + ended.stderr
-    assert "Traceback" not in ended.stderr
+    request = load_request(json.dumps(request_of(schedule=schedule)))
+    found = schedule_pipeline(request, PIPELINE, name="docs", experiment=None, host=None, namespace=None, dry_run=True)
+    assert isinstance(found, Scheduled)
+    facts = dict(found.facts)
+    assert (facts["recurring run"], facts["experiment"]) == ("docs would be created or replaced", "docs")
+    assert facts["cron_expression"] == f"0 {schedule['cron']}"
+    assert list(found.notes) == notes

@@ -8,8 +8,6 @@ from embedstep.output.result import StepResult
 from tests.tracking.logged import logged, scalars
 
 Run = Callable[..., StepResult]
-
-
 Document = Callable[..., dict[str, Any]]
 
 

@@ -10,8 +10,6 @@ from embedstep.output.result import StepResult
 from tests.tracking.logged import NEEDS_WANDB, history, logged
 
 Run = Callable[..., StepResult]
-
-
 Document = Callable[..., dict[str, Any]]
 
 

@@ -1,35 +1,21 @@
 """Settings that ZenML's Kubernetes orchestrator takes, and the pod that it makes of them."""
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sentence_transformers.sentence_transformer.training_args import BatchSamplers
-from transformers.trainer_utils import IntervalStrategy
 from zenml.integrations.kubernetes.flavors.kubernetes_orchestrator_flavor import KubernetesOrchestratorSettings
 from zenml.integrations.kubernetes.flavors.kubernetes_step_operator_flavor import KubernetesStepOperatorSettings
 from zenml.integrations.kubernetes.manifest_utils import build_pod_manifest
-from zenml.utils.source_utils import set_custom_source_root
 
-import embedstep
 from embedstep import __version__
 from embedstep.errors import InvalidRequestError
 from embedstep.request.model import Model
 
 pytestmark = pytest.mark.slow
 OnKubernetes = Callable[..., dict[str, Any]]
-
-
-@pytest.fixture
-def on_kubernetes(tmp_path: Path) -> OnKubernetes:
-    """The function, imported as from a program in a folder: a worker of the tests is none to ZenML."""
-    set_custom_source_root(str(tmp_path))
-    from embedstep.orchestration.zenml import on_kubernetes
-
-    return on_kubernetes
 
 
 def test_a_pod_has_what_was_asked_for(on_kubernetes: OnKubernetes) -> None:
@@ -58,30 +44,6 @@ def test_a_step_operator_has_several_pods(on_kubernetes: OnKubernetes) -> None:
     assert known.pod_settings.resources["limits"] == {"nvidia.com/gpu": "8"}
     with pytest.raises(InvalidRequestError, match=r"on_kubernetes\.pods: needs an integer of at least 1; 0 was given"):
         on_kubernetes(pods=0)
-
-
-def test_enums_and_tuples_of_code_are_plain_values_in_a_request(on_kubernetes: OnKubernetes) -> None:
-    from embedstep.orchestration.zenml import TrainingArguments, request_with
-
-    given: dict[str, Any] = {
-        "batch_sampler": BatchSamplers.NO_DUPLICATES, "eval_strategy": IntervalStrategy.STEPS,
-        "label_names": ("a", "b"),
-    }  # fmt: skip
-    plain = {"batch_sampler": "no_duplicates", "eval_strategy": "steps", "label_names": ["a", "b"]}
-    assert json.loads(request_with("model: m", **given))["arguments"] == plain
-    found = TrainingArguments(**given).model_dump(mode="json", exclude_none=True)
-    assert found == plain
-    with pytest.raises(
-        InvalidRequestError, match=r"arguments\.learning_rate: needs plain data; a value of type object was given"
-    ):
-        request_with("model: m", learning_rate=object())  # type: ignore[arg-type]
-
-
-def test_an_object_of_the_exported_class_sets_only_what_it_holds(on_kubernetes: OnKubernetes) -> None:
-    from embedstep.orchestration.zenml import TrainingArguments
-
-    given = embedstep.TrainingArguments("out", seed=3)
-    assert TrainingArguments.model_validate(given).model_dump(exclude_none=True) == {"output_dir": "out", "seed": 3}
 
 
 @pytest.mark.parametrize("gpus", [-1, True, 1.5])

@@ -135,56 +135,6 @@ def test_nothing_goes_to_the_network(configured: dict[str, Any]) -> None:
     assert (configured["asked"], configured["names"]) == ([], [])
 
 
-def test_an_argument_that_cannot_be_is_reported_before_anything_runs(zen: Zen, document: Build) -> None:
-    found = zen(
-        document(),
-        """
-        @pipeline(enable_cache=False)
-        def once():
-            prepare_data(request=request)
-            train_embedder(request=request)
-
-        before = Client().list_pipeline_runs(size=1).total
-        errors = []
-        for arguments in ("{learning_rte: 1.0e-4}", "{max_steps: many}", "{batch_sampler: no_duplicate}"):
-            Path("config.yaml").write_text(f"steps: {{train_embedder: {{parameters: {{arguments: {arguments}}}}}}}")
-            try:
-                once.with_options(config_path="config.yaml")()
-            except Exception as error:
-                errors.append(str(error))
-        out(errors=errors, ran=Client().list_pipeline_runs(size=1).total - before)
-        """,
-    )
-    unknown, no_number, no_sampler = found["errors"]
-    assert "learning_rte" in unknown
-    assert "max_steps" in no_number
-    assert "batch_sampler" in no_sampler
-    assert found["ran"] == 0
-
-
-def test_the_run_of_zenml_s_tracker_is_attached_to(zen: Zen, document: Build, own_uri: str) -> None:
-    """One run for the step, which ZenML ends."""
-    request = document()
-    request["tracking"] = {"experiment": "elsewhere"}
-    found = zen(
-        request,
-        f"""
-        @pipeline(enable_cache=False)
-        def once():
-            train_embedder.with_options(experiment_tracker="mlf")(request=request)
-
-        with tracked("{own_uri}") as store:
-            run = shown(once())
-            model = last().steps["train_embedder"].outputs["model"][0].load()
-            runs = [[one.info.run_id, one.info.status, one.data.params.get("max_steps")] for one in recorded(store)]
-            out(run=run, runs=runs, recorded=model.result["run_id"], left=os.environ.get("MLFLOW_RUN_ID"))
-        """,
-    )
-    assert found["run"]["status"] == "completed"
-    ((run_id, status, max_steps),) = found["runs"]
-    assert (status, max_steps, found["recorded"], found["left"]) == ("FINISHED", "4", run_id, None)
-
-
 def test_a_refused_request_fails_its_step_and_says_why(zen: Zen, document: Build) -> None:
     arguments = {"max_steps": 4, "per_device_train_batch_size": 0}
     refused = [{**document(), **change} for change in ({"loss": "no_such_loss"}, {"arguments": arguments})]
@@ -305,38 +255,3 @@ def test_an_interruption_fails_its_step_and_the_next_run_resumes(zen: Zen, docum
     assert re.search(r"interrupted by SIGTERM after train step \d+ of \d+; the next attempt resumes", found["output"])
     assert found["second"]["status"] == "completed"
     assert "resuming after train step" in found["output"]
-
-
-def test_a_mapped_step_has_a_run_for_each_part_and_a_failed_one_fails(zen: Zen, document: Build, own_uri: str) -> None:
-    """Three parts have a run each below that of the tracker, and the one that is refused is FAILED there.
-
-    The parts are threads here, and ZenML takes MLflow's address away from all of them when the first has ended. Its own
-    work after the others fails by that then; ours is recorded where it belongs.
-    """
-    request = document()
-    request["tracking"] = {"experiment": "elsewhere"}
-    found = zen(
-        request,
-        f"""
-        from zenml import step
-
-        @step
-        def requests(request: str) -> list[str]:
-            return [request_with(request, seed=1), request_with(request, seed=2), "loss: none"]
-
-        @pipeline(enable_cache=False, dynamic=True)
-        def many():
-            train_embedder.with_options(experiment_tracker="mlf").map(request=requests(request=request))
-
-        with tracked("{own_uri}") as store:
-            try:
-                many()
-            except Exception as error:
-                out(error=str(error))
-            below = [one for one in recorded(store) if "mlflow.parentRunId" in one.data.tags]
-            out(run=shown(last()), below=[[one.info.status, one.data.params.get("seed")] for one in below])
-        """,
-    )
-    assert found["run"]["status"] == "failed"
-    assert found["run"]["steps"]["map:train_embedder:2"] == "failed"
-    assert sorted(found["below"], key=str) == [["FAILED", None], ["FINISHED", "1"], ["FINISHED", "2"]]

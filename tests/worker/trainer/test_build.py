@@ -9,8 +9,6 @@ from embedstep.errors import REFUSED
 from embedstep.output.result import StepResult
 
 Build = Callable[..., dict[str, Any]]
-
-
 Train = Callable[[Mapping[str, Any]], StepResult]
 
 

@@ -22,8 +22,6 @@ from tests.conftest import pair_rows
 from tests.worker.trainer.test_batch_checks import pairs
 
 Build = Callable[..., dict[str, Any]]
-
-
 Train = Callable[[Mapping[str, Any]], StepResult]
 TEXTS = [row["positive"] for row in pair_rows(12)]
 NOISE = {"path": "train.jsonl", "transform": "delete_words", "columns": {"anchor": "positive", "positive": "positive"}}

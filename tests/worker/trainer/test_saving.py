@@ -11,8 +11,6 @@ from embedstep.output.result import StepResult
 from embedstep.worker.trainer.trainer import StepTrainer
 
 Build = Callable[..., dict[str, Any]]
-
-
 Train = Callable[[Mapping[str, Any]], StepResult]
 
 

@@ -14,8 +14,8 @@ import yaml
 from kfp import dsl
 
 from embedstep.orchestration.kfp import one_line, train_embedder
-from tests.airflow.running import Airflow
 from tests.components.local_runner import results, run_in_containers
+from tests.orchestration.airflow.running import Airflow
 
 pytestmark = [pytest.mark.airflow, pytest.mark.timeout(900)]
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pipelines.docstrings.pairs import build
 
-from tests.airflow.running import Airflow
+from tests.orchestration.airflow.running import Airflow
 from tests.places import ROOT
 
 pytestmark = [pytest.mark.airflow, pytest.mark.timeout(600)]
@@ -115,26 +115,6 @@ def test_a_param_of_another_type_is_reported_before_anything_runs(airflow: Airfl
     assert "'fast' is not of type 'number'" in found["message"]
 
 
-def test_a_parameter_of_another_type_is_refused(airflow: Airflow, document: Build, tmp_path: Path) -> None:
-    found = airflow(
-        document(),
-        f"""
-        from embedstep.orchestration.airflow import EmbedstepOperator
-        request = Path(os.environ["AIRFLOW_HOME"], "dags", "request.yaml").read_text()
-        operator = EmbedstepOperator(
-            task_id="t", component="train_embedder", request=request,
-            folder="{tmp_path}/out", python=os.environ["EMBEDSTEP_PYTHON"], parameters={{"learning_rate": "fast"}},
-        )
-        try:
-            operator.execute({{}})
-        except Exception as error:
-            out(raised=type(error).__name__)
-        """,
-    )
-    assert found["raised"] == "AirflowFailException"
-    assert "learning_rate: needs a number; 'fast' was given" in found["output"]
-
-
 def test_an_interrupted_training_is_tried_again_and_resumes(airflow: Airflow, document: Build, home: Path) -> None:
     """The code 75: Airflow waits for its retry, which resumes from the last checkpoint of the try before."""
     request = document()
@@ -185,98 +165,6 @@ def test_parsing_the_dag_loads_nothing_that_trains(airflow: Airflow, document: B
     assert not {"torch", "transformers", "zenml", "kfp", "mlflow", "pyarrow", "numpy"} & set(found["new"])
     assert (found["schedule"], found["most"], found["catchup"]) == (["0 3 * * 1", "Europe/Berlin"], 1, False)
     assert found["outlets"] == ["embedstep://docs/rows", "embedstep://docs/model"]
-
-
-@pytest.mark.parametrize(
-    ("code", "outcome", "raised"),
-    [
-        (0, {"verdict": "trained", "run_id": "r"}, "returned"),
-        (0, {"verdict": "unchanged", "run_id": ""}, "AirflowSkipException"),
-        (0, {"verdict": "superseded", "run_id": ""}, "AirflowSkipException"),
-        (1, {}, "AirflowException"),
-        (2, {}, "AirflowFailException"),
-        (3, {}, "AirflowException"),
-        (4, {}, "AirflowFailException"),
-        (75, {}, "AirflowException"),
-    ],
-)
-def test_how_a_component_ended_is_a_state_of_airflow(
-    airflow: Airflow, tmp_path: Path, code: int, outcome: dict[str, str], raised: str
-) -> None:
-    """2 and 4 are not tried again, 1, 3 and 75 are; what has trained nothing skips what follows."""
-    stub = tmp_path / "python"
-    written = json.dumps({"parameterValues": outcome})
-    stub.write_text(
-        f"#!/bin/sh\nmkdir -p {tmp_path}/out\necho '{written}' > {tmp_path}/out/outcome.json\nexit {code}\n"
-    )
-    stub.chmod(0o755)
-    found = airflow(
-        None,
-        f"""
-        from embedstep.orchestration.airflow import EmbedstepOperator
-        operator = EmbedstepOperator(
-            task_id="train", component="train_embedder", request="model: m", folder="{tmp_path}/out", python="{stub}",
-            parameters={{"learning_rate": 2e-5}},
-        )
-        try:
-            out(raised="returned", value=operator.execute({{}}))
-        except Exception as error:
-            out(raised=type(error).__name__, message=str(error))
-        """,
-    )
-    assert found["raised"] == raised
-    assert code == 0 or f"exit code {code}" in found["message"]
-    assert raised != "returned" or found["value"] == outcome
-
-
-@pytest.mark.parametrize(
-    ("component", "more", "message"),
-    [
-        ("train", "", "component 'train' is none of prepare, mine_negatives, train_embedder"),
-        ("train_embedder", "parameters={'learning_rte': 1}", "train_embedder has no parameter learning_rte"),
-        ("evaluate", "inputs={'modle': '/m'}", "evaluate has no input modle"),
-    ],
-)
-def test_what_a_component_does_not_have_is_reported(
-    airflow: Airflow, tmp_path: Path, component: str, more: str, message: str
-) -> None:
-    found = airflow(
-        None,
-        f"""
-        from embedstep.orchestration.airflow import EmbedstepOperator
-        try:
-            EmbedstepOperator(
-                task_id="t", component="{component}", request="model: m", folder="{tmp_path}/out", {more}
-            ).execute({{}})
-        except Exception as error:
-            out(raised=type(error).__name__, message=str(error))
-        """,
-    )
-    assert (found["raised"], message in found["message"]) == ("AirflowFailException", True)
-
-
-def test_a_task_that_is_killed_ends_its_component(airflow: Airflow, tmp_path: Path) -> None:
-    stub = tmp_path / "python"
-    stub.write_text("#!/bin/sh\ntrap 'exit 75' TERM\necho begun\nwhile true; do sleep 0.1; done\n")
-    stub.chmod(0o755)
-    found = airflow(
-        None,
-        f"""
-        import threading, time
-        from embedstep.orchestration.airflow import EmbedstepOperator
-        operator = EmbedstepOperator(
-            task_id="t", component="prepare", request="model: m", folder="{tmp_path}/out", python="{stub}"
-        )
-        threading.Timer(2, operator.on_kill).start()
-        began = time.monotonic()
-        try:
-            operator.execute({{}})
-        except Exception as error:
-            out(message=str(error), seconds=time.monotonic() - began)
-        """,
-    )
-    assert "exit code 75" in found["message"]
-    assert found["seconds"] < 10
 
 
 def test_the_dag_of_the_page_is_one(airflow: Airflow, home: Path) -> None:
