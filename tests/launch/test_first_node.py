@@ -1,34 +1,17 @@
 """The record of how the first node has ended, for itself when it is started again and for late nodes."""
 
-import json
-import os
-import signal
-import threading
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from embedstep.errors import INTERRUPTED, CannotStartError
+from embedstep.errors import CannotStartError
 from embedstep.launch.first_node import AttemptEndedError, first_node, read_former_end, read_job_result
 from embedstep.launch.nodes import SINGLE_NODE, NodeInfo
-from embedstep.launch.termination import read_cause, write_termination_message
-from embedstep.output.result import Failure, StepResult, result_from_json
-from embedstep.request.fingerprint import request_fingerprint
-from embedstep.request.loading import load_request
+from embedstep.output.result import Failure, StepResult
 from embedstep.runtime.process import LaunchCommand
-from embedstep.step import run_step
 
 FIRST = NodeInfo(nodes=2, rank=0, address="embedstep-1-node-0-0", port=29400, job="embedstep-1", pod="a")
-SECOND = {
-    "PET_NNODES": "2",
-    "PET_NODE_RANK": "1",
-    "PET_MASTER_ADDR": "127.0.0.1",
-    "PET_MASTER_PORT": "29400",
-    "PET_RDZV_ID": "one",
-}
 NOTHING = LaunchCommand(argv=("/bin/true",), env={})
 
 
@@ -41,33 +24,6 @@ def record(output: Path, code: int) -> None:
 def ended(code: int) -> StepResult:
     failure = Failure(kind="InvalidRequestError", message="no rows", exit_code=code) if code else None
     return StepResult(exit_code=code, output="out", failure=failure)
-
-
-@pytest.fixture
-def output(tmp_path: Path) -> Path:
-    (tmp_path / "shared").mkdir()
-    return tmp_path / "shared" / "out"
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_a_node_that_waits(
-    output: Path, request_of: Callable[..., dict[str, Any]], number: signal.Signals
-) -> None:
-    """In a container it is the first process, for which the kernel keeps no other answer to a signal."""
-    request = load_request(json.dumps(request_of(launch={"nodes": 2})))
-    threading.Timer(8, os.kill, (os.getpid(), number)).start()
-    assert run_step(request, output, environ=SECOND).exit_code == INTERRUPTED
-
-
-@pytest.mark.parametrize("code", [0, 2, 3])
-def test_a_node_that_comes_too_late_ends_as_the_first(
-    output: Path, request_of: Callable[..., dict[str, Any]], code: int
-) -> None:
-    request = load_request(json.dumps(request_of(launch={"nodes": 2})))
-    job = f"one/{request_fingerprint(request)[:12]}"
-    with first_node(NOTHING, output, replace(FIRST, nodes=1, job=job), may_restart=False) as first:
-        first.result = ended(code)
-    assert run_step(request, output, environ=SECOND).exit_code == code
 
 
 @pytest.mark.parametrize(("code", "again"), [(0, 0), (1, None), (2, 2), (3, None), (4, 4), (75, None)])
@@ -138,44 +94,3 @@ def test_how_the_first_node_ended_is_recorded_whatever_happens(output: Path) -> 
 def test_half_a_record_and_one_of_release_0_1_without_a_result_say_nothing(output: Path, text: str) -> None:
     output.with_name(".out.nodes.json").write_text(text)
     assert read_job_result(output, "embedstep-1") is None
-
-
-def test_last_words_fit_where_kubernetes_keeps_them(tmp_path: Path) -> None:
-    """It cuts them at 4,096 bytes, after which they are no JSON."""
-    file = tmp_path / "termination-log"
-    file.touch()
-    problems = tuple(f"data.train.docs: 文字列 {number} " + "ほげ" * 400 for number in range(9))
-    failure = Failure(kind="InvalidRequestError", message="、".join(problems), exit_code=2, problems=problems)
-    write_termination_message(
-        StepResult(exit_code=2, output="out", failure=failure, incomplete_tracking=("x" * 9000,)), file
-    )
-    assert len(file.read_bytes()) <= 4096
-    words = json.loads(file.read_text())
-    assert words["failure"]["problems"][0].startswith("data.train.docs: 文字列 0 ")
-    few = StepResult(exit_code=0, output="out", metrics={"eval_loss": 0.5})
-    write_termination_message(few, file)
-    assert result_from_json(json.loads(file.read_text())) == few
-
-
-@pytest.mark.parametrize(
-    ("failure", "cause"),
-    [
-        (Failure(kind="signal", message="rank 1 was killed by SIGKILL", exit_code=1), "rank 1 was killed by SIGKILL"),
-        (Failure(kind="RuntimeError", message="first\nsecond", exit_code=1), "first"),
-        (Failure(kind="InvalidRequestError", message="all", exit_code=2, problems=("one: is 1", "two: is 2")),
-         "one: is 1; two: is 2"),
-        (None, ""),
-    ],
-)  # fmt: skip
-def test_the_first_cause_is_read_from_last_words(tmp_path: Path, failure: Failure | None, cause: str) -> None:
-    file = tmp_path / "termination-log"
-    file.touch()
-    write_termination_message(
-        StepResult(exit_code=failure.exit_code if failure else 0, output="out", failure=failure), file
-    )
-    assert read_cause(file.read_text()) == cause
-
-
-@pytest.mark.parametrize("words", ["", "killed", "[]", "{}"])
-def test_other_words_have_no_cause(words: str) -> None:
-    assert read_cause(words) == ""
