@@ -60,62 +60,6 @@ LONGER_FOR_THEIR_TABLE = {
     "planning/modules.py",
 }
 MOST_PACKAGES, MOST_MODULES = 14, 5
-TESTED_WITH: Mapping[str, str] = {
-    # A part of one function, whose tests assert it.
-    "cli/options.py": "cli/test_train.py",
-    "data/row_functions.py": "extensions/test_row_functions.py",
-    "planning/batch_samplers.py": "extensions/test_batch_samplers.py",
-    "planning/extensions.py": "extensions/test_losses_and_evaluators.py",
-    "planning/further_problems.py": "cli/test_train.py",
-    "planning/kinds.py": "planning/test_losses.py",
-    "planning/model_notes.py": "planning/test_model_checks.py",
-    "planning/module_files.py": "planning/test_module_checks.py",
-    "data/parameters.py": "planning/test_architecture.py",
-    "planning/preflight.py": "planning/test_checks.py",
-    "promotion/registry.py": "promotion/test_gate.py",
-    "request/extensions.py": "extensions/test_losses_and_evaluators.py",
-    "request/options.py": "planning/test_losses.py",
-    "request/trackers.py": "extensions/test_trackers.py",
-    "tracking/tensorboard.py": "extensions/test_trackers.py",
-    "tracking/tracker.py": "extensions/test_trackers.py",
-    "tracking/wandb.py": "extensions/test_trackers.py",
-    "request/arguments/support.py": "request/arguments/test_table.py",
-    "sampling/repair.py": "sampling/test_duplicates.py",
-    "tracking/mlflow_registry.py": "promotion/test_gate.py",
-    # Only a cluster or several machines show what they do.
-    "launch/followers.py": "faults/test_hosts.py",
-    "launch/kubernetes/cluster.py": "cluster/test_trainjob.py",
-    "launch/kubernetes/logs.py": "launch/kubernetes/test_pods.py",
-    "launch/kubernetes/pod.py": "cluster/test_trainjob.py",
-    "orchestration/staging.py": "cluster/test_every_way.py",
-    # Airflow has an environment of its own, and the parts of an adapter are tested as one.
-    **{
-        f"orchestration/airflow/{name}.py": "airflow/test_dag.py"
-        for name in ("component", "local", "outcome", "schedule")
-    },
-    "orchestration/airflow/pods.py": "cluster/test_airflow.py",
-    **{f"orchestration/kfp/{name}.py": "orchestration/kfp/test_components.py" for name in ("functions", "tasks")},
-    "orchestration/kfp/schedule.py": "cli/test_schedule.py",
-    **{f"orchestration/zenml/{name}.py": "orchestration/zenml/test_steps.py" for name in ("parameters", "tracker")},
-    "orchestration/zenml/schedule.py": "orchestration/test_scheduled.py",
-    "orchestration/typed_arguments.py": "test_golden.py",
-    "orchestration/commands.py": "orchestration/test_task.py",
-    # Jobs of the worker are started by name; the tests start them through what asks for them.
-    "worker/jobs/fetch.py": "data/test_hub.py",
-    "worker/jobs/mine.py": "orchestration/test_task.py",
-    # A training is asserted as a whole: a part of the trainer by itself would need the library's trainer around it.
-    **{
-        f"worker/{name}.py": "worker/test_train.py"
-        for name in ("environment", "trainer/build", "trainer/recording", "trainer/saving")
-    },
-    **{f"worker/torchrun/{name}.py": "faults/test_processes.py" for name in ("agent", "shutdown")},
-    **{
-        f"worker/trainer/{name}.py": "distributed/test_resuming.py" for name in ("callbacks", "loop_state", "rng_state")
-    },
-    "worker/trainer/loss_parameters.py": "faults/test_interruption.py",
-    "worker/trainer/numerics.py": "faults/test_numbers.py",
-}
-"""Modules whose tests are in the file of another one. Every other module has a file of its own name."""
 
 
 def imports(module: str) -> set[str]:
@@ -247,22 +191,10 @@ def test_no_module_is_long(module: str) -> None:
     assert len((SOURCE / module).read_text(encoding="utf-8").splitlines()) <= LONGEST
 
 
-def path_of_tests(module: str) -> Path:
-    folder, _, name = module.rpartition("/")
-    return ROOT / "tests" / folder / f"test_{name}"
-
-
 @pytest.mark.parametrize("module", [name for name in NAMES if not name.endswith("__.py")])
 def test_every_module_has_its_tests_under_its_own_name(module: str) -> None:
-    elsewhere = TESTED_WITH.get(module)
-    assert path_of_tests(module).exists() != (elsewhere is not None), (
-        "one of the two: a file of its name, or a row above"
-    )
-    assert elsewhere is None or (ROOT / "tests" / elsewhere).exists()
-
-
-def test_no_row_is_left_of_a_module_that_is_gone() -> None:
-    assert set(TESTED_WITH) <= set(NAMES)
+    folder, _, name = module.rpartition("/")
+    assert (ROOT / "tests" / folder / f"test_{name}").exists()
 
 
 def loaded(code: str, *arguments: str) -> set[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from embedstep.errors import CannotStartError
 from embedstep.output.result import StepResult
 from embedstep.request.loading import load_request
 from embedstep.runtime.world import World

@@ -1,4 +1,4 @@
-"""The random generators of a process go on from a state that was read before."""
+"""The random generators of a process continue from a state that was read before."""
 
 import random
 
