@@ -10,8 +10,7 @@ from tests.places import ROOT
 pytestmark = pytest.mark.airflow
 
 CODE = """
-from embedstep.runtime.hooks import HOOKS
-from tests.hooks import problem_of
+from tests.hooks import HOOKS, problem_of
 
 rows = [hook for hook in HOOKS if hook.owner.startswith("airflow")]
 assert rows

@@ -27,7 +27,7 @@ from embedstep.worker.trainer.stopping import StopController
 class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
     """The library's trainer with checkpoints that are complete or absent.
 
-    It also honors `save_on_each_node` and `save_safetensors`. `runtime/hooks.py` says why each method is overridden.
+    It also honors `save_on_each_node` and `save_safetensors`. `tests/hooks.py` says why each method is overridden.
     """
 
     control: Any

@@ -32,7 +32,7 @@ class StepTrainer(ResumableTrainer):
 
     `auto_find_batch_size`, `data_seed`, `batch_sampler`, `train_sampling_strategy`, `include_num_input_tokens_seen`,
     `neftune_noise_alpha`, `bf16_full_eval`, `fp16_full_eval`, `dataloader_multiprocessing_context`,
-    `dataloader_in_order`, and those of `ResumableTrainer`. `runtime/hooks.py` says why each private method is
+    `dataloader_in_order`, and those of `ResumableTrainer`. `tests/hooks.py` says why each private method is
     overridden.
     """
 
