@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from embedstep import __version__
-from tests.orchestration.test_task import executor_input
+from tests.orchestration.executor import executor_input
 
 pytestmark = [pytest.mark.image, pytest.mark.timeout(600)]
 

@@ -10,7 +10,7 @@ from torch import nn
 from embedstep.worker.trainer.loss_parameters import load_loss_parameters, save_loss_parameters
 
 
-class Classifier(nn.Module):
+class Classifier(nn.Module):  # type: ignore[misc]
     """A loss that holds the model, a layer of its own, and the same layer under another name."""
 
     def __init__(self, model: nn.Module, seed: int) -> None:
