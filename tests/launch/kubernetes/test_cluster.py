@@ -72,7 +72,7 @@ def cluster(api: Api, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
 
     monkeypatch.setattr(module, "time", SimpleNamespace(sleep=lambda seconds: None, monotonic=lambda: 0.0))
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield Cluster(client.ApiClient(client.Configuration(host=f"http://127.0.0.1:{server.server_port}")), "ml")
     server.shutdown()
     server.server_close()
