@@ -11,7 +11,7 @@ from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundErro
 
 from embedstep.errors import CannotStartError, InvalidRequestError
 from embedstep.request.datasets import Dataset
-from embedstep.request.schema import Model
+from embedstep.request.model import Model
 from embedstep.worker.jobs import fetch
 from embedstep.worker.jobs.fetch import fetch_benchmark, fetch_dataset, fetch_model
 
