@@ -9,6 +9,8 @@ import pytest
 from embedstep.data import transforms
 from embedstep.planning.plan import Plan
 
+pytestmark = pytest.mark.usefixtures("birdsong")
+
 
 def swapped(path: Path, transform: Any) -> dict[str, Any]:
     columns = {"anchor": "positive", "positive": "positive"}
@@ -16,8 +18,8 @@ def swapped(path: Path, transform: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", ["swap_words", "birdsong:swapping"])
-def test_it_is_planned_by_either_name(plan_of: Callable[..., Plan], data_folder: Path, name: str) -> None:
-    plan = plan_of(data=swapped(data_folder / "train.jsonl", {"kind": name, "options": {"times": 3}}))
+def test_it_is_planned_by_either_name(plan_request: Callable[..., Plan], data_folder: Path, name: str) -> None:
+    plan = plan_request(data=swapped(data_folder / "train.jsonl", {"kind": name, "options": {"times": 3}}))
     assert "data.train.docs: swap_words (times 3) draws anchor in each epoch" in plan.notes
 
 
@@ -27,11 +29,11 @@ def test_its_options_are_checked(problems_of: Callable[..., list[str]], data_fol
 
 
 def test_other_code_is_another_training(
-    plan_of: Callable[..., Plan], data_folder: Path, monkeypatch: pytest.MonkeyPatch
+    plan_request: Callable[..., Plan], data_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = swapped(data_folder / "train.jsonl", "swap_words")
-    before = plan_of(data=data)
+    before = plan_request(data=data)
     monkeypatch.setattr(transforms, "code_digest", lambda module: "other code")
-    after = plan_of(data=data)
+    after = plan_request(data=data)
     assert before.training_fingerprint != after.training_fingerprint
     assert before.position["transforms"] != after.position["transforms"]

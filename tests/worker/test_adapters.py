@@ -12,6 +12,7 @@ import pytest
 
 from embedstep.output.result import StepResult
 from embedstep.planning.adapter_kinds import ADAPTER_TYPES, CANNOT_MERGE
+from embedstep.promotion.gate import promote
 from embedstep.request.loading import load_request
 from embedstep.step import plan_step
 
@@ -128,8 +129,8 @@ def test_the_best_checkpoint_is_loaded_with_its_adapter(train_here: Train, evalu
     assert float((merged - begun - change).abs().max()) < 1e-6
 
 
-def test_an_adapter_alone_is_evaluated_and_trained_further(
-    train_here: Train, lora: Build, request_of: Build, tiny_model: Path, tmp_path: Path
+def test_an_adapter_alone_is_a_champion_and_trained_further(
+    train_here: Train, lora: Build, request_of: Build, evaluated: Build, tiny_model: Path, tmp_path: Path
 ) -> None:
     from embedstep.worker.models import load_saved
 
@@ -153,6 +154,12 @@ def test_an_adapter_alone_is_evaluated_and_trained_further(
     assert result.movement is not None
     assert result.movement.weights_moved == pytest.approx(whole.movement.weights_moved, rel=1e-5)
     assert result.weights_sha256 != whole.weights_sha256
+
+    gate = load_request(json.dumps(evaluated(model={"path": str(tiny_model), "peft": LORA})))
+    decision = promote(gate, Path(whole.output), champion=str(folder))
+    # The model with the adapter merged into it gives the same vectors.
+    assert decision.action == "hold"
+    assert decision.metrics["champion"] == pytest.approx(decision.metrics["challenger"], abs=1e-9)
 
     second = request_of(model=str(folder))
     plan = plan_step(load_request(json.dumps(second)))

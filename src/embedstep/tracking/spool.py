@@ -18,6 +18,7 @@ from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any, Literal
 
+from embedstep.output.adapters import saved_adapter
 from embedstep.output.result import read_json, write_json
 from embedstep.request.trackers import MLFLOW
 
@@ -228,13 +229,15 @@ class Spool:
             dimension: dimension of an embedding.
             step: the last train step.
         """
+        is_adapter = saved_adapter(place) is not None
+        required = [*_REQUIRED, *(["peft"] if is_adapter else [])]
         self.add(
             "model",
             path=str(place),
             published=str(published),
             dimension=dimension,
             example=list(_EXAMPLE),
-            requirements=[f"{name}=={version(name).partition('+')[0]}" for name in _REQUIRED],
+            requirements=[f"{name}=={version(name).partition('+')[0]}" for name in required],
             step=step,
         )
 

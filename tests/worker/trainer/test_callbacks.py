@@ -11,7 +11,7 @@ from transformers import TrainerControl, TrainerState
 
 from embedstep.sampling.epochs import Epochs, Sampler
 from embedstep.worker.trainer.callbacks import AfterResume, ExactIntervals, ResumeInsideEpoch
-from embedstep.worker.trainer.loading import RankBatches
+from embedstep.worker.trainer.loading import ConcatenatedDatasets, RankBatches
 
 
 def arguments(**given: Any) -> Any:
@@ -60,7 +60,7 @@ def test_an_epoch_begins_at_the_step_of_the_checkpoint(
 
     whole = batches()
     whole.set_epoch(epoch)
-    loader = DataLoader(rows, batch_sampler=batches())
+    loader = DataLoader(ConcatenatedDatasets([rows], [{}]), batch_sampler=batches())
     given = arguments(gradient_accumulation_steps=accumulation, ignore_data_skip=not skips)
     ResumeInsideEpoch().on_epoch_begin(given, TrainerState(global_step=step), TrainerControl(), loader)
     assert list(loader.batch_sampler) == [[]] * begin + list(whole)[begin:]
