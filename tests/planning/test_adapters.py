@@ -14,6 +14,7 @@ from embedstep.planning.model_checks import check_model
 from embedstep.request.loading import load_request
 from embedstep.request.model import Model
 from embedstep.step import plan_step
+from tests.model_files import write_model
 
 pytest.importorskip("peft")  # whose source says which options there are
 Build = Callable[..., dict[str, Any]]
@@ -41,7 +42,9 @@ def problems_of(request_of: Build, tiny_model: Path) -> Callable[..., list[str]]
          "model.peft.target_modules.0: 'attention' matches no module with weights; it has LayerNorm, "
          "position_embeddings, token_type_embeddings, word_embeddings, dense, key, query, value"),
         ({"target_modules": "query"},
-         "model.peft.target_modules: 'query' matches no module as a whole; it has LayerNorm, position_embeddings, "
+         "model.peft.target_modules: 'query' matches no module as a whole; write [query]"),
+        ({"target_modules": "quer"},
+         "model.peft.target_modules: 'quer' matches no module as a whole; it has LayerNorm, position_embeddings, "
          "token_type_embeddings, word_embeddings, dense, key, query, value"),
         ({"merge": False, "init_lora_weights": "pissa"},
          "model.peft.merge: is false, and an adapter alone works only with the files of model.path as they are; write "
@@ -141,3 +144,13 @@ def test_the_values_that_train_are_those_that_peft_adds(
 def test_merging_is_the_default() -> None:
     assert merges(Model(path="org/model", peft=LORA))
     assert not merges(Model(path="org/model", peft={**LORA, "merge": False}))
+
+
+def test_a_model_for_which_peft_names_no_modules_needs_them(tmp_path: Path, request_of: Build) -> None:
+    config = {"architectures": ["ModernBertModel"], "model_type": "modernbert", "hidden_size": 8}
+    model = write_model(tmp_path / "model", config=config)
+    document = request_of(model={"path": str(model), "peft": {"peft_type": "LORA"}})
+    assert [str(problem) for problem in check_model(load_request(json.dumps(document)))] == [
+        "model.peft.target_modules: is missing: PEFT names no modules for modernbert; write all-linear, or some of "
+        "word_embeddings, position_embeddings, dense"
+    ]

@@ -9,7 +9,13 @@ from embedstep.data.model_facts import ModelFacts
 from embedstep.data.parameters import Shapes, keep_layers, transformer_shapes
 from embedstep.errors import Problem, suggest
 from embedstep.output.adapters import transformer_folder
-from embedstep.planning.adapter_kinds import CHANGES_BASE, adapter_options, check_kind, default_targets
+from embedstep.planning.adapter_kinds import (
+    CHANGES_BASE,
+    adapter_options,
+    check_kind,
+    default_targets,
+    installed_options,
+)
 from embedstep.request.model import Model
 
 ALL_LINEAR = "all-linear"
@@ -115,23 +121,24 @@ def _targets_match(model: Model, saved: ModelFacts | None, shapes: Shapes) -> It
     names = _modules(shapes)
     targets = _targets(model, saved)
     examples = ", ".join(dict.fromkeys(name.rpartition(".")[2] for name in names))
-    if targets is None:
-        if model.peft["peft_type"] == "LORA" and not {"target_modules", "target_parameters"} & model.peft.keys():
-            kind = saved.model_type if saved else ""
-            yield Problem(
-                "model.peft.target_modules",
-                f"is missing: PEFT names no modules for {kind}; write {ALL_LINEAR}, or some of {examples}",
-            )
-        return
-    if isinstance(targets, str):
-        if not _matching(targets, names):
-            yield Problem("model.peft.target_modules", f"{targets!r} matches no module as a whole; it has {examples}")
-        return
-    for place, target in enumerate(targets):
+    if targets is None and _needs_targets(model):
+        kind = saved.model_type if saved else ""
+        message = f"is missing: PEFT names no modules for {kind}; write {ALL_LINEAR}, or some of {examples}"
+        yield Problem("model.peft.target_modules", message)
+    if isinstance(targets, str) and not _matching(targets, names):
+        hint = f"write [{targets}]" if _matching([targets], names) else f"it has {examples}"
+        yield Problem("model.peft.target_modules", f"{targets!r} matches no module as a whole; {hint}")
+    for place, target in enumerate(targets if isinstance(targets, list) else ()):
         if not _matching([target], names):
             hint = suggest(str(target), examples.split(", "))
             message = f"{target!r} matches no module with weights; it has {examples}{hint}"
             yield Problem(f"model.peft.target_modules.{place}", message)
+
+
+def _needs_targets(model: Model) -> bool:
+    """Whether modules have to be named; where PEFT is not installed, its own choice is not known."""
+    is_lora = model.peft["peft_type"] == "LORA" and installed_options("LORA") is not None
+    return is_lora and not model.peft.get("target_parameters")
 
 
 def _modules(shapes: Shapes) -> list[str]:
