@@ -125,7 +125,7 @@ def test_what_was_fetched_takes_the_place_of_what_was_named(tmp_path: Path, monk
     for split, dataset in (("train", found.data.train["there"]), ("eval", found.data.eval["there"])):
         assert dataset.model_dump(exclude={"columns"}) == {
             "path": [f"/rows/{split}"], "hub": None, "subset": None, "split": None, "revision": None, "limit": 7,
-            "row_function": None, "transform": None,
+            "row_function": None, "transform": None, "hold_out": None,
         }  # fmt: skip
         assert dataset.columns.anchor == "q"
     assert asked.data.train["there"].hub == "org/pairs"
@@ -238,3 +238,18 @@ def test_the_base_of_an_adapter_is_fetched(tmp_path: Path) -> None:
     # A real process, which has no hub to ask.
     with pytest.raises(CannotStartError, match=r"model\.path: org/base is not a local folder and could not be fetched"):
         with_local_data(request(model=str(adapter)), tmp_path / "hub", with_model=True)
+
+
+def test_what_a_dataset_of_the_hub_holds_out_is_fetched_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fetch(plan: LaunchCommand) -> ProcessEnd:
+        (Path(plan.argv[-1]) / "result.json").write_text(json.dumps({"train.there": "/rows/train"}))
+        return ProcessEnd(code=0)
+
+    monkeypatch.setattr(job, "run_process", fetch)
+    asked = request(data={"train": {"there": {**THERE, "hold_out": {"share": 0.1}}}})
+    assert [(split, name) for split, name, _ in hub_datasets(asked)] == [("train", "there")]
+    found, _ = with_local_data(asked, tmp_path, with_model=False)
+    assert found.data.train["there"].path == found.data.eval["there"].path == ["/rows/train"]
+    assert found.data.held_out == {"there"}

@@ -1,17 +1,22 @@
 """Rows that stand twice, and the moment up to which rows count: what plan and check say of them."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import yaml
+from pyarrow import parquet
 
 from embedstep.errors import InvalidRequestError
+from embedstep.planning.plan import Plan
 from embedstep.request.fingerprint import request_fingerprint
 from embedstep.request.loading import load_request
 from embedstep.step import plan_step
+from tests.places import ROOT
 
 Build = Callable[..., dict[str, Any]]
 
@@ -114,3 +119,79 @@ def test_a_path_with_a_placeholder_needs_as_of(request_of: Build, tmp_path: Path
 def test_unchanged_needs_a_registry(request_of: Build) -> None:
     with pytest.raises(InvalidRequestError, match=r"skip_if_unchanged: compares with the champion in the registry"):
         plan_step(load_request(json.dumps(request_of(skip_if_unchanged=True))))
+
+
+def plan_of(document: dict[str, Any], *settings: str) -> Plan:
+    return plan_step(load_request(json.dumps(document), settings))
+
+
+def held_out_rows(plan: Plan) -> dict[str, int]:
+    return {f"{item.split}.{item.name}": item.rows for item in plan.datasets}
+
+
+def test_a_plan_counts_what_is_held_out_and_evaluates_it(request_of: Build) -> None:
+    retrieval = {"kind": "information_retrieval", "name": "docs", "dataset": "docs"}
+    document = request_of(evaluators=[retrieval])
+    document["data"]["train"]["docs"]["hold_out"] = {"share": 0.2}
+    plan = plan_of(document)
+    assert held_out_rows(plan) == {"train.docs": 99, "eval.docs": 31}
+    assert plan.notes[0] == (
+        "data.train.docs: 31 of 130 rows are held out (23.85%; share 0.2 by anchor); they are data.eval.docs"
+    )
+    assert {"eval_loss", "eval_docs_cosine_ndcg@10"} <= set(plan.metrics)
+    other = plan_of(document, "data.train.docs.hold_out.seed=1")
+    assert other.training_fingerprint != plan.training_fingerprint
+    assert plan_of(document, "data.train.docs.hold_out.share=0.2001").training_fingerprint == plan.training_fingerprint
+
+
+def test_datasets_keep_their_order_and_each_holds_out_its_own(request_of: Build) -> None:
+    document = request_of()
+    docs = document["data"]["train"]["docs"]
+    one, three = ({**docs, "hold_out": {"share": share}} for share in (0.2, 0.3))
+    document["data"] = {"train": {"one": one, "two": docs, "three": three}, "eval": {"two": docs}}
+    plan = plan_of(document)
+    assert list(held_out_rows(plan)) == [
+        "train.one", "train.two", "train.three", "eval.two", "eval.one", "eval.three"
+    ]  # fmt: skip
+    # The anchors of `one` that are held out are trained on as rows of `two`.
+    assert any(note.startswith("data.eval.one: 31 of 31 anchors are in the training data too") for note in plan.notes)
+
+
+def test_anchors_overlap_only_where_other_values_are_held_out(request_of: Build, tmp_path: Path) -> None:
+    rows = [{"anchor": f"question {n % 40}", "positive": f"answer {n}"} for n in range(200)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    document = request_of()
+    document["data"]["max_overlap"] = 0
+    docs = document["data"]["train"]["docs"]
+    docs |= {"path": str(tmp_path / "rows.jsonl"), "hold_out": {"share": 0.2}}
+    assert plan_of(document).datasets[1].overlapping_rows == 0
+    docs["hold_out"]["by"] = "positive"
+    with pytest.raises(InvalidRequestError, match=r"data\.eval\.docs: shares the anchors of \d+ of its \d+ rows"):
+        plan_of(document)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_the_requests_of_the_page_are_planned(
+    number: int, request_of: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (ROOT / "docs" / "held_out.md").read_text(encoding="utf-8")
+    sections = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)[number])
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pairs").mkdir()
+    rows = [{"question": f"question {n}", "answer": f"answer {n}", "text": f"text {n}"} for n in range(300)]
+    for file in ("pairs/1.parquet", "texts.parquet"):
+        parquet.write_table(pa.Table.from_pylist(rows), file)
+    plan = plan_of(request_of(**sections))
+    assert [(item.split, item.loss) for item in plan.datasets] == [
+        ("train", sections["loss"]), ("eval", sections["loss"])
+    ]  # fmt: skip
+    assert 5 <= plan.datasets[1].rows <= 25
+
+
+def test_problems_of_rows_are_reported_once_for_both_sides(request_of: Build, tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"anchor": "", "positive": "a"}\n{"anchor": "q", "positive": "a"}\n')
+    document = request_of()
+    document["data"]["train"]["docs"] |= {"path": str(tmp_path / "rows.jsonl"), "hold_out": {"share": 0.2}}
+    with pytest.raises(InvalidRequestError) as caught:
+        plan_of(document)
+    assert [problem.path for problem in caught.value.problems] == ["data.train.docs.columns.anchor"]

@@ -39,3 +39,13 @@ def test_every_problem_is_reported_and_nothing_is_written(
         mine_negatives(load_request(json.dumps(document)), tmp_path / "rows", options)
     assert [problem.path for problem in caught.value.problems] == paths
     assert not (tmp_path / "rows").exists()
+
+
+def test_a_group_that_mined_rows_do_not_have_holds_nothing_out(request_of: Build, tmp_path: Path) -> None:
+    document = request_of()
+    columns = {"anchor": "anchor", "positive": "positive", "negative": "hard"}
+    document["data"]["train"]["docs"] |= {"columns": columns, "hold_out": {"share": 0.1, "by": "team"}}
+    with pytest.raises(
+        InvalidRequestError, match=r"^data\.train\.docs\.hold_out\.by: is team, a column that mined rows"
+    ):
+        mine_negatives(load_request(json.dumps(document)), tmp_path / "rows", {})

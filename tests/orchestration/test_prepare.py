@@ -122,3 +122,19 @@ def test_every_text_that_came_in_is_there_once(tmp_path_factory: pytest.TempPath
     prepared(folder, rows(*anchors))
     found = [row["query"].replace(" ", "") for row in written(folder, "train")]
     assert found == list(dict.fromkeys(anchor.replace(" ", "") for anchor in anchors))
+
+
+def test_what_the_request_holds_out_is_written_for_the_evaluation(tmp_path: Path) -> None:
+    tmp_path.joinpath("rows.jsonl").write_text(
+        "".join(json.dumps(row) + "\n" for row in rows(*(f"question {number}" for number in range(200))))
+    )
+    docs = {"path": str(tmp_path / "rows.jsonl"), "columns": {"anchor": "query", "positive": "answer"}}
+    data = {"train": {"docs": {**docs, "hold_out": {"share": 0.25}}}}
+    found = prepared(tmp_path, [], sections={"data": data}, eval_share=0.5)
+    train, held_out = written(tmp_path, "train"), written(tmp_path, "eval")
+    facts = {item.split: item for item in found.datasets}
+    assert len(train) + len(held_out) == 200
+    assert facts["train"].split_off_rows == facts["eval"].rows == len(held_out)
+    # `eval_share` holds out the same anchors.
+    prepared(tmp_path / "later", rows(*(f"question {number}" for number in range(200))), eval_share=0.25)
+    assert written(tmp_path / "later", "eval") == held_out

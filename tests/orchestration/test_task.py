@@ -178,3 +178,18 @@ def test_a_component_names_the_missing_artifact(tmp_path: Path, evaluated: Build
     with pytest.raises(InvalidRequestError) as caught:
         resolve_request(task(tmp_path, {"request": yaml.safe_dump(evaluated())}), PROMOTE)
     assert [str(problem) for problem in caught.value.problems] == ["model: is missing", "result: is missing"]
+
+
+def test_rows_that_are_given_are_not_divided_again(tmp_path: Path, request_of: Build) -> None:
+    document = request_of()
+    document["data"]["train"]["docs"]["hold_out"] = {"share": 0.1}
+    for split in ("train", "eval"):
+        (tmp_path / split).mkdir()
+        (tmp_path / split / "docs.parquet").touch()
+    text = {"request": yaml.safe_dump(document)}
+    both = read(task(tmp_path, text, train_data=tmp_path / "train", eval_data=tmp_path / "eval")).data
+    assert (both.train["docs"].hold_out, both.eval["docs"].hold_out) == (None, None)
+    assert both.eval["docs"].path == [str(tmp_path / "eval" / "docs.parquet")]
+    alone = read(task(tmp_path, text, train_data=tmp_path / "train")).data
+    assert alone.held_out == {"docs"}
+    assert alone.eval["docs"].path == alone.train["docs"].path == [str(tmp_path / "train" / "docs.parquet")]

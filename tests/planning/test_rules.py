@@ -11,6 +11,7 @@ COLUMNS = {"anchor": "q", "positive": "p"}
 DOCS = {"docs": {"path": "a.parquet", "columns": COLUMNS}}
 MORE = {"more": {"path": "b.parquet", "columns": COLUMNS}}
 TRAIN = {"train": DOCS}
+HOLD_OUT = {"docs": {**DOCS["docs"], "hold_out": {"share": 0.1}}}
 BOTH = {"train": DOCS, "eval": DOCS}
 RETRIEVAL = {"kind": "information_retrieval", "name": "docs", "dataset": "docs"}
 POD = {"image": "embedstep", "namespace": "default", "output": "/out/docs", "resources": {"memory": "2Gi"}}
@@ -146,6 +147,8 @@ MEANINGLESS = [
         {"data": BOTH},
         {"data": {"train": DOCS, "eval": MORE}, "evaluators": [{**RETRIEVAL, "dataset": "more"}]},
         {"data": BOTH, "evaluators": [RETRIEVAL, {**RETRIEVAL, "name": "again"}]},
+        {"data": {"train": HOLD_OUT}, "evaluators": [RETRIEVAL]},
+        {"data": {"train": HOLD_OUT, "eval": HOLD_OUT}, "evaluators": [RETRIEVAL]},
         {"data": BOTH, **arguments(eval_strategy="steps", eval_steps=10)},
         {"data": BOTH, **arguments(eval_strategy="no", eval_on_start=True)},
         arguments(eval_strategy="no"),
@@ -218,6 +221,23 @@ def test_a_good_request_has_no_problem(sections: dict[str, Any]) -> None:
             "evaluators.0.dataset: 'docz' is not in data.eval (docs)",
         ),
         ({"evaluators": [RETRIEVAL]}, "evaluators.0.dataset: 'docs' is not in data.eval (none)"),
+        (
+            {"data": {"train": HOLD_OUT, "eval": DOCS}},
+            "data.eval.docs: is there already, and data.train.docs.hold_out makes a dataset of that name; rename it, "
+            "or remove one of the two",
+        ),
+        (
+            {"data": {"train": HOLD_OUT, "eval": {"docs": {**DOCS["docs"], "hold_out": {"share": 0.2}}}}},
+            "data.eval.docs.hold_out: holds out other rows than data.train.docs.hold_out; write the same, or remove it",
+        ),
+        (
+            {"data": {"train": DOCS, "test": HOLD_OUT}, **arguments(do_predict=True)},
+            "data.test.docs.hold_out: is for data.train, whose held-out rows become data.eval; remove it",
+        ),
+        (
+            {"data": {"train": HOLD_OUT}, **arguments(eval_strategy="no")},
+            "arguments.eval_strategy: is no, so hold_out is never used; write epoch or steps, or remove hold_out",
+        ),
         (
             {"data": BOTH, **arguments(eval_strategy="no")},
             "arguments.eval_strategy: is no, so data.eval is never used; write epoch or steps, or remove data.eval",

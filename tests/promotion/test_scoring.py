@@ -143,3 +143,13 @@ def test_dimensions_are_those_of_every_loss() -> None:
     }
     plain = {"kind": "matryoshka", "options": {"matryoshka_dims": [32]}, "loss": "cosent"}
     assert shorter_dimensions([Loss.model_validate(loss) for loss in (nested, plain, "cosent")]) == [64, 32, 16]
+
+
+@pytest.mark.slow
+def test_models_are_scored_on_what_the_request_holds_out(request_of: Build, tiny_model: Path) -> None:
+    retrieval = {"kind": "information_retrieval", "name": "docs", "dataset": "docs"}
+    document = request_of(evaluators=[retrieval])
+    document["data"]["train"]["docs"]["hold_out"] = {"share": 0.2}
+    scored = score_models(load_request(yaml.safe_dump(document)), {"tiny": str(tiny_model)})
+    assert scored.models["tiny"].of_queries["docs_cosine_ndcg@10"].shape == (31,)
+    assert list(scored.data) == ["docs"]

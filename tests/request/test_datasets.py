@@ -55,3 +55,39 @@ def test_the_time_is_filled_into_every_path() -> None:
 def test_a_time_that_is_none_is_refused(moment: str) -> None:
     with pytest.raises(ValidationError):
         Data.model_validate({"as_of": moment, "train": {"docs": {"path": "a.csv", "columns": COLUMNS}}})
+
+
+HELD_OUT = {"path": "a.csv", "columns": COLUMNS, "transform": "delete_words", "hold_out": {"share": 0.1}}
+
+
+def test_what_is_held_out_is_an_eval_dataset_that_is_not_stored() -> None:
+    data = Data.model_validate({"train": {"docs": HELD_OUT}, "eval": {"more": {"path": "b.csv", "columns": COLUMNS}}})
+    assert list(data.eval) == ["more", "docs"]
+    assert data.held_out == {"docs"}
+    assert data.eval["docs"] == Dataset.model_validate({**HELD_OUT, "transform": None})
+    stored = data.model_dump(mode="json")
+    assert list(stored["eval"]) == ["more"]
+    assert stored["train"]["docs"]["hold_out"] == {"share": 0.1, "by": "anchor", "seed": 42}
+    assert Data.model_validate(stored) == data
+
+
+def test_an_eval_dataset_that_is_written_stays_as_it_is() -> None:
+    written = {**HELD_OUT, "columns": {"anchor": "q"}}
+    data = Data.model_validate({"train": {"docs": HELD_OUT}, "eval": {"docs": written}})
+    assert data.held_out == frozenset()
+    assert Data.model_validate(data.model_dump(mode="json")).eval == {"docs": Dataset.model_validate(written)}
+
+
+def test_an_eval_dataset_keeps_its_rows_where_the_train_dataset_is_left_out() -> None:
+    data = Data.model_validate({"train": {"docs": HELD_OUT}})
+    alone = data.model_copy(update={"train": {}})
+    assert alone.model_dump(mode="json")["eval"]["docs"]["hold_out"] == {"share": 0.1, "by": "anchor", "seed": 42}
+
+
+@pytest.mark.parametrize(
+    "hold_out", [{}, {"share": 0}, {"share": 1}, {"share": -0.1}, {"share": 1.5}, {"share": 0.1, "seed": 0.5}, 0.1],
+    ids=str,
+)  # fmt: skip
+def test_a_share_that_leaves_no_two_sides_is_refused(hold_out: Any) -> None:
+    with pytest.raises(ValidationError):
+        Dataset.model_validate({**HELD_OUT, "hold_out": hold_out})

@@ -74,3 +74,14 @@ def test_modules_are_the_same_in_each_way_of_writing() -> None:
         for module in ("static_embedding", {"kind": "static_embedding", "options": None, "routes": None})
     )
     assert of_training(short) == of_training(long)
+
+
+def test_what_is_held_out_changes_a_request_and_a_null_does_not() -> None:
+    def held_out(hold_out: object) -> str:
+        docs = {"path": "a.parquet", "columns": {"anchor": "q", "positive": "a"}, "hold_out": hold_out}
+        return request_fingerprint(request(data={"train": {"docs": docs}}))
+
+    assert held_out(None) == request_fingerprint(request())
+    given = [None, {"share": 0.1}, {"share": 0.2}, {"share": 0.1, "seed": 1}, {"share": 0.1, "by": "positive"}]
+    assert len({held_out(one) for one in given}) == 5
+    assert held_out({"share": 0.1}) == held_out({"share": "0.1", "by": "anchor", "seed": 42})

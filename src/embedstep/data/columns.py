@@ -24,6 +24,7 @@ _REQUIRED: dict[str, tuple[str, tuple[ColumnKind, ...]]] = {
     "label": ("a label is a number or a list of numbers", ("integer", "number", "numbers")),
     "length": ("a length is a number of tokens", ("integer",)),
     "slice": ("a slice is a name or an integer", ("text", "integer")),
+    "group": ("a group is a name or a number", ("text", "integer", "number")),
 }
 """What a role requires, in words and as kinds."""
 _SHOWN_VALUES = 3

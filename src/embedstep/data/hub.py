@@ -35,8 +35,10 @@ def named_datasets(request: TrainRequest) -> Iterator[tuple[Split, str, Dataset]
 
 
 def hub_datasets(request: TrainRequest) -> Iterator[tuple[Split, str, Dataset]]:
-    """Yield split, name and section of each dataset of the hub."""
-    return ((split, name, dataset) for split, name, dataset in named_datasets(request) if dataset.hub)
+    """Yield split, name and section of each dataset of the hub; what is held out of one is fetched with it."""
+    for split, name, dataset in named_datasets(request):
+        if dataset.hub and not (split == "eval" and name in request.data.held_out):
+            yield split, name, dataset
 
 
 def is_on_hub(model: Model) -> bool:
@@ -117,7 +119,12 @@ def with_local_data(request: TrainRequest, folder: Path, *, with_model: bool) ->
 
 def _with_places(request: TrainRequest, found: dict[str, Any]) -> TrainRequest:
     """Return the request with each hub dataset replaced by the folder that it was fetched to."""
-    return with_datasets(request, lambda split, name, given: given.at(found[f"{split}.{name}"]) if given.hub else given)
+
+    def local(split: Split, name: str, given: Dataset) -> Dataset:
+        is_held_out = split == "eval" and name in request.data.held_out
+        return given.at(found[f"{'train' if is_held_out else split}.{name}"]) if given.hub else given
+
+    return with_datasets(request, local)
 
 
 def without_hub_data(request: TrainRequest) -> TrainRequest:

@@ -3,20 +3,49 @@
 Commands that read no data import this module, too, so pyarrow is imported only when there are files to read.
 """
 
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedstep.data.facts import ColumnKind, DatasetFacts, Split
-from embedstep.data.roles import LENGTH, LENGTH_PATH, READ, SLICE, Role, list_roles, repeated_columns
+from embedstep.data.roles import GROUP, LENGTH, LENGTH_PATH, READ, SLICE, Role, list_roles, repeated_columns
 from embedstep.data.row_functions import RowMaker, row_maker
 from embedstep.data.sources import DataFile, find_files
 from embedstep.errors import InvalidRequestError, Problem, collect_problems
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from embedstep.data.columns import Source
-    from embedstep.data.rows import Selection
+    from embedstep.data.held_out import Division
+    from embedstep.data.rows import RowCounts, Selection
     from embedstep.request.datasets import Dataset
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """What one dataset of the request gets of the rows of a source: all, or one side of its `hold_out`.
+
+    Attributes:
+        split: `train` for the rows that `hold_out` leaves; `eval` for those that it holds out.
+        name: name in the request.
+        write_to: Arrow IPC stream file for the kept rows, with columns named by role.
+        lengths: column with the length of each row, kept as `length`.
+        slices: column with the slice of each row, kept as `slice`.
+    """
+
+    split: Split
+    name: str
+    write_to: Path | None = None
+    lengths: str | None = None
+    slices: str | None = None
+
+    def columns(self, output: Mapping[str, ColumnKind]) -> dict[str, ColumnKind]:
+        """Return the columns that this part keeps of those that are read."""
+        without = {GROUP: True, LENGTH: self.lengths is None, SLICE: self.slices is None}
+        return {name: kind for name, kind in output.items() if not without.get(name)}
 
 
 def scan(
@@ -45,18 +74,37 @@ def scan(
         CannotStartError: `write_to` cannot be written, or a server with files could not be reached.
         ValueError: the dataset's source is the hub; it has to be fetched first.
     """
+    part = Part(split=split, name=name, write_to=write_to, lengths=lengths, slices=slices)
+    return scan_parts([part], dataset, drop_incomplete_rows=drop_incomplete_rows)[0]
+
+
+def scan_parts(parts: Sequence[Part], dataset: "Dataset", *, drop_incomplete_rows: bool) -> list[DatasetFacts]:
+    """Read a source once and return the facts of each of its parts; see `scan`.
+
+    Args:
+        parts: both sides of the dataset's `hold_out`, that for training first; or one dataset.
+        dataset: the section of the request for the first part.
+        drop_incomplete_rows: drop and count rows with an empty cell; otherwise they are refused.
+    """
     from embedstep.data.cells import NotIntegersError
     from embedstep.data.rows import Selection
 
     if dataset.path is None:
         raise ValueError("a dataset of the hub has to be fetched before it is scanned")
-    where = f"data.{split}.{name}"
-    others = [(LENGTH, lengths), (SLICE, slices)]
+    where = f"data.{parts[0].split}.{parts[0].name}"
+    others = [(LENGTH, part.lengths) for part in parts] + [(SLICE, part.slices) for part in parts]
     roles = (
         *list_roles(dataset.columns),
         *(Role(name=key, key=key, column=column) for key, column in others if column is not None),
     )
     problems = repeated_columns(where, roles)
+    decides = None
+    if dataset.hold_out is not None:
+        from embedstep.data.held_out import deciding_role
+
+        with collect_problems(problems):
+            decides = deciding_role(where, dataset.hold_out, roles)
+            roles = roles if decides in roles else (*roles, decides)
     files: tuple[DataFile, ...] = ()
     with collect_problems(problems):
         files = find_files(where, dataset.path, dataset.split)
@@ -64,14 +112,25 @@ def scan(
         raise InvalidRequestError(problems)
     maker = row_maker(where, dataset)
     sources, kinds = _find_columns(where, files, roles, maker)
+    if decides is not None and kinds[decides.column] == "texts":
+        message = f"column {decides.column!r} holds lists of texts; name one with a single value in each row"
+        raise InvalidRequestError.at(f"{where}.hold_out.by", message)
     selection = Selection(
         where=where, sources=sources, roles=roles, kinds=kinds, limit=dataset.limit, drop=drop_incomplete_rows
     )
     try:
-        return _pass(split, name, selection, write_to)
+        return _pass(parts, selection, _division(dataset, decides))
     except NotIntegersError:
         # A column that began with integers has other numbers too; the next pass reads all such columns as numbers.
-        return _pass(split, name, selection.with_numbers(), write_to)
+        return _pass(parts, selection.with_numbers(), _division(dataset, decides))
+
+
+def _division(dataset: "Dataset", decides: Role | None) -> "Division | None":
+    if dataset.hold_out is None or decides is None:
+        return None
+    from embedstep.data.held_out import Division
+
+    return Division(dataset.hold_out, decides.name)
 
 
 def _find_columns(
@@ -101,47 +160,86 @@ def _find_columns(
     return sources, kinds
 
 
-def _pass(split: Split, name: str, selection: "Selection", write_to: Path | None) -> DatasetFacts:
-    from embedstep.data.columns import unnamed_columns
-    from embedstep.data.duplicates import TextHashes, count_duplicates
-    from embedstep.data.fingerprint import RowsDigest
-    from embedstep.data.labels import LabelSummary
-    from embedstep.data.rows import RowCounts, kept_batches
-    from embedstep.data.writing import arrow_file
+def _pass(parts: Sequence[Part], selection: "Selection", division: "Division | None") -> list[DatasetFacts]:
+    import pyarrow.compute as pc
 
-    counts, labels, numbers = RowCounts(), LabelSummary(), TextHashes(selection.output)
-    digest = RowsDigest({name: kind for name, kind in selection.output.items() if name != SLICE})
-    with arrow_file(write_to, selection.schema) if write_to else nullcontext(lambda batch: None) as write:
+    from embedstep.data.rows import RowCounts, kept_batches
+
+    counts = RowCounts()
+    with ExitStack() as files:
+        found = [_PartRows(part, selection, files) for part in parts]
         for batch in kept_batches(selection, counts):
-            digest.update(batch)
-            numbers.update(batch)
-            if "label" in selection.output:
-                labels.update(batch.column("label"))
+            held_out = division.divide(batch) if division else None
+            for rows in found:
+                is_train = rows.part.split == "train"
+                rows.add(batch if held_out is None else batch.filter(pc.invert(held_out) if is_train else held_out))
             if LENGTH in selection.output and (fault := _no_length(batch.column(LENGTH))):
                 counts.problems.append(Problem(LENGTH_PATH, f"{selection.where}: {fault}"))
                 break
-            write(batch)
         if not counts.kept and not counts.problems:
             counts.problems.append(_no_rows(selection, counts.dropped))
+        if division and not counts.problems and (problem := division.problem(selection.where)):
+            counts.problems.append(problem)
         if counts.problems:
             raise InvalidRequestError(counts.problems)
-    text_hashes = numbers.by_column()
-    return DatasetFacts(
-        split=split,
-        name=name,
-        rows=counts.kept,
-        columns={name: kind for name, kind in selection.output.items() if name != LENGTH},
-        has_lengths=LENGTH in selection.output,
-        dropped_columns=unnamed_columns(selection.sources, selection.roles),
-        dropped_rows=counts.dropped,
-        duplicate_rows=count_duplicates(text_hashes),
-        label_values=labels.values,
-        label_range=labels.range,
-        fingerprint=digest.hexdigest(),
-        rows_read=counts.read if selection.sources[0].maker else None,
-        path=str(write_to) if write_to else None,
-        text_hashes=text_hashes,
-    )
+    return [rows.facts(counts, division) for rows in found]
+
+
+class _PartRows:
+    """What is known of the rows of one part so far; writes them, if that is asked for."""
+
+    def __init__(self, part: Part, selection: "Selection", files: ExitStack) -> None:
+        import pyarrow as pa
+
+        from embedstep.data.duplicates import TextHashes
+        from embedstep.data.fingerprint import RowsDigest
+        from embedstep.data.labels import LabelSummary
+        from embedstep.data.writing import arrow_file
+
+        self.part = part
+        self._selection = selection
+        self._columns = part.columns(selection.output)
+        self._schema = pa.schema([selection.schema.field(name) for name in self._columns])
+        self._rows = 0
+        self._labels, self._numbers = LabelSummary(), TextHashes(self._columns)
+        self._digest = RowsDigest({name: kind for name, kind in self._columns.items() if name != SLICE})
+        opened = arrow_file(part.write_to, self._schema) if part.write_to else nullcontext(lambda batch: None)
+        self._write: Callable[[pa.RecordBatch], None] = files.enter_context(opened)
+
+    def add(self, read: "pa.RecordBatch") -> None:
+        """Add rows of this part."""
+        batch = read.select(list(self._columns))
+        self._rows += batch.num_rows
+        self._digest.update(batch)
+        self._numbers.update(batch)
+        if "label" in self._columns:
+            self._labels.update(batch.column("label"))
+        self._write(batch)
+
+    def facts(self, counts: "RowCounts", division: "Division | None") -> DatasetFacts:
+        """Return the facts. Rows that are dropped or held out count for the rows that are left of all."""
+        from embedstep.data.columns import unnamed_columns
+        from embedstep.data.duplicates import count_duplicates
+
+        part, sources, text_hashes = self.part, self._selection.sources, self._numbers.by_column()
+        is_rest = division is None or part.split == "train"
+        return DatasetFacts(
+            split=part.split,
+            name=part.name,
+            rows=self._rows,
+            columns={name: kind for name, kind in self._columns.items() if name != LENGTH},
+            has_lengths=LENGTH in self._columns,
+            dropped_columns=unnamed_columns(sources, self._selection.roles),
+            dropped_rows=counts.dropped if is_rest else 0,
+            duplicate_rows=count_duplicates(text_hashes),
+            label_values=self._labels.values,
+            label_range=self._labels.range,
+            fingerprint=self._digest.hexdigest(),
+            rows_read=counts.read if sources[0].maker and is_rest else None,
+            held_out_rows=division.held_out if division and is_rest else 0,
+            path=str(part.write_to) if part.write_to else None,
+            text_hashes=text_hashes,
+        )
 
 
 def _no_length(lengths: Any) -> str:

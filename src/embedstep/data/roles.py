@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 LENGTH = "length"
 SLICE = "slice"
+GROUP = "group"
 READ = "read"
 """Key of a column that no role names and a row function reads."""
 LENGTH_PATH = "arguments.length_column_name"
@@ -26,9 +27,9 @@ class Role:
 
     Attributes:
         name: name of the column after reading: `anchor`, `positive`, `negative` or `negative_1`..., `label`, `length`,
-            `slice`. Several label columns share the name, because they become one column.
+            `slice`, `group`. Several label columns share the name, because they become one column.
         key: key under `columns` in the request: `anchor`, `positive`, `negative` or `label`; or `length`, named by the
-            arguments; or `slice`, named by `promotion`. A loss gets neither of the last two.
+            arguments; `slice`, named by `promotion`; `group`, named by `hold_out`. A loss gets none of the last three.
         column: name of the column in the source.
     """
 
@@ -38,7 +39,7 @@ class Role:
 
     def path(self, where: str) -> str:
         """Return the path of the field that names the column, for the dataset at `where`."""
-        named_elsewhere = {LENGTH: LENGTH_PATH, SLICE: "promotion.slices"}
+        named_elsewhere = {LENGTH: LENGTH_PATH, SLICE: "promotion.slices", GROUP: f"{where}.hold_out.by"}
         return named_elsewhere.get(self.key, f"{where}.columns.{self.key}")
 
 

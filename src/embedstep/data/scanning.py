@@ -1,14 +1,15 @@
 """Read all datasets of a request, and compare the held-out ones with the training data."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from embedstep.data.facts import DatasetFacts, Split
 from embedstep.data.hub import named_datasets
-from embedstep.data.reading import scan
+from embedstep.data.reading import Part, scan_parts
 from embedstep.errors import Problem, collect_problems
 from embedstep.request.arguments.rules import reads_lengths
+from embedstep.request.datasets import Dataset
 from embedstep.request.schema import TrainRequest
 
 _SHOWN_ROWS = 5
@@ -28,21 +29,35 @@ def scan_all(
     problems: list[Problem] = []
     if write_to is not None:
         write_to.mkdir(parents=True, exist_ok=True)
-    lengths = request.arguments.length_column_name if reads_lengths(request.arguments) else None
-    for split, name, dataset in named_datasets(request):
-        file = write_to / f"{split}-{name}.arrow" if write_to else None
+    for parts, dataset in _sources(request, write_to, slices or {}):
         with collect_problems(problems):
-            found = scan(
-                split,
-                name,
-                dataset,
-                drop_incomplete_rows=request.data.drop_incomplete_rows,
-                write_to=file,
-                lengths=lengths if split == "train" else None,
-                slices=(slices or {}).get((split, name)),
-            )
-            facts.append(found)
+            facts += scan_parts(parts, dataset, drop_incomplete_rows=request.data.drop_incomplete_rows)
+    order = {(split, name): number for number, (split, name, _) in enumerate(named_datasets(request))}
+    facts.sort(key=lambda item: order[item.split, item.name])
     return _with_overlap(facts), problems
+
+
+def _sources(
+    request: TrainRequest, write_to: Path | None, slices: Mapping[tuple[Split, str], str]
+) -> Iterator[tuple[Sequence[Part], Dataset]]:
+    """Yield each dataset with its parts: a train dataset and what is held out of it are read together."""
+    lengths = request.arguments.length_column_name if reads_lengths(request.arguments) else None
+
+    def part(split: Split, name: str) -> Part:
+        return Part(
+            split=split,
+            name=name,
+            write_to=write_to / f"{split}-{name}.arrow" if write_to else None,
+            lengths=lengths if split == "train" else None,
+            slices=slices.get((split, name)),
+        )
+
+    held_out = request.data.held_out
+    for split, name, dataset in named_datasets(request):
+        if split == "train" and name in held_out:
+            yield [part("train", name), part("eval", name)], dataset
+        elif not (split == "eval" and name in held_out):
+            yield [part(split, name)], dataset
 
 
 def _with_overlap(facts: list[DatasetFacts]) -> list[DatasetFacts]:

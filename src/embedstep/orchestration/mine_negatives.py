@@ -62,7 +62,8 @@ def mine_negatives(request: TrainRequest, folder: Path, options: Mapping[str, An
         job = {"section": request.model.model_dump(mode="json"), "fetched": fetched, "options": dict(options)}
         return tuple(
             _mine(name, dataset, job, work, folder / f"{name}.parquet", drop=request.data.drop_incomplete_rows)
-            for name, dataset in local.data.train.items()
+            # A training on the mined rows holds out the same anchors or positives.
+            for name, dataset in ((name, given.without_hold_out()) for name, given in local.data.train.items())
         )
 
 
@@ -75,6 +76,9 @@ def _problems(request: TrainRequest, options: Mapping[str, Any]) -> Iterator[Pro
             yield Problem(f"{place}.negative", "is empty; name a column for each negative")
         if columns.label:
             yield Problem(f"{place}.label", "cannot be used; rows with negatives have no label")
+        if (hold_out := dataset.hold_out) is not None and hold_out.by not in ("anchor", "positive"):
+            message = f"is {hold_out.by}, a column that mined rows do not have; write anchor or positive"
+            yield Problem(f"data.train.{name}.hold_out.by", message)
     if (strategy := options.get("sampling_strategy", "top")) not in STRATEGIES:
         yield Problem("sampling_strategy", f"must be {' or '.join(STRATEGIES)}; {strategy!r} was given")
 

@@ -4,7 +4,6 @@ The files `train/<dataset>.parquet` and `eval/<dataset>.parquet` have the column
 request reads them.
 """
 
-import hashlib
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -146,18 +145,10 @@ def _read(facts: DatasetFacts, share: float, seed: int) -> _Rows:
 
 def _is_split_off(table: "pa.Table", facts: DatasetFacts, share: float, seed: int) -> "NDArray[np.bool_]":
     """Return for each row whether its anchor is split off, shape (rows,)."""
-    import numpy as np
-
-    from embedstep.data.duplicates import normalise_texts
+    from embedstep.data.held_out import is_held_out
 
     key = _KEY if _KEY in facts.columns else facts.inputs[0]
-    most = int(share * 2**64)
-    salt = seed.to_bytes(8, "little", signed=True)
-    numbers = (
-        int.from_bytes(hashlib.blake2b(text, digest_size=8, salt=salt).digest(), "little") < most
-        for text in normalise_texts(table.column(key).combine_chunks())
-    )
-    return np.fromiter(numbers, bool, facts.rows)
+    return is_held_out(table.column(key).combine_chunks(), share, seed)
 
 
 def _write_all(rows: Sequence[_Rows], data: Data, train: Path, held_out: Path) -> Iterator[PreparedDataset]:
@@ -182,7 +173,8 @@ def _write_all(rows: Sequence[_Rows], data: Data, train: Path, held_out: Path) -
         kept = np.setdiff1d(kept, item.off)
         yield _write(
             section, item.table.take(kept), train, "train", facts.name, duplicate_rows=repeated,
-            split_off_rows=len(item.off), overlapping_rows=len(item.first) - len(kept) - len(item.off),
+            split_off_rows=len(item.off) + facts.held_out_rows,
+            overlapping_rows=len(item.first) - len(kept) - len(item.off),
         )  # fmt: skip
 
 
@@ -197,7 +189,7 @@ def _write(
     file = folder / f"{name}.parquet"
     pq.write_table(table, file)
     # From the written file, because that is what a training will read.
-    facts = scan(split, name, section.at(str(file)), drop_incomplete_rows=False)
+    facts = scan(split, name, section.without_hold_out().at(str(file)), drop_incomplete_rows=False)
     return PreparedDataset(split=split, name=name, rows=facts.rows, fingerprint=facts.fingerprint, **counts)
 
 

@@ -205,6 +205,8 @@ def _datasets(split: str, path: Path, document: Any, *, check_files: bool) -> It
     for name, section in split_off.items():
         given = {"path": str(path / f"{name}.parquet"), "columns": plain(section["columns"])}
         yield f"data.{split}.{name}={json.dumps(given)}"
+        if section.get("hold_out") is not None:  # the rows are given, so no others are held out
+            yield f"data.train.{name}.hold_out=null"
     if not named and not split_off and (split == "train" or (check_files and _holds_anything(path))):
         yield Problem(f"{split}_data", f"the request has no data.{split}, which names the columns of the rows")
     for name in named:

@@ -96,7 +96,8 @@ def build_plan(
     warmup_steps = count_warmup_steps(arguments, train_steps)
     checkpoints = checkpoint_steps(arguments, train_steps, steps_per_epoch)
     due = due_evaluations(arguments, train_steps, steps_per_epoch)
-    notes = [*_note_own_layers(request, processes), *_note_made_rows(request, facts), *_note_repeated_rows(facts)]
+    notes = [*_note_own_layers(request, processes), *_note_made_rows(request, facts)]
+    notes += [*_note_held_out_rows(request, facts), *_note_repeated_rows(facts)]
     notes += explain_transforms(request, facts)
     notes += explain_model(request.model, model)
     notes += explain_prompts(request, model, prompts)
@@ -190,8 +191,19 @@ def _note_made_rows(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Ite
     for item in facts:
         dataset = section_of(request, item)
         if dataset.row_function is not None and item.rows_read is not None:
-            made = f"has made {item.rows + item.dropped_rows:,} rows of {item.rows_read:,}"
-            yield f"{item.place}: {dataset.row_function.kind} {made}"
+            rows = item.rows + item.held_out_rows + item.dropped_rows
+            yield f"{item.place}: {dataset.row_function.kind} has made {rows:,} rows of {item.rows_read:,}"
+
+
+def _note_held_out_rows(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[str]:
+    """How many rows each dataset holds out, and what share of them was asked for."""
+    for item in facts:
+        hold_out = section_of(request, item).hold_out
+        if hold_out is not None and item.held_out_rows:
+            rows = item.rows + item.held_out_rows
+            share = f"{item.held_out_rows / rows:.2%}; share {hold_out.share:g} by {hold_out.by}"
+            held_out = f"{item.held_out_rows:,} of {rows:,} rows are held out ({share})"
+            yield f"{item.place}: {held_out}; they are data.eval.{item.name}"
 
 
 def _note_repeated_rows(facts: Sequence[DatasetFacts]) -> Iterator[str]:

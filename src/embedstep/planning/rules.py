@@ -88,6 +88,23 @@ def test_data_is_for_prediction(request: TrainRequest) -> Iterator[Fault]:
         yield f"data.test.{name}", f"has no loss; give it the name of a train dataset ({known})"
 
 
+def held_out_rows_have_a_place(request: TrainRequest) -> Iterator[Fault]:
+    """What a train dataset holds out is the eval dataset of its name. That may be written, to say more of the rows."""
+    for name, dataset in request.data.train.items():
+        there = request.data.eval.get(name)
+        if dataset.hold_out is None or there is None or there.hold_out == dataset.hold_out:
+            continue
+        place = f"data.train.{name}.hold_out"
+        if there.hold_out is None:
+            message = f"is there already, and {place} makes a dataset of that name; rename it, or remove one of the two"
+            yield f"data.eval.{name}", message
+        else:
+            yield f"data.eval.{name}.hold_out", f"holds out other rows than {place}; write the same, or remove it"
+    for name, dataset in request.data.test.items():
+        if dataset.hold_out is not None:
+            yield f"data.test.{name}.hold_out", "is for data.train, whose held-out rows become data.eval; remove it"
+
+
 def as_of_is_set(request: TrainRequest) -> Iterator[Fault]:
     """A path with `{as_of}` needs a value for it."""
     for split in SPLITS:
@@ -188,7 +205,9 @@ def evaluation_has_a_strategy(request: TrainRequest) -> Iterator[Fault]:
     asked = "eval_strategy" in given or ("do_eval" in given and not arguments.is_dump)
     is_used = arguments.eval_on_start or arguments.do_eval
     if request.has_evaluation and asked and arguments.eval_strategy == "no" and not is_used:
-        yield "arguments.eval_strategy", "is no, so data.eval is never used; write epoch or steps, or remove data.eval"
+        unused = "data.eval" if request.data.eval.keys() - request.data.held_out else "hold_out"
+        message = f"is no, so {unused} is never used; write epoch or steps, or remove {unused}"
+        yield "arguments.eval_strategy", message
     if not request.has_evaluation and arguments.do_eval and not arguments.is_dump:
         yield "arguments.do_eval", "is true, but there is nothing under data.eval"
     if not request.has_evaluation and arguments.eval_on_start:
@@ -294,6 +313,7 @@ RULES: Sequence[Rule] = (
     as_of_is_set,
     champion_is_registered,
     test_data_is_for_prediction,
+    held_out_rows_have_a_place,
     a_run_has_one_name,
     aliases_are_free,
     batches_can_be_formed,

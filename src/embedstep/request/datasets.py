@@ -3,9 +3,18 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
-from embedstep.request.scalars import Boolean, Number, Plain, PositiveInteger, Text, map_scalars
+from embedstep.request.scalars import Boolean, Integer, Number, Plain, PositiveInteger, Text, map_scalars
 from embedstep.request.section import Name, Options, Section, ShortSection, Source, described
 
 
@@ -68,6 +77,20 @@ class Transform(ShortSection):
     options: Options = described({}, "Options of the transform, such as `ratio`.")
 
 
+class HoldOut(Section):
+    """Rows that are left out of the training and evaluated: those whose value has a small hash (docs/held_out.md)."""
+
+    share: Annotated[Number, Field(gt=0, lt=1)] = described(
+        ..., "Share of the values to hold out, above 0 and below 1, such as 0.05."
+    )
+    by: Text = described(
+        "anchor",
+        "What decides: `anchor`, `positive`, or a column without a role whose rows stay together, such as a user. "
+        "Texts are compared without case, white space and Unicode form.",
+    )
+    seed: Integer = described(42, "Another seed holds out other values.")
+
+
 HUB_FIELDS = ("hub", "subset", "split", "revision")
 """Fields that apply to a dataset of the hub, or to a saved dataset with several splits."""
 
@@ -96,6 +119,11 @@ class Dataset(Section):
         "data.eval and data.test it is drawn once.",
     )
     limit: PositiveInteger | None = described(None, "Use only the first rows, this many.")
+    hold_out: HoldOut | None = described(
+        None,
+        "In data.train: rows that are not trained on. They become the dataset of the same name in data.eval. In "
+        "data.eval: use only the rows that this holds out.",
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> "Dataset":
@@ -110,6 +138,14 @@ class Dataset(Section):
     def at(self, path: str) -> "Dataset":
         """Return the dataset with a local file or folder as its source."""
         return self.model_copy(update={**dict.fromkeys(HUB_FIELDS), "path": [path]})
+
+    def held_out_rows(self) -> "Dataset":
+        """Return the eval dataset with the rows that this train dataset holds out, as they are in the files."""
+        return self.model_copy(update={"transform": None})
+
+    def without_hold_out(self) -> "Dataset":
+        """Return the dataset with all rows of its source, such as a file that holds one side already."""
+        return self.model_copy(update={"hold_out": None})
 
 
 Share = Annotated[Number, Field(ge=0, le=1)]
@@ -146,6 +182,22 @@ class Data(Section):
         "is recorded with the run.",
     )
 
+    @property
+    def held_out(self) -> frozenset[str]:
+        """Names of the eval datasets that `hold_out` has made of the train datasets of these names."""
+        return frozenset(name for name, rows in _held_out(self.train).items() if self.eval.get(name) == rows)
+
+    # Everything else finds these datasets in data.eval, and a stored request is as it was written.
+    @field_validator("eval")
+    @classmethod
+    def _with_held_out(cls, given: dict[str, Dataset], info: ValidationInfo) -> dict[str, Dataset]:
+        made = _held_out(info.data.get("train", {}))
+        return {**given, **{name: rows for name, rows in made.items() if name not in given}}
+
+    @field_serializer("eval", mode="wrap")
+    def _without_held_out(self, given: dict[str, Dataset], serialize: SerializerFunctionWrapHandler) -> Any:
+        return serialize({name: dataset for name, dataset in given.items() if name not in self.held_out})
+
     @model_validator(mode="before")
     @classmethod
     def _insert_as_of(cls, raw: Any) -> Any:
@@ -155,6 +207,10 @@ class Data(Section):
         if not isinstance(time, str):
             return raw
         return {key: _insert_in_split(value, time) for key, value in raw.items()}
+
+
+def _held_out(train: dict[str, Dataset]) -> dict[str, Dataset]:
+    return {name: dataset.held_out_rows() for name, dataset in train.items() if dataset.hold_out is not None}
 
 
 def _insert_in_split(raw: Any, time: str) -> Any:

@@ -45,8 +45,9 @@ def _dump(request: TrainRequest, excluded: set[str]) -> dict[str, Any]:
             del sections["model"][name]
     for split in sections.get("data", {}).values():
         for dataset in split.values() if isinstance(split, dict) else ():
-            if dataset["transform"] is None:  # 0.1.0 had none
-                del dataset["transform"]
+            for name in _ADDED_TO_DATASETS:
+                if dataset[name] is None:
+                    del dataset[name]
     for name in _ADDED:
         if sections[name] == TrainRequest.model_fields[name].default:
             del sections[name]
@@ -54,6 +55,7 @@ def _dump(request: TrainRequest, excluded: set[str]) -> dict[str, Any]:
 
 
 _ADDED = ("early_stopping",)
+_ADDED_TO_DATASETS = ("transform", "hold_out")
 _ADDED_TO_MODEL = (
     "model_kwargs",
     "processor_kwargs",
