@@ -253,3 +253,21 @@ def test_what_a_dataset_of_the_hub_holds_out_is_fetched_with_it(
     found, _ = with_local_data(asked, tmp_path, with_model=False)
     assert found.data.train["there"].path == found.data.eval["there"].path == ["/rows/train"]
     assert found.data.held_out == {"there"}
+
+
+def test_only_the_splits_that_are_asked_for_are_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted: dict[str, Any] = {}
+
+    def fetch(plan: LaunchCommand) -> ProcessEnd:
+        folder = Path(plan.argv[-1])
+        wanted.update(json.loads((folder / "job.json").read_text()))
+        (folder / "result.json").write_text(json.dumps({"eval.there": "/rows/eval"}))
+        return ProcessEnd(code=0)
+
+    monkeypatch.setattr(job, "run_process", fetch)
+    asked = request(data={"train": {"there": {**THERE, "hold_out": {"share": 0.1}}}})
+    assert [(split, name) for split, name, _ in hub_datasets(asked, ["eval"])] == [("eval", "there")]
+    found, _ = with_local_data(asked, tmp_path, with_model=False, splits=["eval"])
+    assert (TrainRequest.model_validate(wanted["request"]).data, wanted["splits"]) == (asked.data, ["eval"])
+    assert (found.data.train["there"].hub, found.data.eval["there"].path) == ("org/pairs", ["/rows/eval"])
+    assert with_local_data(asked, tmp_path, with_model=False, splits=[]) == (asked, None)

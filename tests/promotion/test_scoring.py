@@ -145,7 +145,6 @@ def test_dimensions_are_those_of_every_loss() -> None:
     assert shorter_dimensions([Loss.model_validate(loss) for loss in (nested, plain, "cosent")]) == [64, 32, 16]
 
 
-@pytest.mark.slow
 def test_models_are_scored_on_what_the_request_holds_out(request_of: Build, tiny_model: Path) -> None:
     retrieval = {"kind": "information_retrieval", "name": "docs", "dataset": "docs"}
     document = request_of(evaluators=[retrieval])
@@ -153,3 +152,18 @@ def test_models_are_scored_on_what_the_request_holds_out(request_of: Build, tiny
     scored = score_models(load_request(yaml.safe_dump(document)), {"tiny": str(tiny_model)})
     assert scored.models["tiny"].of_queries["docs_cosine_ndcg@10"].shape == (31,)
     assert list(scored.data) == ["docs"]
+
+
+@pytest.mark.parametrize("model", [None, "org/model"])
+def test_what_is_on_the_hub_is_fetched_for_the_scores(
+    evaluated: Build, tiny_model: Path, tmp_path: Path, model: str | None
+) -> None:
+    """There is no hub here, and the answer is that of the process that asks it."""
+    document = evaluated(model={"static": str(tiny_model / "tokenizer.json"), "dimension": 8})
+    if model is None:
+        columns = {"anchor": "anchor", "positive": "positive"}
+        document["data"]["eval"]["docs"] = {"hub": "org/rows", "split": "test", "columns": columns}
+    process = evaluate(document, tmp_path, "--model", f"tiny={model or tiny_model}")
+    assert process.returncode == 3
+    asked = "model.path: org/model is not a local folder and" if model else "data.eval.docs.hub: org/rows"
+    assert f"{asked} could" in process.stderr or f"{asked} cannot" in process.stderr, process.stderr

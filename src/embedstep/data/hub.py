@@ -6,7 +6,7 @@ before any rank starts.
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -34,10 +34,11 @@ def named_datasets(request: TrainRequest) -> Iterator[tuple[Split, str, Dataset]
             yield split, name, dataset
 
 
-def hub_datasets(request: TrainRequest) -> Iterator[tuple[Split, str, Dataset]]:
+def hub_datasets(request: TrainRequest, splits: Collection[Split] = SPLITS) -> Iterator[tuple[Split, str, Dataset]]:
     """Yield split, name and section of each dataset of the hub; what is held out of one is fetched with it."""
+    fetched_with = request.data.held_out if "train" in splits else ()
     for split, name, dataset in named_datasets(request):
-        if dataset.hub and not (split == "eval" and name in request.data.held_out):
+        if dataset.hub and split in splits and not (split == "eval" and name in fetched_with):
             yield split, name, dataset
 
 
@@ -92,13 +93,16 @@ def hub_benchmarks(request: TrainRequest) -> Iterator[tuple[str, Mapping[str, An
             yield f"evaluators.{index}", evaluator.options
 
 
-def with_local_data(request: TrainRequest, folder: Path, *, with_model: bool) -> tuple[TrainRequest, str | None]:
+def with_local_data(
+    request: TrainRequest, folder: Path, *, with_model: bool, splits: Collection[Split] = SPLITS
+) -> tuple[TrainRequest, str | None]:
     """Fetch the hub's datasets and model; return the request with local data, and the folder of the model.
 
     Args:
         request: any request; without hub ids it is returned unchanged.
         folder: folder for the fetched rows.
         with_model: fetch the model and what losses and evaluators read, too; a plan does not need them.
+        splits: splits whose datasets are fetched.
 
     Raises:
         InvalidRequestError: the hub has no such dataset or model.
@@ -107,22 +111,24 @@ def with_local_data(request: TrainRequest, folder: Path, *, with_model: bool) ->
     """
     is_fetched = is_on_hub(request.model) or hub_base(Path(request.model.source).expanduser()) is not None
     wants_model = with_model and (is_fetched or any(hub_guides(request)) or any(hub_benchmarks(request)))
-    if not wants_model and not any(hub_datasets(request)):
+    if not wants_model and not any(hub_datasets(request, splits)):
         return request, None
     if find_spec("datasets") is None:
         raise CannotStartError("fetching from the hub needs datasets; pip install 'embedstep[train]'")
 
-    job = {"request": request.model_dump(mode="json"), "model": wants_model}
+    job = {"request": request.model_dump(mode="json"), "model": wants_model, "splits": list(splits)}
     found = run_job("fetch", job, folder, title="fetching from the hub", error=CannotStartError, shows_progress=True)
     return _with_places(request, found), found.get("model")
 
 
 def _with_places(request: TrainRequest, found: dict[str, Any]) -> TrainRequest:
-    """Return the request with each hub dataset replaced by the folder that it was fetched to."""
+    """Return the request with each hub dataset that was fetched replaced by its folder."""
+    # What is held out of a train dataset was fetched with it.
+    places = {**{f"eval.{name}": found.get(f"train.{name}") for name in request.data.held_out}, **found}
 
     def local(split: Split, name: str, given: Dataset) -> Dataset:
-        is_held_out = split == "eval" and name in request.data.held_out
-        return given.at(found[f"{'train' if is_held_out else split}.{name}"]) if given.hub else given
+        place = places.get(f"{split}.{name}")
+        return given.at(place) if given.hub and place else given
 
     return with_datasets(request, local)
 

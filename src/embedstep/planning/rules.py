@@ -205,7 +205,7 @@ def evaluation_has_a_strategy(request: TrainRequest) -> Iterator[Fault]:
     asked = "eval_strategy" in given or ("do_eval" in given and not arguments.is_dump)
     is_used = arguments.eval_on_start or arguments.do_eval
     if request.has_evaluation and asked and arguments.eval_strategy == "no" and not is_used:
-        unused = "data.eval" if request.data.eval.keys() - request.data.held_out else "hold_out"
+        unused = "hold_out" if request.data.eval and request.data.eval.keys() == request.data.held_out else "data.eval"
         message = f"is no, so {unused} is never used; write epoch or steps, or remove {unused}"
         yield "arguments.eval_strategy", message
     if not request.has_evaluation and arguments.do_eval and not arguments.is_dump:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from embedstep.data.facts import Split
 from embedstep.data.hub import with_datasets, with_local_data
 from embedstep.data.scanning import scan_all
 from embedstep.errors import InvalidRequestError, Problem, TrainingFailedError
@@ -20,8 +21,11 @@ from embedstep.planning.evaluators import RETRIEVAL, evaluator_kind, evaluators_
 from embedstep.planning.model_checks import read_facts
 from embedstep.planning.prompts import plan_prompts
 from embedstep.promotion.comparison import Gain, bootstrap_gain
+from embedstep.request.model import Model
 from embedstep.request.schema import Evaluator, Loss, TrainRequest
 
+_SCORED: tuple[Split, ...] = ("eval",)
+"""Training data may be large, and is not scored."""
 _SUMMARY = ("metrics", "dimension", "bytes", "seconds", "milliseconds", "documents_per_second", "space")
 _FILES_OF_A_MODEL = ("modules.json", "config.json", "config_sentence_transformers.json")
 
@@ -120,16 +124,15 @@ def score_models(request: TrainRequest, models: Mapping[str, str | None]) -> Sco
         raise InvalidRequestError(problems)
     with tempfile.TemporaryDirectory(prefix="embedstep-") as name:
         folder = Path(name)
-        # Training data may be large, and is not scored.
-        held_out = with_datasets(request, lambda split, name, given: given if split == "eval" else None)
-        local, _ = with_local_data(held_out, folder / "data", with_model=False)
+        local, _ = with_local_data(request, folder / "data", with_model=False, splits=_SCORED)
+        held_out = with_datasets(local, lambda split, name, given: given if split in _SCORED else None)
         facts, problems = scan_all(
-            local, folder, slices={("eval", name): column for name, column in slice_columns(request).items()}
+            held_out, folder, slices={("eval", name): column for name, column in slice_columns(request).items()}
         )
         if problems := problems or list(evaluators_fit(request, facts)):
             raise InvalidRequestError(problems)
         files = {item.name: str(folder / f"eval-{item.name}.arrow") for item in facts}
-        places = {name: _locate(held_out, name, given, folder / "hub" / name) for name, given in models.items()}
+        places = {name: _locate(request, name, given, folder / "hub" / name) for name, given in models.items()}
         scored = {name: _score(request, place, files, folder / f"score-{name}") for name, place in places.items()}
     return ScoredModels(models=scored, data={item.name: item.fingerprint for item in facts})
 
@@ -172,13 +175,12 @@ def _locate(request: TrainRequest, name: str, given: str | None, folder: Path) -
         return {"model": str(path), "fetched": None}
     if path.is_absolute() or given.startswith((".", "~")) or given.count("/") > 1:
         raise InvalidRequestError.at(f"--model {name}", f"{given} does not exist")
-    on_hub = request.model.model_copy(update={"path": given, "static": None, "revision": None})
-    return {"model": _fetch_model(request.model_copy(update={"model": on_hub}), folder) or given, "fetched": None}
+    on_hub = request.model_copy(update={"model": Model(path=given)})
+    return {"model": _fetch_model(on_hub, folder) or given, "fetched": None}
 
 
 def _fetch_model(request: TrainRequest, folder: Path) -> str | None:
-    without_data = with_datasets(request, lambda split, name, given: None)
-    return with_local_data(without_data, folder, with_model=True)[1]
+    return with_local_data(request, folder, with_model=True, splits=())[1]
 
 
 def _score(request: TrainRequest, place: Mapping[str, str | None], files: Mapping[str, str], folder: Path) -> Scores:

@@ -196,7 +196,8 @@ class Data(Section):
 
     @field_serializer("eval", mode="wrap")
     def _without_held_out(self, given: dict[str, Dataset], serialize: SerializerFunctionWrapHandler) -> Any:
-        return serialize({name: dataset for name, dataset in given.items() if name not in self.held_out})
+        held_out = self.held_out
+        return serialize({name: dataset for name, dataset in given.items() if name not in held_out})
 
     @model_validator(mode="before")
     @classmethod

@@ -5,7 +5,7 @@ the ranks read plain folders.
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from embedstep.data.facts import SPLITS, Split
 from embedstep.data.hub import hub_base, hub_benchmarks, hub_datasets, hub_guides, is_on_hub
 from embedstep.errors import CannotStartError, InvalidRequestError, Problem
 from embedstep.output.job import serve_job
@@ -27,7 +28,7 @@ from embedstep.request.schema import TrainRequest
 from embedstep.runtime.text import redacted_first_line
 
 
-def fetch(request: TrainRequest, folder: Path, with_model: bool) -> dict[str, str]:
+def fetch(request: TrainRequest, folder: Path, with_model: bool, splits: Collection[Split] = SPLITS) -> dict[str, str]:
     """Fetch datasets and, `with_model`, the model; return the folder of each by `model` or `<split>.<name>`.
 
     Raises:
@@ -46,7 +47,7 @@ def fetch(request: TrainRequest, folder: Path, with_model: bool) -> dict[str, st
         fetch_model(Model(path=guide), None, place)  # ranks find it in the cache
     for place, options in hub_benchmarks(request) if with_model else ():
         fetch_benchmark(options, place)
-    for split, name, dataset in hub_datasets(request):
+    for split, name, dataset in hub_datasets(request, splits):
         target = folder / f"{split}-{name}"
         fetch_dataset(dataset, target, f"data.{split}.{name}.hub")
         found[f"{split}.{name}"] = str(target)
@@ -131,7 +132,7 @@ if __name__ == "__main__":
     datasets.utils.logging.disable_progress_bar()
     sys.exit(
         serve_job(
-            lambda job, folder: fetch(TrainRequest.model_validate(job["request"]), folder, job["model"]),
+            lambda job, folder: fetch(TrainRequest.model_validate(job["request"]), folder, job["model"], job["splits"]),
             Path(sys.argv[1]),
         )
     )
