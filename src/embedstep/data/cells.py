@@ -42,6 +42,13 @@ class NotIntegersError(EmbedstepError):
     """
 
 
+class FractionsError(EmbedstepError):
+    """A label that is read as an integer has a fraction after all.
+
+    Never raised outside this package.
+    """
+
+
 def kind_of(dtype: pa.DataType) -> Kind | None:
     """Return the kind of a column of type `dtype`, `empty` for a column of nulls, or None for any other type."""
     if pt.is_dictionary(dtype):
@@ -87,6 +94,18 @@ def is_incomplete(array: pa.Array[Any], kind: ColumnKind) -> pa.BooleanArray:
             return _incomplete_lists(array, "text")
         case "numbers":
             return _incomplete_lists(array, "number")
+
+
+def as_integers(numbers: pa.Array[Any]) -> pa.Array[Any]:
+    """Return float64 numbers without nulls as int64.
+
+    Raises:
+        FractionsError: one of them is no integer of 64 bits.
+    """
+    try:
+        return numbers.cast(pa.int64())
+    except pa.ArrowInvalid as error:
+        raise FractionsError from error
 
 
 def _is_zero(lengths: Any) -> pa.BooleanArray:

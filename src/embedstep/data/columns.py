@@ -167,7 +167,8 @@ def _common_kind(where: str, role: Role, sources: Sequence[Source]) -> ColumnKin
         if (kind := kind_of(source.schema.field(role.column).type)) != "empty":
             first.setdefault(kind, source)
     # Text files have no types, so the numbers of one file may all look like integers.
-    if set(first) == {"integer", "number"} and all(source.file.format in TEXT_FORMATS for source in sources):
+    is_typed = any(source.file.format not in TEXT_FORMATS for source in sources)
+    if set(first) == {"integer", "number"} and (role.integers or not is_typed):
         return "number"
     found = [(kind, _kind_name(kind, role, source), source.file.name) for kind, source in first.items()]
     match found:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedstep.data.facts import ColumnKind, DatasetFacts, Split
-from embedstep.data.roles import LENGTH, LENGTH_PATH, READ, SLICE, Role, list_roles, repeated_columns
+from embedstep.data.roles import LENGTH, LENGTH_PATH, READ, SLICE, Role, RowNeeds, list_roles, repeated_columns
 from embedstep.data.row_functions import RowMaker, row_maker
 from embedstep.data.sources import DataFile, find_files
 from embedstep.errors import InvalidRequestError, Problem, collect_problems
@@ -28,6 +28,7 @@ def scan(
     write_to: Path | None = None,
     lengths: str | None = None,
     slices: str | None = None,
+    needs: RowNeeds = RowNeeds(),
 ) -> DatasetFacts:
     """Read a dataset once, batch by batch, and return facts about its rows.
 
@@ -39,13 +40,14 @@ def scan(
         write_to: Arrow IPC stream file for the kept rows, with columns named by role.
         lengths: column with the length of each row, kept as `length`.
         slices: column with the slice of each row, kept as `slice`.
+        needs: what is asked of the rows.
 
     Raises:
         InvalidRequestError: with all problems of the files, their columns and their rows.
         CannotStartError: `write_to` cannot be written, or a server with files could not be reached.
         ValueError: the dataset's source is the hub; it has to be fetched first.
     """
-    from embedstep.data.cells import NotIntegersError
+    from embedstep.data.cells import FractionsError
     from embedstep.data.rows import Selection
 
     if dataset.path is None:
@@ -53,7 +55,7 @@ def scan(
     where = f"data.{split}.{name}"
     others = [(LENGTH, lengths), (SLICE, slices)]
     roles = (
-        *list_roles(dataset.columns),
+        *needs.apply(list_roles(dataset.columns)),
         *(Role(name=key, key=key, column=column) for key, column in others if column is not None),
     )
     problems = repeated_columns(where, roles)
@@ -68,10 +70,9 @@ def scan(
         where=where, sources=sources, roles=roles, kinds=kinds, limit=dataset.limit, drop=drop_incomplete_rows
     )
     try:
-        return _pass(split, name, selection, write_to)
-    except NotIntegersError:
-        # A column that began with integers has other numbers too; the next pass reads all such columns as numbers.
-        return _pass(split, name, selection.with_numbers(), write_to)
+        return _typed_pass(split, name, selection, write_to)
+    except FractionsError:
+        return _typed_pass(split, name, selection.with_fractions(), write_to)
 
 
 def _find_columns(
@@ -99,6 +100,16 @@ def _find_columns(
     if problems:
         raise InvalidRequestError(problems)
     return sources, kinds
+
+
+def _typed_pass(split: Split, name: str, selection: "Selection", write_to: Path | None) -> DatasetFacts:
+    from embedstep.data.cells import NotIntegersError
+
+    try:
+        return _pass(split, name, selection, write_to)
+    except NotIntegersError:
+        # A column that began with integers has other numbers too; the next pass reads all such columns as numbers.
+        return _pass(split, name, selection.with_numbers(), write_to)
 
 
 def _pass(split: Split, name: str, selection: "Selection", write_to: Path | None) -> DatasetFacts:

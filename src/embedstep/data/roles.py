@@ -4,7 +4,7 @@ A loss distinguishes its inputs by position only, so the order is defined here o
 """
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from embedstep.errors import Problem
@@ -30,16 +30,37 @@ class Role:
         key: key under `columns` in the request: `anchor`, `positive`, `negative` or `label`; or `length`, named by the
             arguments; or `slice`, named by `promotion`. A loss gets neither of the last two.
         column: name of the column in the source.
+        integers: whether numbers without a fraction, such as 1.0, are read as integers.
     """
 
     name: str
     key: str
     column: str
+    integers: bool = False
 
     def path(self, where: str) -> str:
         """Return the path of the field that names the column, for the dataset at `where`."""
         named_elsewhere = {LENGTH: LENGTH_PATH, SLICE: "promotion.slices"}
         return named_elsewhere.get(self.key, f"{where}.columns.{self.key}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RowNeeds:
+    """What the loss, the batch sampler and the evaluators of one dataset ask of its rows.
+
+    Attributes:
+        integer_labels: a label is a class, or 0 or 1, so that 1.0 stands for 1. A gap in a column of integers makes
+            such numbers in pandas.
+    """
+
+    integer_labels: bool = False
+
+    def apply(self, roles: tuple[Role, ...]) -> tuple[Role, ...]:
+        """Return the roles as they have to be read."""
+        is_single = sum(role.key == "label" for role in roles) == 1  # several become a list of numbers
+        return tuple(
+            replace(role, integers=self.integer_labels and is_single) if role.key == "label" else role for role in roles
+        )
 
 
 def list_roles(columns: "Columns") -> tuple[Role, ...]:

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from embedstep.data.cells import TYPES, is_incomplete, row_lists, to_canonical
+from embedstep.data.cells import TYPES, is_incomplete, row_lists, to_canonical, as_integers
 from embedstep.data.columns import Source, reading_types, source_batches
 from embedstep.data.facts import ColumnKind
 from embedstep.data.roles import Role
@@ -47,8 +47,16 @@ class Selection:
     def output(self) -> dict[str, ColumnKind]:
         """Kind of each kept column by its role name, in the order of the output."""
         labels = sum(role.key == "label" for role in self.roles)
-        kinds = {role.name: self.kinds[role.column] for role in self.roles}
+        kinds = {role.name: self._kind(role) for role in self.roles}
         return {**kinds, "label": "numbers"} if labels > 1 else kinds
+
+    def _kind(self, role: Role) -> ColumnKind:
+        kind = self.kinds[role.column]
+        return "integer" if role.integers and kind == "number" else kind
+
+    def with_fractions(self) -> Selection:
+        """Return the plan with labels as the numbers that they are."""
+        return replace(self, roles=[replace(role, integers=False) for role in self.roles])
 
     def with_numbers(self) -> Selection:
         """Return the plan with its integer columns read as numbers."""
@@ -102,6 +110,7 @@ def kept_batches(selection: Selection, counts: RowCounts) -> Iterator[pa.RecordB
 
     Raises:
         NotIntegersError: a text file's labels are no integers after all.
+        FractionsError: labels that are read as integers have fractions.
         CannotStartError: a server with files could not be reached.
     """
     for source in selection.sources:
@@ -156,11 +165,16 @@ def _taken(complete: pa.BooleanArray, room: int | None) -> int:
 
 
 def _by_role(selection: Selection, cells: pa.RecordBatch) -> pa.RecordBatch:
-    columns = {role.name: cells.column(role.column) for role in selection.roles}
+    columns = {role.name: _column(selection, role, cells) for role in selection.roles}
     labels = [cells.column(role.column) for role in selection.roles if role.key == "label"]
     if len(labels) > 1:
         columns["label"] = row_lists(labels)
     return pa.RecordBatch.from_arrays(list(columns.values()), schema=selection.schema)
+
+
+def _column(selection: Selection, role: Role, cells: pa.RecordBatch) -> pa.Array[Any]:
+    cell = cells.column(role.column)
+    return as_integers(cell) if role.integers and selection.kinds[role.column] == "number" else cell
 
 
 def _incomplete_rows(selection: Selection, source: Source, gaps: Mapping[str, _Gaps]) -> list[Problem]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from embedstep.data.facts import DatasetFacts, Split
 from embedstep.data.hub import named_datasets
 from embedstep.data.reading import scan
+from embedstep.data.roles import RowNeeds
 from embedstep.errors import Problem, collect_problems
 from embedstep.request.arguments.rules import reads_lengths
 from embedstep.request.schema import TrainRequest
@@ -15,13 +16,18 @@ _SHOWN_ROWS = 5
 
 
 def scan_all(
-    request: TrainRequest, write_to: Path | None, *, slices: Mapping[tuple[Split, str], str] | None = None
+    request: TrainRequest,
+    write_to: Path | None,
+    needs: Mapping[tuple[Split, str], RowNeeds],
+    *,
+    slices: Mapping[tuple[Split, str], str] | None = None,
 ) -> tuple[list[DatasetFacts], list[Problem]]:
     """Return the facts of the datasets that can be read, and the problems of the others.
 
     Args:
         request: a request with local datasets only.
         write_to: folder for the rows, as `<split>-<name>.arrow`, or None to write none.
+        needs: what is asked of the rows of a dataset, by split and name.
         slices: column with the slices of a dataset, by split and name.
     """
     facts: list[DatasetFacts] = []
@@ -40,6 +46,7 @@ def scan_all(
                 write_to=file,
                 lengths=lengths if split == "train" else None,
                 slices=(slices or {}).get((split, name)),
+                needs=needs.get((split, name), RowNeeds()),
             )
             facts.append(found)
     return _with_overlap(facts), problems

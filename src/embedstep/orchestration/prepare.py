@@ -17,6 +17,7 @@ from embedstep.data.reading import scan
 from embedstep.data.roles import LENGTH, SLICE, list_roles
 from embedstep.data.scanning import scan_all
 from embedstep.errors import InvalidRequestError, Problem
+from embedstep.planning.row_needs import row_needs
 from embedstep.promotion.scoring import slice_columns
 from embedstep.request.datasets import Data, Dataset
 from embedstep.request.schema import TrainRequest
@@ -103,7 +104,7 @@ def prepare_data(
         folder = Path(name)
         local, _ = with_local_data(request.model_copy(update={"data": data}), folder / "hub", with_model=False)
         slices = slice_columns(request)
-        facts, problems = scan_all(local, folder, slices={
+        facts, problems = scan_all(local, folder, row_needs(request), slices={
             ("eval" if dataset in data.eval else "train", dataset): column for dataset, column in slices.items()
         })  # fmt: skip
         if problems:

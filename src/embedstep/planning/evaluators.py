@@ -311,6 +311,12 @@ _TABLE = KindTable(EVALUATORS, EvaluatorKind, extensions.EVALUATORS, "evaluator"
 evaluator_kind = _TABLE.find
 
 
+def known_evaluator(evaluator: schema.Evaluator) -> EvaluatorKind | None:
+    """Return the row of an evaluator; None if its name is unknown."""
+    kind = _TABLE.find_or_explain(evaluator.kind)
+    return None if isinstance(kind, str) else kind
+
+
 def metric_names(evaluator: schema.Evaluator, similarity: str = "cosine") -> tuple[str, ...]:
     """Return the metrics of a checked evaluator under the names by which the trainer logs them.
 
@@ -358,8 +364,8 @@ def check_evaluator(evaluator: schema.Evaluator, path: str) -> Iterator[Problem]
 
 def check_evaluator_data(evaluator: schema.Evaluator, facts: DatasetFacts) -> Iterator[Problem]:
     """Yield every problem of an evaluator with the columns of its dataset; none where the evaluator is unknown."""
-    kind = _TABLE.find_or_explain(evaluator.kind)
-    if not isinstance(kind, str):
+    kind = known_evaluator(evaluator)
+    if kind is not None:
         columns = f"{facts.place}.columns"
         yield from _text_problems(kind, facts, columns)
         if kind.label is not None:
@@ -382,8 +388,8 @@ def _text_problems(kind: EvaluatorKind, facts: DatasetFacts, path: str) -> Itera
 def classifiers_are_trained(request: schema.TrainRequest) -> Iterator[Problem]:
     """An evaluator that reads a classifier finds it in the loss of the train dataset of the same name."""
     for index, evaluator in enumerate(request.evaluators):
-        kind = _TABLE.find_or_explain(evaluator.kind)
-        if isinstance(kind, str) or kind.classifier is None or evaluator.dataset is None:
+        kind = known_evaluator(evaluator)
+        if kind is None or kind.classifier is None or evaluator.dataset is None:
             continue
         loss = request.loss_of(evaluator.dataset) if evaluator.dataset in request.data.train else None
         if loss is None or loss.kind not in (kind.classifier, "SoftmaxLoss"):

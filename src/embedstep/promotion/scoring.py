@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from embedstep.data.facts import Split
 from embedstep.data.hub import with_datasets, with_local_data
 from embedstep.data.scanning import scan_all
 from embedstep.errors import InvalidRequestError, Problem, TrainingFailedError
@@ -19,6 +20,7 @@ from embedstep.planning.checks import evaluators_fit
 from embedstep.planning.evaluators import RETRIEVAL, evaluator_kind, evaluators_are_known
 from embedstep.planning.model_checks import read_facts
 from embedstep.planning.prompts import plan_prompts
+from embedstep.planning.row_needs import row_needs
 from embedstep.promotion.comparison import Gain, bootstrap_gain
 from embedstep.request.schema import Evaluator, Loss, TrainRequest
 
@@ -123,9 +125,11 @@ def score_models(request: TrainRequest, models: Mapping[str, str | None]) -> Sco
         # Training data may be large, and is not scored.
         held_out = with_datasets(request, lambda split, name, given: given if split == "eval" else None)
         local, _ = with_local_data(held_out, folder / "data", with_model=False)
-        facts, problems = scan_all(
-            local, folder, slices={("eval", name): column for name, column in slice_columns(request).items()}
-        )
+        slices: dict[tuple[Split, str], str] = {
+            ("eval", name): column for name, column in slice_columns(request).items()
+        }
+        # As in the training, in which a dataset may have a loss, too.
+        facts, problems = scan_all(local, folder, row_needs(request), slices=slices)
         if problems := problems or list(evaluators_fit(request, facts)):
             raise InvalidRequestError(problems)
         files = {item.name: str(folder / f"eval-{item.name}.arrow") for item in facts}
