@@ -8,7 +8,7 @@ import pytest
 
 from embedstep.data.facts import DatasetFacts
 from embedstep.data.reading import scan
-from embedstep.data.roles import RowNeeds
+from embedstep.data.roles import ANY_ROWS, RowNeeds
 from embedstep.errors import InvalidRequestError
 from embedstep.request.datasets import Dataset
 from tests.extensions.installed import articles, birdsong, plan_request, problems_of
@@ -28,7 +28,7 @@ def _read(
     drop: bool = False,
     write_to: Path | None = None,
     limit: int | None = None,
-    needs: RowNeeds = RowNeeds(),
+    needs: RowNeeds = ANY_ROWS,
     **more: Any,
 ) -> DatasetFacts:
     split = more.pop("split", None)

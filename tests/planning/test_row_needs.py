@@ -1,4 +1,4 @@
-"""Numbers that are read as classes: where a loss, an evaluator or a sampler needs integers, and nowhere else."""
+"""Rows that are accepted for some losses, evaluators and samplers, and for others not."""
 
 import json
 from collections.abc import Callable
@@ -105,3 +105,83 @@ def test_scores_stay_numbers(planned: Planned) -> None:
     scores, classes = (planned([0.0, 1.0] * 8, loss, PAIR) for loss in ("cosine_similarity", "contrastive"))
     assert scores.datasets[0].labels == {}
     assert scores.datasets[0].fingerprint != classes.datasets[0].fingerprint
+
+
+RETRIEVAL = {"kind": "information_retrieval", "name": "held", "dataset": "held"}
+RERANKING = {"kind": "reranking", "name": "order", "dataset": "held"}
+MINING = {"kind": "paraphrase_mining", "name": "near", "dataset": "held"}
+LISTS: list[list[str] | None] = [["far", "off"], [], None, ["x"]]
+
+
+@pytest.fixture
+def with_lists(request_of: Callable[..., dict[str, Any]], tmp_path: Path) -> Callable[..., Plan]:
+    """Plan a training with these lists of texts in the negative column of its rows and of those for evaluators."""
+
+    def plan(lists: list[list[str] | None], *evaluators: dict[str, Any], negative: Any = None) -> Plan:
+        rows = [{"q": f"question {row}", "a": f"answer {row}", "n": texts} for row, texts in enumerate(lists)]
+        file = tmp_path / "rows.parquet"
+        pq.write_table(pa.Table.from_pylist(rows), file)
+        columns = {"anchor": "q", "positive": "a"}
+        with_negatives = {**columns, "negative": negative or "n"}
+        data = {"train": {"docs": {"path": str(file), "columns": with_negatives if negative else columns}}}
+        if evaluators:
+            data["eval"] = {"held": {"path": str(file), "columns": with_negatives}}
+        arguments = {"max_steps": -1, "per_device_train_batch_size": 2}
+        document = request_of(data=data, evaluators=list(evaluators), arguments=arguments)
+        return plan_step(load_request(json.dumps(document)))
+
+    return plan
+
+
+@pytest.mark.parametrize("evaluators", [[RETRIEVAL], [MINING], [RETRIEVAL, MINING]], ids=str)
+def test_retrieval_takes_rows_without_negatives(
+    with_lists: Callable[..., Plan], evaluators: list[dict[str, Any]]
+) -> None:
+    """They are further documents, and none is one of none."""
+    (held,) = (item for item in with_lists(LISTS, *evaluators).datasets if item.split == "eval")
+    assert (held.rows, held.dropped_rows, held.columns) == (4, 0, ("anchor", "positive", "negative"))
+
+
+@pytest.mark.parametrize("evaluators", [[RERANKING], [RETRIEVAL, RERANKING]], ids=str)
+def test_other_evaluators_need_a_negative_in_each_row(
+    with_lists: Callable[..., Plan], evaluators: list[dict[str, Any]]
+) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        with_lists(LISTS, *evaluators)
+    (problem,) = caught.value.problems
+    assert problem.path == "data.eval.held.columns.negative"
+    assert "is empty in 2 rows (rows 2, 3)" in problem.message
+
+
+@pytest.mark.parametrize(
+    ("otherwise", "rows", "notes"),
+    [
+        ("drop", 1, ("data.train.docs: 2 rows have fewer than 2 texts in 'n', and are dropped",)),
+        ("repeat", 3, ("data.train.docs: 2 rows have fewer than 2 texts in 'n', which are repeated",)),
+    ],
+)
+def test_a_plan_says_which_lists_are_too_short(
+    with_lists: Callable[..., Plan], otherwise: str, rows: int, notes: tuple[str, ...]
+) -> None:
+    plan = with_lists([["a", "b"], ["c"], ["d"]], negative={"list": "n", "take": 2, "otherwise": otherwise})
+    assert plan.datasets[0].rows == rows
+    assert plan.datasets[0].columns == ("anchor", "positive", "negative_1", "negative_2")
+    assert plan.notes == notes
+
+
+def test_a_loss_says_what_to_write_for_a_list(with_lists: Callable[..., Plan]) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        with_lists([["a"], ["b"]], negative="n")
+    assert [str(problem) for problem in caught.value.problems] == [
+        "data.train.docs.columns.negative: holds texts; multiple_negatives_ranking needs one text in each row; "
+        "write negative: {list: n, take: 1}, or take more"
+    ]
+
+
+def test_an_evaluator_says_what_to_write_for_a_list(with_lists: Callable[..., Plan]) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        with_lists([["a"], ["b"]], {"kind": "triplet", "name": "held", "dataset": "held"})
+    assert [str(problem) for problem in caught.value.problems] == [
+        "data.eval.held.columns.negative: holds lists; the evaluator triplet needs one text in each row; "
+        "write negative: {list: n, take: 1}, or take more"
+    ]

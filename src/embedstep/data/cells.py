@@ -114,13 +114,22 @@ def _is_zero(lengths: Any) -> pa.BooleanArray:
     return zero
 
 
+def has_empty_text(lists: pa.Array[Any]) -> pa.BooleanArray:
+    """Return a mask of the lists of texts with an empty text; a list without texts has none."""
+    return pc.and_not(_incomplete_lists(lists, "text"), _without_elements(lists))
+
+
 def _incomplete_lists(array: pa.Array[Any], element: ColumnKind) -> pa.BooleanArray:
-    without_elements = pc.or_kleene(_is_zero(pc.list_value_length(array)), pc.is_null(array))
+    without_elements = _without_elements(array)
     bad_elements = is_incomplete(pc.list_flatten(array), element)
     if not pc.any(bad_elements).as_py():
         return without_elements
     parents = set(pc.list_parent_indices(array).filter(bad_elements).to_pylist())
     return pc.or_(without_elements, pa.array([row in parents for row in range(len(array))]))
+
+
+def _without_elements(array: pa.Array[Any]) -> pa.BooleanArray:
+    return pc.or_kleene(_is_zero(pc.list_value_length(array)), pc.is_null(array))
 
 
 def fixed_bytes(array: pa.Array[Any], width: int) -> memoryview:

@@ -101,6 +101,8 @@ def column_kinds(where: str, sources: Sequence[Source], roles: Sequence[Role]) -
     problems: list[Problem] = []
     several_labels = sum(role.key == "label" for role in roles) > 1
     for role in roles:
+        if role.element:  # the column was judged with its first element
+            continue
         with collect_problems(problems):
             kinds[role.column] = _checked_kind(where, role, sources, several_labels=several_labels)
     if problems:
@@ -172,6 +174,8 @@ def _common_kind(where: str, role: Role, sources: Sequence[Source]) -> ColumnKin
         return "number"
     found = [(kind, _kind_name(kind, role, source), source.file.name) for kind, source in first.items()]
     match found:
+        case [] if role.optional:
+            return "texts"
         case []:
             fault = f"has no value in any row; {_REQUIRED[role.key][0]}"
         case [(kind, name, _)]:
@@ -192,6 +196,8 @@ def _unfit_kind(where: str, role: Role, kind: ColumnKind, sources: Sequence[Sour
         shown = ", ".join(repr(value) for value in _first_texts(where, role, sources))
         return f"column {role.column!r} holds text ({shown}); a label is a number, and classes are numbered from 0"
     required, allowed = _REQUIRED[role.key]
+    if role.list is not None and kind == "text":
+        return f"column {role.column!r} holds text and no lists; write {role.key}: {role.column}"
     if kind not in allowed:
         return f"column {role.column!r} holds {KIND_NAMES[kind]}; {required}"
     if role.key == "label" and several_labels and kind == "numbers":

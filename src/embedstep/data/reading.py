@@ -8,7 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedstep.data.facts import ColumnKind, DatasetFacts, Split
-from embedstep.data.roles import LENGTH, LENGTH_PATH, READ, SLICE, Role, RowNeeds, list_roles, repeated_columns
+from embedstep.data.roles import (
+    ANY_ROWS,
+    LENGTH,
+    LENGTH_PATH,
+    READ,
+    SLICE,
+    Role,
+    RowNeeds,
+    list_roles,
+    repeated_columns,
+)
 from embedstep.data.row_functions import RowMaker, row_maker
 from embedstep.data.sources import DataFile, find_files
 from embedstep.errors import InvalidRequestError, Problem, collect_problems
@@ -28,7 +38,7 @@ def scan(
     write_to: Path | None = None,
     lengths: str | None = None,
     slices: str | None = None,
-    needs: RowNeeds = RowNeeds(),
+    needs: RowNeeds = ANY_ROWS,
 ) -> DatasetFacts:
     """Read a dataset once, batch by batch, and return facts about its rows.
 
@@ -149,7 +159,8 @@ def _pass(split: Split, name: str, selection: "Selection", write_to: Path | None
         label_values=labels.values,
         label_range=labels.range,
         fingerprint=digest.hexdigest(),
-        rows_read=counts.read if selection.sources[0].maker else None,
+        rows_read=counts.read if selection.makes_rows else None,
+        short_rows=counts.short,
         path=str(write_to) if write_to else None,
         text_hashes=text_hashes,
     )

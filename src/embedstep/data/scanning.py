@@ -7,7 +7,7 @@ from pathlib import Path
 from embedstep.data.facts import DatasetFacts, Split
 from embedstep.data.hub import named_datasets
 from embedstep.data.reading import scan
-from embedstep.data.roles import RowNeeds
+from embedstep.data.roles import ANY_ROWS, RowNeeds
 from embedstep.errors import Problem, collect_problems
 from embedstep.request.arguments.rules import reads_lengths
 from embedstep.request.schema import TrainRequest
@@ -46,7 +46,7 @@ def scan_all(
                 write_to=file,
                 lengths=lengths if split == "train" else None,
                 slices=(slices or {}).get((split, name)),
-                needs=needs.get((split, name), RowNeeds()),
+                needs=needs.get((split, name), ANY_ROWS),
             )
             facts.append(found)
     return _with_overlap(facts), problems

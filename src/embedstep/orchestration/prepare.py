@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from embedstep.data.facts import DatasetFacts, Split
 from embedstep.data.hub import with_local_data
 from embedstep.data.reading import scan
-from embedstep.data.roles import LENGTH, SLICE, list_roles
+from embedstep.data.roles import LENGTH, SLICE, RowNeeds, list_roles
 from embedstep.data.scanning import scan_all
 from embedstep.errors import InvalidRequestError, Problem
 from embedstep.planning.row_needs import row_needs
@@ -197,8 +197,9 @@ def _write(
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{name}.parquet"
     pq.write_table(table, file)
-    # From the written file, because that is what a training will read.
-    facts = scan(split, name, section.at(str(file)), drop_incomplete_rows=False)
+    # From the written file, because that is what a training will read. Its rows are those that were accepted.
+    accepted = RowNeeds(optional_negatives=True)
+    facts = scan(split, name, section.at(str(file)), drop_incomplete_rows=False, needs=accepted)
     return PreparedDataset(split=split, name=name, rows=facts.rows, fingerprint=facts.fingerprint, **counts)
 
 
@@ -207,10 +208,12 @@ def _restore_columns(rows: _Rows, request: TrainRequest) -> _Rows:
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    from embedstep.data.lists import source_columns
+
     table, section = rows.table, getattr(request.data, rows.facts.split)[rows.facts.name]
     roles = list_roles(section.columns)
     labels = [role.column for role in roles if role.name == "label"]
-    columns = {role.column: table.column(role.name) for role in roles if role.name != "label"}
+    columns = source_columns(roles, table)
     for number, name in enumerate(labels):
         label = table.column("label")
         columns[name] = label if len(labels) == 1 else pc.list_element(label, number)

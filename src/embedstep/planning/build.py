@@ -47,6 +47,7 @@ from embedstep.planning.transforms import (
 )
 from embedstep.request.arguments.ledger import effective_arguments, ledger, with_warmup_steps
 from embedstep.request.arguments.schema import Arguments
+from embedstep.request.datasets import ListOfNegatives, ListOfPositives
 from embedstep.request.fingerprint import request_fingerprint, training_fingerprint
 from embedstep.request.schema import TrainRequest
 from embedstep.runtime.digests import sha256_json
@@ -97,6 +98,7 @@ def build_plan(
     checkpoints = checkpoint_steps(arguments, train_steps, steps_per_epoch)
     due = due_evaluations(arguments, train_steps, steps_per_epoch)
     notes = [*_note_own_layers(request, processes), *_note_made_rows(request, facts), *_note_repeated_rows(facts)]
+    notes += _note_short_lists(request, facts)
     notes += explain_transforms(request, facts)
     notes += explain_model(request.model, model)
     notes += explain_prompts(request, model, prompts)
@@ -186,12 +188,24 @@ def _most_frequent(labels: Mapping[int, int]) -> dict[str, int]:
 
 
 def _note_made_rows(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[str]:
-    """How many rows each row function has made, and of how many."""
+    """How many rows a row function or lists of positives have made, and of how many."""
     for item in facts:
         dataset = section_of(request, item)
-        if dataset.row_function is not None and item.rows_read is not None:
-            made = f"has made {item.rows + item.dropped_rows:,} rows of {item.rows_read:,}"
-            yield f"{item.place}: {dataset.row_function.kind} {made}"
+        made = f"{item.rows + item.dropped_rows:,} rows of {item.rows_read or 0:,}"
+        if isinstance(positives := dataset.columns.positive, ListOfPositives):
+            yield f"{item.place}: the lists in {positives.list!r} give {made}"
+        elif dataset.row_function is not None:
+            yield f"{item.place}: {dataset.row_function.kind} has made {made}"
+
+
+def _note_short_lists(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[str]:
+    """How many rows have fewer negatives in their list than asked for."""
+    for item in facts:
+        negatives = section_of(request, item).columns.negative
+        if isinstance(negatives, ListOfNegatives) and item.short_rows:
+            few = f"{item.short_rows:,} rows have {negatives.too_few} in {negatives.list!r}"
+            happens = "which are repeated" if negatives.otherwise == "repeat" else "and are dropped"
+            yield f"{item.place}: {few}, {happens}"
 
 
 def _note_repeated_rows(facts: Sequence[DatasetFacts]) -> Iterator[str]:

@@ -12,6 +12,7 @@ from embedstep.planning.kinds import Label
 from embedstep.planning.losses import innermost
 from embedstep.planning.metrics import evaluates_loss
 from embedstep.request.datasets import Dataset
+from embedstep.request.extensions import is_reference
 from embedstep.request.schema import TrainRequest
 
 
@@ -27,6 +28,7 @@ def _needs(request: TrainRequest, split: Split, name: str, dataset: Dataset) -> 
     if has_loss:
         labels += _labels_of_loss(request, name, dataset)
     return RowNeeds(
+        optional_negatives=bool(evaluators) and not has_loss and not any(map(_reads_negatives, evaluators)),
         integer_labels=(has_loss and _sampler_reads_labels(request, split)) or any(map(_is_of_integers, labels)),
     )
 
@@ -52,6 +54,11 @@ def _labels_of_loss(request: TrainRequest, name: str, dataset: Dataset) -> list[
 def _sampler_reads_labels(request: TrainRequest, split: Split) -> bool:
     sampler = request.arguments.batch_sampler
     return reads_labels(sampler) if split == "train" else sampler == "group_by_label"
+
+
+def _reads_negatives(evaluator: EvaluatorKind) -> bool:
+    """Whether an evaluator may need a negative in each row. For retrieval those are further documents."""
+    return "negative" in evaluator.roles or is_reference(evaluator.class_name)
 
 
 def _is_of_integers(label: Label) -> bool:
