@@ -12,6 +12,7 @@ import pyarrow as pa
 from embedstep.data.cells import KIND_NAMES, TYPES, kind_of
 from embedstep.data.facts import ColumnKind
 from embedstep.data.formats import TEXT_FORMATS, read_batches
+from embedstep.data.nested import columns_of_fields, fields_of, with_fields
 from embedstep.data.roles import Role
 from embedstep.data.row_functions import RowMaker
 from embedstep.data.sources import DataFile
@@ -127,8 +128,10 @@ def reading_types(source: Source, kinds: Mapping[str, ColumnKind]) -> dict[str, 
 
 
 def unnamed_columns(sources: Sequence[Source], roles: Sequence[Role]) -> tuple[str, ...]:
-    """Return the columns of all files that have no role, in order of appearance."""
+    """Return the columns of all files without a role for them or a field of theirs, in order of appearance."""
     named = {role.column for role in roles}
+
+    named |= {name for source in sources for name in columns_of_fields(source.schema)}
     return tuple(dict.fromkeys(name for source in sources for name in source.schema.names if name not in named))
 
 
@@ -141,7 +144,9 @@ def _missing_column(role: Role, sources: Sequence[Source]) -> str:
         listed = f"it makes {', '.join(made)}{suggest(role.column, list(made))}"
         return f"{maker.kind.name} makes no column {role.column!r}; {listed}"
     more = f" (nor have {len(lacking) - 1} more files)" if len(lacking) > 1 else ""
-    return _absent(role.column, lacking[0].file, lacking[0].schema.names, more)
+    schema = lacking[0].schema
+    fields = fields_of(schema, role.column.partition(".")[0])
+    return _absent(role.column, lacking[0].file, [*dict.fromkeys([*schema.names, *fields])], more)
 
 
 def _absent(column: str, file: DataFile, names: Sequence[str], more: str = "") -> str:
@@ -181,10 +186,18 @@ def _common_kind(where: str, role: Role, sources: Sequence[Source]) -> ColumnKin
         case [(kind, name, _)]:
             if kind is not None:
                 return kind
-            fault = f"holds {name}; {_REQUIRED[role.key][0]}"
+            fault = f"holds {name}; {_REQUIRED[role.key][0]}{_suggest_field(role, first[kind])}"
         case [(_, one, here), (_, other, there), *_]:
             fault = f"holds {one} in {here} and {other} in {there}; all files need the same kind"
     raise InvalidRequestError.at(role.path(where), f"column {role.column!r} {fault}")
+
+
+def _suggest_field(role: Role, source: Source) -> str:
+    """Return which field of an object could have the role, to end a message."""
+    names = fields_of(source.schema, role.column)
+    types = with_fields(source.schema, names)
+    fitting = [name for name in names if kind_of(types.field(name).type) in _REQUIRED[role.key][1]]
+    return f"; name a field of it, such as {fitting[0]}" if fitting else ""
 
 
 def _kind_name(kind: ColumnKind | None, role: Role, source: Source) -> str:

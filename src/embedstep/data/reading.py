@@ -95,6 +95,7 @@ def _find_columns(
     """
     from embedstep.data.columns import Source, column_kinds, made_source
     from embedstep.data.formats import read_schema
+    from embedstep.data.nested import with_fields
 
     read = roles if maker is None else [Role(name=name, key=READ, column=name) for name in maker.kind.reads]
     sources: list[Source] = []
@@ -102,7 +103,7 @@ def _find_columns(
     problems: list[Problem] = []
     for file in files:
         with collect_problems(problems):
-            schema = read_schema(where, file, read)
+            schema = with_fields(read_schema(where, file, read), [role.column for role in read])
             sources.append(made_source(where, file, schema, maker) if maker else Source(file=file, schema=schema))
     if sources:
         with collect_problems(problems):
