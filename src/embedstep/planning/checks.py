@@ -243,8 +243,7 @@ def evaluators_fit(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iter
     """Each evaluator gets the columns that it needs."""
     by_name = {item.name: item for item in facts if item.split == "eval"}
     for evaluator in request.evaluators:
-        if evaluator.dataset in by_name:
-            item = by_name[evaluator.dataset]
+        if item := by_name.get(evaluator.dataset or ""):
             yield from check_evaluator_data(evaluator, item, section_of(request, item).columns)
 
 
