@@ -66,7 +66,7 @@ def _is_section(raw: Any) -> str:
 
 
 class Columns(Section):
-    """The role of each column. Columns without a role are not used."""
+    """The role of each column, or of a field such as `meta.title`. Columns without a role are not used."""
 
     anchor: Text | None = described(None, "The query: a question, a title, the first sentence of a pair.")
     positive: (
