@@ -1,6 +1,7 @@
 """Rows that are accepted for some losses, evaluators and samplers, and for others not."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from embedstep.errors import InvalidRequestError
 from embedstep.planning.plan import Plan
 from embedstep.request.loading import load_request
 from embedstep.step import plan_step
+from tests.places import ROOT
 
 PAIR = {"anchor": "q", "positive": "a", "label": "l"}
 SINGLE = {"anchor": "q", "label": "l"}
@@ -117,7 +120,7 @@ LISTS: list[list[str] | None] = [["far", "off"], [], None, ["x"]]
 def with_lists(request_of: Callable[..., dict[str, Any]], tmp_path: Path) -> Callable[..., Plan]:
     """Plan a training with these lists of texts in the negative column of its rows and of those for evaluators."""
 
-    def plan(lists: list[list[str] | None], *evaluators: dict[str, Any], negative: Any = None) -> Plan:
+    def plan(lists: list[list[str] | None], *evaluators: dict[str, Any], negative: Any = None, **more: Any) -> Plan:
         rows = [{"q": f"question {row}", "a": f"answer {row}", "n": texts} for row, texts in enumerate(lists)]
         file = tmp_path / "rows.parquet"
         pq.write_table(pa.Table.from_pylist(rows), file)
@@ -126,7 +129,7 @@ def with_lists(request_of: Callable[..., dict[str, Any]], tmp_path: Path) -> Cal
         data = {"train": {"docs": {"path": str(file), "columns": with_negatives if negative else columns}}}
         if evaluators:
             data["eval"] = {"held": {"path": str(file), "columns": with_negatives}}
-        arguments = {"max_steps": -1, "per_device_train_batch_size": 2}
+        arguments = {"max_steps": -1, "per_device_train_batch_size": 2, **more}
         document = request_of(data=data, evaluators=list(evaluators), arguments=arguments)
         return plan_step(load_request(json.dumps(document)))
 
@@ -185,3 +188,28 @@ def test_an_evaluator_says_what_to_write_for_a_list(with_lists: Callable[..., Pl
         "data.eval.held.columns.negative: holds lists; the evaluator triplet needs one text in each row; "
         "write negative: {list: n, take: 1}, or take more"
     ]
+
+
+def test_the_page_of_rows_shows_what_works(
+    request_of: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lists of positives and negatives to train on, and its documents to search."""
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "rows.md").read_text(encoding="utf-8")
+    lists, queries = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    columns, searched = (yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL))
+    Path("lists.jsonl").write_text(lists)
+    Path("queries.jsonl").write_text(queries)
+    data = {"train": {"docs": {"path": "lists.jsonl", **columns}}, **searched.pop("data")}
+    arguments = {"per_device_train_batch_size": 1, "batch_sampler": "no_duplicates"}
+    plan = plan_step(load_request(json.dumps(request_of(data=data, **searched, arguments=arguments))))
+    train, held = plan.datasets
+    assert (train.columns, train.rows) == (("anchor", "positive", "negative_1", "negative_2", "negative_3"), 1)
+    assert (held.columns, held.rows) == (("anchor", "positive", "negative"), 2)
+
+
+def test_repeated_negatives_go_into_batches_without_duplicates(with_lists: Callable[..., Plan]) -> None:
+    """A text may repeat inside its row."""
+    negative = {"list": "n", "take": 3, "otherwise": "repeat"}
+    plan = with_lists([["a"], ["b"], ["c"], ["d"]], negative=negative, batch_sampler="no_duplicates")
+    assert (plan.datasets[0].batches, plan.datasets[0].rows_unreached) == (2, 0)
