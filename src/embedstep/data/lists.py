@@ -58,9 +58,17 @@ def source_columns(roles: Sequence[Role], rows: pa.Table) -> dict[str, Any]:
     return columns
 
 
-def _as_lists(columns: Sequence[Any]) -> pa.Array[Any]:
+def _as_lists(columns: Sequence[Any]) -> Any:
     """Combine columns of texts into a column of lists, with one text of each in a list."""
-    rows, width = len(columns[0]), len(columns)
-    places = np.arange(rows * width).reshape(width, rows).T.ravel()
-    texts = pa.chunked_array([chunk for column in columns for chunk in column.chunks], pa.string()).combine_chunks()
-    return pa.ListArray.from_arrays(pa.array(np.arange(rows + 1) * width, pa.int32()), texts.take(places))
+    batches = pa.table(list(columns), names=[str(place) for place in range(len(columns))]).to_batches()
+    chunks: list[Any] = [_row_texts(batch) for batch in batches]
+    dtype: Any = pa.list_(columns[0].type)
+    return pa.chunked_array(chunks, dtype)
+
+
+def _row_texts(batch: pa.RecordBatch) -> pa.Array[Any]:
+    rows, width = batch.num_rows, batch.num_columns
+    columns: Any = batch.columns
+    texts: Any = pa.concat_arrays(columns)
+    in_rows = texts.take(np.arange(rows * width).reshape(width, rows).T.ravel())
+    return pa.ListArray.from_arrays(pa.array(np.arange(rows + 1) * width, pa.int32()), in_rows)
