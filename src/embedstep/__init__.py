@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from embedstep.runtime.lazy import import_on_use
 
 if TYPE_CHECKING:
+    from embedstep.data.frames import save_rows as save_rows
     from embedstep.data.row_functions import RowFunctionKind as RowFunctionKind
     from embedstep.data.transforms import TransformKind as TransformKind
     from embedstep.errors import EmbedstepError as EmbedstepError
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 _NAMES = {
+    "embedstep.data.frames": ("save_rows",),
     "embedstep.data.row_functions": ("RowFunctionKind",),
     "embedstep.data.transforms": ("TransformKind",),
     "embedstep.errors": ("EmbedstepError",),

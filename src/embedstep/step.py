@@ -51,6 +51,7 @@ from embedstep.planning.model_checks import check_model, read_facts
 from embedstep.planning.plan import Plan
 from embedstep.planning.preflight import check_environment, check_machine
 from embedstep.planning.prompts import plan_prompts
+from embedstep.planning.row_needs import row_needs
 from embedstep.promotion.unchanged import find_unchanged_champion
 from embedstep.report.background import write_report_in_subprocess
 from embedstep.request.fingerprint import request_fingerprint
@@ -306,7 +307,7 @@ def _scan_and_plan(
         tokens: makes token ids, or why it cannot.
         write_to: folder for the prepared rows; None if nobody reads them again.
     """
-    facts, problems = scan_all(local, write_to)
+    facts, problems = scan_all(local, write_to, row_needs(local))
     problems += check_with_data(request, facts)
     if len(facts) < len(list(named_datasets(local))):
         return None, problems

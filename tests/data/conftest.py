@@ -8,6 +8,7 @@ import pytest
 
 from embedstep.data.facts import DatasetFacts
 from embedstep.data.reading import scan
+from embedstep.data.roles import ANY_ROWS, RowNeeds
 from embedstep.errors import InvalidRequestError
 from embedstep.request.datasets import Dataset
 from tests.extensions.installed import articles, birdsong, plan_request, problems_of
@@ -22,11 +23,17 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _read(
-    path: str | list[str], *, drop: bool = False, write_to: Path | None = None, limit: int | None = None, **more: Any
+    path: str | list[str],
+    *,
+    drop: bool = False,
+    write_to: Path | None = None,
+    limit: int | None = None,
+    needs: RowNeeds = ANY_ROWS,
+    **more: Any,
 ) -> DatasetFacts:
     split = more.pop("split", None)
     dataset = Dataset.model_validate({"path": path, "limit": limit, "split": split, "columns": more})
-    return scan("train", "docs", dataset, drop_incomplete_rows=drop, write_to=write_to)
+    return scan("train", "docs", dataset, drop_incomplete_rows=drop, write_to=write_to, needs=needs)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from embedstep.data.facts import DatasetFacts
+from embedstep.data.roles import RowNeeds
 
 Read = Callable[..., DatasetFacts]
 Refusal = Callable[..., list[str]]
@@ -162,6 +163,32 @@ def test_files_that_differ_are_refused(refusal: Refusal) -> None:
         "data.train.docs.columns.label: column 's' holds integers in a.parquet and numbers in b.parquet; "
         "all files need the same kind",
     ]
+
+
+@pytest.mark.parametrize(
+    ("labels", "kind", "values"),
+    [
+        ([1.0, 0.0], "integer", {0: 2, 1: 1}),
+        ([-3.0, 2.0**52], "integer", {-3: 1, 0: 1, 2**52: 1}),
+        ([1.0, 0.5], "number", {}),
+        ([1.0, float("inf")], "number", {}),
+        ([1.0, 2.0**63], "number", {}),
+    ],
+)
+def test_numbers_without_fractions_are_integers_where_those_are_needed(
+    read: Read, labels: list[float], kind: str, values: dict[int, int]
+) -> None:
+    """One of the files has integers: pandas had no gap to fill there."""
+    write("a.parquet", q=["x", "y"], s=labels)
+    write("b.parquet", q=["z"], s=[0])
+    facts = read("*.parquet", anchor="q", label="s", needs=RowNeeds(integer_labels=True))
+    assert (facts.label, facts.label_values) == (kind, values)
+
+
+def test_several_label_columns_stay_numbers_where_integers_are_needed(read: Read) -> None:
+    write("a.parquet", q=["x"], one=[1.0], two=[2.0])
+    facts = read("a.parquet", anchor="q", label=["one", "two"], needs=RowNeeds(integer_labels=True))
+    assert facts.label == "numbers"
 
 
 def test_files_may_differ_in_the_width_of_a_type_and_in_unnamed_columns(read: Read) -> None:

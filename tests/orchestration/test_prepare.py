@@ -22,10 +22,11 @@ def prepared(
     rows: list[dict[str, Any]],
     held_out: list[dict[str, Any]] | None = None,
     sections: dict[str, Any] | None = None,
+    columns: dict[str, Any] | None = None,
     **how: Any,
 ) -> Prepared:
     folder.mkdir(exist_ok=True)
-    columns = {"anchor": "query", "positive": "answer"}
+    columns = {"anchor": "query", "positive": "answer", **(columns or {})}
     data: dict[str, Any] = {}
     for split, some in (("train", rows), ("eval", held_out)):
         if some is not None:
@@ -103,6 +104,24 @@ def test_the_fingerprint_is_that_of_the_rows(tmp_path: Path) -> None:
     other = prepared(tmp_path / "three", rows("a", "c"))
     assert one.fingerprint == again.fingerprint
     assert one.fingerprint != other.fingerprint
+
+
+def test_lists_are_written_as_lists(tmp_path: Path) -> None:
+    """With a row for each positive and as many negatives as are taken, so that the same request reads them."""
+    given_rows = [
+        {"query": "a", "answer": ["one", "two"], "others": ["x", "y", "z"]},
+        {"query": "b", "answer": ["three"], "others": ["w"]},
+    ]
+    negative = {"list": "others", "take": 2, "otherwise": "repeat"}
+    found = prepared(
+        tmp_path, given_rows, columns={"positive": {"list": "answer", "each": "row"}, "negative": negative}
+    )
+    assert found.datasets[0].rows == 3
+    assert written(tmp_path, "train") == [
+        {"query": "a", "answer": ["one"], "others": ["x", "y"]},
+        {"query": "a", "answer": ["two"], "others": ["x", "y"]},
+        {"query": "b", "answer": ["three"], "others": ["w", "w"]},
+    ]
 
 
 def test_no_row_left_is_refused(tmp_path: Path) -> None:

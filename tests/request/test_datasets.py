@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from embedstep.request.datasets import Data, Dataset
+from embedstep.request.datasets import Columns, Data, Dataset
 
 COLUMNS = {"anchor": "q", "positive": "a"}
 
@@ -30,6 +30,32 @@ def test_a_source_that_is_not_one_source_is_refused(given: dict[str, Any]) -> No
 def test_one_name_is_short_for_a_list_of_one() -> None:
     dataset = Dataset.model_validate({"path": "a.csv", "columns": {**COLUMNS, "negative": "n"}})
     assert (dataset.path, dataset.columns.negative) == (["a.csv"], ["n"])
+
+
+@pytest.mark.parametrize(
+    ("role", "given", "paths"),
+    [
+        ("negative", {"list": "n"}, ["negative.as_section.take"]),
+        ("negative", {"list": "n", "take": 0}, ["negative.as_section.take"]),
+        ("negative", {"list": "n", "take": 1_001}, ["negative.as_section.take"]),
+        ("negative", {"list": "n", "take": 3, "otherwise": "fill"}, ["negative.as_section.otherwise"]),
+        ("negative", {"lists": "n", "take": 3}, ["negative.as_section.list", "negative.as_section.lists"]),
+        ("positive", {"list": "p"}, ["positive.as_section.each"]),
+        ("positive", {"list": "p", "each": "epoch"}, ["positive.as_section.each"]),
+        ("positive", {"list": ["p"], "each": "row"}, ["positive.as_section.list"]),
+    ],
+    ids=str,
+)
+def test_a_list_that_is_not_described_in_full_is_refused(role: str, given: dict[str, Any], paths: list[str]) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Dataset.model_validate({"path": "a.csv", "columns": {**COLUMNS, role: given}})
+    assert [".".join(map(str, error["loc"][1:])) for error in caught.value.errors()] == paths
+
+
+def test_a_list_of_negatives_is_written_as_it_is_read() -> None:
+    negative = {"list": "n", "take": 3, "otherwise": "drop"}
+    columns = {**COLUMNS, "positive": {"list": "p", "each": "row"}, "negative": negative, "label": None}
+    assert Columns.model_validate(columns).model_dump(mode="json") == {**columns, "anchor": "q"}
 
 
 def test_columns_name_at_least_one() -> None:

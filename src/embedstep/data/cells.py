@@ -42,6 +42,13 @@ class NotIntegersError(EmbedstepError):
     """
 
 
+class FractionsError(EmbedstepError):
+    """A label that is read as an integer has a fraction after all.
+
+    Never raised outside this package.
+    """
+
+
 def kind_of(dtype: pa.DataType) -> Kind | None:
     """Return the kind of a column of type `dtype`, `empty` for a column of nulls, or None for any other type."""
     if pt.is_dictionary(dtype):
@@ -89,19 +96,40 @@ def is_incomplete(array: pa.Array[Any], kind: ColumnKind) -> pa.BooleanArray:
             return _incomplete_lists(array, "number")
 
 
+def as_integers(numbers: pa.Array[Any]) -> pa.Array[Any]:
+    """Return float64 numbers without nulls as int64.
+
+    Raises:
+        FractionsError: one of them is no integer of 64 bits.
+    """
+    try:
+        return numbers.cast(pa.int64())
+    except pa.ArrowInvalid as error:
+        raise FractionsError from error
+
+
 def _is_zero(lengths: Any) -> pa.BooleanArray:
     """Compare with 0 by a cast: a Python number as an operand makes pyarrow import pandas, which takes 0.2 s."""
     zero: pa.BooleanArray = pc.invert(lengths.cast(pa.bool_()))
     return zero
 
 
+def has_empty_text(lists: pa.Array[Any]) -> pa.BooleanArray:
+    """Return a mask of the lists of texts with an empty text; a list without texts has none."""
+    return pc.and_not(_incomplete_lists(lists, "text"), _without_elements(lists))
+
+
 def _incomplete_lists(array: pa.Array[Any], element: ColumnKind) -> pa.BooleanArray:
-    without_elements = pc.or_kleene(_is_zero(pc.list_value_length(array)), pc.is_null(array))
+    without_elements = _without_elements(array)
     bad_elements = is_incomplete(pc.list_flatten(array), element)
     if not pc.any(bad_elements).as_py():
         return without_elements
     parents = set(pc.list_parent_indices(array).filter(bad_elements).to_pylist())
     return pc.or_(without_elements, pa.array([row in parents for row in range(len(array))]))
+
+
+def _without_elements(array: pa.Array[Any]) -> pa.BooleanArray:
+    return pc.or_kleene(_is_zero(pc.list_value_length(array)), pc.is_null(array))
 
 
 def fixed_bytes(array: pa.Array[Any], width: int) -> memoryview:

@@ -12,6 +12,7 @@ import pyarrow as pa
 from embedstep.data.cells import KIND_NAMES, TYPES, kind_of
 from embedstep.data.facts import ColumnKind
 from embedstep.data.formats import TEXT_FORMATS, read_batches
+from embedstep.data.nested import columns_of_fields, fields_of, with_fields
 from embedstep.data.roles import Role
 from embedstep.data.row_functions import RowMaker
 from embedstep.data.sources import DataFile
@@ -102,6 +103,8 @@ def column_kinds(where: str, sources: Sequence[Source], roles: Sequence[Role]) -
     problems: list[Problem] = []
     several_labels = sum(role.key == "label" for role in roles) > 1
     for role in roles:
+        if role.element:  # the column was judged with its first element
+            continue
         with collect_problems(problems):
             kinds[role.column] = _checked_kind(where, role, sources, several_labels=several_labels)
     if problems:
@@ -126,8 +129,10 @@ def reading_types(source: Source, kinds: Mapping[str, ColumnKind]) -> dict[str, 
 
 
 def unnamed_columns(sources: Sequence[Source], roles: Sequence[Role]) -> tuple[str, ...]:
-    """Return the columns of all files that have no role, in order of appearance."""
+    """Return the columns of all files without a role for them or a field of theirs, in order of appearance."""
     named = {role.column for role in roles}
+
+    named |= {name for source in sources for name in columns_of_fields(source.schema)}
     return tuple(dict.fromkeys(name for source in sources for name in source.schema.names if name not in named))
 
 
@@ -140,7 +145,9 @@ def _missing_column(role: Role, sources: Sequence[Source]) -> str:
         listed = f"it makes {', '.join(made)}{suggest(role.column, list(made))}"
         return f"{maker.kind.name} makes no column {role.column!r}; {listed}"
     more = f" (nor have {len(lacking) - 1} more files)" if len(lacking) > 1 else ""
-    return _absent(role.column, lacking[0].file, lacking[0].schema.names, more)
+    schema = lacking[0].schema
+    fields = fields_of(schema, role.column.partition(".")[0])
+    return _absent(role.column, lacking[0].file, [*dict.fromkeys([*schema.names, *fields])], more)
 
 
 def _absent(column: str, file: DataFile, names: Sequence[str], more: str = "") -> str:
@@ -168,19 +175,30 @@ def _common_kind(where: str, role: Role, sources: Sequence[Source]) -> ColumnKin
         if (kind := kind_of(source.schema.field(role.column).type)) != "empty":
             first.setdefault(kind, source)
     # Text files have no types, so the numbers of one file may all look like integers.
-    if set(first) == {"integer", "number"} and all(source.file.format in TEXT_FORMATS for source in sources):
+    is_typed = any(source.file.format not in TEXT_FORMATS for source in sources)
+    if set(first) == {"integer", "number"} and (role.integers or not is_typed):
         return "number"
     found = [(kind, _kind_name(kind, role, source), source.file.name) for kind, source in first.items()]
     match found:
+        case [] if role.optional:
+            return "texts"
         case []:
             fault = f"has no value in any row; {_REQUIRED[role.key][0]}"
         case [(kind, name, _)]:
             if kind is not None:
                 return kind
-            fault = f"holds {name}; {_REQUIRED[role.key][0]}"
+            fault = f"holds {name}; {_REQUIRED[role.key][0]}{_suggest_field(role, first[kind])}"
         case [(_, one, here), (_, other, there), *_]:
             fault = f"holds {one} in {here} and {other} in {there}; all files need the same kind"
     raise InvalidRequestError.at(role.path(where), f"column {role.column!r} {fault}")
+
+
+def _suggest_field(role: Role, source: Source) -> str:
+    """Return which field of an object could have the role, to end a message."""
+    names = fields_of(source.schema, role.column)
+    types = with_fields(source.schema, names)
+    fitting = [name for name in names if kind_of(types.field(name).type) in _REQUIRED[role.key][1]]
+    return f"; name a field of it, such as {fitting[0]}" if fitting else ""
 
 
 def _kind_name(kind: ColumnKind | None, role: Role, source: Source) -> str:
@@ -192,6 +210,8 @@ def _unfit_kind(where: str, role: Role, kind: ColumnKind, sources: Sequence[Sour
         shown = ", ".join(repr(value) for value in _first_texts(where, role, sources))
         return f"column {role.column!r} holds text ({shown}); a label is a number, and classes are numbered from 0"
     required, allowed = _REQUIRED[role.key]
+    if role.list is not None and kind == "text":
+        return f"column {role.column!r} holds text and no lists; write {role.key}: {role.column}"
     if kind not in allowed:
         return f"column {role.column!r} holds {KIND_NAMES[kind]}; {required}"
     if role.key == "label" and several_labels and kind == "numbers":

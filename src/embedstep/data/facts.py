@@ -64,8 +64,10 @@ class DatasetFacts(DatasetRecord):
     Attributes:
         columns: kind of each kept column by role.
         first_overlapping: numbers of the first overlapping rows, from 1 over the kept rows.
-        rows_read: number of rows that a row function has read to make these; None without one.
+        rows_read: number of rows of the files that these are made of, by a row function or from lists of positives;
+            None where each is a row of the files.
         held_out_rows: rows of a train dataset that its `hold_out` has left out of these.
+        short_rows: rows of the files with fewer negatives in their list than asked for, dropped or with repeated ones.
         label_values: number of rows by label, for at most 1,000 different integer labels; else empty.
         label_range: smallest and largest label of a column of integers or numbers.
         text_hashes: hash of each text by column; comparable between datasets read by the same process.
@@ -75,6 +77,7 @@ class DatasetFacts(DatasetRecord):
     first_overlapping: tuple[int, ...] = ()
     rows_read: int | None = None
     held_out_rows: int = 0
+    short_rows: int = 0
     label_values: Mapping[int, int] = field(default_factory=dict)
     label_range: tuple[float, float] | None = None
     text_hashes: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)

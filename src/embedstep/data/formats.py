@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from embedstep.data.cells import NotIntegersError
 from embedstep.data.jsonlines import jsonl_batches, jsonl_schema
+from embedstep.data.nested import pick_columns
 from embedstep.data.roles import LENGTH, Role
 from embedstep.data.sources import DataFile, Format
 from embedstep.data.stores import translate_store_errors
@@ -153,7 +154,7 @@ _OPEN: Mapping[Format, Callable[[DataFile], AbstractContextManager[_Opened]]] = 
 def _binary_batches(file: DataFile, columns: list[str]) -> Iterator[pa.RecordBatch]:
     with _OPEN[file.format](file) as (_, read):
         for batch in read(columns):
-            asked = batch.select(columns)
+            asked = pick_columns(batch, columns)
             # Arrow reads wrong offsets and invalid UTF-8 without an error; only a full validation finds them.
             asked.validate(full=True)
             yield asked

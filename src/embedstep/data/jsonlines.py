@@ -5,13 +5,15 @@ come from the first rows, and after a failure a slow second pass finds all wrong
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Any
 
 import pyarrow as pa
 
 from embedstep.data.cells import NotIntegersError
+from embedstep.data.nested import Path, path_field, path_in_row, pick_columns, schema_of_paths, value_in_place_of_object
 from embedstep.data.sources import DataFile
 from embedstep.errors import InvalidRequestError, Problem
 
@@ -42,7 +44,7 @@ def jsonl_schema(where: str, file: DataFile, columns: Sequence[str]) -> pa.Schem
     """
     types: dict[str, pa.DataType] = {}
     row = None
-    for row in _rows(file):
+    for row in _rows(file, columns):
         if row.fault:
             raise InvalidRequestError(_find_faults(where, file, {}))
         for name, value in row.cells.items():
@@ -52,7 +54,8 @@ def jsonl_schema(where: str, file: DataFile, columns: Sequence[str]) -> pa.Schem
             break
     if row is None:
         raise InvalidRequestError.at(f"{where}.path", f"{file.name} has no rows")
-    return pa.schema(list(types.items()))
+    paths = _paths(file, columns)
+    return pa.schema([path_field(name, dtype, paths.get(name, (name,))) for name, dtype in types.items()])
 
 
 def jsonl_batches(where: str, file: DataFile, types: Mapping[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
@@ -65,14 +68,15 @@ def jsonl_batches(where: str, file: DataFile, types: Mapping[str, pa.DataType]) 
     """
     from pyarrow import json as arrow_json
 
-    schema = pa.schema(list(types.items()))
+    paths = _paths(file, list(types))
+    schema = schema_of_paths({paths[name]: dtype for name, dtype in types.items()})
     options = arrow_json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
     reading = arrow_json.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES)
     try:
         with file.open_bytes() as source, arrow_json.open_json(source, reading, options) as reader:
             for batch in reader:
                 batch.validate(full=True)
-                yield batch
+                yield pick_columns(batch, list(types))
     except pa.ArrowInvalid as error:
         if problems := _find_faults(where, file, types):
             raise InvalidRequestError(problems) from error
@@ -81,13 +85,34 @@ def jsonl_batches(where: str, file: DataFile, types: Mapping[str, pa.DataType]) 
         raise
 
 
-def _rows(file: DataFile) -> Iterator[_Row]:
+def _paths(file: DataFile, columns: Sequence[str]) -> dict[str, Path]:
+    """Return the path of each column in the objects of a file, as the first row with one of its name has it."""
+    paths: dict[str, Path] = {name: (name,) for name in columns if "." not in name}
+    for row in _rows(file) if len(paths) < len(columns) else ():
+        found = ((name, path_in_row(row.cells, name)) for name in columns if name not in paths)
+        paths |= {name: path for name, path in found if path is not None}
+        if len(paths) == len(columns):
+            break
+    return {name: paths.get(name, (name,)) for name in columns}
+
+
+def _rows(file: DataFile, columns: Collection[str] = ()) -> Iterator[_Row]:
+    """Yield the rows; `columns` that are fields of objects are there under their own names, too."""
     with file.open_bytes() as source:
         number = 0
         for line in source:
             if text := line.removeprefix(b"\xef\xbb\xbf").strip():
                 number += 1
-                yield _row(number, text)
+                yield _with_fields(_row(number, text), columns)
+
+
+def _with_fields(row: _Row, columns: Collection[str]) -> _Row:
+    nested = [name for name in columns if "." in name and name not in row.cells]
+    cells = dict(row.cells)
+    for name in nested:
+        if (path := path_in_row(row.cells, name)) is not None:
+            cells[name] = reduce(lambda found, key: found[key], path, row.cells)
+    return replace(row, cells=cells) if nested else row
 
 
 def _row(number: int, text: bytes) -> _Row:
@@ -105,11 +130,14 @@ def _row(number: int, text: bytes) -> _Row:
 def _find_faults(where: str, file: DataFile, types: Mapping[str, pa.DataType]) -> list[Problem]:
     """Return a problem for each kind of mistake in the file, with the first rows that have it."""
     found: dict[tuple[str, str], list[int]] = {}
-    for row in _rows(file):
+    for row in _rows(file, types):
         if row.fault:
             found.setdefault((row.fault, "one object on each line"), []).append(row.number)
         for column, dtype in types.items():
             value = row.cells.get(column)
+            if value is None and (other := value_in_place_of_object(row.cells, column)) is not None:
+                fault = f"holds a JSON {_json_type(other[1])} in column {other[0]!r}"
+                found.setdefault((fault, "an object"), []).append(row.number)
             if value is not None and not _fits(value, dtype):
                 fault = f"holds a JSON {_json_type(value)} in column {column!r}"
                 found.setdefault((fault, _required(dtype)), []).append(row.number)

@@ -10,7 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedstep.data.facts import ColumnKind, DatasetFacts, Split
-from embedstep.data.roles import GROUP, LENGTH, LENGTH_PATH, READ, SLICE, Role, list_roles, repeated_columns
+from embedstep.data.roles import (
+    ANY_ROWS,
+    GROUP,
+    LENGTH,
+    LENGTH_PATH,
+    READ,
+    SLICE,
+    Role,
+    RowNeeds,
+    common_needs,
+    list_roles,
+    repeated_columns,
+)
 from embedstep.data.row_functions import RowMaker, row_maker
 from embedstep.data.sources import DataFile, find_files
 from embedstep.errors import InvalidRequestError, Problem, collect_problems
@@ -34,6 +46,7 @@ class Part:
         write_to: Arrow IPC stream file for the kept rows, with columns named by role.
         lengths: column with the length of each row, kept as `length`.
         slices: column with the slice of each row, kept as `slice`.
+        needs: what is asked of the rows.
     """
 
     split: Split
@@ -41,6 +54,7 @@ class Part:
     write_to: Path | None = None
     lengths: str | None = None
     slices: str | None = None
+    needs: RowNeeds = ANY_ROWS
 
     def columns(self, output: Mapping[str, ColumnKind]) -> dict[str, ColumnKind]:
         """Return the columns that this part keeps of those that are read."""
@@ -57,6 +71,7 @@ def scan(
     write_to: Path | None = None,
     lengths: str | None = None,
     slices: str | None = None,
+    needs: RowNeeds = ANY_ROWS,
 ) -> DatasetFacts:
     """Read a dataset once, batch by batch, and return facts about its rows.
 
@@ -68,13 +83,14 @@ def scan(
         write_to: Arrow IPC stream file for the kept rows, with columns named by role.
         lengths: column with the length of each row, kept as `length`.
         slices: column with the slice of each row, kept as `slice`.
+        needs: what is asked of the rows.
 
     Raises:
         InvalidRequestError: with all problems of the files, their columns and their rows.
         CannotStartError: `write_to` cannot be written, or a server with files could not be reached.
         ValueError: the dataset's source is the hub; it has to be fetched first.
     """
-    part = Part(split=split, name=name, write_to=write_to, lengths=lengths, slices=slices)
+    part = Part(split=split, name=name, write_to=write_to, lengths=lengths, slices=slices, needs=needs)
     return scan_parts([part], dataset, drop_incomplete_rows=drop_incomplete_rows)[0]
 
 
@@ -86,7 +102,7 @@ def scan_parts(parts: Sequence[Part], dataset: "Dataset", *, drop_incomplete_row
         dataset: the section of the request for the first part.
         drop_incomplete_rows: drop and count rows with an empty cell; otherwise they are refused.
     """
-    from embedstep.data.cells import NotIntegersError
+    from embedstep.data.cells import FractionsError
     from embedstep.data.rows import Selection
 
     if dataset.path is None:
@@ -94,7 +110,7 @@ def scan_parts(parts: Sequence[Part], dataset: "Dataset", *, drop_incomplete_row
     where = f"data.{parts[0].split}.{parts[0].name}"
     others = [(LENGTH, part.lengths) for part in parts] + [(SLICE, part.slices) for part in parts]
     roles = (
-        *list_roles(dataset.columns),
+        *common_needs([part.needs for part in parts]).apply(list_roles(dataset.columns)),
         *(Role(name=key, key=key, column=column) for key, column in others if column is not None),
     )
     problems = repeated_columns(where, roles)
@@ -119,10 +135,9 @@ def scan_parts(parts: Sequence[Part], dataset: "Dataset", *, drop_incomplete_row
         where=where, sources=sources, roles=roles, kinds=kinds, limit=dataset.limit, drop=drop_incomplete_rows
     )
     try:
-        return _pass(parts, selection, _division(dataset, decides))
-    except NotIntegersError:
-        # A column that began with integers has other numbers too; the next pass reads all such columns as numbers.
-        return _pass(parts, selection.with_numbers(), _division(dataset, decides))
+        return _typed_pass(parts, selection, dataset, decides)
+    except FractionsError:
+        return _typed_pass(parts, selection.with_fractions(), dataset, decides)
 
 
 def _division(dataset: "Dataset", decides: Role | None) -> "Division | None":
@@ -143,6 +158,7 @@ def _find_columns(
     """
     from embedstep.data.columns import Source, column_kinds, made_source
     from embedstep.data.formats import read_schema
+    from embedstep.data.nested import with_fields
 
     read = roles if maker is None else [Role(name=name, key=READ, column=name) for name in maker.kind.reads]
     sources: list[Source] = []
@@ -150,7 +166,7 @@ def _find_columns(
     problems: list[Problem] = []
     for file in files:
         with collect_problems(problems):
-            schema = read_schema(where, file, read)
+            schema = with_fields(read_schema(where, file, read), [role.column for role in read])
             sources.append(made_source(where, file, schema, maker) if maker else Source(file=file, schema=schema))
     if sources:
         with collect_problems(problems):
@@ -158,6 +174,18 @@ def _find_columns(
     if problems:
         raise InvalidRequestError(problems)
     return sources, kinds
+
+
+def _typed_pass(
+    parts: Sequence[Part], selection: "Selection", dataset: "Dataset", decides: Role | None
+) -> list[DatasetFacts]:
+    from embedstep.data.cells import NotIntegersError
+
+    try:
+        return _pass(parts, selection, _division(dataset, decides))
+    except NotIntegersError:
+        # A column that began with integers has other numbers too; the next pass reads all such columns as numbers.
+        return _pass(parts, selection.with_numbers(), _division(dataset, decides))
 
 
 def _pass(parts: Sequence[Part], selection: "Selection", division: "Division | None") -> list[DatasetFacts]:
@@ -235,7 +263,8 @@ class _PartRows:
             label_values=self._labels.values,
             label_range=self._labels.range,
             fingerprint=self._digest.hexdigest(),
-            rows_read=counts.read if sources[0].maker and is_rest else None,
+            rows_read=counts.read if self._selection.makes_rows and is_rest else None,
+            short_rows=counts.short if is_rest else 0,
             held_out_rows=division.held_out if division and is_rest else 0,
             path=str(part.write_to) if part.write_to else None,
             text_hashes=text_hashes,

@@ -7,6 +7,7 @@ from pathlib import Path
 from embedstep.data.facts import DatasetFacts, Split
 from embedstep.data.hub import named_datasets
 from embedstep.data.reading import Part, scan_parts
+from embedstep.data.roles import ANY_ROWS, RowNeeds
 from embedstep.errors import Problem, collect_problems
 from embedstep.request.arguments.rules import reads_lengths
 from embedstep.request.datasets import Dataset
@@ -16,20 +17,25 @@ _SHOWN_ROWS = 5
 
 
 def scan_all(
-    request: TrainRequest, write_to: Path | None, *, slices: Mapping[tuple[Split, str], str] | None = None
+    request: TrainRequest,
+    write_to: Path | None,
+    needs: Mapping[tuple[Split, str], RowNeeds],
+    *,
+    slices: Mapping[tuple[Split, str], str] | None = None,
 ) -> tuple[list[DatasetFacts], list[Problem]]:
     """Return the facts of the datasets that can be read, and the problems of the others.
 
     Args:
         request: a request with local datasets only.
         write_to: folder for the rows, as `<split>-<name>.arrow`, or None to write none.
+        needs: what is asked of the rows of a dataset, by split and name.
         slices: column with the slices of a dataset, by split and name.
     """
     facts: list[DatasetFacts] = []
     problems: list[Problem] = []
     if write_to is not None:
         write_to.mkdir(parents=True, exist_ok=True)
-    for parts, dataset in _sources(request, write_to, slices or {}):
+    for parts, dataset in _sources(request, write_to, needs, slices or {}):
         with collect_problems(problems):
             facts += scan_parts(parts, dataset, drop_incomplete_rows=request.data.drop_incomplete_rows)
     order = {(split, name): number for number, (split, name, _) in enumerate(named_datasets(request))}
@@ -38,7 +44,10 @@ def scan_all(
 
 
 def _sources(
-    request: TrainRequest, write_to: Path | None, slices: Mapping[tuple[Split, str], str]
+    request: TrainRequest,
+    write_to: Path | None,
+    needs: Mapping[tuple[Split, str], RowNeeds],
+    slices: Mapping[tuple[Split, str], str],
 ) -> Iterator[tuple[Sequence[Part], Dataset]]:
     """Yield each dataset with its parts: a train dataset and what is held out of it are read together."""
     lengths = request.arguments.length_column_name if reads_lengths(request.arguments) else None
@@ -50,6 +59,7 @@ def _sources(
             write_to=write_to / f"{split}-{name}.arrow" if write_to else None,
             lengths=lengths if split == "train" else None,
             slices=slices.get((split, name)),
+            needs=needs.get((split, name), ANY_ROWS),
         )
 
     held_out = request.data.held_out

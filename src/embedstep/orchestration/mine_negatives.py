@@ -8,6 +8,7 @@ from typing import Any
 
 from embedstep.data.hub import with_local_data
 from embedstep.data.reading import scan
+from embedstep.data.roles import list_roles
 from embedstep.errors import InvalidRequestError, Problem, TrainingFailedError
 from embedstep.output.job import run_job
 from embedstep.request.datasets import Dataset
@@ -84,20 +85,24 @@ def _problems(request: TrainRequest, options: Mapping[str, Any]) -> Iterator[Pro
 
 
 def _mine(name: str, dataset: Dataset, job: Mapping[str, Any], work: Path, file: Path, *, drop: bool) -> MinedDataset:
+    import pyarrow as pa
     import pyarrow.parquet as pq
+
+    from embedstep.data.lists import source_columns
 
     pairs = dataset.model_copy(update={"columns": dataset.columns.model_copy(update={"negative": None})})
     rows = work / f"{name}.arrow"
     facts = scan("train", name, pairs, drop_incomplete_rows=drop, write_to=rows)
-    negatives = list(dataset.columns.negative or ())
+    columns = list_roles(dataset.columns)
+    negatives = sum(role.key == "negative" for role in columns)
     found = work / f"{name}.parquet"
-    wanted = {**job, "rows": str(rows), "negatives": len(negatives), "to": str(found)}
+    wanted = {**job, "rows": str(rows), "negatives": negatives, "to": str(found)}
     title = f"data.train.{name}: mining negatives"
     run_job("mine", wanted, work / f"mine-{name}", title=title, error=TrainingFailedError)
     # The miner writes the anchor, the positive and the negatives in this order, under names of its own.
-    names = [str(dataset.columns.anchor), str(dataset.columns.positive), *negatives]
-    pq.write_table(pq.read_table(found).rename_columns(names), file)
+    mined_rows = pq.read_table(found).rename_columns([role.name for role in columns])
+    pq.write_table(pa.table(source_columns(columns, mined_rows)), file)
     mined = scan("train", name, dataset.at(str(file)), drop_incomplete_rows=False)
     return MinedDataset(
-        name=name, rows=facts.rows, mined_rows=mined.rows, negatives=len(negatives), fingerprint=mined.fingerprint
+        name=name, rows=facts.rows, mined_rows=mined.rows, negatives=negatives, fingerprint=mined.fingerprint
     )

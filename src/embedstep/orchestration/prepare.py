@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from embedstep.data.facts import DatasetFacts, Split
 from embedstep.data.hub import with_local_data
 from embedstep.data.reading import scan
-from embedstep.data.roles import LENGTH, SLICE, list_roles
+from embedstep.data.roles import LENGTH, SLICE, RowNeeds, list_roles
 from embedstep.data.scanning import scan_all
 from embedstep.errors import InvalidRequestError, Problem
+from embedstep.planning.row_needs import row_needs
 from embedstep.promotion.scoring import slice_columns
 from embedstep.request.datasets import Data, Dataset
 from embedstep.request.schema import TrainRequest
@@ -102,7 +103,7 @@ def prepare_data(
         folder = Path(name)
         local, _ = with_local_data(request.model_copy(update={"data": data}), folder / "hub", with_model=False)
         slices = slice_columns(request)
-        facts, problems = scan_all(local, folder, slices={
+        facts, problems = scan_all(local, folder, row_needs(request), slices={
             ("eval" if dataset in data.eval else "train", dataset): column for dataset, column in slices.items()
         })  # fmt: skip
         if problems:
@@ -188,8 +189,9 @@ def _write(
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{name}.parquet"
     pq.write_table(table, file)
-    # From the written file, because that is what a training will read.
-    facts = scan(split, name, section.without_hold_out().at(str(file)), drop_incomplete_rows=False)
+    # From the written file, because that is what a training will read. Its rows are those that were accepted.
+    accepted, written = RowNeeds(optional_negatives=True), section.without_hold_out().at(str(file))
+    facts = scan(split, name, written, drop_incomplete_rows=False, needs=accepted)
     return PreparedDataset(split=split, name=name, rows=facts.rows, fingerprint=facts.fingerprint, **counts)
 
 
@@ -198,10 +200,12 @@ def _restore_columns(rows: _Rows, request: TrainRequest) -> _Rows:
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    from embedstep.data.lists import source_columns
+
     table, section = rows.table, getattr(request.data, rows.facts.split)[rows.facts.name]
     roles = list_roles(section.columns)
     labels = [role.column for role in roles if role.name == "label"]
-    columns = {role.column: table.column(role.name) for role in roles if role.name != "label"}
+    columns = source_columns(roles, table)
     for number, name in enumerate(labels):
         label = table.column("label")
         columns[name] = label if len(labels) == 1 else pc.list_element(label, number)

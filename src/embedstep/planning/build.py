@@ -47,6 +47,7 @@ from embedstep.planning.transforms import (
 )
 from embedstep.request.arguments.ledger import effective_arguments, ledger, with_warmup_steps
 from embedstep.request.arguments.schema import Arguments
+from embedstep.request.datasets import ListOfNegatives, ListOfPositives
 from embedstep.request.fingerprint import request_fingerprint, training_fingerprint
 from embedstep.request.schema import TrainRequest
 from embedstep.runtime.digests import sha256_json
@@ -96,7 +97,11 @@ def build_plan(
     warmup_steps = count_warmup_steps(arguments, train_steps)
     checkpoints = checkpoint_steps(arguments, train_steps, steps_per_epoch)
     due = due_evaluations(arguments, train_steps, steps_per_epoch)
-    notes = [*_note_own_layers(request, processes), *_note_made_rows(request, facts)]
+    notes = [
+        *_note_own_layers(request, processes),
+        *_note_made_rows(request, facts),
+        *_note_short_lists(request, facts),
+    ]
     notes += [*_note_held_out_rows(request, facts), *_note_repeated_rows(facts)]
     notes += explain_transforms(request, facts)
     notes += explain_model(request.model, model)
@@ -187,12 +192,14 @@ def _most_frequent(labels: Mapping[int, int]) -> dict[str, int]:
 
 
 def _note_made_rows(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[str]:
-    """How many rows each row function has made, and of how many."""
+    """How many rows a row function or lists of positives have made, and of how many."""
     for item in facts:
         dataset = section_of(request, item)
-        if dataset.row_function is not None and item.rows_read is not None:
-            rows = item.rows + item.held_out_rows + item.dropped_rows
-            yield f"{item.place}: {dataset.row_function.kind} has made {rows:,} rows of {item.rows_read:,}"
+        made = f"{item.rows + item.held_out_rows + item.dropped_rows:,} rows of {item.rows_read or 0:,}"
+        if isinstance(positives := dataset.columns.positive, ListOfPositives):
+            yield f"{item.place}: the lists in {positives.list!r} give {made}"
+        elif dataset.row_function is not None and item.rows_read is not None:
+            yield f"{item.place}: {dataset.row_function.kind} has made {made}"
 
 
 def _note_held_out_rows(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[str]:
@@ -204,6 +211,16 @@ def _note_held_out_rows(request: TrainRequest, facts: Sequence[DatasetFacts]) ->
             share = f"{item.held_out_rows / rows:.2%}; share {hold_out.share:g} by {hold_out.by}"
             held_out = f"{item.held_out_rows:,} of {rows:,} rows are held out ({share})"
             yield f"{item.place}: {held_out}; they are data.eval.{item.name}"
+
+
+def _note_short_lists(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[str]:
+    """How many rows have fewer negatives in their list than asked for."""
+    for item in facts:
+        negatives = section_of(request, item).columns.negative
+        if isinstance(negatives, ListOfNegatives) and item.short_rows:
+            few = f"{item.short_rows:,} rows have {negatives.too_few} in {negatives.list!r}"
+            happens = "which are repeated" if negatives.otherwise == "repeat" else "and are dropped"
+            yield f"{item.place}: {few}, {happens}"
 
 
 def _note_repeated_rows(facts: Sequence[DatasetFacts]) -> Iterator[str]:

@@ -19,7 +19,7 @@ from embedstep.planning.model_checks import check_model
 from embedstep.planning.plan import Plan, PlannedDataset
 from embedstep.planning.prompt_checks import check_prompts
 from embedstep.planning.rules import LAST_CHECKPOINT, check_rules, pairs_fill
-from embedstep.planning.transforms import drawn_facts, rows_can_be_drawn
+from embedstep.planning.transforms import drawn_facts, rows_can_be_drawn, section_of
 from embedstep.request.schema import TrainRequest, loss_path
 
 
@@ -190,7 +190,7 @@ def losses_fit(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator
     for item in facts:
         loss = request.loss_of(item.name)
         if loss is not None and (item.split != "eval" or evaluates_loss(request, item.name)):
-            yield from check_loss_data(loss, drawn_facts(request, item))
+            yield from check_loss_data(loss, drawn_facts(request, item), section_of(request, item).columns)
 
 
 def losses_fit_the_model(request: TrainRequest) -> Iterator[Problem]:
@@ -243,8 +243,8 @@ def evaluators_fit(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iter
     """Each evaluator gets the columns that it needs."""
     by_name = {item.name: item for item in facts if item.split == "eval"}
     for evaluator in request.evaluators:
-        if evaluator.dataset in by_name:
-            yield from check_evaluator_data(evaluator, by_name[evaluator.dataset])
+        if item := by_name.get(evaluator.dataset or ""):
+            yield from check_evaluator_data(evaluator, item, section_of(request, item).columns)
 
 
 def samplers_fit(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[Problem]:

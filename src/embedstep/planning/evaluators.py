@@ -11,8 +11,9 @@ from typing import Any
 
 from embedstep.data.facts import DatasetFacts
 from embedstep.errors import Problem
-from embedstep.planning.kinds import Kind, KindTable, Label, Rule
+from embedstep.planning.kinds import Kind, KindTable, Label, Rule, describe_list
 from embedstep.request import extensions, schema
+from embedstep.request.datasets import Columns
 from embedstep.request.options import (
     all_values,
     boolean,
@@ -311,6 +312,12 @@ _TABLE = KindTable(EVALUATORS, EvaluatorKind, extensions.EVALUATORS, "evaluator"
 evaluator_kind = _TABLE.find
 
 
+def known_evaluator(evaluator: schema.Evaluator) -> EvaluatorKind | None:
+    """Return the row of an evaluator; None if its name is unknown."""
+    kind = _TABLE.find_or_explain(evaluator.kind)
+    return None if isinstance(kind, str) else kind
+
+
 def metric_names(evaluator: schema.Evaluator, similarity: str = "cosine") -> tuple[str, ...]:
     """Return the metrics of a checked evaluator under the names by which the trainer logs them.
 
@@ -356,17 +363,25 @@ def check_evaluator(evaluator: schema.Evaluator, path: str) -> Iterator[Problem]
         yield Problem(f"{path}.name", f"{evaluator.name!r} is the start of the metric {clash}; choose another name")
 
 
-def check_evaluator_data(evaluator: schema.Evaluator, facts: DatasetFacts) -> Iterator[Problem]:
-    """Yield every problem of an evaluator with the columns of its dataset; none where the evaluator is unknown."""
-    kind = _TABLE.find_or_explain(evaluator.kind)
-    if not isinstance(kind, str):
+def check_evaluator_data(
+    evaluator: schema.Evaluator, facts: DatasetFacts, given: Columns | None = None
+) -> Iterator[Problem]:
+    """Yield every problem of an evaluator with the columns of its dataset; none where the evaluator is unknown.
+
+    Args:
+        evaluator: the evaluator.
+        facts: what was read of the dataset.
+        given: columns of the dataset as written, for what to write instead.
+    """
+    kind = known_evaluator(evaluator)
+    if kind is not None:
         columns = f"{facts.place}.columns"
-        yield from _text_problems(kind, facts, columns)
+        yield from _text_problems(kind, facts, columns, given)
         if kind.label is not None:
             yield from kind.label.check(facts, f"the evaluator {kind.name}", f"{columns}.label")
 
 
-def _text_problems(kind: EvaluatorKind, facts: DatasetFacts, path: str) -> Iterator[Problem]:
+def _text_problems(kind: EvaluatorKind, facts: DatasetFacts, path: str, given: Columns | None) -> Iterator[Problem]:
     negatives = [role for role in facts.inputs if role.startswith("negative")]
     for role in kind.roles:
         if role not in facts.columns and not (role == "negative" and negatives):
@@ -376,14 +391,15 @@ def _text_problems(kind: EvaluatorKind, facts: DatasetFacts, path: str) -> Itera
     for role in facts.inputs:
         is_used = role in kind.roles or (role in negatives and "negative" in kind.roles)
         if is_used and facts.columns[role] == "texts" and (not kind.lists or role == "anchor"):
-            yield Problem(f"{path}.{role}", f"holds lists; the evaluator {kind.name} needs one text in each row")
+            message = f"holds lists; the evaluator {kind.name} needs one text in each row{describe_list(given, role)}"
+            yield Problem(f"{path}.{role}", message)
 
 
 def classifiers_are_trained(request: schema.TrainRequest) -> Iterator[Problem]:
     """An evaluator that reads a classifier finds it in the loss of the train dataset of the same name."""
     for index, evaluator in enumerate(request.evaluators):
-        kind = _TABLE.find_or_explain(evaluator.kind)
-        if isinstance(kind, str) or kind.classifier is None or evaluator.dataset is None:
+        kind = known_evaluator(evaluator)
+        if kind is None or kind.classifier is None or evaluator.dataset is None:
             continue
         loss = request.loss_of(evaluator.dataset) if evaluator.dataset in request.data.train else None
         if loss is None or loss.kind not in (kind.classifier, "SoftmaxLoss"):

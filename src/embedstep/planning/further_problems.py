@@ -6,6 +6,7 @@ from embedstep.data.hub import without_hub_data
 from embedstep.data.scanning import scan_all
 from embedstep.errors import InvalidRequestError, Problem
 from embedstep.planning.checks import check_request, check_with_data
+from embedstep.planning.row_needs import row_needs
 from embedstep.request.schema import TrainRequest
 
 
@@ -26,6 +27,6 @@ def further_problems(refused: InvalidRequestError) -> list[Problem]:
 def data_problems(request: TrainRequest) -> Iterator[Problem]:
     """Return the problems of the data on this machine; data on the hub is not fetched for that."""
     on_disk = without_hub_data(request)
-    facts, problems = scan_all(on_disk, None)
+    facts, problems = scan_all(on_disk, None, row_needs(on_disk))
     yield from problems
     yield from check_with_data(on_disk, facts)

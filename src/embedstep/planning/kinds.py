@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 from embedstep.data.facts import ColumnKind, DatasetFacts
 from embedstep.errors import Problem, suggest
 from embedstep.request import extensions
+from embedstep.request.datasets import Columns
 from embedstep.request.options import Option, all_values, check_options
 
 Rule = Callable[[Mapping[str, Any]], str | None]
@@ -82,6 +83,17 @@ class Label:
             low, high = facts.label_range
             if low < self.low or high > self.high or (self.varies and low == high):
                 yield Problem(path, f"goes from {low:g} to {high:g}; {needed}")
+
+
+def describe_list(columns: Columns | None, role: str) -> str:
+    """Return what to write for a column of lists of texts where one text in each row is needed, to end a message."""
+    match getattr(columns, role, None):
+        case str(name):
+            return f"; write {role}: {{list: {name}, each: row}}"
+        case [name]:
+            return f"; write {role}: {{list: {name}, take: 1}}, or take more"
+        case _:
+            return ""
 
 
 _OTHER_FAMILIES: Mapping[str, tuple[str, ...]] = {

@@ -10,8 +10,9 @@ from typing import Any
 
 from embedstep.data.facts import DatasetFacts
 from embedstep.errors import Problem
-from embedstep.planning.kinds import Kind, KindTable, Label
+from embedstep.planning.kinds import Kind, KindTable, Label, describe_list
 from embedstep.request import extensions, schema
+from embedstep.request.datasets import Columns
 from embedstep.request.options import (
     Option,
     all_values,
@@ -504,8 +505,14 @@ def _nesting_problems(kind: LossKind, loss: schema.Loss, path: str, around: tupl
             )
 
 
-def check_loss_data(loss: schema.Loss, facts: DatasetFacts) -> Iterator[Problem]:
-    """Yield every problem of a loss with the columns of its dataset; none where the loss itself is in doubt."""
+def check_loss_data(loss: schema.Loss, facts: DatasetFacts, columns: Columns | None = None) -> Iterator[Problem]:
+    """Yield every problem of a loss with the columns of its dataset; none where the loss itself is in doubt.
+
+    Args:
+        loss: the loss.
+        facts: what was read of the dataset.
+        columns: columns of the dataset as written, for what to write instead.
+    """
     kind = innermost(loss)
     if kind is None or kind.wraps:
         return
@@ -518,7 +525,9 @@ def check_loss_data(loss: schema.Loss, facts: DatasetFacts) -> Iterator[Problem]
         return
     for role in facts.inputs:
         if facts.columns[role] != "text":
-            yield Problem(f"{path}.{role}", f"holds {facts.columns[role]}; {kind.name} needs one text in each row")
+            hint = describe_list(columns, role) if facts.columns[role] == "texts" else ""
+            message = f"holds {facts.columns[role]}; {kind.name} needs one text in each row{hint}"
+            yield Problem(f"{path}.{role}", message)
     yield from _label_problems(kind, takes[0], facts, f"{path}.label")
     yield from _class_problems(kind, _inner(loss), facts, f"{path}.label")
 

@@ -20,6 +20,7 @@ from embedstep.planning.checks import evaluators_fit
 from embedstep.planning.evaluators import RETRIEVAL, evaluator_kind, evaluators_are_known
 from embedstep.planning.model_checks import read_facts
 from embedstep.planning.prompts import plan_prompts
+from embedstep.planning.row_needs import row_needs
 from embedstep.promotion.comparison import Gain, bootstrap_gain
 from embedstep.request.model import Model
 from embedstep.request.schema import Evaluator, Loss, TrainRequest
@@ -126,9 +127,11 @@ def score_models(request: TrainRequest, models: Mapping[str, str | None]) -> Sco
         folder = Path(name)
         local, _ = with_local_data(request, folder / "data", with_model=False, splits=_SCORED)
         held_out = with_datasets(local, lambda split, name, given: given if split in _SCORED else None)
-        facts, problems = scan_all(
-            held_out, folder, slices={("eval", name): column for name, column in slice_columns(request).items()}
-        )
+        slices: dict[tuple[Split, str], str] = {
+            ("eval", name): column for name, column in slice_columns(request).items()
+        }
+        # As in the training, in which a dataset may have a loss, too.
+        facts, problems = scan_all(held_out, folder, row_needs(request), slices=slices)
         if problems := problems or list(evaluators_fit(request, facts)):
             raise InvalidRequestError(problems)
         files = {item.name: str(folder / f"eval-{item.name}.arrow") for item in facts}

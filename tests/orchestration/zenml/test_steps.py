@@ -255,3 +255,52 @@ def test_an_interruption_fails_its_step_and_the_next_run_resumes(zen: Zen, docum
     assert re.search(r"interrupted by SIGTERM after train step \d+ of \d+; the next attempt resumes", found["output"])
     assert found["second"]["status"] == "completed"
     assert "resuming after train step" in found["output"]
+
+
+def test_rows_may_come_from_a_step_of_ones_own(zen: Zen, document: Build, data_folder: Path) -> None:
+    """As a DataFrame, a Dataset, or a path; what is no rows fails the step and says what would be right."""
+    held_out = {"path": "elsewhere.jsonl", "columns": {"anchor": "anchor", "positive": "positive"}}
+    scored = {"kind": "information_retrieval", "name": "docs", "dataset": "docs"}
+    train = {"path": "elsewhere.jsonl", "columns": held_out["columns"]}
+    found = zen(
+        document(data={"train": {"docs": train}, "eval": {"docs": held_out}}, evaluators=[scored]),
+        f"""
+        import datasets, pandas as pd
+        from typing import Annotated
+        from zenml import step
+        train, held_out = {str(data_folder / "train.jsonl")!r}, {str(data_folder / "eval.jsonl")!r}
+
+        @step
+        def frame() -> Annotated[pd.DataFrame, "frame"]:
+            return pd.read_json(train, lines=True)
+
+        @step
+        def dataset() -> Annotated[datasets.Dataset, "dataset"]:
+            return datasets.Dataset.from_list([json.loads(line) for line in open(train)])
+
+        @pipeline(enable_cache=False)
+        def from_frame():
+            model, _, _, _ = train_embedder(request=request, train_data=frame(), eval_data=held_out)
+            evaluate_embedder(request=request, model=model, eval_data=held_out)
+
+        @pipeline(enable_cache=False)
+        def from_dataset():
+            train_embedder(request=request, train_data=dataset(), eval_data=held_out)
+
+        @pipeline(enable_cache=False)
+        def from_number():
+            train_embedder(request=request, train_data=5)
+
+        weights = []
+        for run in (from_frame, from_dataset):
+            run()
+            weights.append(last().steps["train_embedder"].outputs["model"][0].load().result["weights_sha256"])
+        try:
+            from_number()
+        except Exception as error:
+            out(error=str(error))
+        out(weights=weights)
+        """,
+    )
+    assert found["weights"][0] == found["weights"][1]
+    assert "train_data: needs a DataFrame" in found["output"]

@@ -287,6 +287,13 @@ def test_a_text_that_stands_twice_is_one_document() -> None:
     assert built.relevant_docs == {"q0": {"d0"}, "q1": {"d0"}}
 
 
+def test_a_row_without_negatives_adds_no_document() -> None:
+    rows: dict[str, list[Any]] = {"anchor": ["one", "two"], "positive": ["a", "b"], "negative": [[], ["c"]]}
+    built = build_evaluator(evaluator_of("information_retrieval", {}), rows)
+    assert built.corpus == ["a", "b", "c"]
+    assert built.relevant_docs == {"q0": {"d0"}, "q1": {"d1"}}
+
+
 def test_retrieval_takes_lists_and_several_negative_columns() -> None:
     rows: dict[str, list[Any]] = {
         "anchor": ["one", "two"],

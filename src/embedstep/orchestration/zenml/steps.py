@@ -12,6 +12,7 @@ from zenml.enums import ArtifactType
 from zenml.types import CSVString, HTMLString
 
 from embedstep import __version__
+from embedstep.data.frames import rows_path
 from embedstep.data.hub import local_sources
 from embedstep.errors import OK
 from embedstep.launch.failures import RunFailedError
@@ -25,8 +26,9 @@ from embedstep.output.weights import base_digest
 from embedstep.request.model import Model
 
 
-def _path(rows: Rows | None) -> Path | None:
-    return None if rows is None else rows.path
+def _path(rows: Any, name: str, folder: Path) -> Path | None:
+    """Return the folder or file of rows that another step has returned; those in memory are written to `folder`."""
+    return None if rows is None else rows.path if isinstance(rows, Rows) else rows_path(rows, folder / name, name)
 
 
 @step(enable_cache=False, output_materializers={"train_rows": RowsMaterializer, "eval_rows": RowsMaterializer})
@@ -66,8 +68,8 @@ def _training_inputs(model: Model) -> dict[str, Any]:
 @step(enable_cache=False, output_materializers={"model": EmbedderMaterializer})
 def train_embedder(
     request: str,
-    train_data: Rows | None = None,
-    eval_data: Rows | None = None,
+    train_data: Any = None,
+    eval_data: Any = None,
     base_model: Embedder | None = None,
     as_of: str | None = None,
     arguments: TrainingArguments | None = None,  # type: ignore[valid-type]
@@ -87,8 +89,9 @@ def train_embedder(
 
     Args:
         request: the request as YAML or JSON.
-        train_data: training rows, in place of the paths in data.train.
-        eval_data: evaluation rows, in place of the paths in data.eval.
+        train_data: training rows, in place of the paths in data.train: what `prepare_data` returned, a DataFrame, a
+            `datasets.Dataset`, an Arrow table, a path, or a mapping of those in memory by dataset.
+        eval_data: evaluation rows, in place of the paths in data.eval, in the same forms.
         base_model: base model, in place of the one in the request.
         as_of: use data up to this time; overrides data.as_of.
         arguments: training arguments that override those in the request.
@@ -101,7 +104,8 @@ def train_embedder(
     kept = TemporaryDirectory(prefix="embedstep-")
     folder = Path(kept.name)
     given: dict[str, Any] = {} if arguments is None else arguments.model_dump(mode="json")
-    inputs = {"train_data": _path(train_data), "eval_data": _path(eval_data)}
+    given_rows = {"train_data": train_data, "eval_data": eval_data}
+    inputs = {name: _path(rows, name, folder) for name, rows in given_rows.items()}
     inputs["base_model"] = None if base_model is None else base_model.model
     task = make_task(TRAIN, folder, {"request": request, "as_of": as_of, **given}, inputs)
     with track_in_step_run():
@@ -140,7 +144,7 @@ def _table(ledger: Sequence[Mapping[str, Any]]) -> str:
 def evaluate_embedder(
     request: str,
     model: Embedder,
-    eval_data: Rows | None = None,
+    eval_data: Any = None,
     baseline: Embedder | None = None,
     as_of: str | None = None,
 ) -> Annotated[dict[str, Any], "scores"]:
@@ -160,16 +164,16 @@ def evaluate_embedder(
     """
     if model.status != "trained":
         return {}
-    inputs = {"model": model.model, "eval_data": _path(eval_data)}
-    inputs["baseline"] = None if baseline is None else baseline.model
     with TemporaryDirectory(prefix="embedstep-") as name:
+        inputs = {"model": model.model, "eval_data": _path(eval_data, "eval_data", Path(name))}
+        inputs["baseline"] = None if baseline is None else baseline.model
         task = make_task(EVALUATE, Path(name), {"request": request, "as_of": as_of}, inputs)
         return commands.evaluate(task).to_json()
 
 
 @step(enable_cache=False)
 def promote_embedder(
-    request: str, model: Embedder, eval_data: Rows | None = None, as_of: str | None = None
+    request: str, model: Embedder, eval_data: Any = None, as_of: str | None = None
 ) -> Annotated[dict[str, Any], "decision"]:
     """Compare a model with the champion, and promote it in the registry if it is better.
 
@@ -184,7 +188,8 @@ def promote_embedder(
     Raises:
         EmbedstepError: with every problem of the request, or the gate cannot decide.
     """
-    inputs = {"model": model.model, "result": model.path / "result.json", "eval_data": _path(eval_data)}
     with TemporaryDirectory(prefix="embedstep-") as name, track_like_training(model):
+        rows = _path(eval_data, "eval_data", Path(name))
+        inputs = {"model": model.model, "result": model.path / "result.json", "eval_data": rows}
         task = make_task(PROMOTE, Path(name), {"request": request, "as_of": as_of}, inputs)
         return commands.promote(task).to_json()
