@@ -195,10 +195,12 @@ def _note_made_rows(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Ite
     """How many rows a row function or lists of positives have made, and of how many."""
     for item in facts:
         dataset = section_of(request, item)
-        made = f"{item.rows + item.held_out_rows + item.dropped_rows:,} rows of {item.rows_read or 0:,}"
+        if item.rows_read is None:  # each row is one of the files, or held out of a dataset of which it is said
+            continue
+        made = f"{item.rows + item.held_out_rows + item.dropped_rows:,} rows of {item.rows_read:,}"
         if isinstance(positives := dataset.columns.positive, ListOfPositives):
             yield f"{item.place}: the lists in {positives.list!r} give {made}"
-        elif dataset.row_function is not None and item.rows_read is not None:
+        elif dataset.row_function is not None:
             yield f"{item.place}: {dataset.row_function.kind} has made {made}"
 
 
