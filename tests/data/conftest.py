@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from embedstep.data.facts import DatasetFacts
@@ -31,8 +32,8 @@ def _read(
     needs: RowNeeds = ANY_ROWS,
     **more: Any,
 ) -> DatasetFacts:
-    split = more.pop("split", None)
-    dataset = Dataset.model_validate({"path": path, "limit": limit, "split": split, "columns": more})
+    given = {name: more.pop(name, None) for name in ("split", "csv")}
+    dataset = Dataset.model_validate({"path": path, "limit": limit, "columns": more, **given})
     return scan("train", "docs", dataset, drop_incomplete_rows=drop, write_to=write_to, needs=needs)
 
 
@@ -40,6 +41,18 @@ def _read(
 def read() -> Callable[..., DatasetFacts]:
     """Return the function that scans `path` with the roles given by name."""
     return _read
+
+
+@pytest.fixture
+def texts() -> Callable[..., list[tuple[Any, ...]]]:
+    """Return the function that scans like `read` and returns the kept rows, each as its texts."""
+
+    def kept(path: str, **more: Any) -> list[tuple[Any, ...]]:
+        _read(path, write_to=Path("kept.arrow"), **more)
+        with pa.ipc.open_stream(Path("kept.arrow").read_bytes()) as reader:
+            return [tuple(row.values()) for row in reader.read_all().to_pylist()]
+
+    return kept
 
 
 @pytest.fixture

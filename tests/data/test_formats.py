@@ -170,9 +170,8 @@ def test_lines_that_are_no_objects_are_named_by_their_rows(refusal: Refusal) -> 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('[{"q": "x"}]\n', "a.json is a JSON array in row 1; one object on each line is needed"),
-        ('[\n{"q": "x"}\n]\n', "a.json is not JSON in rows 1, 3; one object on each line is needed"),
-        ('{\n"q": "x"\n}\n', "a.json is not JSON in rows 1, 2, 3; one object on each line is needed"),
+        ('["x"]\n', "a.json is a JSON string in row 1; one object on each line is needed"),
+        ('{\n"q": "x"\n]\n', "a.json is not JSON in rows 1, 2, 3; one object on each line is needed"),
         ("\n\n", "a.json has no rows"),
         ("", "a.json has no rows"),
         ('{"q": "x", "q": "y"}\n', "a.json cannot be read as jsonl: JSON parse error: Column(/q) was specified twice"),
@@ -211,6 +210,7 @@ def test_json_cells_of_another_type_are_named_by_their_rows(refusal: Refusal) ->
             "a.csv cannot be read as csv: In CSV column #0: row 2: CSV conversion error to string: ",
         ),
         (b"q\xff,s\nx,1\n", "a.csv cannot be read as csv: 'utf-8' codec can't decode byte 0xff"),
+        (b'q,s\nx,1\n"y', 'a.csv cannot be read as csv: row 2 has a cell whose " is not closed; write csv: {escape: '),
     ],
 )
 def test_broken_csv_is_refused(refusal: Refusal, raw: bytes, message: str) -> None:

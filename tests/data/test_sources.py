@@ -1,3 +1,4 @@
+import bz2
 import gzip
 import json
 import sys
@@ -77,25 +78,54 @@ def test_a_tilde_is_the_home_folder(read: Read, tmp_path: Path, monkeypatch: pyt
     assert read("~/a.csv", anchor="q").rows == 1
 
 
-@pytest.mark.parametrize("name", ["a.csv.gz", "a.tsv.gz", "a.jsonl.gz", "A.JSON.GZ"])
-def test_text_files_may_be_packed_with_gzip(read: Read, name: str) -> None:
-    texts = {"csv": "q,a\nx,y\n", "tsv": "q\ta\nx\ty\n"}
-    text = texts.get(name.split(".")[1], '{"q": "x", "a": "y"}\n')
-    Path(name).write_bytes(gzip.compress(text.encode()))
-    assert read(name, anchor="q", positive="a").rows == 1
+def packed(text: bytes, suffix: str) -> bytes:
+    match suffix:
+        case "gz":
+            return gzip.compress(text)
+        case "bz2":
+            return bz2.compress(text)
+        case _:
+            return bytes(pa.compress(text, codec="zstd", asbytes=True))
+
+
+@pytest.mark.parametrize("suffix", ["gz", "bz2", "zst", "GZ"])
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "A.JSON", "a.txt"])
+def test_text_files_may_be_packed(read: Read, name: str, suffix: str) -> None:
+    contents = {"csv": "text,a\nx,y\n", "tsv": "text\ta\nx\ty\n", "txt": "x\n"}
+    content = contents.get(name.split(".")[1], '{"text": "x", "a": "y"}\n').encode()
+    # In two parts, as `cat` joins packed files.
+    parts = [packed(part, suffix.lower()) for part in (content, content.splitlines(keepends=True)[-1])]
+    Path(f"{name}.{suffix}").write_bytes(b"".join(parts))
+    assert read(f"{name}.{suffix}", anchor="text").rows == 2
+
+
+@pytest.mark.parametrize("suffix", ["gz", "bz2", "zst"])
+@pytest.mark.parametrize("kept", [-5, 3])
+def test_a_packed_file_that_was_cut_off_is_refused(refusal: Refusal, suffix: str, kept: int) -> None:
+    Path(f"a.csv.{suffix}").write_bytes(packed(b"q,a\n" + b"x,y\n" * 1_000, suffix)[:kept])
+    (problem,) = refusal(f"a.csv.{suffix}", anchor="q")
+    assert problem.startswith(f"data.train.docs.path: a.csv.{suffix} cannot be read")
+
+
+def test_a_text_next_to_data_is_a_note(read: Read) -> None:
+    write_csv("data/a.csv", "a,a")
+    Path("data/LICENSE.txt").write_text("notes\n")
+    assert read("data", anchor="q").rows == 1
+    assert read(["data/a.csv"], anchor="q").rows == 1
+    assert read("data/*.txt", anchor="text").rows == 1
 
 
 def test_what_is_not_there_is_refused_all_at_once(refusal: Refusal) -> None:
     Path("empty").mkdir()
-    Path("notes.txt").write_text("")
+    Path("notes.md").write_text("")
     Path("a.parquet.gz").write_text("")
-    known = ".parquet, .jsonl, .ndjson, .json, .csv, .tsv or .arrow (text also with .gz)"
-    assert refusal(["no.csv", "no/*.csv", "*.txt", "empty", "notes.txt", "a.parquet.gz"], anchor="q") == [
+    known = ".parquet, .jsonl, .ndjson, .json, .csv, .tsv, .txt or .arrow (text also with .gz, .bz2 or .zst)"
+    assert refusal(["no.csv", "no/*.csv", "*.md", "empty", "notes.md", "a.parquet.gz"], anchor="q") == [
         "data.train.docs.path: no.csv does not exist",
         "data.train.docs.path: no/*.csv matches no file",
-        f"data.train.docs.path: *.txt matches no data file; use {known}",
+        f"data.train.docs.path: *.md matches no data file; use {known}",
         f"data.train.docs.path: the folder empty has no data file; use {known}",
-        f"data.train.docs.path: notes.txt has no known format; use {known}",
+        f"data.train.docs.path: notes.md has no known format; use {known}",
         f"data.train.docs.path: a.parquet.gz has no known format; use {known}",
     ]
 

@@ -94,6 +94,21 @@ def test_artifacts_stand_in_for_paths(tmp_path: Path, evaluated: Build) -> None:
     assert request.data.as_of == "2026-11-02"
 
 
+@pytest.mark.parametrize(("name", "delimiter"), [("docs.parquet", None), ("rows.csv", ";")])
+def test_how_files_are_delimited_counts_for_an_artifact_unless_it_is_parquet(
+    tmp_path: Path, request_of: Build, name: str, delimiter: str | None
+) -> None:
+    document = request_of()
+    document["data"]["train"] = {
+        "docs": {"path": "a.csv", "csv": {"delimiter": ";"}, "columns": {"anchor": "q", "positive": "d"}}
+    }
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "rows" / name).touch()
+    given = task(tmp_path, {"request": json.dumps(document)}, train_data=tmp_path / "rows")
+    csv = read(given).data.train["docs"].csv
+    assert (csv.delimiter if csv else None) == delimiter
+
+
 def test_a_longest_input_stays_that_of_the_request(tmp_path: Path, request_of: Build, tiny_model: Path) -> None:
     document = request_of(model={"path": "elsewhere", "max_seq_length": 16})
     model = read(task(tmp_path, {"request": yaml.safe_dump(document)}, base_model=tiny_model)).model

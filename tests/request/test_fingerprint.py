@@ -85,3 +85,12 @@ def test_what_is_held_out_changes_a_request_and_a_null_does_not() -> None:
     given = [None, {"share": 0.1}, {"share": 0.2}, {"share": 0.1, "seed": 1}, {"share": 0.1, "by": "positive"}]
     assert len({held_out(one) for one in given}) == 5
     assert held_out({"share": 0.1}) == held_out({"share": "0.1", "by": "anchor", "seed": 42})
+
+
+def test_how_a_file_is_delimited_changes_a_request_and_only_its_rows_a_training() -> None:
+    docs = {"path": "a.csv", "columns": {"anchor": "a", "positive": "b"}}
+    plain, unset, changed = (
+        request(data={"train": {"docs": {**docs, **more}}}) for more in ({}, {"csv": None}, {"csv": {"delimiter": ";"}})
+    )
+    assert request_fingerprint(plain) == request_fingerprint(unset) != request_fingerprint(changed)
+    assert of_training(plain) == of_training(changed)

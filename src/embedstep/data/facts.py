@@ -64,6 +64,7 @@ class DatasetFacts(DatasetRecord):
     Attributes:
         columns: kind of each kept column by role.
         first_overlapping: numbers of the first overlapping rows, from 1 over the kept rows.
+        unsaid_formats: what the request does not say of a file that is no plain CSV, as a request says it, by its name.
         rows_read: number of rows of the files that these are made of, by a row function or from lists of positives;
             None where each is a row of the files.
         held_out_rows: rows of a train dataset that its `hold_out` has left out of these.
@@ -75,6 +76,7 @@ class DatasetFacts(DatasetRecord):
 
     columns: Mapping[str, ColumnKind]
     first_overlapping: tuple[int, ...] = ()
+    unsaid_formats: Mapping[str, str] = field(default_factory=dict)
     rows_read: int | None = None
     held_out_rows: int = 0
     short_rows: int = 0

@@ -4,24 +4,62 @@ import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
 
-from embedstep.data.cells import NotIntegersError
-from embedstep.data.jsonlines import jsonl_batches, jsonl_schema
+from embedstep.data.csvfiles import csv_batches, csv_schema, find_format
+from embedstep.data.jsonlines import find_document, jsonl_batches, jsonl_schema
 from embedstep.data.nested import pick_columns
-from embedstep.data.roles import LENGTH, Role
+from embedstep.data.roles import Role
 from embedstep.data.sources import DataFile, Format
 from embedstep.data.stores import translate_store_errors
+from embedstep.data.textlines import text_batches, text_schema
 from embedstep.errors import InvalidRequestError, first_line
+from embedstep.request.datasets import Csv
 
-TEXT_FORMATS = frozenset({"jsonl", "csv", "tsv"})
+TEXT_FORMATS = frozenset({"jsonl", "csv", "tsv", "text"})
 """Formats without column types."""
 
 _BATCH_ROWS = 8_192
-_BLOCK_BYTES = 8 << 20
 _BROKEN = (pa.ArrowException, EOFError, zlib.error, UnicodeDecodeError)
+
+
+def as_written(where: str, file: DataFile, given: Csv | None, columns: Sequence[str]) -> DataFile:
+    """Return the file with how it is written: delimiter, quotes and encoding, or JSON lines and other JSON.
+
+    Args:
+        where: path of the dataset in the request.
+        file: the file.
+        given: the dataset's options for delimited files.
+        columns: the columns that are read.
+
+    Raises:
+        InvalidRequestError: it cannot be read, or how it is written is not certain; names what to write.
+        CannotStartError: the file's server could not be reached.
+    """
+    if given is not None and given.delimiter is not None and file.format == "text":
+        file = replace(file, format="csv")
+    _refuse_options(where, file, given)
+    with _translate_errors(where, file):
+        match file.format:
+            case "csv" | "tsv" | "text":
+                return find_format(where, file, given or Csv(), columns)
+            case "jsonl":
+                return find_document(file, columns)
+            case _:
+                return file
+
+
+def _refuse_options(where: str, file: DataFile, given: Csv | None) -> None:
+    if given is None or file.format in ("csv", "tsv"):
+        return
+    if file.format != "text":
+        raise InvalidRequestError.at(f"{where}.csv", f"is for CSV, TSV and text files; {file.name} is {file.format}")
+    if others := sorted(given.model_fields_set - {"encoding"}):
+        message = f"{file.name} is plain text, one text on each line; name the delimiter, or remove {', '.join(others)}"
+        raise InvalidRequestError.at(f"{where}.csv", message)
 
 
 def read_schema(where: str, file: DataFile, roles: Sequence[Role]) -> pa.Schema:
@@ -41,7 +79,9 @@ def read_schema(where: str, file: DataFile, roles: Sequence[Role]) -> pa.Schema:
             case "jsonl":
                 return jsonl_schema(where, file, [role.column for role in roles])
             case "csv" | "tsv":
-                return _csv_schema(file, roles)
+                return csv_schema(where, file, roles)
+            case "text":
+                return text_schema()
             case binary:
                 with _OPEN[binary](file) as (schema, _):
                     return schema
@@ -71,7 +111,9 @@ def _whole_batches(where: str, file: DataFile, types: Mapping[str, pa.DataType])
         case "jsonl":
             return jsonl_batches(where, file, types)
         case "csv" | "tsv":
-            return _csv_batches(file, types)
+            return csv_batches(where, file, types)
+        case "text":
+            return text_batches(file)
         case _:
             return _binary_batches(file, list(types))
 
@@ -82,42 +124,16 @@ def _translate_errors(where: str, file: DataFile) -> Iterator[None]:
         try:
             yield
         except _BROKEN as error:
-            message = f"{file.name} cannot be read as {file.format}: {_explain(error)}"
+            message = f"{file.name} cannot be read as {file.format}: {_explain(error, file)}"
             raise InvalidRequestError.at(f"{where}.path", message) from error
 
 
-def _explain(error: BaseException) -> str:
+def _explain(error: BaseException, file: DataFile) -> str:
     """Return the reader's message with rows counted as everywhere else: from 1, without the header."""
-    return re.sub(r"Row #(\d+)", lambda found: f"row {int(found[1]) - 1}", first_line(error))
-
-
-@contextmanager
-def _csv_reader(file: DataFile, types: Mapping[str, pa.DataType]) -> Iterator[pa.RecordBatchReader]:
-    """Read the columns of `types`; all of them, with the types of their first rows, if there are none."""
-    from pyarrow import csv
-
-    # With one thread, which is as fast, errors name the row.
-    reading = csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES)
-    parsing = csv.ParseOptions(delimiter="\t" if file.format == "tsv" else ",", newlines_in_values=True)
-    converting = csv.ConvertOptions(column_types=dict(types), include_columns=list(types))
-    with file.open_bytes() as source, csv.open_csv(source, reading, parsing, converting) as reader:
-        yield reader
-
-
-def _csv_schema(file: DataFile, roles: Sequence[Role]) -> pa.Schema:
-    texts = {role.column for role in roles if role.key not in ("label", LENGTH)}
-    with _csv_reader(file, {}) as reader:
-        return pa.schema([(one.name, pa.string() if one.name in texts else one.type) for one in reader.schema])
-
-
-def _csv_batches(file: DataFile, types: Mapping[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
-    try:
-        with _csv_reader(file, types) as reader:
-            yield from reader
-    except pa.ArrowInvalid as error:
-        if pa.int64() in types.values():
-            raise NotIntegersError from error
-        raise
+    message = re.sub(r"Row #(\d+)", lambda found: f"row {int(found[1]) - 1}", first_line(error))
+    if file.csv is not None and (isinstance(error, UnicodeDecodeError) or "invalid UTF8" in message):
+        return f"{message}; if it has another encoding, write that, such as csv: {{encoding: cp1252}}"
+    return message
 
 
 _Opened = tuple[pa.Schema, Callable[[list[str]], Iterable[pa.RecordBatch]]]

@@ -4,15 +4,18 @@ pyarrow needs the types beforehand, and fails at the first value of another type
 come from the first rows, and after a failure a slow second pass finds all wrong rows.
 """
 
+import io
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import reduce
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 
 from embedstep.data.cells import NotIntegersError
+from embedstep.data.jsondocuments import document_lines, is_document
 from embedstep.data.nested import Path, path_field, path_in_row, pick_columns, schema_of_paths, value_in_place_of_object
 from embedstep.data.sources import DataFile
 from embedstep.errors import InvalidRequestError, Problem
@@ -34,6 +37,21 @@ class _Row:
     fault: str = ""
 
 
+def find_document(file: DataFile, columns: Sequence[str]) -> DataFile:
+    """Return the file with whether its rows are in one document, which is read as a whole."""
+    return replace(file, is_document=is_document(file, columns))
+
+
+@contextmanager
+def _open_lines(where: str, file: DataFile, columns: Collection[str]) -> Iterator[BinaryIO]:
+    if not file.is_document:
+        with file.open_bytes() as source:
+            yield source
+        return
+    # In memory, as the document is: pyarrow reads in a thread of its own, which should not run code of ours.
+    yield io.BytesIO(b"".join(document_lines(where, file, columns)))
+
+
 def jsonl_schema(where: str, file: DataFile, columns: Sequence[str]) -> pa.Schema:
     """Return the columns of the first rows: at least 100, and more until each of `columns` has a value.
 
@@ -44,9 +62,9 @@ def jsonl_schema(where: str, file: DataFile, columns: Sequence[str]) -> pa.Schem
     """
     types: dict[str, pa.DataType] = {}
     row = None
-    for row in _rows(file, columns):
+    for row in _rows_with_fields(where, file, columns):
         if row.fault:
-            raise InvalidRequestError(_find_faults(where, file, {}))
+            raise InvalidRequestError(_find_faults(where, file, columns, {}))
         for name, value in row.cells.items():
             if pa.types.is_null(types.setdefault(name, pa.null())) and name in columns:
                 types[name] = _type_of(value)
@@ -54,7 +72,7 @@ def jsonl_schema(where: str, file: DataFile, columns: Sequence[str]) -> pa.Schem
             break
     if row is None:
         raise InvalidRequestError.at(f"{where}.path", f"{file.name} has no rows")
-    paths = _paths(file, columns)
+    paths = _paths(where, file, columns)
     return pa.schema([path_field(name, dtype, paths.get(name, (name,))) for name, dtype in types.items()])
 
 
@@ -68,27 +86,27 @@ def jsonl_batches(where: str, file: DataFile, types: Mapping[str, pa.DataType]) 
     """
     from pyarrow import json as arrow_json
 
-    paths = _paths(file, list(types))
+    paths = _paths(where, file, list(types))
     schema = schema_of_paths({paths[name]: dtype for name, dtype in types.items()})
     options = arrow_json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
     reading = arrow_json.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES)
     try:
-        with file.open_bytes() as source, arrow_json.open_json(source, reading, options) as reader:
+        with _open_lines(where, file, types) as source, arrow_json.open_json(source, reading, options) as reader:
             for batch in reader:
                 batch.validate(full=True)
                 yield pick_columns(batch, list(types))
     except pa.ArrowInvalid as error:
-        if problems := _find_faults(where, file, types):
+        if problems := _find_faults(where, file, types, types):
             raise InvalidRequestError(problems) from error
         if pa.int64() in types.values():
             raise NotIntegersError from error
         raise
 
 
-def _paths(file: DataFile, columns: Sequence[str]) -> dict[str, Path]:
+def _paths(where: str, file: DataFile, columns: Sequence[str]) -> dict[str, Path]:
     """Return the path of each column in the objects of a file, as the first row with one of its name has it."""
     paths: dict[str, Path] = {name: (name,) for name in columns if "." not in name}
-    for row in _rows(file) if len(paths) < len(columns) else ():
+    for row in _rows(where, file, columns) if len(paths) < len(columns) else ():
         found = ((name, path_in_row(row.cells, name)) for name in columns if name not in paths)
         paths |= {name: path for name, path in found if path is not None}
         if len(paths) == len(columns):
@@ -96,14 +114,18 @@ def _paths(file: DataFile, columns: Sequence[str]) -> dict[str, Path]:
     return {name: paths.get(name, (name,)) for name in columns}
 
 
-def _rows(file: DataFile, columns: Collection[str] = ()) -> Iterator[_Row]:
+def _rows_with_fields(where: str, file: DataFile, columns: Collection[str]) -> Iterator[_Row]:
     """Yield the rows; `columns` that are fields of objects are there under their own names, too."""
-    with file.open_bytes() as source:
+    return (_with_fields(row, columns) for row in _rows(where, file, columns))
+
+
+def _rows(where: str, file: DataFile, columns: Collection[str]) -> Iterator[_Row]:
+    with _open_lines(where, file, columns) as source:
         number = 0
         for line in source:
             if text := line.removeprefix(b"\xef\xbb\xbf").strip():
                 number += 1
-                yield _with_fields(_row(number, text), columns)
+                yield _row(number, text)
 
 
 def _with_fields(row: _Row, columns: Collection[str]) -> _Row:
@@ -127,10 +149,12 @@ def _row(number: int, text: bytes) -> _Row:
     return _Row(number=number, cells=cells)
 
 
-def _find_faults(where: str, file: DataFile, types: Mapping[str, pa.DataType]) -> list[Problem]:
+def _find_faults(
+    where: str, file: DataFile, columns: Collection[str], types: Mapping[str, pa.DataType]
+) -> list[Problem]:
     """Return a problem for each kind of mistake in the file, with the first rows that have it."""
     found: dict[tuple[str, str], list[int]] = {}
-    for row in _rows(file, types):
+    for row in _rows_with_fields(where, file, columns):
         if row.fault:
             found.setdefault((row.fault, "one object on each line"), []).append(row.number)
         for column, dtype in types.items():

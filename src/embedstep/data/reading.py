@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from embedstep.data.columns import Source
     from embedstep.data.held_out import Division
     from embedstep.data.rows import RowCounts, Selection
-    from embedstep.request.datasets import Dataset
+    from embedstep.request.datasets import Csv, Dataset
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,7 +127,7 @@ def scan_parts(parts: Sequence[Part], dataset: "Dataset", *, drop_incomplete_row
     if problems:
         raise InvalidRequestError(problems)
     maker = row_maker(where, dataset)
-    sources, kinds = _find_columns(where, files, roles, maker)
+    sources, kinds = _find_columns(where, files, roles, maker, dataset.csv)
     if decides is not None and kinds[decides.column] == "texts":
         message = f"column {decides.column!r} holds lists of texts; name one with a single value in each row"
         raise InvalidRequestError.at(f"{where}.hold_out.by", message)
@@ -149,7 +149,7 @@ def _division(dataset: "Dataset", decides: Role | None) -> "Division | None":
 
 
 def _find_columns(
-    where: str, files: tuple[DataFile, ...], roles: tuple[Role, ...], maker: RowMaker | None
+    where: str, files: tuple[DataFile, ...], roles: tuple[Role, ...], maker: RowMaker | None, given: "Csv | None"
 ) -> tuple[list["Source"], dict[str, ColumnKind]]:
     """Return the files with their columns, and the kind of each requested column.
 
@@ -157,16 +157,18 @@ def _find_columns(
         InvalidRequestError: with the problems of all files and columns.
     """
     from embedstep.data.columns import Source, column_kinds, made_source
-    from embedstep.data.formats import read_schema
+    from embedstep.data.formats import as_written, read_schema
     from embedstep.data.nested import with_fields
 
     read = roles if maker is None else [Role(name=name, key=READ, column=name) for name in maker.kind.reads]
     sources: list[Source] = []
     kinds: dict[str, ColumnKind] = {}
     problems: list[Problem] = []
-    for file in files:
+    for found in files:
         with collect_problems(problems):
-            schema = with_fields(read_schema(where, file, read), [role.column for role in read])
+            columns = [role.column for role in read]
+            file = as_written(where, found, given, columns)
+            schema = with_fields(read_schema(where, file, read), columns)
             sources.append(made_source(where, file, schema, maker) if maker else Source(file=file, schema=schema))
     if sources:
         with collect_problems(problems):
@@ -263,6 +265,7 @@ class _PartRows:
             label_values=self._labels.values,
             label_range=self._labels.range,
             fingerprint=self._digest.hexdigest(),
+            unsaid_formats={one.file.name: one.file.unsaid for one in sources if one.file.unsaid and is_rest},
             rows_read=counts.read if self._selection.makes_rows and is_rest else None,
             short_rows=counts.short if is_rest else 0,
             held_out_rows=division.held_out if division and is_rest else 0,

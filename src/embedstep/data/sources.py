@@ -3,18 +3,21 @@
 The data itself is not opened here.
 """
 
+import bz2
 import gzip
+import io
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Literal, cast
 
+from embedstep.data.delimited import CsvFormat
 from embedstep.data.stores import Store, find_store, translate_store_errors
 from embedstep.errors import InvalidRequestError, Problem, collect_problems
 
-Format = Literal["parquet", "jsonl", "csv", "tsv", "arrow"]
+Format = Literal["parquet", "jsonl", "csv", "tsv", "text", "arrow"]
 
 _FORMATS: dict[str, Format] = {
     "parquet": "parquet",
@@ -23,10 +26,11 @@ _FORMATS: dict[str, Format] = {
     "json": "jsonl",
     "csv": "csv",
     "tsv": "tsv",
+    "txt": "text",
     "arrow": "arrow",
 }
-_GZIPPED: tuple[Format, ...] = ("jsonl", "csv", "tsv")
-_KNOWN = ".parquet, .jsonl, .ndjson, .json, .csv, .tsv or .arrow (text also with .gz)"
+_COMPRESSED: tuple[Format, ...] = ("jsonl", "csv", "tsv", "text")
+_KNOWN = ".parquet, .jsonl, .ndjson, .json, .csv, .tsv, .txt or .arrow (text also with .gz, .bz2 or .zst)"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,13 +41,19 @@ class DataFile:
         store: the file system.
         path: its path there.
         format: its format.
-        gzipped: whether the whole file is compressed with gzip.
+        compression: suffix of the compression of the whole file: `gz`, `bz2`, `zst` or none.
+        csv: how a delimited or plain text file is written, once that is known.
+        unsaid: what `csv` has beyond a plain file and the request, as a request says it.
+        is_document: a JSON file is not lines of objects, but one document with the rows in it.
     """
 
     store: Store
     path: str
     format: Format
-    gzipped: bool = False
+    compression: str = ""
+    csv: CsvFormat | None = None
+    unsaid: str = ""
+    is_document: bool = False
 
     @property
     def name(self) -> str:
@@ -53,8 +63,22 @@ class DataFile:
     @contextmanager
     def open_bytes(self) -> Iterator[BinaryIO]:
         """Open the file for reading its uncompressed bytes."""
-        with self.store.open(self.path) as raw, gzip.open(raw) if self.gzipped else nullcontext(raw) as opened:
+        with self.store.open(self.path) as raw, _DECOMPRESS[self.compression](raw) as opened:
             yield cast(BinaryIO, opened)
+
+
+def _zstd(raw: BinaryIO) -> Any:
+    import pyarrow as pa
+
+    return io.BufferedReader(cast(Any, pa.CompressedInputStream(pa.PythonFile(cast(Any, raw)), "zstd")))
+
+
+_DECOMPRESS: Mapping[str, Callable[[BinaryIO], AbstractContextManager[Any]]] = {
+    "": nullcontext,
+    "gz": gzip.open,
+    "bz2": bz2.open,
+    "zst": _zstd,
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -184,14 +208,16 @@ def _join(folder: str, name: str) -> str:
 def _data_files(store: Store, paths: Sequence[str]) -> list[DataFile]:
     """Return the data files among `paths`, without the marker files of other tools (leading dot or underscore)."""
     visible = [path for path in paths if not path.rsplit("/", 1)[-1].startswith((".", "_"))]
-    return [file for path in visible if (file := _data_file(store, path)) is not None]
+    files = [file for path in visible if (file := _data_file(store, path)) is not None]
+    # A text next to data is a note or a license.
+    return [file for file in files if file.format != "text"] or files
 
 
 def _data_file(store: Store, path: str) -> DataFile | None:
     name = path.rsplit("/", 1)[-1] if store.local else path.split("?", 1)[0].rsplit("/", 1)[-1]
     stem, _, suffix = name.lower().rpartition(".")
-    gzipped = suffix == "gz"
-    format_ = _FORMATS.get(stem.rpartition(".")[2] if gzipped else suffix)
-    if format_ is None or (gzipped and format_ not in _GZIPPED):
+    compression = suffix if suffix in _DECOMPRESS else ""
+    format_ = _FORMATS.get(stem.rpartition(".")[2] if compression else suffix)
+    if format_ is None or (compression and format_ not in _COMPRESSED):
         return None
-    return DataFile(store=store, path=path, format=format_, gzipped=gzipped)
+    return DataFile(store=store, path=path, format=format_, compression=compression)

@@ -217,6 +217,8 @@ def _datasets(split: str, path: Path, document: Any, *, check_files: bool) -> It
         place = f"data.{split}.{name}"
         yield f"{place}.path={json.dumps(str(file if file.exists() else path))}"
         yield from (f"{place}.{of_hub}=null" for of_hub in HUB_FIELDS)
+        if file.exists() and "csv" in named[name]:
+            yield f"{place}.csv=null"
 
 
 def _sections(split: str, document: Any) -> dict[str, Any]:

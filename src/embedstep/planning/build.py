@@ -103,7 +103,7 @@ def build_plan(
         *_note_short_lists(request, facts),
     ]
     notes += [*_note_held_out_rows(request, facts), *_note_repeated_rows(facts)]
-    notes += explain_transforms(request, facts)
+    notes += [*_note_formats(facts), *explain_transforms(request, facts)]
     notes += explain_model(request.model, model)
     notes += explain_prompts(request, model, prompts)
     notes += explain_batches(arguments, formed, tokens)
@@ -223,6 +223,17 @@ def _note_short_lists(request: TrainRequest, facts: Sequence[DatasetFacts]) -> I
             few = f"{item.short_rows:,} rows have {negatives.too_few} in {negatives.list!r}"
             happens = "which are repeated" if negatives.otherwise == "repeat" else "and are dropped"
             yield f"{item.place}: {few}, {happens}"
+
+
+def _note_formats(facts: Sequence[DatasetFacts]) -> Iterator[str]:
+    """How files were read that are no plain CSV, by what their rows show and not by the request."""
+    for item in facts:
+        for unsaid in dict.fromkeys(item.unsaid_formats.values()):
+            names = [name for name, found in item.unsaid_formats.items() if found == unsaid]
+            others = len(names) - 1
+            more = f" and {others:,} more file{'s' if others > 1 else ''} are" if others else " is"
+            rows = "their first rows" if others else "its first rows"
+            yield f"{item.place}: {names[0]}{more} read with {unsaid}, by {rows}; write that to keep it"
 
 
 def _note_repeated_rows(facts: Sequence[DatasetFacts]) -> Iterator[str]:

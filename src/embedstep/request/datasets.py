@@ -137,6 +137,49 @@ class HoldOut(Section):
     seed: Integer = described(42, "Another seed holds out other values.")
 
 
+def _check_character(text: str) -> str:
+    text = "\t" if text == "\\t" else text
+    if len(text) != 1 or not text.isascii() or text in "\r\n":
+        raise ValueError("needs one ASCII character")
+    return text
+
+
+def _check_encoding(name: str) -> str:
+    try:
+        "".encode(name)
+    except (LookupError, ValueError):
+        raise ValueError("is no encoding that Python knows, such as cp1252 or utf-16") from None
+    return name
+
+
+Character = Annotated[Text, AfterValidator(_check_character)]
+CharacterOrNone = Annotated[Text, AfterValidator(lambda text: _check_character(text) if text else text)]
+
+
+class Csv(Section):
+    """How delimited files are written. What is not said here is found from the first rows, where that is certain."""
+
+    delimiter: Character | None = described(None, "The character between two cells, such as `;`, `|` or a tab.")
+    quote: CharacterOrNone | None = described(
+        None, 'The character around a cell. The empty text "" means that quotes are text.'
+    )
+    escape: CharacterOrNone | None = described(
+        None, "The character before a quote that is text: a backslash, or the quote itself where it is doubled."
+    )
+    encoding: Annotated[Text, AfterValidator(_check_encoding)] | None = described(
+        None, "The encoding of the file, such as cp1252. UTF-8, and encodings with a byte order mark, are found."
+    )
+    header: Boolean = described(
+        True, "Whether the first row holds the names of the columns; otherwise they are column_1, column_2 and so on."
+    )
+
+    @model_validator(mode="after")
+    def _differ(self) -> "Csv":
+        if self.delimiter is not None and self.delimiter in (self.quote, self.escape):
+            raise ValueError("delimiter, quote and escape are different characters")
+        return self
+
+
 HUB_FIELDS = ("hub", "subset", "split", "revision")
 """Fields that apply to a dataset of the hub, or to a saved dataset with several splits."""
 
@@ -146,13 +189,16 @@ class Dataset(Section):
 
     path: OneOrMore | None = described(
         None,
-        "File, folder, glob or fsspec URL, or a list of these: Parquet, JSON lines, CSV, or a saved Arrow dataset.",
+        "File, folder, glob or fsspec URL, or a list of these: Parquet, JSON, CSV, text, or a saved Arrow dataset.",
     )
     hub: Source | None = described(None, "Id of a dataset on the Hugging Face hub.")
     subset: Text | None = described(None, "Configuration name of a hub dataset.")
     split: Text | None = described(None, "Split of a hub dataset or of a saved dataset with several splits.")
     revision: Text | None = described(
         None, "Branch, tag or commit of a hub dataset. Name a commit for a repeatable run."
+    )
+    csv: Csv | None = described(
+        None, "How CSV, TSV and text files are written, where their first rows do not show it (docs/files.md)."
     )
     row_function: RowFunction | None = described(
         None,
@@ -177,13 +223,15 @@ class Dataset(Section):
             raise ValueError("give exactly one of path and hub")
         if self.path is not None and (self.subset or self.revision):
             raise ValueError("subset and revision belong to a hub dataset")
+        if self.hub is not None and self.csv is not None:
+            raise ValueError("csv belongs to files, not to a hub dataset")
         if self.hub is not None and self.split is None:
             raise ValueError("name the split of the hub dataset, such as split: train")
         return self
 
     def at(self, path: str) -> "Dataset":
-        """Return the dataset with a local file or folder as its source."""
-        return self.model_copy(update={**dict.fromkeys(HUB_FIELDS), "path": [path]})
+        """Return the dataset with a local file or folder as its source, which is no CSV."""
+        return self.model_copy(update={**dict.fromkeys((*HUB_FIELDS, "csv")), "path": [path]})
 
     def held_out_rows(self) -> "Dataset":
         """Return the eval dataset with the rows that this train dataset holds out, as they are in the files."""
