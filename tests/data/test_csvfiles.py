@@ -6,7 +6,7 @@ from typing import Any
 
 import fsspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from embedstep.data.delimited import CsvFormat
@@ -158,6 +158,8 @@ tables = st.lists(st.lists(cells, min_size=2, max_size=2), min_size=1, max_size=
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@example([['"', "|;"]], "|", "\\", "utf-8")
+@example([['"', ",;"]], ",", "\\", "utf-8")
 @given(tables, st.sampled_from(",;\t|"), st.sampled_from(['"', "\\"]), st.sampled_from(["utf-8", "utf-16"]))
 def test_a_text_is_never_damaged_in_silence(
     texts: Texts, rows: list[list[str]], delimiter: str, escape: str, encoding: str

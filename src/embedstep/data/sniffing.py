@@ -82,9 +82,16 @@ def sniff(sample: bytes, columns: Collection[str], plain: CsvFormat, given: Csv,
     candidates = _candidates(plain, given)
     for same_delimiter in candidates:
         found = next((fit for one in same_delimiter if (fit := _fit(sample, one, given, is_cut=is_cut))), None)
-        if found is not None:
-            fits.append(found)
-        if found is not None and found.format == candidates[0][0] and found.has(columns):
+        if found is None:
+            continue
+        fits.append(found)
+        if not found.has(columns):
+            continue
+        for other in _other_escapes(found.format, same_delimiter):
+            fit = _fit(sample, other, given, is_cut=is_cut)
+            if fit is not None and fit.rows != found.rows:
+                raise UncertainFormatError([found.format, other])
+        if found.format == candidates[0][0]:
             return found.format
     asked = [fit for fit in fits if fit.has(columns)]
     if len({str(fit.rows) for fit in asked}) > 1:
@@ -106,6 +113,11 @@ def _candidates(plain: CsvFormat, given: Csv) -> list[list[CsvFormat]]:
         ]
         for delimiter in delimiters
     ]
+
+
+def _other_escapes(taken: CsvFormat, candidates: Sequence[CsvFormat]) -> list[CsvFormat]:
+    """Return the candidates that differ by the escape alone, with which the quotes end other cells."""
+    return [one for one in candidates if one.quote == taken.quote and one != taken]
 
 
 def _quoting(given: Csv) -> Iterator[tuple[str, str]]:
