@@ -69,6 +69,8 @@ def test_cut_anywhere(
     fault.came_to(f"interrupted, 75, {count} times", found)
 
 
+# A signal may come between the opening of a file and its `with`.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
 @pytest.mark.fault("50 signals at random moments", "all of a step, from reading the request to the model's name")
 @pytest.mark.slow
 @pytest.mark.timeout(600)
