@@ -131,7 +131,6 @@ def reading_types(source: Source, kinds: Mapping[str, ColumnKind]) -> dict[str, 
 def unnamed_columns(sources: Sequence[Source], roles: Sequence[Role]) -> tuple[str, ...]:
     """Return the columns of all files without a role for them or a field of theirs, in order of appearance."""
     named = {role.column for role in roles}
-
     named |= {name for source in sources for name in columns_of_fields(source.schema)}
     return tuple(dict.fromkeys(name for source in sources for name in source.schema.names if name not in named))
 

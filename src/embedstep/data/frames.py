@@ -1,14 +1,13 @@
 """Rows in memory as a Parquet file, because a request names files, which each process of a training can read."""
 
-import hashlib
 import os
 import uuid
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedstep.errors import CannotStartError, InvalidRequestError
+from embedstep.errors import InvalidRequestError
+from embedstep.runtime.digests import sha256_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,21 +32,15 @@ def save_rows(rows: Any, folder: str | Path) -> str:
     """
     import pyarrow.parquet as pq
 
+    from embedstep.data.writing import partial_file
+
     table = _as_table(rows, "rows")
     # Under another name until it is complete, so that nobody reads a part of it.
     partial = Path(folder) / f".{uuid.uuid4().hex}"
-    try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
+    with partial_file(partial, Path(folder)):
         pq.write_table(table.replace_schema_metadata(None), partial)
-        with partial.open("rb") as written:
-            digest = hashlib.file_digest(written, "sha256").hexdigest()
-        target = Path(folder) / f"{digest[:_SHOWN_DIGITS]}.parquet"
+        target = partial.with_name(f"{sha256_file(partial)[:_SHOWN_DIGITS]}.parquet")
         partial.replace(target)
-    except OSError as error:
-        raise CannotStartError(f"the rows cannot be written to {folder}: {error}") from error
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
     return str(target)
 
 

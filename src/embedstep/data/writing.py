@@ -1,6 +1,6 @@
-"""Write the rows for the training as an Arrow stream.
+"""Write rows: those for the training as an Arrow stream.
 
-The file gets its name when it is complete, so a later run cannot use the partial file of a run that was killed.
+A file gets its name when it is complete, so a later run cannot use the partial file of a run that was killed.
 """
 
 from collections.abc import Callable, Iterator
@@ -27,11 +27,26 @@ def arrow_file(target: Path, schema: pa.Schema) -> Iterator[Callable[[pa.RecordB
         CannotStartError: the disk is full, or the folder may not be written.
     """
     partial = target.with_name(f"{target.name}.partial")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+    with partial_file(partial, target):
         with pa.OSFile(str(partial), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
             yield writer.write_batch
         partial.replace(target)
+
+
+@contextmanager
+def partial_file(partial: Path, target: Path) -> Iterator[None]:
+    """Remove a file that the block has not given another name, and say where rows cannot be written.
+
+    Args:
+        partial: the file; missing parent folders are created.
+        target: what the rows are written to, for the message.
+
+    Raises:
+        CannotStartError: the disk is full, or the folder may not be written.
+    """
+    try:
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        yield
     except OSError as error:
         raise CannotStartError(f"the rows cannot be written to {target}: {error}") from error
     finally:
