@@ -17,6 +17,7 @@ from embedstep.data.hub import (
 from embedstep.errors import CANNOT_START, CannotStartError, InvalidRequestError
 from embedstep.output import job
 from embedstep.request.loading import load_request
+from embedstep.request.model import Model
 from embedstep.request.schema import TrainRequest
 from embedstep.runtime.process import LaunchCommand, ProcessEnd
 from tests.model_files import write_model
@@ -227,14 +228,17 @@ def unreachable(source: str, **options: Any) -> str:
     raise OSError("no answer")
 
 
-def test_the_base_of_an_adapter_is_fetched(tmp_path: Path) -> None:
+def test_the_base_of_an_adapter_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     adapter = write_model(tmp_path / "adapter")
     (adapter / "config.json").unlink()
     (adapter / "adapter_config.json").write_text('{"base_model_name_or_path": "org/base", "revision": "v1"}')
-    found = hub_base(adapter)
+    found = hub_base(Model(path=str(adapter)), None)
     assert found is not None
     assert (found.base, found.revision) == ("org/base", "v1")
-    assert hub_base(write_model(tmp_path / "model")) is None
+    assert hub_base(Model(path="org/adapter"), str(adapter)) == found
+    assert hub_base(Model(path=str(write_model(tmp_path / "model"))), None) is None
+    monkeypatch.chdir(adapter)  # of a model without a path no folder is read, not the current one either
+    assert hub_base(Model.model_validate({"modules": [{"kind": "bow", "options": {"vocab": ["a"]}}]}), None) is None
     # A real process, which has no hub to ask.
     with pytest.raises(CannotStartError, match=r"model\.path: org/base is not a local folder and could not be fetched"):
         with_local_data(request(model=str(adapter)), tmp_path / "hub", with_model=True)

@@ -53,6 +53,19 @@ def is_hub_id(source: str) -> bool:
     return _HUB_ID.fullmatch(source) is not None and not os.path.exists(source)  # noqa: PTH110
 
 
+def local_model(model: Model, fetched: str | None) -> Path | None:
+    """Return the folder of the model that `path` names; None without a path, and where it is not on this machine.
+
+    Args:
+        model: section of the request.
+        fetched: folder of the model, if it was fetched from the hub.
+    """
+    if model.path is None:
+        return None
+    folder = Path(fetched or model.path).expanduser()
+    return folder if folder.is_dir() else None
+
+
 def local_sources(model: Model, fetched: str | None) -> tuple[Path, ...]:
     """Return the folders and files that a model is built from, as far as they are on this machine.
 
@@ -75,13 +88,15 @@ def hub_guides(request: TrainRequest) -> Iterator[tuple[str, str]]:
                 yield f"{path}.options.{option}", source
 
 
-def hub_base(model: Path) -> SavedAdapter | None:
-    """Return the adapter in a folder if it belongs to a model on the hub.
+def hub_base(model: Model, fetched: str | None) -> SavedAdapter | None:
+    """Return the adapter that a model is, if it belongs to a model on the hub.
 
     Args:
-        model: any folder.
+        model: section of the request.
+        fetched: folder of the model, if it was fetched from the hub.
     """
-    adapter = saved_adapter(model)
+    folder = local_model(model, fetched)
+    adapter = saved_adapter(folder) if folder is not None else None
     return adapter if adapter is not None and is_hub_id(adapter.base) else None
 
 
@@ -109,7 +124,7 @@ def with_local_data(
         CannotStartError: the hub did not answer, or the `train` extra is not installed.
         StepInterruptedError: a signal ended the process.
     """
-    is_fetched = is_on_hub(request.model) or hub_base(Path(request.model.source).expanduser()) is not None
+    is_fetched = is_on_hub(request.model) or hub_base(request.model, None) is not None
     wants_model = with_model and (is_fetched or any(hub_guides(request)) or any(hub_benchmarks(request)))
     if not wants_model and not any(hub_datasets(request, splits)):
         return request, None

@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
+from embedstep.data.hub import local_model
 from embedstep.data.model_facts import ModelFacts
 from embedstep.data.parameters import Shapes, keep_layers, transformer_shapes
 from embedstep.errors import Problem, suggest
@@ -60,8 +60,8 @@ def adapted_shapes(model: Model, fetched: str | None) -> Shapes:
         model: section of the request.
         fetched: folder of a model that was fetched from the hub.
     """
-    folder = Path(fetched or str(model.path or "")).expanduser()
-    if model.path is None or model.modules or not folder.is_dir():
+    folder = local_model(model, fetched)
+    if folder is None or model.modules:
         return {}
     shapes = transformer_shapes(transformer_folder(folder))
     return keep_layers(shapes, model.layers.keep) if model.layers else shapes

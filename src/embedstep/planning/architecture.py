@@ -7,8 +7,8 @@ Names of parameters are those of `learning_rate_mapping`: of the loss, which hol
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 
+from embedstep.data.hub import local_model
 from embedstep.data.model_facts import TWO_TOWERS, ModelFacts
 from embedstep.data.parameters import keep_layers, layer_names, saved_parameters, with_prefix
 from embedstep.errors import Problem
@@ -85,9 +85,9 @@ def _all_sizes(model: Model, fetched: str | None, built: Built | None) -> Sizes 
     if built is not None:
         sizes = built.sizes
     else:
-        folder = Path(fetched or str(model.path)).expanduser()
+        folder = local_model(model, fetched)
         try:
-            sizes = saved_parameters(folder) if folder.is_dir() else None
+            sizes = saved_parameters(folder) if folder is not None else None
         except (ValueError, KeyError, TypeError, AttributeError):
             sizes = None  # the problems of the files are reported elsewhere
     return with_prefix(_LOSS_PREFIX, sizes) if sizes else None

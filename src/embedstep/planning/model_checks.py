@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from embedstep.data.hub import MODEL_OPTIONS, hub_guides, is_hub_id, is_on_hub
+from embedstep.data.hub import MODEL_OPTIONS, hub_guides, is_hub_id, local_model
 from embedstep.data.model_facts import EMBEDDING, ModelFacts, read_model_facts
 from embedstep.errors import Problem
 from embedstep.output.adapters import saved_adapter
@@ -58,10 +58,8 @@ def _built(model: Model, fetched: str | None) -> Built | None:
 
 
 def _saved_facts(request: TrainRequest, fetched: str | None) -> ModelFacts | None:
-    folder = Path(fetched or str(request.model.path or "")).expanduser()
-    if request.model.path is None or not folder.is_dir() or (fetched is None and is_on_hub(request.model)):
-        return None
-    return read_model_facts(folder)
+    folder = local_model(request.model, fetched)
+    return None if folder is None else read_model_facts(folder)
 
 
 def asked_precision(model: Model) -> str:
@@ -132,8 +130,8 @@ def loading_is_known(request: TrainRequest) -> Iterator[Problem]:
 
 def base_is_the_same(model: Model, fetched: str | None) -> Iterator[Problem]:
     """An adapter works only with the weights that it was trained on."""
-    folder = Path(fetched or str(model.path or "")).expanduser()
-    adapter = saved_adapter(folder) if model.path is not None and folder.is_dir() else None
+    folder = local_model(model, fetched)
+    adapter = saved_adapter(folder) if folder is not None else None
     if adapter is None:
         return
     if adapter.local_base is not None and (message := adapter.mismatch(adapter.local_base)):

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from embedstep.data.hub import local_model
 from embedstep.data.model_facts import ModelFacts
 from embedstep.data.parameters import with_prefix
 from embedstep.errors import Problem
@@ -92,7 +93,7 @@ class _Walk:
 
     def __init__(self, model: Model, fetched: str | None) -> None:
         self._model = model
-        self._base = _base(model, fetched)
+        self._base = local_model(model, fetched)
         self.uses_path = False
         self.is_open = False  # whether some parameters are not known
         self.is_partial = False  # whether some modules are not known
@@ -234,14 +235,6 @@ class _Walk:
         self.sizes |= named
         if kind.trains and not values[kind.trains]:
             self.frozen += named
-
-
-def _base(model: Model, fetched: str | None) -> Path | None:
-    """Return the folder of the base model; None where it is not on this machine."""
-    if model.path is None:
-        return None
-    folder = Path(fetched or model.path).expanduser()
-    return folder if folder.exists() else None
 
 
 def _misplaced(kind: ModuleKind, takes: tuple[Feature, ...], before: Features) -> str:

@@ -40,7 +40,7 @@ def fetch(request: TrainRequest, folder: Path, with_model: bool, splits: Collect
         # Other nodes share this folder, but not this node's cache of the hub.
         shared = folder / "model" if request.launch.nodes > 1 else None
         found["model"] = fetch_model(request.model, shared)
-    adapter = hub_base(Path(found.get("model", request.model.source)).expanduser()) if with_model else None
+    adapter = hub_base(request.model, found.get("model")) if with_model else None
     if adapter is not None:
         fetch_model(Model(path=adapter.base, revision=adapter.revision), None)  # ranks find it in the cache
     for place, guide in hub_guides(request) if with_model else ():
