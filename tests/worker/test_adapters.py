@@ -25,32 +25,12 @@ STEPS = {"max_steps": 3, "save_strategy": "steps", "save_steps": 1}
 
 def plain_lora(model: Path, rows: Path, folder: Path) -> Path:
     """Train with PEFT as a script would, which knows nothing of embedstep; return the folder of the merged model."""
-    from datasets import load_dataset
-    from peft import LoraConfig, get_peft_model
-    from sentence_transformers import (
-        SentenceTransformer,
-        SentenceTransformerTrainer,
-        SentenceTransformerTrainingArguments,
-    )
-    from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
-    from transformers import set_seed
+    from tests.distributed import plain_script
 
-    set_seed(42)
-    trained = SentenceTransformer(str(model), device="cpu")
-    options: dict[str, Any] = {name: value for name, value in LORA.items() if name != "peft_type"}
+    arguments = {**STEPS, "learning_rate": 1e-3, "report_to": "none"}
     with warnings.catch_warnings():  # PEFT reads a name that transformers has deprecated
         warnings.simplefilter("ignore", FutureWarning)
-        trained[0].model = get_peft_model(trained[0].model, LoraConfig(**options))
-    arguments = SentenceTransformerTrainingArguments(
-        output_dir=str(folder / "trainer"), use_cpu=True, report_to="none", learning_rate=1e-3, **STEPS
-    )
-    data = load_dataset("json", data_files=str(rows), split="train").select_columns(["anchor", "positive"])
-    trainer = SentenceTransformerTrainer(
-        model=trained, args=arguments, train_dataset=data, loss=MultipleNegativesRankingLoss(trained)
-    )
-    trainer.train()
-    trained[0].model = trained[0].model.merge_and_unload()
-    trained.save_pretrained(str(folder / "model"))
+        plain_script.main(str(model), str(rows), str(folder), json.dumps(arguments), json.dumps(LORA))
     return folder / "model"
 
 
