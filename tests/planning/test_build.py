@@ -1,7 +1,6 @@
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -39,16 +38,6 @@ def test_layers_that_belong_to_a_loss_are_reported(loss: Any, processes: int, no
     plan = build_plan(request(loss=loss), [facts(100, columns=columns)], gpus=0, processes=processes)
     assert plan.notes == notes
     assert plan_from_json(json.loads(json.dumps(plan.to_json()))) == plan
-
-
-def test_how_files_were_read_that_are_no_plain_csv_is_reported() -> None:
-    semicolon, spark = 'csv: {delimiter: ";"}', r'csv: {escape: "\\"}'
-    found = replace(facts(100), unsaid_formats={"a.csv": semicolon, "b.csv": spark, "c.csv": semicolon})
-    notes = build_plan(request(), [found], gpus=0, processes=1).notes
-    assert notes == (
-        f"data.train.docs: a.csv and 1 more file are read with {semicolon}, by their first rows; write that to keep it",
-        f"data.train.docs: b.csv is read with {spark}, by its first rows; write that to keep it",
-    )
 
 
 def test_the_shortest_run() -> None:

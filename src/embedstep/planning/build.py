@@ -29,6 +29,7 @@ from embedstep.planning.model_notes import explain_model, plan_model
 from embedstep.planning.plan import Plan, PlannedDataset
 from embedstep.planning.prompt_checks import explain_prompts
 from embedstep.planning.prompts import plan_prompts, with_columns
+from embedstep.planning.row_notes import explain_rows
 from embedstep.planning.steps import (
     checkpoint_steps,
     count_train_steps,
@@ -47,7 +48,6 @@ from embedstep.planning.transforms import (
 )
 from embedstep.request.arguments.ledger import effective_arguments, ledger, with_warmup_steps
 from embedstep.request.arguments.schema import Arguments
-from embedstep.request.datasets import ListOfNegatives, ListOfPositives
 from embedstep.request.fingerprint import request_fingerprint, training_fingerprint
 from embedstep.request.schema import TrainRequest
 from embedstep.runtime.digests import sha256_json
@@ -97,13 +97,8 @@ def build_plan(
     warmup_steps = count_warmup_steps(arguments, train_steps)
     checkpoints = checkpoint_steps(arguments, train_steps, steps_per_epoch)
     due = due_evaluations(arguments, train_steps, steps_per_epoch)
-    notes = [
-        *_note_own_layers(request, processes),
-        *_note_made_rows(request, facts),
-        *_note_short_lists(request, facts),
-    ]
-    notes += [*_note_held_out_rows(request, facts), *_note_repeated_rows(facts)]
-    notes += [*_note_formats(facts), *explain_transforms(request, facts)]
+    notes = [*_note_own_layers(request, processes), *explain_rows(request, facts)]
+    notes += explain_transforms(request, facts)
     notes += explain_model(request.model, model)
     notes += explain_prompts(request, model, prompts)
     notes += explain_batches(arguments, formed, tokens)
@@ -189,62 +184,6 @@ def _most_frequent(labels: Mapping[int, int]) -> dict[str, int]:
     found = {str(label): rows for label, rows in ordered[:_SHOWN_LABELS]}
     others = sum(rows for _, rows in ordered[_SHOWN_LABELS:])
     return {**found, "others": others} if others else found
-
-
-def _note_made_rows(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[str]:
-    """How many rows a row function or lists of positives have made, and of how many."""
-    for item in facts:
-        dataset = section_of(request, item)
-        if item.rows_read is None:  # each row is one of the files, or held out of a dataset of which it is said
-            continue
-        made = f"{item.rows + item.held_out_rows + item.dropped_rows:,} rows of {item.rows_read:,}"
-        if isinstance(positives := dataset.columns.positive, ListOfPositives):
-            yield f"{item.place}: the lists in {positives.list!r} give {made}"
-        elif dataset.row_function is not None:
-            yield f"{item.place}: {dataset.row_function.kind} has made {made}"
-
-
-def _note_held_out_rows(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[str]:
-    """How many rows each dataset holds out, and what share of them was asked for."""
-    for item in facts:
-        hold_out = section_of(request, item).hold_out
-        if hold_out is not None and item.held_out_rows:
-            rows = item.rows + item.held_out_rows
-            share = f"{item.held_out_rows / rows:.2%}; share {hold_out.share:g} by {hold_out.by}"
-            held_out = f"{item.held_out_rows:,} of {rows:,} rows are held out ({share})"
-            yield f"{item.place}: {held_out}; they are data.eval.{item.name}"
-
-
-def _note_short_lists(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[str]:
-    """How many rows have fewer negatives in their list than asked for."""
-    for item in facts:
-        negatives = section_of(request, item).columns.negative
-        if isinstance(negatives, ListOfNegatives) and item.short_rows:
-            few = f"{item.short_rows:,} rows have {negatives.too_few} in {negatives.list!r}"
-            happens = "which are repeated" if negatives.otherwise == "repeat" else "and are dropped"
-            yield f"{item.place}: {few}, {happens}"
-
-
-def _note_formats(facts: Sequence[DatasetFacts]) -> Iterator[str]:
-    """How files were read that are no plain CSV, by what their rows show and not by the request."""
-    for item in facts:
-        for unsaid in dict.fromkeys(item.unsaid_formats.values()):
-            names = [name for name, found in item.unsaid_formats.items() if found == unsaid]
-            others = len(names) - 1
-            more = f" and {others:,} more file{'s' if others > 1 else ''} are" if others else " is"
-            rows = "their first rows" if others else "its first rows"
-            yield f"{item.place}: {names[0]}{more} read with {unsaid}, by {rows}; write that to keep it"
-
-
-def _note_repeated_rows(facts: Sequence[DatasetFacts]) -> Iterator[str]:
-    """Rows that repeat within a dataset, and held-out rows whose anchor is trained on: those flatter the model."""
-    for item in facts:
-        if item.duplicate_rows:
-            yield f"{item.place}: {item.duplicate_rows:,} of {item.rows:,} rows repeat an earlier one"
-        if item.overlapping_rows:
-            rows = ", ".join(map(str, item.first_overlapping))
-            shared = f"{item.overlapping_rows:,} of {item.rows:,} anchors are in the training data too (row {rows})"
-            yield f"{item.place}: {shared}, and flatter the model; data.max_overlap refuses that"
 
 
 def _note_own_layers(request: TrainRequest, processes: int) -> Iterator[str]:

@@ -1,0 +1,78 @@
+"""What a plan says of rows: how they were read, made and held out, and which repeat."""
+
+from collections.abc import Iterator, Sequence
+
+from embedstep.data.facts import DatasetFacts
+from embedstep.planning.transforms import section_of
+from embedstep.request.datasets import ListOfNegatives, ListOfPositives
+from embedstep.request.schema import TrainRequest
+
+
+def explain_rows(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[str]:
+    """Yield what is valid and may surprise, a sentence each.
+
+    Args:
+        request: the request.
+        facts: what is known of each dataset.
+    """
+    yield from _made_rows(request, facts)
+    yield from _short_lists(request, facts)
+    yield from _held_out_rows(request, facts)
+    yield from _repeated_rows(facts)
+    yield from _formats(facts)
+
+
+def _made_rows(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[str]:
+    """How many rows a row function or lists of positives have made, and of how many."""
+    for item in facts:
+        dataset = section_of(request, item)
+        if item.rows_read is None:  # each row is one of the files, or held out of a dataset of which it is said
+            continue
+        made = f"{item.rows + item.held_out_rows + item.dropped_rows:,} rows of {item.rows_read:,}"
+        if isinstance(positives := dataset.columns.positive, ListOfPositives):
+            yield f"{item.place}: the lists in {positives.list!r} give {made}"
+        elif dataset.row_function is not None:
+            yield f"{item.place}: {dataset.row_function.kind} has made {made}"
+
+
+def _held_out_rows(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[str]:
+    """How many rows each dataset holds out, and what share of them was asked for."""
+    for item in facts:
+        hold_out = section_of(request, item).hold_out
+        if hold_out is not None and item.held_out_rows:
+            rows = item.rows + item.held_out_rows
+            share = f"{item.held_out_rows / rows:.2%}; share {hold_out.share:g} by {hold_out.by}"
+            held_out = f"{item.held_out_rows:,} of {rows:,} rows are held out ({share})"
+            yield f"{item.place}: {held_out}; they are data.eval.{item.name}"
+
+
+def _short_lists(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[str]:
+    """How many rows have fewer negatives in their list than asked for."""
+    for item in facts:
+        negatives = section_of(request, item).columns.negative
+        if isinstance(negatives, ListOfNegatives) and item.short_rows:
+            few = f"{item.short_rows:,} rows have {negatives.too_few} in {negatives.list!r}"
+            happens = "which are repeated" if negatives.otherwise == "repeat" else "and are dropped"
+            yield f"{item.place}: {few}, {happens}"
+
+
+def _formats(facts: Sequence[DatasetFacts]) -> Iterator[str]:
+    """How files were read that are no plain CSV, by what their rows show and not by the request."""
+    for item in facts:
+        for unsaid in dict.fromkeys(item.unsaid_formats.values()):
+            names = [name for name, found in item.unsaid_formats.items() if found == unsaid]
+            others = len(names) - 1
+            more = f" and {others:,} more file{'s' if others > 1 else ''} are" if others else " is"
+            rows = "their first rows" if others else "its first rows"
+            yield f"{item.place}: {names[0]}{more} read with {unsaid}, by {rows}; write that to keep it"
+
+
+def _repeated_rows(facts: Sequence[DatasetFacts]) -> Iterator[str]:
+    """Rows that repeat within a dataset, and held-out rows whose anchor is trained on: those flatter the model."""
+    for item in facts:
+        if item.duplicate_rows:
+            yield f"{item.place}: {item.duplicate_rows:,} of {item.rows:,} rows repeat an earlier one"
+        if item.overlapping_rows:
+            rows = ", ".join(map(str, item.first_overlapping))
+            shared = f"{item.overlapping_rows:,} of {item.rows:,} anchors are in the training data too (row {rows})"
+            yield f"{item.place}: {shared}, and flatter the model; data.max_overlap refuses that"
