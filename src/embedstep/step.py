@@ -20,7 +20,6 @@ from pathlib import Path
 from embedstep.data.hub import local_sources, named_datasets, with_local_data
 from embedstep.data.model_facts import ModelFacts
 from embedstep.data.scanning import scan_all
-from embedstep.data.tokenizer import TokenCache, find_tokenizer
 from embedstep.errors import (
     INTERRUPTED,
     OK,
@@ -42,7 +41,7 @@ from embedstep.output.folder import OutputFolder, lock_output, lock_run_key
 from embedstep.output.result import StepResult, read_json, result_from_json, write_json
 from embedstep.output.weights import base_digest
 from embedstep.planning.batch_notes import with_preview
-from embedstep.planning.batches import forms_batches, make_token_ids
+from embedstep.planning.batches import forms_batches
 from embedstep.planning.build import build_plan
 from embedstep.planning.checks import check_plan, check_request, check_with_data
 from embedstep.planning.cron import superseded_by
@@ -50,7 +49,6 @@ from embedstep.planning.further_problems import data_problems
 from embedstep.planning.model_checks import check_model, read_facts
 from embedstep.planning.plan import Plan
 from embedstep.planning.preflight import check_environment, check_machine
-from embedstep.planning.prompts import plan_prompts
 from embedstep.planning.row_needs import row_needs
 from embedstep.promotion.unchanged import find_unchanged_champion
 from embedstep.report.background import write_report_in_subprocess
@@ -280,13 +278,10 @@ def _plan(request: TrainRequest, folder: Path, *, for_a_run: bool) -> Plan:
     is_read_twice = for_a_run or is_drawn or forms_batches(request.arguments)
     model_problems = list(check_model(request, fetched_model)) if fetched_model else []
     model = None if model_problems else read_facts(request, fetched_model)
-    tokens = _find_tokens(request, fetched_model, model)
-    plan, problems = _scan_and_plan(request, local, model, tokens, folder if is_read_twice else None)
+    plan, problems = _scan_and_plan(request, local, model, folder if is_read_twice else None)
     problems = [*model_problems, *problems]
     if plan is None or problems:
         raise InvalidRequestError(problems)
-    if for_a_run and isinstance(tokens, TokenCache):
-        _tokenize(plan, tokens)
     base = base_digest(*local_sources(request.model, fetched_model)) if for_a_run else None
     return replace(plan, fetched_model=fetched_model, base=base)
 
@@ -295,7 +290,6 @@ def _scan_and_plan(
     request: TrainRequest,
     local: TrainRequest,
     model: ModelFacts | None,
-    tokens: TokenCache | str,
     write_to: Path | None,
 ) -> tuple[Plan | None, list[Problem]]:
     """Return the plan, if all data could be read, and every problem of the data and of the plan.
@@ -304,7 +298,6 @@ def _scan_and_plan(
         request: the request as written.
         local: the same with local files instead of data on the hub.
         model: what the model's files say.
-        tokens: makes token ids, or why it cannot.
         write_to: folder for the prepared rows; None if nobody reads them again.
     """
     facts, problems = scan_all(local, write_to, row_needs(local))
@@ -319,18 +312,5 @@ def _scan_and_plan(
         processes=request.launch.nodes * processes_per_node(request, here),
         model=model,
         is_prepared=write_to is not None and not problems,  # batches cannot be formed from invalid rows
-        tokens=tokens,
     )
     return plan, [*problems, *check_plan(request, plan)]
-
-
-def _find_tokens(request: TrainRequest, fetched_model: str | None, model: ModelFacts | None) -> TokenCache | str:
-    found = find_tokenizer(request.model, Path(fetched_model or request.model.source).expanduser())
-    return found if isinstance(found, str) else TokenCache(found.read, plan_prompts(request, model).columns)
-
-
-def _tokenize(plan: Plan, tokens: TokenCache) -> None:
-    """Save the token ids of every dataset that a loss reads at least once, next to its rows."""
-    for item in plan.datasets:
-        if plan.passes(item) >= 1 and item.transform is None:  # else its texts differ in each epoch
-            make_token_ids(item, tokens)

@@ -1,8 +1,8 @@
 """Training from token ids that are kept, against sentence-transformers' own trainer, which tokenizes in each epoch.
 
 Both sides train the same model on the same pairs with the same arguments, each in a process of its own: ours with the
-variables that the launcher gives to a worker, the other with those of a script. Ours begins with making the token ids;
-what both do alike before (reading the pairs, loading the model) and after (saving) is left out.
+variables that the launcher gives to a worker, the other with those of a script. What both do alike before (reading the
+pairs, loading the model) and after (saving) is left out.
 """
 
 import hashlib
@@ -91,11 +91,11 @@ def _compared(
         found: dict[str, list[dict[str, Any]]] = {"ours": [], "plain": []}
 
         def run(side: str, env: Mapping[str, str]) -> float:
-            for file in path.parent.glob("pairs.*.*"):
+            for file in path.parent.glob("pairs.*.*"):  # the ids of the repeat before
                 file.unlink()
             timed((sys.executable, "-m", __name__, side, str(work)), env=env, folder=Path(folder))
             found[side].append(json.loads(work.with_suffix(f".{side}").read_text()))
-            return float(found[side][-1]["tokenizing"] + found[side][-1]["training"])
+            return float(found[side][-1]["training"])
 
         as_script = environment(PYTHONPATH=str(Path.cwd()), TQDM_DISABLE="1")
         as_worker = build_launch_command(
@@ -128,10 +128,11 @@ def main(side: str, given: Path) -> None:
     from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 
-    from embedstep.data.tokenizer import TokenCache, TokenizerFile, find_tokenizer
+    from embedstep.data.tokens import TokenIds
     from embedstep.worker.models import build_model
     from embedstep.worker.trainer.numerics import NumericsMonitor
     from embedstep.worker.trainer.stopping import StopController
+    from embedstep.worker.trainer.tokens import tokenizing_of
     from embedstep.worker.trainer.trainer import StepTrainer
 
     work = Work(**json.loads(given.read_text()))
@@ -146,14 +147,11 @@ def main(side: str, given: Path) -> None:
         "model": built, "args": arguments, "train_dataset": Dataset.from_file(work.pairs),
         "loss": MultipleNegativesRankingLoss(built),
     }  # fmt: skip
-    tokenizing = 0.0
     if side == "ours":
-        tokenizer = find_tokenizer(model, Path(str(model.path or model.static)))
-        assert isinstance(tokenizer, TokenizerFile), tokenizer
-        started = time.perf_counter()
-        maker = TokenCache(tokenizer.read, {})
-        ids = {column: maker.ids("docs", Path(work.pairs), "", column) for column in COLUMNS}
-        tokenizing = time.perf_counter() - started
+        how = tokenizing_of(built)
+        assert how is not None, "a tokenizer in a file"
+        rows = len(options["train_dataset"])
+        ids = {column: TokenIds(Path(work.pairs), rows, column, how, None) for column in COLUMNS}
         stopping, monitor = StopController(), NumericsMonitor(lambda alarm, step: None)
         trainer = StepTrainer(
             save_safetensors=True, stopping=stopping, monitor=monitor, tokens={work.pairs: ids}, **options
@@ -162,7 +160,7 @@ def main(side: str, given: Path) -> None:
         trainer = SentenceTransformerTrainer(**options)
     started = time.perf_counter()
     trainer.train()
-    seconds = {"tokenizing": tokenizing, "training": time.perf_counter() - started}
+    seconds = {"training": time.perf_counter() - started}
     digest = hashlib.sha256(b"".join(weight.detach().numpy().tobytes() for weight in built.parameters())).hexdigest()
     given.with_suffix(f".{side}").write_text(json.dumps({**seconds, "weights": digest}))
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedstep.data.ids import read_integers, read_rows, shared_text, text_ids, text_lengths
+from embedstep.data.ids import read_integers, read_rows, shared_text, text_bytes, text_ids
 
 
 def written(folder: Path, columns: Mapping[str, Any], chunk: int = 2) -> Path:
@@ -49,7 +49,8 @@ def test_numbers_are_equal_exactly_where_texts_are(rows: list[tuple[str, str]], 
         texts = [text for row in rows for text in row]
         pairs = zip(texts, ids, strict=True)
         assert len(set(pairs)) == len(set(texts)) == len(set(ids))
-        assert text_lengths(file, ["anchor", "positive"]).tolist() == [len(one) + len(other) for one, other in rows]
+        expected = [len((one + other).encode()) for one, other in rows]
+        assert text_bytes(file, ["anchor", "positive"]).tolist() == expected
 
 
 def test_labels_rows_and_the_text_that_two_rows_share(tmp_path: Path) -> None:

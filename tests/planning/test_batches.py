@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from embedstep.cli.tables import show_plan
 from embedstep.errors import CannotStartError, InvalidRequestError
 from embedstep.output.position import position_problems, write_position
-from embedstep.planning.batches import SamplerInputs, count_batches, digest_lengths
+from embedstep.planning.batches import count_batches
 from embedstep.request.loading import load_request
 from embedstep.step import plan_step
 from tests.planning.plans import PlanOf, answers
@@ -57,7 +57,6 @@ def test_data_that_gives_no_batch_is_refused_with_what_would(
 
 
 def test_a_full_disk_is_reported(plan_of: PlanOf, monkeypatch: pytest.MonkeyPatch) -> None:
-    import numpy as np
 
     def full(file: Path, array: object) -> None:
         file.write_bytes(b"part")
@@ -220,16 +219,16 @@ def test_another_sampler_is_one_problem(plan_of: PlanOf, tmp_path: Path) -> None
     )
 
 
-def test_lengths_of_another_tokenizer_are_another_order(plan_of: PlanOf) -> None:
-    """The model that counts is not the data, and the rows are put together by what it says."""
-    (item,) = plan_of(answers(1, 1)).datasets
-    one, two = (
-        digest_lengths([SamplerInputs(item=item, lengths=np.array(lengths, np.int32))]) for lengths in ([3, 4], [4, 3])
-    )
-    assert one != two
+def test_a_checkpoint_whose_rows_were_grouped_by_tokens_has_another_order(plan_of: PlanOf, tmp_path: Path) -> None:
+    """Up to 0.1.0 the lengths were counted in tokens, and a digest of them was kept."""
     by_length = position_with(plan_of, group_by_length=True)
-    assert [name for name, _ in by_length["lengths"]] == ["docs"]
+    assert by_length["lengths"] == "in bytes"
     assert "lengths" not in position_with(plan_of)
+    write_position(tmp_path, {**by_length, "lengths": [["docs", "0123456789abcdef"]]})
+    (problem,) = position_problems(tmp_path, by_length)
+    assert problem.message == (
+        f"{tmp_path} used lengths docs 0123456789ab, and this run uses in bytes; the order of rows would change"
+    )
 
 
 @pytest.mark.parametrize(

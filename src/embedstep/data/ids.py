@@ -80,8 +80,8 @@ def read_integers(path: Path, column: str) -> "NDArray[np.int64]":
     return np.array(numbers.to_numpy(zero_copy_only=False), np.int64)
 
 
-def text_lengths(path: Path, inputs: Sequence[str]) -> "NDArray[np.int32]":
-    """Return the total characters of each row's texts, shape (rows,)."""
+def text_bytes(path: Path, inputs: Sequence[str]) -> "NDArray[np.int32]":
+    """Return the total bytes of each row's texts in UTF-8, shape (rows,)."""
     import numpy as np
     import pyarrow.compute as pc
 
@@ -89,7 +89,7 @@ def text_lengths(path: Path, inputs: Sequence[str]) -> "NDArray[np.int32]":
     lengths = np.zeros(table.num_rows, np.int64)
     for name in inputs:
         texts, row, _ = _flatten_texts(table.column(name))
-        counts = pc.utf8_length(texts).to_numpy(zero_copy_only=False)
+        counts = pc.binary_length(texts).to_numpy(zero_copy_only=False)
         if row is None:
             lengths += counts
         else:

@@ -1,23 +1,34 @@
-"""Token ids of a column, cached in files next to the rows; each rank maps them into memory."""
+"""Token ids of a column, kept in files from the first time that a row is read; the processes of a node share them.
 
+Nothing is tokenized before the training: the first step comes as soon as in a plain script, and each later epoch reads
+ids. The log of ids only grows, and one number in the index says where those of a row are, so a reader sees either
+nothing or all of them, and no process waits for another.
+"""
+
+from __future__ import annotations  # arrays take type parameters in hints alone
+
+import errno
 import json
-from collections.abc import Iterator, Mapping
+import logging
+import os
+import uuid
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
-from embedstep.data.ids import read_table
-from embedstep.errors import CannotStartError
+import numpy as np
+from numpy.typing import NDArray
+
+from embedstep.data.model_facts import UNLIMITED
 from embedstep.runtime.digests import sha256_text
-from embedstep.runtime.progress import with_progress
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from tokenizers import Tokenizer
 
-_AT_ONCE = 4096
-"""Number of texts per call of the tokenizer, which spreads them over the cores."""
+_LENGTH_BITS = 24
+_LONGEST = 2**_LENGTH_BITS - 1
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,109 +57,136 @@ class TokenizerSettings:
         parts = [self.tokenizer, truncation, self.special_tokens, rows, column, prompt or ""]
         return sha256_text(json.dumps(parts))
 
+    def build(self) -> Tokenizer:
+        """Build the tokenizer."""
+        from tokenizers import Tokenizer
 
-@dataclass(frozen=True, slots=True)
-class TokenIds:
-    """The token ids of each row of a column; equal texts are stored once.
-
-    Attributes:
-        ids: concatenated token ids of all texts, shape (tokens,).
-        starts: index in `ids` of the start of each text and of the end of the last one, shape (texts + 1,).
-        text_of: index of each row's text, shape (rows,).
-    """
-
-    ids: "NDArray[np.int32]"
-    starts: "NDArray[np.int64]"
-    text_of: "NDArray[np.int32]"
-
-    def __getitem__(self, row: int) -> "NDArray[np.int32]":
-        text = self.text_of[row]
-        return self.ids[self.starts[text] : self.starts[text + 1]]
-
-    @property
-    def lengths(self) -> "NDArray[np.int64]":
-        """Number of tokens of each row, shape (rows,)."""
-        import numpy as np
-
-        return np.diff(self.starts)[self.text_of]
+        tokenizer = Tokenizer.from_str(self.tokenizer)
+        if self.truncation is not None:
+            tokenizer.enable_truncation(**self.truncation)
+        return tokenizer
 
 
-def cache_tokens(path: Path, column: str, key: str, tokenizing: TokenizerSettings, prompt: str | None) -> TokenIds:
-    """Return the token ids of a column from the cache, or tokenize the column and add them.
-
-    Args:
-        path: Arrow IPC stream file of the prepared rows.
-        column: a column of texts.
-        key: from `TokenizerSettings.key`.
-        tokenizing: the tokenizer.
-        prompt: prompt of the column.
-
-    Raises:
-        CannotStartError: the disk is full.
-    """
-    import numpy as np
-
-    if (kept := cached_tokens(path, key)) is not None:
-        return kept
-    ids, starts, text_of = _files(path, key)
-    try:
-        texts: Any = read_table(path).column(column).combine_chunks().dictionary_encode()
-        with ids.open("wb") as file:
-            ends = np.cumsum([0, *_written(file, texts.dictionary, tokenizing, prompt)], dtype=np.int64)
-        np.save(starts, ends)
-        # Last, because its existence means that the others are complete.
-        np.save(text_of, texts.indices.to_numpy())
-    except OSError as error:
-        for left in (ids, starts, text_of):
-            left.unlink(missing_ok=True)
-        raise CannotStartError(f"the token ids of {column} cannot be kept in {path.parent}: {error}") from error
-    found = cached_tokens(path, key)
-    assert found is not None, "files that were just written are there"
-    return found
-
-
-def cached_tokens(path: Path, key: str) -> TokenIds | None:
-    """Return the cached token ids with a key, or None.
-
-    Args:
-        path: Arrow IPC stream file of the prepared rows.
-        key: from `TokenizerSettings.key`.
-    """
-    import numpy as np
-
-    ids, starts, text_of = _files(path, key)
-    if not text_of.exists():
+def truncation_settings(limit: int | None, side: str) -> dict[str, Any] | None:
+    """Return the truncation that transformers sets on a fast tokenizer for single texts, or None for no limit."""
+    if limit is None or limit >= UNLIMITED:
         return None
-    # An empty file cannot be mapped: a static embedding has no tokens for an empty text.
-    found = np.memmap(ids, np.int32, "r") if ids.stat().st_size else np.empty(0, np.int32)
-    # As plain arrays over the same memory, because slicing a memmap is slow: each slice is a memmap, too.
-    return TokenIds(*map(np.asarray, (found, np.load(starts, mmap_mode="r"), np.load(text_of, mmap_mode="r"))))
+    return {"max_length": limit, "stride": 0, "strategy": "longest_first", "direction": side}
 
 
-def has_tokens(path: Path) -> bool:
-    """Whether any token ids of the rows are cached, whatever the tokenizer."""
-    return any(path.parent.glob(f"{path.stem}.*.text_of.npy"))
+class TokenIds:
+    """The token ids of a column of prepared rows.
+
+    Two files stand next to the rows: the ids one after the other, and for each row a 64-bit number with the place and
+    the number of its ids, or 0. Where they cannot be written, texts are tokenized each time that they are read.
+    """
+
+    def __init__(self, file: Path, rows: int, key: str, how: TokenizerSettings, prompt: str | None) -> None:
+        """Open nothing yet: a worker of a data loader opens the files for itself.
+
+        Args:
+            file: Arrow IPC stream file of the prepared rows.
+            rows: their number.
+            key: from `TokenizerSettings.key`.
+            how: the tokenizer.
+            prompt: prefix of each text.
+        """
+        # Memory that was not yet on disk when a machine stopped leaves an index without its ids.
+        name = f"{file.stem}.{sha256_text(key + _this_boot())[:16]}"
+        self._index_file, self._log_file = file.with_name(f"{name}.index"), file.with_name(f"{name}.ids")
+        self._rows = rows
+        self._how = how
+        self._prompt = prompt or ""
+        self._process = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out open files, which another process opens for itself."""
+        kept = ("_index_file", "_log_file", "_rows", "_how", "_prompt")
+        return {**{name: getattr(self, name) for name in kept}, "_process": 0}
+
+    def read(self, rows: Sequence[int], texts: Callable[[Sequence[int]], Sequence[str]]) -> list[NDArray[Any]]:
+        """Return the ids of some rows, each of shape (tokens,), and keep those that are new.
+
+        Args:
+            rows: row numbers.
+            texts: returns the texts of some of the rows, in their order.
+        """
+        if self._process != os.getpid():
+            self._open()
+        places = self._index[rows]
+        found = self._kept(places)
+        if missing := np.flatnonzero(places == 0).tolist():
+            made = self.tokenize(texts([rows[at] for at in missing]))
+            for at, ids in zip(missing, made, strict=True):
+                found[at] = ids
+            self._keep([rows[at] for at in missing], made)
+        return found
+
+    def tokenize(self, texts: Sequence[str]) -> list[NDArray[Any]]:
+        """Return the ids of texts, each of shape (tokens,)."""
+        if self._process != os.getpid():
+            self._open()
+        given = [self._prompt + text for text in texts] if self._prompt else list(texts)
+        encoded = self._tokenizer.encode_batch_fast(given, add_special_tokens=self._how.special_tokens)
+        return [np.array(one.ids, self._type) for one in encoded]
+
+    def _open(self) -> None:
+        self._tokenizer = self._how.build()
+        last = max(self._tokenizer.get_vocab().values(), default=0)
+        self._type = np.dtype(np.uint16 if last < 2**16 else np.uint32)
+        self._output: int | None = None
+        self._index = np.zeros(self._rows, np.int64)
+        self._ids: NDArray[np.uint8] = np.empty(0, np.uint8)
+        try:
+            with self._index_file.open("ab") as index:
+                # The disk space is taken now: a full disk would later end the process that writes to mapped memory.
+                os.posix_fallocate(index.fileno(), 0, self._index.nbytes)
+            self._index = np.asarray(np.memmap(self._index_file, np.int64, "r+", shape=(self._rows,)))
+            self._output = os.open(self._log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        except OSError as error:
+            self._stop_keeping(error)
+        self._process = os.getpid()
+
+    def _kept(self, places: NDArray[np.int64]) -> list[Any]:
+        """Return the ids at some places; None for a place of 0."""
+        size = self._type.itemsize
+        counts = places & _LONGEST
+        starts = (places >> _LENGTH_BITS) - 1
+        ends = starts + counts * size
+        if int(ends.max(initial=0)) > len(self._ids):
+            self._ids = np.asarray(np.memmap(self._log_file, np.uint8, "r"))
+        return [
+            self._ids[start:end].view(self._type) if start >= 0 else None
+            for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
+        ]
+
+    def _keep(self, rows: Sequence[int], made: Sequence[NDArray[Any]]) -> None:
+        if self._output is None:
+            return
+        counts = np.array([len(ids) for ids in made], np.int64)
+        written = np.concatenate(made).tobytes()
+        try:
+            if (size := os.write(self._output, written)) < len(written):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            self._stop_keeping(error)
+            return
+        # With O_APPEND the position is now the end of what this process has written, whoever else writes.
+        begin = os.lseek(self._output, 0, os.SEEK_CUR) - size
+        ends = begin + np.cumsum(counts) * self._type.itemsize
+        places = (ends - counts * self._type.itemsize + 1 << _LENGTH_BITS) | counts
+        self._index[rows] = np.where(counts <= _LONGEST, places, 0)
+
+    def _stop_keeping(self, error: OSError) -> None:
+        _log.warning("token ids are not kept, so texts are tokenized in each epoch: %s", error)
+        if self._output is not None:
+            os.close(self._output)
+        self._output = None
 
 
-def _files(path: Path, key: str) -> tuple[Path, Path, Path]:
-    ids, starts, text_of = (
-        path.with_name(f"{path.stem}.{key[:16]}.{end}") for end in ("tokens", "starts.npy", "text_of.npy")
-    )
-    return ids, starts, text_of
-
-
-def _written(file: BinaryIO, texts: Any, tokenizing: TokenizerSettings, prompt: str | None) -> Iterator[int]:
-    """Tokenize texts, write the ids to a file, and yield the number of tokens of each text."""
-    import numpy as np
-    from tokenizers import Tokenizer
-
-    tokenizer = Tokenizer.from_str(tokenizing.tokenizer)
-    if tokenizing.truncation is not None:
-        tokenizer.enable_truncation(**tokenizing.truncation)
-    for start in with_progress(f"tokenizing {len(texts):,} texts", range(0, len(texts), _AT_ONCE)):
-        some = texts[start : start + _AT_ONCE].to_pylist()
-        given = [prompt + text for text in some] if prompt else some
-        encoded = tokenizer.encode_batch_fast(given, add_special_tokens=tokenizing.special_tokens)
-        ids = [text.ids for text in encoded]
-        file.write(np.fromiter(chain.from_iterable(ids), np.int32).tobytes())
-        yield from map(len, ids)
+def _this_boot() -> str:
+    """Return what identifies this machine since its start, which processes in its containers share."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text()
+    except OSError:
+        return uuid.uuid4().hex

@@ -6,7 +6,6 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from embedstep.data.ids import read_integers, read_rows, shared_text
-from embedstep.data.tokenizer import TokenCache
 from embedstep.planning.batches import (
     FormedBatches,
     SamplerInputs,
@@ -30,18 +29,17 @@ _SHOWN_LABELS = 5
 _SHOWN_CHARACTERS = 40
 
 
-def explain_batches(arguments: Arguments, formed: FormedBatches, tokens: TokenCache | str) -> Iterator[str]:
+def explain_batches(arguments: Arguments, formed: FormedBatches) -> Iterator[str]:
     """Yield what the batches leave out and why, a sentence each.
 
     Args:
         arguments: the effective arguments.
         formed: the batches.
-        tokens: what the lengths of rows were counted by, or why that was not possible.
     """
     if formed.epochs is None:
         return
     if arguments.train_sampling_strategy == "group_by_length":
-        yield from _explain_lengths(arguments, formed.datasets, tokens)
+        yield from _explain_lengths(arguments, formed.datasets)
     for inputs, sampler in zip(formed.train, formed.epochs.samplers, strict=True):
         yield from (f"{inputs.item.place}: {note}" for note in _explain_sampler(inputs, sampler))
     for item in formed_datasets(arguments, formed.datasets):
@@ -50,14 +48,9 @@ def explain_batches(arguments: Arguments, formed: FormedBatches, tokens: TokenCa
             yield f"{item.place}: {rows} and are not evaluated"
 
 
-def _explain_lengths(
-    arguments: Arguments, datasets: Sequence[PlannedDataset], tokens: TokenCache | str
-) -> Iterator[str]:
-    """Name what rows are grouped by where that is not the number of their tokens."""
+def _explain_lengths(arguments: Arguments, datasets: Sequence[PlannedDataset]) -> Iterator[str]:
     if any(item.has_lengths for item in datasets if item.split == "train"):
         yield f"rows are grouped by the column {arguments.length_column_name}"
-    elif isinstance(tokens, str):
-        yield f"lengths are counted in characters: {tokens}"
 
 
 def _explain_sampler(inputs: SamplerInputs, sampler: "Sampler") -> Iterator[str]:
@@ -97,15 +90,15 @@ def _explain_repeated_texts(inputs: SamplerInputs, sampler: "Sampler") -> Iterat
 
 
 def _padding_share(batches: Any, lengths: Any) -> float:
-    """Return the share of padding in the batches, as if each row were one text of all its tokens."""
+    """Return the share of padding in the batches, as if each row were one text of its length."""
     import numpy as np
 
     if not len(batches):
         return 0.0
-    tokens = lengths[batches.rows]
+    taken = lengths[batches.rows]
     sizes = np.diff(batches.starts)
-    padded = int((np.maximum.reduceat(tokens, batches.starts[:-1]) * sizes).sum())
-    return 1 - int(tokens.sum()) / padded if padded else 0.0
+    padded = int((np.maximum.reduceat(taken, batches.starts[:-1]) * sizes).sum())
+    return 1 - int(taken.sum()) / padded if padded else 0.0
 
 
 def _label_shares(inputs: SamplerInputs, batches: Any) -> str:

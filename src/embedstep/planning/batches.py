@@ -13,15 +13,12 @@ will train on.
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from hashlib import sha256
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedstep.data.ids import read_integers, text_ids, text_lengths
+from embedstep.data.ids import read_integers, text_bytes, text_ids
 from embedstep.data.roles import LENGTH
-from embedstep.data.tokenizer import MODEL_NOT_LOCAL, TokenCache
-from embedstep.data.tokens import TokenIds
 from embedstep.errors import CannotStartError
 from embedstep.planning.batch_samplers import DeclaredBatches, declared_code, declared_reads, declared_sampler
 from embedstep.planning.plan import PlannedDataset
@@ -124,21 +121,18 @@ def count_default_batches(
     ]
 
 
-def form_batches(
-    arguments: Arguments, datasets: Sequence[PlannedDataset], processes: int, tokens: TokenCache | str
-) -> FormedBatches:
+def form_batches(arguments: Arguments, datasets: Sequence[PlannedDataset], processes: int) -> FormedBatches:
     """Form the batches of the first epoch, and count them exactly.
 
     Args:
         arguments: the effective arguments.
         datasets: all datasets of the plan, with their prepared rows.
         processes: processes that train together.
-        tokens: makes the token ids that lengths are counted by, or why it cannot.
     """
     items = formed_datasets(arguments, datasets)
     if not items:
         return FormedBatches(datasets=list(datasets))
-    train = [load_sampler_inputs(arguments, item, tokens) for item in items if item.split == "train"]
+    train = [load_sampler_inputs(arguments, item) for item in items if item.split == "train"]
     started = time.perf_counter()
     epochs = build_epochs(arguments, train, processes, per_device_batch_size(arguments, "train"))
     counted = _count_formed(train, epochs)
@@ -198,15 +192,12 @@ def _largest_batch(inputs: SamplerInputs, epochs: "Epochs", number: int) -> int 
     return binary_search(0, most, lambda size: replace(sampler, size=size * world_size).count > 0)
 
 
-def load_sampler_inputs(
-    arguments: Arguments, item: PlannedDataset, tokens: TokenCache | str = MODEL_NOT_LOCAL
-) -> SamplerInputs:
+def load_sampler_inputs(arguments: Arguments, item: PlannedDataset) -> SamplerInputs:
     """Return what the batches of a dataset depend on, derived from its prepared rows once and kept next to them.
 
     Args:
         arguments: the effective arguments.
         item: the dataset.
-        tokens: makes the token ids whose number is a row's length; without it characters are counted.
     """
     from embedstep.sampling.labels import group_labels
     from embedstep.sampling.texts import Texts, group_texts
@@ -217,20 +208,19 @@ def load_sampler_inputs(
     if arguments.batch_sampler == "group_by_label":
         labels = group_labels(read_integers(path, "label"))
     if arguments.train_sampling_strategy == "group_by_length" and item.split == "train":
-        lengths = _cache(path, "lengths", lambda: _measure_rows(item, tokens))
+        lengths = _cache(path, "lengths", lambda: _measure_rows(item))
     read = {"labels": lambda: read_integers(path, "label"), "texts": lambda: text_ids(path, item.inputs)}
     names = declared_reads(arguments.batch_sampler)
     arrays: dict[str, Any] = {name: _cache(path, f"declared_{name}", read[name]) for name in names}
     return SamplerInputs(item=item, texts=texts, labels=labels, lengths=lengths, arrays=arrays)
 
 
-def _measure_rows(item: PlannedDataset, tokens: TokenCache | str) -> Any:
-    """Return the length of each row, shape (rows,): as its column says, in tokens, or in characters."""
-    if item.has_lengths:
-        return read_integers(item.file, LENGTH)
-    if isinstance(tokens, str) or item.transform is not None:
-        return text_lengths(item.file, item.inputs)
-    return sum(ids.lengths for ids in make_token_ids(item, tokens))
+def _measure_rows(item: PlannedDataset) -> Any:
+    """Return the length of each row, shape (rows,): as its column says, or in bytes.
+
+    Tokens are counted while the training runs, and the first step would wait for them.
+    """
+    return read_integers(item.file, LENGTH) if item.has_lengths else text_bytes(item.file, item.inputs)
 
 
 def _cache(path: Path, name: str, make: Callable[[], Any]) -> Any:
@@ -250,11 +240,6 @@ def _cache(path: Path, name: str, make: Callable[[], Any]) -> Any:
             file.unlink(missing_ok=True)
             raise CannotStartError(f"the {name} cannot be kept in {file}: {error}") from error
     return np.load(file, mmap_mode="r")
-
-
-def make_token_ids(item: PlannedDataset, tokens: TokenCache) -> list[TokenIds]:
-    """Return the token ids of each column of texts, from disk where they were made before."""
-    return [tokens.ids(item.name, item.file, item.fingerprint, column) for column in item.inputs]
 
 
 def build_epochs(arguments: Arguments, inputs: Sequence[SamplerInputs], world_size: int, size: int) -> "Epochs":
@@ -297,16 +282,9 @@ def order_seed(arguments: Arguments) -> int:
     return arguments.seed if arguments.data_seed is None else arguments.data_seed
 
 
-def digest_lengths(inputs: Sequence[SamplerInputs]) -> dict[str, str]:
-    """Return a digest of the lengths by which the rows of each dataset are grouped; another tokenizer changes it."""
-    grouped = [one for one in inputs if one.lengths is not None]
-    return {one.item.name: sha256(one.lengths.tobytes()).hexdigest() for one in grouped}
-
-
 def describe_order(
     arguments: Arguments,
-    fingerprints: Mapping[str, str],
-    lengths: Mapping[str, str],
+    train: Sequence[PlannedDataset],
     world_size: int,
     transforms: Mapping[str, str],
 ) -> dict[str, Any]:
@@ -314,8 +292,7 @@ def describe_order(
 
     Args:
         arguments: the effective arguments.
-        fingerprints: digest of the rows of each train dataset.
-        lengths: digest of the lengths of rows, of the datasets whose rows are grouped by them.
+        train: the train datasets.
         world_size: ranks.
         transforms: digest of the transform of each train dataset that has one.
     """
@@ -328,15 +305,16 @@ def describe_order(
     is_shared = forms_batches(arguments) and arguments.batch_sampler != "group_by_label" and not code
     # One dataset in the order of its file is not shuffled.
     in_order = arguments.train_sampling_strategy == "sequential" and arguments.batch_sampler == "batch_sampler"
-    is_fixed = in_order and len(fingerprints) == 1 and not transforms
+    is_fixed = in_order and len(train) == 1 and not transforms
+    lengths = "in a column" if any(item.has_lengths for item in train) else "in bytes"
     return {
-        "data": [[name, digest] for name, digest in fingerprints.items()],
-        **({"lengths": [[name, digest] for name, digest in lengths.items()]} if lengths else {}),
+        "data": [[item.name, item.fingerprint] for item in train],
+        **({"lengths": lengths} if arguments.train_sampling_strategy == "group_by_length" else {}),
         **({"transforms": [[name, digest] for name, digest in transforms.items()]} if transforms else {}),
         **({} if is_fixed else {"seed": order_seed(arguments)}),
         "batch_sampler": arguments.batch_sampler.removesuffix("_hashed"),
         **code,
-        "multi_dataset_batch_sampler": arguments.multi_dataset_batch_sampler if len(fingerprints) > 1 else None,
+        "multi_dataset_batch_sampler": arguments.multi_dataset_batch_sampler if len(train) > 1 else None,
         "train_sampling_strategy": arguments.train_sampling_strategy,
         "dataloader_drop_last": arguments.dataloader_drop_last,
         "gradient_accumulation_steps": arguments.gradient_accumulation_steps,

@@ -10,7 +10,6 @@ from dataclasses import fields, replace
 
 from embedstep.data.facts import DatasetFacts, DatasetRecord
 from embedstep.data.model_facts import ModelFacts
-from embedstep.data.tokenizer import MODEL_NOT_LOCAL, TokenCache
 from embedstep.planning.batch_notes import explain_batches
 from embedstep.planning.batches import (
     FormedBatches,
@@ -18,7 +17,6 @@ from embedstep.planning.batches import (
     count_batches,
     count_default_batches,
     describe_order,
-    digest_lengths,
     form_batches,
     per_device_batch_size,
 )
@@ -63,7 +61,6 @@ def build_plan(
     processes: int,
     model: ModelFacts | None = None,
     is_prepared: bool = False,
-    tokens: TokenCache | str = MODEL_NOT_LOCAL,
 ) -> Plan:
     """Return what the run will do: datasets, steps, evaluations, checkpoints and metrics.
 
@@ -74,7 +71,6 @@ def build_plan(
         processes: processes that train together.
         model: what the model's files say; None where they are not on this machine.
         is_prepared: the rows of `facts` are in files, so that batches can be counted that depend on texts and labels.
-        tokens: makes the token ids of texts, or why they cannot be made before the training.
     """
     # Counts and steps follow from what the trainer will get, not from what was written.
     entries = ledger(request.arguments, gpus=gpus, world_size=processes, has_evaluation=request.has_evaluation)
@@ -86,7 +82,7 @@ def build_plan(
         if is_prepared and (drawer := drawer_of(request, item)) is not None:
             drawer.require_repeatable(reader_of(item))
     datasets = count_default_batches(arguments, datasets, processes)
-    formed = form_batches(arguments, datasets, processes, tokens) if is_prepared else FormedBatches(datasets=datasets)
+    formed = form_batches(arguments, datasets, processes) if is_prepared else FormedBatches(datasets=datasets)
     per_step = batches_per_step(arguments, processes)
     formed = replace(formed, datasets=list(_with_formed_negatives(request, formed, processes)))
     train = [item for item in formed.datasets if item.split == "train"]
@@ -101,13 +97,10 @@ def build_plan(
     notes += explain_transforms(request, facts)
     notes += explain_model(request.model, model)
     notes += explain_prompts(request, model, prompts)
-    notes += explain_batches(arguments, formed, tokens)
-    if isinstance(tokens, str) and tokens != MODEL_NOT_LOCAL and train_steps > steps_per_epoch:
-        notes.append(f"texts are tokenized again in each epoch: {tokens}")
+    notes += explain_batches(arguments, formed)
     # Evaluators name their metrics by it.
     similarity = request.model.similarity_fn_name or (model.similarity if model else "cosine")
     fingerprints = {f"{item.split}.{item.name}": _drawn_fingerprint(request, item) for item in facts}
-    rows = {item.name: item.fingerprint for item in train}
     return Plan(
         request_fingerprint=request_fingerprint(request),
         training_fingerprint=training_fingerprint(request, fingerprints, processes, code_of(request)),
@@ -127,9 +120,7 @@ def build_plan(
         ledger=with_warmup_steps(entries, warmup_steps),
         notes=(*notes, *never_best(arguments, train_steps, checkpoints, due)),
         sampling_seconds=formed.seconds,
-        position=describe_order(
-            arguments, rows, digest_lengths(formed.train), processes, transform_digests(request, "train")
-        ),
+        position=describe_order(arguments, train, processes, transform_digests(request, "train")),
     )
 
 

@@ -16,6 +16,7 @@ from embedstep.output.result import StepResult
 from embedstep.request.loading import load_request
 from embedstep.sampling.epochs import Epochs, Sampler
 from embedstep.step import plan_step
+from embedstep.worker.trainer import build
 from embedstep.worker.trainer.loading import ConcatenatedDatasets, RankBatches
 from embedstep.worker.trainer.trainer import StepTrainer
 from tests.conftest import pair_rows
@@ -88,6 +89,7 @@ def test_columns_reach_the_loss_in_the_order_of_their_roles(
         return collate(self, rows)
 
     monkeypatch.setattr(BaseDataCollator, "__call__", spy)
+    monkeypatch.setattr(build, "token_ids", lambda *arguments: {})  # to see the texts
     # In the file `positive` stands before `anchor`, with `id`, `negative`, `score` and `class`.
     assert train_here(request_of()).exit_code == 0
     assert list(seen[0]) == ["anchor", "positive"]

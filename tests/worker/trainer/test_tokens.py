@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
 from tokenizers import Tokenizer
 
-from embedstep import step
 from embedstep.output.result import StepResult
 from embedstep.request.model import Model
 from embedstep.worker.models import build_model
+from embedstep.worker.trainer import build
 from embedstep.worker.trainer.tokens import Padding
 
 Train = Callable[[Mapping[str, Any]], StepResult]
@@ -88,7 +88,7 @@ def test_the_weights_are_the_same_to_the_bit(
     if model == "static":
         document["model"] = {"static": str(minilm / "tokenizer.json"), "dimension": 16}
     kept, few = trained(train_here, document, tmp_path / "output", monkeypatch)
-    monkeypatch.setattr(step, "_tokenize", lambda plan, tokens: None)
+    monkeypatch.setattr(build, "token_ids", lambda *arguments: {})
     as_they_come, many = trained(train_here, document, tmp_path / "output", monkeypatch)
     assert kept == as_they_come
     if "dataloader_num_workers" not in arguments:
@@ -112,38 +112,25 @@ def test_eval_rows_and_several_datasets_are_tokenized_once_too(
         },
     )  # fmt: skip
     kept, few = trained(train_here, document, tmp_path / "output", monkeypatch)
-    monkeypatch.setattr(step, "_tokenize", lambda plan, tokens: None)
+    monkeypatch.setattr(build, "token_ids", lambda *arguments: {})
     as_they_come, many = trained(train_here, document, tmp_path / "output", monkeypatch)
     assert kept == as_they_come
     # Two epochs of 180 pairs and two evaluations of 40.
     assert many - few > 2 * (360 + 80) - 300
 
 
-def test_ids_of_another_tokenizer_are_not_taken(
+def test_a_model_with_features_of_its_own_tokenizes_itself(
     train_here: Train, request_of: Build, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from embedstep.worker import models
-    from embedstep.worker import train as module
+    preprocess = SentenceTransformer.preprocess
 
-    build = models.build_model
+    def with_more(self: Any, inputs: Any, *arguments: Any, **options: Any) -> Any:
+        return {**preprocess(self, inputs, *arguments, **options), "more": torch.zeros(len(inputs))}
 
-    def changed(*arguments: Any, **options: Any) -> Any:
-        model = build(*arguments, **options)
-        model.tokenizer.truncation_side = "left"
-        return model
-
-    monkeypatch.setattr(module, "build_model", changed)
+    monkeypatch.setattr(SentenceTransformer, "preprocess", with_more)
     with caplog.at_level(logging.WARNING):
-        arguments = {"max_steps": -1, "num_train_epochs": 1}
-        assert train_here(request_of(arguments=arguments)).exit_code == 0
-    assert "the cached token ids of docs differ from those of the loaded model" in caplog.text
-
-
-def test_a_run_that_sees_few_of_its_rows_tokenizes_those_alone(
-    train_here: Train, request_of: Build, tmp_path: Path
-) -> None:
-    assert train_here(request_of(arguments={"max_steps": 4})).exit_code == 0
-    assert not list((tmp_path / "output").rglob("*.tokens"))
+        assert train_here(request_of(arguments={"max_steps": 2})).exit_code == 0
+    assert "the texts of docs are tokenized each time: only the model itself makes its features" in caplog.text
 
 
 def test_a_static_embedding_gets_its_offsets(minilm: Path) -> None:

@@ -9,7 +9,6 @@ from sentence_transformers import SentenceTransformer, SentenceTransformerTraini
 from sentence_transformers.base.evaluation import BaseEvaluator, SequentialEvaluator
 from transformers import PrinterCallback
 
-from embedstep.data.tokenizer import TokenCache
 from embedstep.errors import InvalidRequestError, Problem
 from embedstep.output.checkpoints import write_manifest
 from embedstep.planning.batches import build_epochs, formed_datasets, load_sampler_inputs
@@ -27,7 +26,7 @@ from embedstep.worker.trainer.losses import build_loss, require_matches
 from embedstep.worker.trainer.numerics import NumericsMonitor
 from embedstep.worker.trainer.recording import Recorder
 from embedstep.worker.trainer.stopping import StopController
-from embedstep.worker.trainer.tokens import kept_token_ids, tokenizing_of
+from embedstep.worker.trainer.tokens import token_ids
 from embedstep.worker.trainer.trainer import StepTrainer
 
 
@@ -96,10 +95,9 @@ def _epochs(request: TrainRequest, plan: Plan) -> Callable[[tuple[str, ...], int
 
 
 def _tokens(plan: Plan, model: SentenceTransformer) -> dict[str, Tokens]:
-    """Return the cached token ids of the datasets with a loss, by their files."""
-    tokens = TokenCache(lambda: tokenizing_of(model), plan.prompts.columns)
+    """Return the token ids of the datasets with a loss, by their files."""
     return {
-        str(item.path): kept_token_ids(item, rows_of(item), model, tokens)
+        str(item.path): token_ids(item, rows_of(item), model, plan.prompts.columns.get(item.name, {}))
         for item in plan.datasets
         if item.loss and item.transform is None
     }

@@ -1,8 +1,9 @@
-"""What the data loader of one rank reads: rows by number, with cached token ids in place of texts."""
+"""What the data loader of one rank reads: rows by number, with token ids in place of texts."""
 
 import os
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import accumulate, repeat
 from typing import Any
 
@@ -101,7 +102,7 @@ class ConcatenatedDatasets(torch.utils.data.Dataset[Any]):  # type: ignore[misc]
 
         Args:
             parts: the datasets.
-            tokens: cached token ids of the columns of each dataset; their texts are not read.
+            tokens: token ids of the columns of each dataset, whose texts are read once.
             drawers: draws the rows of each dataset in each epoch, or None where they are taken as they stand.
         """
         self._drawers = drawers or [None] * len(parts)
@@ -112,6 +113,7 @@ class ConcatenatedDatasets(torch.utils.data.Dataset[Any]):  # type: ignore[misc]
         self._columns = [part.column_names for part in parts]
         self._tokens = tokens
         self._read = [_without(part, kept) for part, kept in zip(parts, tokens, strict=True)]
+        self._texts = [{name: _texts_of(part, name) for name in kept} for part, kept in zip(parts, tokens, strict=True)]
         self._lengths = [len(part) for part in parts]
         self._ends = list(accumulate(self._lengths))
 
@@ -131,7 +133,8 @@ class ConcatenatedDatasets(torch.utils.data.Dataset[Any]):  # type: ignore[misc]
         start = self._ends[number] - self._lengths[number]
         places = [row - start for row in rows]
         read = self._read[number]
-        tokens = {name: [ids[place] for place in places] for name, ids in self._tokens[number].items()}
+        texts = self._texts[number]
+        tokens = {name: ids.read(places, texts[name]) for name, ids in self._tokens[number].items()}
         cells = dict.fromkeys(self._columns[number]) | (read[places] if read.column_names else {}) | tokens
         found = [dict(zip(cells, row, strict=True)) for row in zip(*cells.values(), strict=True)]
         return found if self._drawers[number] is None else [*self._drawn(number, places, found)]
@@ -148,3 +151,13 @@ class ConcatenatedDatasets(torch.utils.data.Dataset[Any]):  # type: ignore[misc]
 def _without(part: Dataset, columns: Iterable[str]) -> Dataset:
     """Return a dataset without some columns, unless the trainer has set a transform, which reads all of them."""
     return part if part.format["type"] == "custom" else part.remove_columns(list(columns))
+
+
+def _texts_of(part: Dataset, column: str) -> Callable[[Sequence[int]], list[str]]:
+    """Return a function from row numbers to the texts of a column."""
+    return partial(_cells, part.with_format(None).select_columns([column]), column)
+
+
+def _cells(part: Dataset, column: str, rows: Sequence[int]) -> list[str]:
+    found: list[str] = part[list(rows)][column]
+    return found

@@ -1,4 +1,4 @@
-"""Cached token ids in place of texts: used only if they equal the loaded model's, and padded like the model does."""
+"""Token ids in place of texts: used only if they give the loaded model's features, and padded like the model does."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -12,8 +12,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding, Transformer
 from tokenizers import Tokenizer
 
-from embedstep.data.tokenizer import TokenCache, truncation_settings
-from embedstep.data.tokens import TokenIds, TokenizerSettings, has_tokens
+from embedstep.data.tokens import TokenIds, TokenizerSettings, truncation_settings
 from embedstep.planning.plan import PlannedDataset
 
 _COMPARED_ROWS = 32
@@ -108,49 +107,50 @@ class Padding:
         return self._examples[prompt]
 
 
-def pads_as_the_model(model: SentenceTransformer, ids: TokenIds, texts: Sequence[str], prompt: str | None) -> bool:
-    """Whether cached token ids, padded, equal the model's own features of the first texts, bit by bit.
-
-    Args:
-        model: the loaded model.
-        ids: token ids of a column.
-        texts: the first texts of the column.
-        prompt: prefix of each text.
-    """
-    expected = model.preprocess(list(texts), prompt=prompt)
-    try:
-        found = Padding(model)([ids[row] for row in range(len(texts))], prompt=prompt)
-    except KeyError:  # the model needs a feature that `Padding` does not make
-        return False
-    return list(found) == list(expected) and all(_is_equal(found[name], expected[name]) for name in expected)
-
-
-def kept_token_ids(
-    item: PlannedDataset, rows: Dataset, model: SentenceTransformer, tokens: TokenCache
+def token_ids(
+    item: PlannedDataset, rows: Dataset, model: SentenceTransformer, prompts: Mapping[str, str]
 ) -> dict[str, TokenIds]:
-    """Return the cached token ids of the columns of a dataset that equal those of the loaded model.
+    """Return the token ids of the columns of a dataset; none where the model itself has to tokenize.
 
     Args:
         item: the planned dataset.
         rows: its rows.
         model: the loaded model.
-        tokens: finds the cache for this model.
+        prompts: prompt of each column that has one.
     """
-    path = item.file
-    if not has_tokens(path):
+    how = tokenizing_of(model)
+    if how is None:
+        _log.info("the model does more than a fast tokenizer, so the texts of %s are tokenized each time", item.name)
         return {}
     first_rows = rows[:_COMPARED_ROWS]
     found = {}
     for column in item.inputs:
-        ids = tokens.kept(item.name, path, item.fingerprint, column)
-        if ids is not None and pads_as_the_model(model, ids, first_rows[column], tokens.prompt(item.name, column)):
+        prompt = prompts.get(column)
+        ids = TokenIds(item.file, item.rows, how.key(item.fingerprint, column, prompt), how, prompt)
+        if pads_as_the_model(model, ids.tokenize(first_rows[column]), first_rows[column], prompt):
             found[column] = ids
     if len(found) < len(item.inputs):
-        _log.warning(
-            "the cached token ids of %s differ from those of the loaded model, which tokenizes the texts itself",
-            item.name,
-        )
+        _log.warning("the texts of %s are tokenized each time: only the model itself makes its features", item.name)
     return found
+
+
+def pads_as_the_model(
+    model: SentenceTransformer, ids: Sequence[NDArray[Any]], texts: Sequence[str], prompt: str | None
+) -> bool:
+    """Whether token ids, padded, equal the model's own features of their texts, bit by bit.
+
+    Args:
+        model: the loaded model.
+        ids: ids of each text.
+        texts: the texts.
+        prompt: prefix of each text.
+    """
+    expected = model.preprocess(list(texts), prompt=prompt)
+    try:
+        found = Padding(model)(ids, prompt=prompt)
+    except KeyError:  # the model needs a feature that `Padding` does not make
+        return False
+    return list(found) == list(expected) and all(_is_equal(found[name], expected[name]) for name in expected)
 
 
 def _is_equal(one: Any, other: Any) -> bool:

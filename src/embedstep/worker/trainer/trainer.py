@@ -51,7 +51,7 @@ class StepTrainer(ResumableTrainer):
         Args:
             epochs: returns the batches of all ranks, given the files of prepared rows and the batch size of a rank;
                 None if the library forms the batches.
-            tokens: cached token ids of the datasets, by their files.
+            tokens: token ids of the datasets, by their files.
             drawers: what draws rows in each epoch, by the files of their datasets.
             options: arguments of `ResumableTrainer` and of the library's trainer.
         """
@@ -140,7 +140,7 @@ class StepTrainer(ResumableTrainer):
         return prepared
 
     def _loader(self, parts: Sequence[Dataset], batches: Any) -> DataLoader[Any]:
-        """Return a loader of the given batches, with token ids in place of texts where they are cached."""
+        """Return a loader of the given batches, with token ids in place of texts where there are any."""
         arguments = self.args
         workers = {}
         if arguments.dataloader_num_workers:
