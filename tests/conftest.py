@@ -36,6 +36,10 @@ TOPICS = ("file", "network", "matrix", "thread", "string", "date", "socket", "ca
 ACTIONS = ("open", "close", "read", "write", "sort", "merge", "split", "copy", "find", "count")
 
 
+# No test depends on what another has read, or on what this user has; those of the cache have one of their own.
+os.environ["EMBEDSTEP_CACHE"] = "off"
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Run only the tests that talk to a server where that is PostgreSQL: the others have run without it."""
     if "EMBEDSTEP_TEST_POSTGRES" not in os.environ:

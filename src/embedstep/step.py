@@ -55,6 +55,7 @@ from embedstep.report.background import write_report_in_subprocess
 from embedstep.request.fingerprint import request_fingerprint
 from embedstep.request.schema import TrainRequest
 from embedstep.request.stored import request_to_json
+from embedstep.runtime.cache import find_cache
 from embedstep.runtime.process import ReceivedSignal, on_signal
 from embedstep.tracking.environment import tracking_environ
 from embedstep.tracking.recording import start_recording
@@ -300,7 +301,7 @@ def _scan_and_plan(
         model: what the model's files say.
         write_to: folder for the prepared rows; None if nobody reads them again.
     """
-    facts, problems = scan_all(local, write_to, row_needs(local))
+    facts, problems = scan_all(local, write_to, row_needs(local), cache=find_cache(os.environ))
     problems += check_with_data(request, facts)
     if len(facts) < len(list(named_datasets(local))):
         return None, problems

@@ -16,6 +16,7 @@ _FOR_BOTH = {
     "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "EMBEDSTEP_CACHE": "off",
 }
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedstep.data.duplicates import TextHashes, count_duplicates, overlapping_rows
+from embedstep.data.duplicates import TextHashes, anchors_in, count_duplicates, overlapping_rows
 from embedstep.data.facts import DatasetFacts
 
 Read = Callable[..., DatasetFacts]
@@ -63,9 +63,9 @@ def test_a_row_repeats_when_all_its_texts_do(columns: dict[str, list[Any]], coun
 def test_overlap_is_by_anchors() -> None:
     training = numbers(anchor=["a", "b"], positive=["p", "q"])
     held_out = numbers(anchor=["A", "a", "c", "b"], positive=["P", "other", "p", "q"])
-    assert overlapping_rows(held_out, [training]).tolist() == [0, 1, 3]
-    assert overlapping_rows(numbers(anchor=["c", "x"]), [training, numbers(anchor=["X"])]).tolist() == [1]
-    assert overlapping_rows(numbers(positive=["p"]), [training]).tolist() == []
+    assert overlapping_rows(held_out, anchors_in([training])).tolist() == [0, 1, 3]
+    assert overlapping_rows(numbers(anchor=["c", "x"]), anchors_in([training, numbers(anchor=["X"])])).tolist() == [1]
+    assert overlapping_rows(numbers(positive=["p"]), anchors_in([training])).tolist() == []
 
 
 @given(st.lists(st.tuples(st.sampled_from("aAbc "), st.sampled_from("xX yZ")), min_size=1))

@@ -1,4 +1,4 @@
-"""Texts as numbers: exact, the same in all columns, lists laid side by side."""
+"""Texts as numbers: the same in all columns, by first occurrence, each text of a list in a column of its own."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -49,6 +49,8 @@ def test_numbers_are_equal_exactly_where_texts_are(rows: list[tuple[str, str]], 
         texts = [text for row in rows for text in row]
         pairs = zip(texts, ids, strict=True)
         assert len(set(pairs)) == len(set(texts)) == len(set(ids))
+        occurring = pa.array(columns["anchor"] + columns["positive"]).dictionary_encode().indices.to_pylist()
+        assert text_ids(file, ["anchor", "positive"]).reshape(-1).tolist() == occurring
         expected = [len((one + other).encode()) for one, other in rows]
         assert text_bytes(file, ["anchor", "positive"]).tolist() == expected
 

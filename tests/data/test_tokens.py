@@ -1,4 +1,4 @@
-"""Token ids are those of the tokenizer for each text alone, whoever has made them, and however often."""
+"""Token ids are those of the tokenizer for each text alone, whichever process has made them."""
 
 import multiprocessing
 from collections import Counter

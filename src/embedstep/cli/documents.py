@@ -1,4 +1,4 @@
-"""Commands that need no data: the schema of a request, the training arguments, migration of older arguments."""
+"""Commands that read no rows: the schema of a request, the training arguments, migration of older arguments, cache."""
 
 import json
 import os
@@ -79,3 +79,28 @@ def migrate(old: str, target: Path | None) -> None:
         click.echo("\n".join(tables.aligned([("argument", "becomes", ""), *migrated.table])), err=target is None)
         if migrated.problems:
             raise InvalidRequestError(migrated.problems)
+
+
+@main.command()
+@click.argument("action", type=click.Choice(["show", "clear"]), default="show")
+def cache(action: str) -> None:
+    """Show where facts of data that was read are kept, and how much; or clear them.
+
+    They hold no texts. A check of unchanged files uses them and reads nothing. EMBEDSTEP_CACHE names another folder, or
+    `off`.
+
+    \b
+    Examples:
+      embedstep cache
+      embedstep cache clear
+    """
+    from embedstep.runtime.cache import find_cache
+    from embedstep.runtime.text import format_bytes
+
+    found = find_cache(os.environ)
+    if action == "clear":
+        click.echo(f"removed {format_bytes(found.clear())}")
+        return
+    records, size = found.size()
+    rows = [("folder", str(found.folder or "off")), ("records", f"{records:,}"), ("size", format_bytes(size))]
+    click.echo("\n".join(tables.aligned(rows)))

@@ -3,8 +3,10 @@
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import pyarrow as pa
@@ -169,8 +171,25 @@ _OPEN: Mapping[Format, Callable[[DataFile], AbstractContextManager[_Opened]]] = 
 
 def _binary_batches(file: DataFile, columns: list[str]) -> Iterator[pa.RecordBatch]:
     with _OPEN[file.format](file) as (_, read):
-        for batch in read(columns):
-            asked = pick_columns(batch, columns)
-            # Arrow reads wrong offsets and invalid UTF-8 without an error; only a full validation finds them.
-            asked.validate(full=True)
-            yield asked
+        # Decoding needs no interpreter: a thread does it while the batch before is used.
+        yield from read_ahead(_validated(batch, columns) for batch in read(columns))
+
+
+def _validated(batch: pa.RecordBatch, columns: list[str]) -> pa.RecordBatch:
+    asked = pick_columns(batch, columns)
+    # Arrow reads wrong offsets and invalid UTF-8 without an error; only a full validation finds them.
+    asked.validate(full=True)
+    return asked
+
+
+def read_ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Yield batches; from the third on, each is made in a thread while the one before is used."""
+    yield from islice(batches, 1)
+    # A request may have hundreds of small files, for which starting a thread takes longer than reading.
+    if (batch := next(batches, None)) is None:
+        return
+    with ThreadPoolExecutor(1) as pool:
+        while batch is not None:
+            following = pool.submit(next, batches, None)
+            yield batch
+            batch = following.result()

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 NOTHING = -1
-_LARGE = 2**30
-"""Bytes of text from which 32-bit offsets may be too small for one dictionary."""
+_AT_ONCE = 8_192
+"""Texts that are in memory at once."""
 
 
 def read_table(path: Path) -> "pa.Table":
@@ -25,26 +25,26 @@ def read_table(path: Path) -> "pa.Table":
 def text_ids(path: Path, inputs: Sequence[str]) -> "NDArray[np.int32]":
     """Return the id of each text, shape (columns, rows): equal texts have equal ids in all columns; NOTHING for none.
 
-    Ids are exact, not hashes. A column of lists becomes as many columns as its longest list has texts.
+    Ids count the texts by their first occurrence, column after column. Texts are compared by 64-bit hashes, of which
+    the memory depends on their number alone: among ten million texts the probability that two share an id is about 3 in
+    a million, and these two would be kept out of one batch. A column of lists becomes as many columns as its longest
+    list has texts.
 
     Args:
         path: Arrow IPC stream file of the prepared rows.
         inputs: columns of texts.
     """
     import numpy as np
-    import pyarrow as pa
 
     table = read_table(path)
     parts = [_flatten_texts(table.column(name)) for name in inputs]
-    texts = pa.chunked_array([chunk for values, _, _ in parts for chunk in values.chunks])
-    if texts.nbytes > _LARGE:
-        texts = texts.cast(pa.large_string())
-    chunks: list[Any] = texts.dictionary_encode().chunks
-    numbers = np.concatenate([chunk.indices.to_numpy() for chunk in chunks])
+    hashes = [_hash_texts(texts) for texts, _, _ in parts]
+    _, first, inverse = np.unique(np.concatenate(hashes), return_index=True, return_inverse=True)
+    by_occurrence = np.empty(len(first), np.int32)
+    by_occurrence[np.argsort(first)] = np.arange(len(first), dtype=np.int32)
+    numbers = by_occurrence[inverse]
     columns: list[NDArray[np.int32]] = []
-    for part, (_, row, place) in zip(
-        np.split(numbers, np.cumsum([len(part[0]) for part in parts])[:-1]), parts, strict=True
-    ):
+    for part, (_, row, place) in zip(np.split(numbers, np.cumsum(list(map(len, hashes)))[:-1]), parts, strict=True):
         if row is None or place is None:
             columns.append(part)
             continue
@@ -52,6 +52,19 @@ def text_ids(path: Path, inputs: Sequence[str]) -> "NDArray[np.int32]":
         spread[place, row] = part
         columns += list(spread)
     return np.stack(columns)
+
+
+def _hash_texts(texts: Any) -> "NDArray[np.uint64]":
+    import numpy as np
+    import pyarrow as pa
+    from xxhash import xxh3_64_intdigest
+
+    found = [np.empty(0, np.uint64)]
+    for chunk in texts.chunks:
+        for start in range(0, len(chunk), _AT_ONCE):
+            some = chunk.slice(start, _AT_ONCE).cast(pa.binary()).to_pylist()
+            found.append(np.fromiter(map(xxh3_64_intdigest, some), np.uint64, len(some)))
+    return np.concatenate(found)
 
 
 def _flatten_texts(column: Any) -> tuple[Any, Any, Any]:

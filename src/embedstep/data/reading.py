@@ -4,6 +4,7 @@ Commands that read no data import this module, too, so pyarrow is imported only 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,13 +95,16 @@ def scan(
     return scan_parts([part], dataset, drop_incomplete_rows=drop_incomplete_rows)[0]
 
 
-def scan_parts(parts: Sequence[Part], dataset: "Dataset", *, drop_incomplete_rows: bool) -> list[DatasetFacts]:
+def scan_parts(
+    parts: Sequence[Part], dataset: "Dataset", *, drop_incomplete_rows: bool, compares: bool = True
+) -> list[DatasetFacts]:
     """Read a source once and return the facts of each of its parts; see `scan`.
 
     Args:
         parts: both sides of the dataset's `hold_out`, that for training first; or one dataset.
         dataset: the section of the request for the first part.
         drop_incomplete_rows: drop and count rows with an empty cell; otherwise they are refused.
+        compares: compare texts, to count duplicates; otherwise there are no hashes of texts, and no duplicates.
     """
     from embedstep.data.cells import FractionsError
     from embedstep.data.rows import Selection
@@ -132,8 +136,9 @@ def scan_parts(parts: Sequence[Part], dataset: "Dataset", *, drop_incomplete_row
         message = f"column {decides.column!r} holds lists of texts; name one with a single value in each row"
         raise InvalidRequestError.at(f"{where}.hold_out.by", message)
     selection = Selection(
-        where=where, sources=sources, roles=roles, kinds=kinds, limit=dataset.limit, drop=drop_incomplete_rows
-    )
+        where=where, sources=sources, roles=roles, kinds=kinds, limit=dataset.limit, drop=drop_incomplete_rows,
+        compares=compares,
+    )  # fmt: skip
     try:
         return _typed_pass(parts, selection, dataset, decides)
     except FractionsError:
@@ -196,8 +201,8 @@ def _pass(parts: Sequence[Part], selection: "Selection", division: "Division | N
     from embedstep.data.rows import RowCounts, kept_batches
 
     counts = RowCounts()
-    with ExitStack() as files:
-        found = [_PartRows(part, selection, files) for part in parts]
+    with ExitStack() as files, ThreadPoolExecutor(1) as pool:
+        found = [_PartRows(part, selection, files, pool) for part in parts]
         for batch in kept_batches(selection, counts):
             held_out = division.divide(batch) if division else None
             for rows in found:
@@ -212,13 +217,15 @@ def _pass(parts: Sequence[Part], selection: "Selection", division: "Division | N
             counts.problems.append(problem)
         if counts.problems:
             raise InvalidRequestError(counts.problems)
+        for rows in found:
+            rows.wait()
     return [rows.facts(counts, division) for rows in found]
 
 
 class _PartRows:
     """What is known of the rows of one part so far; writes them, if that is asked for."""
 
-    def __init__(self, part: Part, selection: "Selection", files: ExitStack) -> None:
+    def __init__(self, part: Part, selection: "Selection", files: ExitStack, pool: Executor) -> None:
         import pyarrow as pa
 
         from embedstep.data.duplicates import TextHashes
@@ -231,20 +238,39 @@ class _PartRows:
         self._columns = part.columns(selection.output)
         self._schema = pa.schema([selection.schema.field(name) for name in self._columns])
         self._rows = 0
-        self._labels, self._numbers = LabelSummary(), TextHashes(self._columns)
+        self._labels, self._numbers = LabelSummary(), TextHashes(self._columns if selection.compares else {})
         self._digest = RowsDigest({name: kind for name, kind in self._columns.items() if name != SLICE})
         opened = arrow_file(part.write_to, self._schema) if part.write_to else nullcontext(lambda batch: None)
         self._write: Callable[[pa.RecordBatch], None] = files.enter_context(opened)
+        self._pool = pool
+        self._recorded: Future[None] | None = None
 
     def add(self, read: "pa.RecordBatch") -> None:
         """Add rows of this part."""
         batch = read.select(list(self._columns))
+        self.wait()
+        if self._rows:
+            # Neither needs the interpreter, so a thread does it while texts are hashed.
+            self._recorded = self._pool.submit(self._record, batch)
+        else:
+            self._record(batch)
         self._rows += batch.num_rows
-        self._digest.update(batch)
         self._numbers.update(batch)
         if "label" in self._columns:
             self._labels.update(batch.column("label"))
+
+    def _record(self, batch: "pa.RecordBatch") -> None:
+        self._digest.update(batch)
         self._write(batch)
+
+    def wait(self) -> None:
+        """Wait until all rows that were added are in the digest and in the file.
+
+        Raises:
+            CannotStartError: the disk is full.
+        """
+        if self._recorded is not None:
+            self._recorded.result()
 
     def facts(self, counts: "RowCounts", division: "Division | None") -> DatasetFacts:
         """Return the facts. Rows that are dropped or held out count for the rows that are left of all."""

@@ -38,6 +38,7 @@ class Selection:
         kinds: kind of each requested column by its name in the source.
         limit: maximum number of rows to keep, or None for all.
         drop: drop incomplete rows instead of refusing them.
+        compares: hash the texts of the rows, to compare them.
     """
 
     where: str
@@ -46,6 +47,7 @@ class Selection:
     kinds: Mapping[str, ColumnKind]
     limit: int | None
     drop: bool
+    compares: bool = True
 
     @property
     def output(self) -> dict[str, ColumnKind]:

@@ -1,4 +1,8 @@
-"""Read all datasets of a request, and compare the held-out ones with the training data."""
+"""Read all datasets of a request, and compare the held-out ones with the training data.
+
+Comparing texts takes most of the time. Facts of unchanged files are kept: a check then reads nothing, and a run reads
+the rows that it trains on, and compares their digest with the one that is kept.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -8,10 +12,12 @@ from embedstep.data.facts import DatasetFacts, Split
 from embedstep.data.hub import named_datasets
 from embedstep.data.reading import Part, scan_parts
 from embedstep.data.roles import ANY_ROWS, RowNeeds
+from embedstep.data.unchanged import facts_from_json, facts_key, facts_to_json
 from embedstep.errors import Problem, collect_problems
 from embedstep.request.arguments.rules import reads_lengths
 from embedstep.request.datasets import Dataset
 from embedstep.request.schema import TrainRequest
+from embedstep.runtime.cache import NO_CACHE, Cache
 
 _SHOWN_ROWS = 5
 
@@ -22,6 +28,7 @@ def scan_all(
     needs: Mapping[tuple[Split, str], RowNeeds],
     *,
     slices: Mapping[tuple[Split, str], str] | None = None,
+    cache: Cache = NO_CACHE,
 ) -> tuple[list[DatasetFacts], list[Problem]]:
     """Return the facts of the datasets that can be read, and the problems of the others.
 
@@ -30,14 +37,41 @@ def scan_all(
         write_to: folder for the rows, as `<split>-<name>.arrow`, or None to write none.
         needs: what is asked of the rows of a dataset, by split and name.
         slices: column with the slices of a dataset, by split and name.
+        cache: where the facts of unchanged files are kept. With it, facts may come without the hashes of texts.
     """
+    slices = slices or {}
+    key = facts_key(request, needs, slices, _length_column(request)) if cache.folder else None
+    if key is not None and (record := cache.read(key)):
+        kept = facts_from_json(record)
+        if write_to is None:
+            return kept, []
+        facts, problems = _read_all(request, write_to, needs, slices, compares=False)
+        if not problems and [item.fingerprint for item in facts] == [item.fingerprint for item in kept]:
+            return [replace(item, path=read.path) for item, read in zip(kept, facts, strict=True)], []
+    facts, problems = _read_all(request, write_to, needs, slices, compares=True)
+    if key is not None and not problems:
+        cache.write(key, facts_to_json(facts))
+    return facts, problems
+
+
+def _read_all(
+    request: TrainRequest,
+    write_to: Path | None,
+    needs: Mapping[tuple[Split, str], RowNeeds],
+    slices: Mapping[tuple[Split, str], str],
+    *,
+    compares: bool,
+) -> tuple[list[DatasetFacts], list[Problem]]:
+    """Read all datasets, and compare their texts where that is asked for."""
     facts: list[DatasetFacts] = []
     problems: list[Problem] = []
     if write_to is not None:
         write_to.mkdir(parents=True, exist_ok=True)
-    for parts, dataset in _sources(request, write_to, needs, slices or {}):
+    for parts, dataset in _sources(request, write_to, needs, slices):
         with collect_problems(problems):
-            facts += scan_parts(parts, dataset, drop_incomplete_rows=request.data.drop_incomplete_rows)
+            facts += scan_parts(
+                parts, dataset, drop_incomplete_rows=request.data.drop_incomplete_rows, compares=compares
+            )
     order = {(split, name): number for number, (split, name, _) in enumerate(named_datasets(request))}
     facts.sort(key=lambda item: order[item.split, item.name])
     return _with_overlap(facts), problems
@@ -50,7 +84,7 @@ def _sources(
     slices: Mapping[tuple[Split, str], str],
 ) -> Iterator[tuple[Sequence[Part], Dataset]]:
     """Yield each dataset with its parts: a train dataset and what is held out of it are read together."""
-    lengths = request.arguments.length_column_name if reads_lengths(request.arguments) else None
+    lengths = _length_column(request)
 
     def part(split: Split, name: str) -> Part:
         return Part(
@@ -70,15 +104,21 @@ def _sources(
             yield [part(split, name)], dataset
 
 
+def _length_column(request: TrainRequest) -> str | None:
+    return request.arguments.length_column_name if reads_lengths(request.arguments) else None
+
+
 def _with_overlap(facts: list[DatasetFacts]) -> list[DatasetFacts]:
     """Count the rows of held-out datasets that also occur in the training data."""
     training = [item.text_hashes for item in facts if item.split == "train"]
     if not training or len(training) == len(facts):
         return facts
-    from embedstep.data.duplicates import overlapping_rows
+    from embedstep.data.duplicates import anchors_in, overlapping_rows
+
+    seen = anchors_in(training)
 
     def compare(item: DatasetFacts) -> DatasetFacts:
-        rows = overlapping_rows(item.text_hashes, training)
+        rows = overlapping_rows(item.text_hashes, seen)
         first = tuple(int(row) + 1 for row in rows[:_SHOWN_ROWS])
         return replace(item, overlapping_rows=len(rows), first_overlapping=first)
 

@@ -13,6 +13,22 @@ from typing import Any, BinaryIO, cast
 
 from embedstep.errors import CannotStartError, EmbedstepError, InvalidRequestError, first_line
 
+_TAGS = ("ETag", "etag", "md5Hash", "md5", "checksum", "content_md5", "generation", "mtime", "LastModified")
+"""What stores say of a file that changes with its content, by fsspec's names for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What changes with a file's content.
+
+    Attributes:
+        tag: the stamp itself.
+        changed: time of the last change, in seconds since 1970; 0 where a tag follows from the content.
+    """
+
+    tag: str
+    changed: float
+
 
 @dataclass(frozen=True, slots=True)
 class LocalStore:
@@ -44,6 +60,12 @@ class LocalStore:
     def open(self, path: str) -> BinaryIO:
         """Open the file at `path` for reading its bytes."""
         return Path(path).open("rb")
+
+    def stamp(self, path: str) -> Stamp | None:
+        """Return what changes with the content of the file at `path`."""
+        found = Path(path).stat()
+        tag = f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_ino} {found.st_dev}"
+        return Stamp(tag, max(found.st_mtime, found.st_ctime))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +105,12 @@ class UrlStore:
     def open(self, path: str) -> BinaryIO:
         """Open the file at `path` for reading its bytes."""
         return cast(BinaryIO, self.system.open(path, "rb"))
+
+    def stamp(self, path: str) -> Stamp | None:
+        """Return what changes with the content of the file at `path`; None where the store does not say."""
+        found = self.system.info(path)
+        tags = [f"{name} {found[name]}" for name in _TAGS if found.get(name)]
+        return Stamp(f"{found.get('size')} {' '.join(tags)}", 0.0) if tags else None
 
 
 Store = LocalStore | UrlStore

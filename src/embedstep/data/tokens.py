@@ -171,7 +171,7 @@ class TokenIds:
         except OSError as error:
             self._stop_keeping(error)
             return
-        # With O_APPEND the position is now the end of what this process has written, whoever else writes.
+        # With O_APPEND the position is now the end of what this process has written, also where others write.
         begin = os.lseek(self._output, 0, os.SEEK_CUR) - size
         ends = begin + np.cumsum(counts) * self._type.itemsize
         places = (ends - counts * self._type.itemsize + 1 << _LENGTH_BITS) | counts

@@ -156,10 +156,11 @@ def _write_all(rows: Sequence[_Rows], data: Data, train: Path, held_out: Path) -
     """Write every dataset. Evaluation rows of one are dropped from the training rows of all: they may share anchors."""
     import numpy as np
 
-    from embedstep.data.duplicates import overlapping_rows
+    from embedstep.data.duplicates import anchors_in, overlapping_rows
 
     named = [item.facts.text_hashes for item in rows if item.facts.split == "eval"]
     split_off = [{_KEY: item.facts.text_hashes[_KEY][item.off]} for item in rows if _KEY in item.facts.text_hashes]
+    held_out_anchors = anchors_in([*named, *split_off])
     for item in rows:
         facts = item.facts
         repeated = facts.rows - len(item.first)
@@ -170,7 +171,7 @@ def _write_all(rows: Sequence[_Rows], data: Data, train: Path, held_out: Path) -
         section = data.train[facts.name]
         if len(item.off):
             yield _write(section, item.table.take(item.off), held_out, "eval", facts.name)
-        kept = np.setdiff1d(item.first, overlapping_rows(facts.text_hashes, [*named, *split_off]))
+        kept = np.setdiff1d(item.first, overlapping_rows(facts.text_hashes, held_out_anchors))
         kept = np.setdiff1d(kept, item.off)
         yield _write(
             section, item.table.take(kept), train, "train", facts.name, duplicate_rows=repeated,
