@@ -4,6 +4,7 @@ An orchestrator retries by the exit code alone, so the code belongs to the excep
 The README documents the codes.
 """
 
+import re
 import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -75,6 +76,38 @@ class InvalidRequestError(EmbedstepError):
         """Rebuild the error from the `path: message` lines of another process."""
         parts = (line.partition(": ") for line in lines)
         return cls(Problem(path, message) if message else Problem("", path) for path, _, message in parts)
+
+
+_OF_A_DATASET = re.compile(r"(data\.(?:train|eval|test)|loss)\.([^.:]+)([^:]*): (.*)", re.DOTALL)
+_OF_A_FILE = re.compile(r"\S*[/.\d]\S*|'[^']*'")
+_MOST_ALIKE, _SHOWN_ALIKE, _SHOWN_NAMES = 5, 2, 5
+
+
+def group_alike(problems: Iterable[str]) -> list[str]:
+    """Return problems without the repetitions of one that many datasets share.
+
+    Args:
+        problems: `path: message` of each. Those are alike that differ in dataset, files, numbers and quoted names only.
+    """
+    groups: dict[Any, list[tuple[str, str]]] = {}
+    for line in problems:
+        found = _OF_A_DATASET.fullmatch(line)
+        if found is None:
+            groups.setdefault(line, []).append((line, ""))
+            continue
+        split, name, field, message = found.groups()
+        key = (split, field, _OF_A_FILE.sub("*", message.replace(name, "*")))
+        groups.setdefault(key, []).append((line, f"{split}.{name}"))
+    shown = []
+    for alike in groups.values():
+        if len(alike) <= _MOST_ALIKE:
+            shown += [line for line, _ in alike]
+            continue
+        shown += [line for line, _ in alike[:_SHOWN_ALIKE]]
+        others = [place for _, place in alike[_SHOWN_ALIKE:]]
+        listed = ", ".join(others[:_SHOWN_NAMES]) + (", ..." if len(others) > _SHOWN_NAMES else "")
+        shown.append(f"the same in {len(others):,} more datasets: {listed}")
+    return shown
 
 
 @contextmanager

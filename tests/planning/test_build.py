@@ -178,3 +178,15 @@ def test_eval_data_has_batches_only_for_a_loss() -> None:
 def test_data_to_evaluate_with_is_evaluated_each_epoch() -> None:
     plan = build_plan(request(evaluate=("docs",)), [facts(130), facts(9, split="eval")], gpus=0, processes=1)
     assert plan.evaluations == (17, 34, 51)
+
+
+@pytest.mark.parametrize(("steps", "untrained"), [(1, 2), (2, 1), (3, 0)])
+def test_datasets_that_are_certainly_not_trained_on_are_counted(steps: int, untrained: int) -> None:
+    names = ("one", "two", "three")
+    rows = [facts(64, name) for name in names]
+    plan = build_plan(request(*names, arguments={"max_steps": steps}), rows, gpus=0, processes=1)
+    batches = f"{steps} batch{'es' if steps > 1 else ''}"
+    expected = (
+        f"the training takes {batches}, so at least {untrained} of 3 datasets are not trained on; raise max_steps"
+    )
+    assert [note for note in plan.notes if "not trained on" in note] == ([expected] if untrained else [])

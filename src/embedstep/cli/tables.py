@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from embedstep.errors import group_alike
 from embedstep.output.result import StepResult, is_score
 from embedstep.runtime.secrets import redact
 from embedstep.runtime.text import format_bytes, shorten, show_count
@@ -57,7 +58,7 @@ def show_plan(plan: "Plan", cost: "Estimate | None" = None) -> None:
     show_section("arguments", aligned(_ledger_rows(plan)), header=True)
     show_section("metrics", plan.metrics or ["none: data.eval is empty"])
     if plan.notes:
-        show_section("notes", plan.notes)
+        show_section("notes", group_alike(plan.notes))
     for item in plan.preview:
         for rank, rows in enumerate(item["ranks"]):
             title = f"step {item['step']}, data.train.{item['dataset']}, process {rank}"
@@ -302,5 +303,5 @@ def show_problems(request: str, problems: Sequence[Any]) -> None:
     """Print all problems to standard error, one on each line, under the name of the request."""
     count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
     click.secho(f"{request}: {count}", fg="red", bold=True, err=True)
-    for problem in problems:
-        click.echo(f"  {redact(str(problem), os.environ)}", err=True)
+    for line in group_alike(map(str, problems)):
+        click.echo(f"  {redact(line, os.environ)}", err=True)

@@ -12,7 +12,7 @@ import click
 
 from embedstep.cli import tables
 from embedstep.cli.options import exit_with_result, main, overwrite_option, read, request_options, show_errors
-from embedstep.errors import InvalidRequestError
+from embedstep.errors import InvalidRequestError, group_alike
 
 
 @main.command()
@@ -30,7 +30,7 @@ def check(request: str, overrides: tuple[str, ...]) -> None:
     with show_errors(request):
         plan = step.plan_step(read(request, overrides))
         click.echo(f"{request}: valid, {plan.summary}")
-        for note in plan.notes:
+        for note in group_alike(plan.notes):
             click.echo(f"  {note}")
 
 

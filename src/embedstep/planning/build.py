@@ -98,6 +98,7 @@ def build_plan(
     notes += explain_model(request.model, model)
     notes += explain_prompts(request, model, prompts)
     notes += explain_batches(arguments, formed)
+    notes += _note_undrawn_datasets(train, train_steps * arguments.gradient_accumulation_steps * per_step)
     # Evaluators name their metrics by it.
     similarity = request.model.similarity_fn_name or (model.similarity if model else "cosine")
     fingerprints = {f"{item.split}.{item.name}": _drawn_fingerprint(request, item) for item in facts}
@@ -175,6 +176,13 @@ def _most_frequent(labels: Mapping[int, int]) -> dict[str, int]:
     found = {str(label): rows for label, rows in ordered[:_SHOWN_LABELS]}
     others = sum(rows for _, rows in ordered[_SHOWN_LABELS:])
     return {**found, "others": others} if others else found
+
+
+def _note_undrawn_datasets(train: Sequence[PlannedDataset], batches: int) -> Iterator[str]:
+    """With fewer batches than datasets, some datasets have none."""
+    if 0 < batches < len(train):
+        without = f"at least {len(train) - batches:,} of {len(train):,} datasets are not trained on"
+        yield f"the training takes {batches:,} batch{'es' if batches > 1 else ''}, so {without}; raise max_steps"
 
 
 def _note_own_layers(request: TrainRequest, processes: int) -> Iterator[str]:

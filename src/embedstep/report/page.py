@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from embedstep.errors import OUTCOMES
+from embedstep.errors import OUTCOMES, group_alike
 from embedstep.output.attempts import Attempt, cost_unit
 from embedstep.output.folder import OutputFolder
 from embedstep.output.result import Movement, is_score, with_current_names, write_atomically
@@ -71,7 +71,7 @@ def build_content(run: Run) -> dict[str, Any]:
         "evaluation": list(_evaluation(run)),
         "has_champion": bool(run.champion),
         "datasets": [_dataset_row(item) for item in run.plan["datasets"]],
-        "batches": [*_padding(run), *run.plan["notes"]],
+        "batches": [*_padding(run), *group_alike(run.plan["notes"])],
         "labels": list(_labels(run)),
         "cost": [*_cost(run), *_gpus(run)],
         "attempts": [_attempt_row(number, item) for number, item in enumerate(run.attempts, 1)],
