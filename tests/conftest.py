@@ -21,7 +21,7 @@ import yaml
 from hypothesis import HealthCheck, settings
 
 from embedstep import step
-from embedstep.launch import first_node
+from embedstep.launch.first_node import FirstNode
 from embedstep.output.result import StepResult
 from embedstep.request.loading import load_request
 from embedstep.runtime.process import LaunchCommand, ProcessEnd
@@ -286,6 +286,12 @@ def compile_once() -> Iterator[None]:
         yield
 
 
+def start_with(monkeypatch: pytest.MonkeyPatch, run: Callable[[LaunchCommand], ProcessEnd]) -> None:
+    """Have `run` take the place of a node's processes."""
+    monkeypatch.setattr(FirstNode, "start", lambda node: None)
+    monkeypatch.setattr(FirstNode, "train", lambda node: run(node._command))
+
+
 @pytest.fixture
 def train_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, libraries: None, compile_once: None
@@ -299,7 +305,7 @@ def train_here(
     def run_process(plan: LaunchCommand) -> ProcessEnd:
         return ProcessEnd(code=worker.main([plan.argv[-1]]))
 
-    monkeypatch.setattr(first_node, "run_process", run_process)
+    start_with(monkeypatch, run_process)
     # The report takes another process and as long as the training; tests/report and whole runs look at it.
     monkeypatch.setattr(step, "write_report_in_subprocess", lambda output: ())
     monkeypatch.chdir(tmp_path)

@@ -4,7 +4,9 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +80,7 @@ def test_gpus_that_are_missing_are_reported_before_any_row_is_read(
 ) -> None:
     """Within a second, and not after the hours that a large dataset takes."""
 
-    def scanned(*arguments: object) -> None:
+    def scanned(*arguments: object, **options: object) -> None:
         raise AssertionError("rows are read")
 
     monkeypatch.setattr(step, "scan_all", scanned)
@@ -95,7 +97,7 @@ def test_an_interruption_while_the_data_is_read_is_75(
 ) -> None:
     slow = (
         "import sys, time; from embedstep import step; from embedstep.cli.program import main;"
-        "step.scan_all = lambda *arguments: (print('reading', flush=True), time.sleep(60)); main()"
+        "step.scan_all = lambda *arguments, **options: (print('reading', flush=True), time.sleep(60)); main()"
     )
     (tmp_path / "request.yaml").write_text(yaml.safe_dump(request_of()))
     process = subprocess.Popen(
@@ -110,6 +112,34 @@ def test_an_interruption_while_the_data_is_read_is_75(
     assert f"interrupted by {number.name}" in err
     assert "Traceback" not in err
     assert json.loads((tmp_path / "output" / "result.json").read_text())["outcome"] == "interrupted"
+    # Ranks that were importing their libraries end with the step.
+    wait_until(lambda: not processes_with(str(tmp_path / "output")))
+
+
+def processes_with(argument: str) -> list[str]:
+    """Return the commands of the processes that run and have this argument."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            command = file.read_bytes().decode(errors="replace").split("\0")
+            found += [" ".join(command)] if argument in command else []
+    return found
+
+
+def wait_until(is_so: Callable[[], bool], seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def test_data_that_is_refused_leaves_no_process(request_of: Build, tmp_path: Path) -> None:
+    """The ranks are started before the data is read."""
+    (tmp_path / "rows.jsonl").write_text('{"anchor": "a", "positive": ""}\n')
+    rows = {"path": str(tmp_path / "rows.jsonl"), "columns": {"anchor": "anchor", "positive": "positive"}}
+    result = run_step(load_request(json.dumps(request_of(data={"train": {"docs": rows}}))), tmp_path / "output")
+    assert result.exit_code == REFUSED
+    wait_until(lambda: not processes_with(str(tmp_path / "output")))
 
 
 def test_a_full_disk_while_the_rows_are_written_is_3(request_of: Build, tmp_path: Path) -> None:

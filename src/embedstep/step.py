@@ -79,7 +79,7 @@ def plan_step(request: TrainRequest, *, preview: int = 0) -> Plan:
         if preview and not forms_batches(request.arguments):
             message = "is batch_sampler, whose batches sentence-transformers draws while it trains; there is no preview"
             raise InvalidRequestError([Problem("arguments.batch_sampler", message)])
-        plan = _plan(request, Path(folder), for_a_run=False)
+        plan = _plan(request, Path(folder))
         plan = with_preview(request, plan, preview) if preview else plan
         return replace(plan, datasets=tuple(replace(item, path=None) for item in plan.datasets))
 
@@ -180,7 +180,7 @@ def _run(
     resumes = can_resume(request, folder)
     try:
         with on_signal(partial(_interrupt, received)):
-            planned = _plan_run(request, folder, node, received, resumes=resumes)
+            planned = _plan_run(request, folder, node, first, received, resumes=resumes)
     except Exception as raised:
         # A library that was reading something may have raised another error because of the interruption.
         error = raised if received.number is None else StepInterruptedError(received.number)
@@ -196,13 +196,19 @@ def _run(
 
 
 def _plan_run(
-    request: TrainRequest, folder: OutputFolder, node: NodeInfo, received: ReceivedSignal, *, resumes: bool
+    request: TrainRequest,
+    folder: OutputFolder,
+    node: NodeInfo,
+    first: FirstNode,
+    received: ReceivedSignal,
+    *,
+    resumes: bool,
 ) -> _PlannedRun | StepResult:
     """Return what is to be trained, or the result where nothing is."""
     # An interrupted run is completed in any case. For pods the process that submits them has compared the times.
     if not node.pod and not resumes and (message := _superseded(request)):
         return _skip_training(request, folder, skip_reason="superseded", stop_reason=message)
-    plan = _plan(request, folder.data, for_a_run=True)
+    plan = _plan(request, folder.data, first)
     champion, unknown = find_unchanged_champion(request, plan)
     if champion is not None:
         return _skip_training(request, folder, skip_reason="unchanged", champion=champion)
@@ -268,13 +274,22 @@ def _interrupt(received: ReceivedSignal, number: int) -> None:
     raise StepInterruptedError(number)
 
 
-def _plan(request: TrainRequest, folder: Path, *, for_a_run: bool) -> Plan:
-    """Check the request, read its data once, and plan it; for a run the checked rows stay in `folder` for the ranks."""
+def _plan(request: TrainRequest, folder: Path, first: FirstNode | None = None) -> Plan:
+    """Check the request, read its data once, and plan it.
+
+    Args:
+        request: the request.
+        folder: folder for the checked rows, where they stay for the ranks.
+        first: the node that is going to train; its processes start while the data is read. None for a plan alone.
+    """
+    for_a_run = first is not None
     if problems := check_request(request):
         raise InvalidRequestError(dict.fromkeys([*problems, *data_problems(request)]))
-    if for_a_run:
+    if first is not None:
         check_environment(request, tracking_environ())
     local, fetched_model = with_local_data(request, folder / "hub", with_model=for_a_run)
+    if first is not None:
+        first.start()
     is_drawn = any(dataset.transform is not None for _, _, dataset in named_datasets(request))
     is_read_twice = for_a_run or is_drawn or forms_batches(request.arguments)
     model_problems = list(check_model(request, fetched_model)) if fetched_model else []

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from embedstep import step
-from embedstep.launch import first_node
 from embedstep.output.result import StepResult
 from embedstep.request.loading import load_request
 from embedstep.runtime.process import LaunchCommand, ProcessEnd
 from embedstep.step import run_step
+from tests.conftest import start_with
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +93,7 @@ def prove(
     monkeypatch.chdir(tmp_path)
     # The arguments of a training that compiles set it, and later ones in this process would compile, too.
     monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "no")
-    monkeypatch.setattr(first_node, "run_process", lambda plan: ProcessEnd(code=worker.main([_output(plan)])))
+    start_with(monkeypatch, lambda plan: ProcessEnd(code=worker.main([_output(plan)])))
     # The report takes another process and as long as the training; tests/report and whole runs look at it.
     monkeypatch.setattr(step, "write_report_in_subprocess", lambda output: ())
     build_real = build.build_trainer

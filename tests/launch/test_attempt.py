@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from embedstep.launch import first_node
 from embedstep.output.result import StepResult
 from embedstep.runtime.process import LaunchCommand, ProcessEnd
 from embedstep.worker import __main__ as worker
+from tests.conftest import start_with
 
 Build = Callable[..., dict[str, Any]]
 Train = Callable[..., StepResult]
@@ -31,7 +31,7 @@ def starts(train_here: Train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
             began.append(json.loads((tmp_path / "output" / "attempt" / "start_from.json").read_text()))
             return (left.pop(0) if left else trained)(tmp_path / "output")
 
-        monkeypatch.setattr(first_node, "run_process", run_process)
+        start_with(monkeypatch, run_process)
         return began
 
     return script

@@ -23,7 +23,6 @@ from embedstep.runtime.process import (
     ProcessEnd,
     ReceivedSignal,
     on_signal,
-    run_process,
     start_process,
     wait_for_process,
 )
@@ -61,22 +60,22 @@ class FirstNode:
         self._end: ProcessEnd | None = None
 
     def start(self) -> None:
-        """Let other nodes join, before it is known what to train; a single node starts with `train`.
+        """Start the processes, before it is known what to train.
+
+        Other nodes join meanwhile, and the ranks of a single node import their libraries; they wait for `train`.
 
         Raises:
             CannotStartError: the interpreter could not be started.
         """
-        if self._node.nodes > 1 and self._processes is None:
+        if self._processes is None:
             self._processes = start_process(self._command)
 
     def train(self) -> ProcessEnd:
-        """Start the ranks, on all nodes, and wait for the end of those of this node; signals are forwarded to them.
+        """Let the ranks train, on all nodes, and wait for the end of those of this node; signals are forwarded to them.
 
         Raises:
             CannotStartError: the interpreter could not be started.
         """
-        if self._node.nodes == 1:
-            return run_process(self._command)
         received = ReceivedSignal()
         with on_signal(received.record):
             self.start()
@@ -95,10 +94,16 @@ class FirstNode:
         """Record the result, and let other nodes know that nothing more is trained."""
         self.record(self.result)
         failed = self._end is not None and self._end.signalled is None and self.result.exit_code != OK
-        if failed and self._may_restart:
+        if failed and self._may_restart and self._node.nodes > 1:
             self.start()  # the other nodes ask again
-        if self._processes is not None:
+        if self._processes is None:
+            return
+        if self._node.nodes > 1:
             self._instruct(str(self.result.exit_code), ReceivedSignal())
+        else:
+            # They may still be importing; the kernel ends the ranks with them.
+            with self._processes as processes:
+                processes.kill()
 
     def record(self, result: StepResult | None) -> None:
         """Record how the step has ended, or that it has begun; nobody reads that of a single node.
@@ -118,7 +123,7 @@ class FirstNode:
 
 @contextmanager
 def first_node(command: LaunchCommand, output: Path, node: NodeInfo, *, may_restart: bool) -> Iterator[FirstNode]:
-    """Let other nodes join, and on leaving record how the step has ended and let them know.
+    """Let other nodes join, and on leaving record how the step has ended, and end what waits for a training.
 
     Args:
         command: the command of this node's processes.
@@ -131,7 +136,8 @@ def first_node(command: LaunchCommand, output: Path, node: NodeInfo, *, may_rest
     """
     first = FirstNode(command, output, node, may_restart=may_restart)
     first.record(None)
-    first.start()
+    if node.nodes > 1:
+        first.start()
     try:
         yield first
     except EmbedstepError as error:

@@ -5,9 +5,12 @@ import logging
 import os
 import signal
 import sys
+import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+from embedstep.launch.torchrun import START_FILE
 from embedstep.output.folder import OutputFolder
 from embedstep.output.result import read_json, write_json
 from embedstep.runtime.exit import exit_now, run_exit_handlers
@@ -18,6 +21,7 @@ from embedstep.worker.interruption import ignore_signals
 
 _PR_SET_PDEATHSIG = 1
 """From Linux's prctl(2)."""
+_POLL_SECONDS = 0.02
 _SECONDS_TO_REPORT = 30.0
 """How long trackers of `report_to` may take to end their runs."""
 
@@ -33,13 +37,22 @@ def main(argv: list[str]) -> int:
     if world.world_size == 1:
         clear_torchrun_env(os.environ)
     try:
-        from embedstep.worker.train import train
-
+        try:
+            from embedstep.worker.train import train
+        finally:
+            wait_for_start(os.environ)  # also to report an error, because the launcher clears the folder before
         train(output, world, ReceivedSignal())
     except Exception as error:
         ignore_signals()  # torchrun ends all ranks after the first failure
         return _report(output, world, error)
     return 0
+
+
+def wait_for_start(environ: Mapping[str, str]) -> None:
+    """Wait for the plan, which is made while the libraries are imported; torchrun ends this process in other cases."""
+    file = environ.get(START_FILE)
+    while file is not None and not Path(file).exists():
+        time.sleep(_POLL_SECONDS)
 
 
 def _report(output: OutputFolder, world: World, error: Exception) -> int:
@@ -72,9 +85,9 @@ def end_with_torchrun() -> None:
 
 if __name__ == "__main__":
     end_with_torchrun()
-    reports = is_reporting(OutputFolder(Path(sys.argv[1])), World.from_env(os.environ))
+    world = World.from_env(os.environ)
     code = main(sys.argv[1:])
     logging.shutdown()
-    if reports:
+    if is_reporting(OutputFolder(Path(sys.argv[1])), world):
         run_exit_handlers(_SECONDS_TO_REPORT)
     exit_now(code)

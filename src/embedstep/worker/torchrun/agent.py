@@ -32,7 +32,7 @@ from embedstep.errors import (
 )
 from embedstep.launch.failures import TORCHRUN, failure_from_error, first_failure, is_retryable
 from embedstep.launch.nodes import SINGLE_NODE, NodeInfo
-from embedstep.launch.torchrun import RESTART, TRAIN
+from embedstep.launch.torchrun import RESTART, START_FILE, TRAIN
 from embedstep.output.folder import OutputFolder
 from embedstep.output.result import Failure, write_json
 from embedstep.runtime.cgroups import CgroupMemory, cgroup_memory
@@ -54,8 +54,8 @@ def main(argv: list[str], instructions: "SimpleQueue[str]") -> int:
         argv: the output folder; whether it is `shared` by the nodes or each has its `own`; how long nodes wait for
             each other, in seconds; how long ranks have to save and end, in seconds; how many restarts the request
             allows; then torchrun's own arguments.
-        instructions: what the launcher writes to the first of several nodes: `train`, or the exit code of a step that
-            has ended without training.
+        instructions: what the launcher of a first node writes: `train`, or to the first of several nodes the exit code
+            of a step that has ended without training.
     """
     output, is_own, seconds = OutputFolder(Path(argv[0])), argv[1] == "own", float(argv[2])
     arguments = torchrun.parse_args(argv[5:])
@@ -74,6 +74,7 @@ def main(argv: list[str], instructions: "SimpleQueue[str]") -> int:
         # The output of ranks may hold secrets: it stays in a folder that only this user reads, while they run.
         with TemporaryDirectory(prefix="embedstep-") as logs:
             _log_ranks(arguments, logs)
+            _announce_start(Path(logs) / "start", None if peers else instructions)
             code = _run(output, arguments, shutdown, logs)
         if peers is None:
             return code
@@ -116,6 +117,23 @@ def _wait_for_start(peers: Rendezvous, group: NodeInfo, seconds: float, instruct
         raise refused
     peers.start_all(seconds)
     return None
+
+
+def _announce_start(file: Path, instructions: "SimpleQueue[str] | None") -> None:
+    """Let the ranks train once `file` exists: at once, or when the launcher of a single node says so.
+
+    Until then they import their libraries, which takes longer than most plans.
+    """
+    os.environ[START_FILE] = str(file)
+    if instructions is None:
+        file.touch()
+        return
+
+    def wait() -> None:
+        instructions.get()
+        file.touch()
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _log_ranks(arguments: Any, folder: str) -> None:
