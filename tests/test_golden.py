@@ -28,7 +28,7 @@ def schema() -> str:
 def command_line() -> str:
     pages = [
         ["--help"],
-        *([command, "--help"] for command in ("check", "plan", "run", "schema", "arguments", "migrate")),
+        *([command, "--help"] for command in ("init", "check", "plan", "run", "schema", "arguments", "migrate")),
     ]
     return "\n".join(CliRunner().invoke(main, page, prog_name="embedstep").output for page in pages)
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from embedstep.planning.losses import LossKind as LossKind
     from embedstep.planning.losses import Takes as Takes
     from embedstep.planning.modules import ModuleKind as ModuleKind
+    from embedstep.planning.proposed_request import propose_request as propose_request
     from embedstep.request import options as options
     from embedstep.request.arguments.training_arguments import (
         SentenceTransformerTrainingArguments as SentenceTransformerTrainingArguments,
@@ -48,6 +49,7 @@ _NAMES = {
     "embedstep.planning.kinds": ("Label",),
     "embedstep.planning.losses": ("LossKind", "Takes"),
     "embedstep.planning.modules": ("ModuleKind",),
+    "embedstep.planning.proposed_request": ("propose_request",),
     "embedstep.request.arguments.training_arguments": ("SentenceTransformerTrainingArguments", "TrainingArguments"),
     "embedstep.request.arguments.types": ("BatchSamplers", "MultiDatasetBatchSamplers"),
     "embedstep.request.loading": ("load_request",),

@@ -8,6 +8,7 @@ from embedstep.data.hub import (
     hub_base,
     hub_benchmarks,
     hub_datasets,
+    is_cached,
     is_on_hub,
     local_sources,
     named_datasets,
@@ -275,3 +276,11 @@ def test_only_the_splits_that_are_asked_for_are_fetched(tmp_path: Path, monkeypa
     assert (TrainRequest.model_validate(wanted["request"]).data, wanted["splits"]) == (asked.data, ["eval"])
     assert (found.data.train["there"].hub, found.data.eval["there"].path) == ("org/pairs", ["/rows/eval"])
     assert with_local_data(asked, tmp_path, with_model=False, splits=[]) == (asked, None)
+
+
+@pytest.mark.parametrize("variable", ["HF_HUB_CACHE", "HF_HOME"])
+def test_what_was_fetched_from_the_hub_is_known(tmp_path: Path, variable: str) -> None:
+    cache = tmp_path / ("hub" if variable == "HF_HOME" else "")
+    (cache / "models--acme--minilm" / "snapshots").mkdir(parents=True)
+    assert is_cached("acme/minilm", {variable: str(tmp_path)})
+    assert not is_cached("acme/other", {variable: str(tmp_path)})

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from embedstep.data.facts import DatasetFacts
+from embedstep.data.formats import as_written, column_names
+from embedstep.data.sources import find_files
 
 Read = Callable[..., DatasetFacts]
 Refusal = Callable[..., list[str]]
@@ -125,3 +127,11 @@ def test_a_column_that_is_not_in_the_one_row_is_named(refusal: Refusal) -> None:
     assert refusal("a.json", **BOTH) == [
         "data.train.docs.columns.anchor: a.json has no column 'q'; its columns are question, a"
     ]
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_the_columns_of_a_document_are_found(name: str, indent: int | None) -> None:
+    Path("a.json").write_text(json.dumps(DOCUMENTS[name], indent=indent))
+    (file,) = find_files("data.train.docs", ["a.json"], None)
+    assert column_names("data.train.docs", as_written("data.train.docs", file, None, None)) == ("q", "a")

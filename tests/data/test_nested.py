@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from embedstep.data.facts import DatasetFacts
-from embedstep.data.nested import path_in_row, path_in_schema
+from embedstep.data.nested import leaf_names, leaf_names_of_row, path_in_row, path_in_schema
 
 Read = Callable[..., DatasetFacts]
 Refusal = Callable[..., list[str]]
@@ -146,3 +146,10 @@ def test_a_path_leads_to_what_is_there(name: str, path: tuple[str, ...] | None) 
     row = {"a": {"b": {"c": "x"}}, "d.e": {"f": "y"}, "d": "z"}
     assert path_in_row(row, name) == path
     assert path_in_schema(pa.Table.from_pylist([row]).schema, name) == path
+
+
+def test_objects_give_the_names_of_their_values() -> None:
+    rows = [{"q": "x", "meta": {"title": "t", "more": {"n": 1}}, "pos": ["a"]}]
+    names = ("q", "meta.title", "meta.more.n", "pos")
+    assert leaf_names(pa.Table.from_pylist(rows).schema) == names
+    assert tuple(leaf_names_of_row(rows[0])) == names

@@ -91,3 +91,17 @@ def test_a_row_that_the_sample_cuts_does_not_count() -> None:
 def test_columns_without_a_header_are_numbered() -> None:
     assert column_names([b"x", b"y"], CsvFormat(header=False)) == ["column_1", "column_2"]
     assert found("x;y\nz;w\n", "column_2", header=False) == 'csv: {delimiter: ";"}'
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("q,a\nx; y,z; w\n", ""),
+        ("q;a\nx, y;z\n", 'csv: {delimiter: ";"}'),
+        ("text\nx; y\nz\n", ""),
+        ("q\ta\nx\ty\n", 'csv: {delimiter: "\\t"}'),
+    ],
+)
+def test_without_columns_the_first_format_of_a_table_is_found(text: str, shown: str) -> None:
+    given = Csv()
+    assert unsaid(sniff(text.encode(), None, PLAIN, given, is_cut=False), PLAIN, given) == shown

@@ -36,3 +36,8 @@ def test_a_file_is_opened_for_its_bytes(store: tuple[Store, str]) -> None:
     place, folder = store
     with place.open(f"{folder}/a.csv") as file:
         assert file.read() == b"a.csv"
+
+
+def test_a_file_has_a_size(store: tuple[Store, str]) -> None:
+    place, folder = store
+    assert place.size(f"{folder}/a.csv") == 5

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from embedstep.runtime.devices import usable_cores, visible_gpus
+from embedstep.runtime.devices import compute_in_bfloat16, usable_cores, visible_gpus
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,20 @@ def test_the_cores_of_a_limited_container(files: dict[str, str], limit: int | No
         file.parent.mkdir(exist_ok=True)
         file.write_text(f"{text}\n")
     assert usable_cores(tmp_path) == (limit or len(os.sched_getaffinity(0)))
+
+
+@pytest.mark.parametrize(
+    ("script", "is_supported"),
+    [
+        ("printf '8.0\\n9.0\\n'", True), ("echo 12.0", True), ("echo 7.5", False), ("printf '9.0\\n7.0\\n'", False),
+        ("echo '[N/A]'", False), ("true", False), ("exit 9", False), (None, False),
+    ],
+)  # fmt: skip
+def test_bfloat16_is_used_where_the_driver_says_that_all_gpus_compute_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str | None, is_supported: bool
+) -> None:
+    if script is not None:
+        (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert compute_in_bfloat16() == is_supported

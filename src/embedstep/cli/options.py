@@ -27,6 +27,7 @@ def main() -> None:
 
     \b
     Examples:
+      embedstep init pairs.csv
       embedstep check request.yaml
       embedstep plan request.yaml --set arguments.num_train_epochs=1
       embedstep run request.yaml --output outputs/docs

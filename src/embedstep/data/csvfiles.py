@@ -32,14 +32,14 @@ _SAMPLE_BYTES = 256 << 10
 _PLAIN = {"csv": CsvFormat(), "tsv": CsvFormat(delimiter="\t"), "text": CsvFormat()}
 
 
-def find_format(where: str, file: DataFile, given: Csv, columns: Sequence[str]) -> DataFile:
+def find_format(where: str, file: DataFile, given: Csv, columns: Sequence[str] | None) -> DataFile:
     """Return a delimited or plain text file with how it is written, and what the request does not say of it.
 
     Args:
         where: path of the dataset in the request.
         file: the file.
         given: what the request says.
-        columns: the columns that are read.
+        columns: the columns that are read; None if it has to be found which there are.
 
     Raises:
         InvalidRequestError: its encoding or its format is not certain; names what to write.

@@ -12,8 +12,8 @@ from typing import Any
 import pyarrow as pa
 
 from embedstep.data.csvfiles import csv_batches, csv_schema, find_format
-from embedstep.data.jsonlines import find_document, jsonl_batches, jsonl_schema
-from embedstep.data.nested import pick_columns
+from embedstep.data.jsonlines import find_document, jsonl_batches, jsonl_columns, jsonl_schema
+from embedstep.data.nested import leaf_names, pick_columns
 from embedstep.data.roles import Role
 from embedstep.data.sources import DataFile, Format
 from embedstep.data.stores import translate_store_errors
@@ -28,14 +28,14 @@ _BATCH_ROWS = 8_192
 _BROKEN = (pa.ArrowException, EOFError, zlib.error, UnicodeDecodeError)
 
 
-def as_written(where: str, file: DataFile, given: Csv | None, columns: Sequence[str]) -> DataFile:
+def as_written(where: str, file: DataFile, given: Csv | None, columns: Sequence[str] | None) -> DataFile:
     """Return the file with how it is written: delimiter, quotes and encoding, or JSON lines and other JSON.
 
     Args:
         where: path of the dataset in the request.
         file: the file.
         given: the dataset's options for delimited files.
-        columns: the columns that are read.
+        columns: the columns that are read; None if it has to be found which there are.
 
     Raises:
         InvalidRequestError: it cannot be read, or how it is written is not certain; names what to write.
@@ -49,7 +49,7 @@ def as_written(where: str, file: DataFile, given: Csv | None, columns: Sequence[
             case "csv" | "tsv" | "text":
                 return find_format(where, file, given or Csv(), columns)
             case "jsonl":
-                return find_document(file, columns)
+                return find_document(file, columns or ())
             case _:
                 return file
 
@@ -87,6 +87,33 @@ def read_schema(where: str, file: DataFile, roles: Sequence[Role]) -> pa.Schema:
             case binary:
                 with _OPEN[binary](file) as (schema, _):
                     return schema
+
+
+def column_names(where: str, file: DataFile) -> tuple[str, ...]:
+    """Return the columns of a file as `read_schema` takes them: an object gives the names of its fields.
+
+    Args:
+        where: path of the dataset in the request.
+        file: the file, as it is written.
+
+    Raises:
+        InvalidRequestError: the file does not exist, may not be read, or is not of its format.
+        CannotStartError: the file's server could not be reached.
+    """
+    with _translate_errors(where, file):
+        if file.format == "jsonl":
+            return jsonl_columns(where, file)
+    return leaf_names(read_schema(where, file, ()))
+
+
+def count_rows(where: str, file: DataFile) -> int | None:
+    """Return the number of rows where a file says it; None where it has to be read for that."""
+    if file.format != "parquet":
+        return None
+    from pyarrow.parquet import ParquetFile
+
+    with _translate_errors(where, file), file.open_bytes() as source, ParquetFile(source) as parquet:
+        return int(parquet.metadata.num_rows)
 
 
 def read_batches(where: str, file: DataFile, types: Mapping[str, pa.DataType]) -> Iterator[pa.RecordBatch]:

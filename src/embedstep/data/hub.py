@@ -53,6 +53,13 @@ def is_hub_id(source: str) -> bool:
     return _HUB_ID.fullmatch(source) is not None and not os.path.exists(source)  # noqa: PTH110
 
 
+def is_cached(source: str, environ: Mapping[str, str]) -> bool:
+    """Whether files of a hub id are on this machine already, where the hub's library keeps what it has fetched."""
+    home = Path(environ.get("HF_HOME") or "~/.cache/huggingface").expanduser()
+    cache = Path(environ.get("HF_HUB_CACHE") or home / "hub").expanduser()
+    return (cache / f"models--{source.replace('/', '--')}" / "snapshots").is_dir()
+
+
 def local_model(model: Model, fetched: str | None) -> Path | None:
     """Return the folder of the model that `path` names; None without a path, and where it is not on this machine.
 

@@ -5,7 +5,7 @@ Such a document is read as a whole, and passed on as JSON lines, so that its cel
 
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from embedstep.data.encodings import marked_encoding, to_utf8
@@ -42,6 +42,41 @@ def is_document(file: DataFile, columns: Collection[str]) -> bool:
             return False
     paths = {column: path_in_row(found, column) for column in columns}
     return None in paths.values() or all(isinstance(found.get(column), dict | list) for column in columns)
+
+
+def document_columns(file: DataFile) -> tuple[str, ...]:
+    """Return the columns of a document's first row, which `document_lines` finds the rows by.
+
+    Empty where the document has no rows in a form that is known.
+    """
+    try:
+        values = list(_values(_read_text(file)))
+    except (ValueError, RecursionError):
+        return ()
+    return tuple(str(name) for name in _names(values[0] if len(values) == 1 else values))
+
+
+def _names(document: Any) -> Iterable[Any]:
+    match document:
+        case [{**row}, *_]:
+            return row
+        case {"columns": [*names], "data": [[*_], *_]}:
+            return names
+        case {**mapping}:
+            return _names_in_mapping({str(name): value for name, value in mapping.items()})
+    return ()
+
+
+def _names_in_mapping(document: Mapping[str, Any]) -> Iterable[Any]:
+    """Return the names of the columns of rows under one key, of columns by row, or of rows by their ids."""
+    values = list(document.values())
+    rows = [value[0] for value in values if isinstance(value, list) and value and isinstance(value[0], dict)]
+    if len(rows) == 1:
+        return rows[0]
+    if values and all(isinstance(value, dict) for value in values):
+        by_row = all(str(place).isdecimal() for place in values[0])
+        return document if by_row else values[0]
+    return document
 
 
 def document_lines(where: str, file: DataFile, columns: Collection[str]) -> Iterator[bytes]:

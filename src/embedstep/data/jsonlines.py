@@ -10,13 +10,22 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import reduce
+from itertools import islice
 from typing import Any, BinaryIO
 
 import pyarrow as pa
 
 from embedstep.data.cells import NotIntegersError
-from embedstep.data.jsondocuments import document_lines, is_document
-from embedstep.data.nested import Path, path_field, path_in_row, pick_columns, schema_of_paths, value_in_place_of_object
+from embedstep.data.jsondocuments import document_columns, document_lines, is_document
+from embedstep.data.nested import (
+    Path,
+    leaf_names_of_row,
+    path_field,
+    path_in_row,
+    pick_columns,
+    schema_of_paths,
+    value_in_place_of_object,
+)
 from embedstep.data.sources import DataFile
 from embedstep.errors import InvalidRequestError, Problem
 
@@ -50,6 +59,21 @@ def _open_lines(where: str, file: DataFile, columns: Collection[str]) -> Iterato
         return
     # In memory, as the document is: pyarrow reads in a thread of its own, which should not run code of ours.
     yield io.BytesIO(b"".join(document_lines(where, file, columns)))
+
+
+def jsonl_columns(where: str, file: DataFile) -> tuple[str, ...]:
+    """Return the names in the first 100 rows, those of an object's fields in its place.
+
+    Raises:
+        InvalidRequestError: one of them is no JSON object, or a document has no rows in a form that is known.
+    """
+    known = document_columns(file) if file.is_document else ()
+    names: dict[str, None] = {}
+    for row in islice(_rows(where, file, known), _FIRST_ROWS):
+        if row.fault:
+            raise InvalidRequestError(_find_faults(where, file, known, {}))
+        names |= dict.fromkeys(leaf_names_of_row(row.cells))
+    return tuple(names)
 
 
 def jsonl_schema(where: str, file: DataFile, columns: Sequence[str]) -> pa.Schema:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations  # arrays take type parameters in hints alone
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -66,6 +66,28 @@ def with_fields(schema: pa.Schema, names: Iterable[str]) -> pa.Schema:
 def path_field(name: str, dtype: pa.DataType, path: Path) -> pa.Field[Any]:
     """Return a further column of a schema that is the field at a path."""
     return pa.field(name, dtype, metadata={_COLUMN: path[0]} if len(path) > 1 else None)
+
+
+def leaf_names(schema: pa.Schema) -> tuple[str, ...]:
+    """Return the names of the columns, and in place of one that holds objects those of its fields, at any depth."""
+    return tuple(_leaves([(one.name, one.type) for one in schema]))
+
+
+def _leaves(columns: Iterable[tuple[str, pa.DataType]]) -> Iterator[str]:
+    for name, dtype in columns:
+        if pa.types.is_struct(dtype):
+            yield from _leaves((f"{name}.{inner.name}", inner.type) for inner in dtype)
+        else:
+            yield name
+
+
+def leaf_names_of_row(row: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the names of a JSON object's values, and in place of an object those of its own, at any depth."""
+    for name, value in row.items():
+        if isinstance(value, dict):
+            yield from (f"{name}.{inner}" for inner in leaf_names_of_row(value))
+        else:
+            yield name
 
 
 def columns_of_fields(schema: pa.Schema) -> set[str]:

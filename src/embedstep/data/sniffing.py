@@ -65,12 +65,12 @@ def _quoted(value: str) -> str:
     return value if len(value) > 1 else json.dumps(value)
 
 
-def sniff(sample: bytes, columns: Collection[str], plain: CsvFormat, given: Csv, *, is_cut: bool) -> CsvFormat:
+def sniff(sample: bytes, columns: Collection[str] | None, plain: CsvFormat, given: Csv, *, is_cut: bool) -> CsvFormat:
     """Return how a file is written, or `plain` if nothing fits, which the reader will then refuse with the row.
 
     Args:
         sample: the beginning of the file as UTF-8.
-        columns: the columns that are read.
+        columns: the columns that are read; None if it has to be found which there are.
         plain: the format of a plain file with its extension and encoding.
         given: what the request says of the format.
         is_cut: the file is longer than the sample.
@@ -85,7 +85,9 @@ def sniff(sample: bytes, columns: Collection[str], plain: CsvFormat, given: Csv,
         if found is None:
             continue
         fits.append(found)
-        if not found.has(columns):
+        if columns is None and len(found.rows[0]) > 1:
+            return found.format
+        if columns is None or not found.has(columns):
             continue
         for other in _other_escapes(found.format, same_delimiter):
             fit = _fit(sample, other, given, is_cut=is_cut)
@@ -93,7 +95,7 @@ def sniff(sample: bytes, columns: Collection[str], plain: CsvFormat, given: Csv,
                 raise UncertainFormatError([found.format, other])
         if found.format == candidates[0][0]:
             return found.format
-    asked = [fit for fit in fits if fit.has(columns)]
+    asked = [fit for fit in fits if columns is not None and fit.has(columns)]
     if len({str(fit.rows) for fit in asked}) > 1:
         raise UncertainFormatError([fit.format for fit in asked[:_SHOWN_FORMATS]])
     if asked:

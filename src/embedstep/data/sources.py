@@ -169,6 +169,27 @@ def _list_files(search: _Search, path: str) -> list[DataFile]:
     return files
 
 
+def saved_splits(where: str, given: str) -> list[str]:
+    """Return the splits of a saved dataset with several, sorted; empty for any other path.
+
+    Args:
+        where: path of the dataset in the request, such as `data.train.docs`.
+        given: a path or URL.
+
+    Raises:
+        InvalidRequestError: the folder does not say which splits it has.
+        CannotStartError: a server could not be reached.
+    """
+    with translate_store_errors(where, given, local="://" not in given):
+        store, path = find_store(where, given)
+        described = _join(path, "dataset_dict.json")
+        if not store.is_file(described):
+            return []
+        return sorted(
+            _read_description(_Search(where=where, given=given, split=None, store=store), described, "splits")
+        )
+
+
 def _split_folder(search: _Search, folder: str) -> str:
     splits = _read_description(search, _join(folder, "dataset_dict.json"), "splits")
     listed = ", ".join(sorted(splits))

@@ -57,6 +57,10 @@ class LocalStore:
         """Return `path` unchanged."""
         return path
 
+    def size(self, path: str) -> int:
+        """Return the bytes of the file at `path`."""
+        return Path(path).stat().st_size
+
     def open(self, path: str) -> BinaryIO:
         """Open the file at `path` for reading its bytes."""
         return Path(path).open("rb")
@@ -101,6 +105,10 @@ class UrlStore:
     def shown(self, path: str) -> str:
         """Return `path` with its protocol."""
         return str(self.system.unstrip_protocol(path))
+
+    def size(self, path: str) -> int:
+        """Return the bytes of the file at `path`; 0 where its server does not say."""
+        return int(self.system.size(path) or 0)
 
     def open(self, path: str) -> BinaryIO:
         """Open the file at `path` for reading its bytes."""

@@ -1,6 +1,8 @@
 """The GPUs and CPU cores that a process can use on this machine or in this container."""
 
 import os
+import re
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import takewhile
@@ -8,6 +10,8 @@ from pathlib import Path
 
 ASKED_GPUS = "EMBEDSTEP_GPUS"
 """Environment variable with the number of GPUs that a pipeline has requested for the step."""
+_BFLOAT16 = r"[89]\.|\d\d+\."
+"""Compute capabilities from 8.0, NVIDIA's Ampere, which was the first to compute in bfloat16."""
 _UUIDS = ("GPU-", "MIG-")
 """Beginnings of the ids of whole GPUs and of their partitions."""
 
@@ -42,6 +46,16 @@ def listed_gpus(environ: Mapping[str, str], present: int) -> list[str]:
         return [str(number) for number in range(present)]
     entries = [part.strip() for part in listed.split(",") if part.strip()]
     return list(takewhile(lambda entry: entry.isdecimal() or entry.startswith(_UUIDS), entries))
+
+
+def compute_in_bfloat16() -> bool:
+    """Whether all GPUs of this machine compute in bfloat16, as its driver says; False where it does not."""
+    command = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
+    try:
+        listed = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.split()
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return bool(listed) and all(re.match(_BFLOAT16, capability) for capability in listed)
 
 
 def usable_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
