@@ -17,7 +17,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
-from embedstep.data.hub import local_sources, named_datasets, with_local_data
+from embedstep.data.fetching import with_local_data
+from embedstep.data.hub import local_sources, named_datasets
 from embedstep.data.model_facts import ModelFacts
 from embedstep.data.scanning import scan_all
 from embedstep.errors import (

@@ -19,7 +19,7 @@ from embedstep.data.sources import DataFile, Format
 from embedstep.data.stores import translate_store_errors
 from embedstep.data.textlines import text_batches, text_schema
 from embedstep.errors import InvalidRequestError, first_line
-from embedstep.request.datasets import Csv
+from embedstep.request.sources import Csv
 
 TEXT_FORMATS = frozenset({"jsonl", "csv", "tsv", "text"})
 """Formats without column types."""

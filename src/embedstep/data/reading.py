@@ -6,7 +6,7 @@ Commands that read no data import this module, too, so pyarrow is imported only 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from embedstep.data.columns import Source
     from embedstep.data.held_out import Division
     from embedstep.data.rows import RowCounts, Selection
-    from embedstep.request.datasets import Csv, Dataset
+    from embedstep.request.datasets import Dataset
+    from embedstep.request.sources import Csv
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,7 +111,7 @@ def scan_parts(
     from embedstep.data.rows import Selection
 
     if dataset.path is None:
-        raise ValueError("a dataset of the hub has to be fetched before it is scanned")
+        raise ValueError("a dataset that is no files has to be fetched before it is scanned")
     where = f"data.{parts[0].split}.{parts[0].name}"
     others = [(LENGTH, part.lengths) for part in parts] + [(SLICE, part.slices) for part in parts]
     roles = (
@@ -127,7 +128,7 @@ def scan_parts(
             roles = roles if decides in roles else (*roles, decides)
     files: tuple[DataFile, ...] = ()
     with collect_problems(problems):
-        files = find_files(where, dataset.path, dataset.split)
+        files = tuple(replace(file, origin=dataset.origin) for file in find_files(where, dataset.path, dataset.split))
     if problems:
         raise InvalidRequestError(problems)
     maker = row_maker(where, dataset)

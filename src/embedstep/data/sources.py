@@ -45,6 +45,7 @@ class DataFile:
         csv: how a delimited or plain text file is written, once that is known.
         unsaid: what `csv` has beyond a plain file and the request, as a request says it.
         is_document: a JSON file is not lines of objects, but one document with the rows in it.
+        origin: what the rows are called in messages, if they were fetched to this file.
     """
 
     store: Store
@@ -54,11 +55,12 @@ class DataFile:
     csv: CsvFormat | None = None
     unsaid: str = ""
     is_document: bool = False
+    origin: str | None = None
 
     @property
     def name(self) -> str:
-        """The path for messages, a URL with its protocol."""
-        return self.store.shown(self.path)
+        """The path for messages, a URL with its protocol; or the origin."""
+        return self.origin or self.store.shown(self.path)
 
     @contextmanager
     def open_bytes(self) -> Iterator[BinaryIO]:

@@ -267,6 +267,8 @@ def _describe_dataset(request: TrainRequest, item: PlannedDataset) -> dict[str, 
     if given.hub is not None:
         source_type = "hf"
         source = {"path": given.hub, "config_name": given.subset, "split": given.split, "revision": given.revision}
+    elif given.sql is not None:
+        source_type, source = "sql", {"query": redact(given.sql, os.environ), "database": given.database}
     else:
         paths = [given.path] if isinstance(given.path, str) else given.path
         source_type, source = "local", {"uri": redact(", ".join(paths), os.environ)}
