@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from embedstep.data.held_out import Division
     from embedstep.data.rows import RowCounts, Selection
     from embedstep.request.datasets import Dataset
-    from embedstep.request.sources import Csv
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,7 +131,7 @@ def scan_parts(
     if problems:
         raise InvalidRequestError(problems)
     maker = row_maker(where, dataset)
-    sources, kinds = _find_columns(where, files, roles, maker, dataset.csv)
+    sources, kinds = _find_columns(where, files, roles, maker, dataset)
     if decides is not None and kinds[decides.column] == "texts":
         message = f"column {decides.column!r} holds lists of texts; name one with a single value in each row"
         raise InvalidRequestError.at(f"{where}.hold_out.by", message)
@@ -155,7 +154,7 @@ def _division(dataset: "Dataset", decides: Role | None) -> "Division | None":
 
 
 def _find_columns(
-    where: str, files: tuple[DataFile, ...], roles: tuple[Role, ...], maker: RowMaker | None, given: "Csv | None"
+    where: str, files: tuple[DataFile, ...], roles: tuple[Role, ...], maker: RowMaker | None, dataset: "Dataset"
 ) -> tuple[list["Source"], dict[str, ColumnKind]]:
     """Return the files with their columns, and the kind of each requested column.
 
@@ -173,7 +172,7 @@ def _find_columns(
     for found in files:
         with collect_problems(problems):
             columns = [role.column for role in read]
-            file = as_written(where, found, given, columns)
+            file = as_written(where, found, dataset, columns)
             schema = with_fields(read_schema(where, file, read), columns)
             sources.append(made_source(where, file, schema, maker) if maker else Source(file=file, schema=schema))
     if sources:
