@@ -203,7 +203,7 @@ def test_only_the_splits_that_are_asked_for_are_fetched(tmp_path: Path, monkeypa
 
 
 def sql_request(tmp_path: Path, **sections: Any) -> TrainRequest:
-    (tmp_path / "docs.csv").write_text("q,a\n" + "".join(f"ask {n},tell {n}\n" for n in range(40)))
+    (tmp_path / "docs.csv").write_text("q,a\n" + "".join(f"ask {n},say {n}\n" for n in range(40)))
     sql = f"select q, a from '{tmp_path}/docs.csv' where q <> 'ask 7'"
     query = {"sql": sql, "columns": {"anchor": "q", "positive": "a"}}
     return request(data={"train": {"docs": {**query, **sections}}})

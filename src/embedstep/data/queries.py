@@ -1,7 +1,7 @@
 """Run a query over files by DuckDB, in this process, and write its rows to one file.
 
 DuckDB reads the files that the query names and nothing else: no network, no extensions, no other files. What does not
-fit into its memory goes to a folder beside the rows.
+fit into its memory goes to a folder next to the rows.
 """
 
 import os
@@ -61,7 +61,7 @@ def run_query(where: str, sql: str, target: Path) -> None:
     Args:
         where: path of the query in the request, such as `data.train.docs.sql`.
         sql: the query; paths in it are relative to the current folder.
-        target: the file. What does not fit into memory is written beside it and removed.
+        target: the file. What does not fit into memory is written next to it and removed.
 
     Raises:
         InvalidRequestError: the query cannot be run, gives no row, or has a column that is neither text nor number.
@@ -98,7 +98,7 @@ def sort_rows(where: str, source: Path, target: Path) -> None:
     Args:
         where: path of the query in the request, for messages.
         source: the Parquet file.
-        target: the file. What does not fit into memory is written beside it and removed.
+        target: the file. What does not fit into memory is written next to it and removed.
 
     Raises:
         CannotStartError: memory or disk are too small.

@@ -60,6 +60,8 @@ def _stamps(request: TrainRequest) -> list[list[str]] | None:
     for split, name, dataset in named_datasets(request):
         if dataset.row_function is not None or dataset.transform is not None or dataset.path is None:
             return None  # their code may change, and drawn rows are read again
+        if dataset.origin is not None:
+            return None  # a query has just written the file, and writes it again the next time
         where = f"data.{split}.{name}"
         for file in find_files(where, dataset.path, dataset.split):
             with translate_store_errors(where, file.name, local=file.store.local):

@@ -103,7 +103,7 @@ class _Sheet:
         below = rows[self.header_row : filled[-1] + 1 if filled else 0]
         header = rows[filled[0]] if filled else []
         cells = [[row[number] for row in below] for number in range(len(header))]
-        # A column without any cell is the space beside a table.
+        # A column without any cell is the space next to a table.
         self._numbers = [
             number
             for number, name in enumerate(header)
