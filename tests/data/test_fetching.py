@@ -59,8 +59,8 @@ def test_what_was_fetched_takes_the_place_of_what_was_named(tmp_path: Path, monk
     for split, dataset in (("train", found.data.train["there"]), ("eval", found.data.eval["there"])):
         assert dataset.model_dump(exclude={"columns"}) == {
             "path": [f"/rows/{split}"], "hub": None, "subset": None, "split": None, "revision": None, "limit": 7,
-            "row_function": None, "csv": None, "sql": None, "database": None, "sheet": None, "transform": None,
-            "hold_out": None,
+            "row_function": None, "csv": None, "sql": None, "database": None, "sheet": None, "rows": None,
+            "transform": None, "hold_out": None,
         }  # fmt: skip
         assert dataset.columns.anchor == "q"
     assert asked.data.train["there"].hub == "org/pairs"
@@ -214,11 +214,11 @@ def test_a_query_becomes_a_file_with_its_rows(tmp_path: Path) -> None:
     found, model = with_local_data(asked, tmp_path / "hub", with_model=False)
     assert model is None
     local = found.data.train["docs"]
-    assert local.path == [str(tmp_path / "hub" / "query-train-docs.arrow")]
+    assert local.path == [str(tmp_path / "hub" / "made-train-docs.arrow")]
     assert (local.sql, local.limit, local.origin) == (None, 5, "the result of the query")
     assert found.data.eval["docs"].path == local.path
     assert found.data.held_out == {"docs"}
-    assert [path.name for path in (tmp_path / "hub").iterdir()] == ["query-train-docs.arrow"]
+    assert [path.name for path in (tmp_path / "hub").iterdir()] == ["made-train-docs.arrow"]
     assert list(without_fetched_data(asked).data.train) == []
     facts, problems = scan_all(found, None, {})
     assert (problems, facts[0].rows + facts[1].rows, facts[0].held_out_rows) == ([], 5, facts[1].rows)
@@ -251,10 +251,11 @@ def test_what_is_no_query_is_found_without_its_data() -> None:
     written = {"sql": "drop table t", "columns": columns}
     asked = request(data={"train": {
         "files": {**written, "hold_out": {"share": 0.1}}, "database": {**written, "database": "sqlite:///t.db"},
-        "made": {**HERE, "row_function": "none_such"},
+        "made": {**HERE, "row_function": "none_such"}, "source": {"rows": "none_such", "columns": columns},
     }})  # fmt: skip
     assert [str(problem) for problem in sources_are_valid(asked)] == [
         "data.train.files.sql: is a statement of the kind DROP; write one SELECT, which only reads",
         "data.train.database.sql: begins with drop; write one SELECT, which only reads",
+        "data.train.source.rows.kind: no source of rows is named 'none_such'",
         "data.train.made.row_function.kind: no row function is named 'none_such'",
     ]

@@ -27,6 +27,9 @@ COLUMNS = {"anchor": "q", "positive": "a"}
         {"sql": "select 1", "sheet": "one"},
         {"sql": "select 1", "revision": "v1"},
         {"database": "sqlite:///a.db", "path": "a.csv"},
+        {"sql": "select 1", "rows": "birdsong:made"},
+        {"hub": "org/rows", "split": "train", "rows": "birdsong:made"},
+        {"rows": "birdsong:made", "csv": {"delimiter": ";"}},
         {"database": "postgresql://me:hunter22@host/docs", "sql": "select 1"},
     ],
     ids=str,
@@ -88,6 +91,7 @@ def test_rows_that_were_downloaded_keep_everything_but_their_source() -> None:
         {"path": "a.xlsx", "sheet": "one"},
         {"sql": "select 1"},
         {"sql": "select 1", "database": "sqlite:///a.db"},
+        {"rows": "birdsong:made", "path": "a.csv"},
     ],
     ids=str,
 )

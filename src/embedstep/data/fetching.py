@@ -1,4 +1,4 @@
-"""Fetch everything that is not on this machine as files: rows of the hub and of queries, and the hub's models.
+"""Fetch what is not there as files: rows of the hub, of queries and of functions, and the hub's models.
 
 After that, a request has local paths only. It happens once per node, before any rank starts.
 """
@@ -20,18 +20,17 @@ from embedstep.data.hub import (
 )
 from embedstep.data.queries import query_problems, run_query
 from embedstep.data.row_functions import row_functions_are_known
+from embedstep.data.row_sources import make_rows, row_source_problems
 from embedstep.errors import CannotStartError, InvalidRequestError, Problem, collect_problems
 from embedstep.output.job import run_job
 from embedstep.request.datasets import Dataset
 from embedstep.request.schema import TrainRequest
 
-_QUERY_ORIGIN = "the result of the query"
-
 
 def with_local_data(
     request: TrainRequest, folder: Path, *, with_model: bool, splits: Collection[Split] = SPLITS
 ) -> tuple[TrainRequest, str | None]:
-    """Fetch the rows of queries and of the hub, and its model; return the request with local data, and the model.
+    """Make and fetch rows, and the hub's model; return the request with local data, and the model.
 
     Args:
         request: any request; one with files and a model on this machine is returned unchanged.
@@ -47,29 +46,35 @@ def with_local_data(
         CannotStartError: the hub or a database did not answer, or a package is not installed.
         StepInterruptedError: a signal ended the process.
     """
-    places = _run_queries(request, folder, splits)
+    places = _make_files(request, folder, splits)
     fetched = _fetch_from_hub(request, folder, with_model, splits)
     model = fetched.pop("model", None)
     return _with_places(request, {**places, **fetched}), model
 
 
-def _run_queries(request: TrainRequest, folder: Path, splits: Collection[Split]) -> dict[str, str]:
-    """Run each query, and return the files with the rows by `<split>.<name>`."""
+def _make_files(request: TrainRequest, folder: Path, splits: Collection[Split]) -> dict[str, str]:
+    """Run each query and each function that makes rows; return the files with the rows by `<split>.<name>`."""
     places: dict[str, str] = {}
     problems: list[Problem] = []
     for split, name, dataset in fetched_datasets(request, splits):
-        if dataset.sql is None:
+        if dataset.hub is not None:
             continue
-        where, target = f"data.{split}.{name}", folder / f"query-{split}-{name}.arrow"
+        where, target = f"data.{split}.{name}", folder / f"made-{split}-{name}.arrow"
         with collect_problems(problems):
-            if dataset.database is not None:
-                run_in_database(where, dataset.sql, dataset.database, target)
-            else:
-                run_query(f"{where}.sql", dataset.sql, target)
+            _make_file(where, dataset, target)
         places[f"{split}.{name}"] = str(target)
     if problems:
         raise InvalidRequestError(problems)
     return places
+
+
+def _make_file(where: str, dataset: Dataset, target: Path) -> None:
+    if dataset.sql is None:
+        make_rows(where, dataset, target)
+    elif dataset.database is not None:
+        run_in_database(where, dataset.sql, dataset.database, target)
+    else:
+        run_query(f"{where}.sql", dataset.sql, target)
 
 
 def _fetch_from_hub(request: TrainRequest, folder: Path, with_model: bool, splits: Collection[Split]) -> dict[str, str]:
@@ -97,18 +102,26 @@ def _with_places(request: TrainRequest, found: Mapping[str, str]) -> TrainReques
 
     def local(split: Split, name: str, given: Dataset) -> Dataset:
         place = places.get(f"{split}.{name}")
-        return given.at(place, _QUERY_ORIGIN if given.sql else None) if given.path is None and place else given
+        return given.at(place, _origin(given)) if given.is_fetched and place else given
 
     return with_datasets(request, local)
 
 
+def _origin(given: Dataset) -> str | None:
+    """Return what rows are called in messages; None where the path of their folder says it."""
+    if given.rows is not None:
+        return f"the result of {given.rows.kind}"
+    return "the result of the query" if given.sql is not None else None
+
+
 def without_fetched_data(request: TrainRequest) -> TrainRequest:
     """Return the request with those of its datasets that are files on this machine or at a URL."""
-    return with_datasets(request, lambda split, name, given: None if given.path is None else given)
+    return with_datasets(request, lambda split, name, given: None if given.is_fetched else given)
 
 
 def sources_are_valid(request: TrainRequest) -> Iterator[Problem]:
-    """Each query is one SELECT, and each row function is declared; nothing is fetched for that."""
+    """Each query is one SELECT, and each function is declared; nothing is fetched for that."""
     yield from query_problems(request)
     yield from database_problems(request)
+    yield from row_source_problems(request)
     yield from row_functions_are_known(request)

@@ -31,7 +31,7 @@ def fetched_datasets(request: TrainRequest, splits: Collection[Split] = SPLITS) 
     """Yield split, name and section of each dataset that is no files; what is held out of one is fetched with it."""
     fetched_with = request.data.held_out if "train" in splits else ()
     for split, name, dataset in named_datasets(request):
-        if dataset.path is None and split in splits and not (split == "eval" and name in fetched_with):
+        if dataset.is_fetched and split in splits and not (split == "eval" and name in fetched_with):
             yield split, name, dataset
 
 

@@ -109,7 +109,7 @@ def scan_parts(
     from embedstep.data.cells import FractionsError
     from embedstep.data.rows import Selection
 
-    if dataset.path is None:
+    if dataset.path is None or dataset.is_fetched:
         raise ValueError("a dataset that is no files has to be fetched before it is scanned")
     where = f"data.{parts[0].split}.{parts[0].name}"
     others = [(LENGTH, part.lengths) for part in parts] + [(SLICE, part.slices) for part in parts]

@@ -116,6 +116,13 @@ class RowFunction(ShortSection):
     options: Options = described({}, "Options of the function as its author declares them.")
 
 
+class RowSource(ShortSection):
+    """A function of another package that makes all rows. A plain string is short for `{kind: ...}`."""
+
+    kind: Text = described(..., "Name of the function: an entry point, or package.module:Name.")
+    options: Options = described({}, "Options of the function as its author declares them.")
+
+
 class Transform(ShortSection):
     """What is drawn in each epoch. A plain string is short for `{kind: ...}`."""
 
@@ -139,7 +146,7 @@ class HoldOut(Section):
     seed: Integer = described(42, "Another seed holds out other values.")
 
 
-FETCHED_FIELDS = ("hub", "subset", "split", "revision", "sql", "database")
+FETCHED_FIELDS = ("hub", "subset", "split", "revision", "sql", "database", "rows")
 """Fields of rows that are fetched, and of a saved dataset with several splits."""
 FILE_FIELDS = ("csv", "sheet")
 """Fields that say how files are written."""
@@ -165,6 +172,9 @@ class Dataset(Section):
     database: DatabaseUrl | None = described(
         None, "The database that `sql` queries: sqlite:///rows.db or postgresql://user@host:5432/name."
     )
+    rows: RowSource | None = described(
+        None, "Function that makes the rows, of those in the files of `path` if there are any (docs/extending.md)."
+    )
     sheet: Text | None = described(None, "Sheet of a workbook that has several (docs/files.md).")
     csv: Csv | None = described(
         None, "How CSV, TSV and text files are written, where their first rows do not show it (docs/files.md)."
@@ -188,8 +198,11 @@ class Dataset(Section):
 
     @model_validator(mode="after")
     def _one_source(self) -> "Dataset":
-        if sum(source is not None for source in (self.path, self.hub, self.sql)) != 1:
+        sources = sum(source is not None for source in (self.path, self.hub, self.sql))
+        if sources != 1 and not (self.rows is not None and sources == 0):
             raise ValueError("give exactly one of path, hub and sql")
+        if self.rows is not None and sources and self.path is None:
+            raise ValueError("rows makes rows of files or of nothing; remove hub or sql")
         if self.hub is None and (self.subset or self.revision):
             raise ValueError("subset and revision belong to a hub dataset")
         if self.sql is not None and self.split is not None:
@@ -197,7 +210,7 @@ class Dataset(Section):
         if self.sql is None and self.database is not None:
             raise ValueError("database needs sql, the query that runs there")
         if self.path is None and self.csv is not None:
-            raise ValueError(f"csv belongs to files, not to {'a hub dataset' if self.hub else 'sql'}")
+            raise ValueError(f"csv belongs to files, not to {'a hub dataset' if self.hub else 'sql or rows'}")
         if self.path is None and self.sheet is not None:
             raise ValueError("sheet belongs to a workbook that path names")
         if self.hub is not None and self.split is None:
@@ -206,6 +219,11 @@ class Dataset(Section):
 
     # Not a field, because no request says it: it names in messages what was fetched to a file.
     _origin: str | None = PrivateAttr(default=None)
+
+    @property
+    def is_fetched(self) -> bool:
+        """Whether the rows have to be written to a file first: those of the hub, of a query, or of a function."""
+        return self.path is None or self.rows is not None
 
     @property
     def origin(self) -> str | None:
