@@ -58,8 +58,8 @@ coverage: $(STAMP) ## measure the branches of src that the fast tests reach (or 
 faults: $(STAMP) ## inject faults, show the outcomes, and write build/faults.json
 	@$(BIN)/pytest --numprocesses=2 tests/faults
 
-test-postgres: $(STAMP) ## run the tests of tracking and promotion with MLflow on PostgreSQL
-	@.ci/postgres $(BIN)/pytest --numprocesses=2 tests/tracking tests/promotion
+test-postgres: $(STAMP) ## run the tests of queries, and of tracking and promotion with MLflow, on PostgreSQL
+	@.ci/postgres $(BIN)/pytest --numprocesses=2 tests/tracking tests/promotion tests/data/test_databases.py
 
 test-image: $(STAMP) ## run the tests of the image, in real containers; after `make image`
 	@$(BIN)/pytest -m image $(TESTS)

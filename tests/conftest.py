@@ -53,7 +53,7 @@ def _talks_to_a_server(item: pytest.Item) -> bool:
     assert isinstance(item, pytest.Function)
     parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
     named = {value for value in parameters if isinstance(value, str)}
-    return bool({"uri", "server"} & {*item.fixturenames, *named})
+    return bool({"uri", "server", "postgres"} & {*item.fixturenames, *named})
 
 
 def pytest_collection_finish() -> None:

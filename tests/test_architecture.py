@@ -38,6 +38,8 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("torch", "transformers", "sentence_transformers", "datasets", "accelerate"), ("worker/",)),
     "mlflow": ("tracking/mlflow",),
     "peft": ("worker/adapters.py",),
+    "duckdb": ("data/queries.py", "data/statements.py"),  # the latter only names its types
+    "python_calamine": ("data/workbooks.py",),
     "tensorboardX": ("tracking/tensorboard.py",),
     "wandb": ("tracking/wandb.py",),
     "kubernetes": ("launch/kubernetes/", "orchestration/airflow/pods.py"),  # whose operator takes its objects
@@ -51,7 +53,7 @@ NEVER_IMPORTED = frozenset({"worker", "cli"})
 """Packages that only a command starts, by name."""
 SURFACE = frozenset({"__version__"})
 """What a package may take from `embedstep` itself; everything else comes from where it is defined."""
-HEAVY = ("torch", "transformers", "sentence_transformers", "datasets", "mlflow", "kfp", "zenml", "pandas")
+HEAVY = ("torch", "transformers", "sentence_transformers", "datasets", "mlflow", "kfp", "zenml", "pandas", "duckdb")
 LONGEST = 350
 LONGER_FOR_THEIR_TABLE = {
     "request/arguments/table.py",

@@ -17,10 +17,11 @@ from embedstep import step
 from embedstep.errors import CANNOT_START, INTERRUPTED, REFUSED, InvalidRequestError
 from embedstep.output.folder import LOCK
 from embedstep.request.loading import load_request
-from embedstep.step import run_step
+from embedstep.step import plan_step, run_step
 
 Build = Callable[..., dict[str, Any]]
 SECRET = "opensesame-and-then-some"
+PAIRS = {"anchor": "anchor", "positive": "positive"}
 
 
 def content(folder: Path) -> dict[str, str]:
@@ -38,6 +39,11 @@ def content(folder: Path) -> dict[str, str]:
         {"tracking": {"kind": "none", "tags": {"source": f"postgres://me:{SECRET}@db/x"}}},
         {"model": f"https://models.example/x?X-Amz-Signature={SECRET}"},
         {"loss": {"kind": "gist_embed", "options": {"guide": f"https://me:{SECRET}@models.example/guide"}}},
+        {
+            "data": {
+                "train": {"docs": {"sql": "select q", "database": f"postgresql://me:{SECRET}@db/x", "columns": PAIRS}}
+            }
+        },
     ],
     ids=lambda sections: "+".join(sections),
 )
@@ -156,3 +162,28 @@ def test_a_full_disk_while_the_rows_are_written_is_3(request_of: Build, tmp_path
     failure = json.loads((tmp_path / "output" / "result.json").read_text())["failure"]
     assert "the rows cannot be written to" in failure["message"]
     assert failure["message"].endswith("File too large")
+
+
+def test_rows_of_a_query_are_planned_as_rows_of_a_file(request_of: Build, data_folder: Path, tmp_path: Path) -> None:
+    def planned(source: dict[str, Any]) -> Any:
+        rows = {**source, "columns": PAIRS, "hold_out": {"share": 0.1}, "limit": 100}
+        plan = plan_step(load_request(json.dumps(request_of(data={"train": {"docs": rows}}))))
+        return {item.split: (item.rows, item.fingerprint, item.path) for item in plan.datasets}
+
+    lines = (data_folder / "train.jsonl").read_text().splitlines()
+    (tmp_path / "sorted.jsonl").write_text("\n".join(sorted(lines, key=lambda line: json.loads(line)["anchor"])))
+    by_file = planned({"path": str(tmp_path / "sorted.jsonl")})
+    assert planned({"sql": f"select positive, anchor from '{data_folder}/train.jsonl' order by anchor"}) == by_file
+    assert planned({"sql": f"select anchor, positive, id from '{data_folder}/*rain.jsonl'"}) == by_file
+
+
+def test_a_refused_query_is_reported_with_the_problems_of_other_data(request_of: Build, data_folder: Path) -> None:
+    query = {"sql": f"select anchor,\n wrong from '{data_folder}/train.jsonl'", "columns": PAIRS}
+    data = {"train": {"query": query, "file": {"path": "absent.csv", "columns": PAIRS}}}
+    with pytest.raises(InvalidRequestError) as caught:
+        plan_step(load_request(json.dumps(request_of(data=data))))
+    assert [str(problem) for problem in caught.value.problems] == [
+        'data.train.query.sql: cannot be run: Binder Error: Referenced column "wrong" not found in FROM clause! '
+        'Candidate bindings: "negative" (line 2: wrong)',
+        "data.train.file.path: absent.csv does not exist",
+    ]

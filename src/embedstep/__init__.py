@@ -12,6 +12,7 @@ from embedstep.runtime.lazy import import_on_use
 if TYPE_CHECKING:
     from embedstep.data.frames import save_rows as save_rows
     from embedstep.data.row_functions import RowFunctionKind as RowFunctionKind
+    from embedstep.data.row_sources import RowSourceKind as RowSourceKind
     from embedstep.data.transforms import TransformKind as TransformKind
     from embedstep.errors import EmbedstepError as EmbedstepError
     from embedstep.output.result import StepResult as StepResult
@@ -41,6 +42,7 @@ __version__ = "0.1.0"
 _NAMES = {
     "embedstep.data.frames": ("save_rows",),
     "embedstep.data.row_functions": ("RowFunctionKind",),
+    "embedstep.data.row_sources": ("RowSourceKind",),
     "embedstep.data.transforms": ("TransformKind",),
     "embedstep.errors": ("EmbedstepError",),
     "embedstep.output.result": ("StepResult",),

@@ -17,7 +17,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
-from embedstep.data.hub import local_sources, named_datasets, with_local_data
+from embedstep.data.fetching import with_local_data
+from embedstep.data.hub import local_sources, named_datasets
 from embedstep.data.model_facts import ModelFacts
 from embedstep.data.scanning import scan_all
 from embedstep.errors import (
@@ -287,7 +288,10 @@ def _plan(request: TrainRequest, folder: Path, first: FirstNode | None = None) -
         raise InvalidRequestError(dict.fromkeys([*problems, *data_problems(request)]))
     if first is not None:
         check_environment(request, tracking_environ())
-    local, fetched_model = with_local_data(request, folder / "hub", with_model=for_a_run)
+    try:
+        local, fetched_model = with_local_data(request, folder / "hub", with_model=for_a_run)
+    except InvalidRequestError as error:
+        raise InvalidRequestError(dict.fromkeys([*error.problems, *data_problems(request)])) from error
     if first is not None:
         first.start()
     is_drawn = any(dataset.transform is not None for _, _, dataset in named_datasets(request))

@@ -32,7 +32,7 @@ def _read(
     needs: RowNeeds = ANY_ROWS,
     **more: Any,
 ) -> DatasetFacts:
-    given = {name: more.pop(name, None) for name in ("split", "csv")}
+    given = {name: more.pop(name, None) for name in ("split", "csv", "sheet")}
     dataset = Dataset.model_validate({"path": path, "limit": limit, "columns": more, **given})
     return scan("train", "docs", dataset, drop_incomplete_rows=drop, write_to=write_to, needs=needs)
 

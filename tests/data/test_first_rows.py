@@ -11,7 +11,7 @@ from pyarrow import parquet
 from embedstep.data.first_rows import SAMPLED_ROWS, Sample, csv_options, read_sample
 from embedstep.data.sources import find_files
 from embedstep.errors import InvalidRequestError
-from embedstep.request.datasets import Csv
+from embedstep.request.sources import Csv
 
 WHERE = "data.train.docs"
 

@@ -4,7 +4,7 @@ import pytest
 
 from embedstep.data.delimited import CsvFormat
 from embedstep.data.sniffing import UncertainFormatError, column_names, sniff, unsaid
-from embedstep.request.datasets import Csv
+from embedstep.request.sources import Csv
 
 PLAIN, TAB = CsvFormat(), CsvFormat(delimiter="\t")
 COLUMNS = ("q", "a")

@@ -119,7 +119,10 @@ def test_what_is_not_there_is_refused_all_at_once(refusal: Refusal) -> None:
     Path("empty").mkdir()
     Path("notes.md").write_text("")
     Path("a.parquet.gz").write_text("")
-    known = ".parquet, .jsonl, .ndjson, .json, .csv, .tsv, .txt or .arrow (text also with .gz, .bz2 or .zst)"
+    known = (
+        ".parquet, .jsonl, .ndjson, .json, .csv, .tsv, .txt, .arrow, .xlsx, .xls, .xlsb or .ods "
+        "(text also with .gz, .bz2 or .zst)"
+    )
     assert refusal(["no.csv", "no/*.csv", "*.md", "empty", "notes.md", "a.parquet.gz"], anchor="q") == [
         "data.train.docs.path: no.csv does not exist",
         "data.train.docs.path: no/*.csv matches no file",

@@ -29,6 +29,8 @@ blocks = birdsong:blocks
 one_label = birdsong:one_label
 [embedstep.row_functions]
 sentences = birdsong:sentences
+[embedstep.row_sources]
+opposites = birdsong:opposites
 [embedstep.transforms]
 swap_words = birdsong:swapping
 [embedstep.trackers]

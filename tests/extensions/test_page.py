@@ -28,6 +28,10 @@ EXPECTED: dict[str, tuple[str, Callable[[Any], str]]] = {
         "RowFunctionKind",
         lambda piece: Dataset.model_validate(piece["data"]["train"]["docs"]).row_function.kind,  # type: ignore[union-attr]
     ),
+    "A source of rows": (
+        "RowSourceKind",
+        lambda piece: Dataset.model_validate(piece["data"]["train"]["docs"]).rows.kind,  # type: ignore[union-attr]
+    ),
     "A transform": (
         "TransformKind",
         lambda piece: Dataset.model_validate(piece["data"]["train"]["docs"]).transform.kind,  # type: ignore[union-attr]

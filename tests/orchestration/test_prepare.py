@@ -157,3 +157,14 @@ def test_what_the_request_holds_out_is_written_for_the_evaluation(tmp_path: Path
     # `eval_share` holds out the same anchors.
     prepared(tmp_path / "later", rows(*(f"question {number}" for number in range(200))), eval_share=0.25)
     assert written(tmp_path / "later", "eval") == held_out
+
+
+def test_rows_of_a_query_are_prepared_and_read_in_its_place(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows("b", "a", "c")))
+    query = {"sql": f"select * from '{tmp_path}/rows.jsonl'", "columns": {"anchor": "query", "positive": "answer"}}
+    data = {"train": {"docs": query}, "eval": {"docs": {**query, "sql": f"{query['sql']} where query = 'c'"}}}
+    request = load_request(json.dumps({"model": "m", "data": data, "loss": "multiple_negatives_ranking"}))
+    found = prepare_data(request, tmp_path / "train", tmp_path / "eval")
+    assert written(tmp_path, "train") == rows("a", "b")
+    assert written(tmp_path, "eval") == rows("c")
+    assert [(item.rows, item.overlapping_rows) for item in found.datasets] == [(2, 1), (1, 0)]

@@ -74,11 +74,20 @@ def test_a_parameter_wins_over_the_document_and_an_unset_one_changes_nothing(tmp
     assert arguments.save_total_limit is None
 
 
-def test_artifacts_stand_in_for_paths(tmp_path: Path, evaluated: Build) -> None:
+@pytest.mark.parametrize(
+    "source",
+    [
+        {"hub": "org/name", "split": "train", "revision": "1"},
+        {"sql": "select q, d from t", "database": "sqlite:///rows.db"},
+        {"rows": "birdsong:made"},
+    ],
+    ids=str,
+)
+def test_artifacts_stand_in_for_paths(tmp_path: Path, evaluated: Build, source: dict[str, Any]) -> None:
     document = evaluated()
     document["model"] = {"static": "somewhere", "dimension": 8}
     columns = {"anchor": "q", "positive": "d"}
-    document["data"]["train"] = {"docs": {"hub": "org/name", "split": "train", "revision": "1", "columns": columns}}
+    document["data"]["train"] = {"docs": {**source, "columns": columns}}
     for name in ("rows", "held_out", "base"):
         (tmp_path / name).mkdir()
     (tmp_path / "held_out" / "docs.parquet").touch()
@@ -89,7 +98,8 @@ def test_artifacts_stand_in_for_paths(tmp_path: Path, evaluated: Build) -> None:
     request = read(given)
     assert (request.model.path, request.model.static) == (str(tmp_path / "base"), None)
     train, held_out = request.data.train["docs"], request.data.eval["docs"]
-    assert (train.path, train.hub, train.split, train.columns.anchor) == ([str(tmp_path / "rows")], None, None, "q")
+    assert (train.path, train.is_fetched, train.columns.anchor) == ([str(tmp_path / "rows")], False, "q")
+    assert {train.hub, train.split, train.revision, train.sql, train.database, train.rows} == {None}
     assert held_out.path == [str(tmp_path / "held_out" / "docs.parquet")]
     assert request.data.as_of == "2026-11-02"
 

@@ -422,3 +422,12 @@ def test_all_problems_come_at_once() -> None:
         "arguments.report_to",
         "tracking.uri",
     ]
+
+
+@pytest.mark.parametrize(
+    ("source", "field"), [({"path": ["a.csv", "{as_of}/b.csv"]}, "path"), ({"sql": "select '{as_of}' as day"}, "sql")]
+)
+def test_a_source_with_a_placeholder_needs_the_time(source: dict[str, Any], field: str) -> None:
+    data = {"train": {"docs": {**source, "columns": COLUMNS}}}
+    assert problems_of(data=data) == [f"data.train.docs.{field}: contains {{as_of}}; write data.as_of: 2026-11-02"]
+    assert problems_of(data={**data, "as_of": "2026-11-02"}) == []

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from embedstep.request.datasets import Columns, Csv, Data, Dataset
+from embedstep.request.datasets import Columns, Data, Dataset
 
 COLUMNS = {"anchor": "q", "positive": "a"}
 
@@ -20,6 +20,17 @@ COLUMNS = {"anchor": "q", "positive": "a"}
         {"path": []},
         {"path": "a.csv", "limit": 0},
         {"hub": "org/rows", "split": "train", "csv": {"delimiter": ";"}},
+        {"sql": ""},
+        {"sql": "select 1", "path": "a.csv"},
+        {"sql": "select 1", "csv": {"delimiter": ";"}},
+        {"sql": "select 1", "split": "train"},
+        {"sql": "select 1", "sheet": "one"},
+        {"sql": "select 1", "revision": "v1"},
+        {"database": "sqlite:///a.db", "path": "a.csv"},
+        {"sql": "select 1", "rows": "birdsong:made"},
+        {"hub": "org/rows", "split": "train", "rows": "birdsong:made"},
+        {"rows": "birdsong:made", "csv": {"delimiter": ";"}},
+        {"database": "postgresql://me:hunter22@host/docs", "sql": "select 1"},
     ],
     ids=str,
 )
@@ -70,54 +81,32 @@ def test_rows_that_were_downloaded_keep_everything_but_their_source() -> None:
     )
     here = hub.at("/tmp/rows.parquet")
     assert here == Dataset.model_validate({"path": "/tmp/rows.parquet", "columns": COLUMNS, "limit": 7})
+    assert hub.at("/tmp/rows.parquet", "the rows").origin == "the rows"
 
 
-def test_rows_that_were_written_as_parquet_are_no_csv() -> None:
-    given = Dataset.model_validate({"path": "a.csv", "csv": {"delimiter": ";"}, "columns": COLUMNS})
+@pytest.mark.parametrize(
+    "source",
+    [
+        {"path": "a.csv", "csv": {"delimiter": ";"}},
+        {"path": "a.xlsx", "sheet": "one"},
+        {"sql": "select 1"},
+        {"sql": "select 1", "database": "sqlite:///a.db"},
+        {"rows": "birdsong:made", "path": "a.csv"},
+    ],
+    ids=str,
+)
+def test_rows_that_were_written_as_parquet_are_nothing_else(source: dict[str, Any]) -> None:
+    given = Dataset.model_validate({**source, "columns": COLUMNS})
     assert given.at("a.parquet") == Dataset.model_validate({"path": "a.parquet", "columns": COLUMNS})
 
 
-@pytest.mark.parametrize(
-    ("given", "delimiter", "quote", "escape"),
-    [
-        ({}, None, None, None),
-        ({"delimiter": "\t"}, "\t", None, None),
-        ({"delimiter": "\\t", "quote": "", "escape": "\\"}, "\t", "", "\\"),
-        ({"delimiter": "|", "quote": "'", "escape": "'"}, "|", "'", "'"),
-    ],
-)
-def test_characters_of_a_delimited_file(
-    given: dict[str, str], delimiter: str | None, quote: str | None, escape: str | None
-) -> None:
-    found = Csv.model_validate(given)
-    assert (found.delimiter, found.quote, found.escape, found.header) == (delimiter, quote, escape, True)
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"delimiter": ""}, "needs one ASCII character"),
-        ({"delimiter": "||"}, "needs one ASCII character"),
-        ({"delimiter": "\n"}, "needs one ASCII character"),
-        ({"quote": "«"}, "needs one ASCII character"),
-        ({"escape": "no"}, "needs one ASCII character"),
-        ({"delimiter": ";", "quote": ";"}, "delimiter, quote and escape are different characters"),
-        ({"delimiter": ",", "escape": ","}, "delimiter, quote and escape are different characters"),
-        ({"encoding": "latin-17"}, "is no encoding that Python knows, such as cp1252 or utf-16"),
-        ({"encoding": "rot13"}, "is no encoding that Python knows, such as cp1252 or utf-16"),
-        ({"header": "maybe"}, "Input should be a valid boolean"),
-        ({"separator": ";"}, "Extra inputs are not permitted"),
-    ],
-)
-def test_what_cannot_be_how_a_file_is_delimited_is_refused(given: dict[str, str], message: str) -> None:
-    with pytest.raises(ValidationError, match=message):
-        Csv.model_validate(given)
-
-
-def test_the_time_is_filled_into_every_path() -> None:
+def test_the_time_is_filled_into_every_path_and_query() -> None:
     dataset = {"path": ["{as_of}/a.parquet", "b.parquet"], "columns": COLUMNS}
-    data = Data.model_validate({"as_of": "2026-11-02", "train": {"docs": dataset}, "eval": {"docs": dataset}})
+    query = {"sql": "select {'as_of': q} from 'a.csv' where day < '{as_of}'", "columns": COLUMNS}
+    train = {"docs": dataset, "made": query}
+    data = Data.model_validate({"as_of": "2026-11-02", "train": train, "eval": {"docs": dataset}})
     assert data.train["docs"].path == data.eval["docs"].path == ["2026-11-02/a.parquet", "b.parquet"]
+    assert data.train["made"].sql == "select {'as_of': q} from 'a.csv' where day < '2026-11-02'"
 
 
 @pytest.mark.parametrize("moment", ["[[ScheduledTime]]", "{{ ds }}", "yesterday", "2026-13-01"])

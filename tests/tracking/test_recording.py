@@ -159,3 +159,9 @@ def test_datasets_are_recorded_by_their_source_without_secrets(given: Given) -> 
     assert recording._describe_dataset(request, item)["source"] == {
         "path": "org/docs", "config_name": None, "split": "train", "revision": "abc", "as_of": None,
     }  # fmt: skip
+    queried = signed.model_copy(update={"path": None, "sql": "select q from t", "database": "sqlite:///rows.db"})
+    request = request.model_copy(update={"data": request.data.model_copy(update={"train": {"docs": queried}})})
+    found = recording._describe_dataset(request, item)
+    assert (found["source_type"], found["source"]) == (
+        "sql", {"query": "select q from t", "database": "sqlite:///rows.db", "as_of": None},
+    )  # fmt: skip

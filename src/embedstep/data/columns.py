@@ -80,9 +80,11 @@ def source_batches(
 
     With each batch comes the number of rows of the file that it is made of.
     """
-    before = 0
+    before = skipped = source.file.rows_before
     for batch in read_batches(where, source.file, source.read if source.maker else types):
-        made = source.maker.batch(batch, source.file.name, before).select(list(types)) if source.maker else batch
+        made = batch
+        if source.maker:
+            made = source.maker.batch(batch, source.file.name, before, is_first=before == skipped).select(list(types))
         before += batch.num_rows
         yield batch.num_rows, made
 

@@ -25,7 +25,7 @@ from embedstep.data.sniffing import UncertainFormatError, column_names, sniff, u
 from embedstep.data.sources import DataFile
 from embedstep.data.streams import read_blocks
 from embedstep.errors import InvalidRequestError
-from embedstep.request.datasets import Csv
+from embedstep.request.sources import Csv
 
 _BLOCK_BYTES = 8 << 20
 _SAMPLE_BYTES = 256 << 10

@@ -20,7 +20,7 @@ from embedstep.data.nested import with_fields
 from embedstep.data.roles import READ, Role
 from embedstep.data.sources import DataFile
 from embedstep.errors import InvalidRequestError
-from embedstep.request.datasets import Csv
+from embedstep.request.sources import Csv
 
 SAMPLED_ROWS = 2_000
 """Rows that are read of each file."""

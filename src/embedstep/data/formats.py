@@ -18,38 +18,46 @@ from embedstep.data.roles import Role
 from embedstep.data.sources import DataFile, Format
 from embedstep.data.stores import translate_store_errors
 from embedstep.data.textlines import text_batches, text_schema
+from embedstep.data.workbooks import find_sheet, sheet_batches, sheet_schema
 from embedstep.errors import InvalidRequestError, first_line
-from embedstep.request.datasets import Csv
+from embedstep.request.sources import Csv
 
-TEXT_FORMATS = frozenset({"jsonl", "csv", "tsv", "text"})
+TEXT_FORMATS = frozenset({"jsonl", "csv", "tsv", "text", "workbook"})
 """Formats without column types."""
 
 _BATCH_ROWS = 8_192
 _BROKEN = (pa.ArrowException, EOFError, zlib.error, UnicodeDecodeError)
 
 
-def as_written(where: str, file: DataFile, given: Csv | None, columns: Sequence[str] | None) -> DataFile:
-    """Return the file with how it is written: delimiter, quotes and encoding, or JSON lines and other JSON.
+def as_written(
+    where: str, file: DataFile, csv: Csv | None, columns: Sequence[str] | None, *, sheet: str | None = None
+) -> DataFile:
+    """Return the file with how it is written: delimiter, quotes and encoding, JSON lines or other JSON, the sheet.
 
     Args:
         where: path of the dataset in the request.
         file: the file.
-        given: the dataset's options for delimited files.
+        csv: the dataset's options for delimited files.
         columns: the columns that are read; None if it has to be found which there are.
+        sheet: the dataset's sheet of a workbook.
 
     Raises:
         InvalidRequestError: it cannot be read, or how it is written is not certain; names what to write.
         CannotStartError: the file's server could not be reached.
     """
-    if given is not None and given.delimiter is not None and file.format == "text":
+    if csv is not None and csv.delimiter is not None and file.format == "text":
         file = replace(file, format="csv")
-    _refuse_options(where, file, given)
+    _refuse_options(where, file, csv)
+    if sheet is not None and file.format != "workbook":
+        raise InvalidRequestError.at(f"{where}.sheet", f"is for workbooks; {file.name} is {file.format}")
     with _translate_errors(where, file):
         match file.format:
             case "csv" | "tsv" | "text":
-                return find_format(where, file, given or Csv(), columns)
+                return find_format(where, file, csv or Csv(), columns)
             case "jsonl":
                 return find_document(file, columns or ())
+            case "workbook":
+                return find_sheet(where, file, sheet)
             case _:
                 return file
 
@@ -84,6 +92,8 @@ def read_schema(where: str, file: DataFile, roles: Sequence[Role]) -> pa.Schema:
                 return csv_schema(where, file, roles)
             case "text":
                 return text_schema()
+            case "workbook":
+                return sheet_schema(where, file, roles)
             case binary:
                 with _OPEN[binary](file) as (schema, _):
                     return schema
@@ -143,6 +153,8 @@ def _whole_batches(where: str, file: DataFile, types: Mapping[str, pa.DataType])
             return csv_batches(where, file, types)
         case "text":
             return text_batches(file)
+        case "workbook":
+            return sheet_batches(where, file, types)
         case _:
             return _binary_batches(file, list(types))
 

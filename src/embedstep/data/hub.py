@@ -1,20 +1,13 @@
-"""Fetch datasets and models of the Hugging Face hub, in a process of its own.
-
-The libraries for that take seconds to import. So the process runs only if the request names the hub, once per node and
-before any rank starts.
-"""
+"""What a request names on the Hugging Face hub: datasets, models, benchmarks; and where its datasets are."""
 
 import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from embedstep.data.facts import SPLITS, Split
-from embedstep.errors import CannotStartError
 from embedstep.output.adapters import SavedAdapter, saved_adapter
-from embedstep.output.job import run_job
 from embedstep.request.datasets import Dataset
 from embedstep.request.model import Model
 from embedstep.request.schema import TrainRequest
@@ -34,12 +27,17 @@ def named_datasets(request: TrainRequest) -> Iterator[tuple[Split, str, Dataset]
             yield split, name, dataset
 
 
-def hub_datasets(request: TrainRequest, splits: Collection[Split] = SPLITS) -> Iterator[tuple[Split, str, Dataset]]:
-    """Yield split, name and section of each dataset of the hub; what is held out of one is fetched with it."""
+def fetched_datasets(request: TrainRequest, splits: Collection[Split] = SPLITS) -> Iterator[tuple[Split, str, Dataset]]:
+    """Yield split, name and section of each dataset that is no files; what is held out of one is fetched with it."""
     fetched_with = request.data.held_out if "train" in splits else ()
     for split, name, dataset in named_datasets(request):
-        if dataset.hub and split in splits and not (split == "eval" and name in fetched_with):
+        if dataset.is_fetched and split in splits and not (split == "eval" and name in fetched_with):
             yield split, name, dataset
+
+
+def hub_datasets(request: TrainRequest, splits: Collection[Split] = SPLITS) -> Iterator[tuple[Split, str, Dataset]]:
+    """Yield split, name and section of each dataset of the hub; what is held out of one is fetched with it."""
+    return (found for found in fetched_datasets(request, splits) if found[2].hub)
 
 
 def is_on_hub(model: Model) -> bool:
@@ -113,51 +111,6 @@ def hub_benchmarks(request: TrainRequest) -> Iterator[tuple[str, Mapping[str, An
         source = evaluator.options.get("dataset_id")
         if evaluator.dataset is None and (source is None or is_hub_id(str(source))):
             yield f"evaluators.{index}", evaluator.options
-
-
-def with_local_data(
-    request: TrainRequest, folder: Path, *, with_model: bool, splits: Collection[Split] = SPLITS
-) -> tuple[TrainRequest, str | None]:
-    """Fetch the hub's datasets and model; return the request with local data, and the folder of the model.
-
-    Args:
-        request: any request; without hub ids it is returned unchanged.
-        folder: folder for the fetched rows.
-        with_model: fetch the model and what losses and evaluators read, too; a plan does not need them.
-        splits: splits whose datasets are fetched.
-
-    Raises:
-        InvalidRequestError: the hub has no such dataset or model.
-        CannotStartError: the hub did not answer, or the `train` extra is not installed.
-        StepInterruptedError: a signal ended the process.
-    """
-    is_fetched = is_on_hub(request.model) or hub_base(request.model, None) is not None
-    wants_model = with_model and (is_fetched or any(hub_guides(request)) or any(hub_benchmarks(request)))
-    if not wants_model and not any(hub_datasets(request, splits)):
-        return request, None
-    if find_spec("datasets") is None:
-        raise CannotStartError("fetching from the hub needs datasets; pip install 'embedstep[train]'")
-
-    job = {"request": request.model_dump(mode="json"), "model": wants_model, "splits": list(splits)}
-    found = run_job("fetch", job, folder, title="fetching from the hub", error=CannotStartError, shows_progress=True)
-    return _with_places(request, found), found.get("model")
-
-
-def _with_places(request: TrainRequest, found: dict[str, Any]) -> TrainRequest:
-    """Return the request with each hub dataset that was fetched replaced by its folder."""
-    # What is held out of a train dataset was fetched with it.
-    places = {**{f"eval.{name}": found.get(f"train.{name}") for name in request.data.held_out}, **found}
-
-    def local(split: Split, name: str, given: Dataset) -> Dataset:
-        place = places.get(f"{split}.{name}")
-        return given.at(place) if given.hub and place else given
-
-    return with_datasets(request, local)
-
-
-def without_hub_data(request: TrainRequest) -> TrainRequest:
-    """Return the request without its hub datasets."""
-    return with_datasets(request, lambda split, name, given: None if given.hub else given)
 
 
 def with_datasets(request: TrainRequest, replacement: Callable[[Split, str, Dataset], Dataset | None]) -> TrainRequest:

@@ -12,7 +12,7 @@ from embedstep.data.first_rows import Sample, csv_options, read_sample
 from embedstep.data.formats import count_rows
 from embedstep.data.sources import DataFile
 from embedstep.errors import InvalidRequestError
-from embedstep.request.datasets import Csv
+from embedstep.request.sources import Csv
 
 _SAMPLED_FILES = 8
 _LISTED_VALUES = 20

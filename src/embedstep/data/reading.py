@@ -6,7 +6,7 @@ Commands that read no data import this module, too, so pyarrow is imported only 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from embedstep.data.columns import Source
     from embedstep.data.held_out import Division
     from embedstep.data.rows import RowCounts, Selection
-    from embedstep.request.datasets import Csv, Dataset
+    from embedstep.request.datasets import Dataset
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,8 +109,8 @@ def scan_parts(
     from embedstep.data.cells import FractionsError
     from embedstep.data.rows import Selection
 
-    if dataset.path is None:
-        raise ValueError("a dataset of the hub has to be fetched before it is scanned")
+    if dataset.path is None or dataset.is_fetched:
+        raise ValueError("a dataset that is no files has to be fetched before it is scanned")
     where = f"data.{parts[0].split}.{parts[0].name}"
     others = [(LENGTH, part.lengths) for part in parts] + [(SLICE, part.slices) for part in parts]
     roles = (
@@ -127,11 +127,11 @@ def scan_parts(
             roles = roles if decides in roles else (*roles, decides)
     files: tuple[DataFile, ...] = ()
     with collect_problems(problems):
-        files = find_files(where, dataset.path, dataset.split)
+        files = tuple(replace(file, origin=dataset.origin) for file in find_files(where, dataset.path, dataset.split))
     if problems:
         raise InvalidRequestError(problems)
     maker = row_maker(where, dataset)
-    sources, kinds = _find_columns(where, files, roles, maker, dataset.csv)
+    sources, kinds = _find_columns(where, files, roles, maker, dataset)
     if decides is not None and kinds[decides.column] == "texts":
         message = f"column {decides.column!r} holds lists of texts; name one with a single value in each row"
         raise InvalidRequestError.at(f"{where}.hold_out.by", message)
@@ -154,7 +154,7 @@ def _division(dataset: "Dataset", decides: Role | None) -> "Division | None":
 
 
 def _find_columns(
-    where: str, files: tuple[DataFile, ...], roles: tuple[Role, ...], maker: RowMaker | None, given: "Csv | None"
+    where: str, files: tuple[DataFile, ...], roles: tuple[Role, ...], maker: RowMaker | None, dataset: "Dataset"
 ) -> tuple[list["Source"], dict[str, ColumnKind]]:
     """Return the files with their columns, and the kind of each requested column.
 
@@ -172,7 +172,7 @@ def _find_columns(
     for found in files:
         with collect_problems(problems):
             columns = [role.column for role in read]
-            file = as_written(where, found, given, columns)
+            file = as_written(where, found, dataset.csv, columns, sheet=dataset.sheet)
             schema = with_fields(read_schema(where, file, read), columns)
             sources.append(made_source(where, file, schema, maker) if maker else Source(file=file, schema=schema))
     if sources:

@@ -61,22 +61,23 @@ class RowMaker:
     kind: RowFunctionKind
     call: Callable[[Row], Made]
 
-    def batch(self, read: pa.RecordBatch, file: str, before: int) -> pa.RecordBatch:
+    def batch(self, read: pa.RecordBatch, file: str, before: int, *, is_first: bool) -> pa.RecordBatch:
         """Return the rows that are made of a batch, in the columns that the function declares.
 
         Args:
             read: rows with the columns that it reads.
             file: name of the file, for messages.
             before: rows of the file before these.
+            is_first: whether these are the first rows of the file; the first one is made twice and compared.
 
         Raises:
             InvalidRequestError: the function fails, or gives something else than it declares.
         """
         rows: list[Row] = []
         for number, row in enumerate(read.to_pylist(), start=before + 1):
-            made = self._made(row, f"row {number} of {file}")
-            if number == 1 and made != self._made(row, f"row 1 of {file}"):
-                raise self._refused(f"gives other rows for row 1 of {file} the second time; it must give the same")
+            made = self._made(row, place := f"row {number} of {file}")
+            if is_first and number == before + 1 and made != self._made(row, place):
+                raise self._refused(f"gives other rows for {place} the second time; it must give the same")
             rows += made
         return self._as_batch(rows, f"rows {before + 1} to {before + read.num_rows} of {file}")
 

@@ -180,7 +180,7 @@ def kept_batches(selection: Selection, counts: RowCounts) -> Iterator[pa.RecordB
 def _kept_of_file(
     selection: Selection, counts: RowCounts, source: Source, gaps: Mapping[str, _Gaps], short: _Gaps
 ) -> Iterator[pa.RecordBatch]:
-    before = 0
+    before = source.file.rows_before
     for read, batch in source_batches(selection.where, source, reading_types(source, selection.kinds)):
         cells, parents = _with_row_for_each(selection, _cells(selection, source, batch))
         judged = _judge(selection, cells)

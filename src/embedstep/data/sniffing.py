@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from embedstep.data.delimited import CsvFormat, MalformedCellError, cell_text, split_cells, whole_records
 from embedstep.data.encodings import UTF8
-from embedstep.request.datasets import Csv
+from embedstep.request.sources import Csv
 
 _DELIMITERS = (",", ";", "\t", "|")
 _QUOTING = (('"', '"'), ('"', "\\"), ("'", "'"), ("", ""))

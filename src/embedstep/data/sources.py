@@ -17,7 +17,7 @@ from embedstep.data.delimited import CsvFormat
 from embedstep.data.stores import Store, find_store, translate_store_errors
 from embedstep.errors import InvalidRequestError, Problem, collect_problems
 
-Format = Literal["parquet", "jsonl", "csv", "tsv", "text", "arrow"]
+Format = Literal["parquet", "jsonl", "csv", "tsv", "text", "arrow", "workbook"]
 
 _FORMATS: dict[str, Format] = {
     "parquet": "parquet",
@@ -28,9 +28,16 @@ _FORMATS: dict[str, Format] = {
     "tsv": "tsv",
     "txt": "text",
     "arrow": "arrow",
+    "xlsx": "workbook",
+    "xls": "workbook",
+    "xlsb": "workbook",
+    "ods": "workbook",
 }
 _COMPRESSED: tuple[Format, ...] = ("jsonl", "csv", "tsv", "text")
-_KNOWN = ".parquet, .jsonl, .ndjson, .json, .csv, .tsv, .txt or .arrow (text also with .gz, .bz2 or .zst)"
+_KNOWN = (
+    ".parquet, .jsonl, .ndjson, .json, .csv, .tsv, .txt, .arrow, .xlsx, .xls, .xlsb or .ods "
+    "(text also with .gz, .bz2 or .zst)"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,6 +52,9 @@ class DataFile:
         csv: how a delimited or plain text file is written, once that is known.
         unsaid: what `csv` has beyond a plain file and the request, as a request says it.
         is_document: a JSON file is not lines of objects, but one document with the rows in it.
+        sheet: the sheet of a workbook, once that is known.
+        rows_before: rows of a sheet up to its header, by which the numbers of rows in messages are the sheet's.
+        origin: what the rows are called in messages, if they were fetched to this file.
     """
 
     store: Store
@@ -54,11 +64,14 @@ class DataFile:
     csv: CsvFormat | None = None
     unsaid: str = ""
     is_document: bool = False
+    sheet: str | None = None
+    rows_before: int = 0
+    origin: str | None = None
 
     @property
     def name(self) -> str:
-        """The path for messages, a URL with its protocol."""
-        return self.store.shown(self.path)
+        """The path for messages, a URL with its protocol; or the origin."""
+        return self.origin or self.store.shown(self.path)
 
     @contextmanager
     def open_bytes(self) -> Iterator[BinaryIO]:

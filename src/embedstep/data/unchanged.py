@@ -58,10 +58,12 @@ def _stamps(request: TrainRequest) -> list[list[str]] | None:
     """Return what changes with the content of each file; None where that is not known for all."""
     stamps = []
     for split, name, dataset in named_datasets(request):
-        if dataset.row_function is not None or dataset.transform is not None or dataset.path is None:
+        if dataset.row_function is not None or dataset.transform is not None or dataset.is_fetched:
             return None  # their code may change, and drawn rows are read again
+        if dataset.origin is not None:
+            return None  # a query has just written the file, and writes it again the next time
         where = f"data.{split}.{name}"
-        for file in find_files(where, dataset.path, dataset.split):
+        for file in find_files(where, dataset.path or (), dataset.split):
             with translate_store_errors(where, file.name, local=file.store.local):
                 stamp = file.store.stamp(file.path)
             if stamp is None or time.time() - stamp.changed < _SETTLED_SECONDS:

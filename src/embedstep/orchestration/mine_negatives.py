@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from embedstep.data.hub import with_local_data
+from embedstep.data.fetching import with_local_data
 from embedstep.data.reading import scan
 from embedstep.data.roles import list_roles
 from embedstep.errors import InvalidRequestError, Problem, TrainingFailedError

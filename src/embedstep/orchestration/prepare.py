@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedstep.data.facts import DatasetFacts, Split
-from embedstep.data.hub import with_local_data
+from embedstep.data.fetching import with_local_data
 from embedstep.data.reading import scan
 from embedstep.data.roles import LENGTH, SLICE, RowNeeds, list_roles
 from embedstep.data.scanning import scan_all

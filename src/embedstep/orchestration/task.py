@@ -17,7 +17,7 @@ from embedstep.data.stores import find_store, translate_store_errors
 from embedstep.errors import InvalidRequestError, Problem
 from embedstep.orchestration.components import Component
 from embedstep.orchestration.parameters import Parameter
-from embedstep.request.datasets import HUB_FIELDS
+from embedstep.request.datasets import FETCHED_FIELDS, FILE_FIELDS
 from embedstep.request.document import parse_document
 from embedstep.request.loading import load_request
 from embedstep.request.scalars import plain
@@ -216,9 +216,9 @@ def _datasets(split: str, path: Path, document: Any, *, check_files: bool) -> It
             continue
         place = f"data.{split}.{name}"
         yield f"{place}.path={json.dumps(str(file if file.exists() else path))}"
-        yield from (f"{place}.{of_hub}=null" for of_hub in HUB_FIELDS)
-        if file.exists() and "csv" in named[name]:
-            yield f"{place}.csv=null"
+        yield from (f"{place}.{field}=null" for field in FETCHED_FIELDS)
+        if file.exists():
+            yield from (f"{place}.{field}=null" for field in FILE_FIELDS if field in named[name])
 
 
 def _sections(split: str, document: Any) -> dict[str, Any]:

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from embedstep.data.facts import DatasetFacts
+from embedstep.data.fetching import sources_are_valid
 from embedstep.data.hub import is_on_hub
-from embedstep.data.row_functions import row_functions_are_known
 from embedstep.errors import Problem
 from embedstep.output.adapters import ADAPTER_CONFIG
 from embedstep.output.position import position_problems
@@ -33,7 +33,7 @@ def check_request(request: TrainRequest) -> list[Problem]:
         *losses_are_known(request),
         *evaluators_are_known(request),
         *classifiers_are_trained(request),
-        *row_functions_are_known(request),
+        *sources_are_valid(request),
         *check_batch_sampler(request.arguments.batch_sampler),
         *losses_fit_the_model(request),
         *labels_can_be_smoothed(request),

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from embedstep.data.hub import without_hub_data
+from embedstep.data.fetching import without_fetched_data
 from embedstep.data.scanning import scan_all
 from embedstep.errors import InvalidRequestError, Problem
 from embedstep.planning.checks import check_request, check_with_data
@@ -25,8 +25,8 @@ def further_problems(refused: InvalidRequestError) -> list[Problem]:
 
 
 def data_problems(request: TrainRequest) -> Iterator[Problem]:
-    """Return the problems of the data on this machine; data on the hub is not fetched for that."""
-    on_disk = without_hub_data(request)
+    """Return the problems of the data on this machine; what has to be fetched is left out."""
+    on_disk = without_fetched_data(request)
     facts, problems = scan_all(on_disk, None, row_needs(on_disk))
     yield from problems
     yield from check_with_data(on_disk, facts)

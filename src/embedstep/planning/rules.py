@@ -106,11 +106,12 @@ def held_out_rows_have_a_place(request: TrainRequest) -> Iterator[Fault]:
 
 
 def as_of_is_set(request: TrainRequest) -> Iterator[Fault]:
-    """A path with `{as_of}` needs a value for it."""
+    """A path or query with `{as_of}` needs a value for it."""
     for split in SPLITS:
         for name, dataset in getattr(request.data, split).items():
-            if any("{as_of}" in path for path in dataset.path or ()):
-                yield f"data.{split}.{name}.path", "contains {as_of}; write data.as_of: 2026-11-02"
+            for field, texts in (("path", dataset.path or ()), ("sql", (dataset.sql or "",))):
+                if any("{as_of}" in text for text in texts):
+                    yield f"data.{split}.{name}.{field}", "contains {as_of}; write data.as_of: 2026-11-02"
 
 
 def champion_is_registered(request: TrainRequest) -> Iterator[Fault]:

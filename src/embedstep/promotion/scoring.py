@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedstep.data.facts import Split
-from embedstep.data.hub import with_datasets, with_local_data
+from embedstep.data.fetching import with_local_data
+from embedstep.data.hub import with_datasets
 from embedstep.data.scanning import scan_all
 from embedstep.errors import InvalidRequestError, Problem, TrainingFailedError
 from embedstep.output.folder import OutputFolder

@@ -8,6 +8,7 @@ from pydantic import (
     BeforeValidator,
     Discriminator,
     Field,
+    PrivateAttr,
     SerializerFunctionWrapHandler,
     Tag,
     ValidationInfo,
@@ -18,6 +19,7 @@ from pydantic import (
 
 from embedstep.request.scalars import Boolean, Integer, Number, Plain, PositiveInteger, Text, map_scalars
 from embedstep.request.section import Name, Options, Section, ShortSection, Source, described
+from embedstep.request.sources import Csv, DatabaseUrl
 
 
 def _check_time(text: str) -> str:
@@ -114,6 +116,13 @@ class RowFunction(ShortSection):
     options: Options = described({}, "Options of the function as its author declares them.")
 
 
+class RowSource(ShortSection):
+    """A function of another package that makes all rows. A plain string is short for `{kind: ...}`."""
+
+    kind: Text = described(..., "Name of the function: an entry point, or package.module:Name.")
+    options: Options = described({}, "Options of the function as its author declares them.")
+
+
 class Transform(ShortSection):
     """What is drawn in each epoch. A plain string is short for `{kind: ...}`."""
 
@@ -137,59 +146,19 @@ class HoldOut(Section):
     seed: Integer = described(42, "Another seed holds out other values.")
 
 
-def _check_character(text: str) -> str:
-    text = "\t" if text == "\\t" else text
-    if len(text) != 1 or not text.isascii() or text in "\r\n":
-        raise ValueError("needs one ASCII character")
-    return text
-
-
-def _check_encoding(name: str) -> str:
-    try:
-        "".encode(name)
-    except (LookupError, ValueError):
-        raise ValueError("is no encoding that Python knows, such as cp1252 or utf-16") from None
-    return name
-
-
-Character = Annotated[Text, AfterValidator(_check_character)]
-CharacterOrNone = Annotated[Text, AfterValidator(lambda text: _check_character(text) if text else text)]
-
-
-class Csv(Section):
-    """How delimited files are written. What is not said here is found from the first rows, where that is certain."""
-
-    delimiter: Character | None = described(None, "The character between two cells, such as `;`, `|` or a tab.")
-    quote: CharacterOrNone | None = described(
-        None, 'The character around a cell. The empty text "" means that quotes are text.'
-    )
-    escape: CharacterOrNone | None = described(
-        None, "The character before a quote that is text: a backslash, or the quote itself where it is doubled."
-    )
-    encoding: Annotated[Text, AfterValidator(_check_encoding)] | None = described(
-        None, "The encoding of the file, such as cp1252. UTF-8, and encodings with a byte order mark, are found."
-    )
-    header: Boolean = described(
-        True, "Whether the first row holds the names of the columns; otherwise they are column_1, column_2 and so on."
-    )
-
-    @model_validator(mode="after")
-    def _differ(self) -> "Csv":
-        if self.delimiter is not None and self.delimiter in (self.quote, self.escape):
-            raise ValueError("delimiter, quote and escape are different characters")
-        return self
-
-
-HUB_FIELDS = ("hub", "subset", "split", "revision")
-"""Fields that apply to a dataset of the hub, or to a saved dataset with several splits."""
+FETCHED_FIELDS = ("hub", "subset", "split", "revision", "sql", "database", "rows")
+"""Fields of rows that are fetched, and of a saved dataset with several splits."""
+FILE_FIELDS = ("csv", "sheet")
+"""Fields that say how files are written."""
 
 
 class Dataset(Section):
-    """A source of rows: files (`path`) or a dataset of the Hugging Face hub (`hub`)."""
+    """A source of rows: files (`path`), a dataset of the Hugging Face hub (`hub`), or a query (`sql`)."""
 
     path: OneOrMore | None = described(
         None,
-        "File, folder, glob or fsspec URL, or a list of these: Parquet, JSON, CSV, text, or a saved Arrow dataset.",
+        "File, folder, glob or fsspec URL, or a list of these: Parquet, JSON, CSV, text, workbooks, or a saved Arrow "
+        "dataset.",
     )
     hub: Source | None = described(None, "Id of a dataset on the Hugging Face hub.")
     subset: Text | None = described(None, "Configuration name of a hub dataset.")
@@ -197,6 +166,16 @@ class Dataset(Section):
     revision: Text | None = described(
         None, "Branch, tag or commit of a hub dataset. Name a commit for a repeatable run."
     )
+    sql: Source | None = described(
+        None, "A SELECT over files, by DuckDB, or over the tables of `database` (docs/sql.md)."
+    )
+    database: DatabaseUrl | None = described(
+        None, "The database that `sql` queries: sqlite:///rows.db or postgresql://user@host:5432/name."
+    )
+    rows: RowSource | None = described(
+        None, "Function that makes the rows, of those in the files of `path` if there are any (docs/extending.md)."
+    )
+    sheet: Text | None = described(None, "Sheet of a workbook that has several (docs/files.md).")
     csv: Csv | None = described(
         None, "How CSV, TSV and text files are written, where their first rows do not show it (docs/files.md)."
     )
@@ -219,19 +198,48 @@ class Dataset(Section):
 
     @model_validator(mode="after")
     def _one_source(self) -> "Dataset":
-        if (self.path is None) == (self.hub is None):
-            raise ValueError("give exactly one of path and hub")
-        if self.path is not None and (self.subset or self.revision):
+        sources = sum(source is not None for source in (self.path, self.hub, self.sql))
+        if sources != 1 and not (self.rows is not None and sources == 0):
+            raise ValueError("give exactly one of path, hub and sql")
+        if self.rows is not None and sources and self.path is None:
+            raise ValueError("rows makes rows of files or of nothing; remove hub or sql")
+        if self.hub is None and (self.subset or self.revision):
             raise ValueError("subset and revision belong to a hub dataset")
-        if self.hub is not None and self.csv is not None:
-            raise ValueError("csv belongs to files, not to a hub dataset")
+        if self.sql is not None and self.split is not None:
+            raise ValueError("split belongs to a hub dataset or a saved dataset; write a condition in the query")
+        if self.sql is None and self.database is not None:
+            raise ValueError("database needs sql, the query that runs there")
+        if self.path is None and self.csv is not None:
+            raise ValueError(f"csv belongs to files, not to {'a hub dataset' if self.hub else 'sql or rows'}")
+        if self.path is None and self.sheet is not None:
+            raise ValueError("sheet belongs to a workbook that path names")
         if self.hub is not None and self.split is None:
             raise ValueError("name the split of the hub dataset, such as split: train")
         return self
 
-    def at(self, path: str) -> "Dataset":
-        """Return the dataset with a local file or folder as its source, which is no CSV."""
-        return self.model_copy(update={**dict.fromkeys((*HUB_FIELDS, "csv")), "path": [path]})
+    # Not a field, because no request says it: it names in messages what was fetched to a file.
+    _origin: str | None = PrivateAttr(default=None)
+
+    @property
+    def is_fetched(self) -> bool:
+        """Whether the rows have to be written to a file first: those of the hub, of a query, or of a function."""
+        return self.path is None or self.rows is not None
+
+    @property
+    def origin(self) -> str | None:
+        """What the rows of a fetched file are called in messages; None for files that the request names."""
+        return self._origin
+
+    def at(self, path: str, origin: str | None = None) -> "Dataset":
+        """Return the dataset with a local file or folder as its source, which is neither CSV nor a workbook.
+
+        Args:
+            path: the file or folder.
+            origin: what its rows are called in messages; None for the path.
+        """
+        moved = self.model_copy(update={**dict.fromkeys((*FETCHED_FIELDS, *FILE_FIELDS)), "path": [path]})
+        moved._origin = origin
+        return moved
 
     def held_out_rows(self) -> "Dataset":
         """Return the eval dataset with the rows that this train dataset holds out, as they are in the files."""
@@ -273,7 +281,7 @@ class Data(Section):
     as_of: IsoTime | None = described(
         None,
         "Cut-off time of the data, as an ISO 8601 date or time such as 2026-11-02. It replaces `{as_of}` in paths and "
-        "is recorded with the run.",
+        "queries, and is recorded with the run.",
     )
 
     @property
@@ -296,7 +304,7 @@ class Data(Section):
     @model_validator(mode="before")
     @classmethod
     def _insert_as_of(cls, raw: Any) -> Any:
-        """Replace `{as_of}` in paths before they are validated."""
+        """Replace `{as_of}` in paths and queries before they are validated."""
         time = raw.get("as_of") if isinstance(raw, dict) else None
         time = time.text if isinstance(time, Plain) else time
         if not isinstance(time, str):
@@ -315,7 +323,7 @@ def _insert_in_split(raw: Any, time: str) -> Any:
     def insert(path: Any) -> Any:
         return path.replace("{as_of}", time) if isinstance(path, str) else path
 
-    return {
-        name: {**item, "path": map_scalars(item["path"], insert)} if isinstance(item, dict) and "path" in item else item
-        for name, item in raw.items()
-    }
+    def inserted(item: dict[str, Any]) -> dict[str, Any]:
+        return {key: map_scalars(value, insert) if key in ("path", "sql") else value for key, value in item.items()}
+
+    return {name: inserted(item) if isinstance(item, dict) else item for name, item in raw.items()}

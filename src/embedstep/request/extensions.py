@@ -28,6 +28,7 @@ MODULES: Final = "embedstep.modules"
 BATCH_SAMPLERS: Final = "embedstep.batch_samplers"
 TRACKERS: Final = "embedstep.trackers"
 ROW_FUNCTIONS: Final = "embedstep.row_functions"
+ROW_SOURCES: Final = "embedstep.row_sources"
 TRANSFORMS: Final = "embedstep.transforms"
 
 _REFERENCE = r"[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*"

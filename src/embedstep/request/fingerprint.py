@@ -55,7 +55,7 @@ def _dump(request: TrainRequest, excluded: set[str]) -> dict[str, Any]:
 
 
 _ADDED = ("early_stopping",)
-_ADDED_TO_DATASETS = ("transform", "hold_out", "csv")
+_ADDED_TO_DATASETS = ("transform", "hold_out", "csv", "sheet", "sql", "database", "rows")
 _ADDED_TO_MODEL = (
     "model_kwargs",
     "processor_kwargs",

@@ -267,8 +267,10 @@ def _describe_dataset(request: TrainRequest, item: PlannedDataset) -> dict[str, 
     if given.hub is not None:
         source_type = "hf"
         source = {"path": given.hub, "config_name": given.subset, "split": given.split, "revision": given.revision}
+    elif given.sql is not None:
+        source_type, source = "sql", {"query": redact(given.sql, os.environ), "database": given.database}
     else:
-        paths = [given.path] if isinstance(given.path, str) else given.path
+        paths = given.path or [f"made by {given.rows.kind}" if given.rows is not None else ""]
         source_type, source = "local", {"uri": redact(", ".join(paths), os.environ)}
     return {
         "name": f"{item.split}.{item.name}", "fingerprint": item.fingerprint, "source_type": source_type,

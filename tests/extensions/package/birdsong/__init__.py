@@ -6,6 +6,7 @@ from random import Random
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from embedstep import (
     BatchSamplerKind,
@@ -14,6 +15,7 @@ from embedstep import (
     LossKind,
     ModuleKind,
     RowFunctionKind,
+    RowSourceKind,
     RunInfo,
     RunTracker,
     Takes,
@@ -67,6 +69,15 @@ def _one_label(*, labels: Any, batch_size: int, seed: int, epoch: int, **_: Any)
 
 
 one_label = BatchSamplerKind(name="one_label", function=_one_label, reads=("labels",))
+
+
+def _opposites(rows: pa.Table | None, repeat: int) -> pa.Table:
+    """Each text with the one on the other side of the table."""
+    texts = [] if rows is None else rows.column("text").to_pylist()
+    return pa.table({"question": texts * repeat, "answer": texts[::-1] * repeat})
+
+
+opposites = RowSourceKind(name="opposites", function=_opposites, options={"repeat": options.integer(1, least=1)})
 
 
 def _sentences(row: Mapping[str, Any], least: int) -> list[dict[str, Any]]:
