@@ -49,7 +49,8 @@ def prepare(task: Task) -> Prepared:
 def _options(task: Task, component: Component) -> dict[str, Any]:
     """Return the parameters of a task that set nothing in its request."""
     kinds = {one.name: one.kind for one in component.parameters if not one.sets}
-    given = {name: value for name, value in task.parameters.items() if name in kinds}
+    # A pipeline's parameter needs a default, so an empty text means not given.
+    given = {name: value for name, value in task.parameters.items() if name in kinds and value != ""}
     # Kubeflow knows one kind of number.
     return {name: int(value) if kinds[name] == "integer" else value for name, value in given.items()}
 
