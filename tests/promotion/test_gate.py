@@ -4,15 +4,18 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import yaml
 
+from embedstep.data.duplicates import hash_texts, normalise_texts
+from embedstep.data.recorded_anchors import write_anchors
 from embedstep.output.result import StepResult, write_json
 from embedstep.output.weights import weights_digest
 from embedstep.promotion.decision import decision_from_json
@@ -23,9 +26,12 @@ from embedstep.step import plan_step
 from embedstep.tracking.mlflow_registry import Registry
 from embedstep.tracking.sender import Sender
 from embedstep.tracking.spool import Spool, new_spool
+from tests.conftest import pair_rows
 from tests.tracking.conftest import open_client
 
 Build = Callable[..., dict[str, Any]]
+
+SEEN = "37 of 40 held-out anchors of data.eval.docs, so its score is too high"
 
 pytestmark = pytest.mark.slow
 
@@ -44,9 +50,12 @@ def blind(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def finished(output: Path, model: Path, *, uri: str | None = None, register_as: str | None = None) -> Path:
-    """Make the output folder of a run that has trained `model`, and register it."""
+def finished(
+    output: Path, model: Path, *, uri: str | None = None, register_as: str | None = None, anchors: Sequence[str] = ()
+) -> Path:
+    """Make the output folder of a run that has trained `model` on some anchors, and register it."""
     shutil.copytree(model, output / "model")
+    write_anchors(output / "model", [hash_texts(normalise_texts(pa.array(anchors, pa.string())))])
     run_id = None
     if uri is not None:
         spool = Spool(folder=(folder := new_spool(output)))
@@ -83,7 +92,8 @@ def test_a_model_s_way_through_the_registry(
     """The first one has to beat the model that it started from; then each has to beat the one that serves."""
     tracking = {"kind": "mlflow", "uri": uri, "experiment": "gates", "register_as": "way"}
     document = evaluated(model=str(blind), tracking=tracking)
-    good = finished(tmp_path / "good", minilm, uri=uri, register_as="way")
+    seen = [row["anchor"].upper() for row in pair_rows(37, 2000)]
+    good = finished(tmp_path / "good", minilm, uri=uri, register_as="way", anchors=[*seen, "others"])
     process = embedstep("promote", document, tmp_path, str(good), "--json")
     assert process.returncode == 0, process.stderr
     found = json.loads(process.stdout)
@@ -94,6 +104,8 @@ def test_a_model_s_way_through_the_registry(
     assert found["gain"]["queries"] == 40
     assert found["gains"]["docs_cosine_ndcg@10"]["gain"] == found["gain"]["gain"]
     assert found["reindex"] is None
+    assert found["seen"] == {"challenger": {"docs": {"anchors": 40, "seen": 37}}}
+    assert found["reasons"][-1] == f"the challenger was trained on {SEEN}"
     won = found["examples"]["won"]
     assert [one["challenger"] > one["champion"] for one in won] == [True] * 10
     assert {"query", "relevant", "champion_found", "challenger_found"} < set(won[0])
@@ -114,6 +126,7 @@ def test_a_model_s_way_through_the_registry(
     assert process.returncode == 0, process.stderr
     assert process.stdout.splitlines()[0] == "reject"
     assert process.stdout.splitlines()[1].endswith("; the challenger is worse")
+    assert process.stdout.splitlines()[2] == f"  the champion was trained on {SEEN}"
     assert client.get_model_version_by_alias("way", "champion").version == first.version
 
     process = embedstep("rollback", document, tmp_path)

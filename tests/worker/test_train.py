@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from embedstep.data.recorded_anchors import read_anchors
+from embedstep.data.scanning import scan_all
 from embedstep.errors import CannotStartError
 from embedstep.output.result import StepResult
 from embedstep.request.loading import load_request
@@ -154,6 +156,24 @@ def test_several_datasets_without_a_text_twice(train_here: Train, evaluated: Bui
         if key.startswith(("eval_", "test_"))
     }
     assert logged == set(plan.metrics) >= {"eval_docs_loss", "eval_more_loss", "test_more_loss"}
+
+
+@pytest.mark.parametrize(("record", "anchors"), [(True, 180), (False, None)])
+def test_a_model_has_hashes_of_its_anchors_and_of_those_of_the_model_before(
+    train_here: Train, request_of: Build, data_folder: Path, tmp_path: Path, tiny_model: Path, record: bool,
+    anchors: int | None,
+) -> None:  # fmt: skip
+    """50 rows of its own, and 130 of the model that it starts from."""
+    before = tmp_path / "before"
+    shutil.copytree(tiny_model, before)
+    scan_all(load_request(json.dumps(request_of())), before, {})
+    document = request_of(model=str(before))
+    document["data"]["record_anchors"] = record
+    document["data"]["train"]["docs"]["path"] = str(data_folder / "more.jsonl")
+    result = train_here(document)
+    assert result.exit_code == 0, result.failure
+    found = read_anchors(Path(str(result.model)))
+    assert (None if found is None else len(found)) == anchors == result.recorded_anchors
 
 
 @pytest.mark.parametrize(

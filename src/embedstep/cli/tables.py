@@ -216,9 +216,12 @@ def show_prepared(prepared: "Prepared") -> None:
 
 def show_mined(mined: Sequence["MinedDataset"]) -> None:
     """Print the row counts of each mined dataset."""
-    rows = [("dataset", "rows", "with negatives", "negatives per row")]
-    rows += [(item.name, f"{item.rows:,}", f"{item.mined_rows:,}", str(item.negatives)) for item in mined]
-    show_section("mined", aligned(rows, right=frozenset({1, 2, 3})), header=True)
+    rows = [("dataset", "rows", "with negatives", "negatives per row", "documents")]
+    rows += [
+        (item.name, f"{item.rows:,}", f"{item.mined_rows:,}", str(item.negatives), f"{item.documents:,}")
+        for item in mined
+    ]
+    show_section("mined", aligned(rows, right=frozenset({1, 2, 3, 4})), header=True)
 
 
 def show_scores(scored: "ScoredModels") -> None:

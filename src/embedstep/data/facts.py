@@ -71,7 +71,7 @@ class DatasetFacts(DatasetRecord):
         short_rows: rows of the files with fewer negatives in their list than asked for, dropped or with repeated ones.
         label_values: number of rows by label, for at most 1,000 different integer labels; else empty.
         label_range: smallest and largest label of a column of integers or numbers.
-        text_hashes: hash of each text by column; comparable between datasets read by the same process.
+        text_hashes: hash of each text by column; the same on every machine.
     """
 
     columns: Mapping[str, ColumnKind]

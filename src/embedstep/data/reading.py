@@ -48,6 +48,7 @@ class Part:
         lengths: column with the length of each row, kept as `length`.
         slices: column with the slice of each row, kept as `slice`.
         needs: what is asked of the rows.
+        records_anchors: hash the anchors in any case, because they are recorded.
     """
 
     split: Split
@@ -56,11 +57,16 @@ class Part:
     lengths: str | None = None
     slices: str | None = None
     needs: RowNeeds = ANY_ROWS
+    records_anchors: bool = False
 
     def columns(self, output: Mapping[str, ColumnKind]) -> dict[str, ColumnKind]:
         """Return the columns that this part keeps of those that are read."""
         without = {GROUP: True, LENGTH: self.lengths is None, SLICE: self.slices is None}
         return {name: kind for name, kind in output.items() if not without.get(name)}
+
+    def recorded(self, columns: Mapping[str, ColumnKind]) -> dict[str, ColumnKind]:
+        """Return the column whose hashes are recorded, if any are."""
+        return {name: kind for name, kind in columns.items() if name == "anchor" and self.records_anchors}
 
 
 def scan(
@@ -238,7 +244,8 @@ class _PartRows:
         self._columns = part.columns(selection.output)
         self._schema = pa.schema([selection.schema.field(name) for name in self._columns])
         self._rows = 0
-        self._labels, self._numbers = LabelSummary(), TextHashes(self._columns if selection.compares else {})
+        hashed = self._columns if selection.compares else part.recorded(self._columns)
+        self._labels, self._numbers = LabelSummary(), TextHashes(hashed)
         self._digest = RowsDigest({name: kind for name, kind in self._columns.items() if name != SLICE})
         opened = arrow_file(part.write_to, self._schema) if part.write_to else nullcontext(lambda batch: None)
         self._write: Callable[[pa.RecordBatch], None] = files.enter_context(opened)
@@ -287,7 +294,7 @@ class _PartRows:
             has_lengths=LENGTH in self._columns,
             dropped_columns=unnamed_columns(sources, self._selection.roles),
             dropped_rows=counts.dropped if is_rest else 0,
-            duplicate_rows=count_duplicates(text_hashes),
+            duplicate_rows=count_duplicates(text_hashes) if self._selection.compares else 0,
             label_values=self._labels.values,
             label_range=self._labels.range,
             fingerprint=self._digest.hexdigest(),

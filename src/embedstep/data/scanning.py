@@ -19,6 +19,7 @@ from embedstep.request.datasets import Dataset
 from embedstep.request.schema import TrainRequest
 from embedstep.runtime.cache import NO_CACHE, Cache
 
+_KEY = "anchor"
 _SHOWN_ROWS = 5
 
 
@@ -34,7 +35,8 @@ def scan_all(
 
     Args:
         request: a request with local datasets only.
-        write_to: folder for the rows, as `<split>-<name>.arrow`, or None to write none.
+        write_to: folder for the rows, as `<split>-<name>.arrow`, and for the hashes of the training anchors; None to
+            write none.
         needs: what is asked of the rows of a dataset, by split and name.
         slices: column with the slices of a dataset, by split and name.
         cache: where the facts of unchanged files are kept. With it, facts may come without the hashes of texts.
@@ -74,7 +76,16 @@ def _read_all(
             )
     order = {(split, name): number for number, (split, name, _) in enumerate(named_datasets(request))}
     facts.sort(key=lambda item: order[item.split, item.name])
+    if write_to is not None and request.data.record_anchors:
+        _record_anchors(write_to, facts)
     return _with_overlap(facts), problems
+
+
+def _record_anchors(folder: Path, facts: Sequence[DatasetFacts]) -> None:
+    if training := [item.text_hashes[_KEY] for item in facts if item.split == "train" and _KEY in item.text_hashes]:
+        from embedstep.data.recorded_anchors import write_anchors
+
+        write_anchors(folder, training)
 
 
 def _sources(
@@ -94,6 +105,7 @@ def _sources(
             lengths=lengths if split == "train" else None,
             slices=slices.get((split, name)),
             needs=needs.get((split, name), ANY_ROWS),
+            records_anchors=split == "train" and write_to is not None and request.data.record_anchors,
         )
 
     held_out = request.data.held_out

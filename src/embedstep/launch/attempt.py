@@ -109,7 +109,12 @@ def _announce_restart(result: StepResult, restarts: int, most: int) -> None:
 def _read_outcome(folder: OutputFolder, end: ProcessEnd) -> StepResult:
     """Return the result of the processes. Exit code 0 counts only with a result file and a verified model."""
     if end.code == OK and folder.worker_result.exists() and (folder.verified_model / "modules.json").exists():
-        return result_from_json(read_json(folder.worker_result))
+        # NumPy is slow to import, and was needed for the rows anyway.
+        from embedstep.data.recorded_anchors import read_anchors
+
+        anchors = read_anchors(folder.verified_model)
+        result = result_from_json(read_json(folder.worker_result))
+        return replace(result, recorded_anchors=None if anchors is None else len(anchors))
     return write_failure(folder, first_failure(folder, end))
 
 

@@ -47,11 +47,17 @@ def prepare(task: Task) -> Prepared:
 
 
 def _options(task: Task, component: Component) -> dict[str, Any]:
-    """Return the parameters of a task that set nothing in its request."""
-    kinds = {one.name: one.kind for one in component.parameters if not one.sets}
-    given = {name: value for name, value in task.parameters.items() if name in kinds}
+    """Return the parameters of a task that set nothing in its request, integers as such."""
+    kinds = {one.name: one.kind for one in component.parameters}
     # Kubeflow knows one kind of number.
-    return {name: int(value) if kinds[name] == "integer" else value for name, value in given.items()}
+    return {name: int(value) if kinds[name] == "integer" else value for name, value in _given(task, component).items()}
+
+
+def _given(task: Task, component: Component) -> dict[str, Any]:
+    """Return the parameters of a task that set nothing in its request, as they are given."""
+    names = {one.name for one in component.parameters if not one.sets}
+    # A pipeline's parameter needs a default, so an empty text means not given.
+    return {name: value for name, value in task.parameters.items() if name in names and value != ""}
 
 
 def mine_negatives(task: Task) -> tuple[MinedDataset, ...]:
@@ -63,7 +69,7 @@ def mine_negatives(task: Task) -> tuple[MinedDataset, ...]:
         TrainingFailedError: the miner failed.
     """
     request = resolve_request(task, MINE_NEGATIVES)
-    mined = mine(request, task.output_path("train_rows"), _options(task, MINE_NEGATIVES))
+    mined = mine(request, task.output_path("train_rows"), _given(task, MINE_NEGATIVES))
     write_json(task.output_path("mined"), {"format": MINED_FORMAT, "datasets": [asdict(item) for item in mined]})
     write_outputs(task, {"rows": sum(item.mined_rows for item in mined)})
     return mined

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from embedstep.orchestration.parameters import Parameter, argument_parameters, field_parameters
+from embedstep.request.mining import Mining
 from embedstep.request.schema import Promotion
 
 ArtifactType = Literal["Artifact", "Dataset", "HTML", "Metrics", "Model"]
@@ -169,19 +170,8 @@ MINE_NEGATIVES = Component(
     description="Mine hard negatives with sentence-transformers, for the negative columns that a request names.",
     parameters=(
         AS_OF,
-        Parameter(name="range_min", kind="integer", description="Number of closest matches to skip."),
-        Parameter(name="range_max", kind="integer", description="Number of closest matches to consider."),
-        Parameter(name="max_score", kind="number", description="Highest similarity of a negative to the anchor."),
-        Parameter(name="min_score", kind="number", description="Lowest similarity of a negative to the anchor."),
-        Parameter(
-            name="absolute_margin",
-            kind="number",
-            description="Minimum difference between the positive's similarity and a negative's.",
-        ),
-        Parameter(
-            name="relative_margin", kind="number", description="The same, as a fraction of the positive's similarity."
-        ),
-        Parameter(name="sampling_strategy", description="`top` takes the closest, `random` samples among them."),
+        # They set nothing in the request.
+        *(replace(one, sets="") for one in field_parameters(Mining, "", tuple(Mining.model_fields))),
     ),
     inputs=(
         _TRAIN_DATA,

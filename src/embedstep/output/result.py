@@ -112,6 +112,7 @@ class StepResult:
         dimension: dimension of the model's embeddings; None without a model.
         weights_sha256: SHA-256 of the model's files with weights.
         embedding_space_id: fingerprint of the model's embedding space.
+        recorded_anchors: number of different training anchors whose hashes are with the model; None without them.
         train_steps: number of train steps of the attempt.
         stop_reason: why training ended before its last step, or did not begin; None if it was completed.
         padding_share: share of padding tokens in rank 0's batches, also of evaluations; None if loader workers padded
@@ -141,6 +142,7 @@ class StepResult:
     dimension: int | None = None
     weights_sha256: str | None = None
     embedding_space_id: str | None = None
+    recorded_anchors: int | None = None
     train_steps: int = 0
     stop_reason: str | None = None
     padding_share: float | None = None

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from embedstep.data.recorded_anchors import SeenAnchors
 from embedstep.promotion.comparison import Gain, Verdict
 from embedstep.promotion.reindex import Reindex
 from embedstep.request.scalars import map_scalars
@@ -27,6 +28,8 @@ class Decision(Verdict):
         examples: queries with the largest gain (`won`) and loss (`lost`): `query`, `relevant`, the scores `champion`
             and `challenger`, and the top documents `champion_found` and `challenger_found`.
         reindex: whether documents must be embedded again; None if nothing is in production yet.
+        seen: for `challenger` and `champion`, if its training anchors are recorded: how many different `anchors` each
+            eval dataset has, and how many of these the model was trained on (`seen`).
         missing: what could not be recorded, one sentence each.
         measured: `megabytes`, `milliseconds` and `documents_per_second` of both models.
     """
@@ -41,6 +44,7 @@ class Decision(Verdict):
     examples: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=lambda: {"won": [], "lost": []})
     reindex: Reindex | None = None
     measured: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+    seen: Mapping[str, Mapping[str, SeenAnchors]] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -56,6 +60,10 @@ def decision_from_json(data: Mapping[str, Any]) -> Decision:
     values = {name: value for name, value in data.items() if name not in ("format", "verdict")}
     for name in ("slices", "dimensions", "gains"):
         values[name] = {key: Gain(**one) for key, one in data[name].items()}
+    values["seen"] = {
+        model: {name: SeenAnchors(**one) for name, one in found.items()}
+        for model, found in data.get("seen", {}).items()
+    }
     if data["gain"]:
         values["gain"] = Gain(**data["gain"])
     if data["reindex"]:

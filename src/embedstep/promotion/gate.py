@@ -165,7 +165,7 @@ def _decide(
     family = metric.rpartition("_")[0]
     return Decision(
         action="reject" if faults else verdict.action,
-        reasons=(*faults, *verdict.reasons, *_report_changed_data(folder, scored)),
+        reasons=(*faults, *verdict.reasons, *_report_changed_data(folder, scored), *_report_seen(scored)),
         gain=verdict.gain,
         slices=verdict.slices,
         metric=metric,
@@ -178,6 +178,7 @@ def _decide(
         examples=_examples(own, metric, new, old),
         reindex=compare_spaces(old, new, conditions.index_size) if old.space and new.space else None,
         measured={name: _measured(scores) for name, scores in scored.models.items()},
+        seen=scored.seen,
     )
 
 
@@ -187,6 +188,15 @@ def _report_changed_data(folder: OutputFolder, scored: ScoredModels) -> Iterator
         now = scored.data.get(item["name"], item["fingerprint"])
         if item["split"] == "eval" and now != item["fingerprint"]:
             yield f"data.eval.{item['name']} has changed since the run; both models were scored on the current rows"
+
+
+def _report_seen(scored: ScoredModels) -> Iterator[str]:
+    """Yield which model was trained on rows that are held out today."""
+    for model, datasets in scored.seen.items():
+        for name, found in datasets.items():
+            if found.seen:
+                shares = f"{found.seen:,} of {found.anchors:,} held-out anchors of data.eval.{name}"
+                yield f"the {model} was trained on {shares}, so its score is too high"
 
 
 def _check_evaluators(request: TrainRequest, own: str, metric: str, scored: ScoredModels) -> Iterator[str]:

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedstep.data.facts import Split
+from embedstep.data.facts import DatasetFacts, Split
 from embedstep.data.fetching import with_local_data
-from embedstep.data.hub import with_datasets
+from embedstep.data.hub import local_sources, with_datasets
+from embedstep.data.recorded_anchors import SeenAnchors, count_seen, read_anchors
 from embedstep.data.scanning import scan_all
 from embedstep.errors import InvalidRequestError, Problem, TrainingFailedError
 from embedstep.output.folder import OutputFolder
@@ -74,10 +75,12 @@ class ScoredModels:
     Attributes:
         models: scores of each model by its name, in the given order.
         data: fingerprint of each eval dataset by its name.
+        seen: for each model with recorded anchors, how many of the evaluators' rows it was trained on, by dataset.
     """
 
     models: Mapping[str, Scores]
     data: Mapping[str, str]
+    seen: Mapping[str, Mapping[str, SeenAnchors]] = field(default_factory=dict)
 
     def gain(self, metric: str, challenger: str, champion: str, *, confidence: float = 0.95) -> Gain | None:
         """Return the gain of one model over another, or None for a metric without a score for each query."""
@@ -138,7 +141,26 @@ def score_models(request: TrainRequest, models: Mapping[str, str | None]) -> Sco
         files = {item.name: str(folder / f"eval-{item.name}.arrow") for item in facts}
         places = {name: _locate(request, name, given, folder / "hub" / name) for name, given in models.items()}
         scored = {name: _score(request, place, files, folder / f"score-{name}") for name, place in places.items()}
-    return ScoredModels(models=scored, data={item.name: item.fingerprint for item in facts})
+        seen = {name: _count_seen(request, place, facts) for name, place in places.items()}
+    return ScoredModels(
+        models=scored,
+        data={item.name: item.fingerprint for item in facts},
+        seen={name: found for name, found in seen.items() if found},
+    )
+
+
+def _count_seen(
+    request: TrainRequest, place: Mapping[str, str | None], facts: Sequence[DatasetFacts]
+) -> dict[str, SeenAnchors]:
+    """Return how many anchors of each evaluated dataset a model was trained on; nothing if it does not say."""
+    folders = [Path(place["model"])] if place["model"] else local_sources(request.model, place["fetched"])
+    recorded = [found for found in map(read_anchors, folders) if found is not None]
+    if not recorded:
+        return {}
+    known = np.sort(np.concatenate(recorded))
+    evaluated = {item.dataset for item in request.evaluators}
+    hashes = {item.name: item.text_hashes for item in facts if item.name in evaluated}
+    return {name: count_seen(found["anchor"], known) for name, found in hashes.items() if "anchor" in found}
 
 
 def slice_columns(request: TrainRequest) -> dict[str, str]:

@@ -278,6 +278,11 @@ class Data(Section):
         "Refuse a held-out dataset if more than this share of its anchors also occurs in the training data, compared "
         "in the same way. Null: the overlap is only counted.",
     )
+    record_anchors: Boolean = described(
+        True,
+        "Save 8 bytes of hash of each training anchor with the model, so that `promote` can say how many held-out rows "
+        "a champion was trained on. They reveal whether a guessed text was an anchor (docs/held_out.md).",
+    )
     as_of: IsoTime | None = described(
         None,
         "Cut-off time of the data, as an ISO 8601 date or time such as 2026-11-02. It replaces `{as_of}` in paths and "

@@ -1,8 +1,11 @@
 """Digests that identify a request, and a training: equal for equal content, whatever file or tool it came through."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from pydantic import BaseModel
+
+from embedstep.request.datasets import Data, Dataset
 from embedstep.request.model import Model
 from embedstep.request.schema import TrainRequest
 from embedstep.runtime.digests import sha256_json
@@ -40,21 +43,25 @@ def training_fingerprint(
 def _dump(request: TrainRequest, excluded: set[str]) -> dict[str, Any]:
     """Return the request as plain data, with the digest that it had before fields were added which it does not use."""
     sections = request.model_dump(mode="json", exclude=excluded)
-    for name in _ADDED_TO_MODEL:
-        if sections["model"][name] == Model.model_fields[name].default:
-            del sections["model"][name]
-    for split in sections.get("data", {}).values():
+    data = sections.get("data", {})
+    _drop_unused(sections["model"], Model, _ADDED_TO_MODEL)
+    _drop_unused(data, Data, _ADDED_TO_DATA if data else ())
+    _drop_unused(sections, TrainRequest, _ADDED)
+    for split in data.values():
         for dataset in split.values() if isinstance(split, dict) else ():
-            for name in _ADDED_TO_DATASETS:
-                if dataset[name] is None:
-                    del dataset[name]
-    for name in _ADDED:
-        if sections[name] == TrainRequest.model_fields[name].default:
-            del sections[name]
+            _drop_unused(dataset, Dataset, _ADDED_TO_DATASETS)
     return sections
 
 
+def _drop_unused(section: dict[str, Any], model: type[BaseModel], names: Iterable[str]) -> None:
+    """Remove the fields of these names that have their default value."""
+    for name in names:
+        if section[name] == model.model_fields[name].default:
+            del section[name]
+
+
 _ADDED = ("early_stopping",)
+_ADDED_TO_DATA = ("record_anchors",)
 _ADDED_TO_DATASETS = ("transform", "hold_out", "csv", "sheet", "sql", "database", "rows")
 _ADDED_TO_MODEL = (
     "model_kwargs",

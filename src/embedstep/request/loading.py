@@ -116,6 +116,11 @@ def problems_of_arguments(error: ValidationError, data: Mapping[str, Any]) -> li
     return _as_problems(_messages(error, Document(data={"arguments": dict(data)}), ("arguments",)))
 
 
+def problems_of_section(error: ValidationError, data: Mapping[str, Any]) -> list[Problem]:
+    """Return the problems of a section that is no part of a request, with the paths of its fields."""
+    return _as_problems(_messages(error, Document(data=dict(data))))
+
+
 def _as_problems(messages: Mapping[Path, str]) -> list[Problem]:
     return [Problem(".".join(map(str, path)), message) for path, message in messages.items()]
 

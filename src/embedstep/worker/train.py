@@ -45,7 +45,7 @@ from embedstep.worker.prompts import set_prompts
 from embedstep.worker.trainer.build import build_trainer, rows_of
 from embedstep.worker.trainer.numerics import NumericsMonitor
 from embedstep.worker.trainer.recording import Recorder
-from embedstep.worker.trainer.saving import finish_saved_model, translate_hub_errors
+from embedstep.worker.trainer.saving import finish_published_model, translate_hub_errors
 from embedstep.worker.trainer.stopping import EarlyStopping, StopController
 from embedstep.worker.trainer.trainer import StepTrainer
 from embedstep.worker.verification import embed_fixed_texts, verify
@@ -205,7 +205,7 @@ def _save(
     model.save_pretrained(str(folder))
     if request.model.peft and not merges(request.model):
         record_base(folder, str(request.model.path), request.model.revision, plan.base)
-    finish_saved_model(folder, safetensors=request.arguments.save_safetensors)
+    finish_published_model(output, request, plan)
     # The sender uploads the files while they are verified.
     spool.model(folder, output.model, step=trainer.state.global_step, dimension=dimension)
     trust = request.model.trust_remote_code

@@ -48,6 +48,9 @@ def mine_negatives(
     train_data: Any = None,
     base_model: Any = None,
     as_of: Any = None,
+    corpus: Any = None,
+    corpus_column: Any = None,
+    cross_encoder: Any = None,
     range_min: Any = None,
     range_max: Any = None,
     max_score: Any = None,
@@ -55,6 +58,14 @@ def mine_negatives(
     absolute_margin: Any = None,
     relative_margin: Any = None,
     sampling_strategy: Any = None,
+    query_prompt: Any = None,
+    query_prompt_name: Any = None,
+    corpus_prompt: Any = None,
+    corpus_prompt_name: Any = None,
+    batch_size: Any = None,
+    faiss_batch_size: Any = None,
+    use_faiss: Any = None,
+    use_multi_process: Any = None,
     image: str = IMAGE,
 ) -> dsl.PipelineTask:
     """Mine hard negatives with sentence-transformers, for the negative columns that a request names.
@@ -66,13 +77,27 @@ def mine_negatives(
             folder with `<dataset>.parquet` for each.
         base_model: model to mine with, in place of the one in the request.
         as_of: use data up to this ISO 8601 date or time. Overrides data.as_of.
+        corpus: documents to mine among besides the positives of the rows: file, folder, glob or fsspec URL.
+        corpus_column: column of the corpus with the documents. Default: the column of the positive.
+        cross_encoder: cross-encoder that scores the candidates again for margins and scores: folder or hub id.
         range_min: number of closest matches to skip.
         range_max: number of closest matches to consider.
         max_score: highest similarity of a negative to the anchor.
         min_score: lowest similarity of a negative to the anchor.
         absolute_margin: minimum difference between the positive's similarity and a negative's.
-        relative_margin: the same, as a fraction of the positive's similarity.
-        sampling_strategy: `top` takes the closest, `random` samples among them.
+        relative_margin: the same, as a fraction of the positive's similarity. Default: 0.05 without
+            absolute_margin; 0 for none.
+        sampling_strategy: `top` takes the closest, `random` samples among them by arguments.seed. (one of top,
+            random)
+        query_prompt: prompt of the anchors, in place of the one that they are trained with.
+        query_prompt_name: the same, by its name in the model.
+        corpus_prompt: prompt of the documents, in place of the one that the positives are trained with.
+        corpus_prompt_name: the same, by its name in the model.
+        batch_size: texts that are embedded at once.
+        faiss_batch_size: queries that are scored against all documents at once. Default: 1,024, or fewer with many
+            documents.
+        use_faiss: search with FAISS, which has to be installed.
+        use_multi_process: embed on all GPUs, or by four processes without one.
         image: image of the container.
 
     Raises:

@@ -9,8 +9,13 @@ import torch
 from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 from safetensors.torch import load_file
 
+from embedstep.data.hub import local_sources
+from embedstep.data.recorded_anchors import merge_anchors
 from embedstep.errors import CannotStartError, InvalidRequestError
+from embedstep.output.folder import OutputFolder
 from embedstep.output.weights import listed_modules
+from embedstep.planning.plan import Plan
+from embedstep.request.schema import TrainRequest
 from embedstep.runtime.text import redacted_first_line
 
 _HUB_ERRORS = (ConnectionError, TimeoutError, HfHubHTTPError, LocalTokenNotFoundError)
@@ -31,6 +36,19 @@ def finish_saved_model(model: Path, *, safetensors: bool) -> None:
         for file in sorted(model.rglob("model.safetensors")):
             torch.save(load_file(file), file.with_name("pytorch_model.bin"))
             file.unlink()
+
+
+def finish_published_model(output: OutputFolder, request: TrainRequest, plan: Plan) -> None:
+    """Complete the final model of a run, also with the hashes of the anchors that it was trained on.
+
+    Args:
+        output: the output folder, with the hashes among the prepared rows and with the saved model.
+        request: the request.
+        plan: its plan.
+    """
+    folder = output.verified_model
+    finish_saved_model(folder, safetensors=request.arguments.save_safetensors)
+    merge_anchors(folder, output.data, *local_sources(request.model, plan.fetched_model))
 
 
 def _copy_code_to_root(model: Path) -> None:
