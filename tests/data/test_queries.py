@@ -251,3 +251,28 @@ def test_the_rows_of_a_join_do_not_depend_on_the_order_of_the_files(
             write_csv(folder / f"{name}.csv", mixed)
         found.append(run(sql, folder))
     assert found[0] == found[1]
+
+
+BACKSLASHED = '"press \\"how to\\" now","see C:\\new"\n"b","c"\n'
+
+
+@pytest.mark.parametrize("table", ["'rows.csv'", "read_csv('rows.csv')", "read_csv(['rows.csv'], all_varchar = true)"])
+def test_a_file_whose_backslashes_would_be_lost_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: str
+) -> None:
+    """DuckDB reads `C:\\new` as `C:new`, without an error."""
+    monkeypatch.chdir(tmp_path)
+    Path("rows.csv").write_text(f"q,a\n{BACKSLASHED}")
+    assert refused(f"select * from {table}", tmp_path) == [
+        "reads rows.csv, in which a backslash stands before quotes; name it as the path of a dataset, or say quote and "
+        "escape in read_csv"
+    ]
+
+
+def test_a_query_that_says_how_cells_are_written_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("rows.csv").write_text('q,a\n"press \\"how to\\" now",c\n')
+    sql = "select * from read_csv('rows.csv', quote = '\"', escape = '\\')"
+    assert run(sql, tmp_path) == [('press "how to" now', "c")]
+    Path("semicolons.csv").write_text('q;a\n"b ""c""";d\n"e;f";g\n')
+    assert run("select * from 'semicolons.csv'", tmp_path) == [('b "c"', "d"), ("e;f", "g")]

@@ -9,13 +9,17 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedstep.data.cancelling import run_cancellable
+from embedstep.data.csvfiles import find_format
 from embedstep.data.hub import named_datasets
+from embedstep.data.sources import find_files
 from embedstep.data.statements import Statement, explain, parse_statement
-from embedstep.errors import CannotStartError, InvalidRequestError, Problem, first_line
+from embedstep.errors import CannotStartError, InvalidRequestError, Problem, collect_problems, first_line
+from embedstep.request.sources import Csv
 from embedstep.runtime.cgroups import cgroup_memory
 from embedstep.runtime.text import format_bytes
 
@@ -77,7 +81,9 @@ def run_query(where: str, sql: str, target: Path) -> None:
     with _opened(target) as connection:
         with _translate_errors(where, sql):
             statement = parse_statement(where, sql, connection)
-        _confine(connection, _find_files(where, statement, connection))
+        files = _find_files(where, statement, connection)
+        _refuse_backslashes(where, [file for name in statement.unsaid for file in files[name]])
+        _confine(connection, list(dict.fromkeys(chain.from_iterable([name, *found] for name, found in files.items()))))
         with _translate_errors(where, sql, _DESCRIBED):
             columns = connection.execute(f"describe\n{sql}").fetchall()
 
@@ -161,23 +167,43 @@ def _memory() -> int:
     return min(whole, group.limit) if group is not None and group.limit is not None else whole
 
 
-def _find_files(where: str, statement: Statement, connection: "DuckDBPyConnection") -> list[str]:
-    """Return the files that a query reads, and its globs as they are written: DuckDB looks for both.
+def _find_files(where: str, statement: Statement, connection: "DuckDBPyConnection") -> dict[str, list[str]]:
+    """Return the files that a query reads by their names and globs as they are written: DuckDB looks for both.
 
     Raises:
         InvalidRequestError: one does not exist.
     """
-    found: dict[str, None] = {}
+    found: dict[str, list[str]] = {}
     problems = []
     for name in statement.files:
-        files = [path for (path,) in connection.execute("select file from glob(?)", [name]).fetchall()]
-        found |= dict.fromkeys([name, *files])
-        if not files:
+        found[name] = [path for (path,) in connection.execute("select file from glob(?)", [name]).fetchall()]
+        if not found[name]:
             fault = "matches no file" if any(sign in name for sign in "*?[") else "does not exist"
             problems.append(Problem(where, f"reads {name}, which {fault}"))
     if problems:
         raise InvalidRequestError(problems)
-    return list(found)
+    return found
+
+
+def _refuse_backslashes(where: str, files: Sequence[str]) -> None:
+    """Refuse delimited files with a backslash before quotes: DuckDB would leave out all of their other backslashes.
+
+    Raises:
+        InvalidRequestError: with each such file, and each of which it is not certain how it is written.
+    """
+    problems: list[Problem] = []
+    for name in files:
+        with collect_problems(problems):
+            for file in find_files(where, [name], None):
+                written = find_format(where, file, Csv(), None).csv
+                if written is not None and written.escape == "\\":
+                    message = (
+                        f"reads {name}, in which a backslash stands before quotes; name it as the path of a dataset"
+                    )
+                    problems.append(Problem(where, message))
+    if problems:
+        hint = "or say quote and escape in read_csv"
+        raise InvalidRequestError(Problem(where, f"{one.message}, {hint}") for one in problems)
 
 
 def _confine(connection: "DuckDBPyConnection", files: Sequence[str]) -> None:

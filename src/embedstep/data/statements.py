@@ -22,6 +22,9 @@ _READERS = frozenset(
 """Functions whose first argument names files."""
 _WITHOUT_FILES = frozenset({"range", "generate_series", "unnest", "json_each", "json_tree"})
 _SUFFIX = re.compile(r"\.(parquet|(csv|tsv|txt|json|jsonl|ndjson)(\.(gz|zst))?)", re.IGNORECASE)
+_DELIMITED = re.compile(r"\.(csv|tsv|txt)(\.(gz|zst))?$", re.IGNORECASE)
+_OPTIONS = frozenset({"quote", "escape"})
+"""Options that say how a cell is written which holds quotes."""
 _KNOWN = ".parquet, .csv, .tsv, .txt, .json, .jsonl or .ndjson (text also with .gz or .zst)"
 _CLOCK = frozenset({"current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"})
 """Names that DuckDB reads as a function, where no column has them."""
@@ -44,10 +47,12 @@ class Statement:
     Attributes:
         tree: its syntax tree, as `json_serialize_sql` returns it.
         files: the files and globs that it names, as they are written.
+        unsaid: those of them that are delimited text, and of whose format the query says nothing.
     """
 
     tree: dict[str, Any]
     files: tuple[str, ...]
+    unsaid: tuple[str, ...] = ()
 
     @property
     def order(self) -> list[dict[str, Any]]:
@@ -102,7 +107,9 @@ def parse_statement(where: str, text: str, connection: "DuckDBPyConnection") -> 
     found = list(inspected.problems(tree))
     if found:
         raise InvalidRequestError(Problem(where, message) for message in dict.fromkeys(found))
-    return Statement(tree=tree, files=tuple(dict.fromkeys(inspected.files)))
+    return Statement(
+        tree=tree, files=tuple(dict.fromkeys(inspected.files)), unsaid=tuple(dict.fromkeys(inspected.unsaid))
+    )
 
 
 _UNSTABLE = """
@@ -137,6 +144,7 @@ class _Inspection:
     def __init__(self, text: str, unstable: set[str], parts: frozenset[str]) -> None:
         self._text, self._unstable, self._parts = text, unstable, parts
         self.files: list[str] = []
+        self.unsaid: list[str] = []
 
     def problems(self, tree: Any) -> Iterator[str]:
         for node in _nodes(tree):
@@ -178,7 +186,7 @@ class _Inspection:
         if len(path) > 1 or not any(sign in name for sign in "/.*"):
             yield f"reads the table {name}{self._at(node)}; a query reads files, written as 'docs.parquet'"
         else:
-            yield from self._of_file(name, node)
+            yield from self._of_file(name, node, is_said=False)
 
     def _of_table_function(self, node: Node) -> Iterator[str]:
         function = node["function"]
@@ -192,9 +200,9 @@ class _Inspection:
         if texts is None:
             yield f"computes the name of a file{self._at(node)}; write it as a text, such as read_csv('docs.tsv')"
         for text in texts or ():
-            yield from self._of_file(text, node)
+            yield from self._of_file(text, node, is_said=bool(_OPTIONS & set(_option_names(function))))
 
-    def _of_file(self, name: str, node: Node) -> Iterator[str]:
+    def _of_file(self, name: str, node: Node, *, is_said: bool) -> Iterator[str]:
         if "://" in name:
             yield (
                 f"reads {name}{self._at(node)}, which is not on this machine; copy it, or name it as the path of a "
@@ -206,6 +214,7 @@ class _Inspection:
             yield f"reads {name}{self._at(node)}, which is no data file; use {_KNOWN}"
         else:
             self.files.append(name)
+            self.unsaid += [name] if _DELIMITED.search(name) and not is_said else []
 
     def _of_function(self, node: Node) -> Iterator[str]:
         name = node["function_name"].casefold()
@@ -225,6 +234,14 @@ class _Inspection:
     def _at(self, node: Node) -> str:
         start, length = node.get("query_location", _NO_PLACE), node.get("query_location_length", 0)
         return place(self._text, start, length) if start < _NO_PLACE and length else ""
+
+
+def _option_names(function: Node) -> Iterator[str]:
+    """Yield the names of the options of a table function, such as `escape = '...'`."""
+    for argument in function["arguments"]:
+        match argument["expression"]:
+            case {"class": "COMPARISON", "left": {"class": "COLUMN_REF", "column_names": [str(name)]}}:
+                yield name.casefold()
 
 
 def _suffix_start(name: str) -> int:
