@@ -1,10 +1,11 @@
-"""Commands that need no data: the schema, the arguments, and older arguments as a request."""
+"""Commands that read no rows: the schema, the arguments, older arguments as a request, the cache."""
 
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from click.testing import CliRunner, Result
 
@@ -82,3 +83,20 @@ def test_the_schema_takes_what_the_loader_takes(request_of: Callable[..., dict[s
         for model in ("folder", {"path": "folder"}, {"static": "folder", "dimension": 8}):
             assert list(validator.iter_errors(request_of(loss=loss, model=model))) == []
     assert list(validator.iter_errors(request_of(bogus=1)))
+
+
+def test_the_cache_is_shown_and_cleared(
+    request_of: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("EMBEDSTEP_CACHE", str(folder))
+    monkeypatch.setattr("embedstep.data.unchanged._SETTLED_SECONDS", -1.0)  # the files of a test are new
+    (tmp_path / "request.yaml").write_text(yaml.safe_dump(request_of()))
+    assert run("cache").stdout.splitlines() == [f"folder   {folder}", "records  0", "size     0.0 MB"]
+    checked = [run("check", str(tmp_path / "request.yaml")) for _ in range(2)]
+    assert [one.exit_code for one in checked] == [0, 0]
+    assert checked[0].stdout == checked[1].stdout
+    assert run("cache").stdout.splitlines()[1] == "records  1"
+    assert run("cache", "clear").stdout == "removed 0.0 MB\n"
+    assert run("cache").stdout.splitlines()[1] == "records  0"
+    assert run("cache", "forget").exit_code == 2
