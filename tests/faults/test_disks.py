@@ -1,5 +1,6 @@
 """Disks that are full, or cannot be written, and checkpoints that something has damaged."""
 
+import gc
 import json
 import os
 import subprocess
@@ -78,6 +79,7 @@ def test_a_read_only_disk(train_here: Train, request_of: Build, fault: Fault, di
     request = request_of(arguments=ARGUMENTS)
     before = train_here(request, "disk/cut")
     assert before.exit_code == 0
+    gc.collect()  # closes the files of a trainer that has been in this process
     mounted(disk, "ro")
     with pytest.raises(CannotStartError, match="disk/cut cannot be written: read-only file system"):
         train_here({**request, "arguments": {**ARGUMENTS, "overwrite_output_dir": True}}, "disk/cut")

@@ -56,14 +56,18 @@ def test_data_that_gives_no_batch_is_refused_with_what_would(
     assert message in map(str, refused.value.problems)
 
 
-def test_a_full_disk_is_reported(plan_of: PlanOf, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kept", ["texts", "hashes of anchors"])
+def test_a_full_disk_is_reported(plan_of: PlanOf, monkeypatch: pytest.MonkeyPatch, kept: str) -> None:
+    save = np.save
 
-    def full(file: Path, array: object) -> None:
+    def full(file: Path, array: Any, **options: Any) -> None:
+        if (file.name == "training_anchors.npy") != (kept == "hashes of anchors"):
+            return save(file, array, **options)
         file.write_bytes(b"part")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(np, "save", full)
-    with pytest.raises(CannotStartError, match=r"the texts cannot be kept in .*: .*No space left"):
+    with pytest.raises(CannotStartError, match=rf"the {kept} cannot be kept in .*: .*No space left"):
         plan_of(answers(3, 3), batch_sampler="no_duplicates")
 
 

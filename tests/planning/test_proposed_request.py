@@ -308,8 +308,8 @@ def test_without_a_sound_reading_it_is_said_what_is_missing(name: str) -> None:
         ("empty.jsonl", "", "empty.jsonl has no rows"),
         ("none.csv", None, "none.csv does not exist"),
         ("broken.csv.gz", "no gzip", "broken.csv.gz cannot be read: Not a gzipped file (b'no')"),
-        ("notes.md", "# Notes", "notes.md has no known format; use .parquet, .jsonl, .ndjson, .json, .csv, .tsv, .txt "
-         "or .arrow (text also with .gz, .bz2 or .zst)"),
+        ("notes.md", "# Notes", "notes.md has no known format; use .parquet, .jsonl, .ndjson, .json, .csv, .tsv, .txt, "
+         ".arrow, .xlsx, .xls, .xlsb or .ods (text also with .gz, .bz2 or .zst)"),
     ],
 )  # fmt: skip
 def test_files_without_rows_are_refused(name: str, text: str | None, message: str) -> None:

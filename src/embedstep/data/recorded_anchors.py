@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from embedstep.errors import CannotStartError
+
 if TYPE_CHECKING:
     from embedstep.data.duplicates import Hashes
 
@@ -41,11 +43,17 @@ def write_anchors(folder: Path, hashes: Iterable[Hashes]) -> None:
     Args:
         folder: folder of a model, or of what becomes one.
         hashes: hashes of anchors (`TextHashes`), shape (rows,) each.
+
+    Raises:
+        CannotStartError: the disk is full.
     """
     from embedstep.data.duplicates import sorted_unique
 
     if (found := [np.asarray(one) for one in hashes]) and len(different := sorted_unique(np.concatenate(found))):
-        np.save(folder / FILE, different.astype("<u8").view(_NAMED), allow_pickle=False)
+        try:
+            np.save(folder / FILE, different.astype("<u8").view(_NAMED), allow_pickle=False)
+        except OSError as error:
+            raise CannotStartError(f"the hashes of anchors cannot be kept in {folder / FILE}: {error}") from error
 
 
 def read_anchors(folder: Path) -> Hashes | None:

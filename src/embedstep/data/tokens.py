@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import uuid
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,6 +144,7 @@ class TokenIds:
                 os.posix_fallocate(index.fileno(), 0, self._index.nbytes)
             self._index = np.asarray(np.memmap(self._index_file, np.int64, "r+", shape=(self._rows,)))
             self._output = os.open(self._log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            self._closing = weakref.finalize(self, os.close, self._output)
         except OSError as error:
             self._stop_keeping(error)
         self._process = os.getpid()
@@ -180,7 +182,7 @@ class TokenIds:
     def _stop_keeping(self, error: OSError) -> None:
         _log.warning("token ids are not kept, so texts are tokenized in each epoch: %s", error)
         if self._output is not None:
-            os.close(self._output)
+            self._closing()
         self._output = None
 
 
