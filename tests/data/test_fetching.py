@@ -60,7 +60,7 @@ def test_what_was_fetched_takes_the_place_of_what_was_named(tmp_path: Path, monk
         assert dataset.model_dump(exclude={"columns"}) == {
             "path": [f"/rows/{split}"], "hub": None, "subset": None, "split": None, "revision": None, "limit": 7,
             "row_function": None, "csv": None, "sql": None, "database": None, "sheet": None, "rows": None,
-            "transform": None, "hold_out": None,
+            "beir": None, "transform": None, "hold_out": None,
         }  # fmt: skip
         assert dataset.columns.anchor == "q"
     assert asked.data.train["there"].hub == "org/pairs"
@@ -231,6 +231,20 @@ def test_rows_of_a_query_are_named_by_it_in_messages(tmp_path: Path) -> None:
         Problem("data.train.docs.columns.positive",
                 "the result of the query has no column 'answer'; its columns are q, a")
     ]  # fmt: skip
+
+
+def test_judged_pairs_become_a_file_with_their_rows(tmp_path: Path) -> None:
+    (tmp_path / "qrels").mkdir()
+    (tmp_path / "queries.jsonl").write_text('{"_id": "q1", "text": "ask"}\n')
+    (tmp_path / "corpus.jsonl").write_text('{"_id": "d1", "text": "say"}\n')
+    (tmp_path / "qrels" / "train.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td1\t1\n")
+    asked = request(data={"train": {"docs": {"beir": str(tmp_path), "split": "train"}}})
+    found, _ = with_local_data(asked, tmp_path / "hub", with_model=False)
+    local = found.data.train["docs"]
+    assert local.path == [str(tmp_path / "hub" / "made-train-docs.arrow")]
+    assert (local.beir, local.split, local.origin) == (None, None, "the judged pairs of BEIR")
+    facts, problems = scan_all(found, None, {})
+    assert (problems, facts[0].rows, list(facts[0].columns)) == ([], 1, ["anchor", "positive"])
 
 
 def test_all_queries_are_tried_before_one_is_refused(tmp_path: Path) -> None:

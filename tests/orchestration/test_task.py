@@ -80,6 +80,7 @@ def test_a_parameter_wins_over_the_document_and_an_unset_one_changes_nothing(tmp
         {"hub": "org/name", "split": "train", "revision": "1"},
         {"sql": "select q, d from t", "database": "sqlite:///rows.db"},
         {"rows": "birdsong:made"},
+        {"beir": "scifact", "split": "train"},
     ],
     ids=str,
 )
@@ -99,9 +100,23 @@ def test_artifacts_stand_in_for_paths(tmp_path: Path, evaluated: Build, source: 
     assert (request.model.path, request.model.static) == (str(tmp_path / "base"), None)
     train, held_out = request.data.train["docs"], request.data.eval["docs"]
     assert (train.path, train.is_fetched, train.columns.anchor) == ([str(tmp_path / "rows")], False, "q")
-    assert {train.hub, train.split, train.revision, train.sql, train.database, train.rows} == {None}
+    assert {train.hub, train.split, train.revision, train.sql, train.database, train.rows, train.beir} == {None}
     assert held_out.path == [str(tmp_path / "held_out" / "docs.parquet")]
     assert request.data.as_of == "2026-11-02"
+
+
+def test_an_artifact_of_joined_rows_has_the_columns_of_these(tmp_path: Path, evaluated: Build) -> None:
+    document = evaluated()
+    document["data"] = {"train": {"docs": {"beir": "scifact", "split": "train"}}}
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "held_out").mkdir()
+    (tmp_path / "held_out" / "docs.parquet").touch()
+    given = task(
+        tmp_path, {"request": json.dumps(document)}, train_data=tmp_path / "rows", eval_data=tmp_path / "held_out"
+    )
+    data = read(given).data
+    for dataset in (data.train["docs"], data.eval["docs"]):
+        assert (dataset.beir, dataset.columns.anchor, dataset.columns.positive) == (None, "query", "document")
 
 
 @pytest.mark.parametrize(("name", "delimiter"), [("docs.parquet", None), ("rows.csv", ";")])

@@ -6,8 +6,10 @@ import pytest
 from pydantic import ValidationError
 
 from embedstep.request.datasets import Columns, Data, Dataset
+from embedstep.request.sources import Beir
 
 COLUMNS = {"anchor": "q", "positive": "a"}
+FILES = {"queries": "queries.jsonl", "corpus": "corpus.jsonl", "qrels": "qrels.tsv"}
 
 
 @pytest.mark.parametrize(
@@ -31,12 +33,36 @@ COLUMNS = {"anchor": "q", "positive": "a"}
         {"hub": "org/rows", "split": "train", "rows": "birdsong:made"},
         {"rows": "birdsong:made", "csv": {"delimiter": ";"}},
         {"database": "postgresql://me:hunter22@host/docs", "sql": "select 1"},
+        {"beir": "scifact"},
+        {"beir": {**FILES, "folder": "scifact"}},
+        {"beir": {**FILES, "corpus": None}},
+        {"beir": FILES, "split": "train"},
+        {"beir": FILES, "path": "a.csv"},
+        {"beir": FILES, "rows": "birdsong:made"},
+        {"beir": FILES, "csv": {"delimiter": ";"}},
     ],
     ids=str,
 )
 def test_a_source_that_is_not_one_source_is_refused(given: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Dataset.model_validate({"columns": COLUMNS, **given})
+
+
+@pytest.mark.parametrize(("columns", "anchor"), [({}, "query"), ({"columns": COLUMNS}, "q")], ids=str)
+@pytest.mark.parametrize("source", [{"beir": "scifact", "split": "train"}, {"beir": FILES}], ids=str)
+def test_columns_of_a_beir_dataset_need_not_be_named(
+    source: dict[str, Any], columns: dict[str, Any], anchor: str
+) -> None:
+    dataset = Dataset.model_validate({**source, **columns})
+    assert (dataset.columns.anchor, dataset.is_fetched) == (anchor, True)
+    assert Dataset.model_validate(dataset.model_dump(mode="json")) == dataset
+
+
+def test_only_a_beir_dataset_goes_without_columns() -> None:
+    with pytest.raises(ValidationError, match=r"columns\n  Field required"):
+        Dataset.model_validate({"path": "a.csv", "beir": None})
+    schema = Dataset.model_json_schema()
+    assert ("required" in schema, schema["anyOf"]) == (False, [{"required": ["columns"]}, {"required": ["beir"]}])
 
 
 def test_one_name_is_short_for_a_list_of_one() -> None:
@@ -92,6 +118,7 @@ def test_rows_that_were_downloaded_keep_everything_but_their_source() -> None:
         {"sql": "select 1"},
         {"sql": "select 1", "database": "sqlite:///a.db"},
         {"rows": "birdsong:made", "path": "a.csv"},
+        {"beir": "scifact", "split": "train"},
     ],
     ids=str,
 )
@@ -103,9 +130,10 @@ def test_rows_that_were_written_as_parquet_are_nothing_else(source: dict[str, An
 def test_the_time_is_filled_into_every_path_and_query() -> None:
     dataset = {"path": ["{as_of}/a.parquet", "b.parquet"], "columns": COLUMNS}
     query = {"sql": "select {'as_of': q} from 'a.csv' where day < '{as_of}'", "columns": COLUMNS}
-    train = {"docs": dataset, "made": query}
+    train = {"docs": dataset, "made": query, "joined": {"beir": "{as_of}/scifact", "split": "train"}}
     data = Data.model_validate({"as_of": "2026-11-02", "train": train, "eval": {"docs": dataset}})
     assert data.train["docs"].path == data.eval["docs"].path == ["2026-11-02/a.parquet", "b.parquet"]
+    assert data.train["joined"].beir == Beir(folder="2026-11-02/scifact")
     assert data.train["made"].sql == "select {'as_of': q} from 'a.csv' where day < '2026-11-02'"
 
 

@@ -157,7 +157,7 @@ def test_a_model_is_one_kind(text: str, message: str) -> None:
 
 def test_a_dataset_has_one_source() -> None:
     found = problems_of(MINIMAL.replace("path: pairs.parquet", "path: a, hub: b"))
-    assert found["data.train.docs"].startswith("give exactly one of path, hub and sql")
+    assert found["data.train.docs"].startswith("give exactly one of path, hub, sql and beir")
 
 
 def test_overrides_win_in_their_order() -> None:

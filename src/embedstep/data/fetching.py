@@ -1,4 +1,4 @@
-"""Fetch what is not there as files: rows of the hub, of queries and of functions, and the hub's models.
+"""Fetch what is not there as files: rows of the hub, of queries, of functions and of BEIR, and the hub's models.
 
 After that, a request has local paths only. It happens once per node, before any rank starts.
 """
@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
+from embedstep.data.beir import write_judged_pairs
 from embedstep.data.databases import database_problems, run_in_database
 from embedstep.data.facts import SPLITS, Split
 from embedstep.data.hub import (
@@ -53,7 +54,7 @@ def with_local_data(
 
 
 def _make_files(request: TrainRequest, folder: Path, splits: Collection[Split]) -> dict[str, str]:
-    """Run each query and each function that makes rows; return the files with the rows by `<split>.<name>`."""
+    """Write the rows of each query, function and BEIR dataset; return their files by `<split>.<name>`."""
     places: dict[str, str] = {}
     problems: list[Problem] = []
     for split, name, dataset in fetched_datasets(request, splits):
@@ -69,7 +70,9 @@ def _make_files(request: TrainRequest, folder: Path, splits: Collection[Split]) 
 
 
 def _make_file(where: str, dataset: Dataset, target: Path) -> None:
-    if dataset.sql is None:
+    if dataset.beir is not None:
+        write_judged_pairs(where, dataset, target)
+    elif dataset.sql is None:
         make_rows(where, dataset, target)
     elif dataset.database is not None:
         run_in_database(where, dataset.sql, dataset.database, target)
@@ -111,6 +114,8 @@ def _origin(given: Dataset) -> str | None:
     """Return what rows are called in messages; None where the path of their folder says it."""
     if given.rows is not None:
         return f"the result of {given.rows.kind}"
+    if given.beir is not None:
+        return "the judged pairs of BEIR"
     return "the result of the query" if given.sql is not None else None
 
 

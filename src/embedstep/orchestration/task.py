@@ -17,7 +17,7 @@ from embedstep.data.stores import find_store, translate_store_errors
 from embedstep.errors import InvalidRequestError, Problem
 from embedstep.orchestration.components import Component
 from embedstep.orchestration.parameters import Parameter
-from embedstep.request.datasets import FETCHED_FIELDS, FILE_FIELDS
+from embedstep.request.datasets import BEIR_COLUMNS, FETCHED_FIELDS, FILE_FIELDS
 from embedstep.request.document import parse_document
 from embedstep.request.loading import load_request
 from embedstep.request.scalars import plain
@@ -203,7 +203,7 @@ def _datasets(split: str, path: Path, document: Any, *, check_files: bool) -> It
     held_out = {} if split == "train" else _sections("train", document)
     split_off = {name: held_out[name] for name in held_out if name not in named and (path / f"{name}.parquet").exists()}
     for name, section in split_off.items():
-        given = {"path": str(path / f"{name}.parquet"), "columns": plain(section["columns"])}
+        given = {"path": str(path / f"{name}.parquet"), "columns": _columns(section)}
         yield f"data.{split}.{name}={json.dumps(given)}"
         if section.get("hold_out") is not None:  # the rows are given, so no others are held out
             yield f"data.train.{name}.hold_out=null"
@@ -217,6 +217,8 @@ def _datasets(split: str, path: Path, document: Any, *, check_files: bool) -> It
         place = f"data.{split}.{name}"
         yield f"{place}.path={json.dumps(str(file if file.exists() else path))}"
         yield from (f"{place}.{field}=null" for field in FETCHED_FIELDS)
+        if "columns" not in named[name]:
+            yield f"{place}.columns={json.dumps(_columns(named[name]))}"
         if file.exists():
             yield from (f"{place}.{field}=null" for field in FILE_FIELDS if field in named[name])
 
@@ -224,7 +226,13 @@ def _datasets(split: str, path: Path, document: Any, *, check_files: bool) -> It
 def _sections(split: str, document: Any) -> dict[str, Any]:
     """Return the sections of a split's datasets by name, as far as an unchecked document has them."""
     sections = _section(_section(document, "data"), split)
-    return {name: section for name, section in sections.items() if isinstance(section, dict) and "columns" in section}
+    return {name: section for name, section in sections.items() if isinstance(section, dict) and _columns(section)}
+
+
+def _columns(section: Mapping[str, Any]) -> Any:
+    """Return the roles of the columns of an unchecked dataset; None where nothing says them."""
+    default = BEIR_COLUMNS if section.get("beir") is not None else None
+    return plain(section.get("columns")) or default
 
 
 def _section(document: Any, name: str) -> dict[str, Any]:

@@ -109,7 +109,8 @@ def as_of_is_set(request: TrainRequest) -> Iterator[Fault]:
     """A path or query with `{as_of}` needs a value for it."""
     for split in SPLITS:
         for name, dataset in getattr(request.data, split).items():
-            for field, texts in (("path", dataset.path or ()), ("sql", (dataset.sql or "",))):
+            beir = dataset.beir.model_dump(exclude_none=True).values() if dataset.beir else ()
+            for field, texts in (("path", dataset.path or ()), ("sql", (dataset.sql or "",)), ("beir", beir)):
                 if any("{as_of}" in text for text in texts):
                     yield f"data.{split}.{name}.{field}", "contains {as_of}; write data.as_of: 2026-11-02"
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BeforeValidator,
+    ConfigDict,
     Discriminator,
     Field,
     PrivateAttr,
@@ -19,7 +20,7 @@ from pydantic import (
 
 from embedstep.request.scalars import Boolean, Integer, Number, Plain, PositiveInteger, Text, map_scalars
 from embedstep.request.section import Name, Options, Section, ShortSection, Source, described
-from embedstep.request.sources import Csv, DatabaseUrl
+from embedstep.request.sources import Beir, Csv, DatabaseUrl, RowSource
 
 
 def _check_time(text: str) -> str:
@@ -116,13 +117,6 @@ class RowFunction(ShortSection):
     options: Options = described({}, "Options of the function as its author declares them.")
 
 
-class RowSource(ShortSection):
-    """A function of another package that makes all rows. A plain string is short for `{kind: ...}`."""
-
-    kind: Text = described(..., "Name of the function: an entry point, or package.module:Name.")
-    options: Options = described({}, "Options of the function as its author declares them.")
-
-
 class Transform(ShortSection):
     """What is drawn in each epoch. A plain string is short for `{kind: ...}`."""
 
@@ -146,14 +140,24 @@ class HoldOut(Section):
     seed: Integer = described(42, "Another seed holds out other values.")
 
 
-FETCHED_FIELDS = ("hub", "subset", "split", "revision", "sql", "database", "rows")
+FETCHED_FIELDS = ("hub", "subset", "split", "revision", "sql", "database", "rows", "beir")
 """Fields of rows that are fetched, and of a saved dataset with several splits."""
+_WITH_TIME = ("path", "sql", "beir")
 FILE_FIELDS = ("csv", "sheet")
 """Fields that say how files are written."""
+BEIR_COLUMNS = {"anchor": "query", "positive": "document"}
+"""Roles of the columns of a BEIR dataset, where the request names none."""
+
+
+def _columns_or_beir(schema: dict[str, Any]) -> None:
+    schema.pop("required")
+    schema["anyOf"] = [{"required": ["columns"]}, {"required": ["beir"]}]
 
 
 class Dataset(Section):
-    """A source of rows: files (`path`), a dataset of the Hugging Face hub (`hub`), or a query (`sql`)."""
+    """A source of rows: files (`path`), a dataset of the hub (`hub`), a query (`sql`), or a BEIR dataset (`beir`)."""
+
+    model_config = ConfigDict(json_schema_extra=_columns_or_beir)
 
     path: OneOrMore | None = described(
         None,
@@ -162,7 +166,7 @@ class Dataset(Section):
     )
     hub: Source | None = described(None, "Id of a dataset on the Hugging Face hub.")
     subset: Text | None = described(None, "Configuration name of a hub dataset.")
-    split: Text | None = described(None, "Split of a hub dataset or of a saved dataset with several splits.")
+    split: Text | None = described(None, "Split of a hub dataset, a BEIR folder, or a saved dataset with several.")
     revision: Text | None = described(
         None, "Branch, tag or commit of a hub dataset. Name a commit for a repeatable run."
     )
@@ -175,6 +179,7 @@ class Dataset(Section):
     rows: RowSource | None = described(
         None, "Function that makes the rows, of those in the files of `path` if there are any (docs/extending.md)."
     )
+    beir: Beir | None = described(None, "Queries, a corpus and judgements (docs/rows.md).")
     sheet: Text | None = described(None, "Sheet of a workbook that has several (docs/files.md).")
     csv: Csv | None = described(
         None, "How CSV, TSV and text files are written, where their first rows do not show it (docs/files.md)."
@@ -196,13 +201,21 @@ class Dataset(Section):
         "data.eval: use only the rows that this holds out.",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _with_columns(cls, raw: Any) -> Any:
+        is_beir = isinstance(raw, dict) and raw.get("beir") is not None and raw.get("columns") is None
+        return {**raw, "columns": BEIR_COLUMNS} if is_beir else raw
+
     @model_validator(mode="after")
     def _one_source(self) -> "Dataset":
-        sources = sum(source is not None for source in (self.path, self.hub, self.sql))
+        sources = sum(source is not None for source in (self.path, self.hub, self.sql, self.beir))
         if sources != 1 and not (self.rows is not None and sources == 0):
-            raise ValueError("give exactly one of path, hub and sql")
+            raise ValueError("give exactly one of path, hub, sql and beir")
         if self.rows is not None and sources and self.path is None:
-            raise ValueError("rows makes rows of files or of nothing; remove hub or sql")
+            raise ValueError("rows makes rows of files or of nothing; remove hub, sql or beir")
+        if self.beir is not None:
+            self.beir.check_split(self.split)
         if self.hub is None and (self.subset or self.revision):
             raise ValueError("subset and revision belong to a hub dataset")
         if self.sql is not None and self.split is not None:
@@ -210,7 +223,7 @@ class Dataset(Section):
         if self.sql is None and self.database is not None:
             raise ValueError("database needs sql, the query that runs there")
         if self.path is None and self.csv is not None:
-            raise ValueError(f"csv belongs to files, not to {'a hub dataset' if self.hub else 'sql or rows'}")
+            raise ValueError(f"csv belongs to files, not to {'a hub dataset' if self.hub else 'sql, rows or beir'}")
         if self.path is None and self.sheet is not None:
             raise ValueError("sheet belongs to a workbook that path names")
         if self.hub is not None and self.split is None:
@@ -222,7 +235,7 @@ class Dataset(Section):
 
     @property
     def is_fetched(self) -> bool:
-        """Whether the rows have to be written to a file first: those of the hub, of a query, or of a function."""
+        """Whether the rows have to be written to a file first: of the hub, a query, a function, BEIR."""
         return self.path is None or self.rows is not None
 
     @property
@@ -329,6 +342,6 @@ def _insert_in_split(raw: Any, time: str) -> Any:
         return path.replace("{as_of}", time) if isinstance(path, str) else path
 
     def inserted(item: dict[str, Any]) -> dict[str, Any]:
-        return {key: map_scalars(value, insert) if key in ("path", "sql") else value for key, value in item.items()}
+        return {key: map_scalars(value, insert) if key in _WITH_TIME else value for key, value in item.items()}
 
     return {name: inserted(item) if isinstance(item, dict) else item for name, item in raw.items()}

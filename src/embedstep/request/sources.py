@@ -1,4 +1,4 @@
-"""Where rows come from: how delimited files are written, and the URL of a database."""
+"""Where rows come from: how delimited files are written, databases, functions that make rows, BEIR datasets."""
 
 from typing import Annotated
 from urllib.parse import parse_qs, urlsplit
@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 from pydantic import AfterValidator, model_validator
 
 from embedstep.request.scalars import Boolean, Text
-from embedstep.request.section import Section, described
+from embedstep.request.section import Options, Section, ShortSection, described
 
 
 def _check_character(text: str) -> str:
@@ -76,3 +76,35 @@ def _check_database(url: str) -> str:
 
 
 DatabaseUrl = Annotated[Text, AfterValidator(_check_database)]
+
+
+class RowSource(ShortSection):
+    """A function of another package that makes all rows. A plain string is short for `{kind: ...}`."""
+
+    kind: Text = described(..., "Name of the function: an entry point, or package.module:Name.")
+    options: Options = described({}, "Options of the function as its author declares them.")
+
+
+class Beir(ShortSection):
+    """A BEIR dataset: a folder, or its three files. A plain string is short for `{folder: ...}`."""
+
+    folder: Text | None = described(
+        None, "Folder or fsspec URL with corpus.jsonl, queries.jsonl (or .jsonl.gz, .parquet) and qrels/<split>.tsv."
+    )
+    queries: Text | None = described(None, "File with the columns _id and text.")
+    corpus: Text | None = described(None, "File with the columns _id and text, and title if there is one.")
+    qrels: Text | None = described(None, "File with the columns query-id, corpus-id and score.")
+
+    @model_validator(mode="after")
+    def _one_form(self) -> "Beir":
+        files = sum(file is not None for file in (self.queries, self.corpus, self.qrels))
+        if files != (3 if self.folder is None else 0):
+            raise ValueError("name a folder, or each of queries, corpus and qrels")
+        return self
+
+    def check_split(self, split: str | None) -> None:
+        """Raise a ValueError if a folder comes without a split, or files with one."""
+        if self.folder is not None and split is None:
+            raise ValueError("name the split of the BEIR folder, such as split: train")
+        if self.folder is None and split is not None:
+            raise ValueError("split belongs to a BEIR folder; qrels names the file of one split")

@@ -269,6 +269,10 @@ def _describe_dataset(request: TrainRequest, item: PlannedDataset) -> dict[str, 
         source = {"path": given.hub, "config_name": given.subset, "split": given.split, "revision": given.revision}
     elif given.sql is not None:
         source_type, source = "sql", {"query": redact(given.sql, os.environ), "database": given.database}
+    elif given.beir is not None:
+        files = [given.beir.folder or "", given.beir.queries or "", given.beir.corpus or "", given.beir.qrels or ""]
+        uri = redact(", ".join(filter(None, files)), os.environ)
+        source_type, source = "local", {"uri": uri, "split": given.split}
     else:
         paths = given.path or [f"made by {given.rows.kind}" if given.rows is not None else ""]
         source_type, source = "local", {"uri": redact(", ".join(paths), os.environ)}
