@@ -82,7 +82,7 @@ def plan_step(request: TrainRequest, *, preview: int = 0) -> Plan:
             raise InvalidRequestError([Problem("arguments.batch_sampler", message)])
         plan = _plan(request, Path(folder))
         plan = with_preview(request, plan, preview) if preview else plan
-        return replace(plan, datasets=tuple(replace(item, path=None) for item in plan.datasets))
+        return replace(plan, datasets=tuple(replace(item, path=None, corpus=None) for item in plan.datasets))
 
 
 def run_step(

@@ -60,7 +60,7 @@ def test_what_was_fetched_takes_the_place_of_what_was_named(tmp_path: Path, monk
         assert dataset.model_dump(exclude={"columns"}) == {
             "path": [f"/rows/{split}"], "hub": None, "subset": None, "split": None, "revision": None, "limit": 7,
             "row_function": None, "csv": None, "sql": None, "database": None, "sheet": None, "rows": None,
-            "beir": None, "transform": None, "hold_out": None,
+            "beir": None, "corpus": None, "transform": None, "hold_out": None,
         }  # fmt: skip
         assert dataset.columns.anchor == "q"
     assert asked.data.train["there"].hub == "org/pairs"

@@ -105,6 +105,21 @@ def test_files_that_were_written_again_are_read_again(
     assert again[0].rows == (11 if change is append else 10)
 
 
+def test_a_corpus_that_was_written_again_is_read_again(scan: Scan, reads: list[bool], tmp_path: Path) -> None:
+    columns = {"anchor": "anchor", "positive": "positive"}
+    corpus = tmp_path / "corpus.csv"
+    rows = {"path": str(tmp_path / "eval.jsonl"), "columns": columns, "corpus": str(corpus)}
+    corpus.write_text("positive\none\n")
+    first, again = (scan(eval={"docs": rows})[1] for _ in range(2))
+    assert (reads, first) == ([True] * 2, again)
+    corpus.write_text("positive\nanother\ntwo\n")
+    other = scan(eval={"docs": rows})[1]
+    assert (reads, other.corpus_documents) == ([True] * 4, 2)
+    assert other.fingerprint != first.fingerprint
+    run = scan(tmp_path / "rows", eval={"docs": rows})[1]
+    assert (reads[4:], run.corpus) == ([False] * 2, str(tmp_path / "rows" / "eval-docs.corpus.arrow"))
+
+
 @pytest.mark.parametrize("changes", [{"drop_incomplete_rows": True}, {"max_overlap": 1.0}, {"as_of": "2026-11-02"}])
 def test_another_request_is_another_record(scan: Scan, reads: list[bool], changes: dict[str, Any]) -> None:
     scan()

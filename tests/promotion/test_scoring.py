@@ -167,3 +167,21 @@ def test_what_is_on_the_hub_is_fetched_for_the_scores(
     assert process.returncode == 3
     asked = "model.path: org/model is not a local folder and" if model else "data.eval.docs.hub: org/rows"
     assert f"{asked} could" in process.stderr or f"{asked} cannot" in process.stderr, process.stderr
+
+
+def test_a_corpus_of_its_own_is_searched(evaluated: Build, tiny_model: Path, tmp_path: Path) -> None:
+    """A document that is the query itself, and answers nothing, is found first by any model."""
+    (tmp_path / "rows.csv").write_text("q,a\nopen a file,return a stream\n")
+    (tmp_path / "documents.csv").write_text("a\nopen a file\nreturn a stream\nclose it\n")
+    found = []
+    for corpus in (None, str(tmp_path / "documents.csv")):
+        document = evaluated()
+        rows = {"path": str(tmp_path / "rows.csv"), "columns": {"anchor": "q", "positive": "a"}, "corpus": corpus}
+        document["data"]["eval"] = {"docs": rows}
+        scored = score_models(load_request(yaml.safe_dump(document)), {"tiny": str(tiny_model)})
+        scores = scored.models["tiny"]
+        metrics = [round(scores.metrics[f"docs_cosine_{name}"], 4) for name in ("accuracy@1", "ndcg@10")]
+        found.append((scores.documents, metrics, scored.data["docs"]))
+    (alone, *first, data), (searched, *second, other) = found
+    assert (alone, first, searched, second) == (1, [[1.0, 1.0]], 3, [[0.0, 0.6309]])
+    assert data != other

@@ -5,7 +5,8 @@ Only the texts of judged pairs are in memory, and 8 bytes of hash for each id, s
 
 from __future__ import annotations  # arrays take type parameters in hints alone
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -21,11 +22,14 @@ if TYPE_CHECKING:
 
     from embedstep.request.datasets import Dataset
 
+    _Write = Callable[[pa.RecordBatch], None]
+
+DOCUMENT = "document"
 _WRITTEN_ROWS = 10_000
 _SHOWN_IDS = 5
 
 
-def write_judged_pairs(where: str, dataset: Dataset, target: Path) -> None:
+def write_judged_pairs(where: str, dataset: Dataset, target: Path, corpus: Path | None = None) -> None:
     """Write each pair with a score above 0 to an Arrow stream file, in the order of the qrels.
 
     Its columns are `query`, `document` (title, space and text) and `score`.
@@ -34,6 +38,7 @@ def write_judged_pairs(where: str, dataset: Dataset, target: Path) -> None:
         where: the dataset's place in the request.
         dataset: its section, with `beir`.
         target: the file.
+        corpus: file for all documents, in the column `document`; None to write none.
 
     Raises:
         InvalidRequestError: a file, a column or the split does not exist; no pair has a score above 0; ids are missing
@@ -46,12 +51,15 @@ def write_judged_pairs(where: str, dataset: Dataset, target: Path) -> None:
 
     files = find_beir_files(where, dataset)
     judged = _read_judged(where, files["qrels"])
-    sides = {"query": "queries", "document": "corpus"}
+    sides = {"query": "queries", DOCUMENT: "corpus"}
+    all_documents: dict[str, pa.DataType] = {DOCUMENT: pa.string()}
     problems: list[Problem] = []
     texts: dict[str, _Texts] = {}
     for column, kind in sides.items():
-        with collect_problems(problems):
-            texts[column] = _read_texts(where, files[kind], files["qrels"], judged[column])
+        is_written = corpus is not None and column == DOCUMENT
+        opened = arrow_file(corpus, pa.schema(all_documents)) if corpus and is_written else nullcontext(_ignore)
+        with collect_problems(problems), opened as write:
+            texts[column] = _read_texts(where, files[kind], files["qrels"], judged[column], write)
     if problems:
         raise InvalidRequestError(problems)
     schema = _schema()
@@ -60,6 +68,10 @@ def write_judged_pairs(where: str, dataset: Dataset, target: Path) -> None:
             some = judged.slice(start, _WRITTEN_ROWS).combine_chunks()
             cells = [texts[column].of(some.column(column)) for column in sides]
             write(pa.RecordBatch.from_arrays([*cells, some.column("score").combine_chunks()], schema=schema))
+
+
+def _ignore(batch: pa.RecordBatch) -> None:
+    """Write nothing."""
 
 
 def _schema() -> pa.Schema:
@@ -105,8 +117,8 @@ class _Texts:
         return found.cast(pa.string())
 
 
-def _read_texts(where: str, file: BeirFile, qrels: BeirFile, judged: pa.ChunkedArray[Any]) -> _Texts:
-    """Return the texts with judged ids.
+def _read_texts(where: str, file: BeirFile, qrels: BeirFile, judged: pa.ChunkedArray[Any], write: _Write) -> _Texts:
+    """Write all texts, and return those with judged ids.
 
     Raises:
         InvalidRequestError: a judged id is missing, or any id is repeated.
@@ -125,7 +137,9 @@ def _read_texts(where: str, file: BeirFile, qrels: BeirFile, judged: pa.ChunkedA
         is_judged = pc.is_in(own, value_set=wanted)
         ids.append(own.filter(is_judged))
         # In one array, which may hold more than the 2 GiB that its usual type can.
-        texts.append(_with_title(batch).filter(is_judged).cast(pa.large_string()))
+        own_texts = _with_title(batch)
+        texts.append(own_texts.filter(is_judged).cast(pa.large_string()))
+        write(pa.RecordBatch.from_arrays([own_texts], names=[DOCUMENT]))
     found = _Texts(pa.concat_arrays(ids), pa.concat_arrays(texts))
     problems = []
     if repeated := _repeated(where, file, np.concatenate([np.empty(0, np.uint64), *hashes])):

@@ -27,6 +27,8 @@ class DatasetRecord:
         dropped_columns: columns of the source without a role.
         fingerprint: SHA-256 of the kept rows and their columns, whatever the format and number of files.
         path: Arrow IPC stream file of the kept columns, if it was written.
+        corpus: Arrow IPC stream file with the documents of its corpus in the column `positive`, if it was written.
+        corpus_documents: documents of its corpus, which are in no row; the fingerprint is about them, too.
     """
 
     split: Split
@@ -40,6 +42,8 @@ class DatasetRecord:
     dropped_columns: tuple[str, ...] = ()
     fingerprint: str = ""
     path: str | None = None
+    corpus: str | None = None
+    corpus_documents: int = 0
 
     @property
     def place(self) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
-from embedstep.data.beir import write_judged_pairs
+from embedstep.data.beir import DOCUMENT, write_judged_pairs
 from embedstep.data.databases import database_problems, run_in_database
 from embedstep.data.facts import SPLITS, Split
 from embedstep.data.hub import (
@@ -26,6 +26,7 @@ from embedstep.errors import CannotStartError, InvalidRequestError, Problem, col
 from embedstep.output.job import run_job
 from embedstep.request.datasets import Dataset
 from embedstep.request.schema import TrainRequest
+from embedstep.request.sources import Corpus
 
 
 def with_local_data(
@@ -61,17 +62,22 @@ def _make_files(request: TrainRequest, folder: Path, splits: Collection[Split]) 
         if dataset.hub is not None:
             continue
         where, target = f"data.{split}.{name}", folder / f"made-{split}-{name}.arrow"
+        is_searched = split == "eval" and any(item.dataset == name for item in request.evaluators)
         with collect_problems(problems):
-            _make_file(where, dataset, target)
+            _make_file(where, dataset, target, _corpus_file(target) if is_searched else None)
         places[f"{split}.{name}"] = str(target)
     if problems:
         raise InvalidRequestError(problems)
     return places
 
 
-def _make_file(where: str, dataset: Dataset, target: Path) -> None:
+def _corpus_file(rows: Path) -> Path:
+    return rows.with_suffix(".corpus.arrow")
+
+
+def _make_file(where: str, dataset: Dataset, target: Path, corpus: Path | None) -> None:
     if dataset.beir is not None:
-        write_judged_pairs(where, dataset, target)
+        write_judged_pairs(where, dataset, target, corpus)
     elif dataset.sql is None:
         make_rows(where, dataset, target)
     elif dataset.database is not None:
@@ -105,7 +111,10 @@ def _with_places(request: TrainRequest, found: Mapping[str, str]) -> TrainReques
 
     def local(split: Split, name: str, given: Dataset) -> Dataset:
         place = places.get(f"{split}.{name}")
-        return given.at(place, _origin(given)) if given.is_fetched and place else given
+        if not given.is_fetched or not place:
+            return given
+        corpus = _corpus_file(Path(place))
+        return given.at(place, _origin(given), Corpus(path=[str(corpus)], column=DOCUMENT) if corpus.exists() else None)
 
     return with_datasets(request, local)
 

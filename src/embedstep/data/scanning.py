@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from embedstep.data.corpora import with_corpus
 from embedstep.data.facts import DatasetFacts, Split
 from embedstep.data.hub import named_datasets
 from embedstep.data.reading import Part, scan_parts
@@ -49,7 +50,8 @@ def scan_all(
             return kept, []
         facts, problems = _read_all(request, write_to, needs, slices, compares=False)
         if not problems and [item.fingerprint for item in facts] == [item.fingerprint for item in kept]:
-            return [replace(item, path=read.path) for item, read in zip(kept, facts, strict=True)], []
+            both = zip(kept, facts, strict=True)
+            return [replace(item, path=read.path, corpus=read.corpus) for item, read in both], []
     facts, problems = _read_all(request, write_to, needs, slices, compares=True)
     if key is not None and not problems:
         cache.write(key, facts_to_json(facts))
@@ -74,6 +76,9 @@ def _read_all(
             facts += scan_parts(
                 parts, dataset, drop_incomplete_rows=request.data.drop_incomplete_rows, compares=compares
             )
+    for number, item in enumerate(facts):
+        with collect_problems(problems):
+            facts[number] = with_corpus(item, getattr(request.data, item.split)[item.name], write_to)
     order = {(split, name): number for number, (split, name, _) in enumerate(named_datasets(request))}
     facts.sort(key=lambda item: order[item.split, item.name])
     if write_to is not None and request.data.record_anchors:

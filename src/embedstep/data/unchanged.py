@@ -22,7 +22,7 @@ from embedstep.runtime.digests import sha256_json
 _FORMAT = "embedstep.facts/1"
 _SETTLED_SECONDS = 2.0
 """Age from which the times of a file are trusted: some file systems count in steps of up to two seconds."""
-_NOT_KEPT = ("text_hashes", "path")
+_NOT_KEPT = ("text_hashes", "path", "corpus")
 
 
 def facts_key(
@@ -63,7 +63,8 @@ def _stamps(request: TrainRequest) -> list[list[str]] | None:
         if dataset.origin is not None:
             return None  # a query has just written the file, and writes it again the next time
         where = f"data.{split}.{name}"
-        for file in find_files(where, dataset.path or (), dataset.split):
+        corpus = find_files(where, dataset.corpus.path, None) if dataset.corpus else ()
+        for file in (*find_files(where, dataset.path or (), dataset.split), *corpus):
             with translate_store_errors(where, file.name, local=file.store.local):
                 stamp = file.store.stamp(file.path)
             if stamp is None or time.time() - stamp.changed < _SETTLED_SECONDS:

@@ -9,6 +9,7 @@ from embedstep.data.facts import SPLITS
 from embedstep.errors import Problem, suggest
 from embedstep.output.checkpoints import checkpoints_in
 from embedstep.planning.batches import forms_batches
+from embedstep.planning.corpora import corpora_are_searched
 from embedstep.planning.transforms import transforms_fit
 from embedstep.request.arguments.renames import as_written
 from embedstep.request.arguments.rules import check_arguments
@@ -110,7 +111,9 @@ def as_of_is_set(request: TrainRequest) -> Iterator[Fault]:
     for split in SPLITS:
         for name, dataset in getattr(request.data, split).items():
             beir = dataset.beir.model_dump(exclude_none=True).values() if dataset.beir else ()
-            for field, texts in (("path", dataset.path or ()), ("sql", (dataset.sql or "",)), ("beir", beir)):
+            corpus = dataset.corpus.path if dataset.corpus else ()
+            given = {"path": dataset.path or (), "sql": (dataset.sql or "",), "beir": beir, "corpus": corpus}
+            for field, texts in given.items():
                 if any("{as_of}" in text for text in texts):
                     yield f"data.{split}.{name}.{field}", "contains {as_of}; write data.as_of: 2026-11-02"
 
@@ -326,6 +329,7 @@ RULES: Sequence[Rule] = (
     pods_share_their_folder,
     every_dataset_has_a_loss,
     every_eval_dataset_is_used,
+    corpora_are_searched,
     pods_have_one_output,
     evaluators_are_distinct,
     evaluation_has_a_strategy,

@@ -138,9 +138,8 @@ def score_models(request: TrainRequest, models: Mapping[str, str | None]) -> Sco
         facts, problems = scan_all(held_out, folder, row_needs(request), slices=slices)
         if problems := problems or list(evaluators_fit(request, facts)):
             raise InvalidRequestError(problems)
-        files = {item.name: str(folder / f"eval-{item.name}.arrow") for item in facts}
         places = {name: _locate(request, name, given, folder / "hub" / name) for name, given in models.items()}
-        scored = {name: _score(request, place, files, folder / f"score-{name}") for name, place in places.items()}
+        scored = {name: _score(request, place, facts, folder / f"score-{name}") for name, place in places.items()}
         seen = {name: _count_seen(request, place, facts) for name, place in places.items()}
     return ScoredModels(
         models=scored,
@@ -209,7 +208,9 @@ def _fetch_model(request: TrainRequest, folder: Path) -> str | None:
     return with_local_data(request, folder, with_model=True, splits=())[1]
 
 
-def _score(request: TrainRequest, place: Mapping[str, str | None], files: Mapping[str, str], folder: Path) -> Scores:
+def _score(
+    request: TrainRequest, place: Mapping[str, str | None], data: Sequence[DatasetFacts], folder: Path
+) -> Scores:
     arrays_file = folder / "scores.npz"
     facts = None
     with suppress(ValueError, KeyError, TypeError, AttributeError):  # the job says what is wrong with the files
@@ -218,7 +219,9 @@ def _score(request: TrainRequest, place: Mapping[str, str | None], files: Mappin
         **place, "section": request.model.model_dump(mode="json"),
         "prompts": asdict(plan_prompts(request, facts)),
         "evaluators": [item.model_dump(mode="json") for item in request.evaluators],
-        "data": dict(files), "dimensions": shorter_dimensions(list(request.loss.values())),
+        "data": {item.name: item.path for item in data},
+        "corpora": {item.name: item.corpus for item in data if item.corpus},
+        "dimensions": shorter_dimensions(list(request.loss.values())),
         "trust_remote_code": request.model.trust_remote_code, "to": str(arrays_file),
     }  # fmt: skip
     title = f"{place['model'] or 'the model of the request'}: scoring"

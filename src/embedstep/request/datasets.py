@@ -5,7 +5,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -19,8 +18,8 @@ from pydantic import (
 )
 
 from embedstep.request.scalars import Boolean, Integer, Number, Plain, PositiveInteger, Text, map_scalars
-from embedstep.request.section import Name, Options, Section, ShortSection, Source, described
-from embedstep.request.sources import Beir, Csv, DatabaseUrl, RowSource
+from embedstep.request.section import Name, OneOrMore, Options, Section, ShortSection, Source, described
+from embedstep.request.sources import Beir, Corpus, Csv, DatabaseUrl, RowSource
 
 
 def _check_time(text: str) -> str:
@@ -35,16 +34,6 @@ def _check_time(text: str) -> str:
 
 
 IsoTime = Annotated[Text, AfterValidator(_check_time)]
-
-
-def _as_list(raw: Any) -> Any:
-    """Accept one name for a list of one: `negative: hard` for `negative: [hard]`."""
-    return [raw] if isinstance(raw, str) else raw
-
-
-OneOrMore = Annotated[
-    list[Text], Field(min_length=1), BeforeValidator(_as_list, json_schema_input_type=str | list[str])
-]
 
 
 MOST_NEGATIVES = 1_000
@@ -142,7 +131,7 @@ class HoldOut(Section):
 
 FETCHED_FIELDS = ("hub", "subset", "split", "revision", "sql", "database", "rows", "beir")
 """Fields of rows that are fetched, and of a saved dataset with several splits."""
-_WITH_TIME = ("path", "sql", "beir")
+_WITH_TIME = ("path", "sql", "beir", "corpus")
 FILE_FIELDS = ("csv", "sheet")
 """Fields that say how files are written."""
 BEIR_COLUMNS = {"anchor": "query", "positive": "document"}
@@ -189,6 +178,9 @@ class Dataset(Section):
         "Function that makes new rows from those in the files (docs/extending.md); `columns` refers to the new rows.",
     )
     columns: Columns = described(..., "The role of each column.")
+    corpus: Corpus | None = described(
+        None, "In data.eval: more documents for information_retrieval to search. That of `beir` is searched anyway."
+    )
     transform: Transform | None = described(
         None,
         "What is drawn in each epoch from these columns, such as noise in the anchor (docs/transforms.md). In "
@@ -243,20 +235,22 @@ class Dataset(Section):
         """What the rows of a fetched file are called in messages; None for files that the request names."""
         return self._origin
 
-    def at(self, path: str, origin: str | None = None) -> "Dataset":
+    def at(self, path: str, origin: str | None = None, corpus: Corpus | None = None) -> "Dataset":
         """Return the dataset with a local file or folder as its source, which is neither CSV nor a workbook.
 
         Args:
             path: the file or folder.
             origin: what its rows are called in messages; None for the path.
+            corpus: documents that were fetched with the rows.
         """
-        moved = self.model_copy(update={**dict.fromkeys((*FETCHED_FIELDS, *FILE_FIELDS)), "path": [path]})
+        corpora = {"corpus": corpus or self.corpus}
+        moved = self.model_copy(update={**dict.fromkeys((*FETCHED_FIELDS, *FILE_FIELDS)), **corpora, "path": [path]})
         moved._origin = origin
         return moved
 
     def held_out_rows(self) -> "Dataset":
         """Return the eval dataset with the rows that this train dataset holds out, as they are in the files."""
-        return self.model_copy(update={"transform": None})
+        return self.model_copy(update={"transform": None, "corpus": None})
 
     def without_hold_out(self) -> "Dataset":
         """Return the dataset with all rows of its source, such as a file that holds one side already."""

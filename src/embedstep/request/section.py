@@ -14,6 +14,18 @@ Name = Annotated[
     ),
 ]
 Source = Annotated[Text, Field(min_length=1)]
+
+
+def _as_list(raw: Any) -> Any:
+    """Accept one name for a list of one: `negative: hard` for `negative: [hard]`."""
+    return [raw] if isinstance(raw, str) else raw
+
+
+OneOrMore = Annotated[
+    list[Text], Field(min_length=1), BeforeValidator(_as_list, json_schema_input_type=str | list[str])
+]
+
+
 Options = Annotated[dict[str, PlainData], BeforeValidator(lambda raw: {} if raw is None else raw)]
 """Options by name; null, as YAML reads an empty value, means none."""
 

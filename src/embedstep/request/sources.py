@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 from pydantic import AfterValidator, model_validator
 
 from embedstep.request.scalars import Boolean, Text
-from embedstep.request.section import Options, Section, ShortSection, described
+from embedstep.request.section import OneOrMore, Options, Section, ShortSection, described
 
 
 def _check_character(text: str) -> str:
@@ -108,3 +108,10 @@ class Beir(ShortSection):
             raise ValueError("name the split of the BEIR folder, such as split: train")
         if self.folder is None and split is not None:
             raise ValueError("split belongs to a BEIR folder; qrels names the file of one split")
+
+
+class Corpus(ShortSection):
+    """Documents to search. A plain string is short for `{path: ...}`."""
+
+    path: OneOrMore = described(..., "File, folder, glob or fsspec URL, or a list of these.")
+    column: Text | None = described(None, "Column with the documents; by default that of the positive.")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer, util
@@ -27,7 +28,7 @@ from embedstep.planning.evaluators import (
 )
 from embedstep.request.options import all_values
 from embedstep.request.schema import Evaluator
-from embedstep.worker.trainer.evaluators import build_evaluator
+from embedstep.worker.trainer.evaluators import build_evaluator, read_corpus
 
 OwnData = Callable[[str], dict[str, Any]]
 _FROM_DATA = "made from the dataset's columns"
@@ -277,6 +278,25 @@ def test_retrieval_searches_all_positives_and_negatives() -> None:
         *("blue sky", "cold soup", "dry sand"),
     ]
     assert built.relevant_docs == {"q0": {"d0", "d3"}, "q1": {"d1"}, "q2": {"d2"}}
+
+
+def test_retrieval_searches_a_corpus_of_its_own(model: SentenceTransformer, tmp_path: Path) -> None:
+    """A document that is the query itself is found before the relevant one, by any model."""
+    rows = {"anchor": ["a cat sat"], "positive": ["one cat"]}
+    table = pa.table({"positive": ["one cat", "a cat sat", "blue sky"]})
+    with pa.OSFile(str(tmp_path / "corpus.arrow"), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    corpus = read_corpus(str(tmp_path / "corpus.arrow"))
+    evaluator = evaluator_of("information_retrieval", {})
+    built = build_evaluator(evaluator, rows, corpus=corpus)
+
+    assert (built.corpus, built.relevant_docs) == (["one cat", "a cat sat", "blue sky"], {"q0": {"d0"}})
+    alone, searched = build_evaluator(evaluator, rows, corpus=read_corpus(None))(model), built(model)
+    assert (alone["docs_cosine_accuracy@1"], alone["docs_cosine_ndcg@10"]) == (1.0, 1.0)
+    assert searched["docs_cosine_accuracy@1"] == 0.0
+    assert build_evaluator(evaluator_of("reranking", {}), {**rows, "negative": ["x"]}, corpus=corpus).samples == [
+        {"query": "a cat sat", "positive": ["one cat"], "negative": ["x"]}
+    ]
 
 
 def test_a_text_that_stands_twice_is_one_document() -> None:

@@ -29,7 +29,7 @@ from embedstep.request.model import Model
 from embedstep.request.schema import Evaluator
 from embedstep.worker.models import build_model, load_saved
 from embedstep.worker.prompts import prompts_of, set_prompts
-from embedstep.worker.trainer.evaluators import build_evaluator
+from embedstep.worker.trainer.evaluators import build_evaluator, read_corpus
 
 _SAMPLE = 1000
 """Documents and queries whose embeddings of two models are compared."""
@@ -49,6 +49,7 @@ class ScoringJob:
         prompts: prompts of the request's run, with which the base model is scored.
         evaluators: sections of the request.
         data: Arrow file of each eval dataset by name.
+        corpora: Arrow file with the corpus of an eval dataset by name.
         dimensions: shorter embeddings to score as well.
         trust_remote_code: run code that comes with the model.
         to: file for the scores of each query, `.npz`.
@@ -60,6 +61,7 @@ class ScoringJob:
     prompts: Mapping[str, Any]
     evaluators: tuple[Mapping[str, Any], ...]
     data: Mapping[str, str]
+    corpora: Mapping[str, str]
     dimensions: tuple[int, ...]
     trust_remote_code: bool
     to: str
@@ -82,12 +84,14 @@ def score(job: ScoringJob) -> dict[str, Any]:
         if evaluator_kind(evaluator.kind).classifier is not None:
             continue  # the classifier is not saved with the model
         columns = {} if evaluator.dataset is None else Dataset.from_file(job.data[evaluator.dataset])[:]
+        corpus = read_corpus(job.corpora.get(evaluator.dataset or ""))
         if SLICE in columns:
             slices[evaluator.name] = _slices_of_queries(columns["anchor"], columns[SLICE])
         embedded: dict[Any, torch.Tensor] = {}
         for dimension in (None, *job.dimensions):
             prefix = "" if dimension is None else f"{dimension}:"
-            built = build_evaluator(evaluator, columns, others.get(evaluator.dataset or "") or prompts_of(model))
+            prompts = others.get(evaluator.dataset or "") or prompts_of(model)
+            built = build_evaluator(evaluator, columns, prompts, corpus=corpus)
             if evaluator_kind(evaluator.kind).name == RETRIEVAL:
                 # Built like any other, so that options and columns are the same as in a training.
                 built.__class__ = _RecordingEvaluator

@@ -20,7 +20,7 @@ from embedstep.request.schema import Loss, TrainRequest
 from embedstep.request.stored import request_to_json
 from embedstep.sampling.epochs import Epochs
 from embedstep.worker.prompts import prompts_of
-from embedstep.worker.trainer.evaluators import build_evaluator
+from embedstep.worker.trainer.evaluators import build_evaluator, read_corpus
 from embedstep.worker.trainer.loading import Tokens
 from embedstep.worker.trainer.losses import build_loss, require_matches
 from embedstep.worker.trainer.numerics import NumericsMonitor
@@ -126,12 +126,14 @@ def _evaluator(
     losses: dict[str, Any],
 ) -> BaseEvaluator | None:
     trained, others = prompts_of(model), plan.prompts.evaluation
+    corpora = {item.name: item.corpus for item in plan.datasets if item.split == "eval"}
     built = [
         build_evaluator(
             item,
             _columns(eval_sets[item.dataset]),
             others.get(item.dataset, trained),
             loss=losses.get(item.dataset),
+            corpus=read_corpus(corpora.get(item.dataset)),
         )
         if item.dataset is not None
         else build_evaluator(item, {}, trained)

@@ -6,9 +6,11 @@ Texts are numbered in the order of first appearance, so that two evaluators of t
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from types import SimpleNamespace
 from typing import Any
 
+import datasets
 import numpy as np
 import torch
 from sentence_transformers import util
@@ -31,6 +33,7 @@ def build_evaluator(
     prompts: tuple[str, str] | None = None,
     *,
     loss: torch.nn.Module | None = None,
+    corpus: Sequence[str] = (),
 ) -> BaseEvaluator:
     """Build a checked evaluator.
 
@@ -40,6 +43,7 @@ def build_evaluator(
             same length; other columns are ignored.
         prompts: prompts for queries and documents; None for those that the evaluated model uses by itself.
         loss: the loss of the train dataset of this name, for an evaluator that reads its classifier.
+        corpus: more documents for a retrieval evaluator to search.
 
     Returns:
         The evaluator; it writes no files.
@@ -62,7 +66,7 @@ def build_evaluator(
         )
     if kind.has_own_data:
         return _nano_beir(evaluator.name, options, prompts)
-    columns = _COLUMNS[kind.name](rows)
+    columns = _retrieval(rows, corpus) if kind.name == RETRIEVAL else _COLUMNS[kind.name](rows)
     if prompts is not None:
         columns, options = _with_prompts(kind.name, columns, options, prompts)
     built: BaseEvaluator = getattr(library, kind.class_name)(
@@ -73,6 +77,14 @@ def build_evaluator(
         if kind.name == "mse":  # the text is the document's side, if there is one
             built.embed_inputs = partial(built.embed_inputs, prompt=prompts["positive" in rows])
     return built
+
+
+def read_corpus(file: str | None) -> Sequence[str]:
+    """Return the documents in an Arrow file that was written for a dataset with a corpus; none without a file."""
+    if file is None:
+        return ()
+    documents: Sequence[str] = datasets.Dataset.from_file(file)["positive"][:]
+    return documents
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +142,14 @@ def _declared(class_name: str, rows: Rows, name: str, options: Mapping[str, Any]
     return found
 
 
-def _retrieval(rows: Rows) -> dict[str, Any]:
-    """Distinct anchors are queries, distinct positives and negatives the corpus; a row's positives are relevant."""
+def _retrieval(rows: Rows, corpus: Sequence[str]) -> dict[str, Any]:
+    """Distinct anchors are queries, distinct positives, negatives and further documents the corpus.
+
+    A row's positives are relevant for its anchor.
+    """
     query_ids = _numbered("q", rows["anchor"])
     documents = (text for texts in (*_per_row(rows, "positive"), *_per_row(rows, "negative")) for text in texts)
-    document_ids = _numbered("d", documents)
+    document_ids = _numbered("d", chain(documents, corpus))
     relevant: dict[str, set[str]] = {}
     for query, positives in zip(rows["anchor"], _per_row(rows, "positive"), strict=True):
         relevant.setdefault(query_ids[query], set()).update(document_ids[text] for text in positives)
@@ -239,7 +254,6 @@ _CLASSIFIED = 32
 
 
 _COLUMNS: Mapping[str, Callable[[Rows], dict[str, Any]]] = {
-    "information_retrieval": _retrieval,
     "embedding_similarity": partial(_labelled_pairs, name="scores", type_=float),
     "binary_classification": partial(_labelled_pairs, name="labels", type_=int),
     "triplet": _triplets,
