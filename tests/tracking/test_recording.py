@@ -13,6 +13,7 @@ import yaml
 from embedstep.planning.plan import Plan
 from embedstep.request.loading import load_request
 from embedstep.request.schema import TrainRequest
+from embedstep.request.sources import Beir
 from embedstep.step import plan_step
 from embedstep.tracking import recording
 from embedstep.tracking.environment import tracking_environ, tracking_override
@@ -165,3 +166,7 @@ def test_datasets_are_recorded_by_their_source_without_secrets(given: Given) -> 
     assert (found["source_type"], found["source"]) == (
         "sql", {"query": "select q from t", "database": "sqlite:///rows.db", "as_of": None},
     )  # fmt: skip
+    joined = signed.model_copy(update={"path": None, "beir": Beir(folder="scifact"), "split": "train"})
+    request = request.model_copy(update={"data": request.data.model_copy(update={"train": {"docs": joined}})})
+    found = recording._describe_dataset(request, item)
+    assert (found["source_type"], found["source"]) == ("local", {"uri": "scifact", "split": "train", "as_of": None})
