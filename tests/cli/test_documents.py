@@ -68,7 +68,7 @@ def test_schema_is_a_json_schema_with_a_description_everywhere() -> None:
     }
     for section in [schema, *schema["$defs"].values()]:
         # A section with a short form is a string or the mapping.
-        mapping = section["anyOf"][1] if "anyOf" in section else section
+        mapping = section if "properties" in section else section["anyOf"][1]
         assert mapping["additionalProperties"] is False
         for name, field in mapping["properties"].items():
             # A section's own sentence stands at its definition.

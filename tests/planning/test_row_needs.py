@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from embedstep.errors import InvalidRequestError
-from embedstep.planning.plan import Plan
+from embedstep.planning.plan import Plan, PlannedDataset
 from embedstep.request.loading import load_request
 from embedstep.step import plan_step
 from tests.places import ROOT
@@ -193,19 +193,36 @@ def test_an_evaluator_says_what_to_write_for_a_list(with_lists: Callable[..., Pl
 def test_the_page_of_rows_shows_what_works(
     request_of: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its lists of positives and negatives to train on, and its documents to search."""
+    """Its lists of positives and negatives to train on, its judgements, and its documents to search."""
     monkeypatch.chdir(tmp_path)
     page = (ROOT / "docs" / "rows.md").read_text(encoding="utf-8")
     lists, queries = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
-    columns, searched = (yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL))
+    columns, judged, corpus, searched = (
+        yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    )
     Path("lists.jsonl").write_text(lists)
     Path("queries.jsonl").write_text(queries)
-    data = {"train": {"docs": {"path": "lists.jsonl", **columns}}, **searched.pop("data")}
-    arguments = {"per_device_train_batch_size": 1, "batch_sampler": "no_duplicates"}
-    plan = plan_step(load_request(json.dumps(request_of(data=data, **searched, arguments=arguments))))
-    train, held = plan.datasets
+    pq.write_table(pa.table({"text": ["Open a file and return a stream.", "Another document."]}), "documents.parquet")
+    folder = Path("data/scifact")
+    (folder / "qrels").mkdir(parents=True)
+    (folder / "corpus.jsonl").write_text('{"_id": "d1", "title": "Files", "text": "Open a file."}')
+    (folder / "queries.jsonl").write_text('{"_id": "q1", "text": "open a file"}')
+    (folder / "qrels/train.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td1\t1\n")
+
+    def planned(shown: Mapping[str, Any], train: Mapping[str, Any]) -> list[PlannedDataset]:
+        data = {"train": train, **shown.get("data", {})}
+        arguments = {"per_device_train_batch_size": 1, "batch_sampler": "no_duplicates"}
+        document = request_of(**{**shown, "data": data, "arguments": arguments})
+        return list(plan_step(load_request(json.dumps(document))).datasets)
+
+    from_lists = {"docs": {"path": "lists.jsonl", **columns}}
+    train, held = planned(searched, from_lists)
     assert (train.columns, train.rows) == (("anchor", "positive", "negative_1", "negative_2", "negative_3"), 1)
     assert (held.columns, held.rows) == (("anchor", "positive", "negative"), 2)
+    _, held = planned(corpus, from_lists)
+    assert (held.columns, held.rows, held.corpus_documents) == (("anchor", "positive"), 2, 2)
+    (train,) = planned({"loss": "multiple_negatives_ranking"}, judged["data"]["train"])
+    assert (train.columns, train.rows) == (("anchor", "positive"), 1)
 
 
 def test_repeated_negatives_go_into_batches_without_duplicates(with_lists: Callable[..., Plan]) -> None:
