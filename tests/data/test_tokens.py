@@ -78,7 +78,7 @@ def test_ids_do_not_depend_on_the_order_or_on_who_has_made_them(
     small_tokenizer: TokenizerSettings, orders: list[list[int]], texts: list[str]
 ) -> None:
     """Several readers of the same files, each with its own open files, as the ranks and workers of a node."""
-    alone = small_tokenizer.build()
+    alone = small_tokenizer.built
     with TemporaryDirectory() as folder:
         readers = [ids_in(Path(folder), small_tokenizer, rows=30) for _ in range(3)]
         for number, rows in enumerate(orders):
@@ -89,7 +89,7 @@ def test_ids_do_not_depend_on_the_order_or_on_who_has_made_them(
 
 def test_processes_that_write_at_once_read_what_belongs_to_each_row(tmp_path: Path, minilm: Path) -> None:
     texts = [f"text {number} " + "word " * (number % 50) for number in range(2_000)]
-    found, alone = ids_in(tmp_path, tokenizing(minilm), rows=len(texts)), tokenizing(minilm).build()
+    found, alone = ids_in(tmp_path, tokenizing(minilm), rows=len(texts)), tokenizing(minilm).built
     found.read([0], Rows(texts))  # each process opens the files for itself, though it has inherited open ones
     with ProcessPoolExecutor(4, multiprocessing.get_context("fork")) as pool:
         order = [np.random.default_rng(seed).permutation(len(texts)).tolist() for seed in range(4)]
@@ -128,7 +128,7 @@ def test_a_full_disk_costs_time_and_no_training(
 ) -> None:
     """The index of 3,000 rows does not fit in 8 kB; that of 600 does, and soon their ids do not."""
     texts = [f"text {number} " + "word " * 20 for number in range(rows)]
-    found, expected = ids_in(tmp_path, tokenizing(minilm), rows=rows), tokenizing(minilm).build()
+    found, expected = ids_in(tmp_path, tokenizing(minilm), rows=rows), tokenizing(minilm).built
     limit_files(8_192)
     for _ in range(2):
         for start in range(0, rows, 60):

@@ -15,6 +15,7 @@ import uuid
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,7 @@ _LONGEST = 2**_LENGTH_BITS - 1
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class TokenizerSettings:
     """A fast tokenizer and its settings.
 
@@ -58,14 +59,21 @@ class TokenizerSettings:
         parts = [self.tokenizer, truncation, self.special_tokens, rows, column, prompt or ""]
         return sha256_text(json.dumps(parts))
 
-    def build(self) -> Tokenizer:
-        """Build the tokenizer."""
+    @cached_property
+    def built(self) -> Tokenizer:
+        """The tokenizer, built once for all columns; forked processes have it, too."""
         from tokenizers import Tokenizer
 
         tokenizer = Tokenizer.from_str(self.tokenizer)
         if self.truncation is not None:
             tokenizer.enable_truncation(**self.truncation)
         return tokenizer
+
+    @cached_property
+    def id_type(self) -> np.dtype[Any]:
+        """The type of an id: two bytes, or four for a vocabulary that needs them."""
+        last = max(self.built.get_vocab().values(), default=0)
+        return np.dtype(np.uint16 if last < 2**16 else np.uint32)
 
 
 def truncation_settings(limit: int | None, side: str) -> dict[str, Any] | None:
@@ -125,16 +133,11 @@ class TokenIds:
 
     def tokenize(self, texts: Sequence[str]) -> list[NDArray[Any]]:
         """Return the ids of texts, each of shape (tokens,)."""
-        if self._process != os.getpid():
-            self._open()
         given = [self._prompt + text for text in texts] if self._prompt else list(texts)
-        encoded = self._tokenizer.encode_batch_fast(given, add_special_tokens=self._how.special_tokens)
-        return [np.array(one.ids, self._type) for one in encoded]
+        encoded = self._how.built.encode_batch_fast(given, add_special_tokens=self._how.special_tokens)
+        return [np.array(one.ids, self._how.id_type) for one in encoded]
 
     def _open(self) -> None:
-        self._tokenizer = self._how.build()
-        last = max(self._tokenizer.get_vocab().values(), default=0)
-        self._type = np.dtype(np.uint16 if last < 2**16 else np.uint32)
         self._output: int | None = None
         self._index = np.zeros(self._rows, np.int64)
         self._ids: NDArray[np.uint8] = np.empty(0, np.uint8)
@@ -151,14 +154,14 @@ class TokenIds:
 
     def _kept(self, places: NDArray[np.int64]) -> list[Any]:
         """Return the ids at some places; None for a place of 0."""
-        size = self._type.itemsize
+        size = self._how.id_type.itemsize
         counts = places & _LONGEST
         starts = (places >> _LENGTH_BITS) - 1
         ends = starts + counts * size
         if int(ends.max(initial=0)) > len(self._ids):
             self._ids = np.asarray(np.memmap(self._log_file, np.uint8, "r"))
         return [
-            self._ids[start:end].view(self._type) if start >= 0 else None
+            self._ids[start:end].view(self._how.id_type) if start >= 0 else None
             for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
         ]
 
@@ -175,8 +178,8 @@ class TokenIds:
             return
         # With O_APPEND the position is now the end of what this process has written, also where others write.
         begin = os.lseek(self._output, 0, os.SEEK_CUR) - size
-        ends = begin + np.cumsum(counts) * self._type.itemsize
-        places = (ends - counts * self._type.itemsize + 1 << _LENGTH_BITS) | counts
+        ends = begin + np.cumsum(counts) * self._how.id_type.itemsize
+        places = (ends - counts * self._how.id_type.itemsize + 1 << _LENGTH_BITS) | counts
         self._index[rows] = np.where(counts <= _LONGEST, places, 0)
 
     def _stop_keeping(self, error: OSError) -> None:

@@ -26,7 +26,7 @@ from embedstep.worker.trainer.losses import build_loss, require_matches
 from embedstep.worker.trainer.numerics import NumericsMonitor
 from embedstep.worker.trainer.recording import Recorder
 from embedstep.worker.trainer.stopping import StopController
-from embedstep.worker.trainer.tokens import token_ids
+from embedstep.worker.trainer.tokens import token_ids, tokenizing_of
 from embedstep.worker.trainer.trainer import StepTrainer
 
 
@@ -96,8 +96,11 @@ def _epochs(request: TrainRequest, plan: Plan) -> Callable[[tuple[str, ...], int
 
 def _tokens(plan: Plan, model: SentenceTransformer) -> dict[str, Tokens]:
     """Return the token ids of the datasets with a loss, by their files."""
+    how = tokenizing_of(model)
+    if how is None:  # it does more than call a fast tokenizer
+        return {}
     return {
-        str(item.path): token_ids(item, rows_of(item), model, plan.prompts.columns.get(item.name, {}))
+        str(item.path): token_ids(item, rows_of(item), model, how, plan.prompts.columns.get(item.name, {}))
         for item in plan.datasets
         if item.loss and item.transform is None
     }

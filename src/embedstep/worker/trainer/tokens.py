@@ -108,7 +108,11 @@ class Padding:
 
 
 def token_ids(
-    item: PlannedDataset, rows: Dataset, model: SentenceTransformer, prompts: Mapping[str, str]
+    item: PlannedDataset,
+    rows: Dataset,
+    model: SentenceTransformer,
+    how: TokenizerSettings,
+    prompts: Mapping[str, str],
 ) -> dict[str, TokenIds]:
     """Return the token ids of the columns of a dataset; none where the model itself has to tokenize.
 
@@ -116,12 +120,9 @@ def token_ids(
         item: the planned dataset.
         rows: its rows.
         model: the loaded model.
+        how: its tokenizer.
         prompts: prompt of each column that has one.
     """
-    how = tokenizing_of(model)
-    if how is None:
-        _log.info("the model does more than a fast tokenizer, so the texts of %s are tokenized each time", item.name)
-        return {}
     first_rows = rows[:_COMPARED_ROWS]
     found = {}
     for column in item.inputs:
