@@ -230,7 +230,7 @@ def write_csv(file: Path, rows: Sequence[Sequence[Any]]) -> None:
         csv.writer(target, quoting=csv.QUOTE_NONNUMERIC).writerows([("id", "text"), *rows])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     one=TABLES,
     other=TABLES,

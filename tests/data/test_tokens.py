@@ -88,7 +88,7 @@ def test_ids_do_not_depend_on_the_order_or_on_who_has_made_them(
 
 
 def test_processes_that_write_at_once_read_what_belongs_to_each_row(tmp_path: Path, minilm: Path) -> None:
-    texts = [f"text {number} " + "word " * (number % 50) for number in range(2_000)]
+    texts = [f"text {number} " + "word " * (number % 50) for number in range(600)]
     found, alone = ids_in(tmp_path, tokenizing(minilm), rows=len(texts)), tokenizing(minilm).built
     found.read([0], Rows(texts))  # each process opens the files for itself, though it has inherited open ones
     with ProcessPoolExecutor(4, multiprocessing.get_context("fork")) as pool:
@@ -122,11 +122,11 @@ def test_texts_without_a_token_are_kept(tmp_path: Path, minilm: Path) -> None:
     assert rows.read == {0: 1, 1: 1}
 
 
-@pytest.mark.parametrize("rows", [3_000, 600])
+@pytest.mark.parametrize("rows", [1_200, 600])
 def test_a_full_disk_costs_time_and_no_training(
     tmp_path: Path, minilm: Path, limit_files: Any, caplog: pytest.LogCaptureFixture, rows: int
 ) -> None:
-    """The index of 3,000 rows does not fit in 8 kB; that of 600 does, and soon their ids do not."""
+    """The index of 1,200 rows does not fit in 8 kB; that of 600 does, and soon their ids do not."""
     texts = [f"text {number} " + "word " * 20 for number in range(rows)]
     found, expected = ids_in(tmp_path, tokenizing(minilm), rows=rows), tokenizing(minilm).built
     limit_files(8_192)
