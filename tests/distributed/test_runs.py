@@ -408,7 +408,8 @@ def test_rows_that_take_longer_than_the_patience_of_the_ranks(request_of: Build,
     """The others waited in a barrier for the first rank's preparation, and timed out."""
     slow = (
         "import time; from embedstep import step; from embedstep.cli.program import main; really = step.scan_all;"
-        "step.scan_all = lambda *arguments: (time.sleep(8), really(*arguments))[1]; main()"
+        "step.scan_all = lambda *arguments, **options: (time.sleep(8), really(*arguments, **options))[1];"
+        "main()"
     )
     request = request_of(launch={"processes_per_node": 2}, arguments={"max_steps": 2, "ddp_timeout": 5})
     (tmp_path / "request.yaml").write_text(yaml.safe_dump(request))
