@@ -1,8 +1,6 @@
 import os
-import signal
 import socket
 import sqlite3
-import threading
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ import pytest
 from embedstep.data import databases
 from embedstep.data.databases import run_in_database
 from embedstep.errors import CannotStartError, InvalidRequestError
+from tests.data.ending import ended_by_a_signal
 from tests.data.test_queries import read
 
 WHERE = "data.train.docs"
@@ -195,18 +194,8 @@ def test_what_postgresql_refuses_is_refused_with_its_place(
 
 
 def test_a_signal_ends_a_query_in_postgresql(tmp_path: Path, postgres: str) -> None:
-    def handle(number: int, frame: object) -> None:
-        raise LookupError(number)
-
-    before = signal.signal(signal.SIGUSR1, handle)
-    timer = threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGUSR1))
-    timer.start()
-    try:
-        with pytest.raises(LookupError):
-            run_in_database(WHERE, "select cast(pg_sleep(200) as text) as a", postgres, tmp_path / "rows.arrow")
-    finally:
-        timer.join()
-        signal.signal(signal.SIGUSR1, before)
+    with ended_by_a_signal():
+        run_in_database(WHERE, "select cast(pg_sleep(200) as text) as a", postgres, tmp_path / "rows.arrow")
 
 
 def test_a_database_that_is_not_there_cannot_start(tmp_path: Path, postgres: str) -> None:

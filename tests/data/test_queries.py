@@ -1,9 +1,6 @@
 import csv
 import json
-import os
 import resource
-import signal
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
@@ -19,6 +16,7 @@ from embedstep.data import queries
 from embedstep.data.queries import query_problems, run_query, sort_rows
 from embedstep.errors import CannotStartError, InvalidRequestError
 from embedstep.request.loading import load_request
+from tests.data.ending import ended_by_a_signal
 
 WHERE = "data.train.docs.sql"
 
@@ -178,18 +176,8 @@ def test_a_folder_that_cannot_be_written_cannot_start(tmp_path: Path) -> None:
 
 
 def test_a_signal_ends_a_query(tmp_path: Path) -> None:
-    def handle(number: int, frame: object) -> None:
-        raise LookupError(number)
-
-    before = signal.signal(signal.SIGUSR1, handle)
-    timer = threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGUSR1))
-    timer.start()
-    try:
-        with pytest.raises(LookupError):
-            run_query(WHERE, "select hash(range) as h from range(100000000000)", tmp_path / "rows.arrow")
-    finally:
-        timer.join()
-        signal.signal(signal.SIGUSR1, before)
+    with ended_by_a_signal():
+        run_query(WHERE, "select hash(range) as h from range(100000000000)", tmp_path / "rows.arrow")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from embedstep import RowSourceKind
-from embedstep.data import row_sources
+from embedstep.data import row_functions
 from embedstep.data.row_sources import make_rows
 from embedstep.errors import InvalidRequestError
 from embedstep.planning.plan import Plan
@@ -23,7 +23,7 @@ COLUMNS = {"anchor": "question", "positive": "answer"}
 
 def made(monkeypatch: pytest.MonkeyPatch, function: Callable[..., Any], **source: Any) -> list[tuple[Any, ...]]:
     kind = RowSourceKind(name="x", function=function)
-    monkeypatch.setattr(row_sources, "declared", lambda group, name, needed: kind)
+    monkeypatch.setattr(row_functions, "declared", lambda group, name, needed: kind)
     dataset = Dataset.model_validate({"rows": "x", "columns": COLUMNS, **source})
     make_rows("data.train.docs", dataset, Path("rows.arrow"))
     return read(Path("rows.arrow"))

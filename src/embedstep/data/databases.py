@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from embedstep.data.cancelling import run_cancellable
-from embedstep.data.hub import named_datasets
+from embedstep.data.hub import fetched_datasets
 from embedstep.data.queries import sort_rows
 from embedstep.data.statements import explain
 from embedstep.errors import CannotStartError, InvalidRequestError, Problem
@@ -80,9 +80,8 @@ def _driver(where: str, url: str) -> _Driver:
 
 def database_problems(request: "TrainRequest") -> Iterator[Problem]:
     """Each query in a database is one SELECT; the database itself says the rest."""
-    for split, name, dataset in named_datasets(request):
-        is_held_out = split == "eval" and name in request.data.held_out
-        if dataset.sql is not None and dataset.database is not None and not is_held_out:
+    for split, name, dataset in fetched_datasets(request):
+        if dataset.sql is not None and dataset.database is not None:
             fault = _Text(dataset.sql).fault
             yield from [Problem(f"data.{split}.{name}.sql", fault)] if fault else []
 

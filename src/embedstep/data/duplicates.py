@@ -47,7 +47,7 @@ class TextHashes:
 
 
 def hash_texts(texts: Sequence[bytes]) -> Hashes:
-    """Return the hash of each normalised text, shape (texts,)."""
+    """Return the hash of each text, shape (texts,)."""
     return np.fromiter(map(xxh3_64_intdigest, texts), np.uint64, len(texts))
 
 

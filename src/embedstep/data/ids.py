@@ -57,13 +57,13 @@ def text_ids(path: Path, inputs: Sequence[str]) -> "NDArray[np.int32]":
 def _hash_texts(texts: Any) -> "NDArray[np.uint64]":
     import numpy as np
     import pyarrow as pa
-    from xxhash import xxh3_64_intdigest
+
+    from embedstep.data.duplicates import hash_texts
 
     found = [np.empty(0, np.uint64)]
     for chunk in texts.chunks:
         for start in range(0, len(chunk), _AT_ONCE):
-            some = chunk.slice(start, _AT_ONCE).cast(pa.binary()).to_pylist()
-            found.append(np.fromiter(map(xxh3_64_intdigest, some), np.uint64, len(some)))
+            found.append(hash_texts(chunk.slice(start, _AT_ONCE).cast(pa.binary()).to_pylist()))
     return np.concatenate(found)
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from embedstep.data.cancelling import run_cancellable
 from embedstep.data.csvfiles import find_format
-from embedstep.data.hub import named_datasets
+from embedstep.data.hub import fetched_datasets
 from embedstep.data.sources import find_files
 from embedstep.data.statements import Statement, explain, parse_statement
 from embedstep.errors import CannotStartError, InvalidRequestError, Problem, collect_problems, first_line
@@ -42,10 +42,9 @@ def query_problems(request: "TrainRequest") -> Iterator[Problem]:
     """
     queries = [
         (f"data.{split}.{name}.sql", dataset.sql)
-        for split, name, dataset in named_datasets(request)
+        for split, name, dataset in fetched_datasets(request)
         if dataset.sql is not None and dataset.database is None
-        and not (split == "eval" and name in request.data.held_out)
-    ]  # fmt: skip
+    ]
     if not queries or find_spec("duckdb") is None:
         return
     with closing(_connect(None)) as connection:

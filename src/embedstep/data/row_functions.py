@@ -9,7 +9,7 @@ from __future__ import annotations  # arrays take type parameters in hints alone
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from embedstep.data.facts import ColumnKind
 from embedstep.data.hub import named_datasets
@@ -20,8 +20,9 @@ from embedstep.request.options import Option, all_values, check_options
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from embedstep.request.datasets import Dataset
+    from embedstep.request.datasets import Dataset, RowFunction
     from embedstep.request.schema import TrainRequest
+    from embedstep.request.sources import RowSource
 
 Row = Mapping[str, Any]
 Made = Row | Iterable[Row] | None
@@ -122,19 +123,51 @@ def row_maker(where: str, dataset: Dataset) -> RowMaker | None:
     Raises:
         InvalidRequestError: the function is not declared, or takes other options.
     """
-    given, place = dataset.row_function, f"{where}.row_function"
+    given = dataset.row_function
     if given is None:
         return None
+    kind = declared_function(f"{where}.row_function", given, ROW_FUNCTIONS, RowFunctionKind, "row function")
+    return RowMaker(where=where, kind=kind, call=partial(kind.function, **all_values(kind.options, given.options)))
+
+
+class _Declaration(Protocol):
+    """What another package declares: its name, and its options by name."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def options(self) -> Mapping[str, Option]: ...
+
+
+Declared = TypeVar("Declared", bound=_Declaration)
+
+
+def declared_function(
+    place: str, given: RowFunction | RowSource, group: str, kind: type[Declared], what: str
+) -> Declared:
+    """Return the declaration of a function of another package.
+
+    Args:
+        place: path of its section in the request.
+        given: the section.
+        group: the entry point group that its name is looked up in.
+        kind: type of the declaration.
+        what: what it is called in messages.
+
+    Raises:
+        InvalidRequestError: it is not declared, or takes other options.
+    """
     try:
-        kind = declared(ROW_FUNCTIONS, given.kind, RowFunctionKind)
+        found: Declared = declared(group, given.kind, kind)
     except LookupError:
-        near = suggest(given.kind, entry_names(ROW_FUNCTIONS))
-        raise InvalidRequestError.at(f"{place}.kind", f"no row function is named {given.kind!r}{near}") from None
+        near = suggest(given.kind, entry_names(group))
+        raise InvalidRequestError.at(f"{place}.kind", f"no {what} is named {given.kind!r}{near}") from None
     except ValueError as error:
         raise InvalidRequestError.at(f"{place}.kind", str(error)) from error
-    if problems := check_options(kind.options, given.options, f"{place}.options", kind.name):
+    if problems := check_options(found.options, given.options, f"{place}.options", found.name):
         raise InvalidRequestError(problems)
-    return RowMaker(where=where, kind=kind, call=partial(kind.function, **all_values(kind.options, given.options)))
+    return found
 
 
 def row_functions_are_known(request: TrainRequest) -> Iterator[Problem]:

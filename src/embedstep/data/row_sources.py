@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedstep.data.hub import named_datasets
+from embedstep.data.hub import fetched_datasets
 from embedstep.data.roles import Role
+from embedstep.data.row_functions import declared_function
 from embedstep.data.sources import find_files
-from embedstep.errors import EmbedstepError, InvalidRequestError, Problem, first_line, suggest
-from embedstep.request.extensions import ROW_SOURCES, declared, entry_names
-from embedstep.request.options import Option, all_values, check_options
+from embedstep.errors import EmbedstepError, InvalidRequestError, Problem, first_line
+from embedstep.request.extensions import ROW_SOURCES
+from embedstep.request.options import Option, all_values
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -52,24 +53,14 @@ def row_source(where: str, dataset: Dataset) -> RowSourceKind:
     Raises:
         InvalidRequestError: it is not declared, or takes other options.
     """
-    given, place = dataset.rows, f"{where}.rows"
-    assert given is not None
-    try:
-        kind: RowSourceKind = declared(ROW_SOURCES, given.kind, RowSourceKind)
-    except LookupError:
-        near = suggest(given.kind, entry_names(ROW_SOURCES))
-        raise InvalidRequestError.at(f"{place}.kind", f"no source of rows is named {given.kind!r}{near}") from None
-    except ValueError as error:
-        raise InvalidRequestError.at(f"{place}.kind", str(error)) from error
-    if problems := check_options(kind.options, given.options, f"{place}.options", kind.name):
-        raise InvalidRequestError(problems)
-    return kind
+    assert dataset.rows is not None
+    return declared_function(f"{where}.rows", dataset.rows, ROW_SOURCES, RowSourceKind, "source of rows")
 
 
 def row_source_problems(request: TrainRequest) -> Iterator[Problem]:
     """Each source of rows is declared, and takes its options."""
-    for split, name, dataset in named_datasets(request):
-        if dataset.rows is not None and not (split == "eval" and name in request.data.held_out):
+    for split, name, dataset in fetched_datasets(request):
+        if dataset.rows is not None:
             try:
                 row_source(f"data.{split}.{name}", dataset)
             except InvalidRequestError as error:
