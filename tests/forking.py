@@ -265,13 +265,16 @@ def _fork(
     """
     sys.stdout.flush()
     sys.stderr.flush()
+    before = _open_files()
     number = os.fork()
     if number == 0:
         code = 1
         try:
+            # Arrow opens its pipe again in each fork: were it closed here, the next fork would take that of another.
+            reopened = [place for place, file in _open_files().items() if before.get(place, file) != file]
             while after and os.getppid() == after:
                 time.sleep(0.0005)
-            _become(start, streams, keep, imported_in)
+            _become(start, streams, keep, reopened, imported_in)
             code = _run(start)
         except BaseException:
             traceback.print_exc()
@@ -280,7 +283,22 @@ def _fork(
     return number
 
 
-def _become(start: Start, streams: Sequence[int], keep: Sequence[int], imported_in: Mapping[str, str]) -> None:
+def _open_files() -> dict[int, str]:
+    """Return what each descriptor of this process leads to."""
+    found = {}
+    for place in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):  # the listing's own descriptor, which is closed by now
+            found[int(place)] = os.readlink(f"/proc/self/fd/{place}")
+    return found
+
+
+def _become(
+    start: Start,
+    streams: Sequence[int],
+    keep: Sequence[int],
+    reopened: Sequence[int],
+    imported_in: Mapping[str, str],
+) -> None:
     """Give this process what `exec` and the start of an interpreter would."""
     atexit._clear()
     weakref.finalize._registry.clear()  # type: ignore[attr-defined]
@@ -290,7 +308,7 @@ def _become(start: Start, streams: Sequence[int], keep: Sequence[int], imported_
         os.setsid()
     if start.group >= 0:
         os.setpgid(0, start.group)
-    _set_streams(streams, keep)
+    _set_streams(streams, keep, reopened)
     _set_signals(start.ignored)
     for kind, soft, hard in start.limits:
         if resource.getrlimit(kind) != (soft, hard):
@@ -311,12 +329,12 @@ def _become(start: Start, streams: Sequence[int], keep: Sequence[int], imported_
     Forks(imported_in, is_fork=True).install()
 
 
-def _set_streams(streams: Sequence[int], keep: Sequence[int]) -> None:
+def _set_streams(streams: Sequence[int], keep: Sequence[int], reopened: Sequence[int]) -> None:
     """Put the three streams where they belong, and close every other descriptor that is not kept."""
     above = [os.dup(stream) for stream in streams]
     for place, stream in enumerate(above):
         os.dup2(stream, place, inheritable=True)
-    kept = sorted({0, 1, 2, *keep})
+    kept = sorted({0, 1, 2, *keep, *reopened})
     for descriptor in keep:
         os.set_inheritable(descriptor, True)
     for low, high in zip(kept, [*kept[1:], os.sysconf("SC_OPEN_MAX")], strict=True):
