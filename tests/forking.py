@@ -286,9 +286,9 @@ def _fork(
 def _open_files() -> dict[int, str]:
     """Return what each descriptor of this process leads to."""
     found = {}
-    for place in os.listdir("/proc/self/fd"):
+    for place in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):  # the listing's own descriptor, which is closed by now
-            found[int(place)] = os.readlink(f"/proc/self/fd/{place}")
+            found[int(place.name)] = str(place.readlink())
     return found
 
 

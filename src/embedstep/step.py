@@ -19,6 +19,7 @@ from pathlib import Path
 
 from embedstep.data.fetching import with_local_data
 from embedstep.data.hub import local_sources, named_datasets
+from embedstep.data.kept import keep_prepared, restore_tokens
 from embedstep.data.model_facts import ModelFacts
 from embedstep.data.scanning import scan_all
 from embedstep.errors import (
@@ -242,7 +243,11 @@ def _train(
     except EmbedstepError as error:
         result = write_failure(folder, failure_from_error(error))
         return replace(result, cost=attempts.end(seconds=time.monotonic() - started, exit_code=result.exit_code))
+    cache = find_cache(os.environ)
+    restore_tokens(cache, folder.data, plan.datasets)
     result = run_attempt(request, plan, folder, first, received)
+    if result.exit_code != INTERRUPTED:
+        keep_prepared(cache, folder.data, plan.datasets)
     cost = attempts.end(seconds=time.monotonic() - started, exit_code=result.exit_code)
     result = replace(result, cost=cost)
     recording.record(result)

@@ -92,11 +92,11 @@ def test_the_cache_is_shown_and_cleared(
     monkeypatch.setenv("EMBEDSTEP_CACHE", str(folder))
     monkeypatch.setattr("embedstep.data.unchanged._SETTLED_SECONDS", -1.0)  # the files of a test are new
     (tmp_path / "request.yaml").write_text(yaml.safe_dump(request_of()))
-    assert run("cache").stdout.splitlines() == [f"folder   {folder}", "records  0", "size     0.0 MB"]
+    assert run("cache").stdout.splitlines() == [f"folder   {folder}", "entries  0", "size     0.0 MB"]
     checked = [run("check", str(tmp_path / "request.yaml")) for _ in range(2)]
     assert [one.exit_code for one in checked] == [0, 0]
     assert checked[0].stdout == checked[1].stdout
-    assert run("cache").stdout.splitlines()[1] == "records  1"
+    assert run("cache").stdout.splitlines()[1] == "entries  1"
     assert run("cache", "clear").stdout == "removed 0.0 MB\n"
-    assert run("cache").stdout.splitlines()[1] == "records  0"
+    assert run("cache").stdout.splitlines()[1] == "entries  0"
     assert run("cache", "forget").exit_code == 2

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from embedstep.data import tokens
+from embedstep.data import token_files
 from embedstep.data.tokens import TokenIds, TokenizerSettings
 
 TEXTS = ["how to open a file", "a", "naïve café, 東京 and much more text than six tokens", "", "a"]
@@ -145,7 +145,7 @@ def test_what_another_start_of_the_machine_has_kept_is_not_read(
 ) -> None:
     """After a loss of power the index may be on disk, and the ids that it points to may not."""
     ids_in(tmp_path, tokenizing(minilm)).read(range(5), Rows(TEXTS))
-    monkeypatch.setattr(tokens, "_this_boot", lambda: "another")
+    monkeypatch.setattr(token_files, "_this_boot", lambda: "another")
     rows = Rows(TEXTS)
     ids_in(tmp_path, tokenizing(minilm)).read(range(5), rows)
     assert sum(rows.read.values()) == 5

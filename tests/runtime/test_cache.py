@@ -1,5 +1,6 @@
 """Records that are kept: where, how long, and what happens to them when something goes wrong."""
 
+import errno
 import json
 import os
 from collections.abc import Mapping
@@ -74,3 +75,115 @@ def test_several_writers_leave_a_whole_record(tmp_path: Path) -> None:
     assert len(set(found["number"])) == 1
     assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
     json.loads((tmp_path / "a.json").read_text())
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, Path]:
+    """Two files to keep."""
+    found = {"rows": tmp_path / "made.arrow", "ids.index": tmp_path / "made.index"}
+    for name, file in found.items():
+        file.write_bytes(name.encode() * 1_000)
+    return found
+
+
+def test_files_are_found_again_under_the_names_that_are_wanted(tmp_path: Path, files: dict[str, Path]) -> None:
+    cache = Cache(tmp_path / "kept")
+    assert (cache.about("a"), cache.restore("a", tmp_path.joinpath)) == (None, False)
+    cache.keep("a", files, {"rows": 3})
+    assert cache.about("a") == {"rows": 3}
+    assert cache.restore("a", lambda name: tmp_path / f"again {name}", copied=".index")
+    for name, file in files.items():
+        assert (tmp_path / f"again {name}").read_bytes() == file.read_bytes()
+    # A file that is going to be changed has to be one of its own.
+    assert [(tmp_path / f"again {name}").samefile(file) for name, file in files.items()] == [True, False]
+    records, size = cache.size()
+    assert records == 1
+    assert size > 13_000
+    assert cache.clear() == size
+    assert (cache.about("a"), cache.size()) == (None, (0, 0))
+    assert files["rows"].exists()
+
+
+def test_on_another_disk_files_are_copied(
+    tmp_path: Path, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*paths: Path) -> None:
+        raise OSError(errno.EXDEV, "another device")
+
+    monkeypatch.setattr(Path, "hardlink_to", refused)
+    cache = Cache(tmp_path / "kept")
+    cache.keep("a", files)
+    files["rows"].unlink()
+    assert cache.restore("a", lambda name: tmp_path / f"again {name}")
+    assert (tmp_path / "again rows").read_bytes() == b"rows" * 1_000
+
+
+def test_later_files_replace_those_of_the_same_key(tmp_path: Path, files: dict[str, Path]) -> None:
+    cache = Cache(tmp_path / "kept")
+    cache.keep("a", files, 1)
+    cache.keep("a", {"rows": files["rows"]}, 2)
+    assert cache.about("a") == 2
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == ["a"]
+    assert cache.restore("a", lambda name: tmp_path / f"again {name}")
+    assert not (tmp_path / "again ids.index").exists()
+
+
+def test_what_is_appended_later_changes_nothing(tmp_path: Path, files: dict[str, Path]) -> None:
+    cache = Cache(tmp_path / "kept")
+    cache.keep("a", files)
+    with files["rows"].open("ab") as opened:
+        opened.write(b"more")
+    assert cache.restore("a", lambda name: tmp_path / f"again {name}")
+
+
+@pytest.mark.parametrize("damage", ["changed", "cut", "gone", "no record"])
+def test_a_damaged_file_is_not_used(tmp_path: Path, files: dict[str, Path], damage: str) -> None:
+    cache = Cache(tmp_path / "kept")
+    cache.keep("a", files)
+    kept = tmp_path / "kept" / "a"
+    match damage:
+        case "changed":
+            (kept / "rows").write_bytes(b"ROWS" * 1_000)
+        case "cut":
+            os.truncate(kept / "rows", 3_999)
+        case "gone":
+            (kept / "ids.index").unlink()
+        case _:
+            (kept / "about.json").write_text("{")
+    assert not cache.restore("a", lambda name: tmp_path / f"again {name}")
+    assert not list(tmp_path.glob("again *"))
+
+
+def test_half_of_the_files_is_none(tmp_path: Path, files: dict[str, Path]) -> None:
+    """Where the disk is full, nothing is left of what was put there."""
+    cache = Cache(tmp_path / "kept")
+    cache.keep("a", files)
+    (tmp_path / "again").mkdir()
+    places = {"rows": tmp_path / "again" / "rows", "ids.index": tmp_path / "missing" / "ids.index"}
+    assert not cache.restore("a", places.__getitem__)
+    assert not list((tmp_path / "again").iterdir())
+
+
+def test_what_takes_much_of_the_disk_is_not_kept(
+    tmp_path: Path, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = Cache(tmp_path / "kept")
+    for limit, is_kept in (("_MOST_BYTES", False), ("_MOST_OF_FREE_SPACE", False), ("", True)):
+        with monkeypatch.context() as patch:
+            if limit:
+                patch.setattr(module, limit, 1e-12)
+            cache.keep("a", files)
+        assert cache.restore("a", lambda name: tmp_path / f"again {name}") is is_kept
+
+
+def test_files_that_were_used_least_recently_are_removed(
+    tmp_path: Path, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = Cache(tmp_path / "kept")
+    monkeypatch.setattr(module, "_MOST_BYTES", 30_000)
+    for number, key in enumerate("abc"):
+        cache.keep(key, files)
+        os.utime(tmp_path / "kept" / key, (number, number))
+        if key == "b":
+            assert cache.restore("a", lambda name: tmp_path / f"again {name}")
+    assert [cache.restore(key, lambda name: tmp_path / f"again {name}") for key in "abc"] == [True, False, True]

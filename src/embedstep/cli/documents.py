@@ -84,10 +84,10 @@ def migrate(old: str, target: Path | None) -> None:
 @main.command()
 @click.argument("action", type=click.Choice(["show", "clear"]), default="show")
 def cache(action: str) -> None:
-    """Show where facts of data that was read are kept, and how much; or clear them.
+    """Show what is kept of data that was read, and how much; or clear it.
 
-    They hold no texts. A check of unchanged files uses them and reads nothing. EMBEDSTEP_CACHE names another folder, or
-    `off`.
+    Facts, by which a check of unchanged files reads nothing; the rows of a run and their token ids, which the next run
+    on the same files uses. EMBEDSTEP_CACHE names another folder, or `off`.
 
     \b
     Examples:
@@ -101,6 +101,6 @@ def cache(action: str) -> None:
     if action == "clear":
         click.echo(f"removed {format_bytes(found.clear())}")
         return
-    records, size = found.size()
-    rows = [("folder", str(found.folder or "off")), ("records", f"{records:,}"), ("size", format_bytes(size))]
+    entries, size = found.size()
+    rows = [("folder", str(found.folder or "off")), ("entries", f"{entries:,}"), ("size", format_bytes(size))]
     click.echo("\n".join(tables.aligned(rows)))

@@ -92,3 +92,8 @@ class DatasetFacts(DatasetRecord):
     def label(self) -> ColumnKind | None:
         """Kind of the label column, or None if there is none."""
         return self.columns.get("label")
+
+
+def rows_file(split: str, name: str) -> str:
+    """Return the name of the file with the prepared rows of a dataset."""
+    return f"{split}-{name}.arrow"

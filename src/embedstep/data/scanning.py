@@ -1,7 +1,7 @@
 """Read all datasets of a request, and compare the held-out ones with the training data.
 
-Comparing texts takes most of the time. Facts of unchanged files are kept: a check then reads nothing, and a run reads
-the rows that it trains on, and compares their digest with the one that is kept.
+Comparing texts takes most of the time. Facts of unchanged files are kept: a check then reads nothing. A run compares
+the content: by digests of the files where it finds the rows of an earlier run, else it reads them and compares theirs.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,8 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from embedstep.data.corpora import with_corpus
-from embedstep.data.facts import DatasetFacts, Split
+from embedstep.data.facts import DatasetFacts, Split, rows_file
 from embedstep.data.hub import named_datasets
+from embedstep.data.kept import note_sources, restore_rows
 from embedstep.data.reading import Part, scan_parts
 from embedstep.data.roles import ANY_ROWS, RowNeeds
 from embedstep.data.unchanged import facts_from_json, facts_key, facts_to_json
@@ -44,10 +45,15 @@ def scan_all(
     """
     slices = slices or {}
     key = facts_key(request, needs, slices, _length_column(request)) if cache.folder else None
+    if key is not None and write_to is not None:
+        write_to.mkdir(parents=True, exist_ok=True)
+        note_sources(request, key, write_to)
     if key is not None and (record := cache.read(key)):
         kept = facts_from_json(record)
         if write_to is None:
             return kept, []
+        if restore_rows(cache, key, write_to):
+            return [replace(item, path=str(write_to / rows_file(item.split, item.name))) for item in kept], []
         facts, problems = _read_all(request, write_to, needs, slices, compares=False)
         if not problems and [item.fingerprint for item in facts] == [item.fingerprint for item in kept]:
             both = zip(kept, facts, strict=True)
@@ -106,7 +112,7 @@ def _sources(
         return Part(
             split=split,
             name=name,
-            write_to=write_to / f"{split}-{name}.arrow" if write_to else None,
+            write_to=write_to / rows_file(split, name) if write_to else None,
             lengths=lengths if split == "train" else None,
             slices=slices.get((split, name)),
             needs=needs.get((split, name), ANY_ROWS),

@@ -11,7 +11,6 @@ import errno
 import json
 import logging
 import os
-import uuid
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedstep.data.model_facts import UNLIMITED
+from embedstep.data.token_files import IDS, INDEX, TokenFiles
 from embedstep.runtime.digests import sha256_text
 
 if TYPE_CHECKING:
@@ -100,9 +100,8 @@ class TokenIds:
             how: the tokenizer.
             prompt: prefix of each text.
         """
-        # Memory that was not yet on disk when a machine stopped leaves an index without its ids.
-        name = f"{file.stem}.{sha256_text(key + _this_boot())[:16]}"
-        self._index_file, self._log_file = file.with_name(f"{name}.index"), file.with_name(f"{name}.ids")
+        files = TokenFiles(file)
+        self._index_file, self._log_file = files.place(key + INDEX), files.place(key + IDS)
         self._rows = rows
         self._how = how
         self._prompt = prompt or ""
@@ -187,11 +186,3 @@ class TokenIds:
         if self._output is not None:
             self._closing()
         self._output = None
-
-
-def _this_boot() -> str:
-    """Return what identifies this machine since its start, which processes in its containers share."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text()
-    except OSError:
-        return uuid.uuid4().hex

@@ -1,7 +1,7 @@
 """Facts of files that have not changed since they were read, so that a check of them need not read them again.
 
-A file counts as unchanged by its path, size and times, or in a store by its tag. What is trained on is read in any
-case, and its content compared (`scanning`).
+A file counts as unchanged by its path, size and times, or in a store by its tag. Of what is trained on the content is
+compared, too (`kept`, `scanning`).
 """
 
 import time
@@ -13,9 +13,10 @@ from embedstep import __version__
 from embedstep.data.facts import DatasetFacts, Split
 from embedstep.data.hub import named_datasets
 from embedstep.data.roles import RowNeeds
-from embedstep.data.sources import find_files
+from embedstep.data.sources import DataFile, find_files
 from embedstep.data.stores import translate_store_errors
 from embedstep.errors import InvalidRequestError
+from embedstep.request.datasets import Dataset
 from embedstep.request.schema import TrainRequest
 from embedstep.runtime.digests import sha256_json
 
@@ -63,14 +64,28 @@ def _stamps(request: TrainRequest) -> list[list[str]] | None:
         if dataset.origin is not None:
             return None  # a query has just written the file, and writes it again the next time
         where = f"data.{split}.{name}"
-        corpus = find_files(where, dataset.corpus.path, None) if dataset.corpus else ()
-        for file in (*find_files(where, dataset.path or (), dataset.split), *corpus):
+        for file in source_files(where, dataset):
             with translate_store_errors(where, file.name, local=file.store.local):
                 stamp = file.store.stamp(file.path)
             if stamp is None or time.time() - stamp.changed < _SETTLED_SECONDS:
                 return None
             stamps.append([split, name, file.name, stamp.tag])
     return stamps
+
+
+def source_files(where: str, dataset: Dataset) -> tuple[DataFile, ...]:
+    """Return all files of a dataset.
+
+    Args:
+        where: path of the dataset in the request.
+        dataset: a dataset of local files or of a store.
+
+    Raises:
+        InvalidRequestError: there are none.
+        CannotStartError: a server with files could not be reached.
+    """
+    corpus = find_files(where, dataset.corpus.path, None) if dataset.corpus else ()
+    return (*find_files(where, dataset.path or (), dataset.split), *corpus)
 
 
 def facts_to_json(facts: Iterable[DatasetFacts]) -> dict[str, Any]:

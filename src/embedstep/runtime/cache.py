@@ -1,20 +1,26 @@
-"""Small records that are kept from one command to the next, one JSON file each.
+"""What is kept from one command to the next: small records, one JSON file each, and sets of files, one folder each.
 
-Losing them costs time and nothing else: a folder that cannot be written keeps none, a record that cannot be read is
-none, and several processes may write at once, because a file gets its name when it is complete.
+Losing them costs time and nothing else: a folder that cannot be written keeps none, what cannot be read is none, and
+several processes may write at once, because a record or a folder gets its name when it is complete.
 """
 
 import json
 import os
+import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_MOST_BYTES = 100_000_000
-"""Size of the folder above which the records that were used least recently are removed."""
+from embedstep.runtime.digests import xxh3_file
+
+_MOST_BYTES = 10_000_000_000
+"""Size of the folder above which what was used least recently is removed."""
+_MOST_OF_FREE_SPACE = 0.1
+"""Share of the free disk space that one set of files may take."""
+_ABOUT = "about.json"
 _PLACE = "EMBEDSTEP_CACHE"
 
 
@@ -51,41 +57,131 @@ class Cache:
             partial.replace(self.folder / f"{key}.json")
             self._limit()
 
+    def keep(self, key: str, files: Mapping[str, Path], about: Any = None) -> None:
+        """Keep files under a key, in place of those that it has; as hard links where the disk is the same.
+
+        A set that takes more than a tenth of the free disk space is not kept.
+
+        Args:
+            key: the key.
+            files: the files by their names. What is written to them from now on is appended.
+            about: what `about` returns, as JSON.
+        """
+        if self.folder is None:
+            return
+        with suppress(OSError):
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            size = sum(file.stat().st_size for file in files.values())
+            if size > min(_MOST_BYTES, _MOST_OF_FREE_SPACE * shutil.disk_usage(self.folder).free):
+                return
+            partial = self.folder / f".{uuid.uuid4().hex}"
+            try:
+                partial.mkdir()
+                for name, file in files.items():
+                    _link_or_copy(file, partial / name)
+                digests = {name: [(partial / name).stat().st_size, xxh3_file(partial / name)] for name in files}
+                (partial / _ABOUT).write_text(json.dumps({"about": about, "files": digests}))
+                self.forget(key)
+                partial.rename(self.folder / key)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
+            self._limit()
+
+    def about(self, key: str) -> Any:
+        """Return what was said of the files of a key; None where there are none."""
+        found = self._about(key)
+        return None if found is None else found["about"]
+
+    def restore(self, key: str, place: Callable[[str], Path], *, copied: str = "") -> bool:
+        """Put the files of a key where they are wanted, and return whether all are there as they were.
+
+        Args:
+            key: the key.
+            place: returns where a file of a name goes; one that is there is replaced.
+            copied: end of the names of files that are going to be changed, and therefore copied; none if empty.
+        """
+        found = self._about(key)
+        if self.folder is None or found is None:
+            return False
+        kept = {name: self.folder / key / name for name in found["files"]}
+        try:
+            os.utime(self.folder / key)  # used just now
+            if any(xxh3_file(kept[name], size) != digest for name, (size, digest) in found["files"].items()):
+                self.forget(key)
+                return False
+            for name, file in kept.items():
+                place(name).unlink(missing_ok=True)
+                copy = shutil.copyfile if copied and name.endswith(copied) else _link_or_copy
+                copy(file, place(name))
+        except OSError:  # removed meanwhile, or the disk is full
+            for name in kept:
+                place(name).unlink(missing_ok=True)
+            return False
+        return True
+
+    def forget(self, key: str) -> None:
+        """Remove the files of a key."""
+        if self.folder is not None:
+            _remove(self.folder / key)
+
     def clear(self) -> int:
-        """Remove all records and return the number of bytes that they took."""
-        removed = 0
-        for file, size, _ in list(self._records()):
-            with suppress(OSError):
-                file.unlink()
-                removed += size
-        return removed
+        """Remove all that is kept and return the number of bytes that it took."""
+        return sum(size for place, size, _ in list(self._kept()) if _remove(place))
 
     def size(self) -> tuple[int, int]:
-        """Return the number of records and of their bytes."""
-        sizes = [size for _, size, _ in self._records()]
+        """Return the number of records and sets of files, and of their bytes."""
+        sizes = [size for _, size, _ in self._kept()]
         return len(sizes), sum(sizes)
 
-    def _records(self) -> Iterator[tuple[Path, int, float]]:
-        """Yield each file with its size in bytes and the time of its last use."""
+    def _about(self, key: str) -> dict[str, Any] | None:
+        if self.folder is None:
+            return None
+        try:
+            found: dict[str, Any] = json.loads((self.folder / key / _ABOUT).read_bytes())
+        except (OSError, ValueError):
+            return None
+        return found
+
+    def _kept(self) -> Iterator[tuple[Path, int, float]]:
+        """Yield each record and each folder with its size in bytes and the time of its last use."""
         if self.folder is None or not self.folder.is_dir():
             return
-        for file in self.folder.iterdir():
+        for place in self.folder.iterdir():
             with suppress(OSError):
-                found = file.stat()
-                yield file, found.st_size, found.st_mtime
+                files = [place] if place.is_file() else list(place.iterdir())
+                yield place, sum(file.stat().st_size for file in files), place.stat().st_mtime
 
     def _limit(self) -> None:
-        records = sorted(self._records(), key=lambda record: record[2])
-        total = sum(size for _, size, _ in records)
-        for file, size, _ in records:
+        kept = sorted(self._kept(), key=lambda item: item[2])
+        total = sum(size for _, size, _ in kept)
+        for place, size, _ in kept:
             if total <= _MOST_BYTES:
                 return
-            with suppress(OSError):
-                file.unlink()
+            if _remove(place):
                 total -= size
 
 
 NO_CACHE = Cache(None)
+
+
+def _link_or_copy(file: Path, target: Path) -> None:
+    try:
+        target.hardlink_to(file)
+    except OSError:  # another disk, or one without links
+        shutil.copyfile(file, target)
+
+
+def _remove(place: Path) -> bool:
+    """Remove a record or a folder, and return whether that was done; a folder loses its name first."""
+    try:
+        if place.is_dir():
+            unnamed = place.rename(place.with_name(f".{uuid.uuid4().hex}"))
+            shutil.rmtree(unnamed)
+        else:
+            place.unlink()
+    except OSError:
+        return False
+    return True
 
 
 def find_cache(environ: Mapping[str, str]) -> Cache:

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
+from embedstep.data.token_files import IDS, INDEX
 from embedstep.errors import CannotStartError, PeerLostError
 from embedstep.launch.nodes import NodeInfo
 from embedstep.output.checkpoints import MANIFEST, latest_checkpoint
@@ -68,7 +69,12 @@ def _contents(output: OutputFolder) -> dict[str, object]:
     folders = [output.data]
     if start["is_here"]:
         folders.append(Path(start["checkpoint"]))
-    inside = sorted((path.name == MANIFEST, path) for folder in folders for path in _files(folder))
+    inside = sorted(
+        (path.name == MANIFEST, path)
+        for folder in folders
+        for path in _files(folder)
+        if path.suffix not in (INDEX, IDS)  # of this machine
+    )
     files = [output.request, output.plan, output.start, *(path for _, path in inside)]
     return {
         "folder": str(output.path),

@@ -1,0 +1,105 @@
+"""Prepared rows and token ids from one run to the next: of the same files, and of the same rows.
+
+A run that starts keeps nothing, because its first step would wait for that. When it has ended, its files become those
+of the next run: hard links, where the cache is on the same disk.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple
+from pathlib import Path
+
+from embedstep.data.facts import DatasetRecord, rows_file
+from embedstep.data.hub import named_datasets
+from embedstep.data.stores import LocalStore, Stamp
+from embedstep.data.token_files import INDEX, TokenFiles
+from embedstep.data.unchanged import source_files
+from embedstep.output.result import write_json
+from embedstep.request.schema import TrainRequest
+from embedstep.runtime.cache import Cache
+from embedstep.runtime.digests import xxh3_file
+
+_SOURCES = "sources.json"
+
+
+def note_sources(request: TrainRequest, key: str, written: Path) -> None:
+    """Note in a folder which files its rows are going to be read from, for `keep_prepared`; not where rows are not kept.
+
+    Args:
+        request: a request with local datasets only.
+        key: from `facts_key`.
+        written: folder of the rows.
+    """
+    files: dict[str, tuple[str, float]] = {}
+    for split, name, dataset in named_datasets(request):
+        if dataset.corpus is not None:
+            return
+        for file in source_files(f"data.{split}.{name}", dataset):
+            stamp = file.store.stamp(file.path) if file.store.local else None
+            if stamp is None:  # a store: reading its files again for their digests would take as long as the rows
+                return
+            files[file.path] = astuple(stamp)
+    write_json(written / _SOURCES, {"key": key, "files": files})
+
+
+def keep_prepared(cache: Cache, written: Path, datasets: Sequence[DatasetRecord]) -> None:
+    """Keep the rows in a folder and their token ids for the next run.
+
+    Args:
+        cache: where they are kept.
+        written: the folder.
+        datasets: the datasets of the rows.
+    """
+    _keep_rows(cache, written, datasets)
+    _keep_tokens(cache, written, datasets)
+
+
+def restore_rows(cache: Cache, key: str, write_to: Path) -> bool:
+    """Put kept rows into a folder and return True, if the files that they come from have the content that they had.
+
+    Args:
+        cache: where rows are kept.
+        key: from `facts_key`.
+        write_to: the folder.
+    """
+    content = cache.about(key)
+    try:
+        if content is None or any(xxh3_file(Path(file)) != digest for file, digest in content.items()):
+            return False
+    except OSError:  # reported where the files are read
+        return False
+    return cache.restore(key, lambda name: write_to / name)
+
+
+def restore_tokens(cache: Cache, written: Path, datasets: Iterable[DatasetRecord]) -> None:
+    """Put kept token ids next to some rows.
+
+    Args:
+        cache: where they are kept.
+        written: folder of the rows.
+        datasets: their datasets.
+    """
+    for item in datasets:
+        files = TokenFiles(written / rows_file(item.split, item.name))
+        cache.restore(f"tokens-{item.fingerprint}", files.place, copied=INDEX)
+
+
+def _keep_rows(cache: Cache, written: Path, datasets: Iterable[DatasetRecord]) -> None:
+    """Keep the rows, unless a file that they come from has changed since it was read."""
+    try:
+        noted = json.loads((written / _SOURCES).read_bytes())
+        if any(LocalStore().stamp(file) != Stamp(*stamp) for file, stamp in noted["files"].items()):
+            return
+        content = {file: xxh3_file(Path(file)) for file in noted["files"]}
+    except OSError:  # nothing was noted, or a file is gone
+        return
+    from embedstep.data.recorded_anchors import FILE  # which imports NumPy, as nothing does for an unchanged check
+
+    names = [*(rows_file(item.split, item.name) for item in datasets), FILE]
+    cache.keep(noted["key"], {name: written / name for name in names if (written / name).exists()}, content)
+
+
+def _keep_tokens(cache: Cache, written: Path, datasets: Iterable[DatasetRecord]) -> None:
+    for item in datasets:
+        if files := TokenFiles(written / rows_file(item.split, item.name)).written():
+            cache.keep(f"tokens-{item.fingerprint}", files)
