@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -143,7 +144,8 @@ def _to_first_line(folder: Path, command: Sequence[str], written: Path, *, again
                 # All at once: ranks that outlive their launcher would save a checkpoint into the next measurement.
                 processes = [process, *process.children(recursive=True)]
                 for one in processes:
-                    one.kill()
+                    with suppress(psutil.NoSuchProcess):
+                        one.kill()
                 psutil.wait_procs(processes)
 
 

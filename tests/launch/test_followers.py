@@ -15,8 +15,8 @@ from embedstep.errors import INTERRUPTED
 from embedstep.launch import followers
 from embedstep.launch.first_node import first_node
 from embedstep.launch.followers import run_following_node
+from embedstep.launch.instructions import RESTART
 from embedstep.launch.nodes import read_node_info
-from embedstep.launch.torchrun import RESTART
 from embedstep.request.fingerprint import request_fingerprint
 from embedstep.request.loading import load_request
 from embedstep.runtime.process import ProcessEnd

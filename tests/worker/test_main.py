@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from embedstep.launch.torchrun import START_FILE
+from embedstep.launch.instructions import START_FILE
 from embedstep.worker import __main__ as worker
 
 

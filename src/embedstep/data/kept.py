@@ -23,7 +23,7 @@ _SOURCES = "sources.json"
 
 
 def note_sources(request: TrainRequest, key: str, written: Path) -> None:
-    """Note in a folder which files its rows are going to be read from, for `keep_prepared`; not where rows are not kept.
+    """Note in a folder which files its rows are going to be read from, for `keep_prepared`, if rows of such are kept.
 
     Args:
         request: a request with local datasets only.

@@ -14,8 +14,8 @@ from typing import Any
 
 from embedstep.errors import FAILED, INTERRUPTED, OK, OUT_OF_MEMORY, REFUSED, CannotStartError, EmbedstepError
 from embedstep.launch.failures import failure_from_error
+from embedstep.launch.instructions import TRAIN
 from embedstep.launch.nodes import SINGLE_NODE, NodeInfo
-from embedstep.launch.torchrun import TRAIN
 from embedstep.output.folder import OutputFolder
 from embedstep.output.result import StepResult, read_json, result_from_json, write_json
 from embedstep.runtime.process import (

@@ -7,8 +7,8 @@ from pathlib import Path
 from embedstep.errors import FAILED, INTERRUPTED
 from embedstep.launch.attempt import build_node_command, has_own_folders
 from embedstep.launch.first_node import read_job_result
+from embedstep.launch.instructions import RESTART
 from embedstep.launch.nodes import NodeInfo
-from embedstep.launch.torchrun import RESTART
 from embedstep.output.folder import OutputFolder, lock_output
 from embedstep.output.result import StepResult
 from embedstep.request.schema import TrainRequest

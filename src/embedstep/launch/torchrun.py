@@ -10,12 +10,6 @@ from embedstep.request.schema import TRACKING_RUN_ID, TrainRequest
 from embedstep.runtime.devices import Devices, listed_gpus
 from embedstep.runtime.process import LaunchCommand
 
-TRAIN = "train"
-"""What the first node's launcher writes to its processes once the plan is made."""
-START_FILE = "EMBEDSTEP_START_FILE"
-"""Variable with the path of a file for which ranks wait once their libraries are imported."""
-RESTART = 76
-"""Exit code of the processes of a later node that are to start again; the first node decides whether they train."""
 _OTHER_LAUNCHERS = ("PET_", "TORCHELASTIC_", "OMPI_", "PMI_", "SLURM_", "MPI_")
 """Prefixes of variables from which torchrun, accelerate and MPI would take the rank and world of another job."""
 _OTHER_WORLD = {

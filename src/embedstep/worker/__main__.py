@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from embedstep.launch.torchrun import START_FILE
+from embedstep.launch.instructions import START_FILE
 from embedstep.output.folder import OutputFolder
 from embedstep.output.result import read_json, write_json
 from embedstep.runtime.exit import exit_now, run_exit_handlers
@@ -18,6 +18,7 @@ from embedstep.runtime.process import ReceivedSignal
 from embedstep.runtime.world import World, clear_torchrun_env
 from embedstep.worker.failures import describe
 from embedstep.worker.interruption import ignore_signals
+from embedstep.worker.torchrun.early_ranks import become_rank
 
 _PR_SET_PDEATHSIG = 1
 """From Linux's prctl(2)."""
@@ -33,14 +34,16 @@ def main(argv: list[str]) -> int:
         argv: the output folder.
     """
     output = OutputFolder(Path(argv[0]))
-    world = World.from_env(os.environ)
-    if world.world_size == 1:
-        clear_torchrun_env(os.environ)
+    world = World()
     try:
         try:
             from embedstep.worker.train import train
-        finally:
-            wait_for_start(os.environ)  # also to report an error, because the launcher clears the folder before
+        finally:  # also to report an error, because the launcher clears the folder before
+            become_rank(os.environ)
+            world = World.from_env(os.environ)
+            wait_for_start(os.environ)
+        if world.world_size == 1:
+            clear_torchrun_env(os.environ)
         train(output, world, ReceivedSignal())
     except Exception as error:
         ignore_signals()  # torchrun ends all ranks after the first failure
@@ -85,9 +88,8 @@ def end_with_torchrun() -> None:
 
 if __name__ == "__main__":
     end_with_torchrun()
-    world = World.from_env(os.environ)
     code = main(sys.argv[1:])
     logging.shutdown()
-    if is_reporting(OutputFolder(Path(sys.argv[1])), world):
+    if is_reporting(OutputFolder(Path(sys.argv[1])), World.from_env(os.environ)):
         run_exit_handlers(_SECONDS_TO_REPORT)
     exit_now(code)

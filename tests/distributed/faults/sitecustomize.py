@@ -24,7 +24,9 @@ from typing import Any
 
 
 def come_to_grief() -> None:
-    """Do what FAULT says."""
+    """Do what FAULT says, if this is the rank; it may have begun before it was told its number."""
+    if os.environ.get("RANK", "0") != os.environ["FAULT_RANK"]:
+        return
     match os.environ["FAULT"]:
         case "raise":
             raise ValueError("injected on this rank, with the token hf_abcdefghijklmnopqrstuvwxyz")
@@ -163,7 +165,7 @@ if os.environ.get("UPLOADS_TO"):
     wrap_function(HUB, "HfApi", "upload_folder", keeps_uploads)
 if os.environ.get("ROWS_TO"):
     wrap_function("embedstep.worker.trainer.trainer", "ConcatenatedDatasets", "__getitems__", records_rows)
-if os.environ.get("FAULT") and os.environ.get("RANK") == os.environ.get("FAULT_RANK"):
+if os.environ.get("FAULT") and "embedstep.worker" in sys.orig_argv:
     match os.environ.get("FAULT_AT", "plan"):
         case "plan":
             at_plan()

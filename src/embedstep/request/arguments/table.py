@@ -111,7 +111,7 @@ class Data(Group):
     ignore_data_skip: Boolean = used(False, "When resuming, do not skip batches already seen.")
     length_column_name: Text = implemented(
         "length",
-        "Column with the length of each row, for group_by_length; without one, tokens are counted.",
+        "Column with the length of each row, for group_by_length; without one, bytes are counted.",
         by="the samplers",
     )
     dataloader_pin_memory: Boolean = used(True, "Copy batches to pinned memory.")
