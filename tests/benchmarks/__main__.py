@@ -32,6 +32,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "first_step_100k_again": first_step.first_step_100k_again,
     "first_step_1m_again": first_step.first_step_1m_again,
     "tokenize_once_3": tokenizing.tokenize_once_3,
+    "tokenize_once_3_again": tokenizing.tokenize_once_3_again,
     "tokenize_once_10": tokenizing.tokenize_once_10,
     "tokenize_once_minilm": tokenizing.tokenize_once_minilm,
     "group_by_length": grouping.group_by_length,

@@ -26,7 +26,7 @@ from tests.benchmarks.harness import Record, measure, medians
 from tests.benchmarks.material import material
 
 COLUMNS = ("query", "docstring")
-BOUNDS = {3: 0.6, 10: 0.35}
+BOUNDS, AGAIN = {3: 0.38, 10: 0.35}, 0.34
 OF_THE_DEMO = ("per_device_train_batch_size", "learning_rate", "optim")
 STATIC_REQUEST = Path("pipelines/requests/docstrings_static.yaml")
 TRANSFORMER = {"per_device_train_batch_size": 32, "learning_rate": 2e-5, "optim": "adamw_torch"}
@@ -54,6 +54,11 @@ def tokenize_once_3(quick: bool) -> Record:
     return _static(3, quick)
 
 
+def tokenize_once_3_again(quick: bool) -> Record:
+    """Compare a second run over three epochs, with the token ids of the first."""
+    return _static(3, quick, again=True)
+
+
 def tokenize_once_10(quick: bool) -> Record:
     """Compare a static embedding over ten epochs."""
     return _static(10, quick)
@@ -66,17 +71,25 @@ def tokenize_once_minilm(quick: bool) -> Record:
     return _compared("tokenize_once_minilm", model, arguments, 1.03, quick, _FEW_ROWS if quick else _ROWS)
 
 
-def _static(epochs: int, quick: bool) -> Record:
+def _static(epochs: int, quick: bool, *, again: bool = False) -> Record:
     model = {"static": str(material(quick).model), "initial_vectors": "word_embeddings"}
     of_the_demo = yaml.safe_load(STATIC_REQUEST.read_text())["arguments"]
     arguments = {name: of_the_demo[name] for name in OF_THE_DEMO} | {"num_train_epochs": epochs}
     arguments["learning_rate"] = float(arguments["learning_rate"])
     rows = _FEW_ROWS if quick else None
-    return _compared(f"tokenize_once_{epochs}", model, arguments, BOUNDS[epochs], quick, rows)
+    name = f"tokenize_once_{epochs}" + "_again" * again
+    return _compared(name, model, arguments, AGAIN if again else BOUNDS[epochs], quick, rows, again=again)
 
 
 def _compared(
-    name: str, model: Mapping[str, Any], arguments: Mapping[str, Any], bound: float, quick: bool, rows: int | None
+    name: str,
+    model: Mapping[str, Any],
+    arguments: Mapping[str, Any],
+    bound: float,
+    quick: bool,
+    rows: int | None,
+    *,
+    again: bool = False,
 ) -> Record:
     from embedstep.data.writing import arrow_file
 
@@ -91,7 +104,7 @@ def _compared(
         found: dict[str, list[dict[str, Any]]] = {"ours": [], "plain": []}
 
         def run(side: str, env: Mapping[str, str]) -> float:
-            for file in path.parent.glob("pairs.*.*"):  # the ids of the repeat before
+            for file in () if again else path.parent.glob("pairs.*.*"):  # the ids of the repeat before
                 file.unlink()
             timed((sys.executable, "-m", __name__, side, str(work)), env=env, folder=Path(folder))
             found[side].append(json.loads(work.with_suffix(f".{side}").read_text()))
@@ -107,6 +120,9 @@ def _compared(
             python=sys.executable,
             environ=as_script,
         ).env
+        if again:
+            run("ours", as_worker)
+            found["ours"].clear()
         epochs = arguments["num_train_epochs"]
         record = measure(
             name,
