@@ -130,7 +130,8 @@ def test_every_benchmark_is_there() -> None:
         "plan", "check", "run_overhead_1", "run_overhead_2", "sampler_repeats", "sampler_few", "sampler_frequent",
         "resuming", "checkpoints", "lost_rank", "lost_host", "tracking", "bootstrap", "report", "compile",
         "container", "log", "zenml_step", "airflow_task", "dag_parse",
-        "tokenize_once_3", "tokenize_once_3_again", "tokenize_once_10", "tokenize_once_minilm", "group_by_length", "small_steps", "lora",
+        "tokenize_once_3", "tokenize_once_3_again", "tokenize_once_10", "tokenize_once_minilm", "group_by_length",
+        "small_steps", "lora",
         "first_step_100k", "first_step_1m", "first_step_100k_again", "first_step_1m_again",
     }  # fmt: skip
 
