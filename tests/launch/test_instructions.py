@@ -1,4 +1,4 @@
-"""The words between a launcher and its processes."""
+"""What a launcher and its processes say to each other."""
 
 from embedstep import errors
 from embedstep.launch.instructions import RESTART, TRAIN

@@ -1,4 +1,4 @@
-"""What the launcher and the processes of a node tell each other; imports nothing, because ranks wait for it."""
+"""What a launcher and the processes of its node say to each other; imports nothing, because ranks wait for it."""
 
 TRAIN = "train"
 """What the first node's launcher writes to its processes once the plan is made."""

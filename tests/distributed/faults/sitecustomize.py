@@ -24,7 +24,7 @@ from typing import Any
 
 
 def come_to_grief() -> None:
-    """Do what FAULT says, if this is the rank; it may have begun before it was told its number."""
+    """Do what FAULT says, if this is the rank; it may have begun before it had its number."""
     if os.environ.get("RANK", "0") != os.environ["FAULT_RANK"]:
         return
     match os.environ["FAULT"]:
