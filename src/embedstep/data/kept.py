@@ -12,7 +12,7 @@ from pathlib import Path
 from embedstep.data.facts import DatasetRecord, rows_file
 from embedstep.data.hub import named_datasets
 from embedstep.data.stores import LocalStore, Stamp
-from embedstep.data.token_files import INDEX, TokenFiles
+from embedstep.data.token_files import TokenFiles
 from embedstep.data.unchanged import source_files
 from embedstep.output.result import write_json
 from embedstep.request.schema import TrainRequest
@@ -81,7 +81,7 @@ def restore_tokens(cache: Cache, written: Path, datasets: Iterable[DatasetRecord
     """
     for item in datasets:
         files = TokenFiles(written / rows_file(item.split, item.name))
-        cache.restore(f"tokens-{item.fingerprint}", files.place, copied=INDEX)
+        cache.restore(f"tokens-{item.fingerprint}", files.place, copies=True)  # which the run adds to
 
 
 def _keep_rows(cache: Cache, written: Path, datasets: Iterable[DatasetRecord]) -> None:

@@ -64,7 +64,7 @@ class Cache:
 
         Args:
             key: the key.
-            files: the files by their names. What is written to them from now on is appended.
+            files: the files by their names, which are not changed any more.
             about: what `about` returns, as JSON.
         """
         if self.folder is None:
@@ -79,7 +79,7 @@ class Cache:
                 partial.mkdir()
                 for name, file in files.items():
                     _link_or_copy(file, partial / name)
-                digests = {name: [(partial / name).stat().st_size, xxh3_file(partial / name)] for name in files}
+                digests = {name: xxh3_file(partial / name) for name in files}
                 (partial / _ABOUT).write_text(json.dumps({"about": about, "files": digests}))
                 self.forget(key)
                 partial.rename(self.folder / key)
@@ -92,13 +92,13 @@ class Cache:
         found = self._about(key)
         return None if found is None else found["about"]
 
-    def restore(self, key: str, place: Callable[[str], Path], *, copied: str = "") -> bool:
+    def restore(self, key: str, place: Callable[[str], Path], *, copies: bool = False) -> bool:
         """Put the files of a key where they are wanted, and return whether all are there as they were.
 
         Args:
             key: the key.
             place: returns where a file of a name goes; one that is there is replaced.
-            copied: end of the names of files that are going to be changed, and therefore copied; none if empty.
+            copies: copy the files, because they are going to be changed.
         """
         found = self._about(key)
         if self.folder is None or found is None:
@@ -106,13 +106,12 @@ class Cache:
         kept = {name: self.folder / key / name for name in found["files"]}
         try:
             os.utime(self.folder / key)  # used just now
-            if any(xxh3_file(kept[name], size) != digest for name, (size, digest) in found["files"].items()):
+            if any(xxh3_file(kept[name]) != digest for name, digest in found["files"].items()):
                 self.forget(key)
                 return False
             for name, file in kept.items():
                 place(name).unlink(missing_ok=True)
-                copy = shutil.copyfile if copied and name.endswith(copied) else _link_or_copy
-                copy(file, place(name))
+                (shutil.copyfile if copies else _link_or_copy)(file, place(name))
         except OSError:  # removed meanwhile, or the disk is full
             for name in kept:
                 place(name).unlink(missing_ok=True)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -34,21 +33,14 @@ def sha256_file(path: Path, *, sync: bool = False) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def xxh3_file(path: Path, size: int | None = None) -> str:
-    """Return the 128-bit XXH3 of a file, which takes about as long as reading it.
-
-    Args:
-        path: the file.
-        size: bytes from its beginning; None for all.
-    """
+def xxh3_file(path: Path) -> str:
+    """Return the 128-bit XXH3 of a file, which takes about as long as reading it."""
     from xxhash import xxh3_128
 
     digest = xxh3_128()
     with path.open("rb") as opened:
-        left = math.inf if size is None else size
-        while part := opened.read(int(min(left, _AT_ONCE))):
+        while part := opened.read(_AT_ONCE):
             digest.update(part)
-            left -= len(part)
     return digest.hexdigest()
 
 
