@@ -49,7 +49,7 @@ from embedstep.planning.checks import check_plan, check_request, check_with_data
 from embedstep.planning.cron import superseded_by
 from embedstep.planning.further_problems import data_problems
 from embedstep.planning.model_checks import check_model, read_facts
-from embedstep.planning.plan import Plan
+from embedstep.planning.plan import Plan, plan_from_json
 from embedstep.planning.preflight import check_environment, check_machine
 from embedstep.planning.row_needs import row_needs
 from embedstep.promotion.unchanged import find_unchanged_champion
@@ -149,6 +149,8 @@ def _run_first_node(request: TrainRequest, output: Path, node: NodeInfo, *, over
         if result.model is not None and folder.verified_model.exists():
             # The model gets its final name last: a step that is killed before counts as unfinished.
             folder.publish_model()
+        if result.skip_reason is None and received.number is None and folder.plan.exists():
+            keep_prepared(find_cache(os.environ), folder.data, plan_from_json(read_json(folder.plan)).datasets)
         first.result = result
         return result
 
@@ -243,11 +245,8 @@ def _train(
     except EmbedstepError as error:
         result = write_failure(folder, failure_from_error(error))
         return replace(result, cost=attempts.end(seconds=time.monotonic() - started, exit_code=result.exit_code))
-    cache = find_cache(os.environ)
-    restore_tokens(cache, folder.data, plan.datasets)
+    restore_tokens(find_cache(os.environ), folder.data, plan.datasets)
     result = run_attempt(request, plan, folder, first, received)
-    if result.exit_code != INTERRUPTED:
-        keep_prepared(cache, folder.data, plan.datasets)
     cost = attempts.end(seconds=time.monotonic() - started, exit_code=result.exit_code)
     result = replace(result, cost=cost)
     recording.record(result)

@@ -72,10 +72,9 @@ def test_the_next_run_reads_no_rows(prepare: Prepare, cache: Cache, reads: list[
     assert [item.path for item in second] == [str(tmp_path / "second" / Path(str(item.path)).name) for item in first]
     assert set(files(tmp_path / "first")) == {"train-docs.arrow", "eval-docs.arrow", ANCHORS}
     assert files(tmp_path / "second") == files(tmp_path / "first")
-    # A run that has found its rows keeps them for the next one.
-    cache.clear()
-    keep_prepared(cache, tmp_path / "second", second)
-    assert cache.size()[0] == 1
+    entries = cache.size()
+    keep_prepared(cache, tmp_path / "second", second)  # which are kept already
+    assert cache.size() == entries
 
 
 def test_a_file_with_other_content_is_read_though_its_times_are_the_same(

@@ -50,8 +50,9 @@ def keep_prepared(cache: Cache, written: Path, datasets: Sequence[DatasetRecord]
         written: the folder.
         datasets: the datasets of the rows.
     """
-    _keep_rows(cache, written, datasets)
-    _keep_tokens(cache, written, datasets)
+    if cache.folder is not None:
+        _keep_rows(cache, written, datasets)
+        _keep_tokens(cache, written, datasets)
 
 
 def restore_rows(cache: Cache, key: str, write_to: Path) -> bool:
@@ -86,17 +87,20 @@ def restore_tokens(cache: Cache, written: Path, datasets: Iterable[DatasetRecord
 
 def _keep_rows(cache: Cache, written: Path, datasets: Iterable[DatasetRecord]) -> None:
     """Keep the rows, unless a file that they come from has changed since it was read."""
-    try:
-        noted = json.loads((written / _SOURCES).read_bytes())
-        if any(LocalStore().stamp(file) != Stamp(*stamp) for file, stamp in noted["files"].items()):
-            return
-        content = {file: xxh3_file(Path(file)) for file in noted["files"]}
-    except OSError:  # nothing was noted, or a file is gone
-        return
     from embedstep.data.recorded_anchors import FILE  # which imports NumPy, as nothing does for an unchanged check
 
     names = [*(rows_file(item.split, item.name) for item in datasets), FILE]
-    cache.keep(noted["key"], {name: written / name for name in names if (written / name).exists()}, content)
+    files = {name: written / name for name in names if (written / name).exists()}
+    try:
+        noted = json.loads((written / _SOURCES).read_bytes())
+        if not cache.has_room(files.values()):
+            return
+        content = {file: xxh3_file(Path(file)) for file in noted["files"]}
+        if any(LocalStore().stamp(file) != Stamp(*stamp) for file, stamp in noted["files"].items()):
+            return
+    except OSError:  # nothing was noted, as these rows are kept already, or a file is gone
+        return
+    cache.keep(noted["key"], files, content)
 
 
 def _keep_tokens(cache: Cache, written: Path, datasets: Iterable[DatasetRecord]) -> None:

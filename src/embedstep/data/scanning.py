@@ -45,15 +45,16 @@ def scan_all(
     """
     slices = slices or {}
     key = facts_key(request, needs, slices, _length_column(request)) if cache.folder else None
+    record = None if key is None else cache.read(key)
+    kept = None if record is None else facts_from_json(record)
+    if kept is not None and write_to is None:
+        return kept, []
     if key is not None and write_to is not None:
         write_to.mkdir(parents=True, exist_ok=True)
-        note_sources(request, key, write_to)
-    if key is not None and (record := cache.read(key)):
-        kept = facts_from_json(record)
-        if write_to is None:
-            return kept, []
-        if restore_rows(cache, key, write_to):
+        if kept is not None and restore_rows(cache, key, write_to):
             return [replace(item, path=str(write_to / rows_file(item.split, item.name))) for item in kept], []
+        note_sources(request, key, write_to)
+    if kept is not None:
         facts, problems = _read_all(request, write_to, needs, slices, compares=False)
         if not problems and [item.fingerprint for item in facts] == [item.fingerprint for item in kept]:
             both = zip(kept, facts, strict=True)

@@ -15,6 +15,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ from embedstep.runtime.digests import sha256_text
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+_FORMAT = "embedstep.tokens/1"
 _LENGTH_BITS = 24
 _LONGEST = 2**_LENGTH_BITS - 1
 _log = logging.getLogger(__name__)
@@ -56,7 +58,8 @@ class TokenizerSettings:
             prompt: prompt of the column.
         """
         truncation = sorted((self.truncation or {}).items())
-        parts = [self.tokenizer, truncation, self.special_tokens, rows, column, prompt or ""]
+        how = [_FORMAT, version("tokenizers"), self.tokenizer, truncation, self.special_tokens]
+        parts = [how, rows, column, prompt or ""]
         return sha256_text(json.dumps(parts))
 
     @cached_property

@@ -7,6 +7,7 @@ compared, too (`kept`, `scanning`).
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
+from importlib.metadata import version
 from typing import Any
 
 from embedstep import __version__
@@ -52,7 +53,8 @@ def facts_key(
     asked = [[*key, asdict(need)] for key, need in sorted(needs.items())]
     sliced = [[*key, column] for key, column in sorted(slices.items())]
     data = request.data.model_dump(mode="json")
-    return sha256_json([_FORMAT, __version__, data, asked, sliced, lengths, stamps])
+    versions = [__version__, version("pyarrow")]
+    return sha256_json([_FORMAT, versions, data, asked, sliced, lengths, stamps])
 
 
 def _stamps(request: TrainRequest) -> list[list[str]] | None:

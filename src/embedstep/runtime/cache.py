@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +60,7 @@ class Cache:
     def keep(self, key: str, files: Mapping[str, Path], about: Any = None) -> None:
         """Keep files under a key, in place of those that it has; as hard links where the disk is the same.
 
-        A set that takes more than a tenth of the free disk space is not kept.
+        Nothing is kept where `has_room` says so.
 
         Args:
             key: the key.
@@ -70,22 +70,36 @@ class Cache:
         if self.folder is None:
             return
         with suppress(OSError):
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            size = sum(file.stat().st_size for file in files.values())
-            if size > min(_MOST_BYTES, _MOST_OF_FREE_SPACE * shutil.disk_usage(self.folder).free):
+            if not self.has_room(files.values()):
                 return
             partial = self.folder / f".{uuid.uuid4().hex}"
             try:
-                partial.mkdir()
+                partial.mkdir(mode=0o700)
                 for name, file in files.items():
                     _link_or_copy(file, partial / name)
                 digests = {name: xxh3_file(partial / name) for name in files}
-                (partial / _ABOUT).write_text(json.dumps({"about": about, "files": digests}))
+                record = {"about": about, "files": digests, "set": partial.name}
+                (partial / _ABOUT).write_text(json.dumps(record))
                 self.forget(key)
                 partial.rename(self.folder / key)
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
             self._limit()
+
+    def has_room(self, files: Iterable[Path]) -> bool:
+        """Whether files may be kept: they take less than 10 GB and than a tenth of the free disk space.
+
+        Args:
+            files: the files.
+
+        Raises:
+            OSError: one does not exist, or the folder cannot be made.
+        """
+        if self.folder is None:
+            return False
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        free = shutil.disk_usage(self.folder).free
+        return sum(file.stat().st_size for file in files) <= min(_MOST_BYTES, _MOST_OF_FREE_SPACE * free)
 
     def about(self, key: str) -> Any:
         """Return what was said of the files of a key; None where there are none."""
@@ -112,6 +126,8 @@ class Cache:
             for name, file in kept.items():
                 place(name).unlink(missing_ok=True)
                 (shutil.copyfile if copies else _link_or_copy)(file, place(name))
+            if self._about(key) != found:
+                raise FileNotFoundError(key)  # others took their place meanwhile, and some of these are theirs
         except OSError:  # removed meanwhile, or the disk is full
             for name in kept:
                 place(name).unlink(missing_ok=True)

@@ -77,12 +77,23 @@ def test_a_rank_that_has_died_has_failed(tmp_path: Path, handler: type[Any], env
     assert started.wait(60) == 5
 
 
+@pytest.mark.interpreter
+def test_ranks_that_torchrun_does_not_take_end(handler: type[Any], environ: dict[str, str]) -> None:
+    """As where it was given another interpreter; they would keep memory until the end of the training."""
+    ranks = EarlyRanks.start(["--standalone", "--nproc-per-node=2", "-m", "a_rank"], environ)
+    waiting = list(ranks._processes)
+    ranks.serve(handler)
+    assert handler(None, None)._popen(("another", "-m", "a_rank"), environ).wait(60) == 99
+    assert [process.wait(60) for process in waiting] == [0, 0]
+
+
 @pytest.mark.parametrize(
     "argv",
     [
         ["--nnodes=2", "--nproc-per-node=1", "-m", "a_rank"],
         ["--standalone", "--nproc-per-node=1", "--no-python", "sh"],
         ["--standalone", "-m", "a_rank"],
+        ["--standalone", "--nproc-per-node=gpu", "-m", "a_rank"],
     ],
 )
 def test_other_ranks_are_left_to_torchrun(argv: list[str], handler: type[Any], environ: dict[str, str]) -> None:

@@ -13,6 +13,7 @@ from importlib import import_module
 from queue import SimpleQueue
 
 from embedstep.launch.instructions import TRAIN
+from embedstep.runtime.cgroups import cgroup_memory
 from embedstep.worker.torchrun.early_ranks import EarlyRanks
 
 
@@ -40,5 +41,6 @@ def read_launcher() -> "SimpleQueue[str]":
 
 if __name__ == "__main__":
     launcher = read_launcher()
+    memory = cgroup_memory()
     ranks = EarlyRanks.start(sys.argv[1:], os.environ)
-    sys.exit(import_module("embedstep.worker.torchrun.node").main(sys.argv[1:], launcher, ranks))
+    sys.exit(import_module("embedstep.worker.torchrun.node").main(sys.argv[1:], launcher, ranks, memory))

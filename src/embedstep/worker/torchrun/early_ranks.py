@@ -36,13 +36,14 @@ class EarlyRanks:
             argv: arguments with those of torchrun.
             environ: the environment.
         """
-        counts = [int(one.removeprefix(_PROCESSES)) for one in argv if one.startswith(_PROCESSES)]
-        if _STANDALONE not in argv or _MODULE not in argv or not counts:
+        counts = [one.removeprefix(_PROCESSES) for one in argv if one.startswith(_PROCESSES)]
+        if _STANDALONE not in argv or _MODULE not in argv or not "".join(counts).isdecimal():
             return cls((), ())
         command = (sys.executable, "-u", *argv[argv.index(_MODULE) :])
         env = {**environ, _EARLY: "1"}
         processes = [
-            subprocess.Popen(command, stdin=subprocess.PIPE, env=env, start_new_session=True) for _ in range(counts[0])
+            subprocess.Popen(command, stdin=subprocess.PIPE, env=env, start_new_session=True)
+            for _ in range(int("".join(counts)))
         ]
         return cls(command, processes)
 
@@ -57,6 +58,7 @@ class EarlyRanks:
 
         def popen(starting: Any, args: tuple[str, ...], env: Mapping[str, str]) -> Any:
             if tuple(args) != self._command or not self._processes:
+                self._end()
                 return start_new(starting, args, env)
             process = self._processes.pop(0)
             files = {number: file.name for number, file in ((1, starting._stdout), (2, starting._stderr)) if file}
@@ -66,6 +68,13 @@ class EarlyRanks:
             return process
 
         handler._popen = popen
+
+    def _end(self) -> None:
+        """End the processes that torchrun does not take: they read nothing where others read what they are to do."""
+        for process in self._processes:
+            assert process.stdin is not None
+            process.stdin.close()
+        self._processes.clear()
 
 
 def become_rank(environ: MutableMapping[str, str]) -> None:

@@ -48,7 +48,7 @@ _LAST_LINES, _LINE_CHARACTERS = 20, 500
 """How much of a failed rank's output is kept."""
 
 
-def main(argv: list[str], instructions: "SimpleQueue[str]", ranks: EarlyRanks) -> int:
+def main(argv: list[str], instructions: "SimpleQueue[str]", ranks: EarlyRanks, before: CgroupMemory | None) -> int:
     """Run torchrun with `argv[5:]` and return the exit code of the rank that failed first, or RESTART.
 
     Args:
@@ -58,6 +58,7 @@ def main(argv: list[str], instructions: "SimpleQueue[str]", ranks: EarlyRanks) -
         instructions: what the launcher of a first node writes: `train`, or to the first of several nodes the exit code
             of a step that has ended without training.
         ranks: processes of this node that were started before torchrun was imported.
+        before: memory of this node before it started any.
     """
     ranks.serve(SubprocessHandler)
     output, is_own, seconds = OutputFolder(Path(argv[0])), argv[1] == "own", float(argv[2])
@@ -78,7 +79,7 @@ def main(argv: list[str], instructions: "SimpleQueue[str]", ranks: EarlyRanks) -
         with TemporaryDirectory(prefix="embedstep-") as logs:
             _log_ranks(arguments, logs)
             _announce_start(Path(logs) / "start", None if peers else instructions)
-            code = _run(output, arguments, shutdown, logs)
+            code = _run(output, arguments, shutdown, logs, before)
         if peers is None:
             return code
         if is_own and group.is_first and code != OK and not shutdown.has_begun:
@@ -181,8 +182,10 @@ def _node_info(arguments: Any) -> NodeInfo:
     )
 
 
-def _run(output: OutputFolder, arguments: Any, shutdown: GracefulShutdown, logs: str) -> int:
-    before = cgroup_memory()
+def _run(
+    output: OutputFolder, arguments: Any, shutdown: GracefulShutdown, logs: str, before: CgroupMemory | None
+) -> int:
+    """Run torchrun; `before` is the memory before any rank was started."""
     try:
         torchrun.run(arguments)
     except ChildFailedError as error:
