@@ -181,6 +181,13 @@ HOOKS: tuple[Hook, ...] = (
         "attempt_": "folder of the ranks' logs, from which the last lines of a killed rank are read",
         "stderr.log": "file of a rank in that folder",
     }),
+    *_hooks(
+        "torch", "torch.distributed.elastic.multiprocessing.subprocess_handler.subprocess_handler:SubprocessHandler", {
+        "_popen(self, args, env)":
+            "take a rank that was started while torchrun was imported, in place of a new interpreter",
+        "_stderr": "the file for that rank's output",
+        "_stdout": "as above",
+    }),
     *_hooks("mlflow", "mlflow.models.utils", {
         "_save_example(mlflow_model, input_example, path)":
             "write the input example of a model that is logged from its files, without loading it",
