@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,30 @@ def test_weights_are_those_of_the_plain_script(
     )  # fmt: skip
     assert weights(ours.output / "model") == weights(tmp_path / "plain" / "model")
     assert weights(ours.output / "model") != weights(tiny_model)
+
+
+def test_a_second_run_on_the_same_files_finds_rows_and_token_ids(
+    embedstep_run: Run, request_of: Build, data_folder: Path, tmp_path: Path
+) -> None:
+    """And it trains to the same weights; in a cache that only this user reads."""
+    changed = max(file.stat().st_ctime for file in data_folder.iterdir())
+    time.sleep(max(0.0, changed + 3 - time.time()))  # the times of a newer file are not trusted
+    arguments = {"num_train_epochs": 2, "max_steps": -1, "per_device_train_batch_size": 16, "save_strategy": "no"}
+    document = request_of(arguments=arguments, launch={"processes_per_node": 2})
+    cache, data = tmp_path / "cache", tmp_path / "output" / "attempt" / "data"
+    sizes, trained = [], []
+    for options in ((), ("--overwrite",)):
+        ended = embedstep_run(document, *options, environ={"EMBEDSTEP_CACHE": str(cache)})
+        assert ended.code == 0, ended.err
+        trained.append(weights(ended.output / "model"))
+        (kept,) = cache.glob("*/train-docs.arrow")
+        assert (data / "train-docs.arrow").samefile(kept)
+        sizes.append({file.name: file.stat().st_size for file in data.glob("*.i*")})
+        assert (data / "sources.json").exists() is (not options)  # the first run alone has read the files
+    assert len(sizes[0]) == 4  # an index and ids of two columns
+    assert sizes[0] == sizes[1]  # nothing was tokenized again
+    assert trained[0] == trained[1]
+    assert cache.stat().st_mode & 0o077 == 0
 
 
 def test_a_run_in_mlflow_is_whole(embedstep_run: Run, evaluated: Build, tmp_path: Path) -> None:
