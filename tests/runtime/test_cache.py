@@ -26,7 +26,8 @@ from embedstep.runtime.cache import NO_CACHE, Cache, find_cache
 def test_the_folder_is_that_of_other_programs_unless_it_is_named(
     environ: Mapping[str, str], folder: str | None
 ) -> None:
-    assert find_cache(environ) == Cache(None if folder is None else Path(folder))
+    is_named = bool(environ.get("EMBEDSTEP_CACHE"))
+    assert find_cache(environ) == Cache(None if folder is None else Path(folder), is_named=is_named)
 
 
 def test_records_are_found_again_counted_and_cleared(tmp_path: Path) -> None:
@@ -105,14 +106,16 @@ def test_files_are_found_again_under_the_names_that_are_wanted(tmp_path: Path, f
     assert files["rows"].exists()
 
 
-def test_on_another_disk_files_are_copied(
+def test_from_another_disk_files_are_copied_to_a_folder_that_the_user_has_named(
     tmp_path: Path, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(*paths: Path) -> None:
         raise OSError(errno.EXDEV, "another device")
 
     monkeypatch.setattr(Path, "hardlink_to", refused)
-    cache = Cache(tmp_path / "kept")
+    Cache(tmp_path / "kept").keep("a", files)
+    assert list((tmp_path / "kept").iterdir()) == []
+    cache = Cache(tmp_path / "kept", is_named=True)
     cache.keep("a", files)
     files["rows"].unlink()
     assert cache.restore("a", lambda name: tmp_path / f"again {name}")

@@ -30,9 +30,12 @@ class Cache:
 
     Attributes:
         folder: the folder, or None to keep nothing.
+        is_named: whether the user has named it. Only then are files copied to it from another disk: the default folder
+            of a container is on a disk that ends with it, and that may be too small for them.
     """
 
     folder: Path | None
+    is_named: bool = False
 
     def read(self, key: str) -> dict[str, Any] | None:
         """Return a record, or None where there is none."""
@@ -60,7 +63,7 @@ class Cache:
     def keep(self, key: str, files: Mapping[str, Path], about: Any = None) -> None:
         """Keep files under a key, in place of those that it has; as hard links where the disk is the same.
 
-        Nothing is kept where `has_room` says so.
+        Nothing is kept from another disk unless the folder `is_named`, and nothing where it has no room.
 
         Args:
             key: the key.
@@ -76,7 +79,10 @@ class Cache:
             try:
                 partial.mkdir(mode=0o700)
                 for name, file in files.items():
-                    _link_or_copy(file, partial / name)
+                    if self.is_named:
+                        _link_or_copy(file, partial / name)
+                    else:
+                        (partial / name).hardlink_to(file)
                 digests = {name: xxh3_file(partial / name) for name in files}
                 record = {"about": about, "files": digests, "set": partial.name}
                 (partial / _ABOUT).write_text(json.dumps(record))
@@ -207,6 +213,6 @@ def find_cache(environ: Mapping[str, str]) -> Cache:
     """
     place = environ.get(_PLACE)
     if place:
-        return Cache(None if place == "off" else Path(place))
+        return Cache(None if place == "off" else Path(place), is_named=True)
     home = environ.get("XDG_CACHE_HOME") or (f"{environ['HOME']}/.cache" if environ.get("HOME") else None)
     return Cache(None if home is None else Path(home) / "embedstep")

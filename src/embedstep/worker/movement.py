@@ -21,7 +21,7 @@ from embedstep.worker.trainer.build import rows_of
 _TEXTS = 256
 _CHARACTERS = 200
 """Texts are cut here: their vectors need not be good ones, only the same twice."""
-_CPU_WORK = 3e9
+_CPU_WORK = 4e9
 """Parameters times texts to compute on a CPU, before the first step: about half a second."""
 _SAME = 1e-7
 """Distance from a cosine of 1 that rounding explains."""
