@@ -13,7 +13,7 @@ from embedstep.data.facts import DatasetRecord, rows_file
 from embedstep.data.hub import named_datasets
 from embedstep.data.stores import LocalStore, Stamp
 from embedstep.data.token_files import TokenFiles
-from embedstep.data.unchanged import source_files
+from embedstep.data.unchanged import SourceFile
 from embedstep.output.result import write_json
 from embedstep.request.schema import TrainRequest
 from embedstep.runtime.cache import Cache
@@ -22,23 +22,20 @@ from embedstep.runtime.digests import xxh3_file
 _SOURCES = "sources.json"
 
 
-def note_sources(request: TrainRequest, key: str, written: Path) -> None:
+def note_sources(request: TrainRequest, key: str, sources: Sequence[SourceFile], written: Path) -> None:
     """Note in a folder which files its rows are going to be read from, for `keep_prepared`, if rows of such are kept.
 
     Args:
         request: a request with local datasets only.
         key: from `facts_key`.
+        sources: its files.
         written: folder of the rows.
     """
-    files: dict[str, tuple[str, float]] = {}
-    for split, name, dataset in named_datasets(request):
-        if dataset.corpus is not None:
-            return
-        for file in source_files(f"data.{split}.{name}", dataset):
-            stamp = file.store.stamp(file.path) if file.store.local else None
-            if stamp is None:  # a store: reading its files again for their digests would take as long as the rows
-                return
-            files[file.path] = astuple(stamp)
+    if any(dataset.corpus is not None for _, _, dataset in named_datasets(request)):
+        return
+    if not all(source.file.store.local for source in sources):
+        return  # reading files of a store again for their digests would take as long as the rows
+    files = {source.file.path: astuple(source.stamp) for source in sources}
     write_json(written / _SOURCES, {"key": key, "files": files})
 
 

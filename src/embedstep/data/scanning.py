@@ -14,7 +14,7 @@ from embedstep.data.hub import named_datasets
 from embedstep.data.kept import note_sources, restore_rows
 from embedstep.data.reading import Part, scan_parts
 from embedstep.data.roles import ANY_ROWS, RowNeeds
-from embedstep.data.unchanged import facts_from_json, facts_key, facts_to_json
+from embedstep.data.unchanged import facts_from_json, facts_key, facts_to_json, find_sources
 from embedstep.errors import Problem, collect_problems
 from embedstep.request.arguments.rules import reads_lengths
 from embedstep.request.datasets import Dataset
@@ -44,16 +44,17 @@ def scan_all(
         cache: where the facts of unchanged files are kept. With it, facts may come without the hashes of texts.
     """
     slices = slices or {}
-    key = facts_key(request, needs, slices, _length_column(request)) if cache.folder else None
+    sources = find_sources(request) if cache.folder else None
+    key = None if sources is None else facts_key(request, needs, slices, _length_column(request), sources)
     record = None if key is None else cache.read(key)
     kept = None if record is None else facts_from_json(record)
     if kept is not None and write_to is None:
         return kept, []
-    if key is not None and write_to is not None:
+    if key is not None and sources is not None and write_to is not None:
         write_to.mkdir(parents=True, exist_ok=True)
         if kept is not None and restore_rows(cache, key, write_to):
             return [replace(item, path=str(write_to / rows_file(item.split, item.name))) for item in kept], []
-        note_sources(request, key, write_to)
+        note_sources(request, key, sources, write_to)
     if kept is not None:
         facts, problems = _read_all(request, write_to, needs, slices, compares=False)
         if not problems and [item.fingerprint for item in facts] == [item.fingerprint for item in kept]:

@@ -6,7 +6,7 @@ compared, too (`kept`, `scanning`).
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from typing import Any
 
@@ -15,9 +15,8 @@ from embedstep.data.facts import DatasetFacts, Split
 from embedstep.data.hub import named_datasets
 from embedstep.data.roles import RowNeeds
 from embedstep.data.sources import DataFile, find_files
-from embedstep.data.stores import translate_store_errors
+from embedstep.data.stores import Stamp, translate_store_errors
 from embedstep.errors import InvalidRequestError
-from embedstep.request.datasets import Dataset
 from embedstep.request.schema import TrainRequest
 from embedstep.runtime.digests import sha256_json
 
@@ -27,67 +26,78 @@ _SETTLED_SECONDS = 2.0
 _NOT_KEPT = ("text_hashes", "path", "corpus")
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SourceFile:
+    """A file with rows of a dataset, and what changes with its content.
+
+    Attributes:
+        split: split of the dataset.
+        dataset: its name.
+        file: the file.
+        stamp: its stamp when it was found.
+    """
+
+    split: Split
+    dataset: str
+    file: DataFile
+    stamp: Stamp
+
+
+def find_sources(request: TrainRequest) -> list[SourceFile] | None:
+    """Return all files that the rows of a request come from; None where it is not known whether one has changed.
+
+    Args:
+        request: a request with local datasets only.
+
+    Raises:
+        CannotStartError: a server with files could not be reached.
+    """
+    try:
+        return _find_sources(request)
+    except InvalidRequestError:  # reported where the files are read
+        return None
+
+
 def facts_key(
     request: TrainRequest,
     needs: Mapping[tuple[Split, str], RowNeeds],
     slices: Mapping[tuple[Split, str], str],
     lengths: str | None,
-) -> str | None:
-    """Return a key of everything that the facts of a request's datasets depend on; None where that is not known.
+    sources: Iterable[SourceFile],
+) -> str:
+    """Return a key of everything that the facts of a request's datasets depend on.
 
     Args:
         request: a request with local datasets only.
         needs: what is asked of the rows of a dataset, by split and name.
         slices: column with the slices of a dataset, by split and name.
         lengths: column with the length of each row.
-
-    Raises:
-        CannotStartError: a server with files could not be reached.
+        sources: from `find_sources`.
     """
-    try:
-        stamps = _stamps(request)
-    except InvalidRequestError:  # reported where the files are read
-        return None
-    if stamps is None:
-        return None
     asked = [[*key, asdict(need)] for key, need in sorted(needs.items())]
     sliced = [[*key, column] for key, column in sorted(slices.items())]
+    stamps = [[source.split, source.dataset, source.file.name, source.stamp.tag] for source in sources]
     data = request.data.model_dump(mode="json")
     versions = [__version__, version("pyarrow")]
     return sha256_json([_FORMAT, versions, data, asked, sliced, lengths, stamps])
 
 
-def _stamps(request: TrainRequest) -> list[list[str]] | None:
-    """Return what changes with the content of each file; None where that is not known for all."""
-    stamps = []
+def _find_sources(request: TrainRequest) -> list[SourceFile] | None:
+    sources = []
     for split, name, dataset in named_datasets(request):
         if dataset.row_function is not None or dataset.transform is not None or dataset.is_fetched:
             return None  # their code may change, and drawn rows are read again
         if dataset.origin is not None:
             return None  # a query has just written the file, and writes it again the next time
         where = f"data.{split}.{name}"
-        for file in source_files(where, dataset):
+        corpus = find_files(where, dataset.corpus.path, None) if dataset.corpus else ()
+        for file in (*find_files(where, dataset.path or (), dataset.split), *corpus):
             with translate_store_errors(where, file.name, local=file.store.local):
                 stamp = file.store.stamp(file.path)
             if stamp is None or time.time() - stamp.changed < _SETTLED_SECONDS:
                 return None
-            stamps.append([split, name, file.name, stamp.tag])
-    return stamps
-
-
-def source_files(where: str, dataset: Dataset) -> tuple[DataFile, ...]:
-    """Return all files of a dataset.
-
-    Args:
-        where: path of the dataset in the request.
-        dataset: a dataset of local files or of a store.
-
-    Raises:
-        InvalidRequestError: there are none.
-        CannotStartError: a server with files could not be reached.
-    """
-    corpus = find_files(where, dataset.corpus.path, None) if dataset.corpus else ()
-    return (*find_files(where, dataset.path or (), dataset.split), *corpus)
+            sources.append(SourceFile(split=split, dataset=name, file=file, stamp=stamp))
+    return sources
 
 
 def facts_to_json(facts: Iterable[DatasetFacts]) -> dict[str, Any]:
