@@ -94,6 +94,10 @@ def _replay_recorded(run: str, recorded: Path, output: Path, *, overwrite: bool)
     if not is_complete(before.get("stop_reason")):
         message = f"was stopped by a time limit ({before['stop_reason']}), which would not stop at the same step again"
         raise InvalidRequestError([Problem(run, message)])
+    nodes = request.launch.nodes
+    if request.data.read == "per_node" and nodes > 1:
+        message = f"has read its rows on {nodes} nodes, which a replay on one would divide in another way"
+        raise InvalidRequestError([Problem(run, message)])
     if problems := list(_changed_data(plan_step(request), planned)):
         raise InvalidRequestError(problems)
     result = run_or_raise(request, output, overwrite=overwrite)

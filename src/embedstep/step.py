@@ -49,6 +49,7 @@ from embedstep.planning.checks import check_plan, check_request, check_with_data
 from embedstep.planning.cron import superseded_by
 from embedstep.planning.further_problems import data_problems
 from embedstep.planning.model_checks import check_model, read_facts
+from embedstep.planning.node_reading import write_shares
 from embedstep.planning.plan import Plan, plan_from_json
 from embedstep.planning.preflight import check_environment, check_machine
 from embedstep.planning.row_needs import row_needs
@@ -81,6 +82,8 @@ def plan_step(request: TrainRequest, *, preview: int = 0) -> Plan:
         if preview and not forms_batches(request.arguments):
             message = "is batch_sampler, whose batches sentence-transformers draws while it trains; there is no preview"
             raise InvalidRequestError([Problem("arguments.batch_sampler", message)])
+        if preview and request.data.read == "per_node":
+            raise InvalidRequestError.at("data.read", "is per_node, and a plan reads no texts; there is no preview")
         plan = _plan(request, Path(folder))
         plan = with_preview(request, plan, preview) if preview else plan
         return replace(plan, datasets=tuple(replace(item, path=None, corpus=None) for item in plan.datasets))
@@ -241,6 +244,9 @@ def _train(
     write_json(folder.request, request_to_json(request))
     write_json(folder.plan, plan.to_json())
     try:
+        if request.launch.nodes == 1:  # several read theirs when all have joined
+            with on_signal(partial(_interrupt, received)):
+                write_shares(request, plan, 0)
         recording = start_recording(request, plan, folder, resumes=start.is_here, received=received)
     except EmbedstepError as error:
         result = write_failure(folder, failure_from_error(error))

@@ -29,6 +29,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "small_steps": small_steps.small_steps,
     "first_step_100k": first_step.first_step_100k,
     "first_step_1m": first_step.first_step_1m,
+    "first_step_5m": first_step.first_step_5m,
     "first_step_100k_again": first_step.first_step_100k_again,
     "first_step_1m_again": first_step.first_step_1m_again,
     "tokenize_once_3": tokenizing.tokenize_once_3,

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -15,22 +16,37 @@ import yaml
 from embedstep.planning.plan import Plan
 from embedstep.request.loading import load_request
 from embedstep.step import plan_step
+from tests.cli.conftest import embedstep
 from tests.places import ROOT
 
 PAGE = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
 ANSWERS = [(1, "look at the file menu", 3), (2, "in /var/log", 2), (1, "no idea", 0), (3, "an answer to nothing", 1)]
 
 
-def block(language: str) -> str:
-    found = re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.M | re.S)
-    assert len(found) == 1
-    return str(found[0])
+def block(language: str, number: int = 0) -> str:
+    return str(re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.M | re.S)[number])
 
 
-def plan_of(minilm: Path, data: object) -> Plan:
+def plan_of(minilm: Path, data: object, **sections: object) -> Plan:
     document = {"model": {"path": str(minilm)}, "data": data, "loss": "multiple_negatives_ranking"}
-    arguments = {"per_device_train_batch_size": 2, "use_cpu": True}
-    return plan_step(load_request(json.dumps({**document, "arguments": arguments, "tracking": {"kind": "none"}})))
+    document["arguments"] = {"per_device_train_batch_size": 2, "use_cpu": True}
+    return plan_step(load_request(json.dumps({**document, "tracking": {"kind": "none"}, **sections})))
+
+
+def test_facts_are_written_and_used_as_the_page_shows_it(
+    tmp_path: Path, minilm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("rows").mkdir()
+    for number in range(2):
+        first = 500_000 * number
+        texts = [[f"{kind} {row}" for row in range(first, first + 500_000)] for kind in ("question", "answer")]
+        pq.write_table(pa.table(texts, names=["question", "answer"]), f"rows/part-{number}.parquet")
+    command, *shown = block("console", 1).splitlines()
+    assert embedstep(*shlex.split(command)[2:]) == (0, "\n".join([*shown, ""]), "")
+    found = yaml.safe_load(block("yaml", 1))
+    plan = plan_of(minilm, found.pop("data"), **{**found, "arguments": {**found["arguments"], "use_cpu": True}})
+    assert plan.datasets[0].node_rows == (500_000, 500_000)
 
 
 def test_what_daft_writes_is_read_as_the_same_rows(

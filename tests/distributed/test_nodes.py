@@ -5,13 +5,18 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from safetensors.numpy import load_file
 
+from embedstep.data.shard_facts import write_all_facts
+from tests.conftest import pair_rows
 from tests.worker.torchrun.test_rendezvous import free_port
 
 pytestmark = pytest.mark.torchrun
@@ -74,6 +79,59 @@ def test_pods_of_an_indexed_job_train_one_model(request_of: Callable[..., dict[s
     one, two = (json.loads((tmp_path / name / "result.json").read_text()) for name in ("alone", "pods"))
     assert one["weights_sha256"] == two["weights_sha256"] is not None, alone
     assert "step 4/4" in shown[1]
+
+
+def on_two_nodes(folder: Path, output: str) -> tuple[list[int], list[str]]:
+    """Run the request in a folder as two nodes of one process; return their exit codes and what they have written."""
+    place = {
+        "ZENML_KUBERNETES_POD_COUNT": "2", "ZENML_KUBERNETES_MAIN_ADDRESS": "127.0.0.1",
+        "ZENML_KUBERNETES_MAIN_PORT": str(free_port()),
+    }  # fmt: skip
+    pods = [start(folder, output, JOB_COMPLETION_INDEX=str(index), **place) for index in (0, 1)]
+    shown = [pod.communicate(timeout=120)[0] for pod in pods]
+    return [pod.returncode for pod in pods], shown
+
+
+def test_each_node_reads_its_share_of_the_files(request_of: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    """The oracle is one machine with a file in which the batches of the nodes stand in turn: the same weights."""
+    (tmp_path / "rows").mkdir()
+    files = [pair_rows(size, start) for size, start in ((12, 0), (20, 100), (9, 200))]
+    for number, rows in enumerate(files):
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / f"rows/{number}.parquet")
+    shares = files[1], [*files[0], *files[2]]
+    in_turn = [rows[start : start + 4] for start in range(0, 20, 4) for rows in shares]
+    pq.write_table(pa.Table.from_pylist(list(chain.from_iterable(in_turn))), tmp_path / "in_turn.parquet")
+    columns = {"anchor": "anchor", "positive": "positive"}
+    request = request_of(
+        data={"read": "per_node", "train": {"docs": {"path": "rows/*.parquet", "columns": columns}}},
+        launch={"nodes": 2, "processes_per_node": 1},
+        arguments={"max_steps": -1, "num_train_epochs": 1, "per_device_train_batch_size": 4, "save_strategy": "no",
+                   "use_cpu": True, "train_sampling_strategy": "sequential"},
+    )  # fmt: skip
+    (tmp_path / "request.yaml").write_text(yaml.safe_dump(request))
+    assert len(list(write_all_facts([str(tmp_path / "rows")], []))) == 3
+    codes, shown = on_two_nodes(tmp_path, "nodes")
+    assert codes == [0, 0], "\n".join(shown)
+    alone = {**request, "data": {"train": {"docs": {"path": "in_turn.parquet", "columns": columns}}},
+             "launch": {"processes_per_node": 2}}  # fmt: skip
+    (tmp_path / "request.yaml").write_text(yaml.safe_dump(alone))
+    start(tmp_path, "alone").communicate(timeout=120)
+    one, two = (json.loads((tmp_path / name / "result.json").read_text()) for name in ("alone", "nodes"))
+    assert one["weights_sha256"] == two["weights_sha256"] is not None
+    assert two["train_steps"] == 5
+
+    # A file of one node has other texts than its facts say: both nodes end, and nothing is trained.
+    other = tmp_path / "rows/_facts/2.parquet"
+    facts, record = pq.read_table(other), json.loads((pq.read_metadata(other).metadata or {})[b"embedstep"])
+    record["columns"]["anchor"]["digest"] = "0" * 64
+    with pq.ParquetWriter(other, facts.schema) as writer:
+        writer.write_table(facts)
+        writer.add_key_value_metadata({"embedstep": json.dumps(record)})
+    (tmp_path / "request.yaml").write_text(yaml.safe_dump(request))
+    codes, shown = on_two_nodes(tmp_path, "changed")
+    assert codes == [2, 2], "\n".join(shown)
+    assert "column 'anchor' of rows/2.parquet has changed since its facts were written" in shown[0]
+    assert json.loads((tmp_path / "changed/result.json").read_text())["exit_code"] == 2
 
 
 def test_a_machine_of_many_without_its_rank_is_refused(

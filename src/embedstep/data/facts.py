@@ -7,6 +7,8 @@ from typing import Any, Literal, get_args
 
 Split = Literal["train", "eval", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
+OF_NODE = ".node-"
+"""What names a file of prepared rows that only one node reads."""
 ColumnKind = Literal["text", "texts", "integer", "number", "numbers"]
 
 
@@ -29,6 +31,7 @@ class DatasetRecord:
         path: Arrow IPC stream file of the kept columns, if it was written.
         corpus: Arrow IPC stream file with the documents of its corpus in the column `positive`, if it was written.
         corpus_documents: documents of its corpus, which are in no row; the fingerprint is about them, too.
+        node_rows: rows that each node reads with `data.read: per_node`; empty where the first node reads all.
     """
 
     split: Split
@@ -44,6 +47,7 @@ class DatasetRecord:
     path: str | None = None
     corpus: str | None = None
     corpus_documents: int = 0
+    node_rows: tuple[int, ...] = ()
 
     @property
     def place(self) -> str:
@@ -76,6 +80,7 @@ class DatasetFacts(DatasetRecord):
         label_values: number of rows by label, for at most 1,000 different integer labels; else empty.
         label_range: smallest and largest label of a column of integers or numbers.
         text_hashes: hash of each text by column; the same on every machine.
+        shards: the files of a dataset of which each node reads its share, with their facts (`sharded_rows`).
     """
 
     columns: Mapping[str, ColumnKind]
@@ -87,11 +92,17 @@ class DatasetFacts(DatasetRecord):
     label_values: Mapping[int, int] = field(default_factory=dict)
     label_range: tuple[float, float] | None = None
     text_hashes: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    shards: Any = field(default=None, compare=False, repr=False)
 
     @property
     def label(self) -> ColumnKind | None:
         """Kind of the label column, or None if there is none."""
         return self.columns.get("label")
+
+
+def share_file(rows: Path, node: int) -> Path:
+    """Return the file with the rows of one node, where each reads its share of a dataset."""
+    return rows.with_name(f"{rows.stem}{OF_NODE}{node}{rows.suffix}")
 
 
 def rows_file(split: str, name: str) -> str:

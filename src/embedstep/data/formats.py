@@ -126,6 +126,23 @@ def count_rows(where: str, file: DataFile) -> int | None:
         return int(parquet.metadata.num_rows)
 
 
+def read_notes(where: str, file: DataFile) -> Mapping[bytes, bytes]:
+    """Return what the footer of a Parquet file says by names that are its writer's own.
+
+    Args:
+        where: path of the dataset in the request.
+        file: the file.
+
+    Raises:
+        InvalidRequestError: the file cannot be read.
+        CannotStartError: its server could not be reached.
+    """
+    from pyarrow.parquet import ParquetFile
+
+    with _translate_errors(where, file), file.open_bytes() as source, ParquetFile(source) as parquet:
+        return parquet.metadata.metadata or {}
+
+
 def read_batches(where: str, file: DataFile, types: Mapping[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
     """Yield the rows of a file in batches of at most 8,192.
 

@@ -39,10 +39,7 @@ def text_ids(path: Path, inputs: Sequence[str]) -> "NDArray[np.int32]":
     table = read_table(path)
     parts = [_flatten_texts(table.column(name)) for name in inputs]
     hashes = [_hash_texts(texts) for texts, _, _ in parts]
-    _, first, inverse = np.unique(np.concatenate(hashes), return_index=True, return_inverse=True)
-    by_occurrence = np.empty(len(first), np.int32)
-    by_occurrence[np.argsort(first)] = np.arange(len(first), dtype=np.int32)
-    numbers = by_occurrence[inverse]
+    numbers = number_texts(hashes)
     columns: list[NDArray[np.int32]] = []
     for part, (_, row, place) in zip(np.split(numbers, np.cumsum(list(map(len, hashes)))[:-1]), parts, strict=True):
         if row is None or place is None:
@@ -52,6 +49,20 @@ def text_ids(path: Path, inputs: Sequence[str]) -> "NDArray[np.int32]":
         spread[place, row] = part
         columns += list(spread)
     return np.stack(columns)
+
+
+def number_texts(hashes: Sequence["NDArray[np.uint64]"]) -> "NDArray[np.int32]":
+    """Return the id of each text of all columns, one column after the other; see `text_ids`.
+
+    Args:
+        hashes: hash of each text by column, shape (texts,) each.
+    """
+    import numpy as np
+
+    _, first, inverse = np.unique(np.concatenate(hashes), return_index=True, return_inverse=True)
+    by_occurrence = np.empty(len(first), np.int32)
+    by_occurrence[np.argsort(first)] = np.arange(len(first), dtype=np.int32)
+    return np.asarray(by_occurrence[inverse])
 
 
 def _hash_texts(texts: Any) -> "NDArray[np.uint64]":

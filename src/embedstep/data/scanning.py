@@ -45,7 +45,7 @@ def scan_all(
     """
     slices = slices or {}
     sources = find_sources(request) if cache.folder else None
-    key = None if sources is None else facts_key(request, needs, slices, _length_column(request), sources)
+    key = None if sources is None else facts_key(request, needs, slices, length_column(request), sources)
     record = None if key is None else cache.read(key)
     kept = None if record is None else facts_from_json(record)
     if kept is not None and write_to is None:
@@ -81,6 +81,9 @@ def _read_all(
         write_to.mkdir(parents=True, exist_ok=True)
     for parts, dataset in _sources(request, write_to, needs, slices):
         with collect_problems(problems):
+            if parts[0].split == "train" and request.data.read == "per_node":
+                facts.append(_read_facts(request, parts[0], dataset))
+                continue
             facts += scan_parts(
                 parts, dataset, drop_incomplete_rows=request.data.drop_incomplete_rows, compares=compares
             )
@@ -92,6 +95,15 @@ def _read_all(
     if write_to is not None and request.data.record_anchors:
         _record_anchors(write_to, facts)
     return _with_overlap(facts), problems
+
+
+def _read_facts(request: TrainRequest, part: Part, dataset: Dataset) -> DatasetFacts:
+    """Return the facts of a train dataset of which each node reads its share."""
+    from embedstep.data.sharded_rows import facts_of, find_shards
+
+    rows = find_shards(part.name, dataset, part.needs, part.lengths)
+    path = None if part.write_to is None else str(part.write_to)
+    return replace(facts_of(part.name, rows, request.launch.nodes), path=path)
 
 
 def _record_anchors(folder: Path, facts: Sequence[DatasetFacts]) -> None:
@@ -108,7 +120,7 @@ def _sources(
     slices: Mapping[tuple[Split, str], str],
 ) -> Iterator[tuple[Sequence[Part], Dataset]]:
     """Yield each dataset with its parts: a train dataset and what is held out of it are read together."""
-    lengths = _length_column(request)
+    lengths = length_column(request)
 
     def part(split: Split, name: str) -> Part:
         return Part(
@@ -129,7 +141,8 @@ def _sources(
             yield [part(split, name)], dataset
 
 
-def _length_column(request: TrainRequest) -> str | None:
+def length_column(request: TrainRequest) -> str | None:
+    """Return the column with the length of each training row, if batches are formed by one."""
     return request.arguments.length_column_name if reads_lengths(request.arguments) else None
 
 

@@ -34,6 +34,8 @@ _FORMATS: dict[str, Format] = {
     "ods": "workbook",
 }
 _COMPRESSED: tuple[Format, ...] = ("jsonl", "csv", "tsv", "text")
+FACTS = "_facts"
+"""Folder with the facts of the Parquet files next to it (`shard_facts`)."""
 _KNOWN = (
     ".parquet, .jsonl, .ndjson, .json, .csv, .tsv, .txt, .arrow, .xlsx, .xls, .xlsb or .ods "
     "(text also with .gz, .bz2 or .zst)"
@@ -242,6 +244,7 @@ def _join(folder: str, name: str) -> str:
 def _data_files(store: Store, paths: Sequence[str]) -> list[DataFile]:
     """Return the data files among `paths`, without the marker files of other tools (leading dot or underscore)."""
     visible = [path for path in paths if not path.rsplit("/", 1)[-1].startswith((".", "_"))]
+    visible = [path for path in visible if f"/{FACTS}/" not in f"/{path}"]
     files = [file for path in visible if (file := _data_file(store, path)) is not None]
     # A text next to data is a note or a license.
     return [file for file in files if file.format != "text"] or files

@@ -5,6 +5,7 @@ the import is slow and most runs read local files.
 """
 
 import glob
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -65,6 +66,13 @@ class LocalStore:
         """Open the file at `path` for reading its bytes."""
         return Path(path).open("rb")
 
+    def place(self, file: Path, path: str) -> None:
+        """Copy a local file to `path`, where it appears complete or not at all."""
+        partial = Path(f"{path}.partial")
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, partial)
+        partial.replace(path)
+
     def stamp(self, path: str) -> Stamp | None:
         """Return what changes with the content of the file at `path`."""
         found = Path(path).stat()
@@ -113,6 +121,11 @@ class UrlStore:
     def open(self, path: str) -> BinaryIO:
         """Open the file at `path` for reading its bytes."""
         return cast(BinaryIO, self.system.open(path, "rb"))
+
+    def place(self, file: Path, path: str) -> None:
+        """Copy a local file to `path`."""
+        self.system.makedirs(path.rpartition("/")[0], exist_ok=True)
+        self.system.put_file(str(file), path)
 
     def stamp(self, path: str) -> Stamp | None:
         """Return what changes with the content of the file at `path`; None where the store does not say."""

@@ -23,7 +23,7 @@ from embedstep.runtime.digests import sha256_json
 _FORMAT = "embedstep.facts/1"
 _SETTLED_SECONDS = 2.0
 """Age from which the times of a file are trusted: some file systems count in steps of up to two seconds."""
-_NOT_KEPT = ("text_hashes", "path", "corpus")
+_NOT_KEPT = ("text_hashes", "path", "corpus", "shards")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,6 +83,8 @@ def facts_key(
 
 
 def _find_sources(request: TrainRequest) -> list[SourceFile] | None:
+    if request.data.read == "per_node":
+        return None  # facts are with the files, and the rows of a run are those of one node
     sources = []
     for split, name, dataset in named_datasets(request):
         if dataset.row_function is not None or dataset.transform is not None or dataset.is_fetched:
@@ -120,6 +122,7 @@ def _from_json(item: dict[str, Any]) -> DatasetFacts:
             "label_values": dict(map(tuple, item["label_values"])),
             "label_range": None if label_range is None else tuple(label_range),
             "dropped_columns": tuple(item["dropped_columns"]),
+            "node_rows": tuple(item["node_rows"]),
             "first_overlapping": tuple(item["first_overlapping"]),
         }
     )

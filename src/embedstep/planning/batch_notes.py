@@ -5,15 +5,15 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from embedstep.data.ids import read_integers, read_rows, shared_text
+from embedstep.data.ids import read_rows, shared_text
 from embedstep.planning.batches import (
-    FormedBatches,
     SamplerInputs,
     build_epochs,
     formed_datasets,
     load_sampler_inputs,
     per_device_batch_size,
 )
+from embedstep.planning.formed_batches import FormedBatches
 from embedstep.planning.plan import Plan, PlannedDataset
 from embedstep.planning.transforms import drawer_of, reader_of
 from embedstep.request.arguments.ledger import effective_arguments
@@ -41,7 +41,8 @@ def explain_batches(arguments: Arguments, formed: FormedBatches) -> Iterator[str
     if arguments.train_sampling_strategy == "group_by_length":
         yield from _explain_lengths(arguments, formed.datasets)
     for inputs, sampler in zip(formed.train, formed.epochs.samplers, strict=True):
-        yield from (f"{inputs.item.place}: {note}" for note in _explain_sampler(inputs, sampler))
+        place = f"{inputs.item.place}{' on node 0' * bool(inputs.item.node_rows)}"
+        yield from (f"{place}: {note}" for note in _explain_sampler(inputs, sampler))
     for item in formed_datasets(arguments, formed.datasets):
         if item.split != "train" and item.rows_unreached:
             rows = f"{item.rows_unreached:,} of {item.rows:,} rows go into no batch of {arguments.batch_sampler}"
@@ -105,7 +106,7 @@ def _label_shares(inputs: SamplerInputs, batches: Any) -> str:
     """Return `0 50.0% (46.2%), ...`: the share of each frequent label in the batches, and in the data."""
     import numpy as np
 
-    labels = read_integers(inputs.item.file, "label")
+    labels = inputs.label_values
     values, counts = np.unique(labels, return_counts=True)
     taken = labels[batches.rows]
     shown = []
@@ -123,6 +124,9 @@ def _most_frequent_texts(inputs: SamplerInputs, line: Any, full: int) -> str:
     for group in np.argsort(-line.lengths, kind="stable")[:_SHOWN_TEXTS]:
         if line.lengths[group] <= max(full, 1):
             break
+        if inputs.item.node_rows:  # its texts are in files that nobody has read
+            shown.append(f"one in {line.lengths[group]:,}")
+            continue
         first = line.starts[group]
         text = shared_text(inputs.item.file, inputs.item.inputs, line.rows[first], line.rows[first + 1])
         shown.append(f"{shorten(text, _SHOWN_CHARACTERS)!r} in {line.lengths[group]:,}")

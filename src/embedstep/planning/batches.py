@@ -6,11 +6,10 @@ data leaves an Arrow file for each dataset; `load_sampler_inputs` derives from i
 texts, labels, lengths) and keeps that next to the file, where all ranks of a node map the same arrays. `build_epochs`
 gives these to the package `sampling`: a `Sampler` arranges the rows of one dataset into batches, and `Epochs` puts the
 batches of all datasets in one order and splits each step among the ranks. All of that is index arithmetic on seed and
-epoch, so each rank computes the whole epoch by itself, and `form_batches` counts for the plan exactly what the ranks
+epoch, so each rank computes the whole epoch by itself, and `formed_batches` counts for the plan exactly what the ranks
 will train on.
 """
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import ceil
@@ -23,7 +22,6 @@ from embedstep.errors import CannotStartError
 from embedstep.planning.batch_samplers import DeclaredBatches, declared_code, declared_reads, declared_sampler
 from embedstep.planning.plan import PlannedDataset
 from embedstep.request.arguments.schema import Arguments
-from embedstep.sampling.search import binary_search
 
 if TYPE_CHECKING:
     # These import numpy, which a plan needs only where embedstep forms the batches.
@@ -41,31 +39,16 @@ class SamplerInputs:
         texts: the texts that repeat, for no_duplicates.
         labels: the labels, for group_by_label.
         lengths: size of each row's texts, for group_by_length, shape (rows,).
+        label_values: the labels as they are in the rows, shape (rows,).
         arrays: what a batch sampler of another package reads, by name.
     """
 
     item: PlannedDataset
     texts: "Texts | None" = None
     labels: "Labels | None" = None
+    label_values: Any = None
     lengths: Any = None
     arrays: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(kw_only=True)
-class FormedBatches:
-    """The batches of the first epoch, counted.
-
-    Attributes:
-        datasets: all datasets of the plan, with exact counts where embedstep forms the batches.
-        train: inputs of the train datasets whose batches were formed, in the order of the plan.
-        epochs: their batches; None where sentence-transformers forms them.
-        seconds: time that forming them took.
-    """
-
-    datasets: list[PlannedDataset]
-    train: Sequence[SamplerInputs] = ()
-    epochs: "Epochs | None" = None
-    seconds: float | None = None
 
 
 def forms_batches(arguments: Arguments) -> bool:
@@ -121,77 +104,6 @@ def count_default_batches(
     ]
 
 
-def form_batches(arguments: Arguments, datasets: Sequence[PlannedDataset], processes: int) -> FormedBatches:
-    """Form the batches of the first epoch, and count them exactly.
-
-    Args:
-        arguments: the effective arguments.
-        datasets: all datasets of the plan, with their prepared rows.
-        processes: processes that train together.
-    """
-    items = formed_datasets(arguments, datasets)
-    if not items:
-        return FormedBatches(datasets=list(datasets))
-    train = [load_sampler_inputs(arguments, item) for item in items if item.split == "train"]
-    started = time.perf_counter()
-    epochs = build_epochs(arguments, train, processes, per_device_batch_size(arguments, "train"))
-    counted = _count_formed(train, epochs)
-    seconds = time.perf_counter() - started
-    for sampler in epochs.samplers:
-        if isinstance(sampler.declared, DeclaredBatches):
-            sampler.declared.require_repeatable()
-    for item in items:
-        if item.split != "train":  # each is evaluated by itself
-            own = [load_sampler_inputs(arguments, item)]
-            size = per_device_batch_size(arguments, item.split)
-            counted |= _count_formed(own, build_epochs(arguments, own, processes, size))
-    return FormedBatches(
-        datasets=[counted.get((item.split, item.name), item) for item in datasets],
-        train=train,
-        epochs=epochs,
-        seconds=seconds,
-    )
-
-
-def _count_formed(inputs: Sequence[SamplerInputs], epochs: "Epochs") -> dict[tuple[str, str], PlannedDataset]:
-    """Return datasets that share an epoch with the batches that each contributes, by split and name."""
-    return {
-        (one.item.split, one.item.name): replace(
-            one.item,
-            batches=epochs.steps_of[number] * epochs.world_size,
-            rows_unreached=one.item.rows - _count_rows(epochs, number),
-            largest_batch=_largest_batch(one, epochs, number),
-        )
-        for number, one in enumerate(inputs)
-    }
-
-
-def _count_rows(epochs: "Epochs", number: int) -> int:
-    """Return the rows of a dataset that one epoch trains on."""
-    batches = epochs.samplers[number].batches(0)
-    taken = epochs.steps_of[number] * epochs.batches_per_step(epochs.samplers[number])
-    rows = batches.rows[: batches.starts[min(taken, len(batches))]]
-    return len(rows) if epochs.samplers[number].declared is None else len(set(rows.tolist()))  # it may repeat rows
-
-
-def _largest_batch(inputs: SamplerInputs, epochs: "Epochs", number: int) -> int | None:
-    """Return the largest batch size of a rank with which there is a step, or 0 where no size gives one.
-
-    None for a dataset that has a step as it is, and for one whose texts and labels do not matter.
-    """
-    texts, labels, world_size = inputs.texts, inputs.labels, epochs.world_size
-    if epochs.steps_alone(number) or (texts is None and labels is None):
-        return None
-    if labels is not None:
-        half = binary_search(1, labels.usable // 2, lambda half: labels.full_batches(2 * half) >= world_size)
-        return 2 * half if half > 1 else 0
-    # No batch has more distinct texts than any one column.
-    columns = texts.columns if texts is not None else ()
-    most = min([inputs.item.rows, *(len(column.lengths) + len(column.free) for column in columns)]) // world_size
-    sampler = epochs.samplers[number]
-    return binary_search(0, most, lambda size: replace(sampler, size=size * world_size).count > 0)
-
-
 def load_sampler_inputs(arguments: Arguments, item: PlannedDataset) -> SamplerInputs:
     """Return what the batches of a dataset depend on, derived from its prepared rows once and kept next to them.
 
@@ -202,17 +114,17 @@ def load_sampler_inputs(arguments: Arguments, item: PlannedDataset) -> SamplerIn
     from embedstep.sampling.labels import group_labels
     from embedstep.sampling.texts import Texts, group_texts
 
-    path, texts, labels, lengths = item.file, None, None, None
+    path, texts, labels, values, lengths = item.file, None, None, None, None
     if arguments.batch_sampler.startswith("no_duplicates"):
         texts = Texts(_cache(path, "texts", lambda: group_texts(text_ids(path, item.inputs)).ids))
     if arguments.batch_sampler == "group_by_label":
-        labels = group_labels(read_integers(path, "label"))
+        labels = group_labels(values := read_integers(path, "label"))
     if arguments.train_sampling_strategy == "group_by_length" and item.split == "train":
         lengths = _cache(path, "lengths", lambda: _measure_rows(item))
     read = {"labels": lambda: read_integers(path, "label"), "texts": lambda: text_ids(path, item.inputs)}
     names = declared_reads(arguments.batch_sampler)
     arrays: dict[str, Any] = {name: _cache(path, f"declared_{name}", read[name]) for name in names}
-    return SamplerInputs(item=item, texts=texts, labels=labels, lengths=lengths, arrays=arrays)
+    return SamplerInputs(item=item, texts=texts, labels=labels, label_values=values, lengths=lengths, arrays=arrays)
 
 
 def _measure_rows(item: PlannedDataset) -> Any:
@@ -248,7 +160,7 @@ def build_epochs(arguments: Arguments, inputs: Sequence[SamplerInputs], world_si
     Args:
         arguments: the effective arguments.
         inputs: of each train dataset in their order, or of one that is evaluated.
-        world_size: ranks.
+        world_size: ranks that train on these rows.
         size: rows of a rank in a step.
     """
     from embedstep.sampling.epochs import Epochs, Sampler
@@ -272,8 +184,15 @@ def build_epochs(arguments: Arguments, inputs: Sequence[SamplerInputs], world_si
             declared=DeclaredBatches(**shared, kind=kind, world_size=world_size, arrays=one.arrays) if kind else None,
         )
         samplers.append(sampler)
+    # Where each node has rows of its own, all take as many steps as the plan has found that all have batches for.
+    planned = [one.item.batches for one in inputs if one.item.node_rows and one.item.batches is not None]
+    processes = world_size * max((len(one.item.node_rows) for one in inputs), default=1)
     return Epochs(
-        samplers=tuple(samplers), world_size=world_size, mixing=arguments.multi_dataset_batch_sampler, seed=seed
+        samplers=tuple(samplers),
+        world_size=world_size,
+        mixing=arguments.multi_dataset_batch_sampler,
+        seed=seed,
+        most_steps=tuple(batches // processes for batches in planned) or None,
     )
 
 
@@ -306,9 +225,11 @@ def describe_order(
     # One dataset in the order of its file is not shuffled.
     in_order = arguments.train_sampling_strategy == "sequential" and arguments.batch_sampler == "batch_sampler"
     is_fixed = in_order and len(train) == 1 and not transforms
+    nodes = {"nodes with rows of their own": len(train[0].node_rows)} if train and train[0].node_rows else {}
     lengths = "in a column" if any(item.has_lengths for item in train) else "in bytes"
     return {
         "data": [[item.name, item.fingerprint] for item in train],
+        **nodes,
         **({"lengths": lengths} if arguments.train_sampling_strategy == "group_by_length" else {}),
         **({"transforms": [[name, digest] for name, digest in transforms.items()]} if transforms else {}),
         **({} if is_fixed else {"seed": order_seed(arguments)}),

@@ -12,15 +12,14 @@ from embedstep.data.facts import DatasetFacts, DatasetRecord
 from embedstep.data.model_facts import ModelFacts
 from embedstep.planning.batch_notes import explain_batches
 from embedstep.planning.batches import (
-    FormedBatches,
     batches_per_step,
     count_batches,
     count_default_batches,
     describe_order,
-    form_batches,
     per_device_batch_size,
 )
 from embedstep.planning.extensions import code_of
+from embedstep.planning.formed_batches import FormedBatches, form_batches
 from embedstep.planning.losses import negatives_per_anchor, trains_own_layers
 from embedstep.planning.metrics import planned_metrics
 from embedstep.planning.model_notes import explain_model, plan_model
@@ -82,7 +81,8 @@ def build_plan(
         if is_prepared and (drawer := drawer_of(request, item)) is not None:
             drawer.require_repeatable(reader_of(item))
     datasets = count_default_batches(arguments, datasets, processes)
-    formed = form_batches(arguments, datasets, processes) if is_prepared else FormedBatches(datasets=datasets)
+    shards = {item.name: item.shards for item in facts if item.shards is not None}
+    formed = form_batches(arguments, datasets, processes, shards) if is_prepared else FormedBatches(datasets=datasets)
     per_step = batches_per_step(arguments, processes)
     formed = replace(formed, datasets=list(_with_formed_negatives(request, formed, processes)))
     train = [item for item in formed.datasets if item.split == "train"]
@@ -154,7 +154,7 @@ def _with_formed_negatives(request: TrainRequest, formed: FormedBatches, process
     if formed.epochs is not None:
         for inputs, sampler in zip(formed.train, formed.epochs.samplers, strict=True):
             rows = sampler.batches(0).largest
-            largest[inputs.item.name] = rows // processes if sampler.labels is None else rows
+            largest[inputs.item.name] = rows // formed.epochs.world_size if sampler.labels is None else rows
     for item in formed.datasets:
         loss = request.loss_of(item.name)
         rows = largest.get(item.name, 0)
@@ -165,8 +165,10 @@ def _with_formed_negatives(request: TrainRequest, formed: FormedBatches, process
 
 
 def _drawn_fingerprint(request: TrainRequest, facts: DatasetFacts) -> str:
-    """Return the digest of a dataset's rows, and of what is drawn from them."""
+    """Return the digest of a dataset's rows, and of what is drawn from them or divided among nodes."""
     digest = transform_digests(request, facts.split).get(facts.name)
+    if facts.node_rows:
+        return sha256_json([facts.fingerprint, "nodes", len(facts.node_rows)])
     return facts.fingerprint if digest is None else sha256_json([facts.fingerprint, digest])
 
 

@@ -1,12 +1,12 @@
 """The training plan: what a run will do, as plain values that are printed, saved, and followed by each rank."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from pydantic import TypeAdapter
 
-from embedstep.data.facts import DatasetRecord
+from embedstep.data.facts import DatasetRecord, share_file
 from embedstep.data.model_facts import ModelFacts
 from embedstep.planning.prompts import PlannedPrompts
 from embedstep.request.arguments.ledger import LedgerEntry
@@ -43,6 +43,13 @@ class PlannedDataset(DatasetRecord):
     rows_unreached: int
     largest_batch: int | None = None
     negatives_per_anchor: int | None
+
+    def on_node(self, node: int) -> "PlannedDataset":
+        """Return the dataset as one node trains on it: with the rows of its share, where each node has one."""
+        if not self.node_rows:
+            return self
+        path = None if self.path is None else str(share_file(self.file, node))
+        return replace(self, rows=self.node_rows[node], path=path)
 
     @property
     def loss_columns(self) -> tuple[str, ...]:
@@ -124,6 +131,10 @@ class Plan:
     base: str | None = None
     fetched_model: str | None = None
     preview: tuple[Mapping[str, Any], ...] = ()
+
+    def on_node(self, node: int) -> "Plan":
+        """Return the plan with the rows that one node trains on."""
+        return replace(self, datasets=tuple(item.on_node(node) for item in self.datasets))
 
     @property
     def on_cpu(self) -> bool:

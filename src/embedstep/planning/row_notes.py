@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from embedstep.data.facts import DatasetFacts
+from embedstep.planning.node_reading import explain_node_rows
 from embedstep.planning.transforms import section_of
 from embedstep.request.datasets import ListOfNegatives, ListOfPositives
 from embedstep.request.schema import TrainRequest
@@ -20,6 +21,7 @@ def explain_rows(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterat
     yield from _held_out_rows(request, facts)
     yield from _repeated_rows(facts)
     yield from _formats(facts)
+    yield from explain_node_rows(facts)
 
 
 def _made_rows(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[str]:

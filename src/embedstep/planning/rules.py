@@ -10,6 +10,7 @@ from embedstep.errors import Problem, suggest
 from embedstep.output.checkpoints import checkpoints_in
 from embedstep.planning.batches import forms_batches
 from embedstep.planning.corpora import corpora_are_searched
+from embedstep.planning.node_reading import nodes_can_read
 from embedstep.planning.transforms import transforms_fit
 from embedstep.request.arguments.renames import as_written
 from embedstep.request.arguments.rules import check_arguments
@@ -323,6 +324,7 @@ RULES: Sequence[Rule] = (
     aliases_are_free,
     batches_can_be_formed,
     transforms_fit,
+    nodes_can_read,
     noise_needs_a_transformer,
     checkpoint_exists,
     resume_is_consistent,

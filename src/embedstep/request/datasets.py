@@ -272,6 +272,11 @@ class Data(Section):
     test: dict[Name, Dataset] = described(
         {}, "Held-out datasets for the loss after training (same name as in train), with arguments.do_predict."
     )
+    read: Literal["first_node", "per_node"] = described(
+        "first_node",
+        "Who reads the rows to train on. `first_node`: the first node reads all, and sends them where no disk is "
+        "shared. `per_node`: each reads its share of Parquet files with facts (docs/scale.md).",
+    )
     drop_incomplete_rows: Boolean = described(
         False, "Drop and count rows with an empty or null cell. When false, such rows are refused."
     )

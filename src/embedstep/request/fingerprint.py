@@ -61,7 +61,7 @@ def _drop_unused(section: dict[str, Any], model: type[BaseModel], names: Iterabl
 
 
 _ADDED = ("early_stopping",)
-_ADDED_TO_DATA = ("record_anchors",)
+_ADDED_TO_DATA = ("read", "record_anchors")
 _ADDED_TO_DATASETS = ("transform", "hold_out", "csv", "sheet", "sql", "database", "rows", "beir", "corpus")
 _ADDED_TO_MODEL = (
     "model_kwargs",

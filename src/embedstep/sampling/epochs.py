@@ -2,7 +2,8 @@
 
 A step takes its rows from one dataset. The ranks share one batch if its rows have to fit together across ranks (no
 repeated text, because embeddings may be gathered); else each rank has a batch of its own. Each rank computes the whole
-epoch from the same seed and takes its part, so the ranks need no communication.
+epoch from the same seed and takes its part, so the ranks need no communication. Where each node has rows of its own,
+"ranks" are those of one node: all nodes take a step's rows from the same dataset, by the seed, and as many steps.
 """
 
 from collections.abc import Callable, Iterator
@@ -148,12 +149,14 @@ class Epochs:
         world_size: number of ranks.
         mixing: `proportional` uses all batches of all datasets; `round_robin` alternates until one is exhausted.
         seed: seed of the order of datasets.
+        most_steps: steps of an epoch that nodes with other rows have batches for, by dataset; None without such nodes.
     """
 
     samplers: tuple[Sampler, ...]
     world_size: int
     mixing: Mixing
     seed: int
+    most_steps: tuple[int, ...] | None = None
 
     @cached_property
     def steps_of(self) -> tuple[int, ...]:
@@ -163,7 +166,9 @@ class Epochs:
 
     def steps_alone(self, number: int) -> int:
         """Return the steps of an epoch that a dataset has batches for, whatever the mixing."""
-        return self.samplers[number].count // self.batches_per_step(self.samplers[number])
+        sampler = self.samplers[number]
+        steps = sampler.count // self.batches_per_step(sampler)
+        return steps if self.most_steps is None else min(steps, self.most_steps[number])
 
     @property
     def steps(self) -> int:

@@ -81,6 +81,7 @@ def train(output: OutputFolder, world: World, received: ReceivedSignal) -> None:
     clock = _Clock()
     request = request_from_json(read_json(output.request))
     plan = plan_from_json(read_json(output.plan))
+    here = plan.on_node(world.node_rank)
     quiet_other_ranks(world)
     export_environment(request)
     require_devices(request, plan, world)
@@ -91,7 +92,7 @@ def train(output: OutputFolder, world: World, received: ReceivedSignal) -> None:
     set_seed(arguments.seed)
     model = build_model(request.model, fetched=plan.fetched_model, device=str(arguments.device))
     set_prompts(model, plan.prompts)
-    before = take_snapshot(model, plan) if world.is_first else None
+    before = take_snapshot(model, here) if world.is_first else None
     if request.model.peft:
         # PEFT is not always installed.
         from embedstep.worker.adapters import add_adapter
@@ -115,9 +116,8 @@ def train(output: OutputFolder, world: World, received: ReceivedSignal) -> None:
         stopping.early = EarlyStopping(request.early_stopping.patience, request.early_stopping.threshold)
     try:
         with translate_hub_errors():  # the trainer creates the repository
-            trainer = build_trainer(
-                request, plan, model, arguments, recorder if world.is_first else None, stopping, monitor
-            )
+            shown_by = recorder if world.is_first else None
+            trainer = build_trainer(request, here, model, arguments, shown_by, stopping, monitor)
         spool.parameters({**flatten(_sections(request)), **arguments.to_sanitized_dict()})
         clock.lap("start")
         record_signals(received)

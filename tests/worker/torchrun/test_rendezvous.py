@@ -1,13 +1,14 @@
 """Nodes that wait for each other, with real processes on one machine."""
 
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -22,10 +23,13 @@ NODE = str(Path(__file__).with_name("waiting_node.py"))
 
 
 def free_port() -> int:
-    """A port with a free one above it."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1]) - 1
+    """A port with a free one above it, below those that the kernel gives to outgoing connections at any moment."""
+    while True:
+        port = random.SystemRandom().randrange(20_000, 32_000, 2)
+        with socket.socket() as one, socket.socket() as other, suppress(OSError):
+            one.bind(("", port))
+            other.bind(("", port + 1))
+            return port
 
 
 @contextmanager

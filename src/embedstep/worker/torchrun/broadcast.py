@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
+from embedstep.data.facts import OF_NODE
 from embedstep.data.token_files import IDS, INDEX
 from embedstep.errors import CannotStartError, PeerLostError
 from embedstep.launch.nodes import NodeInfo
@@ -73,7 +74,7 @@ def _contents(output: OutputFolder) -> dict[str, object]:
         (path.name == MANIFEST, path)
         for folder in folders
         for path in _files(folder)
-        if path.suffix not in (INDEX, IDS)  # of this machine
+        if path.suffix not in (INDEX, IDS) and OF_NODE not in path.name  # of this machine
     )
     files = [output.request, output.plan, output.start, *(path for _, path in inside)]
     return {

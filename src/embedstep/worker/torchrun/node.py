@@ -42,6 +42,7 @@ from embedstep.worker.interruption import ignore_signals
 from embedstep.worker.torchrun.broadcast import broadcast_files
 from embedstep.worker.torchrun.early_ranks import EarlyRanks
 from embedstep.worker.torchrun.rendezvous import Rendezvous
+from embedstep.worker.torchrun.shares import read_shares
 from embedstep.worker.torchrun.shutdown import GracefulShutdown
 
 _LAST_LINES, _LINE_CHARACTERS = 20, 500
@@ -75,6 +76,8 @@ def main(argv: list[str], instructions: "SimpleQueue[str]", ranks: EarlyRanks, b
             return ended
         if peers and is_own:
             broadcast_files(output, group, peers.connect())
+        if peers:
+            read_shares(output, group, peers)
         # The output of ranks may hold secrets: it stays in a folder that only this user reads, while they run.
         with TemporaryDirectory(prefix="embedstep-") as logs:
             _log_ranks(arguments, logs)

@@ -224,6 +224,10 @@ class Rendezvous:
             return f"no heartbeat from node {rank} for {_LOST_SECONDS:.0f} s"
         return ""
 
+    def stop_watching(self) -> None:
+        """Take no further end of another node for its loss."""
+        self._ended.set()
+
     def wait_for_cause(self) -> None:
         """Give another node a moment to report its failure, which this one noticed only as a broken collective."""
         deadline = time.monotonic() + 3 * _HEARTBEAT_SECONDS

@@ -118,7 +118,7 @@ class StepTrainer(ResumableTrainer):
             return self._loader(parts, super()._build_dataloader(dataset, size, dataset_kind).batch_sampler)
         batches = RankBatches(
             epochs,
-            self.args.process_index,
+            self.args.process_index % epochs.world_size,  # its rank among those that share the rows
             parts,
             self.args.batch_sampler.value,
             in_training=self._is_for_training,
