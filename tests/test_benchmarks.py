@@ -131,7 +131,7 @@ def test_every_benchmark_is_there() -> None:
         "resuming", "checkpoints", "lost_rank", "lost_host", "tracking", "bootstrap", "report", "compile",
         "container", "log", "zenml_step", "airflow_task", "dag_parse",
         "tokenize_once_3", "tokenize_once_3_again", "tokenize_once_10", "tokenize_once_minilm", "group_by_length",
-        "small_steps", "lora",
+        "small_steps", "lora", "plan_by_facts", "write_facts",
         "first_step_100k", "first_step_1m", "first_step_5m", "first_step_100k_again", "first_step_1m_again",
     }  # fmt: skip
 

@@ -40,7 +40,7 @@ def _compared_with_the_arguments(command: str, quick: bool) -> Record:
         env = environment()
 
         def ours() -> float:
-            return timed([_console_script(), command, str(request)], env=env, folder=folder)
+            return timed([console_script(), command, str(request)], env=env, folder=folder)
 
         def other() -> float:
             return timed([sys.executable, "-c", _CONSTRUCT], env=env, folder=folder)
@@ -52,7 +52,8 @@ def _compared_with_the_arguments(command: str, quick: bool) -> Record:
         return measure(command, compares, ours, other, BOUND, 1 if quick else REPEATS)
 
 
-def _console_script() -> str:
+def console_script() -> str:
+    """Return the installed command."""
     return str(Path(sys.executable).with_name("embedstep"))
 
 

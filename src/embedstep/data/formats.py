@@ -26,6 +26,7 @@ TEXT_FORMATS = frozenset({"jsonl", "csv", "tsv", "text", "workbook"})
 """Formats without column types."""
 
 _BATCH_ROWS = 8_192
+_BUFFER_BYTES = 2**20
 _BROKEN = (pa.ArrowException, EOFError, zlib.error, UnicodeDecodeError)
 
 
@@ -202,7 +203,9 @@ _Opened = tuple[pa.Schema, Callable[[list[str]], Iterable[pa.RecordBatch]]]
 def _open_parquet(file: DataFile) -> Iterator[_Opened]:
     from pyarrow.parquet import ParquetFile
 
-    with file.open_bytes() as source, ParquetFile(source) as parquet:
+    # A store is asked for whole groups of rows at once. On a disk that only costs the memory to hold them.
+    how: dict[str, Any] = {"pre_buffer": False, "buffer_size": _BUFFER_BYTES} if file.store.local else {}
+    with file.open_bytes() as source, ParquetFile(source, **how) as parquet:
         yield parquet.schema_arrow, lambda columns: parquet.iter_batches(batch_size=_BATCH_ROWS, columns=columns)
 
 

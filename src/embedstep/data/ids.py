@@ -39,7 +39,7 @@ def text_ids(path: Path, inputs: Sequence[str]) -> "NDArray[np.int32]":
     table = read_table(path)
     parts = [_flatten_texts(table.column(name)) for name in inputs]
     hashes = [_hash_texts(texts) for texts, _, _ in parts]
-    numbers = number_texts(hashes)
+    numbers = number_texts(np.concatenate(hashes))
     columns: list[NDArray[np.int32]] = []
     for part, (_, row, place) in zip(np.split(numbers, np.cumsum(list(map(len, hashes)))[:-1]), parts, strict=True):
         if row is None or place is None:
@@ -51,18 +51,25 @@ def text_ids(path: Path, inputs: Sequence[str]) -> "NDArray[np.int32]":
     return np.stack(columns)
 
 
-def number_texts(hashes: Sequence["NDArray[np.uint64]"]) -> "NDArray[np.int32]":
-    """Return the id of each text of all columns, one column after the other; see `text_ids`.
+def number_texts(found: "NDArray[np.uint64]") -> "NDArray[np.int32]":
+    """Return the id of each text, shape (texts,); see `text_ids`.
 
     Args:
-        hashes: hash of each text by column, shape (texts,) each.
+        found: hash of each text, one column after the other, shape (texts,).
     """
     import numpy as np
 
-    _, first, inverse = np.unique(np.concatenate(hashes), return_index=True, return_inverse=True)
-    by_occurrence = np.empty(len(first), np.int32)
-    by_occurrence[np.argsort(first)] = np.arange(len(first), dtype=np.int32)
-    return np.asarray(by_occurrence[inverse])
+    order = np.argsort(found, kind="stable")
+    ordered = found[order]
+    # The first of equal texts, which are next to each other now. `np.unique` sorts a second time for their order.
+    starts = np.flatnonzero(np.concatenate([np.ones(min(len(found), 1), bool), ordered[1:] != ordered[:-1]]))
+    first = order[starts]
+    is_first = np.zeros(len(found), bool)
+    is_first[first] = True
+    number = np.cumsum(is_first, dtype=np.int32) - np.int32(1)
+    numbers = np.empty(len(found), np.int32)
+    numbers[order] = np.repeat(number[first], np.diff(np.append(starts, len(found))))
+    return numbers
 
 
 def _hash_texts(texts: Any) -> "NDArray[np.uint64]":

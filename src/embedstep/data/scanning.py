@@ -94,7 +94,9 @@ def _read_all(
     facts.sort(key=lambda item: order[item.split, item.name])
     if write_to is not None and request.data.record_anchors:
         _record_anchors(write_to, facts)
-    return _with_overlap(facts), problems
+    compared = _with_overlap(facts)
+    # Nobody compares these again, and batches of so many rows need the memory.
+    return [replace(item, text_hashes={}) if item.shards is not None else item for item in compared], problems
 
 
 def _read_facts(request: TrainRequest, part: Part, dataset: Dataset) -> DatasetFacts:

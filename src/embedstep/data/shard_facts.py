@@ -21,7 +21,6 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -85,22 +84,22 @@ class Shard:
     rows: int
     columns: Mapping[str, ColumnFacts]
 
-    def arrays(self, where: str, names: Sequence[str]) -> list[NDArray[Any]]:
-        """Return columns of the facts, such as `question.hash`, shape (rows,) each.
+    def read_into(self, where: str, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Read columns of the facts, such as `question.hash`.
 
         Args:
             where: path of the dataset in the request.
-            names: their names.
+            arrays: what to fill by the names of columns, shape (rows,) each.
 
         Raises:
             InvalidRequestError: the file of facts is broken.
             CannotStartError: its server could not be reached.
         """
-        found: dict[str, list[NDArray[Any]]] = {name: [] for name in names}
-        for batch in read_batches(where, self.facts, dict.fromkeys(names, pa.null())):
-            for name in names:
-                found[name].append(batch.column(name).to_numpy(zero_copy_only=False))
-        return [np.concatenate(parts) for parts in found.values()]
+        start = 0
+        for batch in read_batches(where, self.facts, dict.fromkeys(arrays, pa.null())):
+            for name, array in arrays.items():
+                array[start : start + batch.num_rows] = batch.column(name).to_numpy(zero_copy_only=False)
+            start += batch.num_rows
 
 
 def facts_file(file: DataFile) -> DataFile:

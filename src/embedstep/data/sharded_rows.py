@@ -104,12 +104,11 @@ class ShardedRows:
 
     def text_ids(self, inputs: Sequence[str]) -> NDArray[np.int32]:
         """Return the id of each text, shape (columns, rows); see `ids.text_ids`."""
-        numbered = number_texts(self._arrays(inputs, HASH))
-        return np.stack(np.split(numbered, len(inputs)))
+        return number_texts(self._arrays(inputs, HASH).reshape(-1)).reshape(len(inputs), self.rows)
 
     def text_bytes(self, inputs: Sequence[str]) -> NDArray[np.int32]:
         """Return the total bytes of each row's texts in UTF-8, shape (rows,)."""
-        return np.asarray(np.sum(self._arrays(inputs, BYTES), axis=0, dtype=np.int32))
+        return np.asarray(self._arrays(inputs, BYTES, np.int32).sum(axis=0, dtype=np.int32))
 
     def integers(self, role: str) -> NDArray[np.int64]:
         """Return a column of integers, shape (rows,)."""
@@ -117,19 +116,28 @@ class ShardedRows:
 
     def numbers(self, role: str) -> NDArray[Any]:
         """Return a column of numbers, shape (rows,)."""
-        return self._arrays([role], VALUE)[0]
+        found: NDArray[Any] = self._arrays([role], VALUE, np.float64 if self.output[role] == "number" else np.int64)[0]
+        return found
 
     def keys(self) -> dict[str, NDArray[np.uint64]]:
         """Return the hashes of texts by which duplicates are found, by role, shape (rows,) each."""
         roles = [one.role.name for one in self.columns if one.kind == "text"]
         return dict(zip(roles, self._arrays(roles, KEY), strict=True))
 
-    def _arrays(self, roles: Sequence[str], what: str) -> list[NDArray[Any]]:
+    def _arrays(self, roles: Sequence[str], what: str, dtype: type = np.uint64) -> NDArray[Any]:
+        """Return what the facts say of the columns of some roles, shape (roles, rows)."""
         columns = {one.role.name: one.role.column for one in self.columns}
         names = [f"{columns[role]}.{what}" for role in roles]
+        found: NDArray[Any] = np.empty((len(roles), self.rows), dtype)
+        ends = np.cumsum([shard.rows for shard in self.shards])
+
+        def read(shard: Shard, end: int) -> None:
+            for name, array in zip(names, found, strict=True):
+                shard.read_into(self.where, {name: array[end - shard.rows : end]})
+
         with ThreadPoolExecutor(_READERS) as pool:
-            found = [*pool.map(lambda shard: shard.arrays(self.where, names), self.shards)]
-        return [np.concatenate(parts) for parts in zip(*found, strict=True)] if names else []
+            list(pool.map(read, self.shards, ends.tolist()))
+        return found
 
     def write(self, target: Path) -> None:
         """Read the texts, and write them as an Arrow stream for the training.
