@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedstep.data.cancelling import run_cancellable
-from embedstep.data.csvfiles import find_format
 from embedstep.data.hub import fetched_datasets
 from embedstep.data.sources import find_files
 from embedstep.data.statements import Statement, explain, parse_statement
@@ -190,6 +189,10 @@ def _refuse_backslashes(where: str, files: Sequence[str]) -> None:
     Raises:
         InvalidRequestError: with each such file, and each of which it is not certain how it is written.
     """
+    from embedstep.data.csvfiles import (
+        find_format,
+    )  # which imports Arrow, as nothing does before there are rows to read
+
     problems: list[Problem] = []
     for name in files:
         with collect_problems(problems):

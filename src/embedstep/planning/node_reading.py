@@ -89,15 +89,15 @@ def write_shares(request: TrainRequest, plan: Plan, node: int) -> None:
         InvalidRequestError: the files are others than when they were planned, or have other rows than their facts say.
         CannotStartError: the disk is full, or a server could not be reached.
     """
+    missing = [item for item in plan.datasets if item.node_rows and not item.on_node(node).file.exists()]
+    if not missing:
+        return
     from embedstep.data.sharded_rows import find_shards
 
     needs, lengths = row_needs(request), length_column(request)
-    for item in plan.datasets:
-        target = item.on_node(node).file
-        if not item.node_rows or target.exists():
-            continue
+    for item in missing:
         rows = find_shards(item.name, request.data.train[item.name], needs["train", item.name], lengths)
         if rows.fingerprint != item.fingerprint:
             message = f"node {node} finds other files than node 0, or other facts of them; give all nodes the same"
             raise InvalidRequestError.at(f"{item.place}.path", message)
-        rows.shares(len(item.node_rows))[node].write(target)
+        rows.shares(len(item.node_rows))[node].write(item.on_node(node).file)
