@@ -230,7 +230,7 @@ def test_a_word_among_the_labels_of_csv_is_refused_with_its_row(refusal: Refusal
 def test_a_csv_file_with_a_header_alone_has_no_rows(refusal: Refusal) -> None:
     Path("a.csv").write_text("q,s\n")
     Path("b.csv").write_text("q,s\nx,1\n")
-    assert refusal("a.csv", anchor="q") == ["data.train.docs.path: the files hold no rows"]
+    assert refusal("a.csv", anchor="q") == ["data.train.docs.path: a.csv holds no row"]
 
 
 @pytest.mark.parametrize("name", ["a.parquet", "a.arrow", "a.csv.gz", "a.jsonl.gz"])

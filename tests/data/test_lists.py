@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from embedstep.data.facts import DatasetFacts
 from embedstep.data.lists import list_lengths, nth_texts, one_by_one, source_columns, without_nulls
 from embedstep.data.roles import RowNeeds, list_roles
-from embedstep.request.datasets import Columns
+from embedstep.request.columns import Columns
 
 Read = Callable[..., DatasetFacts]
 Refusal = Callable[..., list[str]]

@@ -3,7 +3,7 @@
 import pytest
 
 from embedstep.data.roles import Role, RowNeeds, list_roles, repeated_columns
-from embedstep.request.datasets import Columns
+from embedstep.request.columns import Columns
 
 WHERE = "data.train.docs"
 

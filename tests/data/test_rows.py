@@ -108,7 +108,7 @@ def test_a_dataset_without_a_complete_row_is_refused(refusal: Refusal) -> None:
 
 def test_a_dataset_without_rows_is_refused(refusal: Refusal) -> None:
     write("a.parquet", q=pa.array([], pa.string()))
-    assert refusal("a.parquet", anchor="q") == ["data.train.docs.path: the files hold no rows"]
+    assert refusal("a.parquet", anchor="q") == ["data.train.docs.path: a.parquet holds no row"]
 
 
 def test_a_limit_counts_kept_rows_over_all_files(read: Read) -> None:

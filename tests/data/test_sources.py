@@ -184,6 +184,14 @@ def test_a_saved_dataset_with_splits_needs_the_name_of_one(read: Read, refusal: 
     ]
 
 
+def test_a_slice_of_a_split_leads_to_hold_out(refusal: Refusal) -> None:
+    write_csv("a.csv", "a,a")
+    (found,) = refusal("a.csv", anchor="q", split="train[:90%]")
+    assert found.endswith(
+        "remove split, and write hold_out: {share: 0.1} in data.train to keep rows for the evaluation"
+    )
+
+
 @pytest.mark.parametrize("path", ["a.csv", "folder", "saved"])
 def test_a_split_without_splits_is_refused(refusal: Refusal, path: str) -> None:
     write_csv("a.csv", "a,a")

@@ -100,7 +100,7 @@ def test_one_of_several_sheets_is_named(book: str, texts: Texts, refusal: Refusa
           "columns.positive: column 'a' has #DIV/0! in cell B2 of the sheet 'one' of {}; correct the formula, or empty "
           "the cell"]),
         ([["q", "b"], ["x", "y"]], ["columns.positive: {} has no column 'a'; its columns are q, b"]),
-        ([["q", "a"]], ["path: the files hold no rows"]),
+        ([["q", "a"]], ["path: {} holds no row"]),
     ],
 )  # fmt: skip
 def test_a_sheet_that_is_no_table_is_refused(book: str, refusal: Refusal, rows: Rows, messages: list[str]) -> None:

@@ -190,3 +190,18 @@ def test_datasets_that_are_certainly_not_trained_on_are_counted(steps: int, untr
         f"the training takes {batches}, so at least {untrained} of 3 datasets are not trained on; raise max_steps"
     )
     assert [note for note in plan.notes if "not trained on" in note] == ([expected] if untrained else [])
+
+
+@pytest.mark.parametrize(
+    ("rows", "arguments", "expected"),
+    [
+        (200, {"per_device_train_batch_size": 500},
+         ["data.train.docs: has 200 rows, and per_device_train_batch_size is 500"]),
+        (200, {"per_device_train_batch_size": 200}, []),
+        (64, {"learning_rate": 2e5}, ["learning_rate is 200000, and for a transformer more than 0.01 is unusual"]),
+        (64, {"learning_rate": 0.2}, ["learning_rate is 0.2, and for a transformer more than 0.01 is unusual"]),
+        (64, {"learning_rate": 1e-3}, []),
+    ],
+)  # fmt: skip
+def test_slips_of_a_number_are_shown(rows: int, arguments: dict[str, Any], expected: list[str]) -> None:
+    assert list(build_plan(request(arguments=arguments), [facts(rows)], gpus=0, processes=1).notes) == expected

@@ -557,6 +557,7 @@ def test_all_metrics_that_fit_are_suggested(metric: str, hint: str) -> None:
     ("section", "problem"),
     [
         ({"loss": "cosnt"}, "loss.kind: no loss is named 'cosnt'; did you mean cosent?"),
+        ({"loss": "mnrl"}, "loss.kind: no loss is named 'mnrl'; did you mean multiple_negatives_ranking?"),
         (
             {"loss": {"kind": "matryoshka", "options": {"matryoshka_dims": [64, 64]}, "loss": "cosent"}},
             "loss.options: matryoshka_dims names a dimension twice: [64, 64]",

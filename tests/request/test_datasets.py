@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from embedstep.request.datasets import Columns, Data, Dataset
+from embedstep.request.columns import Columns
+from embedstep.request.datasets import Data, Dataset
 from embedstep.request.sources import Beir
 
 COLUMNS = {"anchor": "q", "positive": "a"}

@@ -1,4 +1,5 @@
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedstep.errors import REFUSED, InvalidRequestError, Problem
+from embedstep.request.arguments.renames import OLDER_NAMES
+from embedstep.request.arguments.schema import Arguments
 from embedstep.request.fingerprint import request_fingerprint
 from embedstep.request.loading import load_request, read_request
 from embedstep.request.schema import TrainRequest
@@ -96,6 +99,8 @@ def test_yaml_spoils_no_value(field: str, token: str, value: object) -> None:
             "64",
             "is not a training argument; did you mean per_device_train_batch_size?",
         ),
+        ("train_batch_size", "64", "is not a training argument; did you mean per_device_train_batch_size?"),
+        ("lr", "1e-5", "is not a training argument; did you mean learning_rate?"),
         ("learning_rte", "1e-5", "is not a training argument; did you mean learning_rate?"),
         (
             "early_stopping_patience",
@@ -113,6 +118,23 @@ def test_yaml_spoils_no_value(field: str, token: str, value: object) -> None:
 def test_what_cannot_be_repaired_is_refused_with_what_would_be_right(field: str, token: str, message: str) -> None:
     found = problems_of(f"{MINIMAL}\narguments: {{{field}: {token}}}")
     assert found == {f"arguments.{field}": f"{message} (line 6)"}
+
+
+@pytest.mark.parametrize("name", sorted(Arguments.model_fields))
+def test_a_hint_leads_to_a_current_argument(name: str) -> None:
+    """What is suggested for a name with a letter missing is an argument, and is not an older name of one."""
+    typed = name[:-2] + name[-1:]
+    (message,) = problems_of(f"{MINIMAL}\narguments: {{{typed}: 1}}").values()
+    found = re.search(r"did you mean (\w+)\?", message)
+    assert found is None or (found[1] in Arguments.model_fields and found[1] not in OLDER_NAMES)
+
+
+@pytest.mark.parametrize("split", ["train", "eval"])
+def test_a_dataset_without_a_name_is_one_problem(split: str) -> None:
+    text = f"model: folder\nloss: cosent\ndata:\n  {split}: {{path: a.csv, columns: {{anchor: q, positive: a}}}}"
+    found = problems_of(text)
+    assert found[f"data.{split}"].startswith(f"needs a name for the dataset; write {split}: {{docs: {{...}}}}")
+    assert not [path for path in found if path.startswith(f"data.{split}.")]
 
 
 def test_all_problems_come_at_once() -> None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from embedstep.data.facts import DatasetFacts
 from embedstep.data.reading import Part, scan_parts
 from embedstep.errors import InvalidRequestError, Problem
-from embedstep.request.datasets import Columns, Dataset, ListOfPositives
+from embedstep.request.columns import Columns, ListOfPositives
+from embedstep.request.datasets import Dataset
 from embedstep.runtime.digests import sha256_json
 
 if TYPE_CHECKING:

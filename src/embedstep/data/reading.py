@@ -317,5 +317,7 @@ def _no_length(lengths: Any) -> str:
 
 
 def _no_rows(selection: "Selection", dropped: int) -> Problem:
-    message = f"all {dropped:,} rows are incomplete, so no row is left" if dropped else "the files hold no rows"
+    first, *others = [source.file.name for source in selection.sources]
+    empty = f"none of {len(others) + 1:,} files, such as {first}, holds a row" if others else f"{first} holds no row"
+    message = f"all {dropped:,} rows are incomplete, so no row is left" if dropped else empty
     return Problem(f"{selection.where}.path", message)

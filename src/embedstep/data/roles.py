@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from embedstep.errors import Problem
-from embedstep.request.datasets import ListOfNegatives, ListOfPositives
+from embedstep.request.columns import ListOfNegatives, ListOfPositives
 
 if TYPE_CHECKING:
-    from embedstep.request.datasets import Columns
+    from embedstep.request.columns import Columns
 
 
 LENGTH = "length"

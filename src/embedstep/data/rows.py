@@ -22,7 +22,7 @@ from embedstep.data.facts import ColumnKind
 from embedstep.data.lists import list_lengths, nth_texts, one_by_one, without_nulls
 from embedstep.data.roles import Role
 from embedstep.errors import InvalidRequestError, Problem, collect_problems
-from embedstep.request.datasets import ListOfNegatives, ListOfPositives
+from embedstep.request.columns import ListOfNegatives, ListOfPositives
 
 _SHOWN_ROWS = 5
 

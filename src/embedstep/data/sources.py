@@ -165,6 +165,8 @@ def _list_files(search: _Search, path: str) -> list[DataFile]:
         return _saved_rows(search, _split_folder(search, path))
     if search.split is not None:
         message = f"split is for saved datasets with several splits, and {given} is not one; remove split"
+        if "[" in search.split:
+            message += ", and write hold_out: {share: 0.1} in data.train to keep rows for the evaluation"
         raise search.refused(message, "split")
     if "state.json" in names:
         return _saved_rows(search, path)

@@ -28,7 +28,8 @@ from embedstep.errors import (
 from embedstep.output.job import run_job
 from embedstep.planning.model_checks import read_facts
 from embedstep.planning.prompts import plan_prompts
-from embedstep.request.datasets import Columns, Dataset, ListOfPositives
+from embedstep.request.columns import Columns, ListOfPositives
+from embedstep.request.datasets import Dataset
 from embedstep.request.mining import Mining, read_mining
 from embedstep.request.model import Model
 from embedstep.request.schema import TrainRequest

@@ -50,6 +50,8 @@ from embedstep.request.schema import TrainRequest
 from embedstep.runtime.digests import sha256_json
 
 _SHOWN_LABELS = 20
+_RATE, _STATIC_RATE = 1e-2, 1.0
+"""Learning rates above these are likely mistakes: sbert.net trains transformers with 2e-5, static ones with 0.2."""
 
 
 def build_plan(
@@ -98,6 +100,8 @@ def build_plan(
     notes += explain_model(request.model, model)
     notes += explain_prompts(request, model, prompts)
     notes += explain_batches(arguments, formed)
+    notes += _note_large_batches(arguments, train)
+    notes += _note_learning_rate(request, arguments)
     notes += _note_undrawn_datasets(train, train_steps * arguments.gradient_accumulation_steps * per_step)
     # Evaluators name their metrics by it.
     similarity = request.model.similarity_fn_name or (model.similarity if model else "cosine")
@@ -178,6 +182,23 @@ def _most_frequent(labels: Mapping[int, int]) -> dict[str, int]:
     found = {str(label): rows for label, rows in ordered[:_SHOWN_LABELS]}
     others = sum(rows for _, rows in ordered[_SHOWN_LABELS:])
     return {**found, "others": others} if others else found
+
+
+def _note_large_batches(arguments: Arguments, train: Sequence[PlannedDataset]) -> Iterator[str]:
+    """A batch that all rows do not fill is as small as they are, whatever was asked for."""
+    size = arguments.per_device_train_batch_size
+    for item in train:
+        if item.batches and item.rows < size:
+            rows = f"{item.rows:,} rows" if item.rows > 1 else "1 row"
+            yield f"{item.place}: has {rows}, and per_device_train_batch_size is {size:,}"
+
+
+def _note_learning_rate(request: TrainRequest, arguments: Arguments) -> Iterator[str]:
+    """A slip of the sign in 2e-5 ruins a model without an error."""
+    is_static = request.model.static is not None
+    most, kind = (_STATIC_RATE, "a static embedding") if is_static else (_RATE, "a transformer")
+    if request.trains and arguments.learning_rate > most:
+        yield f"learning_rate is {arguments.learning_rate:g}, and for {kind} more than {most:g} is unusual"
 
 
 def _note_undrawn_datasets(train: Sequence[PlannedDataset], batches: int) -> Iterator[str]:

@@ -13,7 +13,7 @@ from embedstep.data.facts import DatasetFacts
 from embedstep.errors import Problem
 from embedstep.planning.kinds import Kind, KindTable, Label, Rule, describe_list
 from embedstep.request import extensions, schema
-from embedstep.request.datasets import Columns
+from embedstep.request.columns import Columns
 from embedstep.request.options import (
     all_values,
     boolean,

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 from embedstep.data.facts import ColumnKind, DatasetFacts
 from embedstep.errors import Problem, suggest
 from embedstep.request import extensions
-from embedstep.request.datasets import Columns
+from embedstep.request.columns import Columns
 from embedstep.request.options import Option, all_values, check_options
 
 Rule = Callable[[Mapping[str, Any]], str | None]
@@ -123,6 +123,11 @@ def family_of(name: str) -> str:
     return next((family for family, names in _OTHER_FAMILIES.items() if words in map(_letters, names)), "")
 
 
+def _initials(class_name: str) -> str:
+    """Return the capitals of a class name, by which people call it: MNRL for MultipleNegativesRankingLoss."""
+    return "".join(letter for letter in class_name if letter.isupper())
+
+
 def _letters(name: str) -> str:
     return name.replace("_", "").casefold()
 
@@ -167,7 +172,12 @@ class KindTable(Generic[_Row]):
                     "vector for a text"
                 )
             classes = [row.class_name for row in self.rows.values()]
-            near = suggest(name, [*self.rows, *classes, *extensions.entry_names(self.group)])
+            called = [row.name for row in self.rows.values() if _initials(row.class_name) == name.upper()]
+            near = (
+                f"; did you mean {called[0]}?"
+                if len(called) == 1
+                else suggest(name, [*self.rows, *classes, *extensions.entry_names(self.group)])
+            )
             return f"no {self.noun} is named {name!r}{near}"
         except ValueError as error:
             return str(error)

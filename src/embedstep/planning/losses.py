@@ -12,7 +12,7 @@ from embedstep.data.facts import DatasetFacts
 from embedstep.errors import Problem
 from embedstep.planning.kinds import Kind, KindTable, Label, describe_list
 from embedstep.request import extensions, schema
-from embedstep.request.datasets import Columns
+from embedstep.request.columns import Columns
 from embedstep.request.options import (
     Option,
     all_values,

@@ -10,7 +10,8 @@ from embedstep.planning.batches import forms_batches
 from embedstep.planning.plan import Plan
 from embedstep.planning.row_needs import row_needs
 from embedstep.request.arguments.types import BATCH_SAMPLERS
-from embedstep.request.datasets import Dataset, ListOfNegatives, ListOfPositives
+from embedstep.request.columns import ListOfNegatives, ListOfPositives
+from embedstep.request.datasets import Dataset
 from embedstep.request.schema import TrainRequest
 
 _READ = "data.read: per_node"

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from embedstep.data.facts import DatasetFacts
 from embedstep.planning.node_reading import explain_node_rows
 from embedstep.planning.transforms import section_of
-from embedstep.request.datasets import ListOfNegatives, ListOfPositives
+from embedstep.request.columns import ListOfNegatives, ListOfPositives
 from embedstep.request.schema import TrainRequest
 
 

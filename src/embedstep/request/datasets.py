@@ -1,4 +1,4 @@
-"""Datasets of a request: the source of the rows, and the role of each column."""
+"""Datasets of a request: the source of their rows, and what happens to these."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -6,17 +6,16 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     ConfigDict,
-    Discriminator,
     Field,
     PrivateAttr,
     SerializerFunctionWrapHandler,
-    Tag,
     ValidationInfo,
     field_serializer,
     field_validator,
     model_validator,
 )
 
+from embedstep.request.columns import Columns
 from embedstep.request.scalars import Boolean, Integer, Number, Plain, PositiveInteger, Text, map_scalars
 from embedstep.request.section import Name, OneOrMore, Options, Section, ShortSection, Source, described
 from embedstep.request.sources import Beir, Corpus, Csv, DatabaseUrl, RowSource
@@ -34,69 +33,6 @@ def _check_time(text: str) -> str:
 
 
 IsoTime = Annotated[Text, AfterValidator(_check_time)]
-
-
-MOST_NEGATIVES = 1_000
-"""Most texts to take of a list; each becomes a column."""
-
-
-class ListOfNegatives(Section):
-    """A column with a list of texts in each row, of which each text becomes a negative of its own."""
-
-    list: Text = described(..., "Name of the column.")
-    take: Annotated[PositiveInteger, Field(le=MOST_NEGATIVES)] = described(
-        ..., "Negatives of each row: this many texts from the beginning of its list."
-    )
-    otherwise: Literal["refuse", "drop", "repeat"] = described(
-        "refuse", "What happens to rows with fewer texts: `refuse`, `drop` and count them, or `repeat` their texts."
-    )
-
-    @property
-    def too_few(self) -> str:
-        """What a list with too few texts has, for messages."""
-        return f"fewer than {self.take} texts" if self.take > 1 else "no text"
-
-
-class ListOfPositives(Section):
-    """A column with a list of texts in each row, of which each text becomes the positive of a row of its own."""
-
-    list: Text = described(..., "Name of the column.")
-    each: Literal["row"] = described(..., "`row`: a row for each text of the list.")
-
-
-def _is_section(raw: Any) -> str:
-    return "as_section" if isinstance(raw, dict | Section) else "as_name"
-
-
-class Columns(Section):
-    """The role of each column, or of a field such as `meta.title`. Columns without a role are not used."""
-
-    anchor: Text | None = described(None, "The query: a question, a title, the first sentence of a pair.")
-    positive: (
-        Annotated[
-            Annotated[Text, Tag("as_name")] | Annotated[ListOfPositives, Tag("as_section")], Discriminator(_is_section)
-        ]
-        | None
-    ) = described(None, "The text that matches the anchor: an answer, a document. A list of texts gives several rows.")
-    negative: (
-        Annotated[
-            Annotated[OneOrMore, Tag("as_name")] | Annotated[ListOfNegatives, Tag("as_section")],
-            Discriminator(_is_section),
-        ]
-        | None
-    ) = described(
-        None,
-        "One column, or a list of columns, with texts that do not match the anchor; or a column with a list of them.",
-    )
-    label: OneOrMore | None = described(
-        None, "A class, a similarity score, or the teacher's value (several columns: one value for each text)."
-    )
-
-    @model_validator(mode="after")
-    def _has_a_column(self) -> "Columns":
-        if not self.model_fields_set:
-            raise ValueError("name at least one column: anchor, positive, negative, label")
-        return self
 
 
 class RowFunction(ShortSection):
@@ -305,6 +241,15 @@ class Data(Section):
     def held_out(self) -> frozenset[str]:
         """Names of the eval datasets that `hold_out` has made of the train datasets of these names."""
         return frozenset(name for name, rows in _held_out(self.train).items() if self.eval.get(name) == rows)
+
+    @field_validator("train", "eval", "test", mode="before")
+    @classmethod
+    def _have_names(cls, raw: Any, info: ValidationInfo) -> Any:
+        """Name the mistake of a split with the fields of one dataset: each would be refused as a dataset."""
+        sources = [raw.get(name) for name in ("path", "hub", "sql", "beir")] if isinstance(raw, dict) else []
+        if any(isinstance(source, str | Plain | list) for source in sources):
+            raise ValueError(f"needs a name for the dataset; write {info.field_name}: {{docs: {{...}}}}")
+        return raw
 
     # Everything else finds these datasets in data.eval, and a stored request is as it was written.
     @field_validator("eval")

@@ -11,6 +11,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from embedstep.errors import InvalidRequestError, Problem, suggest
+from embedstep.request.arguments.renames import OLDER_NAMES
 from embedstep.request.arguments.schema import Arguments
 from embedstep.request.document import Document, Path, parse_document
 from embedstep.request.overrides import apply_overrides
@@ -27,6 +28,15 @@ _NOT_AN_ARGUMENT = {
     "early_stopping_threshold": "early_stopping: {patience: ..., threshold: ...}, a section of its own",
 }
 """Settings that libraries keep elsewhere than in the training arguments, and where a request has them."""
+_SHORT_FOR = {
+    "lr": "learning_rate",
+    "bs": "per_device_train_batch_size",
+    "wd": "weight_decay",
+    "warmup": "warmup_steps",
+    "scheduler": "lr_scheduler_type",
+    "grad_accum": "gradient_accumulation_steps",
+}
+"""Names that people write for arguments, and that are not similar to them."""
 _NEEDED = {
     "int_type": "an integer",
     "int_from_float": "an integer",
@@ -198,7 +208,11 @@ def _unknown(name: str, path: Sequence[str | int]) -> str:
     section = _section_at(path[:-1])
     if section is Arguments and name in _NOT_AN_ARGUMENT:
         return f"is not a training argument; write {_NOT_AN_ARGUMENT[name]}"
-    known = list(section.model_fields) if section else []
+    known = [*section.model_fields] if section else []
+    if section is Arguments and name in _SHORT_FOR:
+        return f"is not a training argument; did you mean {_SHORT_FOR[name]}?"
+    if section is Arguments:  # an older name would be accepted, and is not the one to write
+        known = [field for field in known if field not in OLDER_NAMES]
     # A key that contains the given one (`batch_size`) is a better guess than one that is only somewhat similar.
     containing = next((f"; did you mean {field}?" for field in known if len(name) > 3 and name in field), "")
     hint = suggest(name, known, cutoff=0.8) or containing or suggest(name, known)
