@@ -23,3 +23,13 @@ def test_rows_that_repeat_are_reported() -> None:
         "data.train.docs: 2 of 100 anchors are in the training data too (row 4, 9), and flatter the model; "
         "data.max_overlap refuses that",
     )
+
+
+def test_words_for_nothing_are_reported() -> None:
+    found = replace(facts(100), placeholders={"anchor": 1, "positive": 1_200})
+    assert build_plan(request(), [found], gpus=0, processes=1).notes == (
+        "data.train.docs: as anchor, 1 cell holds NaN, null or a like word, which is trained on; leave such a cell "
+        "empty, if it has no text",
+        "data.train.docs: as positive, 1,200 cells hold NaN, null or a like word, which is trained on; leave such a "
+        "cell empty, if it has no text",
+    )

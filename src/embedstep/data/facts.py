@@ -77,6 +77,7 @@ class DatasetFacts(DatasetRecord):
             None where each is a row of the files.
         held_out_rows: rows of a train dataset that its `hold_out` has left out of these.
         short_rows: rows of the files with fewer negatives in their list than asked for, dropped or with repeated ones.
+        placeholders: number of cells by role that hold a word for nothing, such as `NaN`, in files without types.
         label_values: number of rows by label, for at most 1,000 different integer labels; else empty.
         label_range: smallest and largest label of a column of integers or numbers.
         text_hashes: hash of each text by column; the same on every machine.
@@ -89,6 +90,7 @@ class DatasetFacts(DatasetRecord):
     rows_read: int | None = None
     held_out_rows: int = 0
     short_rows: int = 0
+    placeholders: Mapping[str, int] = field(default_factory=dict)
     label_values: Mapping[int, int] = field(default_factory=dict)
     label_range: tuple[float, float] | None = None
     text_hashes: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)

@@ -236,7 +236,9 @@ class _PartRows:
 
         from embedstep.data.duplicates import TextHashes
         from embedstep.data.fingerprint import RowsDigest
+        from embedstep.data.formats import TEXT_FORMATS
         from embedstep.data.labels import LabelSummary
+        from embedstep.data.placeholders import Placeholders
         from embedstep.data.writing import arrow_file
 
         self.part = part
@@ -246,6 +248,8 @@ class _PartRows:
         self._rows = 0
         hashed = self._columns if selection.compares else part.recorded(self._columns)
         self._labels, self._numbers = LabelSummary(), TextHashes(hashed)
+        is_typed = any(source.file.format not in TEXT_FORMATS for source in selection.sources)
+        self._placeholders = Placeholders({} if is_typed else self._columns)
         self._digest = RowsDigest({name: kind for name, kind in self._columns.items() if name != SLICE})
         opened = arrow_file(part.write_to, self._schema) if part.write_to else nullcontext(lambda batch: None)
         self._write: Callable[[pa.RecordBatch], None] = files.enter_context(opened)
@@ -263,6 +267,7 @@ class _PartRows:
             self._record(batch)
         self._rows += batch.num_rows
         self._numbers.update(batch)
+        self._placeholders.update(batch)
         if "label" in self._columns:
             self._labels.update(batch.column("label"))
 
@@ -295,6 +300,7 @@ class _PartRows:
             dropped_columns=unnamed_columns(sources, self._selection.roles),
             dropped_rows=counts.dropped if is_rest else 0,
             duplicate_rows=count_duplicates(text_hashes) if self._selection.compares else 0,
+            placeholders=self._placeholders.counts,
             label_values=self._labels.values,
             label_range=self._labels.range,
             fingerprint=self._digest.hexdigest(),

@@ -22,6 +22,7 @@ def explain_rows(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterat
     yield from _repeated_rows(facts)
     yield from _formats(facts)
     yield from explain_node_rows(facts)
+    yield from _placeholders(facts)
 
 
 def _made_rows(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[str]:
@@ -67,6 +68,15 @@ def _formats(facts: Sequence[DatasetFacts]) -> Iterator[str]:
             more = f" and {others:,} more file{'s' if others > 1 else ''} are" if others else " is"
             rows = "their first rows" if others else "its first rows"
             yield f"{item.place}: {names[0]}{more} read with {unsaid}, by {rows}; write that to keep it"
+
+
+def _placeholders(facts: Sequence[DatasetFacts]) -> Iterator[str]:
+    """Cells with a word for nothing count as texts, because it may be one."""
+    for item in facts:
+        for role, count in item.placeholders.items():
+            cells = f"{count:,} cells hold" if count > 1 else "1 cell holds"
+            message = "NaN, null or a like word, which is trained on; leave such a cell empty, if it has no text"
+            yield f"{item.place}: as {role}, {cells} {message}"
 
 
 def _repeated_rows(facts: Sequence[DatasetFacts]) -> Iterator[str]:
