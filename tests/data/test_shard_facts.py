@@ -13,6 +13,7 @@ from embedstep.data.duplicates import TextHashes
 from embedstep.data.ids import _hash_texts
 from embedstep.data.shard_facts import Shard, facts_file, read_shard, write_all_facts, write_facts
 from embedstep.data.sources import DataFile, find_files
+from embedstep.data.stores import LocalStore
 from embedstep.errors import InvalidRequestError, Problem
 
 ROWS = {
@@ -129,3 +130,26 @@ def test_other_formats_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("q\none\n")
     with pytest.raises(InvalidRequestError, match="is csv; facts are written of Parquet files"):
         list(write_all_facts([str(tmp_path / "a.csv")], []))
+
+
+def test_numbers_that_do_not_fit_leave_the_other_columns_alone(tmp_path: Path) -> None:
+    ids = pa.array([2**63, 1], pa.uint64())
+    pq.write_table(pa.table({"id": ids, "q": ["one", "two"]}), tmp_path / "a.parquet")
+    (written,) = write_all_facts([str(tmp_path)], [])
+    assert isinstance(written, Shard)
+    assert {name: one.kind for name, one in written.columns.items()} == {"id": None, "q": "text"}
+
+
+def test_repeated_columns_and_missing_files_are_refused(tmp_path: Path) -> None:
+    table = pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], names=["q", "q"])
+    pq.write_table(table, tmp_path / "a.parquet")
+    expected = f"{tmp_path}/a.parquet has several columns 'q'; rename all but one"
+    assert list(write_all_facts([str(tmp_path)], [])) == [Problem("", expected)]
+    with pytest.raises(InvalidRequestError) as refused:
+        list(write_all_facts([str(tmp_path / "none.parquet")], []))
+    assert [str(problem) for problem in refused.value.problems] == [f"{tmp_path}/none.parquet does not exist"]
+
+
+def test_facts_of_a_file_in_the_root_folder_are_there() -> None:
+    paths = [DataFile(store=LocalStore(), path=path, format="parquet") for path in ("/a.parquet", "a.parquet")]
+    assert [facts_file(file).path for file in paths] == ["/_facts/a.parquet", "_facts/a.parquet"]

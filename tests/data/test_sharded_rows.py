@@ -93,6 +93,23 @@ def test_a_share_is_written_as_one_node_would_read_it(rows: Path, tmp_path: Path
         assert np.array_equal(share.integers(role), read_integers(target, role))
 
 
+def test_a_length_below_zero_is_refused(rows: Path) -> None:
+    pq.write_table(pa.table({**rows_from(0, 40), "n": [-5] * 40}), rows / "0.parquet")
+    list(write_all_facts([str(rows)], []))
+    assert refusal(lambda: facts_of("docs", find(rows, lengths="n"), 2)) == [
+        "arguments.length_column_name: data.train.docs: -5 is no length; a length is a number of tokens, 0 or more"
+    ]
+
+
+def test_a_field_of_an_object_is_refused(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"m": [{"q": "one"}], "a": ["two"]}), tmp_path / "0.parquet")
+    list(write_all_facts([str(tmp_path)], []))
+    assert refusal(lambda: find(tmp_path, anchor="m.q", label=None)) == [
+        "data.train.docs.columns.anchor: 'm.q' is a field of an object, and data.read: per_node needs a column of its "
+        "own for it"
+    ]
+
+
 def test_several_labels_become_lists(rows: Path, tmp_path: Path) -> None:
     found = find(rows, label=["l", "n"])
     found.shares(4)[0].write(tmp_path / "share.arrow")
@@ -139,6 +156,15 @@ def test_a_file_that_has_changed_since_is_refused(rows: Path, tmp_path: Path) ->
     assert not (tmp_path / "share.arrow").exists()
 
 
+def test_values_that_are_of_another_kind_by_now_are_refused_alike(
+    rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = find(rows)
+    pq.write_table(pa.table({**rows_from(0, 40), "l": [number + 0.5 for number in range(40)]}), rows / "0.parquet")
+    (problem,) = refusal(lambda: found.write(tmp_path / "share.arrow"))
+    assert f"of {rows}/0.parquet has changed since its facts were written" in problem
+
+
 @pytest.mark.parametrize(
     ("more", "columns", "expected"),
     [
@@ -150,6 +176,9 @@ def test_a_file_that_has_changed_since_is_refused(rows: Path, tmp_path: Path) ->
          ["data.train.docs.columns.anchor: column 'q' has 1 empty cell, the first of them in ROWS/4.parquet; with "
           "data.read: per_node, such rows have to be left out of the files",
           "data.train.docs.columns.positive: column 'a' has 1 empty cell, the first of them in ROWS/4.parquet; with "
+          "data.read: per_node, such rows have to be left out of the files"]),
+        ({"4": {"q": pa.nulls(2), "a": ["two", "three"], "l": [0.5, 1.0], "n": [1, 2]}}, {},
+         ["data.train.docs.columns.anchor: column 'q' has 2 empty cells, the first of them in ROWS/4.parquet; with "
           "data.read: per_node, such rows have to be left out of the files"]),
         ({"4": {"q": [["one"]], "a": ["two"], "l": [1.0], "n": [1]}}, {},
          ["data.train.docs.columns.anchor: column 'q' holds text in ROWS/0.parquet and lists of texts in "
@@ -169,12 +198,12 @@ def test_files_without_facts_are_counted(rows: Path) -> None:
     (rows / "_facts/1.parquet").unlink()
     assert refusal(lambda: find(rows)) == [
         f"data.train.docs.path: a file has no facts, or those of another content: {rows}/1.parquet; "
-        f"write them: embedstep facts {rows}/1.parquet"
+        f"write them: embedstep facts {rows}"
     ]
     shutil.rmtree(rows / "_facts")
     assert refusal(lambda: find(rows)) == [
         f"data.train.docs.path: 4 of 4 files have no facts, or those of another content: {rows}/0.parquet; "
-        f"write them: embedstep facts '{rows}/*.parquet'"
+        f"write them: embedstep facts {rows}"
     ]
 
 
@@ -196,7 +225,7 @@ def test_facts_without_a_column_are_refused(rows: Path) -> None:
     list(write_all_facts([str(rows)], ["q", "a"]))
     assert refusal(lambda: find(rows)) == [
         f"data.train.docs.columns.label: the facts of {rows}/0.parquet leave out column 'l'; "
-        f"write them: embedstep facts '{rows}/*.parquet'"
+        f"write them: embedstep facts {rows}"
     ]
 
 

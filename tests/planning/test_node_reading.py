@@ -13,6 +13,7 @@ import pytest
 from embedstep import plan_step
 from embedstep.data.shard_facts import write_all_facts
 from embedstep.errors import InvalidRequestError
+from embedstep.orchestration.prepare import prepare_data
 from embedstep.planning.batches import build_epochs, load_sampler_inputs
 from embedstep.planning.node_reading import nodes_can_read, write_shares
 from embedstep.planning.plan import Plan, plan_from_json
@@ -161,7 +162,8 @@ def test_a_share_is_read_once(build: Build, tmp_path: Path) -> None:
     file = plan.on_node(1).datasets[0].file
     before = file.stat().st_mtime_ns
     write_shares(request, plan, 1)
-    assert (file.name, file.stat().st_mtime_ns) == ("train-docs.node-1.arrow", before)
+    assert file.stat().st_mtime_ns == before
+    assert file.name == f"train-docs.node-1-of-2-{plan.datasets[0].fingerprint[:16]}.arrow"
 
 
 def test_a_node_with_other_files_is_refused(build: Build, tmp_path: Path) -> None:
@@ -170,6 +172,11 @@ def test_a_node_with_other_files_is_refused(build: Build, tmp_path: Path) -> Non
     (tmp_path / "rows/3.parquet").unlink()
     with pytest.raises(InvalidRequestError, match="node 1 finds other files than node 0, or other facts of them"):
         write_shares(request, plan, 1)
+
+
+def test_nothing_is_prepared_in_one_place(build: Build, tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequestError, match=r"data\.read: is per_node, and rows are prepared in one place"):
+        prepare_data(build(), tmp_path / "train", tmp_path / "eval")
 
 
 def test_there_is_no_preview(build: Build) -> None:

@@ -9,6 +9,7 @@ Split = Literal["train", "eval", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 OF_NODE = ".node-"
 """What names a file of prepared rows that only one node reads."""
+_DIGITS = 16
 ColumnKind = Literal["text", "texts", "integer", "number", "numbers"]
 
 
@@ -102,9 +103,13 @@ class DatasetFacts(DatasetRecord):
         return self.columns.get("label")
 
 
-def share_file(rows: Path, node: int) -> Path:
-    """Return the file with the rows of one node, where each reads its share of a dataset."""
-    return rows.with_name(f"{rows.stem}{OF_NODE}{node}{rows.suffix}")
+def share_file(item: DatasetRecord, node: int) -> Path:
+    """Return the file with the rows of one node, where each reads its share of a dataset.
+
+    Other rows, and another number of nodes, are another file, so that one of an earlier start is not mistaken for it.
+    """
+    share = f"{node}-of-{len(item.node_rows)}-{item.fingerprint[:_DIGITS]}"
+    return item.file.with_name(f"{item.file.stem}{OF_NODE}{share}{item.file.suffix}")
 
 
 def rows_file(split: str, name: str) -> str:

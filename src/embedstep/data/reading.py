@@ -214,7 +214,7 @@ def _pass(parts: Sequence[Part], selection: "Selection", division: "Division | N
             for rows in found:
                 is_train = rows.part.split == "train"
                 rows.add(batch if held_out is None else batch.filter(pc.invert(held_out) if is_train else held_out))
-            if LENGTH in selection.output and (fault := _no_length(batch.column(LENGTH))):
+            if LENGTH in selection.output and (fault := no_length(batch.column(LENGTH).to_numpy(zero_copy_only=False))):
                 counts.problems.append(Problem(LENGTH_PATH, f"{selection.where}: {fault}"))
                 break
         if not counts.kept and not counts.problems:
@@ -313,11 +313,10 @@ class _PartRows:
         )
 
 
-def _no_length(lengths: Any) -> str:
-    """Return the problem of the first number that is no length, or nothing."""
+def no_length(numbers: Any) -> str:
+    """Return the problem of the first number that is no length, or nothing; numbers of shape (rows,)."""
     import numpy as np
 
-    numbers = lengths.to_numpy(zero_copy_only=False)
     wrong = numbers[(numbers < 0) | (numbers != np.floor(numbers))]
     return f"{wrong[0]:g} is no length; a length is a number of tokens, 0 or more" if len(wrong) else ""
 

@@ -13,6 +13,7 @@ from __future__ import annotations  # arrays take type parameters in hints alone
 import json
 import struct
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -34,7 +35,7 @@ from embedstep.data.fingerprint import RowsDigest
 from embedstep.data.formats import read_batches, read_notes, read_schema
 from embedstep.data.sources import FACTS, DataFile, find_files
 from embedstep.data.stores import translate_store_errors
-from embedstep.errors import CannotStartError, InvalidRequestError, Problem, suggest
+from embedstep.errors import CannotStartError, InvalidRequestError, Problem, first_line, suggest
 from embedstep.runtime.devices import usable_cores
 
 HASH, KEY, BYTES, VALUE = "hash", "key", "bytes", "value"
@@ -104,8 +105,8 @@ class Shard:
 
 def facts_file(file: DataFile) -> DataFile:
     """Return the place of the facts of a file."""
-    folder, _, name = file.path.rpartition("/")
-    return replace(file, path="/".join([*([folder] if folder else []), FACTS, name]))
+    folder, slash, name = file.path.rpartition("/")
+    return replace(file, path=f"{folder}{slash}{FACTS}/{name}")
 
 
 def write_facts(where: str, file: DataFile, names: Sequence[str] = ()) -> Shard:
@@ -130,7 +131,10 @@ def write_facts(where: str, file: DataFile, names: Sequence[str] = ()) -> Shard:
         written = Path(folder) / "facts.parquet"
         with pq.ParquetWriter(written, schema, use_dictionary=False, write_statistics=False) as writer:
             rows = _write_arrays(where, file, columns, writer, schema)
-            known = {name: ColumnFacts(kind=_known(kind)) for name, kind in kinds.items()}
+            known = {
+                name: ColumnFacts(kind=_known(kind), empty=rows if kind == "empty" else 0)
+                for name, kind in kinds.items()
+            }
             known |= {column.name: column.facts() for column in columns}
             record = {"format": _FORMAT, "file": before, "rows": rows}
             record["columns"] = {name: asdict(item) for name, item in known.items()}
@@ -139,8 +143,8 @@ def write_facts(where: str, file: DataFile, names: Sequence[str] = ()) -> Shard:
             raise InvalidRequestError.at(where, f"{file.name} has changed while it was read; write its facts again")
         try:
             file.store.place(written, facts.path)
-        except OSError as error:
-            raise CannotStartError(f"{facts.name} cannot be written: {error.strerror or error}") from error
+        except Exception as error:  # those of stores have types of packages that may not be installed
+            raise CannotStartError(f"{facts.name} cannot be written: {first_line(error)}") from error
     return Shard(file=file, facts=facts, rows=rows, columns=known)
 
 
@@ -158,7 +162,10 @@ def write_all_facts(paths: Sequence[str], names: Sequence[str]) -> Iterator[Shar
         InvalidRequestError: a path names no Parquet file.
         CannotStartError: facts cannot be written, or a server could not be reached.
     """
-    files = find_files("", paths, None)
+    try:
+        files = find_files("", paths, None)
+    except InvalidRequestError as error:
+        raise InvalidRequestError(replace(problem, path="") for problem in error.problems) from None
     if others := [file for file in files if file.format != "parquet"]:
         raise InvalidRequestError.at(others[0].name, f"is {others[0].format}; facts are written of Parquet files")
     processes = min(usable_cores(), len(files))
@@ -224,6 +231,8 @@ def _kinds(where: str, file: DataFile, names: Sequence[str]) -> dict[str, Any]:
     if lacking := [name for name in names if name not in schema.names]:
         shown = f"its columns are {', '.join(schema.names)}{suggest(lacking[0], schema.names)}"
         raise InvalidRequestError.at(where, f"{file.name} has no column {lacking[0]!r}; {shown}")
+    if repeated := [name for name, count in Counter(schema.names).items() if count > 1]:
+        raise InvalidRequestError.at(where, f"{file.name} has several columns {repeated[0]!r}; rename all but one")
     return {field.name: kind_of(field.type) for field in schema}
 
 
@@ -240,6 +249,7 @@ class _Column:
         self._digest = RowsDigest({name: kind})
         self._empty = 0
         self._is_whole = True
+        self._fits = True
 
     @property
     def fields(self) -> list[tuple[str, pa.DataType]]:
@@ -248,7 +258,7 @@ class _Column:
 
     def add(self, found: pa.Array[Any]) -> list[Any]:
         """Add cells, and return their arrays."""
-        cell: Any = to_canonical(found, self._kind)
+        cell: Any = self._canonical(found)
         empty = is_incomplete(cell, self._kind)
         self._empty += empty.true_count
         cell = cell.fill_null(pa.scalar("" if self._kind == "text" else 0, TYPES[self._kind]))
@@ -260,8 +270,17 @@ class _Column:
             self._is_whole = _are_integers(cell.filter(pc.invert(empty)))
         return [cell]
 
+    def _canonical(self, found: pa.Array[Any]) -> pa.Array[Any]:
+        try:
+            return to_canonical(found, self._kind)
+        except pa.ArrowInvalid:  # such as an unsigned number of 64 bits, as other systems make ids
+            self._fits = False
+            return to_canonical(pa.nulls(len(found)), self._kind)
+
     def facts(self) -> ColumnFacts:
         """Return what is known of all cells so far."""
+        if not self._fits:
+            return ColumnFacts(kind=None)
         return ColumnFacts(kind=self._kind, empty=self._empty, digest=self._digest.hexdigest(), is_whole=self._is_whole)
 
 

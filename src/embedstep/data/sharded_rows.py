@@ -7,6 +7,7 @@ compares them with the facts.
 
 from __future__ import annotations  # arrays take type parameters in hints alone
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from embedstep.data.cells import KIND_NAMES, TYPES, as_integers, row_lists, to_canonical
+from embedstep.data.cells import KIND_NAMES, TYPES, FractionsError, as_integers, row_lists, to_canonical
 from embedstep.data.columns import Source, column_kinds, unnamed_columns
 from embedstep.data.duplicates import count_duplicates
 from embedstep.data.facts import ColumnKind, DatasetFacts
@@ -26,7 +27,8 @@ from embedstep.data.fingerprint import RowsDigest
 from embedstep.data.formats import read_batches, read_schema
 from embedstep.data.ids import number_texts
 from embedstep.data.labels import LabelSummary
-from embedstep.data.roles import LENGTH, Role, RowNeeds, list_roles, repeated_columns
+from embedstep.data.reading import no_length
+from embedstep.data.roles import LENGTH, LENGTH_PATH, Role, RowNeeds, list_roles, repeated_columns
 from embedstep.data.shard_facts import BYTES, HASH, KEY, VALUE, Shard, read_shard
 from embedstep.data.sources import DataFile, find_files
 from embedstep.data.writing import arrow_file
@@ -152,21 +154,25 @@ class ShardedRows:
         schema = pa.schema([(name, TYPES[kind]) for name, kind in self.output.items()])
         with arrow_file(target, schema) as write:
             for shard in self.shards:
-                for batch in self._read(shard):
-                    write(pa.RecordBatch.from_arrays(self._by_role(batch), schema=schema))
+                for columns in self._read(shard):
+                    write(pa.RecordBatch.from_arrays(columns, schema=schema))
 
-    def _read(self, shard: Shard) -> Iterator[dict[str, pa.Array[Any]]]:
-        """Yield the cells of a file, and compare their digests with its facts in the end."""
+    def _read(self, shard: Shard) -> Iterator[list[pa.Array[Any]]]:
+        """Yield the columns of all roles batch by batch, and compare the file with its facts in the end."""
         kinds = {one.role.column: kind for one in self.columns if (kind := shard.columns[one.role.column].kind)}
         digests = {name: RowsDigest({name: kind}) for name, kind in kinds.items()}
         for batch in read_batches(self.where, shard.file, {name: TYPES[kind] for name, kind in kinds.items()}):
-            cells = {name: to_canonical(batch.column(name), kind) for name, kind in kinds.items()}
+            try:
+                cells = {name: to_canonical(batch.column(name), kind) for name, kind in kinds.items()}
+                columns = self._by_role(cells)
+            except (pa.ArrowException, FractionsError):
+                break  # these are other values, and so is the digest
             for name, digest in digests.items():
                 digest.update(pa.record_batch([cells[name]], [name]))
-            yield cells
+            yield columns
         if changed := [name for name in kinds if digests[name].hexdigest() != shard.columns[name].digest]:
             message = f"column {changed[0]!r} of {shard.file.name} has changed since its facts were written"
-            raise InvalidRequestError.at(f"{self.where}.path", f"{message}; {_write_again([shard.file])}")
+            raise InvalidRequestError.at(f"{self.where}.path", f"{message}; {_write_again([shard.file.name])}")
 
     def _by_role(self, cells: Mapping[str, pa.Array[Any]]) -> list[pa.Array[Any]]:
         found = {one.role.name: one.cell(cells[one.role.column]) for one in self.columns}
@@ -199,14 +205,15 @@ def find_shards(name: str, dataset: Dataset, needs: RowNeeds, lengths: str | Non
     problems += _not_parquet(where, files)
     if problems:
         raise InvalidRequestError(problems)
+    again = _write_again(dataset.path or ())
     with ThreadPoolExecutor(_READERS) as pool:
         found = [*pool.map(partial(read_shard, where), files)]
     if lacking := [file for file, shard in zip(files, found, strict=True) if shard is None]:
-        raise InvalidRequestError.at(f"{where}.path", f"{_count(lacking, files)}; {_write_again(lacking)}")
+        raise InvalidRequestError.at(f"{where}.path", f"{_count(lacking, files)}; {again}")
     shards = tuple(shard for shard in found if shard is not None and shard.rows)
     if not shards:
         raise InvalidRequestError.at(f"{where}.path", "the files hold no rows")
-    return ShardedRows(where=where, shards=shards, columns=_columns(where, shards, roles))
+    return ShardedRows(where=where, shards=shards, columns=_columns(where, shards, roles, again))
 
 
 def facts_of(name: str, rows: ShardedRows, nodes: int) -> DatasetFacts:
@@ -225,6 +232,8 @@ def facts_of(name: str, rows: ShardedRows, nodes: int) -> DatasetFacts:
         files = f"{len(rows.shards)} file{'s have' if len(rows.shards) > 1 else ' has'} rows"
         message = f"{files}, and {nodes} nodes each read files of their own; write at least {nodes} files of equal size"
         raise InvalidRequestError.at(f"{rows.where}.path", message)
+    if LENGTH in rows.output and (fault := no_length(rows.numbers(LENGTH))):
+        raise InvalidRequestError.at(LENGTH_PATH, f"{rows.where}: {fault}")
     keys, labels = rows.keys(), LabelSummary()
     if (kind := rows.output.get("label")) in ("integer", "number"):
         labels.update(pa.array(rows.numbers("label"), TYPES[kind]))
@@ -246,14 +255,25 @@ def facts_of(name: str, rows: ShardedRows, nodes: int) -> DatasetFacts:
     )
 
 
-def _columns(where: str, shards: Sequence[Shard], roles: Sequence[Role]) -> tuple[ShardColumn, ...]:
+def _columns(where: str, shards: Sequence[Shard], roles: Sequence[Role], again: str) -> tuple[ShardColumn, ...]:
     """Return the columns of all roles.
+
+    Args:
+        where: path of the dataset in the request.
+        shards: its files.
+        roles: the requested columns.
+        again: how to write facts of all files.
 
     Raises:
         InvalidRequestError: with each that is missing, has another kind than its role needs, or has an empty cell.
     """
+    if fields := [role for role in roles if _is_field(role.column, shards[0])]:
+        message = "is a field of an object, and data.read: per_node needs a column of its own for it"
+        raise InvalidRequestError(Problem(role.path(where), f"{role.column!r} {message}") for role in fields)
     kinds = column_kinds(where, [_source(where, shard) for shard in shards], roles)
-    problems = [problem for role in roles for problem in _column_problems(where, shards, role, kinds[role.column])]
+    problems = [
+        problem for role in roles for problem in _column_problems(where, shards, role, kinds[role.column], again)
+    ]
     if problems:
         raise InvalidRequestError(problems)
     return tuple(_column(shards, role, kinds[role.column]) for role in roles)
@@ -265,14 +285,20 @@ def _column(shards: Sequence[Shard], role: Role, kind: ColumnKind) -> ShardColum
     return ShardColumn(role=role, kind="integer" if is_integer else kind)
 
 
-def _column_problems(where: str, shards: Sequence[Shard], role: Role, kind: ColumnKind) -> Iterator[Problem]:
+def _is_field(column: str, shard: Shard) -> bool:
+    return column not in shard.columns and column.partition(".")[0] in shard.columns
+
+
+def _column_problems(
+    where: str, shards: Sequence[Shard], role: Role, kind: ColumnKind, again: str
+) -> Iterator[Problem]:
     path, column = role.path(where), role.column
     if kind in ("texts", "numbers"):
         message = f"column {column!r} holds {KIND_NAMES[kind]}; data.read: per_node needs a text or a number in a cell"
         yield Problem(path, message)
         return
-    if without := [shard.file for shard in shards if not shard.columns[column].digest]:
-        yield Problem(path, f"the facts of {without[0].name} leave out column {column!r}; {_write_again(without)}")
+    if without := [shard for shard in shards if not shard.columns[column].digest and not shard.columns[column].empty]:
+        yield Problem(path, f"the facts of {without[0].file.name} leave out column {column!r}; {again}")
     if gaps := [shard for shard in shards if shard.columns[column].empty]:
         cells = sum(shard.columns[column].empty for shard in gaps)
         empty = f"column {column!r} has {cells:,} empty cell{'s' if cells > 1 else ''}, the first of them in "
@@ -303,10 +329,5 @@ def _count(lacking: Sequence[DataFile], files: Sequence[DataFile]) -> str:
     return f"{some} no facts, or those of another content: {lacking[0].name}"
 
 
-def _write_again(files: Sequence[DataFile]) -> str:
-    folder = files[0].name.rpartition("/")[0]
-    return (
-        f"write them: embedstep facts '{folder}/*.parquet'"
-        if len(files) > 1
-        else (f"write them: embedstep facts {files[0].name}")
-    )
+def _write_again(paths: Sequence[str]) -> str:
+    return f"write them: embedstep facts {shlex.join(paths)}"

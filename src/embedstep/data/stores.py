@@ -5,6 +5,7 @@ the import is slow and most runs read local files.
 """
 
 import glob
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -68,7 +69,7 @@ class LocalStore:
 
     def place(self, file: Path, path: str) -> None:
         """Copy a local file to `path`, where it appears complete or not at all."""
-        partial = Path(f"{path}.partial")
+        partial = Path(f"{path}.{os.getpid()}.partial")
         partial.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, partial)
         partial.replace(path)

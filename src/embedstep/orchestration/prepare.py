@@ -98,6 +98,9 @@ def prepare_data(
     """
     if not 0 <= eval_share < 1:
         raise InvalidRequestError([Problem("eval_share", f"needs a number from 0 up to 1; {eval_share} was given")])
+    if request.data.read == "per_node":
+        message = "is per_node, and rows are prepared in one place; train on the files as they are, or remove it"
+        raise InvalidRequestError.at("data.read", message)
     data = request.data.model_copy(update={"test": {}})
     with tempfile.TemporaryDirectory(prefix="embedstep-") as name:
         folder = Path(name)

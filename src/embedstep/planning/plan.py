@@ -48,7 +48,7 @@ class PlannedDataset(DatasetRecord):
         """Return the dataset as one node trains on it: with the rows of its share, where each node has one."""
         if not self.node_rows:
             return self
-        path = None if self.path is None else str(share_file(self.file, node))
+        path = None if self.path is None else str(share_file(self, node))
         return replace(self, rows=self.node_rows[node], path=path)
 
     @property

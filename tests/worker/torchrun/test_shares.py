@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from torch.distributed import TCPStore
 
-from embedstep.errors import CannotStartError, EmbedstepError, InvalidRequestError, Problem
+from embedstep.errors import CannotStartError, EmbedstepError, InvalidRequestError, PeerLostError, Problem
 from embedstep.launch.nodes import NodeInfo
 from embedstep.output.folder import OutputFolder
 from embedstep.worker.torchrun import shares
@@ -67,6 +67,23 @@ def test_the_problems_of_one_node_end_all(read: Callable[..., list[Any]]) -> Non
 
 def test_a_full_disk_may_be_tried_again(read: Callable[..., list[Any]]) -> None:
     assert read({1: CannotStartError("the disk is full")}) == [(3, "the disk is full")] * 3
+
+
+def test_a_first_node_that_is_gone_is_a_lost_peer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("plan", "request"):
+        (tmp_path / f"{name}.json").write_text("{}")
+    item = type("Item", (), {"node_rows": (1, 1)})
+    monkeypatch.setattr(shares, "plan_from_json", lambda data: type("Plan", (), {"datasets": (item,)}))
+    monkeypatch.setattr(shares, "request_from_json", lambda data: None)
+    monkeypatch.setattr(shares, "write_shares", lambda request, plan, node: None)
+    port = free_port()
+    server: Any = TCPStore("127.0.0.1", port, None, True, wait_for_workers=False)
+    group = NodeInfo(nodes=2, rank=1, address="127.0.0.1", port=port - 1)
+    store = Rendezvous(group, lambda reason: None).connect()
+    del server
+    peers: Any = type("Peers", (), {"connect": lambda self: store})()
+    with pytest.raises(PeerLostError, match="the first node was lost while the nodes read their rows"):
+        shares.read_shares(OutputFolder(tmp_path), group, peers)
 
 
 def test_nothing_is_read_where_the_first_node_has_all_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
