@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,9 @@ from embedstep.data.facts import DatasetFacts
 from embedstep.data.ids import read_integers, read_table, text_bytes, text_ids
 from embedstep.data.reading import scan
 from embedstep.data.roles import RowNeeds
-from embedstep.data.shard_facts import ColumnFacts, Shard, write_all_facts
+from embedstep.data.shard_facts import ColumnFacts, Shard, write_facts
 from embedstep.data.sharded_rows import ShardedRows, facts_of, find_shards
-from embedstep.data.sources import DataFile
+from embedstep.data.sources import DataFile, find_files
 from embedstep.data.stores import LocalStore
 from embedstep.errors import InvalidRequestError
 from embedstep.request.datasets import Dataset
@@ -38,13 +38,19 @@ def rows_from(start: int, count: int) -> dict[str, Any]:
     }
 
 
+def write_all(folder: Path, names: Sequence[str] = ()) -> None:
+    """Write the facts of all files in this process: others would take seconds to start."""
+    for file in find_files("", [str(folder)], None):
+        write_facts("", file, names)
+
+
 @pytest.fixture
 def rows(tmp_path: Path) -> Path:
     start = 0
     for number, size in enumerate(SIZES):
         pq.write_table(pa.table(rows_from(start, size)), tmp_path / f"{number}.parquet")
         start += size
-    assert len(list(write_all_facts([str(tmp_path)], []))) == len(SIZES)
+    write_all(tmp_path)
     return tmp_path
 
 
@@ -95,7 +101,7 @@ def test_a_share_is_written_as_one_node_would_read_it(rows: Path, tmp_path: Path
 
 def test_a_length_below_zero_is_refused(rows: Path) -> None:
     pq.write_table(pa.table({**rows_from(0, 40), "n": [-5] * 40}), rows / "0.parquet")
-    list(write_all_facts([str(rows)], []))
+    write_all(rows)
     assert refusal(lambda: facts_of("docs", find(rows, lengths="n"), 2)) == [
         "arguments.length_column_name: data.train.docs: -5 is no length; a length is a number of tokens, 0 or more"
     ]
@@ -103,7 +109,7 @@ def test_a_length_below_zero_is_refused(rows: Path) -> None:
 
 def test_a_field_of_an_object_is_refused(tmp_path: Path) -> None:
     pq.write_table(pa.table({"m": [{"q": "one"}], "a": ["two"]}), tmp_path / "0.parquet")
-    list(write_all_facts([str(tmp_path)], []))
+    write_all(tmp_path)
     assert refusal(lambda: find(tmp_path, anchor="m.q", label=None)) == [
         "data.train.docs.columns.anchor: 'm.q' is a field of an object, and data.read: per_node needs a column of its "
         "own for it"
@@ -146,7 +152,7 @@ def test_a_file_that_has_changed_since_is_refused(rows: Path, tmp_path: Path) ->
     for name in ("first", "second"):
         (rows / name).mkdir()
         pq.write_table(pa.table({"q": ["one", "two"], "a": [name[:3], "b"]}), rows / name / "0.parquet", **plain)
-    assert len(list(write_all_facts([str(rows / "first")], []))) == 1
+    write_all(rows / "first")
     shutil.copyfile(rows / "second/0.parquet", rows / "first/0.parquet")
     found = find(rows / "first", label=None)
     assert refusal(lambda: found.write(tmp_path / "share.arrow")) == [
@@ -190,7 +196,7 @@ def test_columns_that_do_not_fit_are_refused(
 ) -> None:
     for name, table in more.items():
         pq.write_table(pa.table(table), rows / f"{name}.parquet")
-    list(write_all_facts([str(rows)], []))
+    write_all(rows)
     assert refusal(lambda: find(rows, **columns)) == [line.replace("ROWS", str(rows)) for line in expected]
 
 
@@ -222,7 +228,7 @@ def test_other_formats_are_refused(tmp_path: Path) -> None:
 
 
 def test_facts_without_a_column_are_refused(rows: Path) -> None:
-    list(write_all_facts([str(rows)], ["q", "a"]))
+    write_all(rows, ["q", "a"])
     assert refusal(lambda: find(rows)) == [
         f"data.train.docs.columns.label: the facts of {rows}/0.parquet leave out column 'l'; "
         f"write them: embedstep facts {rows}"

@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from embedstep import plan_step
-from embedstep.data.shard_facts import write_all_facts
 from embedstep.errors import InvalidRequestError
 from embedstep.orchestration.prepare import prepare_data
 from embedstep.planning.batches import build_epochs, load_sampler_inputs
@@ -20,6 +19,7 @@ from embedstep.planning.plan import Plan, plan_from_json
 from embedstep.request.loading import load_request
 from embedstep.request.schema import TrainRequest
 from embedstep.step import _scan_and_plan
+from tests.data.test_sharded_rows import write_all
 
 Build = Callable[..., TrainRequest]
 ROWS = {"path": "rows/*.parquet", "columns": {"anchor": "q", "positive": "a"}}
@@ -84,7 +84,7 @@ def build(tmp_path: Path, request_of: Callable[..., dict[str, Any]]) -> Build:
         texts = [f"{number * 7 + row % 50} of the texts" + " and more" * (row % 3) for row in range(size)]
         table = {"q": texts, "a": [f"answer {row % 45}" for row in range(size)], "l": [row % 2 for row in range(size)]}
         pq.write_table(pa.table(table), tmp_path / f"rows/{number}.parquet")
-    assert len(list(write_all_facts([str(tmp_path / "rows")], []))) == 4
+    write_all(tmp_path / "rows")
 
     def build(nodes: int = 2, processes: int = 2, **arguments: Any) -> TrainRequest:
         columns = {"anchor": "q", "positive": "a"}
