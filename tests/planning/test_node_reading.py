@@ -131,7 +131,7 @@ def test_nodes_make_the_planned_steps_from_the_rows_of_their_files(
         write_shares(request, plan, node)
         (here,) = plan.on_node(node).datasets
         epochs = build_epochs(request.arguments.model_copy(update={"dataloader_drop_last": True}), [
-            load_sampler_inputs(request.arguments, here)], 2, 4)  # fmt: skip
+            load_sampler_inputs(request.arguments, here)], plan.world_size, 4)  # fmt: skip
         steps.append(epochs.steps)
         ranks = [np.concatenate(list(epochs.rows_of(0, rank))) for rank in range(2)]
         used += len(set(np.concatenate(ranks).tolist()))

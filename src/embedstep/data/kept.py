@@ -78,8 +78,6 @@ def restore_tokens(cache: Cache, written: Path, datasets: Iterable[DatasetRecord
         datasets: their datasets.
     """
     for item in datasets:
-        if item.node_rows:
-            continue  # whose ids are those of its share, which other runs divide in another way
         files = TokenFiles(written / rows_file(item.split, item.name))
         cache.restore(f"tokens-{item.fingerprint}", files.place, copies=True)  # which the run adds to
 
@@ -104,5 +102,5 @@ def _keep_rows(cache: Cache, written: Path, datasets: Iterable[DatasetRecord]) -
 
 def _keep_tokens(cache: Cache, written: Path, datasets: Iterable[DatasetRecord]) -> None:
     for item in datasets:
-        if not item.node_rows and (files := TokenFiles(written / rows_file(item.split, item.name)).written()):
+        if files := TokenFiles(written / rows_file(item.split, item.name)).written():
             cache.keep(f"tokens-{item.fingerprint}", files)

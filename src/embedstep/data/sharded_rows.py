@@ -237,7 +237,7 @@ def facts_of(name: str, rows: ShardedRows, nodes: int) -> DatasetFacts:
     keys, labels = rows.keys(), LabelSummary()
     if (kind := rows.output.get("label")) in ("integer", "number"):
         labels.update(pa.array(rows.numbers("label"), TYPES[kind]))
-    sources = [_source(rows.where, shard) for shard in rows.shards]
+    sources = [_source(rows.where, shard, ()) for shard in rows.shards]
     return DatasetFacts(
         split="train",
         name=name,
@@ -270,7 +270,7 @@ def _columns(where: str, shards: Sequence[Shard], roles: Sequence[Role], again: 
     if fields := [role for role in roles if _is_field(role.column, shards[0])]:
         message = "is a field of an object, and data.read: per_node needs a column of its own for it"
         raise InvalidRequestError(Problem(role.path(where), f"{role.column!r} {message}") for role in fields)
-    kinds = column_kinds(where, [_source(where, shard) for shard in shards], roles)
+    kinds = column_kinds(where, [_source(where, shard, roles) for shard in shards], roles)
     problems = [
         problem for role in roles for problem in _column_problems(where, shards, role, kinds[role.column], again)
     ]
@@ -306,14 +306,12 @@ def _column_problems(
         yield Problem(path, f"{empty}{gaps[0].file.name}; {message}")
 
 
-def _source(where: str, shard: Shard) -> Source:
+def _source(where: str, shard: Shard, roles: Sequence[Role]) -> Source:
     """Return a file with the columns that its facts say it has."""
-    kinds = {name: one.kind for name, one in shard.columns.items()}
-    found = {name: TYPES[kind] for name, kind in kinds.items() if kind}
-    if len(found) < len(kinds):  # a type that no role allows is named in the message
-        schema = read_schema(where, shard.file, ())
-        found |= {field.name: field.type for field in schema if kinds.get(field.name, "") is None}
-    return Source(file=shard.file, schema=pa.schema(list(found.items())))
+    if any(one.column in shard.columns and shard.columns[one.column].kind is None for one in roles):
+        return Source(file=shard.file, schema=read_schema(where, shard.file, ()))  # whose type the message names
+    types = [(name, TYPES[one.kind] if one.kind else pa.null()) for name, one in shard.columns.items()]
+    return Source(file=shard.file, schema=pa.schema(types))
 
 
 def _not_parquet(where: str, files: Sequence[DataFile]) -> list[Problem]:

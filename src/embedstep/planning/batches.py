@@ -111,20 +111,49 @@ def load_sampler_inputs(arguments: Arguments, item: PlannedDataset) -> SamplerIn
         arguments: the effective arguments.
         item: the dataset.
     """
-    from embedstep.sampling.labels import group_labels
     from embedstep.sampling.texts import Texts, group_texts
 
-    path, texts, labels, values, lengths = item.file, None, None, None, None
-    if arguments.batch_sampler.startswith("no_duplicates"):
-        texts = Texts(_cache(path, "texts", lambda: group_texts(text_ids(path, item.inputs)).ids))
-    if arguments.batch_sampler == "group_by_label":
-        labels = group_labels(values := read_integers(path, "label"))
-    if arguments.train_sampling_strategy == "group_by_length" and item.split == "train":
-        lengths = _cache(path, "lengths", lambda: _measure_rows(item))
+    path = item.file
     read = {"labels": lambda: read_integers(path, "label"), "texts": lambda: text_ids(path, item.inputs)}
     names = declared_reads(arguments.batch_sampler)
-    arrays: dict[str, Any] = {name: _cache(path, f"declared_{name}", read[name]) for name in names}
-    return SamplerInputs(item=item, texts=texts, labels=labels, label_values=values, lengths=lengths, arrays=arrays)
+    inputs = sampler_inputs(
+        arguments,
+        item,
+        texts=lambda: Texts(_cache(path, "texts", lambda: group_texts(text_ids(path, item.inputs)).ids)),
+        labels=read["labels"],
+        lengths=lambda: _cache(path, "lengths", lambda: _measure_rows(item)),
+    )
+    return replace(inputs, arrays={name: _cache(path, f"declared_{name}", read[name]) for name in names})
+
+
+def sampler_inputs(
+    arguments: Arguments,
+    item: PlannedDataset,
+    *,
+    texts: "Callable[[], Texts]",
+    labels: Callable[[], Any],
+    lengths: Callable[[], Any],
+) -> SamplerInputs:
+    """Return what the batches of a dataset depend on, of all that can be read of it.
+
+    Args:
+        arguments: the effective arguments.
+        item: the dataset.
+        texts: returns the texts that repeat.
+        labels: returns the labels, shape (rows,).
+        lengths: returns the size of each row's texts, shape (rows,).
+    """
+    from embedstep.sampling.labels import group_labels
+
+    has_lengths = arguments.train_sampling_strategy == "group_by_length" and item.split == "train"
+    values = labels() if arguments.batch_sampler == "group_by_label" else None
+    return SamplerInputs(
+        item=item,
+        texts=texts() if arguments.batch_sampler.startswith("no_duplicates") else None,
+        labels=None if values is None else group_labels(values),
+        label_values=values,
+        lengths=lengths() if has_lengths else None,
+    )
 
 
 def _measure_rows(item: PlannedDataset) -> Any:
@@ -154,18 +183,19 @@ def _cache(path: Path, name: str, make: Callable[[], Any]) -> Any:
     return np.load(file, mmap_mode="r")
 
 
-def build_epochs(arguments: Arguments, inputs: Sequence[SamplerInputs], world_size: int, size: int) -> "Epochs":
+def build_epochs(arguments: Arguments, inputs: Sequence[SamplerInputs], processes: int, size: int) -> "Epochs":
     """Return what each rank takes in each step.
 
     Args:
         arguments: the effective arguments.
         inputs: of each train dataset in their order, or of one that is evaluated.
-        world_size: ranks that train on these rows.
+        processes: processes that train together; where each node has rows of its own, they are divided among its ranks.
         size: rows of a rank in a step.
     """
     from embedstep.sampling.epochs import Epochs, Sampler
 
     seed, kind = order_seed(arguments), declared_sampler(arguments.batch_sampler)
+    world_size = processes // max(len(inputs[0].item.node_rows), 1)
     samplers = []
     for number, one in enumerate(inputs):
         shared: dict[str, Any] = {
@@ -186,7 +216,6 @@ def build_epochs(arguments: Arguments, inputs: Sequence[SamplerInputs], world_si
         samplers.append(sampler)
     # Where each node has rows of its own, all take as many steps as the plan has found that all have batches for.
     planned = [one.item.batches for one in inputs if one.item.node_rows and one.item.batches is not None]
-    processes = world_size * max((len(one.item.node_rows) for one in inputs), default=1)
     return Epochs(
         samplers=tuple(samplers),
         world_size=world_size,

@@ -13,6 +13,7 @@ from embedstep.planning.batches import (
     formed_datasets,
     load_sampler_inputs,
     per_device_batch_size,
+    sampler_inputs,
 )
 from embedstep.planning.plan import PlannedDataset
 from embedstep.request.arguments.schema import Arguments
@@ -58,7 +59,7 @@ def form_batches(
     items = formed_datasets(arguments, datasets)
     if not items:
         return FormedBatches(datasets=list(datasets))
-    train_items, shards = [item for item in items if item.split == "train"], shards or {}
+    train_items = [item for item in items if item.split == "train"]
     started = time.perf_counter()
     if shards:
         train, epochs, counted = _form_on_nodes(arguments, train_items, processes, shards)
@@ -99,7 +100,7 @@ def _form_on_nodes(
         [_read_facts(arguments, replace(item, batches=None).on_node(node), shares[item.name][node]) for item in items]
         for node in range(nodes)
     ]
-    epochs = [build_epochs(arguments, each, processes // nodes, size) for each in inputs]
+    epochs = [build_epochs(arguments, each, processes, size) for each in inputs]
     least = tuple(min(each.steps_alone(number) for each in epochs) for number in range(len(items)))
     epochs = [replace(each, most_steps=least) for each in epochs]
     counted = [_count_formed(one, each) for one, each in zip(inputs, epochs, strict=True)]
@@ -165,14 +166,12 @@ def _read_facts(arguments: Arguments, item: PlannedDataset, share: "ShardedRows"
         item: the dataset with the rows of the node.
         share: its files.
     """
-    from embedstep.sampling.labels import group_labels
     from embedstep.sampling.texts import group_texts
 
-    texts, labels, values, lengths = None, None, None, None
-    if arguments.batch_sampler.startswith("no_duplicates"):
-        texts = group_texts(share.text_ids(item.inputs))
-    if arguments.batch_sampler == "group_by_label":
-        labels = group_labels(values := share.integers("label"))
-    if arguments.train_sampling_strategy == "group_by_length":
-        lengths = share.integers(LENGTH) if item.has_lengths else share.text_bytes(item.inputs)
-    return SamplerInputs(item=item, texts=texts, labels=labels, label_values=values, lengths=lengths)
+    return sampler_inputs(
+        arguments,
+        item,
+        texts=lambda: group_texts(share.text_ids(item.inputs)),
+        labels=lambda: share.integers("label"),
+        lengths=lambda: share.integers(LENGTH) if item.has_lengths else share.text_bytes(item.inputs),
+    )

@@ -208,9 +208,9 @@ def _unknown(name: str, path: Sequence[str | int]) -> str:
     section = _section_at(path[:-1])
     if section is Arguments and name in _NOT_AN_ARGUMENT:
         return f"is not a training argument; write {_NOT_AN_ARGUMENT[name]}"
-    known = [*section.model_fields] if section else []
     if section is Arguments and name in _SHORT_FOR:
         return f"is not a training argument; did you mean {_SHORT_FOR[name]}?"
+    known = list(section.model_fields) if section else []
     if section is Arguments:  # an older name would be accepted, and is not the one to write
         known = [field for field in known if field not in OLDER_NAMES]
     # A key that contains the given one (`batch_size`) is a better guess than one that is only somewhat similar.

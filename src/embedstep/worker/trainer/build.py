@@ -89,10 +89,7 @@ def _epochs(request: TrainRequest, plan: Plan) -> Callable[[tuple[str, ...], int
     def epochs(files: tuple[str, ...], size: int) -> Epochs | None:
         if not materials.keys() >= set(files):
             return None
-        inputs = [materials[file] for file in files]
-        # Where each node has rows of its own, they are divided among its ranks alone.
-        nodes = max(len(one.item.node_rows) for one in inputs) or 1
-        return build_epochs(arguments, inputs, plan.world_size // nodes, size)
+        return build_epochs(arguments, [materials[file] for file in files], plan.world_size, size)
 
     return epochs
 
