@@ -138,6 +138,10 @@ HOOKS: tuple[Hook, ...] = (
         "_load_from_checkpoint(self, checkpoint_path)": "load a model's weights without a training",
         "_train_dataloader": "find the loader whose workers persist, to end them after the training",
     }),
+    *_hooks("sentence-transformers", "sentence_transformers.base.model:BaseModel", {
+        "_create_model_card(self, path, model_name=None, train_datasets='deprecated')":
+            "write a card without training rows, also with checkpoints; the template cannot be chosen",
+    }),
     *_hooks("sentence-transformers", "sentence_transformers.base.data_collator:BaseDataCollator", {
         "preprocess_fn": "pad token ids that are kept in place of texts",
     }),

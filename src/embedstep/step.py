@@ -59,9 +59,11 @@ from embedstep.request.fingerprint import request_fingerprint
 from embedstep.request.schema import TrainRequest
 from embedstep.request.stored import request_to_json
 from embedstep.runtime.cache import find_cache
+from embedstep.runtime.log import say, say_while
 from embedstep.runtime.process import ReceivedSignal, on_signal
+from embedstep.runtime.text import shown_path
 from embedstep.tracking.environment import tracking_environ
-from embedstep.tracking.recording import start_recording
+from embedstep.tracking.recording import describe_tracking, start_recording
 
 _SEEN_BY_PODS = re.compile(r"model\.(path|static)|arguments\.resume_from_checkpoint|loss.*\.guide")
 """Paths of problems that may come from files which only the pods see, on their volumes."""
@@ -143,6 +145,7 @@ def _run_first_node(request: TrainRequest, output: Path, node: NodeInfo, *, over
         on_signal(received.record),
         first_node(build_node_command(node, request, folder), folder.path, node, may_restart=may_restart) as first,
     ):
+        say(f"output in {shown_path(folder.path)}; {describe_tracking(request)}")
         result = _run(request, folder, node, first, received)
         seconds = {**result.seconds, "total": round(time.monotonic() - started, 3)}
         result = replace(result, request_fingerprint=request_fingerprint(request), seconds=seconds)
@@ -186,7 +189,7 @@ def _run(
     started = time.monotonic()
     resumes = can_resume(request, folder)
     try:
-        with on_signal(partial(_interrupt, received)):
+        with on_signal(partial(_interrupt, received)), say_while("reading model and data"):
             planned = _plan_run(request, folder, node, first, received, resumes=resumes)
     except Exception as raised:
         # A library that was reading something may have raised another error because of the interruption.
@@ -241,7 +244,7 @@ def _train(
     attempts.begin(processes=plan.world_size, on_cpu=plan.on_cpu, resumes=start.is_here)
     begin_attempt(folder, start)
     # Only now: an invalid request is never saved, because a secret in it may be the reason.
-    write_json(folder.request, request_to_json(request))
+    write_json(folder.request, request_to_json(request, folder.path))
     write_json(folder.plan, plan.to_json())
     try:
         if request.launch.nodes == 1:  # several read theirs when all have joined
@@ -255,11 +258,12 @@ def _train(
     result = run_attempt(request, plan, folder, first, received)
     cost = attempts.end(seconds=time.monotonic() - started, exit_code=result.exit_code)
     result = replace(result, cost=cost)
-    recording.record(result)
-    # After an interruption there is no time for a report.
-    report = () if result.exit_code == INTERRUPTED else write_report_in_subprocess(folder.path)
-    missing = [*([planned.unknown] if planned.unknown else []), *report]
-    return recording.close(replace(result, incomplete_tracking=(*result.incomplete_tracking, *missing)))
+    with say_while("writing the report and sending records"):
+        recording.record(result)
+        # After an interruption there is no time for a report.
+        report = () if result.exit_code == INTERRUPTED else write_report_in_subprocess(folder.path)
+        missing = [*([planned.unknown] if planned.unknown else []), *report]
+        return recording.close(replace(result, incomplete_tracking=(*result.incomplete_tracking, *missing)))
 
 
 def _skip_training(request: TrainRequest, folder: OutputFolder, **reasons: str) -> StepResult:

@@ -13,8 +13,8 @@ from statistics import median
 
 import numpy as np
 
+from embedstep.output.gains import bootstrap_gain
 from embedstep.output.result import write_json
-from embedstep.promotion.comparison import bootstrap_gain
 from embedstep.report.page import write_report
 from embedstep.request.loading import load_request
 from embedstep.step import plan_step

@@ -53,7 +53,9 @@ def test_a_target_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
 def test_schema_is_a_json_schema_with_a_description_everywhere() -> None:
     schema = json.loads(run("schema").stdout)
     assert set(schema["properties"]) == {
+        "card",
         "early_stopping",
+        "evaluate_base",
         "model",
         "data",
         "loss",

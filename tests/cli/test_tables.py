@@ -1,15 +1,13 @@
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedstep.cli.tables import aligned, show_plan, show_problems, show_result
+from embedstep.cli.tables import aligned, show_plan, show_problems
 from embedstep.data.facts import DatasetFacts
 from embedstep.errors import Problem
-from embedstep.output.result import Failure, StepResult, is_score
 from embedstep.planning.build import build_plan
 from embedstep.planning.plan import Plan
 from embedstep.request.loading import load_request
@@ -138,86 +136,6 @@ def test_a_plan_counts_and_names_its_steps(
     out = capsys.readouterr().out
     for line in lines:
         assert line in out
-
-
-@pytest.mark.parametrize(
-    ("name", "score"),
-    [
-        ("eval_loss", True),
-        ("eval_docs_cosine_ndcg@10", True),
-        ("eval_runtime", False),
-        ("eval_docs_runtime", False),
-        ("eval_samples_per_second", False),
-        ("train_loss", False),
-        ("loss", False),
-    ],
-)
-def test_a_score_says_how_good_the_model_is(name: str, score: bool) -> None:
-    assert is_score(name) == score
-
-
-def test_a_success_is_shown_on_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
-    metrics = {"eval_docs_cosine_ndcg@10": 0.51239, "eval_runtime": 3.0, "train_loss": 1.0}
-    result = StepResult(
-        exit_code=0, output="/out", model="/out/model", metrics=metrics, seconds={"total": 12.34}, run_id="abc",
-        tracking_uri="sqlite:////m.db", incomplete_tracking=("metrics: no answer",),
-    )  # fmt: skip
-    show_result(result, "request.yaml")
-    out, err = capsys.readouterr()
-    assert err == ""
-    assert out.splitlines() == [
-        "result",
-        "  eval_docs_cosine_ndcg@10  0.5124",
-        "  model                     /out/model",
-        "  MLflow run                abc",
-        "  MLflow page               mlflow ui --backend-store-uri sqlite:////m.db",
-        "  seconds                   12.3",
-        "not recorded: metrics: no answer",
-    ]
-
-
-def test_a_password_in_the_tracker_s_address_is_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    show_result(
-        StepResult(exit_code=0, output="/out", run_id="abc", tracking_uri="http://user:planted@host"), "request.yaml"
-    )
-    assert "planted" not in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("failure", "lines"),
-    [
-        (
-            Failure(kind="signal", message="rank 1 was killed by SIGKILL", exit_code=1),
-            ["request.yaml: 1 problem", "  rank 1 was killed by SIGKILL",
-             "failed, exit code 1; details in /out/error.json"],
-        ),
-        (
-            Failure(kind="ValueError", message="no", exit_code=1, rank=3),
-            ["request.yaml: 1 problem", "  rank 3: no", "failed, exit code 1; details in /out/error.json"],
-        ),
-        (
-            Failure(kind="InvalidRequestError", message="x", exit_code=2, problems=("a: b", "c: d")),
-            ["request.yaml: 2 problems", "  a: b", "  c: d", "refused, exit code 2; details in /out/error.json"],
-        ),
-        (
-            Failure(kind="CannotStartError", message="no disk", exit_code=3),
-            ["request.yaml: 1 problem", "  no disk", "cannot start, exit code 3; details in /out/error.json"],
-        ),
-    ],
-)  # fmt: skip
-def test_a_failure_is_shown_on_standard_error(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, failure: Failure, lines: list[str]
-) -> None:
-    (tmp_path / "error.json").touch()
-    result = StepResult(exit_code=failure.exit_code, output=str(tmp_path), failure=failure)
-    show_result(result, "request.yaml")
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.replace(str(tmp_path), "/out").splitlines() == lines
-    # One that a cluster has sent leaves no such file here.
-    (tmp_path / "error.json").unlink()
-    show_result(result, "request.yaml")
-    assert capsys.readouterr().err.splitlines() == [*lines[:-1], lines[-1].partition(";")[0]]
 
 
 def test_problems_are_shown_without_secrets(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from embedstep.data.recorded_anchors import SeenAnchors
-from embedstep.promotion.comparison import Gain
+from embedstep.output.gains import Gain
 from embedstep.promotion.decision import Decision, decision_from_json
 
 GAIN = Gain(queries=40, champion=0.5, challenger=0.75, low=0.125, high=0.375, gain=0.25)

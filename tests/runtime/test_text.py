@@ -1,8 +1,10 @@
 """Long texts are shortened for people."""
 
+from pathlib import Path
+
 import pytest
 
-from embedstep.runtime.text import redacted_first_line, say, shorten
+from embedstep.runtime.text import format_seconds, redacted_first_line, shorten, shown_path
 
 
 @pytest.mark.parametrize(
@@ -18,6 +20,15 @@ def test_the_first_line_of_an_error_has_no_secret() -> None:
     assert redacted_first_line(error) == "https://***@host refused"
 
 
-def test_a_line_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
-    say("waiting")
-    assert capsys.readouterr() == ("", "waiting\n")
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.2, "0 s"), (99, "99 s"), (100, "2 min"), (5999, "100 min"), (6000, "1.7 h"), (90_000, "25.0 h")],
+)
+def test_a_time_has_the_unit_that_reads_best(seconds: float, text: str) -> None:
+    assert format_seconds(seconds) == text
+
+
+def test_a_path_is_shown_as_a_person_writes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert shown_path(tmp_path / "outputs" / "docs") == "outputs/docs"
+    assert shown_path(Path("/elsewhere/docs")) == "/elsewhere/docs"

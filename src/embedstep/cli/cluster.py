@@ -5,7 +5,7 @@ import os
 import click
 import yaml
 
-from embedstep.cli import tables
+from embedstep.cli import results
 from embedstep.cli.options import exit_with_result, main, overwrite_option, read, request_options, show_errors
 
 
@@ -36,5 +36,5 @@ def node(*, overwrite: bool) -> None:
     from embedstep.step import run_step
 
     exit_with_result(
-        "request", lambda: run_step(*load_pod_request(os.environ), overwrite=overwrite), tables.show_result
+        "request", lambda: run_step(*load_pod_request(os.environ), overwrite=overwrite), results.show_result
     )

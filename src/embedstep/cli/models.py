@@ -113,8 +113,8 @@ def report(output: Path) -> None:
 def replay(run: str, output: Path | None, uri: str | None, overwrite: bool, as_json: bool) -> None:
     """Repeat a run from its recorded request, and check whether the weights are bit-identical.
 
-    RUN is an output folder or the id of an MLflow run. Rows that have changed since are refused. Nothing is recorded or
-    registered.
+    RUN is an output folder, the folder of a model that was handed over, or the id of an MLflow run. Rows that have
+    changed since are refused. Nothing is recorded or registered.
 
     \b
     Examples:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from embedstep.errors import group_alike
-from embedstep.output.result import StepResult, is_score
+from embedstep.runtime.log import log_format, say
 from embedstep.runtime.secrets import redact
 from embedstep.runtime.text import format_bytes, shorten, show_count
 
@@ -162,47 +162,6 @@ def _ledger_rows(plan: "Plan") -> list[tuple[str, ...]]:
     return [("argument", "value", "from", "what it does"), *rows]
 
 
-def show_result(result: StepResult, request: str = "request") -> None:
-    """Print the result of a step: to standard output if it succeeded, else to standard error.
-
-    Of several nodes only the first one prints.
-    """
-    if result.node_rank:
-        return
-    if result.failure is not None:
-        lines = result.failure.problems or (result.failure.message,)
-        where = f"rank {result.failure.rank}: " if result.failure.rank is not None else ""
-        show_problems(request, [f"{where}{line}" for line in lines])
-        outcome = f"{result.outcome.replace('_', ' ')}, exit code {result.exit_code}"
-        more = Path(result.output) / "error.json"
-        click.echo(f"{outcome}; details in {more}" if more.exists() else outcome, err=True)
-        return
-    if result.skip_reason is not None:
-        click.echo(f"{result.skip_reason}: {result.untrained_reason}; nothing was trained")
-        return
-    facts = {name: f"{value:.4f}" for name, value in result.metrics.items() if is_score(name)}
-    facts["model"] = str(result.model)
-    if result.movement is not None:
-        facts["moved"] = result.movement.text
-    if result.run_id:
-        facts["MLflow run"] = result.run_id
-        facts["MLflow page"] = f"mlflow ui --backend-store-uri {redact(str(result.tracking_uri), os.environ)}"
-    elif result.tracking_uri:
-        facts["recorded in"] = result.tracking_uri
-    facts["seconds"] = f"{result.seconds.get('total', 0):.1f}"
-    if result.cost:
-        facts[result.cost["unit"]] = f"{result.cost['hours']:.4f}" + _lost(result.cost)
-    show_section("result", aligned(list(facts.items())))
-    if result.stop_reason:
-        click.secho(result.stop_reason, fg="yellow")
-    _show_missing(result.incomplete_tracking)
-
-
-def _lost(cost: Mapping[str, Any]) -> str:
-    """Name the part of the cost that was spent on attempts without a model."""
-    return f" in {len(cost['attempts'])} attempts, {cost['lost_hours']:.4f} lost" if cost["lost_hours"] else ""
-
-
 def show_prepared(prepared: "Prepared") -> None:
     """Print the row counts of each prepared dataset."""
     rows = [("dataset", "rows", "duplicates", "overlapping", "split off", "fingerprint")]
@@ -240,6 +199,8 @@ def show_scores(scored: "ScoredModels") -> None:
     sizes += [("seconds", *(f"{scores.seconds:.1f}" for scores in scored.models.values()))]
     show_section("scores", aligned(rows))
     show_section("models", aligned([("", *scored.models), *sizes]))
+    if scored.notes:
+        show_section("notes", scored.notes)
 
 
 def show_decision(decision: "Decision") -> None:
@@ -248,6 +209,8 @@ def show_decision(decision: "Decision") -> None:
     click.secho(decision.action, fg=colour, bold=True)
     for reason in decision.reasons:
         click.echo(f"  {reason}")
+    if (change := decision.changes.get(f"eval_{decision.metric}")) is not None:
+        click.echo(f"  its training changed {decision.metric} from {change.before:.4f} to {change.after:.4f}")
     gains = {f"slice {name}": gain for name, gain in decision.slices.items()}
     gains |= {f"{size} dimensions": gain for size, gain in decision.dimensions.items()}
     if gains:
@@ -260,7 +223,7 @@ def show_decision(decision: "Decision") -> None:
         show_section(decision.metric, aligned(rows))
     if decision.reindex is not None:
         show_section("index", _reindex_lines(decision.reindex))
-    _show_missing(decision.missing)
+    show_missing(decision.missing)
 
 
 def _reindex_lines(reindex: "Reindex") -> list[str]:
@@ -294,10 +257,11 @@ def show_sent(output: Path, sent: "Sequence[Sent]") -> None:
         click.echo(f"{output}: everything has arrived")
     for one in sent:
         click.echo(f"{output}: sent to the run {one.run_id} at {one.uri}")
-        _show_missing((*one.not_recorded, *(why for _, _, why in one.deferred)))
+        show_missing((*one.not_recorded, *(why for _, _, why in one.deferred)))
 
 
-def _show_missing(messages: Sequence[str]) -> None:
+def show_missing(messages: Sequence[str]) -> None:
+    """Print what could not be recorded."""
     for message in messages:
         click.secho(f"not recorded: {message}", fg="yellow")
 
@@ -305,6 +269,19 @@ def _show_missing(messages: Sequence[str]) -> None:
 def show_problems(request: str, problems: Sequence[Any]) -> None:
     """Print all problems to standard error, one on each line, under the name of the request."""
     count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-    click.secho(f"{request}: {count}", fg="red", bold=True, err=True)
+    say_error(f"{request}: {count}", fg="red", bold=True)
     for line in group_alike(map(str, problems)):
-        click.echo(f"  {redact(line, os.environ)}", err=True)
+        say_error(f"  {redact(line, os.environ)}")
+
+
+def say_error(text: str, **style: Any) -> None:
+    """Print a line to standard error, which `quiet` does not suppress; as JSON where that is the format.
+
+    Args:
+        text: the line.
+        style: arguments of `click.style`.
+    """
+    if log_format(os.environ) == "json":
+        say(text.strip(), level="error")
+    else:
+        click.secho(text, err=True, **style)

@@ -6,13 +6,13 @@ from typing import Any
 
 import click
 
-from embedstep.cli import tables
+from embedstep.cli import results, tables
 from embedstep.cli.options import exit_with_result, main
 
 _SHOW: Mapping[str, Callable[[Any], None]] = {
     "prepare": tables.show_prepared,
     "mine_negatives": tables.show_mined,
-    "train": tables.show_result,
+    "train": results.show_result,
     "evaluate": tables.show_scores,
     "promote": tables.show_decision,
 }

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from embedstep.cli import tables
+from embedstep.cli import results, tables
 from embedstep.cli.options import exit_with_result, main, overwrite_option, read, request_options, show_errors
 from embedstep.errors import InvalidRequestError, group_alike
 
@@ -75,7 +75,16 @@ def plan(request: str, overrides: tuple[str, ...], as_json: bool, estimate: str 
     help="Output folder.  [default: arguments.output_dir, else outputs/ and the name of the request file]",
 )
 @overwrite_option
-def run(request: str, overrides: tuple[str, ...], output: Path | None, overwrite: bool) -> None:
+@click.option("-q", "--quiet", is_flag=True, help="Print only the folder of the model, and problems.")
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "lines", "json"]),
+    help="text shows a bar on a terminal, lines never does, and json writes progress and result as JSON.  [default: "
+    "EMBEDSTEP_LOG, else text]",
+)
+def run(
+    request: str, overrides: tuple[str, ...], output: Path | None, overwrite: bool, quiet: bool, log_format: str | None
+) -> None:
     """Train, and write a verified model, metrics and result.json to the output folder.
 
     \b
@@ -83,8 +92,13 @@ def run(request: str, overrides: tuple[str, ...], output: Path | None, overwrite
       embedstep run request.yaml
       embedstep run request.yaml --output outputs/docs --overwrite
       embedstep run request.yaml --set launch.processes_per_node=2 --set arguments.max_steps=100
+      embedstep run request.yaml --log-format json | jq -r .model
     """
+    from embedstep.runtime.log import LOG_VARIABLE
     from embedstep.step import run_step
+
+    if quiet or log_format:
+        os.environ[LOG_VARIABLE] = "quiet" if quiet else str(log_format)
 
     def work() -> Any:
         loaded = read(request, overrides)
@@ -93,7 +107,7 @@ def run(request: str, overrides: tuple[str, ...], output: Path | None, overwrite
             raise InvalidRequestError.at("--output", message)
         return run_step(loaded, output or _default_output(request, loaded.arguments.output_dir), overwrite=overwrite)
 
-    exit_with_result(request, work, partial(tables.show_result, request=request))
+    exit_with_result(request, work, partial(results.show_result, request=request))
 
 
 def _estimate(way: str, request: Any, plan: Any) -> Any:

@@ -17,8 +17,8 @@ from embedstep.output.result import Failure, StepResult, read_json, result_from_
 from embedstep.planning.plan import Plan
 from embedstep.request.schema import TrainRequest
 from embedstep.runtime.devices import Devices, usable_cores, visible_gpus
+from embedstep.runtime.log import say
 from embedstep.runtime.process import LaunchCommand, ProcessEnd, ReceivedSignal
-from embedstep.runtime.text import say
 
 
 def this_machine() -> Devices:

@@ -8,6 +8,7 @@ from embedstep.launch.nodes import SINGLE_NODE, NodeInfo
 from embedstep.request.launch import Launch
 from embedstep.request.schema import TRACKING_RUN_ID, TrainRequest
 from embedstep.runtime.devices import Devices, listed_gpus
+from embedstep.runtime.log import LOG_VARIABLE
 from embedstep.runtime.process import LaunchCommand
 
 _OTHER_LAUNCHERS = ("PET_", "TORCHELASTIC_", "OMPI_", "PMI_", "SLURM_", "MPI_")
@@ -89,6 +90,8 @@ def build_launch_command(
     env.setdefault("OMP_NUM_THREADS", str(max(1, devices.cores // processes)))
     # Otherwise fast tokenizers warn once for each forked loader worker.
     env.setdefault("TOKENIZERS_PARALLELISM", "true")
+    if env.get("TQDM_DISABLE", "0").lower() not in ("", "0", "false"):
+        env.setdefault(LOG_VARIABLE, "lines")  # the user wants no bars, which includes ours
     # The libraries' own progress bars (model card, loading) would break the one of the training.
     env.setdefault("TQDM_DISABLE", "1")
     if on_cpu:

@@ -90,6 +90,46 @@ class Movement:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Change:
+    """A metric of an evaluator before and after a training.
+
+    Attributes:
+        before: its value for the base model.
+        after: its value for the published model.
+        low: lower end of the 95 % confidence interval of the difference; None without a score for each query.
+        high: upper end of the interval.
+        is_worse: whether it is the main metric of its evaluator and the training made it worse: significantly, where
+            there is an interval.
+    """
+
+    before: float
+    after: float
+    low: float | None = None
+    high: float | None = None
+    is_worse: bool = False
+
+    @property
+    def interval(self) -> str:
+        """The confidence interval as text; empty without one."""
+        return "" if self.low is None or self.high is None else f"{self.low:+.4f} to {self.high:+.4f}"
+
+
+def worse_metrics(changes: Mapping[str, Change]) -> str:
+    """Name the main metrics that a training made worse, in a sentence; empty if there are none."""
+    shown = [
+        f"{name.removeprefix('eval_')} {change.after:.4f}, base {change.before:.4f}"
+        for name, change in changes.items()
+        if change.is_worse
+    ]
+    return f"worse than the base: {'; '.join(shown)}" if shown else ""
+
+
+def change_metrics(changes: Mapping[str, Change]) -> dict[str, float]:
+    """Return the differences as metrics for a tracker."""
+    return {f"change/{name.removeprefix('eval_')}": change.after - change.before for name, change in changes.items()}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class StepResult:
     """The result of a step.
 
@@ -98,6 +138,7 @@ class StepResult:
         output: the output folder.
         model: folder of the verified model; None unless the exit code is 0.
         metrics: evaluation metrics of the last evaluation and the trainer's summary, finite numbers only.
+        changes: each metric of the evaluators for the base and for the published model.
         request_fingerprint: digest of the request.
         skip_reason: why nothing was trained: `unchanged` when the champion has the same request and rows,
             `superseded` when the next scheduled retraining is due already; None when something was trained.
@@ -129,6 +170,7 @@ class StepResult:
     output: str
     model: str | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+    changes: Mapping[str, Change] = field(default_factory=dict)
     request_fingerprint: str = ""
     skip_reason: str | None = None
     champion: str | None = None
@@ -163,6 +205,11 @@ class StepResult:
         """Why nothing was trained, for a result with a `skip_reason`."""
         return self.stop_reason or f"{self.champion} was trained from the same request and rows"
 
+    @property
+    def worse_than_base(self) -> str:
+        """The main metrics that the training made worse, in a sentence; empty if there are none."""
+        return worse_metrics(self.changes)
+
     def to_json(self) -> dict[str, Any]:
         """Return plain data for `result.json`; `result_from_json` reads it back equal."""
         return {"format": RESULT_FORMAT, "outcome": self.outcome, **asdict(self)}
@@ -182,6 +229,7 @@ def result_from_json(data: Mapping[str, Any]) -> StepResult:
     values["incomplete_tracking"] = tuple(values["incomplete_tracking"])
     values["ledger"] = tuple(values["ledger"])
     values["movement"] = Movement(**values["movement"]) if values.get("movement") else None
+    values["changes"] = {name: Change(**change) for name, change in values.get("changes", {}).items()}
     values["failure"] = failure_from_json(values["failure"]) if values["failure"] else None
     return StepResult(**values)
 

@@ -105,6 +105,7 @@ def build_plan(
     notes += _note_undrawn_datasets(train, train_steps * arguments.gradient_accumulation_steps * per_step)
     # Evaluators name their metrics by it.
     similarity = request.model.similarity_fn_name or (model.similarity if model else "cosine")
+    evaluations = evaluation_steps(arguments, train_steps, steps_per_epoch)
     fingerprints = {f"{item.split}.{item.name}": _drawn_fingerprint(request, item) for item in facts}
     return Plan(
         request_fingerprint=request_fingerprint(request),
@@ -116,9 +117,9 @@ def build_plan(
         train_steps=train_steps,
         epochs=round(train_steps / steps_per_epoch, 4) if steps_per_epoch else 0.0,
         warmup_steps=warmup_steps,
-        evaluations=evaluation_steps(arguments, train_steps, steps_per_epoch),
+        evaluations=evaluations,
         checkpoints=checkpoints,
-        metrics=planned_metrics(request, similarity),
+        metrics=planned_metrics(request, similarity, evaluates=bool(evaluations)),
         model=plan_model(request.model, model, arguments.optim, prompts),
         prompts=prompts,
         datasets=tuple(formed.datasets),

@@ -13,13 +13,21 @@ _SPEED = ("runtime", "samples_per_second", "steps_per_second")
 """What the library's trainer logs with every evaluation."""
 
 
-def planned_metrics(request: TrainRequest, similarity: str) -> tuple[str, ...]:
+def planned_metrics(request: TrainRequest, similarity: str, *, evaluates: bool = True) -> tuple[str, ...]:
     """Return the names of the evaluation metrics, in the order in which they are first logged.
 
     Args:
         request: the request.
         similarity: the model's own similarity function, which names metrics where no option does.
+        evaluates: whether the run evaluates at all; without it there are only the metrics of test data.
     """
+    names = _evaluation_metrics(request, similarity) if evaluates else []
+    for name in request.data.test:
+        names += [f"{test_prefix(request, name)}_{metric}" for metric in ("loss", *_SPEED)]
+    return tuple(names)
+
+
+def _evaluation_metrics(request: TrainRequest, similarity: str) -> list[str]:
     with_loss = [name for name in request.data.eval if evaluates_loss(request, name)]
     names = []
     for name in with_loss:
@@ -29,9 +37,7 @@ def planned_metrics(request: TrainRequest, similarity: str) -> tuple[str, ...]:
         names += [f"eval_{metric}" for metric in _SPEED]
     names += [name for evaluator in request.evaluators for name in metric_names(evaluator, similarity)]
     names += ["eval_sequential_score"] if len(request.evaluators) > 1 else []
-    for name in request.data.test:
-        names += [f"{test_prefix(request, name)}_{metric}" for metric in ("loss", *_SPEED)]
-    return tuple(names)
+    return names
 
 
 def test_prefix(request: TrainRequest, name: str) -> str:

@@ -209,7 +209,9 @@ def evaluation_has_a_strategy(request: TrainRequest) -> Iterator[Fault]:
     arguments = request.arguments
     given = arguments.model_fields_set
     asked = "eval_strategy" in given or ("do_eval" in given and not arguments.is_dump)
-    is_used = arguments.eval_on_start or arguments.do_eval
+    # `embedstep evaluate` and `promote` use the data of evaluators after the training.
+    is_scored = any(evaluator.dataset in request.data.eval for evaluator in request.evaluators)
+    is_used = arguments.eval_on_start or arguments.do_eval or is_scored
     if request.has_evaluation and asked and arguments.eval_strategy == "no" and not is_used:
         unused = "hold_out" if request.data.eval and request.data.eval.keys() == request.data.held_out else "data.eval"
         message = f"is no, so {unused} is never used; write epoch or steps, or remove {unused}"

@@ -6,7 +6,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from embedstep.data.recorded_anchors import SeenAnchors
-from embedstep.promotion.comparison import Gain, Verdict
+from embedstep.output.gains import Gain
+from embedstep.output.result import Change
+from embedstep.promotion.comparison import Verdict
 from embedstep.promotion.reindex import Reindex
 from embedstep.request.scalars import map_scalars
 
@@ -30,6 +32,7 @@ class Decision(Verdict):
         reindex: whether documents must be embedded again; None if nothing is in production yet.
         seen: for `challenger` and `champion`, if its training anchors are recorded: how many different `anchors` each
             eval dataset has, and how many of these the model was trained on (`seen`).
+        changes: metrics of the challenger's run before and after its training.
         missing: what could not be recorded, one sentence each.
         measured: `megabytes`, `milliseconds` and `documents_per_second` of both models.
     """
@@ -45,6 +48,7 @@ class Decision(Verdict):
     reindex: Reindex | None = None
     measured: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
     seen: Mapping[str, Mapping[str, SeenAnchors]] = field(default_factory=dict)
+    changes: Mapping[str, Change] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -64,6 +68,7 @@ def decision_from_json(data: Mapping[str, Any]) -> Decision:
         model: {name: SeenAnchors(**one) for name, one in found.items()}
         for model, found in data.get("seen", {}).items()
     }
+    values["changes"] = {name: Change(**one) for name, one in data.get("changes", {}).items()}
     if data["gain"]:
         values["gain"] = Gain(**data["gain"])
     if data["reindex"]:

@@ -10,8 +10,9 @@ from typing import Any
 
 from embedstep.errors import OK, EmbedstepError, InvalidRequestError
 from embedstep.output.folder import OutputFolder
+from embedstep.output.gains import Gain
 from embedstep.output.result import StepResult, read_json, result_from_json, write_json
-from embedstep.promotion.comparison import Gain, decide, excessive_loss
+from embedstep.promotion.comparison import decide, excessive_loss
 from embedstep.promotion.decision import Decision, decision_from_json
 from embedstep.promotion.registry import open_registry
 from embedstep.promotion.reindex import compare_spaces
@@ -55,8 +56,16 @@ def promote(request: TrainRequest, output: Path, *, champion: str | None = None)
     else:
         registry = open_registry(request)
         decision = _decide_in_registry(request, folder, result, registry)
+    decision = _with_base(decision, result)
     write_json(folder.verdict, decision.to_json())
     return replace(decision, missing=tuple(_record(request, folder, result, decision, registry)))
+
+
+def _with_base(decision: Decision, result: StepResult) -> Decision:
+    """Return a decision with the scores of the challenger's base, by its own run."""
+    worse = (f"the challenger is {result.worse_than_base}",) if result.worse_than_base else ()
+    reasons = (*decision.reasons, *(reason for reason in worse if reason not in decision.reasons))
+    return replace(decision, reasons=reasons, changes=result.changes)
 
 
 def _record(
@@ -165,7 +174,13 @@ def _decide(
     family = metric.rpartition("_")[0]
     return Decision(
         action="reject" if faults else verdict.action,
-        reasons=(*faults, *verdict.reasons, *_report_changed_data(folder, scored), *_report_seen(scored)),
+        reasons=(
+            *faults,
+            *verdict.reasons,
+            *_report_changed_data(folder, scored),
+            *_report_seen(scored),
+            *scored.notes,
+        ),
         gain=verdict.gain,
         slices=verdict.slices,
         metric=metric,
@@ -180,6 +195,13 @@ def _decide(
         measured={name: _measured(scores) for name, scores in scored.models.items()},
         seen=scored.seen,
     )
+
+
+def _report_doubts(folder: OutputFolder, scored: ScoredModels) -> Iterator[str]:
+    """Yield why the scores may not be those of the run or of the models in use."""
+    yield from _report_changed_data(folder, scored)
+    yield from _report_seen(scored)
+    yield from scored.notes
 
 
 def _report_changed_data(folder: OutputFolder, scored: ScoredModels) -> Iterator[str]:

@@ -1,7 +1,8 @@
 """Scores of models on the same evaluation data, which is read once. Each model is scored in a process of its own."""
 
+import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,20 +18,39 @@ from embedstep.data.recorded_anchors import SeenAnchors, count_seen, read_anchor
 from embedstep.data.scanning import scan_all
 from embedstep.errors import InvalidRequestError, Problem, TrainingFailedError
 from embedstep.output.folder import OutputFolder
+from embedstep.output.gains import Gain, bootstrap_gain
 from embedstep.output.job import run_job
+from embedstep.output.provenance import read_provenance
 from embedstep.planning.checks import evaluators_fit
 from embedstep.planning.evaluators import RETRIEVAL, evaluator_kind, evaluators_are_known
 from embedstep.planning.model_checks import read_facts
 from embedstep.planning.prompts import plan_prompts
 from embedstep.planning.row_needs import row_needs
-from embedstep.promotion.comparison import Gain, bootstrap_gain
 from embedstep.request.model import Model
 from embedstep.request.schema import Evaluator, Loss, TrainRequest
 
 _SCORED: tuple[Split, ...] = ("eval",)
 """Training data may be large, and is not scored."""
 _SUMMARY = ("metrics", "dimension", "bytes", "seconds", "milliseconds", "documents_per_second", "space")
+_SETTINGS = ("max_seq_length", "prompts", "default_prompt_name", "similarity_fn_name", "truncate_dim")
+"""Fields of the section `model` that say how a model is used, and that are saved with a trained one."""
+_LOADING = ("use_prompts", "trust_remote_code", "model_kwargs", "processor_kwargs", "config_kwargs")
 _FILES_OF_A_MODEL = ("modules.json", "config.json", "config_sentence_transformers.json")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Place:
+    """Where a model is, and how it is used.
+
+    Attributes:
+        model: its folder or its id; None for the base model of the request.
+        section: the section `model` by which it is built; None for a trained model, which has its own settings.
+        fetched: the folder to which it was fetched from the hub.
+    """
+
+    model: str | None
+    section: Model | None = None
+    fetched: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,11 +96,13 @@ class ScoredModels:
         models: scores of each model by its name, in the given order.
         data: fingerprint of each eval dataset by its name.
         seen: for each model with recorded anchors, how many of the evaluators' rows it was trained on, by dataset.
+        notes: how a trained model differs from what the request says of models; it is scored as it was trained.
     """
 
     models: Mapping[str, Scores]
     data: Mapping[str, str]
     seen: Mapping[str, Mapping[str, SeenAnchors]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def gain(self, metric: str, challenger: str, champion: str, *, confidence: float = 0.95) -> Gain | None:
         """Return the gain of one model over another, or None for a metric without a score for each query."""
@@ -92,7 +114,7 @@ class ScoredModels:
     def to_json(self) -> dict[str, Any]:
         """Return plain data, without the scores of each query."""
         models = {name: {key: getattr(scores, key) for key in _SUMMARY} for name, scores in self.models.items()}
-        return {"format": "embedstep.scores/1", "data": dict(self.data), "models": models}
+        return {"format": "embedstep.scores/1", "data": dict(self.data), "models": models, "notes": list(self.notes)}
 
 
 def parse_models(models: Sequence[str]) -> dict[str, str]:
@@ -113,7 +135,8 @@ def score_models(request: TrainRequest, models: Mapping[str, str | None]) -> Sco
     """Score models with the evaluators of a request on its eval data.
 
     Args:
-        request: names the data and the evaluators; the rest is ignored.
+        request: names the data and the evaluators, and says how a model is used that no run has trained: its longest
+            text, prompts and precision. A trained model has its own.
         models: each model by a name: its folder, the output folder of its run, or its id on the hub; None for the base
             model of the request.
 
@@ -145,14 +168,25 @@ def score_models(request: TrainRequest, models: Mapping[str, str | None]) -> Sco
         models=scored,
         data={item.name: item.fingerprint for item in facts},
         seen={name: found for name, found in seen.items() if found},
+        notes=tuple(note for name, place in places.items() for note in _explain_own_settings(request, name, place)),
     )
 
 
-def _count_seen(
-    request: TrainRequest, place: Mapping[str, str | None], facts: Sequence[DatasetFacts]
-) -> dict[str, SeenAnchors]:
+def _explain_own_settings(request: TrainRequest, name: str, place: _Place) -> Iterator[str]:
+    """Yield how a trained model differs from what the request says of models."""
+    if place.section is not None or place.model is None:
+        return
+    trained = (read_provenance(Path(place.model)) or {}).get("request", {}).get("model", {})
+    asked = request.model.model_dump(mode="json", include=set(_SETTINGS))
+    for setting in _SETTINGS:
+        if trained and trained.get(setting) != asked[setting]:
+            values = f"{setting} {json.dumps(trained.get(setting))}, and the request says {json.dumps(asked[setting])}"
+            yield f"{name} was trained with {values}; it is scored as it was trained"
+
+
+def _count_seen(request: TrainRequest, place: _Place, facts: Sequence[DatasetFacts]) -> dict[str, SeenAnchors]:
     """Return how many anchors of each evaluated dataset a model was trained on; nothing if it does not say."""
-    folders = [Path(place["model"])] if place["model"] else local_sources(request.model, place["fetched"])
+    folders = [Path(place.model)] if place.model else local_sources(request.model, place.fetched)
     recorded = [found for found in map(read_anchors, folders) if found is not None]
     if not recorded:
         return {}
@@ -184,47 +218,53 @@ def deciding_metric(request: TrainRequest) -> str:
     return (request.promotion.metric or "").removeprefix("eval_")
 
 
-def _locate(request: TrainRequest, name: str, given: str | None, folder: Path) -> dict[str, str | None]:
-    """Locate a model, and fetch it if it is on the hub.
-
-    Returns:
-        its folder as `model`; None for the request's section `model`, with what was fetched for it as `fetched`.
-    """
+def _locate(request: TrainRequest, name: str, given: str | None, folder: Path) -> _Place:
+    """Locate a model, and fetch it if it is on the hub."""
     if given is None:
-        return {"model": None, "fetched": _fetch_model(request, folder)}
+        return _Place(model=None, section=request.model, fetched=_fetch_model(request, folder))
     path = Path(given).expanduser()
     if path.is_dir():
-        path = OutputFolder(path).model if OutputFolder(path).model.is_dir() else path
+        is_run = OutputFolder(path).model.is_dir()
+        path = OutputFolder(path).model if is_run else path
         if not any((path / file).is_file() for file in _FILES_OF_A_MODEL):
             raise InvalidRequestError.at(f"--model {name}", f"{path} contains no model")
-        return {"model": str(path), "fetched": None}
+        is_trained = is_run or read_provenance(path) is not None
+        return _Place(model=str(path), section=None if is_trained else _as_asked(request.model, str(path)))
     if path.is_absolute() or given.startswith((".", "~")) or given.count("/") > 1:
         raise InvalidRequestError.at(f"--model {name}", f"{given} does not exist")
-    on_hub = request.model_copy(update={"model": Model(path=given)})
-    return {"model": _fetch_model(on_hub, folder) or given, "fetched": None}
+    section = _as_asked(request.model, given)
+    fetched = _fetch_model(request.model_copy(update={"model": Model(path=given)}), folder)
+    return _Place(model=fetched or given, section=section, fetched=fetched)
+
+
+def _as_asked(section: Model, path: str) -> Model:
+    """Return a section `model` for another model, which is used as the request says of its own."""
+    return Model(path=path).model_copy(update={name: getattr(section, name) for name in (*_SETTINGS, *_LOADING)})
 
 
 def _fetch_model(request: TrainRequest, folder: Path) -> str | None:
     return with_local_data(request, folder, with_model=True, splits=())[1]
 
 
-def _score(
-    request: TrainRequest, place: Mapping[str, str | None], data: Sequence[DatasetFacts], folder: Path
-) -> Scores:
+def _score(request: TrainRequest, place: _Place, data: Sequence[DatasetFacts], folder: Path) -> Scores:
     arrays_file = folder / "scores.npz"
     facts = None
+    own = request if place.section is None else request.model_copy(update={"model": place.section})
     with suppress(ValueError, KeyError, TypeError, AttributeError):  # the job says what is wrong with the files
-        facts = read_facts(request, place["fetched"])
+        facts = read_facts(own, place.fetched)
+    arguments = request.arguments
     job = {
-        **place, "section": request.model.model_dump(mode="json"),
-        "prompts": asdict(plan_prompts(request, facts)),
+        "model": place.model, "fetched": place.fetched,
+        "section": None if place.section is None else place.section.model_dump(mode="json"),
+        "on_cpu": arguments.use_cpu, "bf16": arguments.bf16_full_eval, "fp16": arguments.fp16_full_eval,
+        "prompts": asdict(plan_prompts(own, facts)),
         "evaluators": [item.model_dump(mode="json") for item in request.evaluators],
         "data": {item.name: item.path for item in data},
         "corpora": {item.name: item.corpus for item in data if item.corpus},
         "dimensions": shorter_dimensions(list(request.loss.values())),
         "trust_remote_code": request.model.trust_remote_code, "to": str(arrays_file),
     }  # fmt: skip
-    title = f"{place['model'] or 'the model of the request'}: scoring"
+    title = f"{place.model or 'the model of the request'}: scoring"
     about = run_job("score", job, folder, title=title, error=TrainingFailedError)
     with np.load(arrays_file) as arrays:
         slices = {name: tuple(some) for name, some in about.pop("slices").items()}

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from embedstep.errors import OUTCOMES, group_alike
 from embedstep.output.attempts import Attempt, cost_unit
 from embedstep.output.folder import OutputFolder
-from embedstep.output.result import Movement, is_score, with_current_names, write_atomically
+from embedstep.output.result import Change, Movement, is_score, with_current_names, worse_metrics, write_atomically
 from embedstep.report.charts import draw_bars, draw_curves, draw_intervals
 from embedstep.report.run import GPU_METRICS, Run, describe_sources, read_run
 from embedstep.report.series import Series, group_by_cutoff
@@ -69,6 +69,7 @@ def build_content(run: Run) -> dict[str, Any]:
         "error": run.error,
         "training": list(_training(run)),
         "evaluation": list(_evaluation(run)),
+        "changes": [_change_row(name, Change(**one)) for name, one in run.result.get("changes", {}).items()],
         "has_champion": bool(run.champion),
         "datasets": [_dataset_row(item) for item in run.plan["datasets"]],
         "batches": [*_padding(run), *group_alike(run.plan["notes"])],
@@ -102,6 +103,8 @@ def _tiles(run: Run) -> Iterator[tuple[str, str]]:
     best = asked if asked in scores else next((name for name in scores if "ndcg" in name or "spearman" in name), None)
     if best is not None:
         yield best.removeprefix("eval_"), f"{scores[best].last:.4f}"
+    if best in run.result.get("changes", {}):
+        yield "base model", f"{run.result['changes'][best]['before']:.4f}"
     if best in run.champion:
         yield "champion", f"{run.champion[str(best)]:.4f}"
     yield "train steps", f"{run.plan['train_steps']:,}"
@@ -113,6 +116,8 @@ def _tiles(run: Run) -> Iterator[tuple[str, str]]:
 
 
 def _remarks(run: Run) -> Iterator[str]:
+    if worse := worse_metrics({name: Change(**one) for name, one in run.result.get("changes", {}).items()}):
+        yield worse
     if run.result.get("stop_reason"):
         yield run.result["stop_reason"]
     if run.result.get("movement"):
@@ -120,6 +125,11 @@ def _remarks(run: Run) -> Iterator[str]:
     for name, series in run.series.items():
         if series.not_finite:
             yield f"{name} was not finite {series.not_finite:,} times"
+
+
+def _change_row(name: str, change: Change) -> tuple[str, ...]:
+    values = (f"{change.before:.4f}", f"{change.after:.4f}", f"{change.after - change.before:+.4f}")
+    return (name.removeprefix("eval_"), *values, change.interval)
 
 
 def _verdict(run: Run) -> dict[str, Any]:
@@ -283,5 +293,5 @@ def _environment(run: Run) -> Iterator[tuple[str, str]]:
 
 
 def _replay(run: Run) -> Sequence[str]:
-    by_folder = f"embedstep replay {run.result.get('output') or run.name}"
+    by_folder = f"embedstep replay {run.name}"
     return (by_folder, f"embedstep replay {run.run_id}") if run.run_id else (by_folder,)

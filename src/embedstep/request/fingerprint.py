@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from embedstep.request.datasets import Data, Dataset
 from embedstep.request.model import Model
@@ -56,11 +57,18 @@ def _dump(request: TrainRequest, excluded: set[str]) -> dict[str, Any]:
 def _drop_unused(section: dict[str, Any], model: type[BaseModel], names: Iterable[str]) -> None:
     """Remove the fields of these names that have their default value."""
     for name in names:
-        if section[name] == model.model_fields[name].default:
+        if name in section and section[name] == _default(model.model_fields[name]):
             del section[name]
 
 
-_ADDED = ("early_stopping",)
+def _default(field: FieldInfo) -> Any:
+    """Return the default of a field as plain data, with those of its own fields if it is a section."""
+    if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+        return field.annotation().model_dump(mode="json")
+    return field.default
+
+
+_ADDED = ("early_stopping", "evaluate_base", "card")
 _ADDED_TO_DATA = ("read", "record_anchors")
 _ADDED_TO_DATASETS = ("transform", "hold_out", "csv", "sheet", "sql", "database", "rows", "beir", "corpus")
 _ADDED_TO_MODEL = (
@@ -79,6 +87,8 @@ _ADDED_TO_MODEL = (
     "peft",
 )
 """Fields of the model that 0.1.0 did not have. Without them, checkpoints of that release can be resumed."""
-_NOT_TRAINED = {"data", "launch", "tracking", "promotion", "schedule", "skip_if_unchanged", "resume"}
+_NOT_TRAINED = {
+    "data", "launch", "tracking", "promotion", "schedule", "skip_if_unchanged", "resume", "evaluate_base", "card",
+}  # fmt: skip
 _OF_A_RUN = ("output_dir", "overwrite_output_dir", "run_name", "logging_dir", "resume_from_checkpoint")
 """Arguments with the places that a run writes to and resumes from."""

@@ -14,7 +14,7 @@ from embedstep.request.datasets import Data
 from embedstep.request.extensions import TRACKERS, OrDeclared
 from embedstep.request.launch import Launch
 from embedstep.request.model import Model
-from embedstep.request.scalars import Boolean, Number, PositiveInteger, PositiveNumber, Text, TextPattern
+from embedstep.request.scalars import Boolean, Integer, Number, PositiveInteger, PositiveNumber, Text, TextPattern
 from embedstep.request.schedule import Schedule
 from embedstep.request.section import Name, Options, Section, ShortSection, described
 from embedstep.request.trackers import KINDS, MLFLOW
@@ -123,6 +123,20 @@ class Promotion(Section):
     )
 
 
+class Card(Section):
+    """What the model card says that embedstep cannot know (`README.md` in the folder of the model)."""
+
+    license: Text | None = described(
+        None, "License of the model, such as `apache-2.0`. Null: that of the base model, where its card names one."
+    )
+    language: list[Text] = described(
+        [], "Languages of its texts, such as `en`. Empty: those of the base model, where its card names them."
+    )
+    example_rows: Annotated[Integer, Field(ge=0)] = described(
+        0, "Training rows that the card shows as examples. They are public wherever the model is."
+    )
+
+
 class EarlyStopping(Section):
     """When a training ends because it no longer improves, as by transformers' EarlyStoppingCallback.
 
@@ -161,12 +175,18 @@ class TrainRequest(Section):
     data: Data = described(..., "The datasets for training and evaluation.")
     loss: Losses = described(..., "One loss for all datasets, or a loss for each dataset by its name.")
     evaluators: list[Evaluator] = described([], "Evaluators that run at each evaluation.")
+    evaluate_base: Boolean = described(
+        True,
+        "Evaluate the model before the training, too, and show both. Its scores are kept for the next run on the same "
+        "model and rows.",
+    )
     arguments: Arguments = described({}, "Training arguments by their names in SentenceTransformerTrainingArguments.")
     early_stopping: EarlyStopping | None = described(
         None, "When the training ends because it no longer improves. Null: it makes all of its steps."
     )
     launch: Launch = described({}, "The processes that train together, and the limits of their run.")
     tracking: Tracking = described({}, "The tracking server and the run that the training is recorded in.")
+    card: Card = described({}, "What the model card says.")
     promotion: Promotion = described({}, "Conditions for replacing the production model, for `embedstep promote`.")
     schedule: Schedule | None = described(
         None, "Times of retraining, for `embedstep schedule`. Null: it is started by hand."

@@ -1,8 +1,7 @@
 """Text for people."""
 
 import os
-import sys
-from typing import TextIO
+from pathlib import Path
 
 from embedstep.errors import first_line
 from embedstep.runtime.secrets import redact
@@ -24,18 +23,18 @@ def redacted_first_line(error: BaseException) -> str:
     return redact(first_line(error), os.environ)
 
 
-def say(text: str, stream: TextIO | None = None) -> None:
-    """Write a line without delay, also to a pipe, which is buffered.
-
-    Args:
-        text: the line.
-        stream: standard error, unless it is given.
-    """
-    stream = stream or sys.stderr
-    stream.write(f"{text}\n")
-    stream.flush()
-
-
 def format_bytes(amount: int) -> str:
     """Return an amount of bytes in megabytes or gigabytes, with one digit after the point."""
     return f"{amount / 1e9:.1f} GB" if amount >= 1e8 else f"{amount / 1e6:.1f} MB"
+
+
+def format_seconds(seconds: float) -> str:
+    """Return a time in seconds, minutes or hours, whichever reads best."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
+
+
+def shown_path(path: Path) -> str:
+    """Return a path as a person would write it: relative to the working directory where it is below that."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

@@ -23,6 +23,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.models.utils import _save_example
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 from mlflow.tracking import MlflowClient
 from mlflow.types.schema import ColSpec, DataType, Schema, TensorSpec
 
@@ -34,6 +35,8 @@ _T = TypeVar("_T")
 _Item = TypeVar("_Item")
 _NAME = "model"
 _THREADS = 16
+_LARGE = 1_000_000
+"""Bytes from which a file is linked into a local store: no one edits such a file in place, as one may edit a card."""
 FOLDER = "model.sentence_transformer"
 """Folder of the sentence-transformers model among the files of the flavor."""
 _PYTHON = ".".join(map(str, sys.version_info[:3]))
@@ -165,6 +168,11 @@ def _list_uploads(client: MlflowClient, logged: LoggedModel, folder: Path) -> li
 
     def upload(file: Path) -> None:
         inside = file.parent.relative_to(folder)
+        if isinstance(store, LocalArtifactRepository) and file.stat().st_size >= _LARGE:
+            target = Path(store.artifact_dir) / inside
+            target.mkdir(parents=True, exist_ok=True)
+            _link(str(file), str(target / file.name))
+            return
         store.log_artifact(str(file), None if inside == Path() else inside.as_posix())
 
     return [partial(upload, file) for file in folder.rglob("*") if file.is_file()]
@@ -242,6 +250,8 @@ def write_model(folder: Path, metadata: Model, entry: Entry) -> None:
 
 
 def _link(source: str, target: str) -> None:
+    """Link a file, so that it takes no more disk; copy it where that cannot be done."""
+    Path(target).unlink(missing_ok=True)
     try:
         os.link(source, target)
     except OSError:

@@ -194,6 +194,17 @@ def start_recording(
     return recording
 
 
+def describe_tracking(request: TrainRequest) -> str:
+    """Say where the records of a run go, in a few words and without secrets."""
+    tracking = request.tracking
+    if tracking.kind == NONE:
+        return "no tracking"
+    if tracking.kind != MLFLOW:
+        return f"records for {tracking.kind}"
+    uri = redact(tracking_uri(tracking, tracking_environ()), os.environ)
+    return f"records in MLflow at {uri}, experiment {tracking.experiment}"
+
+
 def _choose_key(request: TrainRequest, plan: Plan, before: SpoolFolder | None, *, resumes: bool) -> str:
     """Return the key of the run: that of the previous attempt for a retry, else a new one."""
     if request.tracking.key is not None:

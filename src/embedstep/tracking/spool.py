@@ -103,7 +103,19 @@ class SpoolFolder:
             file.seek(start)
             lines = file.read().split(b"\n")[:-1]
         ends = accumulate((len(line) + 1 for line in lines), initial=start)
-        return [(_parse_entry(line), end) for line, end in zip(lines, islice(ends, 1, None), strict=True)]
+        entries = (self._located(_parse_entry(line)) for line in lines)
+        return list(zip(entries, islice(ends, 1, None), strict=True))
+
+    @property
+    def output(self) -> Path:
+        """The output folder that the spool is in."""
+        return self.path.parent.parent
+
+    def _located(self, entry: Entry) -> Entry:
+        """Return an entry with the places of a model in the output folder as it is now: it may have moved."""
+        if entry["kind"] != "model":
+            return entry
+        return {**entry, **{name: str(self.output / entry[name]) for name in ("path", "published")}}
 
     def _first(self, kind: str, start: int = 0) -> Entry | None:
         return next((entry for entry, _ in self.read(start) if entry["kind"] == kind), None)
@@ -150,6 +162,11 @@ def _parse_entry(line: bytes) -> Entry:
     except ValueError:
         return {"at": 0, "kind": "lost"}
     return entry
+
+
+def _within(output: Path, place: Path) -> str:
+    """Return a place relative to the output folder if it is in there."""
+    return str(place.relative_to(output) if place.is_relative_to(output) else place)
 
 
 def spools(output: Path) -> list[SpoolFolder]:
@@ -229,12 +246,15 @@ class Spool:
             dimension: dimension of an embedding.
             step: the last train step.
         """
+        if self.folder is None:
+            return
+        output = self.folder.output
         is_adapter = saved_adapter(place) is not None
         required = [*_REQUIRED, *(["peft"] if is_adapter else [])]
         self.add(
             "model",
-            path=str(place),
-            published=str(published),
+            path=_within(output, place),
+            published=_within(output, published),
             dimension=dimension,
             example=list(_EXAMPLE),
             requirements=[f"{name}=={version(name).partition('+')[0]}" for name in required],

@@ -1,6 +1,7 @@
 """The model that a run starts from."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -195,3 +196,24 @@ def _word_embeddings(model: Model, source: str) -> Any:
 
 def _from_pretrained(kind: Any, model: Model, source: str) -> Any:
     return kind.from_pretrained(source, trust_remote_code=model.trust_remote_code, local_files_only=True)
+
+
+def evaluation_precision(*, bf16: bool, fp16: bool) -> torch.dtype | None:
+    """Return the precision of the weights in evaluations: `bf16_full_eval`, `fp16_full_eval`; None for their own."""
+    return torch.bfloat16 if bf16 else torch.float16 if fp16 else None
+
+
+@contextmanager
+def cast_to(model: torch.nn.Module, dtype: torch.dtype) -> Iterator[None]:
+    """Hold the model's floating-point weights in another precision, and restore the original ones exactly.
+
+    The library casts in place and does not undo it, so that a model saved afterwards has lost precision.
+    """
+    before = [(tensor, tensor.data) for tensor in (*model.parameters(), *model.buffers()) if tensor.is_floating_point()]
+    for tensor, data in before:
+        tensor.data = data.to(dtype)
+    try:
+        yield
+    finally:
+        for tensor, data in before:
+            tensor.data = data

@@ -2,15 +2,14 @@
 
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import asdict, replace
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import datasets
 import torch
-from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
+from sentence_transformers import SentenceTransformerTrainingArguments
 from transformers import TrainerState, set_seed
 from transformers.trainer import TRAINER_STATE_NAME
 
@@ -22,13 +21,8 @@ from embedstep.errors import (
     StepInterruptedError,
     TrainingFailedError,
 )
-from embedstep.output.adapters import record_base
 from embedstep.output.folder import OutputFolder
-from embedstep.output.result import Movement, StepResult, read_json, write_json
-from embedstep.output.weights import Space, read_space
-from embedstep.planning.adapters import merges, quantization
-from embedstep.planning.metrics import test_prefix
-from embedstep.planning.model_checks import FLOAT32, trained_precision
+from embedstep.output.result import StepResult, change_metrics, read_json, write_json
 from embedstep.planning.plan import Plan, plan_from_json
 from embedstep.request.arguments.ledger import LedgerEntry, differences, trainer_arguments
 from embedstep.request.schema import TrainRequest
@@ -39,18 +33,18 @@ from embedstep.tracking.names import flatten
 from embedstep.tracking.spool import Spool, spools
 from embedstep.worker.environment import export_environment, quiet_other_ranks
 from embedstep.worker.interruption import record_signals
-from embedstep.worker.models import build_model, merged
-from embedstep.worker.movement import Snapshot, measure_movement, require_movement, take_snapshot
+from embedstep.worker.models import build_model
+from embedstep.worker.movement import Snapshot, take_snapshot
 from embedstep.worker.prompts import set_prompts
-from embedstep.worker.trainer.build import build_trainer, rows_of
+from embedstep.worker.publishing import publish_model, versions
+from embedstep.worker.trainer.before_after import score_base, score_published
+from embedstep.worker.trainer.build import build_trainer
+from embedstep.worker.trainer.final_evaluation import evaluate_at_end
 from embedstep.worker.trainer.numerics import NumericsMonitor
 from embedstep.worker.trainer.recording import Recorder
-from embedstep.worker.trainer.saving import finish_published_model, translate_hub_errors
+from embedstep.worker.trainer.saving import translate_hub_errors
 from embedstep.worker.trainer.stopping import EarlyStopping, StopController
 from embedstep.worker.trainer.trainer import StepTrainer
-from embedstep.worker.verification import embed_fixed_texts, verify
-
-_LIBRARIES = ("sentence-transformers", "transformers", "accelerate", "datasets", "torch", "numpy", "embedstep")
 
 
 class _Clock:
@@ -81,10 +75,22 @@ def train(output: OutputFolder, world: World, received: ReceivedSignal) -> None:
     clock = _Clock()
     request = request_from_json(read_json(output.request))
     plan = plan_from_json(read_json(output.plan))
-    here = plan.on_node(world.node_rank)
     quiet_other_ranks(world)
     export_environment(request)
     require_devices(request, plan, world)
+    # The launcher has created the spool and sends its records during the training.
+    is_recorded = world.is_first and request.tracking.kind != "none"
+    spool = Spool(folder=spools(output.path)[-1] if is_recorded else None)
+    with closing(Recorder(output, plan, spool, is_shown=world.is_first)) as recorder:
+        _train_rank(request, recorder, world, received, clock)
+
+
+def _train_rank(
+    request: TrainRequest, recorder: Recorder, world: World, received: ReceivedSignal, clock: _Clock
+) -> None:
+    """Train on this rank; see `train`."""
+    output, plan, spool = recorder.output, recorder.plan, recorder.spool
+    here = plan.on_node(world.node_rank)
     arguments = build_arguments(output, plan)
     require_world(arguments, world)
     limit_collectives(arguments)
@@ -98,11 +104,8 @@ def train(output: OutputFolder, world: World, received: ReceivedSignal) -> None:
         from embedstep.worker.adapters import add_adapter
 
         add_adapter(model, request.model, recomputes=arguments.activation_checkpointing)
-    # The launcher has created the spool and sends its records during the training.
-    is_recorded = world.is_first and request.tracking.kind != "none"
-    spool = Spool(folder=spools(output.path)[-1] if is_recorded else None)
-    recorder = Recorder(output, plan, spool)
     monitor = NumericsMonitor(recorder.alarm if world.is_first else lambda alarm, step: None)
+    recorder.progress.read_loss = monitor.read_loss
     start = read_json(output.start)
     stopping = StopController(
         received,
@@ -114,35 +117,45 @@ def train(output: OutputFolder, world: World, received: ReceivedSignal) -> None:
     )
     if request.early_stopping is not None:
         stopping.early = EarlyStopping(request.early_stopping.patience, request.early_stopping.threshold)
-    try:
-        with translate_hub_errors():  # the trainer creates the repository
-            shown_by = recorder if world.is_first else None
-            trainer = build_trainer(request, here, model, arguments, shown_by, stopping, monitor)
-        spool.parameters({**flatten(_sections(request)), **arguments.to_sanitized_dict()})
-        clock.lap("start")
-        record_signals(received)
-        _train_and_evaluate(request, plan, trainer, start)
-        require_planned_steps(plan, trainer)
-        require_explained(plan, arguments)
-        clock.lap("train")
-        # Only rank 0 does what follows, and it may take longer than a collective's time-out. A signal no longer
-        # interrupts: the training is complete, and only publishing the model remains.
-        _wait_for_all_ranks()
-        if before is not None:
-            result = _finish(request, trainer, recorder, before, clock)
-            write_json(output.worker_result, result.to_json())
-    finally:
-        recorder.close()
+    with translate_hub_errors():  # the trainer creates the repository
+        shown_by = recorder if world.is_first else None
+        trainer = build_trainer(request, here, model, arguments, shown_by, stopping, monitor)
+    spool.parameters({**flatten(_sections(request)), **arguments.to_sanitized_dict()})
+    clock.lap("start")
+    record_signals(received)
+    _train_and_evaluate(request, trainer, start, recorder, clock)
+    require_planned_steps(plan, trainer)
+    require_explained(plan, arguments)
+    clock.lap("train")
+    # Only rank 0 does what follows, and it may take longer than a collective's time-out. A signal no longer
+    # interrupts: the training is complete, and only publishing the model remains.
+    _wait_for_all_ranks()
+    if before is not None:
+        recorder.progress.activity = "saving and verifying the model"
+        result = _finish(request, trainer, recorder, before, clock)
+        write_json(output.worker_result, result.to_json())
 
 
-def _train_and_evaluate(request: TrainRequest, plan: Plan, trainer: StepTrainer, start: Mapping[str, Any]) -> None:
+def _train_and_evaluate(
+    request: TrainRequest, trainer: StepTrainer, start: Mapping[str, Any], recorder: Recorder, clock: _Clock
+) -> None:
     """Train from the start of the attempt and evaluate the model; when interrupted, save and end on all ranks."""
+    plan = recorder.plan
+    has_base = request.evaluate_base and plan.evaluations and plan.train_steps
     try:
+        if plan.train_steps:
+            recorder.announce()
+        if has_base:
+            recorder.progress.activity = "evaluation of the base model"
+            score_base(request, plan, trainer, recorder.record_base, resumes=start["checkpoint"] is not None)
+            clock.lap("base")
         if plan.train_steps and start["step"] < _last_step(plan, trainer, start["checkpoint"]):
             trainer.train(resume_from_checkpoint=start["checkpoint"])
         elif plan.train_steps:
             trainer.finish_from(start["checkpoint"])
         evaluate_at_end(request, plan, trainer)
+        if has_base:
+            score_published(trainer)
         trainer.stopping.check()
     except StepInterruptedError as interrupted:
         trainer.save_interrupted()
@@ -154,7 +167,9 @@ def _finish(
 ) -> StepResult:
     """Save and verify the model, and return the result with the completed ledger."""
     output, plan, spool = recorder.output, recorder.plan, recorder.spool
-    cosine, space, movement = _save(trainer, request, recorder, before)
+    changes = trainer.evaluator.changes() if trainer.evaluator is not None else {}
+    spool.metrics(change_metrics(changes), train_step=trainer.state.global_step)
+    published = publish_model(trainer, request, recorder, before, changes)
     clock.lap("save")
     ledger = tuple(asdict(entry) for entry in final_ledger(plan, trainer))
     write_json(output.ledger, ledger)
@@ -163,69 +178,22 @@ def _finish(
         output=str(output.path),
         model=str(output.model),
         metrics=recorder.metrics,
+        changes=changes,
         request_fingerprint=plan.request_fingerprint,
         incomplete_tracking=tuple(spool.not_recorded),
         seconds=clock.seconds,
-        versions={name: version(name) for name in _LIBRARIES},
-        reload_cosine=round(cosine, 6),
-        movement=movement,
-        dimension=space.dimension,
-        weights_sha256=space.weights,
-        embedding_space_id=space.fingerprint,
+        versions=versions(),
+        reload_cosine=round(published.cosine, 6),
+        movement=published.movement,
+        dimension=published.space.dimension,
+        weights_sha256=published.space.weights,
+        embedding_space_id=published.space.fingerprint,
         train_steps=trainer.state.global_step - recorder.first_step,
         stop_reason=trainer.stopping.stop_reason(plan.train_steps),
         padding_share=trainer.padding.share,
         ledger=ledger,
         alarms={str(alarm): step for alarm, step in trainer.monitor.alarms.items()},
     )
-
-
-def _save(
-    trainer: StepTrainer, request: TrainRequest, recorder: Recorder, before: Snapshot
-) -> tuple[float, Space, Movement]:
-    """Save the model for the launcher to publish, verify the files, and push them to the hub if requested.
-
-    Returns:
-        The smallest cosine between embeddings before saving and after loading, the embedding space, and how far the
-        model moved.
-
-    Raises:
-        TrainingFailedError: the loaded model gives different embeddings, or the training changed nothing.
-    """
-    output, plan, spool = recorder.output, recorder.plan, recorder.spool
-    model, folder = trainer.model.eval(), output.verified_model
-    trainable = sum(each.numel() for each in model.parameters() if each.requires_grad)
-    expected = embed_fixed_texts(model)
-    dimension = expected.shape[1]
-    if request.model.peft and merges(request.model):
-        _merge(model, request, plan)
-        if trained_precision(request.model, plan.model) != FLOAT32 or quantization(request.model):
-            # The sum of base and adapter is rounded to what the base has: that is what is published.
-            expected = embed_fixed_texts(model)
-    model.save_pretrained(str(folder))
-    if request.model.peft and not merges(request.model):
-        record_base(folder, str(request.model.path), request.model.revision, plan.base)
-    finish_published_model(output, request, plan)
-    # The sender uploads the files while they are verified.
-    spool.model(folder, output.model, step=trainer.state.global_step, dimension=dimension)
-    trust = request.model.trust_remote_code
-    cosine, published = verify(folder, expected, device=str(model.device), trust_remote_code=trust)
-    movement = measure_movement(before, merged(published))
-    spool.metrics(movement.metrics, train_step=trainer.state.global_step)
-    require_movement(request, plan, movement, trainable)
-    if request.arguments.push_to_hub:
-        # The final model, only after it is verified, also if checkpoints were pushed before.
-        with translate_hub_errors():
-            trainer.push_to_hub(blocking=True)
-    return cosine, read_space(folder, dimension), movement
-
-
-def _merge(model: SentenceTransformer, request: TrainRequest, plan: Plan) -> None:
-    from embedstep.worker.adapters import merge_adapter
-
-    loading = {name: value for name, value in request.model.model_kwargs.items() if name != "quantization_config"}
-    base = request.model.model_copy(update={"model_kwargs": loading})
-    merge_adapter(model, partial(build_model, base, fetched=plan.fetched_model, device=str(model.device)))
 
 
 def _last_step(plan: Plan, trainer: StepTrainer, checkpoint: str | None) -> int:
@@ -293,30 +261,6 @@ def require_planned_steps(plan: Plan, trainer: StepTrainer) -> None:
     steps = trainer.state.global_step
     if not is_stopped and not has_found_size and steps != plan.train_steps:
         raise TrainingFailedError(f"the plan has {plan.train_steps} train steps, and {steps} were made")
-
-
-def evaluate_at_end(request: TrainRequest, plan: Plan, trainer: StepTrainer) -> None:
-    """Evaluate the final model, unless that was just done, and compute the loss on data.test."""
-    last = next((log["step"] for log in reversed(trainer.state.log_history) if _is_evaluation(log)), None)
-    if plan.train_steps in plan.evaluations and last != trainer.state.global_step:
-        trainer.evaluate()
-    # An evaluator's scores on its own rows would be logged under the name of the test data.
-    evaluator, trainer.evaluator = trainer.evaluator, None
-    for item in plan.datasets:
-        if item.split == "test":
-            prefix = test_prefix(request, item.name)
-            if any(key.startswith(f"{prefix}_") for log in trainer.state.log_history for key in log):
-                continue  # done by an earlier attempt
-            rows = rows_of(item)
-            if len(request.data.train) > 1:
-                # With several datasets, the trainer finds the loss by a column with the name of the dataset.
-                rows = trainer.preprocess_dataset(datasets.DatasetDict({item.name: rows}))[item.name]
-            trainer.log(trainer.predict(rows, metric_key_prefix=prefix).metrics)
-    trainer.evaluator = evaluator
-
-
-def _is_evaluation(log: Mapping[str, Any]) -> bool:
-    return any(key.startswith("eval_") for key in log)
 
 
 def require_explained(plan: Plan, arguments: SentenceTransformerTrainingArguments) -> None:

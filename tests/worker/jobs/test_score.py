@@ -1,79 +1,75 @@
-"""Scores of each query, whose mean is the library's metric."""
+"""How a model is prepared for its scores, and how its queries are divided into slices."""
 
-from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-CUTOFFS = {
-    "accuracy_at_k": [1, 3], "precision_recall_at_k": [1, 3], "ndcg_at_k": [3, 10], "mrr_at_k": [3, 10],
-    "map_at_k": [3, 10],
-}  # fmt: skip
-
-Build = Callable[..., Any]
+MODEL = {"path": "base", "max_seq_length": 16, "prompts": {"query": "q: "}}
 
 
-@pytest.fixture(scope="module")
-def evaluator_of() -> Build:
-    from sentence_transformers.util import SimilarityFunction
+@pytest.fixture
+def job_of(tiny_model: Path) -> Any:
+    from embedstep.request.model import Model
+    from embedstep.worker.jobs.score import ScoringJob
 
-    from embedstep.worker.jobs.score import _RecordingEvaluator
-
-    def build(ranked: list[list[int]], relevant: list[set[int]]) -> Any:
-        evaluator = _RecordingEvaluator(
-            queries={str(number): "q" for number in range(len(ranked))},
-            corpus={str(number): "d" for number in range(14)},
-            relevant_docs={str(number): set(map(str, some)) for number, some in enumerate(relevant)},
-            score_functions={"cosine": SimilarityFunction.to_similarity_fn("cosine")}, name="docs", **CUTOFFS,
-        )  # fmt: skip
-        evaluator.rankings = []
-        return evaluator
+    def build(**changes: Any) -> ScoringJob:
+        section = Model.model_validate({**MODEL, "path": str(tiny_model)}).model_dump(mode="json")
+        values = {
+            "model": None, "section": section, "fetched": None, "on_cpu": True, "bf16": False, "fp16": False,
+            "prompts": {"query": "q: "}, "evaluators": (), "data": {}, "corpora": {}, "dimensions": (),
+            "trust_remote_code": False, "to": "",
+        }  # fmt: skip
+        return ScoringJob(**{**values, **changes})
 
     return build
 
 
-def rankings(ranked: list[list[int]]) -> list[list[dict[str, Any]]]:
-    return [[{"corpus_id": str(one), "score": -rank} for rank, one in enumerate(some)] for some in ranked]
-
-
-def test_by_hand(evaluator_of: Build) -> None:
-    """Two of three relevant documents at ranks 2 and 3; then nothing that is relevant."""
-    ranked = [[9, 0, 1, 8], [5, 6, 7, 8]]
-    evaluator = evaluator_of(ranked, [{0, 1, 2}, {3}])
-    evaluator.compute_metrics(rankings(ranked))
-    ideal = 1 + 1 / np.log2(3) + 1 / 2
-    assert {name: scores.round(6).tolist() for name, scores in evaluator.scores().items() if name.endswith("@3")} == {
-        "docs_cosine_accuracy@3": [1.0, 0.0],
-        "docs_cosine_precision@3": [round(2 / 3, 6), 0.0],
-        "docs_cosine_recall@3": [round(2 / 3, 6), 0.0],
-        "docs_cosine_ndcg@3": [round((1 / np.log2(3) + 1 / 2) / ideal, 6), 0.0],
-        "docs_cosine_mrr@3": [0.5, 0.0],
-        "docs_cosine_map@3": [round((1 / 2 + 2 / 3) / 3, 6), 0.0],
-    }
-
-
-@st.composite
-def found_lists(draw: st.DrawFn) -> tuple[list[list[int]], list[set[int]]]:
-    """Ranked documents of each query, and those that are relevant."""
-    documents = draw(st.integers(1, 14))
-    ranked, relevant = [], []
-    for _ in range(draw(st.integers(1, 6))):
-        ranked.append(draw(st.permutations(range(documents)))[:10])
-        relevant.append(draw(st.sets(st.integers(0, documents - 1), min_size=1)))
-    return ranked, relevant
-
-
-@given(found_lists())
-def test_the_mean_is_the_metric_of_the_library(
-    evaluator_of: Build, given: tuple[list[list[int]], list[set[int]]]
+@pytest.mark.parametrize(
+    ("changes", "length", "prompt", "precision"),
+    [
+        ({}, 16, "q: ", "float32"),
+        ({"bf16": True}, 16, "q: ", "bfloat16"),
+        ({"fp16": True}, 16, "q: ", "float16"),
+    ],
+    ids=["as the request says", "bf16_full_eval", "fp16_full_eval"],
+)
+def test_a_model_that_no_run_has_trained_is_used_as_the_request_says(
+    job_of: Any, changes: dict[str, Any], length: int, prompt: str, precision: str
 ) -> None:
-    ranked, relevant = given
-    evaluator = evaluator_of(ranked, relevant)
-    theirs = evaluator.compute_metrics(rankings(ranked))
-    for name, scores in evaluator.scores().items():
-        metric, _, cutoff = name.removeprefix("docs_cosine_").partition("@")
-        assert scores.shape == (len(ranked),)
-        assert scores.mean() == pytest.approx(theirs[f"{metric}@k"][int(cutoff)], abs=1e-9), name
+    from embedstep.worker.jobs.score import _model
+
+    model = _model(job_of(**changes))
+    assert (model.max_seq_length, model.prompts.get("query"), str(model.dtype)) == (
+        length,
+        prompt,
+        f"torch.{precision}",
+    )
+
+
+def test_a_trained_model_has_its_own_settings(job_of: Any, tiny_model: Path) -> None:
+    from embedstep.worker.jobs.score import _model
+
+    model = _model(job_of(model=str(tiny_model), section=None))
+    assert model.max_seq_length != 16
+    assert not model.prompts.get("query")
+
+
+def test_another_kind_of_model_needs_no_limit(job_of: Any, tmp_path: Path, minilm: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+    from tokenizers import Tokenizer
+
+    from embedstep.request.model import Model
+    from embedstep.worker.jobs.score import _model
+
+    static = StaticEmbedding(Tokenizer.from_file(str(minilm / "tokenizer.json")), embedding_dim=4)
+    SentenceTransformer(modules=[static], device="cpu").save_pretrained(str(tmp_path), create_model_card=False)
+    section = Model.model_validate({"path": str(tmp_path), "max_seq_length": 16}).model_dump(mode="json")
+    assert _model(job_of(model=str(tmp_path), section=section)).get_embedding_dimension() == 4
+
+
+def test_the_first_row_of_an_anchor_decides_its_slice() -> None:
+    from embedstep.worker.jobs.score import _slices_of_queries
+
+    assert _slices_of_queries(["a", "b", "a"], ["de", 3, "en"]) == ["de", "3"]

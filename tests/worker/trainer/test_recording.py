@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from embedstep.output.result import StepResult
-from embedstep.worker.trainer import recording
+from embedstep.worker.trainer import progress
 from embedstep.worker.trainer.resumable import ResumableTrainer
 
 Build = Callable[..., dict[str, Any]]
@@ -61,6 +61,6 @@ def test_the_progress_is_written_while_it_trains(
         seen.append(json.loads((tmp_path / "output" / "progress.json").read_text())["train_step"])
 
     monkeypatch.setattr(ResumableTrainer, "log", logs)
-    monkeypatch.setattr(recording, "_PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "_FILE_SECONDS", 0.0)
     assert train_here(request_of(arguments={"max_steps": 6, "logging_steps": 2})).exit_code == 0
     assert seen[:3] == [2, 4, 6]

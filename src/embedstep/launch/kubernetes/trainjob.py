@@ -35,8 +35,8 @@ from embedstep.output.result import Failure, StepResult, result_from_json
 from embedstep.request.fingerprint import request_fingerprint
 from embedstep.request.launch import TrainJob
 from embedstep.request.schema import TrainRequest
+from embedstep.runtime.log import say
 from embedstep.runtime.process import interrupt, on_signal
-from embedstep.runtime.text import say
 
 _POLL_SECONDS = 2.0
 NO_PODS_TIMEOUT = 120.0

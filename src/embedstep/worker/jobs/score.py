@@ -8,7 +8,7 @@ import statistics
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from copy import copy
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,24 +18,23 @@ import torch
 from datasets import Dataset
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 
 from embedstep.data.roles import SLICE
 from embedstep.output.job import serve_job
 from embedstep.output.weights import read_space
-from embedstep.planning.evaluators import RETRIEVAL, evaluator_kind
+from embedstep.planning.evaluators import evaluator_kind
 from embedstep.planning.prompts import PlannedPrompts
 from embedstep.request.model import Model
 from embedstep.request.schema import Evaluator
-from embedstep.worker.models import build_model, load_saved
+from embedstep.worker.models import build_model, evaluation_precision, load_saved
 from embedstep.worker.prompts import prompts_of, set_prompts
 from embedstep.worker.trainer.evaluators import build_evaluator, read_corpus
+from embedstep.worker.trainer.ranking import RankingEvaluator
 
 _SAMPLE = 1000
 """Documents and queries whose embeddings of two models are compared."""
 _TIMED_QUERIES = 30
 """Queries embedded one by one to time them, after a third as many for warm-up."""
-_TEXT_CHARACTERS = 300
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,9 +43,12 @@ class ScoringJob:
 
     Attributes:
         model: folder of the model, or None for the base model of the request.
-        section: the request's section of the base model.
-        fetched: folder of the base model if it was fetched from the hub.
-        prompts: prompts of the request's run, with which the base model is scored.
+        section: the section `model` by which it is built; None for a trained model, which has its own settings.
+        fetched: folder of a model to build if it was fetched from the hub.
+        on_cpu: score on the CPU, whatever else there is (`use_cpu`).
+        bf16: score in bfloat16 (`bf16_full_eval`).
+        fp16: score in float16 (`fp16_full_eval`).
+        prompts: prompts of the request's run, with which a built model is scored.
         evaluators: sections of the request.
         data: Arrow file of each eval dataset by name.
         corpora: Arrow file with the corpus of an eval dataset by name.
@@ -56,8 +58,11 @@ class ScoringJob:
     """
 
     model: str | None
-    section: Mapping[str, Any]
+    section: Mapping[str, Any] | None
     fetched: str | None
+    on_cpu: bool
+    bf16: bool
+    fp16: bool
     prompts: Mapping[str, Any]
     evaluators: tuple[Mapping[str, Any], ...]
     data: Mapping[str, str]
@@ -92,17 +97,14 @@ def score(job: ScoringJob) -> dict[str, Any]:
             prefix = "" if dimension is None else f"{dimension}:"
             prompts = others.get(evaluator.dataset or "") or prompts_of(model)
             built = build_evaluator(evaluator, columns, prompts, corpus=corpus)
-            if evaluator_kind(evaluator.kind).name == RETRIEVAL:
-                # Built like any other, so that options and columns are the same as in a training.
-                built.__class__ = _RecordingEvaluator
-                built.rankings = []
+            if isinstance(built, RankingEvaluator):
                 built.shorter = dimension
                 built.embedded = embedded if job.dimensions else None
             elif dimension is not None:
                 continue
             found = built(model)
             metrics |= {f"{prefix}{name}": float(value) for name, value in found.items()}
-            if isinstance(built, _RecordingEvaluator):
+            if isinstance(built, RankingEvaluator):
                 per_query |= {f"{prefix}{name}": scores for name, scores in built.scores().items()}
                 if dimension is None:
                     texts[evaluator.name] = built.texts()
@@ -129,7 +131,7 @@ def _slices_of_queries(anchors: Sequence[str], slices: Sequence[Any]) -> list[st
     return [str(slice_of[anchor]) for anchor in dict.fromkeys(anchors)]
 
 
-def measure(model: SentenceTransformer, evaluator: "_RecordingEvaluator") -> tuple[dict[str, Any], dict[str, Any]]:
+def measure(model: SentenceTransformer, evaluator: RankingEvaluator) -> tuple[dict[str, Any], dict[str, Any]]:
     """Embed a sample of the documents and queries; return the speed, and the vectors as `@sample` and `@queries`."""
     documents = evaluator.corpus[:: max(1, len(evaluator.corpus) // _SAMPLE)][:_SAMPLE]
     queries = evaluator.queries[:_SAMPLE]
@@ -158,68 +160,26 @@ def _space(job: ScoringJob, model: SentenceTransformer) -> dict[str, Any] | None
 
 
 def _model(job: ScoringJob) -> SentenceTransformer:
-    if job.model is None:
-        model = build_model(Model.model_validate(job.section), fetched=job.fetched).eval()
+    """Return the model in the precision in which a run evaluates."""
+    device = "cpu" if job.on_cpu else None
+    if job.section is None:
+        model = load_saved(str(job.model), trust_remote_code=job.trust_remote_code, device=device)
+    else:
+        section = Model.model_validate(job.section)
+        # A model of another kind than the request's may have no limit, which is no mistake here.
+        section = section if job.model is None else section.model_copy(update={"max_seq_length": None})
+        model = build_model(section, fetched=job.fetched, device=device).eval()
+        if job.model is not None:
+            _limit_texts(model, job.section["max_seq_length"])
         set_prompts(model, PlannedPrompts(**job.prompts))
-        return model
-    return load_saved(job.model, trust_remote_code=job.trust_remote_code)
+    precision = evaluation_precision(bf16=job.bf16, fp16=job.fp16)
+    return model if precision is None else model.to(precision)
 
 
-class _RecordingEvaluator(InformationRetrievalEvaluator):  # type: ignore[misc]
-    """The library's evaluator, keeping the ranking of each query and embedding texts once for all dimensions.
-
-    Attributes:
-        rankings: for each score function, the documents found for each query.
-        shorter: dimension to truncate the embeddings to, or None for all of it.
-        embedded: embeddings by their texts, shared between dimensions; None if there is only one.
-    """
-
-    rankings: list[list[Any]]
-    shorter: int | None
-    embedded: dict[Any, torch.Tensor] | None
-
-    def embed_inputs(self, model: Any, sentences: Any, **options: Any) -> Any:
-        """Truncate cached embeddings; the library would embed the texts again."""
-        if self.embedded is None:
-            return super().embed_inputs(model, sentences, **options)
-        key = (options.get("encode_fn_name"), hash(tuple(sentences)), len(sentences))
-        if key not in self.embedded:
-            self.embedded[key] = super().embed_inputs(model, sentences, **options)
-        return self.embedded[key][:, : self.shorter]
-
-    def texts(self) -> list[dict[str, str]]:
-        """Return each query with a relevant document and the one ranked first, shortened."""
-        documents = dict(zip(self.corpus_ids, self.corpus, strict=True))
-        first = [max(found, key=lambda one: one["score"])["corpus_id"] for found in self.rankings[0]]
-        return [
-            {
-                "query": query[:_TEXT_CHARACTERS],
-                "relevant": documents[min(self.relevant_docs[number])][:_TEXT_CHARACTERS],
-                "found": documents[best][:_TEXT_CHARACTERS],
-            }
-            for number, query, best in zip(self.queries_ids, self.queries, first, strict=True)
-        ]
-
-    def compute_metrics(self, queries_result_list: list[Any]) -> Any:
-        """Keep the rankings of one score function; the library calls this in the order of `score_functions`."""
-        self.rankings.append(queries_result_list)
-        return super().compute_metrics(queries_result_list)
-
-    def scores(self) -> dict[str, NDArray[np.float64]]:
-        """Return the scores of each query by metric, such as `docs_cosine_ndcg@10`, shape (queries,).
-
-        The library computes them, from the ranking of one query at a time, so their mean is its metric.
-        """
-        found: dict[str, list[float]] = {}
-        one = copy(self)
-        for function, rankings in zip(self.score_functions, self.rankings, strict=True):
-            for query, ranking in zip(self.queries_ids, rankings, strict=True):
-                one.queries_ids = one.queries = [query]
-                for metric, by_cutoff in InformationRetrievalEvaluator.compute_metrics(one, [ranking]).items():
-                    for cutoff, value in by_cutoff.items():
-                        name = f"{self.name}_{function}_{metric.removesuffix('k')}{cutoff}"
-                        found.setdefault(name, []).append(float(value))
-        return {name: np.array(values) for name, values in found.items()}
+def _limit_texts(model: SentenceTransformer, tokens: int | None) -> None:
+    if tokens is not None:
+        with suppress(AttributeError):  # a static embedding reads texts of any length
+            model.max_seq_length = tokens
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from types import FrameType
 import psutil
 
 from embedstep.errors import StepInterruptedError
-from embedstep.runtime.text import say
+from embedstep.runtime.log import say
 
 _SAME_SIGNAL_SECONDS = 1.0
 """A second signal within this time is the first one, which a signal to a whole process group delivers twice."""

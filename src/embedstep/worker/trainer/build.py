@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 import datasets
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
-from sentence_transformers.base.evaluation import BaseEvaluator, SequentialEvaluator
 from transformers import PrinterCallback
 
 from embedstep.errors import InvalidRequestError, Problem
@@ -19,7 +19,9 @@ from embedstep.request.arguments.ledger import effective_arguments
 from embedstep.request.schema import Loss, TrainRequest
 from embedstep.request.stored import request_to_json
 from embedstep.sampling.epochs import Epochs
+from embedstep.worker.card import write_card
 from embedstep.worker.prompts import prompts_of
+from embedstep.worker.trainer.before_after import RunEvaluator, WeightsHaveChanged
 from embedstep.worker.trainer.evaluators import build_evaluator, read_corpus
 from embedstep.worker.trainer.loading import Tokens
 from embedstep.worker.trainer.losses import build_loss, require_matches
@@ -51,6 +53,11 @@ def build_trainer(
     with_loss = {name: rows for name, rows in eval_sets.items() if evaluates_loss(request, name)}
     is_single = len(train_sets) == 1
     require_matches(request.arguments.learning_rate_mapping, losses)
+    # The card of the library has training rows in it, and finding examples for it takes time.
+    model.model_card_data.generate_widget_examples = False
+    model._create_model_card = partial(_write_card, request, plan, model)
+    evaluator = _evaluator(request, plan, model, eval_sets, losses)
+    changed = WeightsHaveChanged(evaluator) if evaluator else None
     try:
         trainer = StepTrainer(
             stopping=stopping,
@@ -67,15 +74,20 @@ def build_trainer(
             train_dataset=_only(train_sets) if is_single else datasets.DatasetDict(train_sets),
             eval_dataset=_only(with_loss) if is_single else datasets.DatasetDict(with_loss) or None,
             loss=_only(losses) if is_single else losses,
-            evaluator=_evaluator(request, plan, model, eval_sets, losses),
+            evaluator=evaluator,
             # Early stopping counts before what was due after a checkpoint is done, by a later callback.
-            callbacks=[callback for callback in (recorder, stopping.early) if callback],
+            callbacks=[callback for callback in (recorder, stopping.early, changed) if callback],
         )
     except ValueError as error:
         raise InvalidRequestError([Problem("arguments", str(error))]) from error
     # The recorder shows each log already.
     trainer.remove_callback(PrinterCallback)
     return trainer
+
+
+def _write_card(request: TrainRequest, plan: Plan, model: SentenceTransformer, path: str, *_: Any, **__: Any) -> None:
+    """Write the card of a checkpoint, in place of the library's."""
+    write_card(Path(path), request, plan, model)
 
 
 def _epochs(request: TrainRequest, plan: Plan) -> Callable[[tuple[str, ...], int], Epochs | None]:
@@ -127,7 +139,7 @@ def _evaluator(
     model: SentenceTransformer,
     eval_sets: dict[str, datasets.Dataset],
     losses: dict[str, Any],
-) -> BaseEvaluator | None:
+) -> RunEvaluator | None:
     trained, others = prompts_of(model), plan.prompts.evaluation
     corpora = {item.name: item.corpus for item in plan.datasets if item.split == "eval"}
     built = [
@@ -142,7 +154,7 @@ def _evaluator(
         else build_evaluator(item, {}, trained)
         for item in request.evaluators
     ]
-    return SequentialEvaluator(built) if len(built) > 1 else next(iter(built), None)
+    return RunEvaluator(list(zip(request.evaluators, built, strict=True))) if built else None
 
 
 def _columns(rows: datasets.Dataset) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from embedstep.planning.evaluators import RETRIEVAL, evaluator_kind
 from embedstep.request import schema
 from embedstep.request.extensions import is_reference, load
 from embedstep.request.options import option_values
+from embedstep.worker.trainer.ranking import RankingEvaluator
 
 Rows = Mapping[str, Sequence[Any]]
 
@@ -66,10 +67,11 @@ def build_evaluator(
         )
     if kind.has_own_data:
         return _nano_beir(evaluator.name, options, prompts)
-    columns = _retrieval(rows, corpus) if kind.name == RETRIEVAL else _COLUMNS[kind.name](rows)
+    is_ranking = kind.name == RETRIEVAL
+    columns = _retrieval(rows, corpus) if is_ranking else _COLUMNS[kind.name](rows)
     if prompts is not None:
         columns, options = _with_prompts(kind.name, columns, options, prompts)
-    built: BaseEvaluator = getattr(library, kind.class_name)(
+    built: BaseEvaluator = (RankingEvaluator if is_ranking else getattr(library, kind.class_name))(
         **columns, **options, name=evaluator.name, write_csv=False, show_progress_bar=False
     )
     if prompts is not None:

@@ -62,6 +62,8 @@ class NumericsMonitor(TrainerCallback):  # type: ignore[misc]
         self.alarms: dict[Alarm, int] = {}
         self._report = report
         self._not_finite: torch.Tensor | None = None
+        self._loss_sum: torch.Tensor | None = None
+        self._steps = 0
         self._last = _LastEmbeddings()
         self._zeros = 0
         self.step_was_skipped = False
@@ -84,8 +86,21 @@ class NumericsMonitor(TrainerCallback):  # type: ignore[misc]
 
     def record_loss(self, loss: torch.Tensor) -> None:
         """Note whether a loss is finite without waiting for the GPU; the library would log a mean in its place."""
+        self._loss_sum = loss.detach() if self._loss_sum is None else self._loss_sum + loss.detach()
         not_finite = ~torch.isfinite(loss.detach()).all()
         self._not_finite = not_finite if self._not_finite is None else self._not_finite | not_finite
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Count the steps of the sum of losses."""
+        self._steps += 1
+
+    def read_loss(self) -> float | None:
+        """Return the mean loss of the train steps since the last call; None if there were none. Waits for the GPU."""
+        if self._loss_sum is None or not self._steps:
+            return None
+        mean = float(self._loss_sum) / self._steps
+        self._loss_sum, self._steps = None, 0
+        return mean
 
     def first_alarm(self, alarms: Sequence[Alarm]) -> Alarm | None:
         """Return the first of these that has occurred, or None."""

@@ -6,15 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from sentence_transformers import SentenceTransformerTrainer
 from transformers import TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import SaveStrategy
 
-from embedstep.errors import StepInterruptedError
 from embedstep.output.checkpoints import STAGING_DIR
 from embedstep.worker.models import has_adapter
 from embedstep.worker.trainer.callbacks import AfterResume, ExactIntervals
+from embedstep.worker.trainer.interruptible import InterruptibleTrainer
 from embedstep.worker.trainer.loop_state import LoopState, exchange_states, read_loop_state
 from embedstep.worker.trainer.loss_parameters import load_loss_parameters, save_loss_parameters
 from embedstep.worker.trainer.numerics import NumericsMonitor
@@ -24,14 +23,11 @@ from embedstep.worker.trainer.saving import finish_saved_model, saving_on_this_r
 from embedstep.worker.trainer.stopping import StopController
 
 
-class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
+class ResumableTrainer(InterruptibleTrainer):
     """The library's trainer with checkpoints that are complete or absent.
 
     It also honors `save_on_each_node` and `save_safetensors`. `tests/hooks.py` says why each method is overridden.
     """
-
-    control: Any
-    _in_prediction_step = False
 
     def __init__(
         self,
@@ -61,8 +57,8 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
         self._total_loss_scalar, self._tr_loss = 0.0, torch.tensor(0.0)
         self._publisher = CheckpointPublisher(write_manifest)
         self._last_log: tuple[Any, float | None] = (None, None)
-        super().__init__(**options)
-        self.stopping, self.monitor = stopping, monitor
+        super().__init__(stopping=stopping, **options)
+        self.monitor = monitor
         self._after_resume = AfterResume(self._restore_loop)
         monitor.attach(self.model)
         for callback in (monitor, ExactIntervals(), self._after_resume, stopping):
@@ -154,20 +150,6 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
             self.control.should_evaluate, self.control.should_save = due
             self.stopping.require_uninterrupted()
 
-    def evaluate(self, *arguments: Any, **options: Any) -> dict[str, float]:
-        """Evaluate; when interrupted, restore the state before, because the next attempt repeats the evaluation."""
-        logged, states, is_due = len(self.state.log_history), get_rng_states(), self.control.should_evaluate
-        without_gain = self.stopping.without_gain
-        try:
-            found: dict[str, float] = super().evaluate(*arguments, **options)
-            return found
-        except StepInterruptedError:
-            del self.state.log_history[logged:]
-            set_rng_states(states)  # each loader has drawn a seed
-            self.stopping.without_gain = without_gain
-            self.control.should_evaluate = is_due  # the evaluation of one of several datasets resets it
-            raise
-
     def _load_rng_state(self, checkpoint: str) -> None:
         """Restore the random states of the checkpoint, or those after what was due at its step."""
         if self._rng_after_due is None:
@@ -190,31 +172,6 @@ class ResumableTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
         loss: torch.Tensor = super().training_step(*arguments, **options)
         self.monitor.record_loss(loss)
         return loss
-
-    def prediction_step(self, *arguments: Any, **options: Any) -> Any:
-        """Check for an interruption before each batch."""
-        self.stopping.check()
-        self._in_prediction_step = True
-        try:
-            return super().prediction_step(*arguments, **options)
-        finally:
-            self._in_prediction_step = False
-
-    def evaluation_loop(self, *arguments: Any, **options: Any) -> Any:
-        """Check for an interruption also before each batch that an evaluator encodes."""
-        hook = self.model.register_forward_pre_hook(
-            lambda *_: None if self._in_prediction_step else self.stopping.check_locally()
-        )
-        try:
-            return super().evaluation_loop(*arguments, **options)
-        except (RuntimeError, StepInterruptedError) as error:
-            # If an evaluator fails on one rank, the library raises an error on all, with the traceback as its text.
-            is_interruption = StepInterruptedError.__name__ in f"{type(error).__name__}: {error}"
-            if is_interruption and not self.stopping.is_interrupted:
-                self.stopping.check()
-            raise
-        finally:
-            hook.remove()
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """Save on one rank per folder; the library lets all ranks write the same files at once."""

@@ -1,7 +1,7 @@
 """The library's trainer with the arguments that the installed release ignores or fails on."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from torch.utils.data import BatchSampler, DataLoader
 from embedstep.data.transforms import RowDrawer
 from embedstep.errors import InvalidRequestError, Problem
 from embedstep.sampling.epochs import Epochs
+from embedstep.worker.models import cast_to, evaluation_precision
 from embedstep.worker.trainer.callbacks import ResumeInsideEpoch
 from embedstep.worker.trainer.loading import (
     ConcatenatedDatasets,
@@ -208,6 +209,15 @@ class StepTrainer(ResumableTrainer):
             return clip_gradients(model, self.args.max_grad_norm)
         return super()._clip_grad_norm(model)
 
+    def run_evaluator(self, steps: int) -> None:
+        """Run the evaluator alone, in the precision of evaluations."""
+        with self._evaluation_precision():
+            super().run_evaluator(steps)
+
+    def _evaluation_precision(self) -> AbstractContextManager[None]:
+        half = evaluation_precision(bf16=self.args.bf16_full_eval, fp16=self.args.fp16_full_eval)
+        return nullcontext() if half is None else cast_to(self.model, half)
+
     def prediction_step(self, *arguments: Any, **options: Any) -> Any:
         """Keep the loss of each batch for the weighted mean."""
         step = super().prediction_step(*arguments, **options)
@@ -221,8 +231,7 @@ class StepTrainer(ResumableTrainer):
         smaller last one. With several processes there is none.
         """
         self._losses: list[Any] = []
-        half = torch.bfloat16 if self.args.bf16_full_eval else torch.float16
-        with cast_to(self.model, half) if self.args.bf16_full_eval or self.args.fp16_full_eval else nullcontext():
+        with self._evaluation_precision():
             output = super().evaluation_loop(dataloader, *arguments, **options)
         batches, name = dataloader.batch_sampler, f"{options.get('metric_key_prefix', 'eval')}_loss"
         if isinstance(batches, RankBatches) and name in output.metrics and len(set(sizes := batches.sizes)) > 1:
@@ -259,19 +268,3 @@ def clip_gradients(model: torch.nn.Module, most: float) -> torch.Tensor:
     if not most / (norm + 1e-6) >= 1:
         torch.nn.utils.clip_grads_with_norm_(model.parameters(), most, norm)
     return norm
-
-
-@contextmanager
-def cast_to(model: torch.nn.Module, dtype: torch.dtype) -> Iterator[None]:
-    """Hold the model's floating-point weights in another precision, and restore the original ones exactly.
-
-    The library casts in place and does not undo it, so that a model saved afterwards has lost precision.
-    """
-    before = [(tensor, tensor.data) for tensor in (*model.parameters(), *model.buffers()) if tensor.is_floating_point()]
-    for tensor, data in before:
-        tensor.data = data.to(dtype)
-    try:
-        yield
-    finally:
-        for tensor, data in before:
-            tensor.data = data
