@@ -2,7 +2,7 @@
 
 import pytest
 
-from embedstep.runtime.text import redacted_first_line, say, shorten
+from embedstep.runtime.text import count, redacted_first_line, say, shorten
 
 
 @pytest.mark.parametrize(
@@ -21,3 +21,22 @@ def test_the_first_line_of_an_error_has_no_secret() -> None:
 def test_a_line_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
     say("waiting")
     assert capsys.readouterr() == ("", "waiting\n")
+
+
+@pytest.mark.parametrize(
+    ("number", "noun", "text"),
+    [
+        (1, "train step", "1 train step"),
+        (0, "train step", "0 train steps"),
+        (2, "train step", "2 train steps"),
+        (12000, "row", "12,000 rows"),
+        (1, "process", "1 process"),
+        (2, "process", "2 processes"),
+        (3, "batch", "3 batches"),
+        (3, "query", "3 queries"),
+        (1, "query", "1 query"),
+        (2, "day", "2 days"),
+    ],
+)
+def test_a_number_agrees_with_its_noun(number: int, noun: str, text: str) -> None:
+    assert count(number, noun) == text

@@ -18,12 +18,13 @@ if TYPE_CHECKING:
     "columns",
     multiple=True,
     metavar="NAME",
-    help="Write facts of this column only. Can be repeated. Default: every column of texts or numbers.",
+    help="Write facts of this column only. Repeat it for more.  [default: every column of texts or numbers]",
 )
 def facts(files: tuple[str, ...], columns: tuple[str, ...]) -> None:
-    """Read Parquet files once, and write what is known of their rows to the folder _facts next to them.
+    """Read Parquet files once, and write facts on their rows, with which later plans read no text.
 
-    With these facts a plan reads no text, and each node of a training reads a share of the files: data.read: per_node.
+    The facts are in the folder _facts next to the files. With them, each node of a training can read a share of the
+    files: data.read: per_node.
     FILES are files, folders, globs or URLs. Several processes read several files; machines that write rows can each do
     this for their own.
 

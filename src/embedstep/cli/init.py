@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from embedstep.cli import tables
+from embedstep.cli.layout import aligned
 from embedstep.cli.options import main, read, show_errors
 from embedstep.errors import InvalidRequestError
 from embedstep.runtime.text import shorten
@@ -25,21 +26,21 @@ _EXAMPLE = 40
 
 @main.command()
 @click.argument("files", nargs=-1, required=True)
-@click.option("--model", default=_MODEL, show_default=True, help="The model to train: a folder or a hub id.")
+@click.option("--model", default=_MODEL, show_default=True, help="Train this model: a folder or a model id on the hub.")
 @click.option(
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
     default="request.yaml",
     show_default=True,
-    help="The file to write.",
+    help="Write the request to this file.",
 )
 @click.option("--yes", is_flag=True, help="Ask nothing, and accept what is proposed.")
 @click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
 def init(files: tuple[str, ...], model: str, output: Path, yes: bool, overwrite: bool) -> None:
-    """Look at files with rows, and write a commented request for a training on them.
+    """Write a commented request for a training on your files with rows.
 
     FILES are Parquet, Arrow, JSON, CSV or text files, folders, globs or URLs, all of one dataset. Files whose names
-    say train and dev, validation, eval or test are used as such. Needs no torch and no GPU.
+    say train and dev, validation, eval or test are used as such. It needs no torch and no GPU.
 
     \b
     Examples:
@@ -142,7 +143,7 @@ def _show_columns(found: "Found") -> None:
     header = ("column", "kind", "filled", "length", "different", "role", "example")
     rows = [_column_row(one, roles.get(one.name, "")) for one in found.profile.columns]
     title = f"{', '.join(found.splits['train'].paths)}: {found.profile.counted_rows}"
-    tables.show_section(title, tables.aligned([header, *rows], right=frozenset({2, 3, 4})), header=True)
+    tables.show_section(title, aligned([header, *rows], right=frozenset({2, 3, 4})), header=True)
     for note in found.notes:
         click.secho(f"  {note}", fg="yellow")
 
@@ -176,7 +177,7 @@ def _show_next(output: Path, model: str, proposed: "ProposedRequest") -> None:
         models = f"--model before={model} --model after={folder}"
         commands.append((f"embedstep evaluate {output} {models}", "is it better than the base model?"))
     commands.append((f"embedstep check {output}", "after you have changed the request"))
-    tables.show_section("next", tables.aligned(commands))
+    tables.show_section("next", aligned(commands))
     for line in _missing(model):
         click.secho(line, fg="yellow")
 

@@ -18,7 +18,9 @@ from embedstep.errors import InvalidRequestError, group_alike
 @main.command()
 @request_options
 def check(request: str, overrides: tuple[str, ...]) -> None:
-    """Check a request and its data. Needs no torch and no GPU.
+    """Check a request and its data, and list every problem at once.
+
+    It needs no torch and no GPU.
 
     \b
     Examples:
@@ -40,11 +42,13 @@ def check(request: str, overrides: tuple[str, ...]) -> None:
 @click.option(
     "--estimate",
     type=click.Choice(["former", "probe"]),
-    help="Also estimate the cost, from past MLflow runs or a 20-step trial.",
+    help="Also estimate the cost, from past MLflow runs or from a trial of 20 train steps.",
 )
-@click.option("--preview", type=click.IntRange(1), metavar="N", help="Also show the texts of the first N steps.")
+@click.option("--preview", type=click.IntRange(1), metavar="N", help="Also show the texts of the first N train steps.")
 def plan(request: str, overrides: tuple[str, ...], as_json: bool, estimate: str | None, preview: int | None) -> None:
-    """Show what a run would do: rows, batches, steps, evaluations, metrics. Needs no torch and no GPU.
+    """Show what a run would do: its rows, batches, train steps, evaluations and metrics.
+
+    It needs no torch and no GPU.
 
     \b
     Examples:
@@ -72,11 +76,11 @@ def plan(request: str, overrides: tuple[str, ...], as_json: bool, estimate: str 
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Output folder.  [default: arguments.output_dir, else outputs/ and the name of the request file]",
+    help="Write to this folder.  [default: arguments.output_dir, else outputs/ and the name of the request file]",
 )
 @overwrite_option
 def run(request: str, overrides: tuple[str, ...], output: Path | None, overwrite: bool) -> None:
-    """Train, and write a verified model, metrics and result.json to the output folder.
+    """Train a model, verify it, and write it with its metrics and result to the output folder.
 
     \b
     Examples:
