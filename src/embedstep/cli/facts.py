@@ -6,6 +6,7 @@ import click
 
 from embedstep.cli.options import main, show_errors
 from embedstep.errors import InvalidRequestError, Problem
+from embedstep.runtime.text import count
 
 if TYPE_CHECKING:
     from embedstep.data.shard_facts import Shard
@@ -47,10 +48,10 @@ def facts(files: tuple[str, ...], columns: tuple[str, ...]) -> None:
         if problems:
             raise InvalidRequestError(problems)
         if number > 1:
-            click.echo(f"{number:,} files, {rows:,} rows")
+            click.echo(f"{count(number, 'file')}, {count(rows, 'row')}")
 
 
 def _line(shard: "Shard") -> str:
     gaps = {name: one.empty for name, one in shard.columns.items() if one.empty}
-    empty = [f"{name} has {count:,} empty cell{'s' if count > 1 else ''}" for name, count in gaps.items()]
-    return ", ".join([f"{shard.file.name}: {shard.rows:,} rows", *empty])
+    empty = [f"{name} has {count(number, 'empty cell')}" for name, number in gaps.items()]
+    return ", ".join([f"{shard.file.name}: {count(shard.rows, 'row')}", *empty])

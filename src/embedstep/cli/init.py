@@ -52,7 +52,7 @@ def init(files: tuple[str, ...], model: str, output: Path, yes: bool, overwrite:
 
     with show_errors("init"):
         if not yes and not sys.stdin.isatty():
-            raise InvalidRequestError.at("", "standard input is no terminal, so nothing can be asked; write --yes")
+            raise InvalidRequestError.at("", "standard input is not a terminal, so nothing can be asked; write --yes")
         if yes:
             _require_free(output, overwrite=overwrite)
         found = find_rows(files)

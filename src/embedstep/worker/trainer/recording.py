@@ -176,7 +176,7 @@ def _display_order(key: str) -> tuple[bool, bool, bool]:
 
 
 def _make_bar(steps: int) -> Progress:
-    """Return a progress bar. It is disabled if the output is no terminal but a file, a pod's log or a pipe."""
+    """Return a progress bar. It is disabled if the output is not a terminal but a file, a pod's log or a pipe."""
     bar = Progress(
         TextColumn("training"),
         BarColumn(),
