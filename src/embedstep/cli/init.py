@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from embedstep.cli import tables
-from embedstep.cli.layout import aligned
+from embedstep.cli.layout import aligned, wrap_lines
 from embedstep.cli.options import main, read, show_errors
 from embedstep.errors import InvalidRequestError
 from embedstep.runtime.text import shorten
@@ -144,7 +144,7 @@ def _show_columns(found: "Found") -> None:
     rows = [_column_row(one, roles.get(one.name, "")) for one in found.profile.columns]
     title = f"{', '.join(found.splits['train'].paths)}: {found.profile.counted_rows}"
     tables.show_section(title, aligned([header, *rows], right=frozenset({2, 3, 4})), header=True)
-    for note in found.notes:
+    for note in wrap_lines(found.notes):
         click.secho(f"  {note}", fg="yellow")
 
 
@@ -163,7 +163,7 @@ def _check(output: Path) -> None:
 
     plan = step.plan_step(read(str(output), ()))
     click.echo(f"{output}: valid, {plan.summary}")
-    for note in plan.notes:
+    for note in wrap_lines(plan.notes):
         click.echo(f"  {note}")
 
 

@@ -27,8 +27,6 @@ from embedstep.errors import (
 
 _Command = Callable[..., None]
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace a finished model in the output folder.")
-
-
 _SECTIONS = {
     "Start": ("init", "check", "plan", "run", "explain"),
     "Compare and promote": ("evaluate", "promote", "rollback"),

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from embedstep.cli import tables
+from embedstep.cli.layout import wrap_lines
 from embedstep.cli.options import exit_with_result, main, overwrite_option, read, request_options, show_errors
 from embedstep.errors import InvalidRequestError, group_alike
 
@@ -32,7 +33,7 @@ def check(request: str, overrides: tuple[str, ...]) -> None:
     with show_errors(request):
         plan = step.plan_step(read(request, overrides))
         click.echo(f"{request}: valid, {plan.summary}")
-        for note in group_alike(plan.notes):
+        for note in wrap_lines(group_alike(plan.notes)):
             click.echo(f"  {note}")
 
 

@@ -298,11 +298,8 @@ def plan_has_steps(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
     if batches and not plan.steps_per_epoch and request.trains:
         rows = sum(item.rows for item in plan.datasets if item.split == "train")
         made = f"{count(rows, 'row')} {'is' if rows == 1 else 'are'} {count(batches, 'batch')} of {size}"
-        yield Problem(
-            "data.train",
-            f"gives 0 steps an epoch: {made} for {count(plan.world_size, 'process')}; "
-            "write a smaller per_device_train_batch_size, or fewer processes",
-        )
+        less = "write a smaller per_device_train_batch_size, or fewer processes"
+        yield Problem("data.train", f"gives 0 steps an epoch: {made} for {count(plan.world_size, 'process')}; {less}")
 
 
 def _is_at_fault(plan: Plan, item: PlannedDataset) -> bool:
