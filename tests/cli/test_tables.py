@@ -101,10 +101,11 @@ def test_a_plan_is_a_table(capsys: pytest.CaptureFixture[str]) -> None:
         ({"gpus": 1, "num_train_epochs": 1, "warmup_steps": 1},
          ["processes         1 on 1 GPU\n", "train steps       163 (1 epoch of 163)\n",
           "warm-up           1 train step\n"]),
+        ({}, ["train steps       489 (3 epochs of 163)\n"]),
         ({"rows": 2, "per_device_train_batch_size": 1, "max_steps": 1},
          ["global batch      1 row\n", "train steps       1 (0.5 epochs of 2)\n"]),
     ],
-    ids=["nothing", "one", "many", "GPUs", "one of each", "half an epoch"],
+    ids=["nothing", "one", "many", "GPUs", "one of each", "three epochs", "half an epoch"],
 )  # fmt: skip
 def test_a_plan_counts_and_names_its_steps(
     capsys: pytest.CaptureFixture[str], given: dict[str, Any], lines: list[str]

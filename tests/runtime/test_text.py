@@ -33,6 +33,7 @@ def test_a_line_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> No
         (1, "process", "1 process"),
         (2, "process", "2 processes"),
         (3, "batch", "3 batches"),
+        (3, "epoch", "3 epochs"),
         (3, "query", "3 queries"),
         (1, "query", "1 query"),
         (2, "day", "2 days"),

@@ -28,7 +28,7 @@ def count(number: int, noun: str) -> str:
     """
     if number == 1:
         return f"1 {noun}"
-    if noun.endswith(("s", "x", "ch", "sh")):
+    if noun.endswith(("s", "x", "tch", "sh")):
         return f"{number:,} {noun}es"
     return f"{number:,} {noun[:-1]}ies" if noun.endswith("ry") else f"{number:,} {noun}s"
 
