@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 from docs.arguments_page import arguments_page
 from docs.code import component_functions, typed_arguments
+from docs.glossary_page import glossary_page
 from docs.pages import component_page, losses_page
 
 from embedstep.cli.program import main
@@ -28,7 +29,10 @@ def schema() -> str:
 def command_line() -> str:
     pages = [
         ["--help"],
-        *([command, "--help"] for command in ("init", "check", "plan", "run", "schema", "arguments", "migrate")),
+        *(
+            [command, "--help"]
+            for command in ("init", "check", "plan", "run", "explain", "schema", "arguments", "migrate")
+        ),
     ]
     return "\n".join(CliRunner().invoke(main, page, prog_name="embedstep").output for page in pages)
 
@@ -76,6 +80,7 @@ FILES: dict[str, Callable[[], str]] = {
     "tests/golden/command_line.txt": command_line,
     "docs/losses.md": losses_page,
     "docs/arguments.md": arguments_page,
+    "docs/glossary.md": glossary_page,
     "src/embedstep/orchestration/typed_arguments.py": typed_arguments,
     "src/embedstep/orchestration/kfp/functions.py": component_functions,
     **{f"components/{one.name}/component.yaml": partial(component_file, one) for one in COMPONENTS.values()},

@@ -21,6 +21,12 @@ def embedstep(*arguments: str, text: str | None = None) -> tuple[int, str, str]:
     return result.exit_code, result.stdout, result.stderr
 
 
+@pytest.fixture(autouse=True)
+def _without_terminal_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("COLUMNS", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.fixture
 def request_file(request_of: Build, tmp_path: Path) -> Callable[..., str]:
     def write(**sections: Any) -> str:

@@ -112,7 +112,7 @@ def test_on_a_terminal_answers_change_the_request_and_wrong_ones_are_asked_again
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("pairs.csv",), "standard input is no terminal, so nothing can be asked; write --yes"),
+        (("pairs.csv",), "standard input is not a terminal, so nothing can be asked; write --yes"),
         (("none.csv", "--yes"), "none.csv does not exist"),
         (("numbers.csv", "--yes"), "no column holds texts that a model could learn from; the columns are x (integers)"),
         (("pairs.csv", "--yes", "--output", "there.yaml"),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,7 +21,7 @@ def shown(*arguments: str) -> str:
 def test_help_has_examples() -> None:
     for name in ("check", "plan", "run", "schema"):
         assert "Example" in shown(name, "--help")
-    assert "75  interrupted" in shown("--help")
+    assert "75  The step was interrupted. Retry." in shown("--help")
     assert shown("--version") == "embedstep, version 0.1.0\n"
 
 
@@ -48,3 +49,39 @@ def test_the_program_ends_with_the_code_and_the_whole_output(request_file: Calla
     assert len(json.loads(program("plan", request_file(), "--json").stdout)["ledger"]) == 151
     assert program("check", "none.yaml").returncode == 2
     assert program("bogus").returncode == 2
+
+
+def on_a_terminal(environ: dict[str, str], *arguments: str) -> str:
+    """Run the program on a terminal, and return what it printed there."""
+    master, terminal = pty.openpty()
+    with os.fdopen(master, "rb", buffering=0) as reader:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "embedstep", *arguments],
+            stdin=subprocess.DEVNULL, stdout=terminal, stderr=terminal, env={**os.environ, "TERM": "xterm", **environ},
+        )  # fmt: skip
+        os.close(terminal)
+        found = b""
+        try:
+            while part := reader.read(65536):
+                found += part
+        except OSError:
+            # So a terminal ends when its last writer has closed it.
+            pass
+        process.wait(timeout=60)
+    return found.decode().replace("\r\n", "\n")
+
+
+@pytest.mark.parametrize(("environ", "has_colour"), [({}, True), ({"NO_COLOR": ""}, True), ({"NO_COLOR": "1"}, False)])
+@pytest.mark.parametrize("sections", [{}, {"model": "./none"}], ids=["plan", "problems"])
+def test_no_color_turns_off_colour(
+    request_file: Callable[..., str], sections: dict[str, Any], environ: dict[str, str], has_colour: bool
+) -> None:
+    out = on_a_terminal({"COLUMNS": "90", **environ}, "plan", request_file(**sections))
+    assert ("\x1b[" in out) is has_colour
+    assert ("1 problem" if sections else "arguments\n") in out.replace("\x1b[0m", "")
+
+
+@pytest.mark.parametrize(("columns", "is_list"), [("60", True), ("120", False)])
+def test_a_terminal_s_width_is_used(request_file: Callable[..., str], columns: str, is_list: bool) -> None:
+    out = on_a_terminal({"COLUMNS": columns, "NO_COLOR": "1"}, "plan", request_file())
+    assert ("    batch share  100%\n" in out) is is_list

@@ -151,3 +151,22 @@ def test_a_program_reads_the_result_and_the_problems_as_json(
         ("error", "a: b"),
         ("error", "refused, exit code 2"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("world_size", "message", "line"),
+    [
+        (1, "no", "no"),
+        (2, "no", "rank 0: no"),
+        (2, "rank 0 was killed by SIGKILL", "rank 0 was killed by SIGKILL"),
+        (None, "no", "rank 0: no"),
+    ],
+)
+def test_a_failure_names_its_rank_where_there_are_others(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, world_size: int | None, message: str, line: str
+) -> None:
+    if world_size is not None:
+        (tmp_path / "plan.json").write_text(json.dumps({"world_size": world_size}))
+    failure = Failure(kind="ValueError", message=message, exit_code=1, rank=0)
+    show_result(StepResult(exit_code=1, output=str(tmp_path), failure=failure), "request.yaml")
+    assert capsys.readouterr().err == f"request.yaml: 1 problem\n  {line}\nfailed, exit code 1\n"

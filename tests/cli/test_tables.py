@@ -2,10 +2,8 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from embedstep.cli.tables import aligned, show_plan, show_problems
+from embedstep.cli.tables import show_plan, show_problems
 from embedstep.data.facts import DatasetFacts
 from embedstep.errors import Problem
 from embedstep.planning.build import build_plan
@@ -28,36 +26,6 @@ def planned(rows: int = 1300, *, processes: int = 1, gpus: int = 0, evaluate: bo
 
 
 @pytest.mark.parametrize(
-    ("rows", "right", "lines"),
-    [
-        ([], (), []),
-        ([("a", "b")], (), ["a  b"]),
-        ([("name", "x"), ("a", "long")], (), ["name  x", "a     long"]),
-        ([("rows", "x"), ("7", "y")], (0,), ["rows  x", "   7  y"]),
-        ([("a", ""), ("b", "c")], (), ["a", "b  c"]),
-    ],
-)
-def test_cells_are_padded_to_their_column(
-    rows: list[tuple[str, ...]], right: tuple[int, ...], lines: list[str]
-) -> None:
-    assert aligned(rows, frozenset(right)) == lines
-
-
-_cell = st.text("abc 1", max_size=6)
-
-
-@given(st.lists(st.tuples(_cell, _cell, _cell), min_size=1, max_size=5), st.frozensets(st.integers(0, 2)))
-def test_every_cell_is_found_at_its_column(rows: list[tuple[str, str, str]], right: frozenset[int]) -> None:
-    widths = [max(len(row[place]) for row in rows) for place in range(3)]
-    for row, line in zip(rows, aligned(rows, right), strict=True):
-        assert len(line) <= sum(widths) + 4
-        start = 0
-        for cell, width in zip(row, widths, strict=True):
-            assert line.ljust(sum(widths) + 4)[start : start + width].strip() == cell.strip()
-            start += width + 2
-
-
-@pytest.mark.parametrize(
     ("given", "line"),
     [
         ({}, "1,300 rows, 489 train steps of 8 rows on 1 process"),
@@ -66,6 +34,7 @@ def test_every_cell_is_found_at_its_column(rows: list[tuple[str, str, str]], rig
             {"rows": 2_000_000, "per_device_train_batch_size": 500, "gradient_accumulation_steps": 2},
             "2,000,000 rows, 6,000 train steps of 1,000 rows on 1 process",
         ),
+        ({"max_steps": 1, "per_device_train_batch_size": 1}, "1,300 rows, 1 train step of 1 row on 1 process"),
     ],
 )
 def test_a_plan_in_one_line_counts_the_train_rows(given: dict[str, Any], line: str) -> None:
@@ -113,6 +82,7 @@ def test_a_plan_is_a_table(capsys: pytest.CaptureFixture[str]) -> None:
         "  eval_runtime",
         "  eval_samples_per_second",
         "  eval_steps_per_second",
+        "embedstep explain WORD says what a word of this plan means.",
     ]
 
 
@@ -126,8 +96,14 @@ def test_a_plan_is_a_table(capsys: pytest.CaptureFixture[str]) -> None:
          ["checkpoints       9, after train steps 1,000, 2,000, 3,000, 4,000, 5,000, 6,000, … 9,000",
           "train steps       9,000 ("]),
         ({"gpus": 4, "processes": 4}, ["processes         4 on 4 GPUs"]),
+        ({"gpus": 1, "num_train_epochs": 1, "warmup_steps": 1},
+         ["processes         1 on 1 GPU\n", "train steps       163 (1 epoch of 163)\n",
+          "warm-up           1 train step\n"]),
+        ({}, ["train steps       489 (3 epochs of 163)\n"]),
+        ({"rows": 2, "per_device_train_batch_size": 1, "max_steps": 1},
+         ["global batch      1 row\n", "train steps       1 (0.5 epochs of 2)\n"]),
     ],
-    ids=["nothing", "one", "many", "GPUs"],
+    ids=["nothing", "one", "many", "GPUs", "one of each", "three epochs", "half an epoch"],
 )  # fmt: skip
 def test_a_plan_counts_and_names_its_steps(
     capsys: pytest.CaptureFixture[str], given: dict[str, Any], lines: list[str]
@@ -136,6 +112,52 @@ def test_a_plan_counts_and_names_its_steps(
     out = capsys.readouterr().out
     for line in lines:
         assert line in out
+
+
+@pytest.mark.parametrize(
+    ("columns", "lines"),
+    [
+        (
+            "120",
+            ["  dataset     rows  dropped  columns           loss                        "
+             "batches  batch share  unreached  negatives"],
+        ),
+        (
+            "80",
+            [
+                "  dataset",
+                "  train.docs",
+                "    rows         130",
+                "    dropped      2",
+                "    columns      anchor, positive",
+                "    loss         multiple_negatives_ranking",
+                "    batches      5",
+                "    batch share  100%",
+                "    unreached    0",
+                "    negatives    31",
+                "  eval.docs",
+            ],
+        ),
+    ],
+)  # fmt: skip
+def test_datasets_are_a_list_where_their_table_is_too_wide(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: str, lines: list[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    show_plan(planned(130, per_device_train_batch_size=32))
+    assert capsys.readouterr().out.splitlines()[1 : 1 + len(lines)] == lines
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100])
+def test_a_plan_fits_a_terminal_but_for_what_cannot_be_broken(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    plan = planned(130, per_device_train_batch_size=256, max_steps=900, save_steps=50)
+    assert plan.notes
+    monkeypatch.setenv("COLUMNS", str(columns))
+    show_plan(plan)
+    wide = [line for line in capsys.readouterr().out.splitlines() if len(line) > columns]
+    assert [line for line in wide if plan.request_fingerprint not in line] == []
 
 
 def test_problems_are_shown_without_secrets(

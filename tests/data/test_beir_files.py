@@ -44,7 +44,7 @@ def test_each_file_has_its_ids() -> None:
          ["beir: scifact has corpus.jsonl and corpus.parquet; remove all but one"]),
         ({}, {"beir": "absent"}, ["beir: absent does not exist"]),
         ({}, {"beir": "scifact/corpus.jsonl"}, [
-            "beir: scifact/corpus.jsonl is no folder; name each file, such as "
+            "beir: scifact/corpus.jsonl is not a folder; name each file, such as "
             "beir: {queries: ..., corpus: ..., qrels: ...}"
         ]),
         ({}, {"split": None, "beir": {"queries": "a.jsonl", "corpus": "scifact/corpus.jsonl", "qrels": "b.tsv"}},

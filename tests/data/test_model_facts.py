@@ -75,7 +75,7 @@ def test_a_large_file_is_not_read(tmp_path: Path) -> None:
 def test_a_file_that_was_cut_off_is_reported(tmp_path: Path, content: bytes) -> None:
     folder = write_model(tmp_path)
     (folder / "model.safetensors").write_bytes(content)
-    with pytest.raises(ValueError, match="is no safetensors file, or was cut off"):
+    with pytest.raises(ValueError, match="is not a safetensors file, or was cut off"):
         read_model_facts(folder)
 
 

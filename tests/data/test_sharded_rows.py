@@ -103,7 +103,7 @@ def test_a_length_below_zero_is_refused(rows: Path) -> None:
     pq.write_table(pa.table({**rows_from(0, 40), "n": [-5] * 40}), rows / "0.parquet")
     write_all(rows)
     assert refusal(lambda: facts_of("docs", find(rows, lengths="n"), 2)) == [
-        "arguments.length_column_name: data.train.docs: -5 is no length; a length is a number of tokens, 0 or more"
+        "arguments.length_column_name: data.train.docs: -5 is not a length; a length is a number of tokens, 0 or more"
     ]
 
 

@@ -63,14 +63,14 @@ READERS = "a query reads files by read_csv, read_json, read_ndjson, read_parquet
         ("select q\nfrom docs", "reads the table docs (line 2: docs); a query reads files, written as 'docs.parquet'"),
         ("select * from information_schema.tables", "reads the table information_schema.tables (line 1: "
          "information_schema.tables); a query reads files, written as 'docs.parquet'"),
-        ("select q from '/proc/self/environ'", f"reads /proc/self/environ (line 1: '/proc/self/environ'), which is no "
-                                               f"data file; {KNOWN}"),
+        ("select q from '/proc/self/environ'", f"reads /proc/self/environ (line 1: '/proc/self/environ'), which is not "
+                                               f"a data file; {KNOWN}"),
         ("select q from read_csv('/etc/passwd')", f"reads /etc/passwd (line 1: read_csv('/etc/passwd')), which is "
-                                                  f"no data "
+                                                  f"not a data "
                                                   f"file; {KNOWN}"),
-        ("select q from 'a.csv.bz2'", f"reads a.csv.bz2 (line 1: 'a.csv.bz2'), which is no data file; {KNOWN}"),
-        ("select q from 'docs/'", f"reads docs/ (line 1: 'docs/'), which is no data file; {KNOWN}"),
-        ("select q from '.csv/.env'", f"reads .csv/.env (line 1: '.csv/.env'), which is no data file; {KNOWN}"),
+        ("select q from 'a.csv.bz2'", f"reads a.csv.bz2 (line 1: 'a.csv.bz2'), which is not a data file; {KNOWN}"),
+        ("select q from 'docs/'", f"reads docs/ (line 1: 'docs/'), which is not a data file; {KNOWN}"),
+        ("select q from '.csv/.env'", f"reads .csv/.env (line 1: '.csv/.env'), which is not a data file; {KNOWN}"),
         ("select q from '~/a.csv'", "reads ~/a.csv (line 1: '~/a.csv'); write the path without ~"),
         ("select q from 's3://b/a.parquet'", "reads s3://b/a.parquet (line 1: 's3://b/a.parquet'), which is not on "
                                              "this "

@@ -55,7 +55,7 @@ def test_its_columns_and_options_are_checked(problems_of: Ask, scored: Callable[
         "data.train.docs.columns.label: is missing: margin_cosine needs a label with a score from 0 to 1"
     ]
     assert problems_of(loss={"kind": "margin_cosine", "options": {"margn": 1}}, data=scored()) == [
-        "loss.options.margn: is no option of margin_cosine; it has margin; did you mean margin?"
+        "loss.options.margn: is not an option of margin_cosine; it has margin; did you mean margin?"
     ]
     evaluators = [{"kind": "mean_cosine", "name": "near", "dataset": "docs", "options": {"batch_size": 0}}]
     assert "evaluators.0.options.batch_size: must be an integer of 1 or more, not 0" in problems_of(

@@ -41,7 +41,7 @@ def test_it_trains_and_is_loaded_again(
 def test_it_is_checked_as_the_others(problems_of: Ask, tiny_model: Path) -> None:
     assert problems_of(model=model_of(tiny_model, {"kind": "scaling", "options": {"strat": 1}}, "pooling")) == [
         "model.modules.1: scaling takes a sentence embedding, and the modules before it give token embeddings",
-        "model.modules.1.options.strat: is no option of scaling; it has dimension, start; did you mean start?",
+        "model.modules.1.options.strat: is not an option of scaling; it has dimension, start; did you mean start?",
     ]
     assert problems_of(model=model_of(tiny_model, "pooling", "scaling", trust_remote_code=False)) == [
         "model.trust_remote_code: is false, and sentence-transformers loads a saved model with birdsong.heavy:Scaling "

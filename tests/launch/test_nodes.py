@@ -66,7 +66,7 @@ def test_a_place_that_cannot_be_is_reported(change: dict[str, str], message: str
         ("auto", 8, 8, None),
         ("1", 1, 0, None),
         ("1", 4, 4, "the controller sets PET_NPROC_PER_NODE=1, and the request starts 4 processes on each node"),
-        ("1", 1, 4, "4 GPUs are visible and the request starts 1 processes on each node"),
+        ("1", 1, 4, "4 GPUs are visible and the request starts 1 process on each node"),
     ],
 )
 def test_processes_are_compared_with_what_is_there(

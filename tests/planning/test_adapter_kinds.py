@@ -55,8 +55,8 @@ def test_what_peft_or_a_training_would_not_take_is_refused(given: dict[str, Any]
     ("given", "begin", "end"),
     [
         ({}, "model.peft.peft_type: is missing; known are LORA, ADAMSS, ", "WAVEFT"),
-        ({"peft_type": "LORAA"}, "model.peft.peft_type: 'LORAA' is no type of adapter; ", "did you mean LORA?"),
-        ({**LORA, "lora_alfa": 8}, "model.peft.lora_alfa: is no option of LORA in PEFT; it has r, ",
+        ({"peft_type": "LORAA"}, "model.peft.peft_type: 'LORAA' is not a type of adapter; ", "did you mean LORA?"),
+        ({**LORA, "lora_alfa": 8}, "model.peft.lora_alfa: is not an option of LORA in PEFT; it has r, ",
          "did you mean lora_alpha?"),
     ],
 )  # fmt: skip

@@ -66,7 +66,7 @@ def bare_of(tiny_model: Path, tmp_path: Path) -> Callable[..., str]:
          r"model.freeze.1: 'layer\\.1\\.' matches no parameter of the model; they are named as "
          "model.0.model.embeddings.LayerNorm.bias, model.0.model.pooler.dense.weight"),
         ({"freeze": ["("]},
-         "model.freeze.0: '(' is no regular expression: missing ), unterminated subpattern at position 0"),
+         "model.freeze.0: '(' is not a regular expression: missing ), unterminated subpattern at position 0"),
         ({"freeze": ["model"]}, "model.freeze: leaves no parameter to train"),
         ({"freeze": [r"^model\.1\."], "modules": ["transformer", "pooling"]},
          r"model.freeze.0: '^model\\.1\\.' matches no parameter of the model; they are named as "

@@ -73,7 +73,7 @@ DECLARE = (
         ("lambda **o: [[0, 1], []]", "gives batch 1 of epoch 0 with no rows"),
         ("lambda **o: [range(9)]", "gives batch 0 of epoch 0 with 9 rows; 8 are a global batch"),
         ("lambda epoch, **o: [[0, 1]] * (2 - epoch)",
-         "gives 1 batches in epoch 1 and 2 in epoch 0; every epoch needs as many"),
+         "gives 1 batch in epoch 1 and 2 in epoch 0; every epoch needs as many"),
         ("lambda **o: [random.sample(range(100), 8)]",
          "gives other batches for the same epoch; draw with the seed and the epoch that it gets"),
     ],

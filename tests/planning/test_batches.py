@@ -100,7 +100,8 @@ def test_lengths_that_continue_as_fractions_are_refused_and_no_label_is_blamed(p
     with pytest.raises(InvalidRequestError) as refused:
         plan_of(rows, batch_sampler="group_by_label", group_by_length=True, length_column_name="n")
     assert [str(problem) for problem in refused.value.problems] == [
-        "arguments.length_column_name: data.train.docs: 151.9 is no length; a length is a number of tokens, 0 or more"
+        "arguments.length_column_name: data.train.docs: 151.9 is not a length; "
+        "a length is a number of tokens, 0 or more"
     ]
 
 
@@ -120,7 +121,7 @@ def test_lengths_that_continue_as_fractions_are_refused_and_no_label_is_blamed(p
         (7, {"length_column_name": "length"}, "arguments.length_column_name",
          "needs group_by_length: true; remove it, or add that"),
         (-2, {"length_column_name": "n", "group_by_length": True}, "arguments.length_column_name",
-         "data.train.docs: -2 is no length; a length is a number of tokens, 0 or more"),
+         "data.train.docs: -2 is not a length; a length is a number of tokens, 0 or more"),
     ],
 )  # fmt: skip
 def test_a_column_of_lengths_that_cannot_be_taken_is_refused(

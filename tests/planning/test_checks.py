@@ -564,7 +564,7 @@ def test_all_metrics_that_fit_are_suggested(metric: str, hint: str) -> None:
         ),
         (
             {"loss": {"kind": "triplet", "options": {"margin": 1}}},
-            "loss.options.margin: is no option of triplet; it has distance_metric, triplet_margin; did you mean "
+            "loss.options.margin: is not an option of triplet; it has distance_metric, triplet_margin; did you mean "
             "triplet_margin?",
         ),
     ],

@@ -158,7 +158,7 @@ def test_an_evaluator_that_fits_its_data_has_no_problems(
             PAIR,
             None,
             [
-                "evaluators.0.options.mrr_at_k: is no option of reranking; it has at_k, "
+                "evaluators.0.options.mrr_at_k: is not an option of reranking; it has at_k, "
                 "similarity_fct, batch_size, use_batched_encoding, truncate_dim; did you mean at_k?",
                 "data.eval.held_out.columns.negative: is missing: the evaluator reranking needs anchor, "
                 "positive, negative",

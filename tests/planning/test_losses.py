@@ -91,7 +91,7 @@ def test_a_loss_that_fits_its_data_has_no_problems(
             loss_of("multiple_negatives_ranking", temperature=0.05, scal=3),
             PAIR,
             None,
-            "loss.options.scal: is no option of multiple_negatives_ranking; it has scale, "
+            "loss.options.scal: is not an option of multiple_negatives_ranking; it has scale, "
             "similarity_fct, gather_across_devices, directions, partition_mode, hardness_mode, hardness_strength; "
             "did you mean scale?",
         ),

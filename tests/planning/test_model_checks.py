@@ -30,7 +30,7 @@ MATRYOSHKA = {"kind": "matryoshka", "loss": "cosent", "options": {"matryoshka_di
         ({"vocabulary": 101}, {}, "model.path: has a tokenizer with ids up to 100, and vectors for 100 tokens"),
         ({"tokenizer": {"eos_token": "t1"}}, {}, "model.path: has a tokenizer without a token to pad with"),
         ({}, {"truncate_dim": 9}, "model.truncate_dim: is 9, and embeddings have 8 dimensions"),
-        ({}, {"default_prompt_name": "query"}, "model.default_prompt_name: 'query' is no prompt of the model; "
+        ({}, {"default_prompt_name": "query"}, "model.default_prompt_name: 'query' is not a prompt of the model; "
          "known are none"),
         ({"settings": {"prompts": {"query": "q: "}}}, {"default_prompt_name": "qury"}, "did you mean query?"),
         ({}, {"model_kwargs": {"dtype": "int8"}}, "model.model_kwargs.dtype: is 'int8'; known are auto, float32"),

@@ -65,7 +65,7 @@ REFUSED: list[tuple[dict[str, Any], list[str]]] = [
                                    kind("dense", out_feature=8), kind("dropout", dropout=2)]},
      ["model.modules.1.options.pooling_mode: must be one, or a list, each once, of cls, max, mean, "
       "mean_sqrt_len_tokens, weightedmean, lasttoken, not 'mena'; did you mean mean?",
-      "model.modules.2.options.out_feature: is no option of dense; it has in_features, out_features, bias, "
+      "model.modules.2.options.out_feature: is not an option of dense; it has in_features, out_features, bias, "
       "activation_function, module_input_name, use_residual; did you mean out_features?",
       "model.modules.2.options.out_features: is missing: dense needs an integer of 1 or more",
       "model.modules.3.options.dropout: must be a number of 0 or more and 1 or less, not 2"]),

@@ -122,14 +122,14 @@ def test_prompts_that_contradict_each_other_are_refused(prompts: Any, model: Any
         (
             {},
             {"query_prompt_name": "qury"},
-            ["evaluators.0.options.query_prompt_name: 'qury' is no prompt of the model; did you mean query?"],
+            ["evaluators.0.options.query_prompt_name: 'qury' is not a prompt of the model; did you mean query?"],
         ),
         (
             {"default_prompt_name": "sts"},
             {"corpus_prompt_name": "corpora"},
             [
-                "model.default_prompt_name: 'sts' is no prompt of the model; known are query, document",
-                "evaluators.0.options.corpus_prompt_name: 'corpora' is no prompt of the model; known are query, "
+                "model.default_prompt_name: 'sts' is not a prompt of the model; known are query, document",
+                "evaluators.0.options.corpus_prompt_name: 'corpora' is not a prompt of the model; known are query, "
                 "document",
             ],
         ),
@@ -156,10 +156,13 @@ def test_a_model_with_routes_needs_a_mapping() -> None:
     ("routes", "problem"),
     [
         ({"anchor": "query", "positive": "document"}, ""),
-        ({"anchor": "qurey"}, "arguments.router_mapping.anchor: 'qurey' is no route of the model; did you mean query?"),
+        (
+            {"anchor": "qurey"},
+            "arguments.router_mapping.anchor: 'qurey' is not a route of the model; did you mean query?",
+        ),
         (
             {"docs": {"positive": "text"}},
-            "arguments.router_mapping.docs.positive: 'text' is no route of the model; known are query, document",
+            "arguments.router_mapping.docs.positive: 'text' is not a route of the model; known are query, document",
         ),
     ],
     ids=str,

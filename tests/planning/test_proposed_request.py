@@ -285,7 +285,7 @@ REFUSED: dict[str, tuple[Row, str]] = {
     ),
     "a text with a score": (
         lambda n: {"text": long(n), "score": n / 7},
-        "score is no class of the texts in text: too many different values; pairs of texts are missing, or a column "
+        "score is not a class of the texts in text: too many different values; pairs of texts are missing, or a column "
         "with a class",
     ),
 }

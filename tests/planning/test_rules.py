@@ -49,15 +49,15 @@ MEANINGLESS = [
     (arguments(ddp_broadcast_buffers=True),
      "arguments.ddp_broadcast_buffers: is true, and the trainer always uses false; remove it"),
     (arguments(lr_scheduler_kwargs={"power": 2}),
-     "arguments.lr_scheduler_kwargs.power: is no option of linear; it takes none"),
+     "arguments.lr_scheduler_kwargs.power: is not an option of linear; it takes none"),
     (arguments(lr_scheduler_type="polynomial", lr_scheduler_kwargs={"powre": 2}),
-     "arguments.lr_scheduler_kwargs.powre: is no option of polynomial; it takes lr_end, power"),
+     "arguments.lr_scheduler_kwargs.powre: is not an option of polynomial; it takes lr_end, power"),
     (arguments(push_to_hub=True), "arguments.hub_model_id: is missing: push_to_hub is true; write owner/name"),
     (arguments(seed=-1), "arguments.seed: must be 0 or more, not -1"),
     (arguments(data_seed=2**40), "arguments.data_seed: must be 4,294,967,295 or less, not 1.09951e+12"),
     (arguments(dataloader_num_workers=-1), "arguments.dataloader_num_workers: must be 0 or more, not -1"),
     (arguments(torch_empty_cache_steps=0), "arguments.torch_empty_cache_steps: must be 1 or more, not 0"),
-    (arguments(report_to="tensorbord"), "arguments.report_to: tensorbord is no tracker; did you mean tensorboard?"),
+    (arguments(report_to="tensorbord"), "arguments.report_to: tensorbord is not a tracker; did you mean tensorboard?"),
     (arguments(fsdp="no_shard auto_wrap"), "arguments.fsdp: no_shard is plain DDP; remove it"),
     (arguments(fsdp="hybrid_shard auto_wrap"),
      "arguments.fsdp: hybrid_shard does not exist in FSDP2; write full_shard"),
@@ -106,7 +106,7 @@ MEANINGLESS = [
      "arguments.save_on_each_node: is true, and the pods share one output folder, where two would write the same "
      "files; remove it"),
     (arguments(resume_from_checkpoint="none"),
-     "arguments.resume_from_checkpoint: none is no checkpoint: it has no trainer_state.json"),
+     "arguments.resume_from_checkpoint: none is not a checkpoint: it has no trainer_state.json"),
     (arguments(eval_on_start=True), "arguments.eval_on_start: is true, but there is nothing under data.eval"),
     (arguments(train_sampling_strategy="sequential", batch_sampler="no_duplicates"),
      "arguments.train_sampling_strategy: is sequential, and batch_sampler no_duplicates needs another order; keep "
@@ -284,7 +284,7 @@ def test_a_good_request_has_no_problem(sections: dict[str, Any]) -> None:
         *[
             (
                 arguments(learning_rate_mapping={pattern: 1e-3}),
-                f"arguments.learning_rate_mapping.{pattern}: is no regular expression: {reason}",
+                f"arguments.learning_rate_mapping.{pattern}: is not a regular expression: {reason}",
             )
             for pattern, reason in (
                 ("(", "missing ), unterminated subpattern at position 0"),

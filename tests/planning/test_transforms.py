@@ -133,7 +133,7 @@ SCORER = {"kind": "information_retrieval", "name": "held", "dataset": "held"}
         ({"transform": {"kind": "delete_words", "options": {"ratio": 1.5}}},
          "data.train.docs.transform.options.ratio: must be a number of 0 or more and 1 or less, not 1.5"),
         ({"transform": {"kind": "delete_words", "options": {"rate": 0.5}}},
-         "data.train.docs.transform.options.rate: is no option of delete_words; it has ratio; did you mean ratio?"),
+         "data.train.docs.transform.options.rate: is not an option of delete_words; it has ratio; did you mean ratio?"),
         ({"transform": {"kind": "contrastive_pairs", "options": {"pos_neg_ratio": 1}}, "columns": TEXT},
          "data.train.docs.transform.options.pos_neg_ratio: must be an integer of 2 or more, not 1"),
         ({"transform": "delete_words", "columns": {"positive": "positive"}},

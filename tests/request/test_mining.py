@@ -45,7 +45,7 @@ def test_a_margin_is_the_default_and_can_be_left_out(options: dict[str, Any], ma
         (
             {"rang_max": 5, "batch_size": 0},
             [
-                "rang_max: is no option of mining; did you mean range_max?",
+                "rang_max: is not an option of mining; did you mean range_max?",
                 "batch_size: input should be greater than 0; 0 was given",
             ],
         ),

@@ -87,7 +87,7 @@ def test_an_option_says_what_it_takes() -> None:
 def test_all_problems_of_options_are_reported_at_once() -> None:
     given = {"scal": 1, "mode": "sum", "scale": "2"}
     assert [str(problem) for problem in check_options(OPTIONS, given, "loss.options", "gist_embed")] == [
-        "loss.options.scal: is no option of gist_embed; it has scale, guide, mode; did you mean scale?",
+        "loss.options.scal: is not an option of gist_embed; it has scale, guide, mode; did you mean scale?",
         "loss.options.mode: must be one of cls, max, mean, not 'sum'",
         "loss.options.guide: is missing: gist_embed needs a text",
     ]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from embedstep.runtime.text import format_seconds, redacted_first_line, shorten, shown_path
+from embedstep.runtime.text import count, format_seconds, redacted_first_line, shorten, shown_path
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,23 @@ def test_a_path_is_shown_as_a_person_writes_it(tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path)
     assert shown_path(tmp_path / "outputs" / "docs") == "outputs/docs"
     assert shown_path(Path("/elsewhere/docs")) == "/elsewhere/docs"
+
+
+@pytest.mark.parametrize(
+    ("number", "noun", "text"),
+    [
+        (1, "train step", "1 train step"),
+        (0, "train step", "0 train steps"),
+        (2, "train step", "2 train steps"),
+        (12000, "row", "12,000 rows"),
+        (1, "process", "1 process"),
+        (2, "process", "2 processes"),
+        (3, "batch", "3 batches"),
+        (3, "epoch", "3 epochs"),
+        (3, "query", "3 queries"),
+        (1, "query", "1 query"),
+        (2, "day", "2 days"),
+    ],
+)
+def test_a_number_agrees_with_its_noun(number: int, noun: str, text: str) -> None:
+    assert count(number, noun) == text

@@ -54,5 +54,5 @@ def test_what_a_tracker_did_not_take_is_recorded_by_the_next_sender(
     assert folder.sent.last_error
     assert Sender(folder, "").forward()
     assert folder.is_sent
-    assert folder.sent.not_recorded == ("gone.json: it is not there any more",)
+    assert folder.sent.not_recorded == ("gone.json: it no longer exists",)
     assert (tmp_path / "output" / "birdsong.txt").read_text().splitlines()[-2:] == ["metric 1 loss 1.0", "end FINISHED"]

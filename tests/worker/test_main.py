@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from embedstep.launch.instructions import START_FILE
+from embedstep.output.folder import OutputFolder
+from embedstep.runtime.world import World
 from embedstep.worker import __main__ as worker
 
 
@@ -43,3 +45,21 @@ def test_a_library_that_cannot_be_imported_is_reported_after_the_start(
     failure = json.loads((attempt / "rank-0.json").read_text())
     assert code == failure["exit_code"]
     assert "embedstep.worker.train" in failure["message"]
+
+
+@pytest.mark.parametrize(
+    ("world", "line"),
+    [
+        (World(), "the training failed:"),
+        (World(rank=1, local_rank=1, world_size=2, local_world_size=2), "rank 1 failed first:"),
+    ],
+)
+def test_a_traceback_names_its_rank_where_there_are_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], world: World, line: str
+) -> None:
+    (tmp_path / "attempt").mkdir()
+    assert worker._report(OutputFolder(tmp_path), world, ValueError("no")) == 1
+    assert capsys.readouterr().err == f"{line}\nValueError: no\n"
+    # A rank that fails later writes its file, and prints nothing.
+    assert worker._report(OutputFolder(tmp_path), world, ValueError("no")) == 1
+    assert capsys.readouterr().err == ""

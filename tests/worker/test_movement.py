@@ -56,7 +56,7 @@ def test_weights_are_trained_in_float32_unless_the_request_says_otherwise(
     [
         ({"learning_rate": 1e-12}, {}, "the learning rate 1e-12 is too small, or the loss has no gradient"),
         ({"learning_rate": 1e-9}, {"dtype": "bfloat16"}, "bfloat16 is too coarse for updates of this size"),
-        ({"max_steps": 1, "warmup_steps": 4}, {}, "warm-up takes 4 of 1 steps"),
+        ({"max_steps": 1, "warmup_steps": 4}, {}, "warm-up takes 4 of 1 step"),
     ],
 )
 def test_a_training_that_changed_nothing_fails(

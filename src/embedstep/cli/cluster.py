@@ -11,10 +11,12 @@ from embedstep.cli.options import exit_with_result, main, overwrite_option, read
 
 @main.command()
 @request_options
-@click.option("--attempt", type=click.IntRange(1), default=1, help="Number of the attempt, part of the name.")
+@click.option("--attempt", type=click.IntRange(1), default=1, help="Use this number of the attempt in the name.")
 @overwrite_option
 def manifest(request: str, overrides: tuple[str, ...], attempt: int, *, overwrite: bool) -> None:
-    """Print the TrainJob of a request with launch.kind: trainjob.
+    """Print the TrainJob of a request, to apply it yourself.
+
+    The request needs launch.kind: trainjob.
 
     \b
     Examples:

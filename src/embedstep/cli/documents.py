@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from embedstep.cli import tables
+from embedstep.cli.layout import aligned
 from embedstep.cli.options import main, show_errors
 from embedstep.errors import InvalidRequestError
 
@@ -28,7 +28,7 @@ def schema() -> None:
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print the records as JSON.")
 def arguments(name: str | None, as_json: bool) -> None:
-    """Show how training arguments are supported: all of them, or one by its name, old or new.
+    """Show how each training argument is supported, or one of them by its old or new name.
 
     \b
     Examples:
@@ -43,18 +43,20 @@ def arguments(name: str | None, as_json: bool) -> None:
         if as_json:
             click.echo(json.dumps(found, indent=2))
         elif isinstance(found, dict):
-            click.echo("\n".join(tables.aligned(in_lines(found))))
+            click.echo("\n".join(aligned(in_lines(found))))
         else:
             header = ("argument", "support", "current name", "what")
             rows = [(row["name"], row["support"], row["current_name"], row["description"]) for row in found]
-            click.echo("\n".join(tables.aligned([header, *rows])))
+            click.echo("\n".join(aligned([header, *rows])))
 
 
 @main.command()
 @click.argument("old", metavar="OLD")
 @click.option("-o", "--output", "target", type=click.Path(path_type=Path), help="Write the request to this file.")
 def migrate(old: str, target: Path | None) -> None:
-    """Convert training arguments of sentence-transformers to a request, and report each of them.
+    """Convert the training arguments of an older script or dump to a request.
+
+    It reports what becomes of each argument.
 
     OLD is a dump (to_json_string), a YAML file of arguments, or a Python script that calls
     SentenceTransformerTrainingArguments(...). The script is parsed, not run. Fill in the model and the data yourself.
@@ -76,7 +78,7 @@ def migrate(old: str, target: Path | None) -> None:
             except OSError as error:
                 message = f"cannot be written: {os.strerror(error.errno or 0)}"
                 raise InvalidRequestError.at(str(target), message) from None
-        click.echo("\n".join(tables.aligned([("argument", "becomes", ""), *migrated.table])), err=target is None)
+        click.echo("\n".join(aligned([("argument", "becomes", ""), *migrated.table])), err=target is None)
         if migrated.problems:
             raise InvalidRequestError(migrated.problems)
 
@@ -84,10 +86,10 @@ def migrate(old: str, target: Path | None) -> None:
 @main.command()
 @click.argument("action", type=click.Choice(["show", "clear"]), default="show")
 def cache(action: str) -> None:
-    """Show what is kept of data that was read, and how much; or clear it.
+    """Show how much is cached of data that was read, or clear the cache.
 
-    Facts, by which a check of unchanged files reads nothing; the rows of a run and their token ids, which the next run
-    on the same files uses. EMBEDSTEP_CACHE names another folder, or `off`.
+    The cache holds facts, by which a check of unchanged files reads nothing, and the rows of a run with their token
+    ids, which the next run on the same files uses. EMBEDSTEP_CACHE names another folder, or `off`.
 
     \b
     Examples:
@@ -103,4 +105,4 @@ def cache(action: str) -> None:
         return
     entries, size = found.size()
     rows = [("folder", str(found.folder or "off")), ("entries", f"{entries:,}"), ("size", format_bytes(size))]
-    click.echo("\n".join(tables.aligned(rows)))
+    click.echo("\n".join(aligned(rows)))

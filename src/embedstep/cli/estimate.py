@@ -16,6 +16,7 @@ from embedstep.planning.plan import Plan
 from embedstep.replay import run_or_raise, without_tracking
 from embedstep.request.schema import TrainRequest
 from embedstep.request.trackers import MLFLOW
+from embedstep.runtime.text import count
 from embedstep.tracking.sender import tracking_uri
 
 _TRIAL_STEPS = 20
@@ -53,7 +54,7 @@ def estimate_from_past_runs(request: TrainRequest, plan: Plan) -> Estimate:
         message = f"the experiment {request.tracking.experiment} has no run of this model; use --estimate probe"
         raise InvalidRequestError.at("tracking.experiment", message)
     rows = "the same rows" if same[0].is_of_same_rows else "other rows"
-    basis = f"{len(same)} past run{'s' if len(same) > 1 else ''} of the same model on {rows}"
+    basis = f"{count(len(same), 'past run')} of the same model on {rows}"
     return _limit(request, plan, scale_hours(same, plan.train_steps), basis)
 
 
@@ -89,7 +90,7 @@ def estimate_from_trial(request: TrainRequest, plan: Plan) -> Estimate:
     with tempfile.TemporaryDirectory(prefix="embedstep-") as folder:
         result = run_or_raise(without_tracking(request, arguments), Path(folder) / "trial")
     hours = extrapolate_seconds(result, steps, plan) * plan.world_size / HOUR
-    return _limit(request, plan, hours, f"a trial of {steps} train steps")
+    return _limit(request, plan, hours, f"a trial of {count(steps, 'train step')}")
 
 
 def extrapolate_seconds(result: StepResult, steps: int, plan: Plan) -> float:

@@ -6,6 +6,7 @@ import click
 
 from embedstep.cli.options import main, show_errors
 from embedstep.errors import InvalidRequestError, Problem
+from embedstep.runtime.text import count
 
 if TYPE_CHECKING:
     from embedstep.data.shard_facts import Shard
@@ -18,12 +19,13 @@ if TYPE_CHECKING:
     "columns",
     multiple=True,
     metavar="NAME",
-    help="Write facts of this column only. Can be repeated. Default: every column of texts or numbers.",
+    help="Write facts of this column only. Repeat it for more.  [default: every column of texts or numbers]",
 )
 def facts(files: tuple[str, ...], columns: tuple[str, ...]) -> None:
-    """Read Parquet files once, and write what is known of their rows to the folder _facts next to them.
+    """Read Parquet files once, and write facts on their rows, with which later plans read no text.
 
-    With these facts a plan reads no text, and each node of a training reads a share of the files: data.read: per_node.
+    The facts are in the folder _facts next to the files. With them, each node of a training can read a share of the
+    files: data.read: per_node.
     FILES are files, folders, globs or URLs. Several processes read several files; machines that write rows can each do
     this for their own.
 
@@ -46,10 +48,10 @@ def facts(files: tuple[str, ...], columns: tuple[str, ...]) -> None:
         if problems:
             raise InvalidRequestError(problems)
         if number > 1:
-            click.echo(f"{number:,} files, {rows:,} rows")
+            click.echo(f"{count(number, 'file')}, {count(rows, 'row')}")
 
 
 def _line(shard: "Shard") -> str:
     gaps = {name: one.empty for name, one in shard.columns.items() if one.empty}
-    empty = [f"{name} has {count:,} empty cell{'s' if count > 1 else ''}" for name, count in gaps.items()]
-    return ", ".join([f"{shard.file.name}: {shard.rows:,} rows", *empty])
+    empty = [f"{name} has {count(number, 'empty cell')}" for name, number in gaps.items()]
+    return ", ".join([f"{shard.file.name}: {count(shard.rows, 'row')}", *empty])

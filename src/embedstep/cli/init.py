@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from embedstep.cli import tables
+from embedstep.cli.layout import aligned, wrap_lines
 from embedstep.cli.options import main, read, show_errors
 from embedstep.errors import InvalidRequestError
 from embedstep.runtime.text import shorten
@@ -25,21 +26,21 @@ _EXAMPLE = 40
 
 @main.command()
 @click.argument("files", nargs=-1, required=True)
-@click.option("--model", default=_MODEL, show_default=True, help="The model to train: a folder or a hub id.")
+@click.option("--model", default=_MODEL, show_default=True, help="Train this model: a folder or a model id on the hub.")
 @click.option(
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
     default="request.yaml",
     show_default=True,
-    help="The file to write.",
+    help="Write the request to this file.",
 )
 @click.option("--yes", is_flag=True, help="Ask nothing, and accept what is proposed.")
 @click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
 def init(files: tuple[str, ...], model: str, output: Path, yes: bool, overwrite: bool) -> None:
-    """Look at files with rows, and write a commented request for a training on them.
+    """Write a commented request for a training on your files with rows.
 
     FILES are Parquet, Arrow, JSON, CSV or text files, folders, globs or URLs, all of one dataset. Files whose names
-    say train and dev, validation, eval or test are used as such. Needs no torch and no GPU.
+    say train and dev, validation, eval or test are used as such. It needs no torch and no GPU.
 
     \b
     Examples:
@@ -51,7 +52,7 @@ def init(files: tuple[str, ...], model: str, output: Path, yes: bool, overwrite:
 
     with show_errors("init"):
         if not yes and not sys.stdin.isatty():
-            raise InvalidRequestError.at("", "standard input is no terminal, so nothing can be asked; write --yes")
+            raise InvalidRequestError.at("", "standard input is not a terminal, so nothing can be asked; write --yes")
         if yes:
             _require_free(output, overwrite=overwrite)
         found = find_rows(files)
@@ -142,8 +143,8 @@ def _show_columns(found: "Found") -> None:
     header = ("column", "kind", "filled", "length", "different", "role", "example")
     rows = [_column_row(one, roles.get(one.name, "")) for one in found.profile.columns]
     title = f"{', '.join(found.splits['train'].paths)}: {found.profile.counted_rows}"
-    tables.show_section(title, tables.aligned([header, *rows], right=frozenset({2, 3, 4})), header=True)
-    for note in found.notes:
+    tables.show_section(title, aligned([header, *rows], right=frozenset({2, 3, 4})), header=True)
+    for note in wrap_lines(found.notes):
         click.secho(f"  {note}", fg="yellow")
 
 
@@ -162,7 +163,7 @@ def _check(output: Path) -> None:
 
     plan = step.plan_step(read(str(output), ()))
     click.echo(f"{output}: valid, {plan.summary}")
-    for note in plan.notes:
+    for note in wrap_lines(plan.notes):
         click.echo(f"  {note}")
 
 
@@ -176,7 +177,7 @@ def _show_next(output: Path, model: str, proposed: "ProposedRequest") -> None:
         models = f"--model before={model} --model after={folder}"
         commands.append((f"embedstep evaluate {output} {models}", "is it better than the base model?"))
     commands.append((f"embedstep check {output}", "after you have changed the request"))
-    tables.show_section("next", tables.aligned(commands))
+    tables.show_section("next", aligned(commands))
     for line in _missing(model):
         click.secho(line, fg="yellow")
 

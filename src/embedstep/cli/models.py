@@ -16,11 +16,12 @@ from embedstep.cli.options import main, missing_library, overwrite_option, read,
     multiple=True,
     required=True,
     metavar="NAME=MODEL",
-    help="A model folder, an output folder, or a model id on the hub. The first is the baseline of the comparison.",
+    help="Score this model: a model folder, an output folder or a model id on the hub. The first is the baseline. "
+    "Repeat it for more.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
 def evaluate(request: str, overrides: tuple[str, ...], models: tuple[str, ...], as_json: bool) -> None:
-    """Score models with the evaluators of a request on its eval data, and compare them query by query.
+    """Score models on the eval data of a request, and compare them query by query.
 
     \b
     Examples:
@@ -40,11 +41,12 @@ def evaluate(request: str, overrides: tuple[str, ...], models: tuple[str, ...], 
 @click.option("--champion", metavar="MODEL", help="Compare with this model, and do not change the registry.")
 @click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON.")
 def promote(request: str, overrides: tuple[str, ...], output: Path, champion: str | None, as_json: bool) -> None:
-    """Compare the model of a run with the champion, and decide: promote, hold or reject.
+    """Compare the model of a run with the champion, and decide whether it is promoted.
 
     OUTPUT is the output folder of the run. Both models are scored on the same queries, and the difference counts if a
-    paired bootstrap finds it significant. With tracking.register_as the champion is that of the registry, and a
-    promoted model takes over its alias. The exit code is 0 for each of the three verdicts.
+    paired bootstrap finds it significant. The verdict is promote, hold or reject. With tracking.register_as the
+    champion is that of the registry, and a promoted model takes over its alias. The exit code is 0 for each of the
+    three verdicts.
 
     \b
     Examples:
@@ -61,7 +63,12 @@ def promote(request: str, overrides: tuple[str, ...], output: Path, champion: st
 @main.command()
 @request_options
 def rollback(request: str, overrides: tuple[str, ...]) -> None:
-    """Make the previous champion the champion again."""
+    """Make the previous champion the champion again.
+
+    \b
+    Example:
+      embedstep rollback request.yaml
+    """
     from embedstep.promotion.gate import roll_back
 
     with show_errors(request):
@@ -70,9 +77,9 @@ def rollback(request: str, overrides: tuple[str, ...]) -> None:
 
 @main.command()
 @click.argument("output", type=click.Path(path_type=Path))
-@click.option("--uri", metavar="URI", help="Tracking URI to use in place of the run's own.")
+@click.option("--uri", metavar="URI", help="Send to this tracking URI in place of the run's own.")
 def sync(output: Path, uri: str | None) -> None:
-    """Send to MLflow what a run could not send because the server did not answer.
+    """Send the records to MLflow that a run could not send while the server was away.
 
     OUTPUT is the output folder of the run. What has already arrived is not changed. A run whose processes were killed
     is ended as FAILED.
@@ -92,7 +99,9 @@ def sync(output: Path, uri: str | None) -> None:
 @main.command()
 @click.argument("output", type=click.Path(path_type=Path))
 def report(output: Path) -> None:
-    """Write the HTML report of a run again.
+    """Write the HTML report of a finished run again.
+
+    OUTPUT is the output folder of the run.
 
     \b
     Example:
@@ -106,12 +115,14 @@ def report(output: Path) -> None:
 
 @main.command()
 @click.argument("run", metavar="RUN")
-@click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Output folder of the new training.")
-@click.option("--uri", metavar="URI", help="Tracking URI of the run.  [default: MLFLOW_TRACKING_URI]")
+@click.option(
+    "--output", type=click.Path(path_type=Path, file_okay=False), help="Write the new training to this folder."
+)
+@click.option("--uri", metavar="URI", help="Find the run at this tracking URI.  [default: MLFLOW_TRACKING_URI]")
 @overwrite_option
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
 def replay(run: str, output: Path | None, uri: str | None, overwrite: bool, as_json: bool) -> None:
-    """Repeat a run from its recorded request, and check whether the weights are bit-identical.
+    """Repeat a run, and check whether its weights are bit-identical.
 
     RUN is an output folder, the folder of a model that was handed over, or the id of an MLflow run. Rows that have
     changed since are refused. Nothing is recorded or registered.

@@ -12,18 +12,52 @@ import click
 
 from embedstep import __version__
 from embedstep.cli import tables
-from embedstep.errors import FAILED, OK, CannotStartError, EmbedstepError, InvalidRequestError
+from embedstep.cli.help import HelpGroup
+from embedstep.errors import (
+    CANNOT_START,
+    FAILED,
+    INTERRUPTED,
+    OK,
+    OUT_OF_MEMORY,
+    REFUSED,
+    CannotStartError,
+    EmbedstepError,
+    InvalidRequestError,
+)
 
 _Command = Callable[..., None]
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace a finished model in the output folder.")
+_SECTIONS = {
+    "Start": ("init", "check", "plan", "run", "explain"),
+    "Compare and promote": ("evaluate", "promote", "rollback"),
+    "Finished runs": ("report", "replay", "sync"),
+    "Arguments and older scripts": ("arguments", "migrate", "schema"),
+    "Clusters and schedules": ("schedule", "manifest", "task"),
+    "Data": ("facts", "cache"),
+}
+"""The commands by what a person does, most often needed first."""
+_EXIT_CODES = {
+    OK: "Success: a verified model and result.json are in the output folder.",
+    FAILED: "The training failed.",
+    REFUSED: "The request or its data is invalid. Do not retry.",
+    CANNOT_START: "The step could not start, for lack of a package, a server or disk space. Retry.",
+    OUT_OF_MEMORY: "The memory was not enough. Do not retry without a change.",
+    INTERRUPTED: "The step was interrupted. Retry.",
+}
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=HelpGroup,
+    sections=_SECTIONS,
+    exit_codes=_EXIT_CODES,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__, prog_name="embedstep")
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """Train a sentence-transformers model from one request file.
 
-    REQUEST is a YAML or JSON file, or - for standard input.
+    REQUEST is a YAML or JSON file, or - for standard input. Each command shows its options and examples with --help.
 
     \b
     Examples:
@@ -31,25 +65,12 @@ def main() -> None:
       embedstep check request.yaml
       embedstep plan request.yaml --set arguments.num_train_epochs=1
       embedstep run request.yaml --output outputs/docs
-      embedstep schema > request.schema.json
-      embedstep arguments warmup_ratio
-      embedstep migrate training_args.json -o request.yaml
-      embedstep evaluate request.yaml --model before=outputs/last-week --model after=outputs/docs
+      embedstep explain "batch share"
       embedstep promote request.yaml outputs/docs
-      embedstep sync outputs/docs
-      embedstep replay outputs/docs
-      embedstep report outputs/docs
-      embedstep schedule kubeflow request.yaml --pipeline retrain.yaml --dry-run
-
-    \b
-    Exit codes:
-      0   success: a verified model and result.json are in the output folder
-      1   training failed
-      2   invalid request or data: do not retry
-      3   could not start (missing package, server or disk space): retry
-      4   out of memory: do not retry unchanged
-      75  interrupted: retry
     """
+    # https://no-color.org; click itself does not read it.
+    if os.environ.get("NO_COLOR"):
+        context.color = False
 
 
 def request_options(command: _Command) -> _Command:
@@ -59,7 +80,7 @@ def request_options(command: _Command) -> _Command:
         "overrides",
         multiple=True,
         metavar="SECTION.KEY=VALUE",
-        help="Override one value of the request, such as --set arguments.learning_rate=2e-5. Can be repeated.",
+        help="Override one value of the request, such as arguments.learning_rate=2e-5. Repeat it for more.",
     )(command)
     return click.argument("request", metavar="REQUEST")(command)
 

@@ -4,7 +4,7 @@ import gc
 from typing import Any, NoReturn
 
 # Imported because each of them adds its commands to `main`.
-from embedstep.cli import cluster, documents, facts, init, models, schedule, task, train  # noqa: F401
+from embedstep.cli import cluster, documents, explain, facts, init, models, schedule, task, train  # noqa: F401
 from embedstep.cli.options import main as main
 from embedstep.errors import OK
 from embedstep.runtime.exit import exit_now

@@ -8,10 +8,12 @@ from typing import Any
 
 import click
 
-from embedstep.cli.tables import aligned, say_error, show_missing, show_problems, show_section
-from embedstep.output.result import StepResult, is_score
+from embedstep.cli.layout import aligned
+from embedstep.cli.tables import say_error, show_missing, show_problems, show_section
+from embedstep.output.result import StepResult, is_score, read_json
 from embedstep.runtime.log import log_format
 from embedstep.runtime.secrets import redact
+from embedstep.runtime.text import count
 
 
 def show_result(result: StepResult, request: str = "request") -> None:
@@ -26,8 +28,7 @@ def show_result(result: StepResult, request: str = "request") -> None:
         click.echo(json.dumps({name: value for name, value in result.to_json().items() if name != "ledger"}))
     if result.failure is not None:
         lines = result.failure.problems or (result.failure.message,)
-        where = f"rank {result.failure.rank}: " if result.failure.rank is not None else ""
-        show_problems(request, [f"{where}{line}" for line in lines])
+        show_problems(request, [f"{_place_of(result, line)}{line}" for line in lines])
         outcome = f"{result.outcome.replace('_', ' ')}, exit code {result.exit_code}"
         more = Path(result.output) / "error.json"
         say_error(f"{outcome}; details in {more}" if more.exists() else outcome)
@@ -87,6 +88,15 @@ def _change_rows(result: StepResult) -> list[tuple[str, ...]]:
     return [("metric", "before", "after", "change", "95 % interval"), *rows]
 
 
+def _place_of(result: StepResult, line: str) -> str:
+    """Name the rank that failed where there are others, unless the line does so itself."""
+    rank = result.failure.rank if result.failure else None
+    plan = Path(result.output) / "plan.json"
+    if rank is None or line.startswith(f"rank {rank} ") or (plan.exists() and read_json(plan)["world_size"] == 1):
+        return ""
+    return f"rank {rank}: "
+
+
 def _lost(cost: Mapping[str, Any]) -> str:
     """Name the part of the cost that was spent on attempts without a model."""
-    return f" in {len(cost['attempts'])} attempts, {cost['lost_hours']:.4f} lost" if cost["lost_hours"] else ""
+    return f" in {count(len(cost['attempts']), 'attempt')}, {cost['lost_hours']:.4f} lost" if cost["lost_hours"] else ""

@@ -15,6 +15,7 @@ import click
 import yaml
 
 from embedstep.cli import tables
+from embedstep.cli.layout import aligned
 from embedstep.cli.options import main, missing_library, read, request_options, show_errors
 from embedstep.errors import InvalidRequestError, Problem
 
@@ -27,7 +28,7 @@ _dry_run = click.option("--dry-run", is_flag=True, help="Show what would be sche
 
 @main.group()
 def schedule() -> None:
-    """Schedule recurring retraining in an orchestrator.
+    """Schedule a recurring training in an orchestrator.
 
     The time comes from the section `schedule` of the request, or from --cron and --timezone.
 
@@ -55,8 +56,10 @@ def _orchestrator(function: Callable[..., "Scheduled | None"]) -> click.Command:
             if found is not None:
                 _show(loaded, found)
 
-    zone = click.option("--timezone", metavar="ZONE", help="Time zone of the schedule, such as Europe/Berlin.")
-    cron = click.option("--cron", metavar="FIELDS", help="Schedule in cron's five fields, such as '0 3 * * 1'.")
+    zone = click.option("--timezone", metavar="ZONE", help="Use this time zone, such as Europe/Berlin.")
+    cron = click.option(
+        "--cron", metavar="FIELDS", help="Start at the times of these five fields, such as '0 3 * * 1'."
+    )
     return schedule.command(function.__name__)(request_options(cron(zone(command))))
 
 
@@ -83,16 +86,17 @@ def _show(request: Any, scheduled: "Scheduled") -> None:
         ("schedule", [*scheduled.facts, when]),
         ("next", list_firings(request.schedule, datetime.now(UTC))),
     ):
-        tables.show_section(title, tables.aligned(rows))
+        tables.show_section(title, aligned(rows))
     for note in scheduled.notes:
         click.echo(f"note: {note}")
 
 
 @_orchestrator
 def airflow(request: Any) -> "Scheduled":
-    """Show the schedule of a DAG that is declared with `DAG(..., **dag_schedule(REQUEST))`.
+    """Show the schedule that a DAG of Airflow takes from the request.
 
-    Airflow reads the schedule from the file of the DAG, so nothing is created.
+    The DAG is declared with `DAG(..., **dag_schedule(REQUEST))`. Airflow reads the schedule from the file of the DAG,
+    so nothing is created.
 
     \b
     Example:
@@ -114,13 +118,15 @@ def airflow(request: Any) -> "Scheduled":
 @_dry_run
 @click.option(
     "--pipeline", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The compiled pipeline.",
+    help="Schedule this compiled pipeline.",
 )  # fmt: skip
-@click.option("--name", help="Name of the recurring run.  [default: that of the pipeline]")
-@click.option("--experiment", help="Its experiment.  [default: its name]")
-@click.option("--host", help="Address of Kubeflow Pipelines.  [default: KF_PIPELINES_ENDPOINT, else the cluster's]")
-@click.option("--namespace", help="Namespace, if Kubeflow has several users.")
-@click.option("--token-from-env", metavar="NAME", help="Variable with the access token.")
+@click.option("--name", help="Use this name for the recurring run.  [default: that of the pipeline]")
+@click.option("--experiment", help="Put the runs into this experiment.  [default: the name]")
+@click.option(
+    "--host", help="Use Kubeflow Pipelines at this address.  [default: KF_PIPELINES_ENDPOINT, else the cluster's]"
+)
+@click.option("--namespace", help="Use this namespace, if Kubeflow has several users.")
+@click.option("--token-from-env", metavar="NAME", help="Read the access token from this variable.")
 def kubeflow(request: Any, pipeline: Path, **options: Any) -> "Scheduled":
     """Create a recurring run of a compiled pipeline in Kubeflow Pipelines.
 
@@ -139,8 +145,8 @@ def kubeflow(request: Any, pipeline: Path, **options: Any) -> "Scheduled":
 
 @_orchestrator
 @_dry_run
-@click.option("--pipeline", required=True, metavar="MODULE:NAME", help="The pipeline; it is called with the request.")
-@click.option("--name", help="Name of the schedule.  [default: that of the pipeline]")
+@click.option("--pipeline", required=True, metavar="MODULE:NAME", help="Call this pipeline with the request.")
+@click.option("--name", help="Use this name for the schedule.  [default: that of the pipeline]")
 def zenml(request: Any, pipeline: str, **options: Any) -> "Scheduled":
     """Create a schedule for a pipeline in the active stack of ZenML.
 
@@ -156,13 +162,13 @@ def zenml(request: Any, pipeline: str, **options: Any) -> "Scheduled":
 
 
 @_orchestrator
-@click.option("--image", required=True, help="The image.")
-@click.option("--output", required=True, metavar="FOLDER", help="Output folder, on a volume.")
+@click.option("--image", required=True, help="Run this image.")
+@click.option("--output", required=True, metavar="FOLDER", help="Write to this folder, on a volume.")
 @click.option("--claim", "claims", multiple=True, metavar="NAME:FOLDER", help="Mount a PersistentVolumeClaim.")
-@click.option("--secret", "secrets", multiple=True, metavar="VARIABLE=SECRET:KEY", help="A variable from a Secret.")
-@click.option("--resource", "resources", multiple=True, metavar="NAME=AMOUNT", help="Such as nvidia.com/gpu=1.")
-@click.option("--service-account", help="ServiceAccount of the pods, required to create TrainJobs.")
-@click.option("--name", help="Name of the CronJob.  [default: the run name or the experiment of the request]")
+@click.option("--secret", "secrets", multiple=True, metavar="VARIABLE=SECRET:KEY", help="Set a variable from a Secret.")
+@click.option("--resource", "resources", multiple=True, metavar="NAME=AMOUNT", help="Ask for it, as nvidia.com/gpu=1.")
+@click.option("--service-account", help="Run the pods with this ServiceAccount. It is required to create TrainJobs.")
+@click.option("--name", help="Use this name for the CronJob.  [default: the run name or the experiment of the request]")
 def kubernetes(
     request: Any,
     claims: tuple[str, ...],

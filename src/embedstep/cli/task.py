@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from embedstep.cli import results, tables
+from embedstep.cli.help import HelpGroup
 from embedstep.cli.options import exit_with_result, main
 
 _SHOW: Mapping[str, Callable[[Any], None]] = {
@@ -19,7 +20,7 @@ _SHOW: Mapping[str, Callable[[Any], None]] = {
 """The function that prints what a command returns. Other commands print it as JSON."""
 
 
-class _Commands(click.Group):
+class _Commands(HelpGroup):
     """The commands of the table of components, which is imported only when one is needed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -36,7 +37,10 @@ class _Commands(click.Group):
         if found is None:
             return None
         option = click.Option(
-            ["--executor-input"], required=True, metavar="JSON", help="What Kubeflow substitutes for {{$}}."
+            ["--executor-input"],
+            required=True,
+            metavar="JSON",
+            help="Read the task from this JSON, which Kubeflow substitutes for {{$}}.",
         )
         return click.Command(
             cmd_name, params=[option], help=found.description,
@@ -46,7 +50,10 @@ class _Commands(click.Group):
 
 @main.group(cls=_Commands)
 def task() -> None:
-    """Run a component: read the inputs of a Kubeflow task, and write its outputs."""
+    """Run a component of a Kubeflow pipeline, in its container.
+
+    It reads the inputs of the task, and writes its outputs.
+    """
 
 
 def _run(component: Any, executor_input: str) -> None:

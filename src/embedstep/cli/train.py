@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from embedstep.cli import results, tables
+from embedstep.cli.layout import wrap_lines
 from embedstep.cli.options import exit_with_result, main, overwrite_option, read, request_options, show_errors
 from embedstep.errors import InvalidRequestError, group_alike
 
@@ -18,7 +19,9 @@ from embedstep.errors import InvalidRequestError, group_alike
 @main.command()
 @request_options
 def check(request: str, overrides: tuple[str, ...]) -> None:
-    """Check a request and its data. Needs no torch and no GPU.
+    """Check a request and its data, and list every problem at once.
+
+    It needs no torch and no GPU.
 
     \b
     Examples:
@@ -30,7 +33,7 @@ def check(request: str, overrides: tuple[str, ...]) -> None:
     with show_errors(request):
         plan = step.plan_step(read(request, overrides))
         click.echo(f"{request}: valid, {plan.summary}")
-        for note in group_alike(plan.notes):
+        for note in wrap_lines(group_alike(plan.notes)):
             click.echo(f"  {note}")
 
 
@@ -40,11 +43,13 @@ def check(request: str, overrides: tuple[str, ...]) -> None:
 @click.option(
     "--estimate",
     type=click.Choice(["former", "probe"]),
-    help="Also estimate the cost, from past MLflow runs or a 20-step trial.",
+    help="Also estimate the cost, from past MLflow runs or from a trial of 20 train steps.",
 )
-@click.option("--preview", type=click.IntRange(1), metavar="N", help="Also show the texts of the first N steps.")
+@click.option("--preview", type=click.IntRange(1), metavar="N", help="Also show the texts of the first N train steps.")
 def plan(request: str, overrides: tuple[str, ...], as_json: bool, estimate: str | None, preview: int | None) -> None:
-    """Show what a run would do: rows, batches, steps, evaluations, metrics. Needs no torch and no GPU.
+    """Show what a run would do: its rows, batches, train steps, evaluations and metrics.
+
+    It needs no torch and no GPU.
 
     \b
     Examples:
@@ -72,20 +77,20 @@ def plan(request: str, overrides: tuple[str, ...], as_json: bool, estimate: str 
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Output folder.  [default: arguments.output_dir, else outputs/ and the name of the request file]",
+    help="Write to this folder.  [default: arguments.output_dir, else outputs/ and the name of the request file]",
 )
 @overwrite_option
 @click.option("-q", "--quiet", is_flag=True, help="Print only the folder of the model, and problems.")
 @click.option(
     "--log-format",
     type=click.Choice(["text", "lines", "json"]),
-    help="text shows a bar on a terminal, lines never does, and json writes progress and result as JSON.  [default: "
+    help="Show a bar on a terminal (text), lines everywhere (lines), or progress and result as JSON.  [default: "
     "EMBEDSTEP_LOG, else text]",
 )
 def run(
     request: str, overrides: tuple[str, ...], output: Path | None, overwrite: bool, quiet: bool, log_format: str | None
 ) -> None:
-    """Train, and write a verified model, metrics and result.json to the output folder.
+    """Train a model, verify it, and write it with its metrics and result to the output folder.
 
     \b
     Examples:

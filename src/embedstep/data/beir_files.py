@@ -73,7 +73,7 @@ def _paths_in_folder(where: str, folder: str, split: str) -> dict[str, str]:
     with translate_store_errors(where, folder, local="://" not in folder):
         store, path = find_store(where, own)
         if not store.is_folder(path):
-            message = "is no folder; name each file, such as beir: {queries: ..., corpus: ..., qrels: ...}"
+            message = "is not a folder; name each file, such as beir: {queries: ..., corpus: ..., qrels: ...}"
             fault = message if store.is_file(path) else "does not exist"
             raise _refused(where, f"{folder} {fault}")
         names = store.file_names(path)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from embedstep.data.duplicates import normalise_texts
 from embedstep.data.roles import GROUP, Role
 from embedstep.errors import InvalidRequestError, Problem
+from embedstep.runtime.text import count
 
 if TYPE_CHECKING:
     from embedstep.request.datasets import HoldOut
@@ -96,7 +97,7 @@ class Division:
         if 0 < self.held_out < self.rows:
             return None
         place, share = f"{where}.hold_out.share", self._hold_out.share
-        of = f"of {self.rows:,} row{'s' if self.rows > 1 else ''}"
+        of = f"of {count(self.rows, 'row')}"
         low, high = self._range
         if low == high:
             by = self._hold_out.by if self._hold_out.by in _ROLES else f"value of {self._hold_out.by!r}"

@@ -219,7 +219,7 @@ def _header(file: Path) -> Mapping[str, Any]:
     with file.open("rb") as opened:
         (length,) = struct.unpack("<Q", opened.read(8).ljust(8, b"\0"))
         if not 0 < length <= min(_MOST_HEADER_BYTES, file.stat().st_size - 8):
-            raise ValueError(f"{file} is no safetensors file, or was cut off")
+            raise ValueError(f"{file} is not a safetensors file, or was cut off")
         header: Mapping[str, Any] = json.loads(opened.read(length))
     return header
 

@@ -318,7 +318,7 @@ def no_length(numbers: Any) -> str:
     import numpy as np
 
     wrong = numbers[(numbers < 0) | (numbers != np.floor(numbers))]
-    return f"{wrong[0]:g} is no length; a length is a number of tokens, 0 or more" if len(wrong) else ""
+    return f"{wrong[0]:g} is not a length; a length is a number of tokens, 0 or more" if len(wrong) else ""
 
 
 def _no_rows(selection: "Selection", dropped: int) -> Problem:

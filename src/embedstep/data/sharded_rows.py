@@ -35,6 +35,7 @@ from embedstep.data.writing import arrow_file
 from embedstep.errors import InvalidRequestError, Problem, collect_problems
 from embedstep.request.datasets import Dataset
 from embedstep.runtime.digests import sha256_json
+from embedstep.runtime.text import count
 
 _READERS = 16
 """Files whose facts are found at once: each waits for a server."""
@@ -301,7 +302,7 @@ def _column_problems(
         yield Problem(path, f"the facts of {without[0].file.name} leave out column {column!r}; {again}")
     if gaps := [shard for shard in shards if shard.columns[column].empty]:
         cells = sum(shard.columns[column].empty for shard in gaps)
-        empty = f"column {column!r} has {cells:,} empty cell{'s' if cells > 1 else ''}, the first of them in "
+        empty = f"column {column!r} has {count(cells, 'empty cell')}, the first of them in "
         message = "with data.read: per_node, such rows have to be left out of the files"
         yield Problem(path, f"{empty}{gaps[0].file.name}; {message}")
 

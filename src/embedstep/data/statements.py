@@ -211,7 +211,7 @@ class _Inspection:
         elif name.startswith("~"):
             yield f"reads {name}{self._at(node)}; write the path without ~"
         elif not _SUFFIX.fullmatch(name[_suffix_start(name) :]):
-            yield f"reads {name}{self._at(node)}, which is no data file; use {_KNOWN}"
+            yield f"reads {name}{self._at(node)}, which is not a data file; use {_KNOWN}"
         else:
             self.files.append(name)
             self.unsaid += [name] if _DELIMITED.search(name) and not is_said else []

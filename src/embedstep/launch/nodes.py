@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from embedstep.errors import CannotStartError, InvalidRequestError, Problem
 from embedstep.request.fingerprint import request_fingerprint
 from embedstep.request.schema import TrainRequest
+from embedstep.runtime.text import count
 
 PROCESSES = "PET_NPROC_PER_NODE"
 JOB, POD = "EMBEDSTEP_JOB", "EMBEDSTEP_POD"
@@ -127,7 +128,7 @@ def processes_problem(environ: Mapping[str, str], *, processes: int, gpus: int) 
         return f"the controller sets {PROCESSES}={given}, and the request starts {processes} processes on each node"
     if gpus > processes:
         return (
-            f"{gpus} GPUs are visible and the request starts {processes} processes on each node; write "
+            f"{gpus} GPUs are visible and the request starts {count(processes, 'process')} on each node; write "
             f"launch.trainjob.resources: {{nvidia.com/gpu: '{gpus}'}} and launch.processes_per_node: {gpus}, or let "
             "the runtime request fewer"
         )

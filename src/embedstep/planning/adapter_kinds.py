@@ -79,7 +79,7 @@ def check_kind(given: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem("model.peft.peft_type", f"{kind} {_REFUSED[kind]}")
     elif kind not in ADAPTER_TYPES:
         yield Problem(
-            "model.peft.peft_type", f"{kind!r} is no type of adapter; {known}{suggest(str(kind), ADAPTER_TYPES)}"
+            "model.peft.peft_type", f"{kind!r} is not a type of adapter; {known}{suggest(str(kind), ADAPTER_TYPES)}"
         )
     merge = given.get("merge", True)
     if not isinstance(merge, bool):
@@ -100,7 +100,7 @@ def _options_are_known(kind: str, options: Mapping[str, str], given: Mapping[str
         if name in OWN_OPTIONS or name in _FIXED:
             continue
         if name not in options:
-            message = f"is no option of {kind} in PEFT; it has {', '.join(usable)}{suggest(name, usable)}"
+            message = f"is not an option of {kind} in PEFT; it has {', '.join(usable)}{suggest(name, usable)}"
             yield Problem(path, message)
         elif name not in usable:
             yield Problem(path, _UNUSABLE.get(name, "takes an object of PEFT's own, which a request cannot say"))

@@ -221,7 +221,7 @@ def _something_trains(model: Model, sizes: Sizes | None, built: Built | None) ->
         try:
             re.compile(pattern)
         except re.error as error:
-            yield Problem(f"model.freeze.{place}", f"{pattern!r} is no regular expression: {error}")
+            yield Problem(f"model.freeze.{place}", f"{pattern!r} is not a regular expression: {error}")
             continue
         if sizes is not None and not matching(pattern, sizes):
             examples = ", ".join(list(sizes)[:1] + list(sizes)[-1:])

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from embedstep.errors import InvalidRequestError, Problem, first_line
 from embedstep.request import extensions
 from embedstep.request.arguments.types import BATCH_SAMPLERS
+from embedstep.runtime.text import count
 
 if TYPE_CHECKING:
     from embedstep.sampling.batches import Batches
@@ -109,8 +110,8 @@ class DeclaredBatches:
         found = self._formed(epoch)
         if len(found) != len(self._first):
             raise self._refused(
-                f"gives {len(found):,} batches in epoch {epoch} and {len(self._first):,} in epoch 0; every epoch needs "
-                "as many"
+                f"gives {count(len(found), 'batch')} in epoch {epoch} and {len(self._first):,} in epoch 0; "
+                "every epoch needs as many"
             )
         return found
 

@@ -48,6 +48,7 @@ from embedstep.request.arguments.schema import Arguments
 from embedstep.request.fingerprint import request_fingerprint, training_fingerprint
 from embedstep.request.schema import TrainRequest
 from embedstep.runtime.digests import sha256_json
+from embedstep.runtime.text import count
 
 _SHOWN_LABELS = 20
 _RATE, _STATIC_RATE = 1e-2, 1.0
@@ -190,8 +191,7 @@ def _note_large_batches(arguments: Arguments, train: Sequence[PlannedDataset]) -
     size = arguments.per_device_train_batch_size
     for item in train:
         if item.batches and item.rows < size:
-            rows = f"{item.rows:,} rows" if item.rows > 1 else "1 row"
-            yield f"{item.place}: has {rows}, and per_device_train_batch_size is {size:,}"
+            yield f"{item.place}: has {count(item.rows, 'row')}, and per_device_train_batch_size is {size:,}"
 
 
 def _note_learning_rate(request: TrainRequest, arguments: Arguments) -> Iterator[str]:
@@ -206,7 +206,7 @@ def _note_undrawn_datasets(train: Sequence[PlannedDataset], batches: int) -> Ite
     """With fewer batches than datasets, some datasets have none."""
     if 0 < batches < len(train):
         without = f"at least {len(train) - batches:,} of {len(train):,} datasets are not trained on"
-        yield f"the training takes {batches:,} batch{'es' if batches > 1 else ''}, so {without}; raise max_steps"
+        yield f"the training takes {count(batches, 'batch')}, so {without}; raise max_steps"
 
 
 def _note_own_layers(request: TrainRequest, processes: int) -> Iterator[str]:

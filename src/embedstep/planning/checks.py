@@ -21,6 +21,7 @@ from embedstep.planning.prompt_checks import check_prompts
 from embedstep.planning.rules import LAST_CHECKPOINT, check_rules, pairs_fill
 from embedstep.planning.transforms import drawn_facts, rows_can_be_drawn, section_of
 from embedstep.request.schema import TrainRequest, loss_path
+from embedstep.runtime.text import count
 
 
 def check_request(request: TrainRequest) -> list[Problem]:
@@ -296,12 +297,9 @@ def plan_has_steps(request: TrainRequest, plan: Plan) -> Iterator[Problem]:
     batches = sum(item.batches or 0 for item in plan.datasets if item.split == "train")
     if batches and not plan.steps_per_epoch and request.trains:
         rows = sum(item.rows for item in plan.datasets if item.split == "train")
-        counted = f"{batches} batch{'es' if batches > 1 else ''}"
-        yield Problem(
-            "data.train",
-            f"gives 0 steps an epoch: {rows} rows are {counted} of {size} for {plan.world_size} processes; "
-            "write a smaller per_device_train_batch_size, or fewer processes",
-        )
+        made = f"{count(rows, 'row')} {'is' if rows == 1 else 'are'} {count(batches, 'batch')} of {size}"
+        less = "write a smaller per_device_train_batch_size, or fewer processes"
+        yield Problem("data.train", f"gives 0 steps an epoch: {made} for {count(plan.world_size, 'process')}; {less}")
 
 
 def _is_at_fault(plan: Plan, item: PlannedDataset) -> bool:
@@ -312,11 +310,11 @@ def _is_at_fault(plan: Plan, item: PlannedDataset) -> bool:
 def _no_batch(request: TrainRequest, plan: Plan, item: PlannedDataset, argument: str, size: int) -> str:
     """Return why there is no batch of the size that an argument gives, and the largest size that would work."""
     if item.largest_batch is None:
-        return f"has {item.rows} rows, fewer than one batch of {size}; write a smaller {argument}"
-    needed = f"{size} rows for each of {plan.world_size} processes" if plan.world_size > 1 else f"{size} rows"
+        return f"has {count(item.rows, 'row')}, fewer than one batch of {size}; write a smaller {argument}"
+    needed = count(size, "row") + (f" for each of {plan.world_size} processes" if plan.world_size > 1 else "")
     kind = "with two labels" if request.arguments.batch_sampler == "group_by_label" else "without a text twice"
     if not item.largest_batch:
-        return f"has {item.rows} rows, and no batch of any size {kind} can be made of them"
+        return f"has {count(item.rows, 'row')}, and no batch of any size {kind} can be made of them"
     return f"gives no batch of {needed} {kind}; write {argument}: {item.largest_batch} or less"
 
 
@@ -325,7 +323,7 @@ def evaluation_is_possible(request: TrainRequest, plan: Plan) -> Iterator[Proble
     size = request.arguments.per_device_eval_batch_size
     for item in plan.datasets:
         if item.split != "train" and item.rows < plan.world_size:
-            yield Problem(item.place, f"has {item.rows} rows for {plan.world_size} processes")
+            yield Problem(item.place, f"has {count(item.rows, 'row')} for {plan.world_size} processes")
         elif item.split != "train" and item.batches == 0:
             yield Problem(item.place, _no_batch(request, plan, item, "per_device_eval_batch_size", size))
 

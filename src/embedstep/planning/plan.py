@@ -11,6 +11,7 @@ from embedstep.data.model_facts import ModelFacts
 from embedstep.planning.prompts import PlannedPrompts
 from embedstep.request.arguments.ledger import LedgerEntry
 from embedstep.runtime.digests import sha256_json
+from embedstep.runtime.text import count
 
 PLAN_FORMAT = "embedstep.plan/1"
 _RENAMED_KEYS = {"rows_unseen": "rows_unreached"}
@@ -152,8 +153,8 @@ class Plan:
     def summary(self) -> str:
         """The plan in one line: rows, train steps, processes."""
         rows = sum(item.rows for item in self.datasets if item.split == "train")
-        processes = f"{self.world_size} process{'es' if self.world_size > 1 else ''}"
-        return f"{rows:,} rows, {self.train_steps:,} train steps of {self.global_batch_size:,} rows on {processes}"
+        steps = f"{count(self.train_steps, 'train step')} of {count(self.global_batch_size, 'row')}"
+        return f"{count(rows, 'row')}, {steps} on {count(self.world_size, 'process')}"
 
     def passes(self, item: PlannedDataset) -> float:
         """Return how many times the run reads the rows of a dataset for a loss; a part of an epoch is a fraction."""

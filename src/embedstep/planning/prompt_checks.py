@@ -112,7 +112,7 @@ def prompts_are_named(request: TrainRequest, facts: ModelFacts | None) -> Iterat
     for place, name in used.items():
         if isinstance(name, str) and name not in known:
             hint = suggest(name, known) or f"; known are {', '.join(known) or 'none'}"
-            yield Problem(place, f"{name!r} is no prompt of the model{hint}")
+            yield Problem(place, f"{name!r} is not a prompt of the model{hint}")
 
 
 def routes_are_named(request: TrainRequest, facts: ModelFacts) -> Iterator[Problem]:
@@ -127,7 +127,7 @@ def routes_are_named(request: TrainRequest, facts: ModelFacts) -> Iterator[Probl
             if route not in facts.routes:
                 place = ".".join(filter(None, ("arguments.router_mapping", key, column)))
                 hint = suggest(route, facts.routes) or f"; known are {', '.join(facts.routes)}"
-                yield Problem(place, f"{route!r} is no route of the model{hint}")
+                yield Problem(place, f"{route!r} is not a route of the model{hint}")
 
 
 def explain_prompts(request: TrainRequest, facts: ModelFacts | None, prompts: PlannedPrompts) -> Iterator[str]:

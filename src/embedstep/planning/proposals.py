@@ -194,7 +194,7 @@ def _task_of_texts(roles: ColumnRoles, *, is_static: bool) -> Task:
             notes=("No evaluator fits a text with its class; evaluations give the loss on held-out rows.",),
         )
     if label is not None:
-        message = f"{label.column.name} is no class of the texts in {name}: too many different values"
+        message = f"{label.column.name} is not a class of the texts in {name}: too many different values"
         raise InvalidRequestError.at("", f"{message}; pairs of texts are missing, or a column with a class")
     if is_static:
         message = f"{name} is the only text, from which a static embedding learns nothing; pairs of texts are missing"

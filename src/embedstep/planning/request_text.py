@@ -11,6 +11,7 @@ from embedstep.data.split_files import SplitFiles
 from embedstep.planning.column_roles import ANCHOR, LABEL, NEGATIVE, POSITIVE, ColumnRole
 from embedstep.planning.proposals import Task
 from embedstep.planning.proposed_sizes import Sizes, negatives_to_take
+from embedstep.runtime.text import count
 
 _PLAIN = re.compile(r"(?!(?:null|true|false)$)[A-Za-z_][\w./@-]*|\.{0,2}/[\w./-]+")
 """Texts that YAML reads as texts without quotes."""
@@ -201,7 +202,7 @@ def _arguments(task: Task, sizes: Sizes, around: Surroundings, metric: str | Non
     yield "arguments:"
     few = "few rows are read several times" if sizes.epochs > 1 else "of many rows, once is enough to begin with"
     yield f"  num_train_epochs: {sizes.epochs}  # {few}"
-    steps = f"about {sizes.steps:,} train step{'s' if sizes.steps > 1 else ''} an epoch with one process"
+    steps = f"about {count(sizes.steps, 'train step')} an epoch with one process"
     yield f"  per_device_train_batch_size: {sizes.batch_size}  # {steps}; more if the memory allows"
     yield f"  per_device_eval_batch_size: {sizes.batch_size}"
     kind = "a static embedding" if around.is_static else "fine-tuning a transformer"

@@ -7,6 +7,7 @@ from embedstep.planning.node_reading import explain_node_rows
 from embedstep.planning.transforms import section_of
 from embedstep.request.columns import ListOfNegatives, ListOfPositives
 from embedstep.request.schema import TrainRequest
+from embedstep.runtime.text import count
 
 
 def explain_rows(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[str]:
@@ -54,7 +55,8 @@ def _short_lists(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterat
     for item in facts:
         negatives = section_of(request, item).columns.negative
         if isinstance(negatives, ListOfNegatives) and item.short_rows:
-            few = f"{item.short_rows:,} rows have {negatives.too_few} in {negatives.list!r}"
+            have = "has" if item.short_rows == 1 else "have"
+            few = f"{count(item.short_rows, 'row')} {have} {negatives.too_few} in {negatives.list!r}"
             happens = "which are repeated" if negatives.otherwise == "repeat" else "and are dropped"
             yield f"{item.place}: {few}, {happens}"
 
@@ -65,7 +67,7 @@ def _formats(facts: Sequence[DatasetFacts]) -> Iterator[str]:
         for unsaid in dict.fromkeys(item.unsaid_formats.values()):
             names = [name for name, found in item.unsaid_formats.items() if found == unsaid]
             others = len(names) - 1
-            more = f" and {others:,} more file{'s' if others > 1 else ''} are" if others else " is"
+            more = f" and {count(others, 'more file')} are" if others else " is"
             rows = "their first rows" if others else "its first rows"
             yield f"{item.place}: {names[0]}{more} read with {unsaid}, by {rows}; write that to keep it"
 
@@ -73,8 +75,8 @@ def _formats(facts: Sequence[DatasetFacts]) -> Iterator[str]:
 def _placeholders(facts: Sequence[DatasetFacts]) -> Iterator[str]:
     """Cells with a word for nothing count as texts, because it may be one."""
     for item in facts:
-        for role, count in item.placeholders.items():
-            cells = f"{count:,} cells hold" if count > 1 else "1 cell holds"
+        for role, number in item.placeholders.items():
+            cells = f"{count(number, 'cell')} {'holds' if number == 1 else 'hold'}"
             message = "NaN, null or a like word, which is trained on; leave such a cell empty, if it has no text"
             yield f"{item.place}: as {role}, {cells} {message}"
 

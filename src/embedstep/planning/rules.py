@@ -186,7 +186,7 @@ def checkpoint_exists(request: TrainRequest) -> Iterator[Fault]:
     if not folder.exists() and any(checkpoints_in(folder.parent)):
         return
     if not (folder / "trainer_state.json").is_file():
-        yield "arguments.resume_from_checkpoint", f"{given} is no checkpoint: it has no trainer_state.json"
+        yield "arguments.resume_from_checkpoint", f"{given} is not a checkpoint: it has no trainer_state.json"
     elif not (folder / "optimizer.pt").is_file():
         message = "was saved with save_only_model, so it has no state of the optimizer; train from it as `model`"
         yield "arguments.resume_from_checkpoint", f"{given} {message}"
@@ -274,7 +274,7 @@ def trackers_are_known(request: TrainRequest) -> Iterator[Fault]:
             yield "arguments.report_to", f"{word} cannot be combined with other trackers"
     for tracker in sorted(set(trackers) - CALLBACKS.keys() - {"all", "none"}):
         hint = suggest(tracker, CALLBACKS) or f"; known are {', '.join(CALLBACKS)}; several are a list"
-        yield "arguments.report_to", f"{tracker} is no tracker{hint}"
+        yield "arguments.report_to", f"{tracker} is not a tracker{hint}"
     for tracker in trackers:
         if tracker in ("mlflow", "azure_ml") and request.tracking.kind != MLFLOW:
             message = f"names {tracker}, and tracking.kind is {request.tracking.kind}; write tracking.kind: mlflow"

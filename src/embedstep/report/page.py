@@ -15,7 +15,7 @@ from embedstep.output.result import Change, Movement, is_score, with_current_nam
 from embedstep.report.charts import draw_bars, draw_curves, draw_intervals
 from embedstep.report.run import GPU_METRICS, Run, describe_sources, read_run
 from embedstep.report.series import Series, group_by_cutoff
-from embedstep.runtime.text import shorten, show_count
+from embedstep.runtime.text import count, shorten, show_count
 
 _TONES = {"promote": "good", "hold": "even", "reject": "bad"}
 _TRAINING = {"loss": "loss", "learning_rate": "learning rate", "grad_norm": "gradient norm"}
@@ -61,7 +61,7 @@ def build_content(run: Run) -> dict[str, Any]:
     ledger = run.result.get("ledger") or run.plan["ledger"]
     return {
         "title": run.name,
-        "subtitle": f"{_base(run)}, {run.plan['world_size']} process{'es' if run.plan['world_size'] > 1 else ''}",
+        "subtitle": f"{_base(run)}, {count(run.plan['world_size'], 'process')}",
         "outcome": _outcome(run),
         "verdict": _verdict(run) if run.verdict else None,
         "tiles": list(_tiles(run)),

@@ -106,7 +106,7 @@ def read_mining(options: Mapping[str, Any]) -> Mining:
     """
     known = tuple(Mining.model_fields)
     unknown = [name for name in options if name not in known]
-    problems = [Problem(name, f"is no option of mining{suggest(name, known)}") for name in unknown]
+    problems = [Problem(name, f"is not an option of mining{suggest(name, known)}") for name in unknown]
     found = None
     try:
         found = Mining.model_validate({name: value for name, value in options.items() if name in known})

@@ -233,4 +233,4 @@ def check_options(options: Mapping[str, Option], given: Mapping[str, Any], path:
 def _unknown(name: str, options: Mapping[str, Option], owner: str) -> str:
     if not options:
         return f"{owner} has no options; remove it"
-    return f"is no option of {owner}; it has {', '.join(options)}{suggest(name, options)}"
+    return f"is not an option of {owner}; it has {', '.join(options)}{suggest(name, options)}"

@@ -20,7 +20,7 @@ def _check_encoding(name: str) -> str:
     try:
         "".encode(name)
     except (LookupError, ValueError):
-        raise ValueError("is no encoding that Python knows, such as cp1252 or utf-16") from None
+        raise ValueError("is not an encoding that Python knows, such as cp1252 or utf-16") from None
     return name
 
 
@@ -62,7 +62,7 @@ def _check_database(url: str) -> str:
         parts = urlsplit(url)
         has_password = parts.password is not None or any(name in parse_qs(parts.query) for name in _PASSWORDS)
     except ValueError:
-        raise ValueError(f"is no URL of a database; write {_KNOWN}") from None
+        raise ValueError(f"is not a URL of a database; write {_KNOWN}") from None
     if has_password:
         raise ValueError("holds a password; leave it out, and set the environment variable PGPASSWORD")
     if parts.scheme == "sqlite":
@@ -71,7 +71,7 @@ def _check_database(url: str) -> str:
         if parts.query or parts.fragment:
             raise ValueError("takes no options; SQLite files are opened read-only")
     elif parts.scheme not in ("postgresql", "postgres"):
-        raise ValueError(f"is no database that embedstep reads; write {_KNOWN}")
+        raise ValueError(f"is not a database that embedstep reads; write {_KNOWN}")
     return url
 
 

@@ -18,6 +18,20 @@ def show_count(number: int | None) -> str:
     return "" if number is None else f"{number:,}"
 
 
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun, in the plural unless the number is 1: `1 train step`, `2 processes`.
+
+    Args:
+        number: how many there are.
+        noun: the singular; its plural ends in s, es or ies.
+    """
+    if number == 1:
+        return f"1 {noun}"
+    if noun.endswith(("s", "x", "tch", "sh")):
+        return f"{number:,} {noun}es"
+    return f"{number:,} {noun[:-1]}ies" if noun.endswith("ry") else f"{number:,} {noun}s"
+
+
 def redacted_first_line(error: BaseException) -> str:
     """Return the first line of a library's error without the secrets that its message may quote."""
     return redact(first_line(error), os.environ)

@@ -120,7 +120,7 @@ class RunTracker(ABC):
             for entry in entries:
                 if entry.get("name") not in missing:
                     self._record(entry)
-        return [f"{name}: it is not there any more" for name in sorted(missing)]
+        return [f"{name}: it no longer exists" for name in sorted(missing)]
 
     def _record(self, entry: Entry) -> None:
         """Record an entry. A model stays where it is: in the output folder, which is in `result.json`."""

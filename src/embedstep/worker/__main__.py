@@ -68,7 +68,8 @@ def _report(output: OutputFolder, world: World, error: Exception) -> int:
     except FileExistsError:
         return failure.exit_code
     if failure.traceback:
-        sys.stderr.write(f"rank {world.rank} failed first:\n{''.join(failure.traceback)}")
+        what = f"rank {world.rank} failed first" if world.world_size > 1 else "the training failed"
+        sys.stderr.write(f"{what}:\n{''.join(failure.traceback)}")
         sys.stderr.flush()
     return failure.exit_code
 

@@ -16,6 +16,7 @@ from embedstep.errors import TrainingFailedError
 from embedstep.output.result import Movement
 from embedstep.planning.plan import Plan
 from embedstep.request.schema import TrainRequest
+from embedstep.runtime.text import count
 from embedstep.worker.trainer.build import rows_of
 
 _TEXTS = 256
@@ -103,7 +104,8 @@ def require_movement(request: TrainRequest, plan: Plan, movement: Movement, trai
     if not trainable:
         reason = "all of its parameters are frozen"
     elif plan.warmup_steps >= plan.train_steps:
-        reason = f"the learning rate was still near 0: warm-up takes {plan.warmup_steps} of {plan.train_steps} steps"
+        steps = count(plan.train_steps, "step")
+        reason = f"the learning rate was still near 0: warm-up takes {plan.warmup_steps} of {steps}"
     elif precision in ("bfloat16", "float16"):
         reason = f"{precision} is too coarse for updates of this size; train in float32 with arguments.bf16: true"
     else:

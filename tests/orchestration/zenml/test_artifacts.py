@@ -124,5 +124,5 @@ def test_a_field_more_than_there_is_is_refused_by_its_name_and_not_cut(zen: Zen,
     assert (found["subclass"], found["ran"]) == ("arguments.temperature: is not a training argument", 0)
     assert found["output"].count("STATUS failed") == 3
     assert "loss.softness: is not a known key; known are kind, options, loss" in found["output"]
-    assert "loss.options.sharpness: is no option of multiple_negatives_ranking" in found["output"]
+    assert "loss.options.sharpness: is not an option of multiple_negatives_ranking" in found["output"]
     assert "loss.kind: no loss is named 'my_losses.Softer'" in found["output"]

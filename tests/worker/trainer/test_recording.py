@@ -64,3 +64,14 @@ def test_the_progress_is_written_while_it_trains(
     monkeypatch.setattr(progress, "_FILE_SECONDS", 0.0)
     assert train_here(request_of(arguments={"max_steps": 6, "logging_steps": 2})).exit_code == 0
     assert seen[:3] == [2, 4, 6]
+
+
+@pytest.mark.parametrize(("value", "has_colour"), [(None, True), ("", True), ("1", False)])
+def test_no_color_turns_off_the_colour_of_the_progress_bar(
+    monkeypatch: pytest.MonkeyPatch, value: str | None, has_colour: bool
+) -> None:
+    if value is None:
+        monkeypatch.delenv("NO_COLOR", raising=False)
+    else:
+        monkeypatch.setenv("NO_COLOR", value)
+    assert progress._make_bar(4).console.no_color is not has_colour

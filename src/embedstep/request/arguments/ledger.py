@@ -12,6 +12,7 @@ from embedstep.request.arguments.schema import Arguments
 from embedstep.request.arguments.support import Support
 from embedstep.request.arguments.table import CONTRACT, Legacy
 from embedstep.request.arguments.types import BATCH_SAMPLERS
+from embedstep.runtime.text import count
 
 Source = Literal["request", "dump", "embedstep", "default"]
 _NOT_GIVEN = {
@@ -121,7 +122,7 @@ def with_warmup_steps(entries: tuple[LedgerEntry, ...], steps: int) -> tuple[Led
     is_share = 0 < (values[source] or 0) < 1 or (source == "warmup_ratio" and values[source])
     if not is_share:
         return entries
-    return tuple(replace(entry, effect=f"{steps} steps") if entry.name == source else entry for entry in entries)
+    return tuple(replace(entry, effect=count(steps, "step")) if entry.name == source else entry for entry in entries)
 
 
 def trainer_arguments(entries: tuple[LedgerEntry, ...], *, warmup_steps: int) -> dict[str, Any]:

@@ -85,7 +85,7 @@ def options_have_a_reader(arguments: Arguments) -> Iterator[Fault]:
     known = SCHEDULER_OPTIONS[arguments.lr_scheduler_type]
     for name in sorted((arguments.lr_scheduler_kwargs or {}).keys() - known):
         has = f"it takes {', '.join(sorted(known))}" if known else "it takes none"
-        yield f"lr_scheduler_kwargs.{name}", f"is no option of {arguments.lr_scheduler_type}; {has}"
+        yield f"lr_scheduler_kwargs.{name}", f"is not an option of {arguments.lr_scheduler_type}; {has}"
 
 
 _FSDP_SETTINGS = {
@@ -164,7 +164,7 @@ def patterns_are_regular_expressions(arguments: Arguments) -> Iterator[Fault]:
         try:
             re.compile(pattern)
         except re.error as error:
-            yield f"learning_rate_mapping.{pattern}", f"is no regular expression: {error}"
+            yield f"learning_rate_mapping.{pattern}", f"is not a regular expression: {error}"
 
 
 def warmup_is_a_share(arguments: Arguments) -> Iterator[Fault]:

@@ -12,7 +12,7 @@ SUPPORT_MEANINGS: dict[Support, str] = {
     "translated": "passed under its current name, or with the value that means the same today",
     "implemented": "ignored or broken in the installed trainer; embedstep implements it",
     "environment": "depends on the machine; refused where the machine cannot do it",
-    "refused": "has no meaning any more; only the default is accepted",
+    "refused": "no longer has a meaning; only the default is accepted",
 }
 RELEASE_3_0 = "sentence-transformers 3.0"
 LATER = "later"

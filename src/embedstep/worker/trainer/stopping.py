@@ -15,6 +15,7 @@ from embedstep.output.attempts import HOUR
 from embedstep.output.result import EARLY_STOPPING
 from embedstep.request.launch import Alarm
 from embedstep.runtime.process import ReceivedSignal
+from embedstep.runtime.text import count
 from embedstep.worker.trainer.numerics import ALARM_MESSAGES
 
 _RUNNING, _TIME_IS_UP, _INTERRUPTED, _FIRST_ALARM = range(4)
@@ -200,7 +201,7 @@ class StopController(TrainerCallback):  # type: ignore[misc]
         """Return why the training has ended before its last step of `steps`, or None if it has not."""
         if self.early is not None and self.early.stopped_after is not None:
             patience = self.early.early_stopping_patience
-            counted = f"{patience:,} evaluation{'s' if patience > 1 else ''} without a gain"
+            counted = f"{count(patience, 'evaluation')} without a gain"
             return f"{EARLY_STOPPING}: {counted}, after {self.early.stopped_after:,} of {steps:,} train steps"
         if self.stopped_after is None:
             return None
