@@ -16,6 +16,7 @@ from embedstep.planning.evaluators import check_evaluator_data, classifiers_are_
 from embedstep.planning.losses import LOSSES, check_loss_data, innermost, losses_are_known
 from embedstep.planning.metrics import evaluates_loss, suggest_metrics
 from embedstep.planning.model_checks import check_model
+from embedstep.planning.placeholders import placeholders_are_filled, without_placeholders
 from embedstep.planning.plan import Plan, PlannedDataset
 from embedstep.planning.prompt_checks import check_prompts
 from embedstep.planning.rules import LAST_CHECKPOINT, check_rules, pairs_fill
@@ -39,7 +40,8 @@ def check_request(request: TrainRequest) -> list[Problem]:
         *labels_can_be_smoothed(request),
         *check_prompts(request),
     ]
-    return list(dict.fromkeys(problems))
+    unfilled = list(placeholders_are_filled(request))
+    return list(dict.fromkeys([*unfilled, *without_placeholders(problems, unfilled)]))
 
 
 def check_with_data(request: TrainRequest, facts: Sequence[DatasetFacts]) -> list[Problem]:
