@@ -73,6 +73,22 @@ def test_a_dump_becomes_what_was_chosen(tmp_path: Path) -> None:
     assert "group_by_length" in out
 
 
+def test_the_full_list_of_a_model_card_becomes_what_was_chosen(tmp_path: Path) -> None:
+    # As the library writes it: the whole dump without what depends on the data and the machine.
+    dump = {
+        name: value
+        for name, value in RECORDED_3_0["defaults"]["to_dict"].items()
+        if name not in ("output_dir", "logging_dir", "run_name", "report_to", "seed", "hub_token", "push_to_hub_token")
+    }
+    lines = "".join(f"- `{name}`: {value}\n" for name, value in {**dump, "learning_rate": 3e-4, "bf16": True}.items())
+    card = f"# Model\n#### Non-Default Hyperparameters\n\n- `bf16`: True\n\n#### All Hyperparameters\n\n{lines}\n"
+    (tmp_path / "README.md").write_text(card)
+    code, out, _ = migrate(tmp_path / "README.md")
+    assert code == 0
+    found = load_request(out).arguments.model_dump(exclude_unset=True)
+    assert found == {"learning_rate": 3e-4, "bf16": True, "prediction_loss_only": True}
+
+
 def test_what_has_no_meaning_is_reported_and_left_out(tmp_path: Path) -> None:
     (tmp_path / "old.yaml").write_text("use_ipex: true\nlearning_rate: fast\nhub_token: hf_plantedplanted\nseed: 7\n")
     target = tmp_path / "request.yaml"
@@ -144,6 +160,7 @@ def test_what_is_left_open_is_refused_by_the_check(tmp_path: Path) -> None:
         "loss: is still <loss>; fill in the name of a loss (docs/losses.md)",
         "arguments.output_dir: is still <value>; fill in the value",
     ]
+    assert "<train.parquet> does not exist" not in result.stderr
 
 
 def test_a_number_that_is_left_open_is_refused_by_the_check(tmp_path: Path) -> None:

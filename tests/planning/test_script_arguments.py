@@ -50,7 +50,6 @@ TRAINING = {"do_train": True, "learning_rate": 5e-5, "per_device_train_batch_siz
         ("class T:\n  def __init__(self):\n    self.args = STArgs(seed=1)\n    self.args.seed = 2", {"seed": 2}),
         ("def main():\n    args = STArgs(seed=1)\n    args.seed = 2\nmain()", {"seed": 2}),
         ("if __name__ == '__main__':\n    args = STArgs()\n    args.seed = 2", {"seed": 2}),
-        ("for one in names:\n    args = STArgs()\n    args.seed = 2", {"seed": 2}),
         ("args = STArgs(seed=1)\ntrainer = Trainer(m, args)\ntrainer.args.seed = 2\ntrainer.train()", {"seed": 2}),
         ("args = parser.parse_args()\nargs = STArgs(seed=1)\nprint(args.to_json_string())", {"seed": 1}),
     ],
@@ -123,6 +122,14 @@ def test_the_arguments_are_those_at_the_start_of_the_training(script: str, value
             "args = STArgs()\nt = Trainer(args=args)\nt.hyperparameter_search(n_trials=4)",
             ["arguments: line 4 searches hyper-parameters; the search is not carried over; write the values that it "
              "found"],
+        ),
+        (
+            "for one in names:\n    args = STArgs()\n    args.seed = 2",
+            ["arguments: line 3 is in a loop, and a request is one training; write a request for each"],
+        ),
+        (
+            "args = STArgs()\nTrainer(args=args)\nTrainer(model=m)",
+            ["arguments: line 4 makes a trainer that does not get the arguments of line 2; it is not carried over"],
         ),
         (
             "args = STArgs()\nTrainer(args=args).train()\nTrainer(args=args).train()",

@@ -31,6 +31,7 @@ def parts_of(script: str) -> Parts:
         ("SentenceTransformer('a', revision='x', trust_remote_code=True, device='cpu')",
          {"path": "a", "revision": "x", "trust_remote_code": True}),
         (f"{MODEL}model.max_seq_length = 256\nTrainer(model=model)", {"path": "a/b", "max_seq_length": 256}),
+        (f"{MODEL}if short:\n    model.max_seq_length = 9\nTrainer(model)", {"path": "a/b", "max_seq_length": "<value>"}),
         (f"{MODEL}model.max_seq_length = length()\nTrainer(model=model)", {"path": "a/b", "max_seq_length": "<value>"}),
     ],
 )  # fmt: skip
@@ -58,6 +59,8 @@ def test_the_model_is_that_of_the_trainer(script: str, model: Any) -> None:
          {"kind": "cached_multiple_negatives_ranking", "options": {"mini_batch_size": 64}}),
         ("{'nli': SoftmaxLoss(model, num_labels=3), 'sts': CoSENTLoss(model), 'own': OwnLoss(model)}",
          {"nli": {"kind": "softmax", "options": {"num_labels": 3}}, "sts": "cosent", "own": "<loss>"}),
+        ("GlobalOrthogonalRegularizationLoss(model, mean_weight=None)",
+         {"kind": "global_orthogonal_regularization", "options": {"mean_weight": None}}),
         ("OwnLoss(model)", "<loss>"),
         ("make_loss()", "<loss>"),
         ("None if test else loss", "<loss>"),
@@ -71,7 +74,9 @@ def test_the_loss_is_that_of_the_trainer(loss: str, expected: Any) -> None:
 
 
 def test_a_trainer_without_a_loss_has_the_default_of_the_library() -> None:
-    assert parts_of("Trainer(model=model)").loss == "cosent"
+    assert parts_of("SentenceTransformerTrainer(model=model)").loss == "cosent"
+    assert parts_of("SentenceTransformerTrainer(**given)").loss == "<loss>"
+    assert parts_of("class OwnTrainer(Base):\n    pass\nOwnTrainer(model=model)").loss == "<loss>"
 
 
 def test_without_a_trainer_the_only_loss_counts() -> None:
@@ -90,6 +95,7 @@ def test_each_dataset_has_its_loss() -> None:
         ("CoSENTLoss(model, scale=now())", "loss.options.scale: is computed in line 1 of the script; write the value"),
         ("CosineSimilarityLoss(model, loss_fct=L1Loss())",
          "loss.options.loss_fct: in line 1 is not carried over; a request has no such option"),
+        ("CoSENTLoss(model, 20.0, cos_sim)", "loss.options: line 1 has a value without a name; write its name"),
     ],
 )  # fmt: skip
 def test_an_option_that_is_not_carried_over_is_named(loss: str, problem: str) -> None:

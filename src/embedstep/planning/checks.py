@@ -40,8 +40,7 @@ def check_request(request: TrainRequest) -> list[Problem]:
         *labels_can_be_smoothed(request),
         *check_prompts(request),
     ]
-    unfilled = list(placeholders_are_filled(request))
-    return list(dict.fromkeys([*unfilled, *without_placeholders(problems, unfilled)]))
+    return [*placeholders_are_filled(request), *without_placeholders(request, dict.fromkeys(problems))]
 
 
 def check_with_data(request: TrainRequest, facts: Sequence[DatasetFacts]) -> list[Problem]:
@@ -346,7 +345,6 @@ def best_metric_is_known(request: TrainRequest, plan: Plan) -> Iterator[Problem]
     if given is None and not is_needed and not request.arguments.load_best_model_at_end:
         return
     name = given or "loss"
-    if f"eval_{name.removeprefix('eval_')}" in plan.metrics:
-        return
-    hint = suggest_metrics(name, plan.metrics) or "; there is no evaluation"
-    yield Problem("arguments.metric_for_best_model", f"{name!r} is not among the metrics of this run{hint}")
+    if f"eval_{name.removeprefix('eval_')}" not in plan.metrics:
+        hint = suggest_metrics(name, plan.metrics) or "; there is no evaluation"
+        yield Problem("arguments.metric_for_best_model", f"{name!r} is not among the metrics of this run{hint}")

@@ -38,10 +38,10 @@ def placeholders_are_filled(request: TrainRequest) -> Iterator[Problem]:
             yield Problem(_SHORT.get(name, name), f"is still {text}; fill in {PLACEHOLDERS[text]}")
 
 
-def without_placeholders(problems: Iterable[Problem], unfilled: Iterable[Problem]) -> list[Problem]:
-    """Return the problems of other fields: that a placeholder is no model and no loss says nothing new."""
-    known = {problem.path for problem in unfilled}
-    return [one for one in problems if _SHORT.get(one.path, one.path) not in known]
+def without_placeholders(request: TrainRequest, problems: Iterable[Problem]) -> list[Problem]:
+    """Return the problems of other fields: that a placeholder is no model and no file says nothing new."""
+    unfilled = {problem.path for problem in placeholders_are_filled(request)}
+    return [one for one in problems if _SHORT.get(one.path, one.path) not in unfilled]
 
 
 def _texts(data: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:

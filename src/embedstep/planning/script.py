@@ -34,7 +34,7 @@ class Binding:
 
     Attributes:
         node: the name, parameter, definition or import.
-        value: the expression that it gets; a class or function itself; None for what a run alone can tell apart.
+        value: the expression that it gets; a class or function itself; None where only a run gives it.
     """
 
     node: ast.AST

@@ -24,7 +24,7 @@ class Change:
 
     Attributes:
         node: the call or assignment.
-        names: what it changes: arguments by name, or the name of a setter.
+        name: the argument that it changes, or the setter that it calls.
         value: expression of the new value; None if it is no plain assignment.
         doubt: why it is not certain that the change counts; empty if it is.
     """
@@ -66,6 +66,7 @@ def read_arguments(script: Script, line: int | None = None) -> ScriptArguments:
         problems += _apply(script, change, values)
     problems += _open_values(values)
     problems += _further_problems(script, uses)
+    problems += _other_trainings(script, uses, is_chosen=line is not None)
     readable = {name: value for name, value in values.items() if not isinstance(value, UnreadableError)}
     return ScriptArguments(uses, readable, problems)
 
@@ -241,10 +242,27 @@ def _further_problems(script: Script, uses: Uses) -> Iterator[Problem]:
         if isinstance(owner, ast.Call) and not is_trainer(script, owner) and _may_change(script, owner, node):
             message = f"line {owner.lineno} passes the arguments to {ast.unparse(owner.func)}, which may change them"
             yield Problem("arguments", f"{message}; write what it changes")
+
+
+def _other_trainings(script: Script, uses: Uses, *, is_chosen: bool) -> Iterator[Problem]:
+    """Yield the trainings of a script besides the first with these arguments.
+
+    Args:
+        script: the script.
+        uses: the arguments and where they are used.
+        is_chosen: whether the call was chosen by its line, so that trainings with other arguments are known.
+    """
+    if any(isinstance(node, ast.For | ast.AsyncFor | ast.While) for node, _ in script.conditions(uses.call)):
+        message = f"line {uses.call.lineno} is in a loop, and a request is one training"
+        yield Problem("arguments", f"{message}; write a request for each")
     if len(uses.trainers) > 1:
         lines = " and ".join(str(call.lineno) for call in uses.trainers)
         message = f"lines {lines} train with the same arguments, and a request is one training"
         yield Problem("arguments", f"{message}; this is the first, write a request for each")
+    for call in script.calls():
+        if not is_chosen and is_trainer(script, call) and call not in uses.trainers:
+            message = f"line {call.lineno} makes a trainer that does not get the arguments of line {uses.call.lineno}"
+            yield Problem("arguments", f"{message}; it is not carried over")
 
 
 def _may_change(script: Script, call: ast.Call, node: ast.AST) -> bool:

@@ -31,8 +31,9 @@ _MODEL_FIELDS = {
 """Parameters and attributes of a model that a request has, and their names there."""
 _OF_THE_MODEL = {"model", "embedding_dimension", "sentence_embedding_dimension", "show_progress_bar"}
 """Parameters of losses that need nothing in a request."""
+_TRAINER = "SentenceTransformerTrainer"
 _DEFAULT_LOSS = "cosent"
-"""The loss of a trainer that gets none: CoSENTLoss."""
+"""The loss of that trainer if it gets none: CoSENTLoss."""
 _READ_ELSEWHERE = {*TRAINER_PARAMETERS, "tokenizer", "processing_class"}
 _SECTIONS = {"evaluator": "evaluators", "callbacks": "early_stopping"}
 """Parameters of a trainer for which a request has a section."""
@@ -153,7 +154,7 @@ def _model_fields(
         (word.arg or "**", word.value) for word in call.keywords if word.arg != "model_name_or_path"
     ]
     written += [(f"argument {index + 2}", value) for index, value in enumerate(call.args[1:])]
-    written += list(_attributes(script, given))
+    written += list(_attributes(script, call, given))
     fields: dict[str, Any] = {}
     problems, left = [], []
     for name, node in written:
@@ -168,8 +169,11 @@ def _model_fields(
     return {name: value for name, value in fields.items() if value is not None}, problems, left
 
 
-def _attributes(script: Script, given: ast.AST | None) -> Iterator[tuple[str, ast.AST]]:
-    """Yield the attributes that are set on the variable of the model, such as `max_seq_length`."""
+def _attributes(script: Script, call: ast.Call, given: ast.AST | None) -> Iterator[tuple[str, ast.AST]]:
+    """Yield the attributes that are set on the variable of the model, such as `max_seq_length`, with their values.
+
+    Where the assignment may not run, it is yielded itself, which has no value.
+    """
     if not isinstance(given, ast.Name):
         return
     place = place_of(script, given)
@@ -177,12 +181,13 @@ def _attributes(script: Script, given: ast.AST | None) -> Iterator[tuple[str, as
         if isinstance(node, ast.Assign):
             for target in node.targets:
                 if isinstance(target, ast.Attribute) and place_of(script, target.value) == place:
-                    yield target.attr, node.value
+                    is_sure = script.conditions(node) <= script.conditions(call)
+                    yield target.attr, node.value if is_sure else node
 
 
 def _read_loss(script: Script, trainer: ast.Call | None) -> _Part:
     given = trainer_value(trainer, "loss") if trainer is not None else None
-    if trainer is not None and given is None:
+    if trainer is not None and given is None and _has_default_loss(script, trainer):
         return _Part(_DEFAULT_LOSS, ("loss", "kept", f"the default of the trainer in line {trainer.lineno}"))
     node = _origin(script, given) if trainer is not None else _only_call(script, set(_CLASSES))
     if isinstance(node, ast.Dict):
@@ -195,6 +200,12 @@ def _read_loss(script: Script, trainer: ast.Call | None) -> _Part:
             LOSS, ("loss", "open", f"line {line} does not name it" if line else "the script names no one loss")
         )
     return _Part(loss, ("loss", "kept", ""), problems)
+
+
+def _has_default_loss(script: Script, trainer: ast.Call) -> bool:
+    """Whether a trainer that gets no loss uses that of the library; a class of its own may compute another one."""
+    names = {word.arg for word in trainer.keywords}
+    return script.resolve(trainer.func) == _TRAINER and not names & {None, "compute_loss", "compute_loss_func"}
 
 
 def _read_losses(script: Script, node: ast.Dict) -> _Part:
@@ -227,19 +238,28 @@ def _loss(script: Script, node: ast.AST | None, path: str, problems: list[Proble
             inner = _loss(script, _origin(script, value), f"{path}.loss", problems) or LOSS
         elif name not in _OF_THE_MODEL:
             if name not in kind.options:
-                message = f"in line {value.lineno} is not carried over; a request has no such option"
-                problems.append(Problem(f"{path}.options.{name}", message))
+                problems.append(_no_option(path, name, value))
                 continue
             try:
                 options[name] = _option(script, kind.options[name], name, value)
             except UnreadableError as error:
                 options[name] = VALUE
                 problems.append(Problem(f"{path}.options.{name}", str(error)))
-    options = {name: value for name, value in options.items() if value is not None}
+    # Null is a value of its own where the default is another one.
+    options = {
+        name: value for name, value in options.items() if value is not None or kind.options[name].default is not None
+    }
     written = {"options": options} if options else {}
     if kind.wraps:
         return {"kind": kind.name, **written, "loss": inner or LOSS}
     return {"kind": kind.name, **written} if options else kind.name
+
+
+def _no_option(path: str, name: str, node: ast.expr) -> Problem:
+    if not name:
+        return Problem(f"{path}.options", f"line {node.lineno} has a value without a name; write its name")
+    message = f"in line {node.lineno} is not carried over; a request has no such option"
+    return Problem(f"{path}.options.{name}", message)
 
 
 def _loss_parameters(kind: LossKind, node: ast.Call) -> Iterator[tuple[str, ast.expr]]:
@@ -248,7 +268,7 @@ def _loss_parameters(kind: LossKind, node: ast.Call) -> Iterator[tuple[str, ast.
     names = ["model", *(["loss"] if kind.wraps else []), *(["embedding_dimension"] if is_softmax else [])]
     names += list(kind.options)[:1]
     for index, value in enumerate(node.args):
-        yield (names[index] if index < len(names) else f"<argument {index + 1}>", value)
+        yield (names[index] if index < len(names) else "", value)
     yield from ((word.arg or "**", word.value) for word in node.keywords)
 
 
