@@ -31,7 +31,7 @@ def parts_of(script: str) -> Parts:
         ("SentenceTransformer('a', revision='x', trust_remote_code=True, device='cpu')",
          {"path": "a", "revision": "x", "trust_remote_code": True}),
         (f"{MODEL}model.max_seq_length = 256\nTrainer(model=model)", {"path": "a/b", "max_seq_length": 256}),
-        (f"{MODEL}if short:\n    model.max_seq_length = 9\nTrainer(model)", {"path": "a/b", "max_seq_length": "<value>"}),
+        (f"{MODEL}if x:\n    model.max_seq_length = 9\nTrainer(model)", {"path": "a/b", "max_seq_length": "<value>"}),
         (f"{MODEL}model.max_seq_length = length()\nTrainer(model=model)", {"path": "a/b", "max_seq_length": "<value>"}),
     ],
 )  # fmt: skip
@@ -83,6 +83,15 @@ def test_without_a_trainer_the_only_loss_counts() -> None:
     wrapped = "inner = CoSENTLoss(m)\nouter = MatryoshkaLoss(m, inner, matryoshka_dims=[8])\n"
     assert parts_of(wrapped).loss == {"kind": "matryoshka", "options": {"matryoshka_dims": [8]}, "loss": "cosent"}
     assert parts_of("CoSENTLoss(m)\nAnglELoss(m)\n").loss == "<loss>"
+
+
+def test_no_token_is_written_down() -> None:
+    token = "hf_" + "p" * 30
+    found = parts_of(f"SentenceTransformer('a/b', model_kwargs={{'token': 'x'}}, revision='{token}')")
+    assert found.model == {"path": "a/b", "model_kwargs": "<value>", "revision": "<value>"}
+    reason = "in line 1 of the script holds a token or password, which a request must not"
+    assert [str(one) for one in found.problems] == [f"model.model_kwargs: {reason}", f"model.revision: {reason}"]
+    assert parts_of(f"SentenceTransformer('https://user:{token}@host/a')").model == "<model>"
 
 
 def test_each_dataset_has_its_loss() -> None:

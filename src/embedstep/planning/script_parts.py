@@ -13,6 +13,7 @@ from embedstep.planning.script import Binding, Script
 from embedstep.planning.script_objects import TRAINER_PARAMETERS, place_of, trainer_value
 from embedstep.planning.script_values import UnreadableError, read_value
 from embedstep.request.options import Option
+from embedstep.runtime.secrets import SECRET_NAME, holds_secret
 
 _MODEL_CLASS = "SentenceTransformer"
 _MODEL_FIELDS = {
@@ -143,7 +144,7 @@ def _model_source(script: Script, call: ast.Call) -> str | None:
         source = read_value(script, first)
     except UnreadableError:
         return None
-    return source if isinstance(source, str) and source else None
+    return source if isinstance(source, str) and source and not holds_secret(source) else None
 
 
 def _model_fields(
@@ -162,11 +163,25 @@ def _model_fields(
             left.append(name)
             continue
         try:
-            fields[_MODEL_FIELDS[name]] = read_value(script, node)
+            fields[_MODEL_FIELDS[name]] = _without_secrets(read_value(script, node), node)
         except UnreadableError as error:
             fields[_MODEL_FIELDS[name]] = VALUE
             problems.append(Problem(f"model.{_MODEL_FIELDS[name]}", str(error)))
     return {name: value for name, value in fields.items() if value is not None}, problems, left
+
+
+def _without_secrets(value: Any, node: ast.AST) -> Any:
+    """Return a value that may stand in a request.
+
+    Raises:
+        UnreadableError: it holds a token or password.
+    """
+    texts = [one for one in ast.walk(ast.parse(repr(value), mode="eval")) if isinstance(one, ast.Constant)]
+    keys = [*value] if isinstance(value, dict) else []
+    if any(SECRET_NAME.search(str(key)) for key in keys) or any(holds_secret(str(one.value)) for one in texts):
+        line = getattr(node, "lineno", 1)
+        raise UnreadableError(f"in line {line} of the script holds a token or password, which a request must not")
+    return value
 
 
 def _attributes(script: Script, call: ast.Call, given: ast.AST | None) -> Iterator[tuple[str, ast.AST]]:
