@@ -73,6 +73,22 @@ def test_a_dump_becomes_what_was_chosen(tmp_path: Path) -> None:
     assert "group_by_length" in out
 
 
+def test_the_full_list_of_a_model_card_becomes_what_was_chosen(tmp_path: Path) -> None:
+    # As the library writes it: the whole dump without what depends on the data and the machine.
+    dump = {
+        name: value
+        for name, value in RECORDED_3_0["defaults"]["to_dict"].items()
+        if name not in ("output_dir", "logging_dir", "run_name", "report_to", "seed", "hub_token", "push_to_hub_token")
+    }
+    lines = "".join(f"- `{name}`: {value}\n" for name, value in {**dump, "learning_rate": 3e-4, "bf16": True}.items())
+    card = f"# Model\n#### Non-Default Hyperparameters\n\n- `bf16`: True\n\n#### All Hyperparameters\n\n{lines}\n"
+    (tmp_path / "README.md").write_text(card)
+    code, out, _ = migrate(tmp_path / "README.md")
+    assert code == 0
+    found = load_request(out).arguments.model_dump(exclude_unset=True)
+    assert found == {"learning_rate": 3e-4, "bf16": True, "prediction_loss_only": True}
+
+
 def test_what_has_no_meaning_is_reported_and_left_out(tmp_path: Path) -> None:
     (tmp_path / "old.yaml").write_text("use_ipex: true\nlearning_rate: fast\nhub_token: hf_plantedplanted\nseed: 7\n")
     target = tmp_path / "request.yaml"
@@ -121,9 +137,93 @@ def test_what_a_script_computes_is_asked_for(tmp_path: Path) -> None:
     )
     code, out, err = migrate(tmp_path / "train.py")
     assert code == 2
-    assert yaml.safe_load(out)["arguments"] == {"seed": 7, "lr_scheduler_type": "cosine"}
+    assert yaml.safe_load(out)["arguments"] == {
+        "seed": 7, "lr_scheduler_type": "cosine", "output_dir": "<value>", "run_name": "<value>",
+        "hub_model_id": "<value>", "resume_from_checkpoint": "<value>",
+    }  # fmt: skip
     for name in ("output_dir", "run_name", "hub_model_id", "resume_from_checkpoint", "**"):
-        assert f"arguments.{name}: is computed in the script; write the value" in err
+        assert f"arguments.{name}: is computed in line 1 of the script; write the value" in err
+
+
+def test_what_is_left_open_is_refused_by_the_check(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("SentenceTransformerTrainingArguments(output_dir=out, seed=7)")
+    assert migrate(tmp_path / "train.py", "-o", str(tmp_path / "request.yaml"))[0] == 2
+    result = CliRunner().invoke(main, ["check", str(tmp_path / "request.yaml")])
+    assert result.exit_code == 2
+    assert [line.strip() for line in result.stderr.splitlines()[1:7]] == [
+        "model: is still <model>; fill in the folder of a saved model, or the id of a model on the hub",
+        "data.train.docs.path: is still <train.parquet>; fill in the file with the rows for training",
+        "data.train.docs.columns.anchor: is still <anchor column>; fill in the column with the anchors; name the "
+        "columns that the loss takes",
+        "data.train.docs.columns.positive: is still <positive column>; fill in the column with the positives; name the "
+        "columns that the loss takes",
+        "loss: is still <loss>; fill in the name of a loss (docs/losses.md)",
+        "arguments.output_dir: is still <value>; fill in the value",
+    ]
+    assert "<train.parquet> does not exist" not in result.stderr
+
+
+def test_a_number_that_is_left_open_is_refused_by_the_check(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("SentenceTransformerTrainingArguments(per_device_train_batch_size=size)")
+    migrate(tmp_path / "train.py", "-o", str(tmp_path / "request.yaml"))
+    result = CliRunner().invoke(main, ["check", str(tmp_path / "request.yaml")])
+    assert result.exit_code == 2
+    assert "arguments.per_device_train_batch_size: needs an integer; '<value>' was given" in result.stderr
+
+
+def test_model_and_loss_of_a_script_are_carried_over(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(
+        "name = 'microsoft/mpnet-base'\nmodel = SentenceTransformer(name)\ninner = CoSENTLoss(model, scale=10.0)\n"
+        "loss = MatryoshkaLoss(model, inner, matryoshka_dims=[768, 256])\n"
+        "args = SentenceTransformerTrainingArguments(eval_strategy='epoch')\n"
+        "trainer = SentenceTransformerTrainer(model=model, args=args, train_dataset=data, loss=loss, callbacks=[x])\n"
+    )
+    code, out, table = migrate(tmp_path / "train.py")
+    assert code == 0
+    found = yaml.safe_load(out)
+    docs = {"columns": {"anchor": "<anchor column>", "positive": "<positive column>"}}
+    assert found == {
+        "model": "microsoft/mpnet-base",
+        "data": {
+            "train": {"docs": {"path": "<train.parquet>", **docs}},
+            "eval": {"docs": {"path": "<eval.parquet>", **docs}},
+        },
+        "loss": {
+            "kind": "matryoshka",
+            "options": {"matryoshka_dims": [768, 256]},
+            "loss": {"kind": "cosent", "options": {"scale": 10.0}},
+        },
+        "arguments": {"eval_strategy": "epoch"},
+    }
+    assert "trainer.callbacks left out line 6; see the section early_stopping" in " ".join(table.split())
+
+
+def test_of_several_calls_in_a_script_one_is_chosen(tmp_path: Path) -> None:
+    call = "SentenceTransformerTrainingArguments"
+    (tmp_path / "train.py").write_text(f"{call}(seed=1)\n{call}(seed=2)\n")
+    code, out, err = migrate(tmp_path / "train.py")
+    assert (code, out) == (2, "")
+    assert f"calls {call} in lines 1 and 2, and a request is one training; choose one with --line" in " ".join(
+        err.split()
+    )
+    code, out, _ = migrate(tmp_path / "train.py", "--line", "2")
+    assert (code, yaml.safe_load(out)["arguments"]) == (0, {"seed": 2})
+
+
+def test_a_model_card_is_migrated(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text(
+        "---\ntags: [a]\n---\n# Model\n#### Non-Default Hyperparameters\n\n- `eval_strategy`: steps\n"
+        "- `per_device_train_batch_size`: 16\n- `learning_rate`: 2e-05\n- `bf16`: True\n"
+        "- `batch_sampler`: no_duplicates\n"
+    )
+    code, out, _ = migrate(tmp_path / "README.md")
+    assert code == 0
+    assert load_request(out).arguments.model_dump(exclude_unset=True) == {
+        "eval_strategy": "steps", "per_device_train_batch_size": 16, "learning_rate": 2e-5, "bf16": True,
+        "batch_sampler": "no_duplicates",
+    }  # fmt: skip
+    code, _, err = migrate(tmp_path / "README.md", "--line", "2")
+    assert (code, "is no Python script; remove --line" in err) == (2, True)
 
 
 @pytest.mark.parametrize(

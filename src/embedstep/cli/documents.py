@@ -53,23 +53,25 @@ def arguments(name: str | None, as_json: bool) -> None:
 @main.command()
 @click.argument("old", metavar="OLD")
 @click.option("-o", "--output", "target", type=click.Path(path_type=Path), help="Write the request to this file.")
-def migrate(old: str, target: Path | None) -> None:
+@click.option("--line", type=click.IntRange(1), help="Line of the call to convert, in a script with several calls.")
+def migrate(old: str, target: Path | None, line: int | None) -> None:
     """Convert the training arguments of an older script or dump to a request.
 
     It reports what becomes of each argument.
 
-    OLD is a dump (to_json_string), a YAML file of arguments, or a Python script that calls
-    SentenceTransformerTrainingArguments(...). The script is parsed, not run. Fill in the model and the data yourself.
+    OLD is a dump (to_json_string), a YAML file of arguments, a model card (README.md), or a Python script that calls
+    SentenceTransformerTrainingArguments(...). The script is parsed, not run. Fill in what the request has in <...>.
 
     \b
     Examples:
       embedstep migrate training_args.json -o request.yaml
       embedstep migrate train.py
+      embedstep migrate train.py --line 40
     """
     from embedstep.planning.migration import migrate_file
 
     with show_errors(old):
-        migrated = migrate_file(old)
+        migrated = migrate_file(old, line)
         if target is None:
             click.echo(migrated.request)
         else:

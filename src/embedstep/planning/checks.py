@@ -16,6 +16,7 @@ from embedstep.planning.evaluators import check_evaluator_data, classifiers_are_
 from embedstep.planning.losses import LOSSES, check_loss_data, innermost, losses_are_known
 from embedstep.planning.metrics import evaluates_loss, suggest_metrics
 from embedstep.planning.model_checks import check_model
+from embedstep.planning.placeholders import placeholders_are_filled, without_placeholders
 from embedstep.planning.plan import Plan, PlannedDataset
 from embedstep.planning.prompt_checks import check_prompts
 from embedstep.planning.rules import LAST_CHECKPOINT, check_rules, pairs_fill
@@ -40,7 +41,7 @@ def check_request(request: TrainRequest) -> list[Problem]:
         *labels_can_be_smoothed(request),
         *check_prompts(request),
     ]
-    return list(dict.fromkeys(problems))
+    return [*placeholders_are_filled(request), *without_placeholders(request, dict.fromkeys(problems))]
 
 
 def check_with_data(request: TrainRequest, facts: Sequence[DatasetFacts]) -> list[Problem]:
@@ -342,7 +343,6 @@ def best_metric_is_known(request: TrainRequest, plan: Plan) -> Iterator[Problem]
     if given is None and not is_needed and not request.arguments.load_best_model_at_end:
         return
     name = given or "loss"
-    if f"eval_{name.removeprefix('eval_')}" in plan.metrics:
-        return
-    hint = suggest_metrics(name, plan.metrics) or "; there is no evaluation"
-    yield Problem("arguments.metric_for_best_model", f"{name!r} is not among the metrics of this run{hint}")
+    if f"eval_{name.removeprefix('eval_')}" not in plan.metrics:
+        hint = suggest_metrics(name, plan.metrics) or "; there is no evaluation"
+        yield Problem("arguments.metric_for_best_model", f"{name!r} is not among the metrics of this run{hint}")

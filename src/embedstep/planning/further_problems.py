@@ -6,6 +6,7 @@ from embedstep.data.fetching import without_fetched_data
 from embedstep.data.scanning import scan_all
 from embedstep.errors import InvalidRequestError, Problem
 from embedstep.planning.checks import check_request, check_with_data
+from embedstep.planning.placeholders import without_placeholders
 from embedstep.planning.row_needs import row_needs
 from embedstep.request.schema import TrainRequest
 
@@ -28,5 +29,5 @@ def data_problems(request: TrainRequest) -> Iterator[Problem]:
     """Return the problems of the data on this machine; what has to be fetched is left out."""
     on_disk = without_fetched_data(request)
     facts, problems = scan_all(on_disk, None, row_needs(on_disk))
-    yield from problems
-    yield from check_with_data(on_disk, facts)
+    found = [*problems, *check_with_data(on_disk, facts)]
+    yield from without_placeholders(request, found)

@@ -1,9 +1,8 @@
 """A request made of older training arguments, with a table of what became of each.
 
-The arguments come from a JSON dump, a YAML file, or the call in a script, which is parsed and never run.
+The arguments come from a JSON dump, a YAML file, a model card, or the call in a script, which is parsed and never run.
 """
 
-import ast
 import json
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -14,7 +13,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from embedstep.errors import InvalidRequestError, Problem
+from embedstep.planning.model_card import read_model_card
+from embedstep.planning.placeholders import ANCHOR, EVAL_FILE, POSITIVE, TRAIN_FILE, VALUE
 from embedstep.planning.rules import check_rules
+from embedstep.planning.script import parse_script
+from embedstep.planning.script_arguments import read_arguments
+from embedstep.planning.script_parts import Parts, read_parts
 from embedstep.request.arguments.renames import OLDER_NAMES
 from embedstep.request.arguments.schema import Arguments
 from embedstep.request.arguments.table import CONTRACT
@@ -23,26 +27,11 @@ from embedstep.request.loading import problems_of_arguments
 from embedstep.request.scalars import plain
 from embedstep.request.schema import TrainRequest
 
-_CLASSES = ("SentenceTransformerTrainingArguments", "TrainingArguments")
 _PICKLE = (
     "is a pickle, which may run any code when it is loaded; if you trust it, write "
     "torch.load(path, weights_only=False).to_json_string() to a file, and migrate that"
 )
-_ENUMS = {
-    "BatchSamplers", "MultiDatasetBatchSamplers", "IntervalStrategy", "EvaluationStrategy", "SaveStrategy",
-    "SchedulerType", "OptimizerNames", "HubStrategy", "FSDPOption", "DebugOption",
-}  # fmt: skip
-"""Enumerations of the libraries whose values are the names of their members in lower case."""
-_HEAD = """# Fill in the model, the data and the loss; `embedstep check` reports what is missing.
-model: MODEL
-data:
-  train:
-    docs: {path: TRAIN.parquet, columns: {anchor: ANCHOR, positive: POSITIVE}}
-"""
-_EVAL = """  eval:
-    docs: {path: EVAL.parquet, columns: {anchor: ANCHOR, positive: POSITIVE}}
-"""
-_LOSS = "loss: multiple_negatives_ranking\n"
+_FILL_IN = "# Fill in what is written in <...>; `embedstep check` refuses what is left.\n"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,12 +49,35 @@ class Migrated:
     problems: tuple[Problem, ...] = ()
 
 
-def migrate_file(source: str) -> Migrated:
+def migrate_file(source: str, line: int | None = None) -> Migrated:
     """Read older arguments from a file and turn them into a request.
 
+    Args:
+        source: path of the file.
+        line: a line of the call to read, in a script that has several.
+
     Raises:
-        InvalidRequestError: the file cannot be read, is a pickle, or holds no training arguments.
+        InvalidRequestError: the file cannot be read, is a pickle, or holds no training arguments; or it is a script
+            with several calls, and no line says which one is meant.
     """
+    text = _read_text(source)
+    if source.endswith(".py"):
+        return _migrate_script(text, line)
+    if line is not None:
+        raise _refused(source, "is no Python script; remove --line")
+    if (card := read_model_card(text)) is not None:
+        found: Any = card.arguments
+        parts = Parts(model=card.model, loss=card.loss)
+    else:
+        found, parts = plain(parse_document(text).data), Parts()
+    if isinstance(found, Mapping) and isinstance(found.get("arguments"), Mapping):
+        found = found["arguments"]
+    if not isinstance(found, Mapping) or not found.keys() & CONTRACT.keys():
+        raise _refused(source, "holds no training arguments")
+    return migrate(found, parts=parts)
+
+
+def _read_text(source: str) -> str:
     try:
         raw = Path(source).read_bytes()
     except OSError as error:
@@ -73,68 +85,32 @@ def migrate_file(source: str) -> Migrated:
     if raw.startswith((b"\x80", b"PK\x03\x04")):
         raise _refused(source, _PICKLE)
     try:
-        text = raw.decode("utf-8-sig")
+        return raw.decode("utf-8-sig")
     except ValueError:
         raise _refused(source, "is not text in UTF-8") from None
-    if source.endswith(".py"):
-        return migrate(*arguments_in_script(text))
-    found = plain(parse_document(text).data)
-    if isinstance(found, Mapping) and isinstance(found.get("arguments"), Mapping):
-        found = found["arguments"]
-    if not isinstance(found, Mapping) or not found.keys() & CONTRACT.keys():
-        raise _refused(source, "holds no training arguments")
-    return migrate(found)
 
 
 def _refused(source: str, message: str) -> InvalidRequestError:
     return InvalidRequestError([Problem(source, message)])
 
 
-def arguments_in_script(text: str) -> tuple[dict[str, Any], list[Problem]]:
-    """Return the arguments of the first call of the arguments class, and a problem for each computed value.
-
-    The script is parsed, never run.
-
-    Raises:
-        InvalidRequestError: the text is not Python, or has no such call.
-    """
-    try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError) as error:
-        raise InvalidRequestError([Problem("", f"is no Python: {error}")]) from None
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in _CLASSES:
-            written = [("output_dir", value) for value in node.args[:1]]
-            written += [(word.arg or "**", word.value) for word in node.keywords]
-            return _values(written)
-    raise InvalidRequestError([Problem("", f"calls no {_CLASSES[0]}")])
+def _migrate_script(text: str, line: int | None) -> Migrated:
+    script = parse_script(text)
+    found = read_arguments(script, line)
+    parts = read_parts(script, found.uses.trainers)
+    return migrate(found.values, found.problems, parts)
 
 
-def _values(written: Sequence[tuple[str, ast.expr]]) -> tuple[dict[str, Any], list[Problem]]:
-    values, problems = {}, []
-    for name, node in written:
-        try:
-            values[name] = _enum_value(node) or ast.literal_eval(node)
-        except ValueError:
-            problems.append(Problem(f"arguments.{name}", "is computed in the script; write the value"))
-    return values, problems
-
-
-def _enum_value(node: ast.expr) -> str | None:
-    """Return `no_duplicates` for `BatchSamplers.NO_DUPLICATES`."""
-    if isinstance(node, ast.Attribute) and ast.unparse(node.value).rpartition(".")[2] in _ENUMS:
-        return node.attr.lower()
-    return None
-
-
-def migrate(found: Mapping[str, Any], known: Sequence[Problem] = ()) -> Migrated:
+def migrate(found: Mapping[str, Any], known: Sequence[Problem] = (), parts: Parts | None = None) -> Migrated:
     """Turn older arguments into a request.
 
     Args:
         found: plain values by name, from a dump or written by a person.
-        known: problems found before.
+        known: what was not read; an argument among it becomes a placeholder.
+        parts: the other sections, as far as they are known.
     """
-    given, problems = dict(found), list(known)
+    parts = parts or Parts()
+    given, problems = dict(found), [*known, *parts.problems]
     try:
         arguments = Arguments.model_validate(given)
     except ValidationError as error:
@@ -152,20 +128,47 @@ def migrate(found: Mapping[str, Any], known: Sequence[Problem] = ()) -> Migrated
     idle = _affected_names(_check_arguments(Arguments.model_validate(kept)), kept) if arguments.is_dump else set()
     kept = {name: value for name, value in kept.items() if name not in idle}
     rows = _rows(found, arguments, wrong | _affected_names(problems, given), idle)
-    computed = [(problem.path.partition(".")[2], "refused", "computed") for problem in known]
-    return Migrated(request=_request(kept), table=(*rows, *computed), problems=tuple(problems))
+    not_read = {problem.path.partition(".")[2]: problem.message for problem in known}
+    open_rows = [(name, "open", message.partition(";")[0]) for name, message in not_read.items() if name]
+    unfilled = {name: VALUE for name in not_read if name in CONTRACT and name not in kept}
+    has_evaluation = _has_evaluation(Arguments.model_validate(kept)) or bool(unfilled.keys() & _EVALUATION)
+    return Migrated(
+        request=_request({**kept, **unfilled}, has_evaluation, parts),
+        table=(*parts.rows, *rows, *open_rows),
+        problems=tuple(problems),
+    )
 
 
 def _check_arguments(arguments: Arguments) -> list[Problem]:
     """Return the problems of a request with these arguments and every section that they may need."""
-    others = parse_document(_sections(arguments)).data
+    others = parse_document(_sections(_has_evaluation(arguments), Parts())).data
     request = TrainRequest.model_validate({**others, "arguments": arguments})
     return [problem for problem in check_rules(request) if problem.path.startswith("arguments.")]
 
 
-def _sections(arguments: Arguments) -> str:
+_EVALUATION = {"eval_strategy", "evaluation_strategy", "do_eval"}
+
+
+def _has_evaluation(arguments: Arguments) -> bool:
+    return arguments.eval_strategy != "no" or bool(arguments.do_eval)
+
+
+def _sections(has_evaluation: bool, parts: Parts) -> str:
     """Return the text of all sections but the arguments."""
-    return _HEAD + (_EVAL if arguments.eval_strategy != "no" or arguments.do_eval else "") + _LOSS
+    lines = [f"model: {_in_line(parts.model)}", "data:", "  train:", *_datasets(parts.datasets, TRAIN_FILE)]
+    if has_evaluation:
+        lines += ["  eval:", *_datasets(parts.datasets, EVAL_FILE)]
+    return "\n".join([*lines, f"loss: {_in_line(parts.loss)}", ""])
+
+
+def _datasets(names: Sequence[str], path: str) -> Iterator[str]:
+    columns = f"{{anchor: {_in_line(ANCHOR)}, positive: {_in_line(POSITIVE)}}}"
+    yield from (f"    {name}: {{path: {_in_line(path)}, columns: {columns}}}" for name in names)
+
+
+def _in_line(value: Any) -> str:
+    """Return a value as JSON, which is YAML, too."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _affected_names(problems: Sequence[Problem], names: Collection[str]) -> set[str]:
@@ -204,7 +207,7 @@ def _rows(
             yield name, "kept", ""
 
 
-def _request(kept: Mapping[str, Any]) -> str:
-    lines = [f"  {name}: {json.dumps(value, ensure_ascii=False)}" for name, value in kept.items()]
-    head = _sections(Arguments.model_validate(kept))
+def _request(arguments: Mapping[str, Any], has_evaluation: bool, parts: Parts) -> str:
+    lines = [f"  {name}: {_in_line(value)}" for name, value in arguments.items()]
+    head = _FILL_IN + _sections(has_evaluation, parts)
     return head + "\n".join(["arguments:", *lines] if lines else ["arguments: {}"]) + "\n"
