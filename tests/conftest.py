@@ -38,6 +38,8 @@ ACTIONS = ("open", "close", "read", "write", "sort", "merge", "split", "copy", "
 
 # No test depends on what another has read, or on what this user has; those of the cache have one of their own.
 os.environ["EMBEDSTEP_CACHE"] = "off"
+# Processes of pytest-xdist have the width of a terminal, to which output would be wrapped.
+os.environ.pop("COLUMNS", None)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -42,13 +42,14 @@ from embedstep.output.attempts import Attempts
 from embedstep.output.folder import OutputFolder, lock_output, lock_run_key
 from embedstep.output.result import StepResult, read_json, result_from_json, write_json
 from embedstep.output.weights import base_digest
-from embedstep.planning.batch_notes import with_preview
+from embedstep.planning.batch_notes import require_preview, with_preview
 from embedstep.planning.batches import forms_batches
 from embedstep.planning.build import build_plan
 from embedstep.planning.checks import check_plan, check_request, check_with_data
 from embedstep.planning.cron import superseded_by
 from embedstep.planning.further_problems import data_problems
 from embedstep.planning.model_checks import check_model, read_facts
+from embedstep.planning.model_notes import explain_place
 from embedstep.planning.node_reading import write_shares
 from embedstep.planning.plan import Plan, plan_from_json
 from embedstep.planning.preflight import check_environment, check_machine
@@ -81,14 +82,12 @@ def plan_step(request: TrainRequest, *, preview: int = 0) -> Plan:
         CannotStartError: the request names data on the hub, which does not answer.
     """
     with tempfile.TemporaryDirectory(prefix="embedstep-") as folder:
-        if preview and not forms_batches(request.arguments):
-            message = "is batch_sampler, whose batches sentence-transformers draws while it trains; there is no preview"
-            raise InvalidRequestError([Problem("arguments.batch_sampler", message)])
-        if preview and request.data.read == "per_node":
-            raise InvalidRequestError.at("data.read", "is per_node, and a plan reads no texts; there is no preview")
+        if preview:
+            require_preview(request)
         plan = _plan(request, Path(folder))
         plan = with_preview(request, plan, preview) if preview else plan
-        return replace(plan, datasets=tuple(replace(item, path=None, corpus=None) for item in plan.datasets))
+        notes = (*explain_place(request.model, os.environ), *plan.notes)
+        return replace(plan, notes=notes, datasets=tuple(replace(one, path=None, corpus=None) for one in plan.datasets))
 
 
 def run_step(

@@ -167,10 +167,8 @@ def test_the_commands_that_follow_lead_to_a_verdict_where_there_can_be_one(heade
         *([command] if command else []),
         "embedstep check request.yaml",
     ]
-    assert out.endswith(
-        "acme/base is fetched from the Hugging Face hub when the run starts.\n"
-        "Without access to it, name a folder with a model: --model\n"
-    )
+    assert "  model: acme/base is not here; a run fetches it from the hub, over the network\n" in out
+    assert out.endswith("Without access to the hub, name a folder with a model: --model\n")
 
 
 @pytest.mark.slow

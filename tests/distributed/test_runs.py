@@ -372,7 +372,7 @@ def test_a_model_on_the_hub_is_fetched_once_at_its_revision(
             "org/tiny is not a local folder, and the hub has no revision 'v9' of it",
         ),
         ("org/other", 2, "org/other is not a local folder, and the hub has no such model, or"),
-        ("org/broken", 3, "org/broken is not a local folder and could not be fetched: "),
+        ("org/broken", 3, "org/broken is not a local folder and could not be fetched; is there a network? ("),
     ],
     ids=["no such revision", "no such model", "out of order"],
 )

@@ -189,6 +189,5 @@ def _missing(model: str) -> list[str]:
     if find_spec("sentence_transformers") is None:
         lines.append("A training needs more packages: pip install 'embedstep[train]'")
     if is_hub_id(model) and not is_cached(model, os.environ):
-        lines.append(f"{model} is fetched from the Hugging Face hub when the run starts.")
-        lines.append("Without access to it, name a folder with a model: --model")
+        lines.append("Without access to the hub, name a folder with a model: --model")
     return lines

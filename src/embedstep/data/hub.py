@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from embedstep.data.facts import SPLITS, Split
+from embedstep.errors import suggest
 from embedstep.output.adapters import SavedAdapter, saved_adapter
 from embedstep.request.datasets import Dataset
 from embedstep.request.model import Model
@@ -16,6 +17,7 @@ _HUB_ID = re.compile(r"(?!.*\.(json|safetensors|bin)$)(\w[\w.-]*/)?\w[\w.-]*")
 """A name, or an organisation and a name. With more parts, or with the extension of a file, it is a path."""
 
 
+_FILES_OF_A_MODEL = ("modules.json", "config.json", "tokenizer.json")
 MODEL_OPTIONS = ("guide", "decoder_name_or_path")
 """Options of losses that name a further model."""
 
@@ -56,6 +58,15 @@ def is_cached(source: str, environ: Mapping[str, str]) -> bool:
     home = Path(environ.get("HF_HOME") or "~/.cache/huggingface").expanduser()
     cache = Path(environ.get("HF_HUB_CACHE") or home / "hub").expanduser()
     return (cache / f"models--{source.replace('/', '--')}" / "snapshots").is_dir()
+
+
+def suggest_folder(source: str) -> str:
+    """Return `; did you mean X?` with the folder whose name is most similar to a model that is not here, or nothing."""
+    parent = Path(source).expanduser().parent
+    if not parent.is_dir():
+        return ""
+    folders = [str(place) for place in parent.iterdir() if any((place / name).is_file() for name in _FILES_OF_A_MODEL)]
+    return suggest(source, folders)
 
 
 def local_model(model: Model, fetched: str | None) -> Path | None:

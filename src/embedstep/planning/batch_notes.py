@@ -6,10 +6,12 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from embedstep.data.ids import read_rows, shared_text
+from embedstep.errors import InvalidRequestError
 from embedstep.planning.batches import (
     SamplerInputs,
     build_epochs,
     formed_datasets,
+    forms_batches,
     load_sampler_inputs,
     per_device_batch_size,
 )
@@ -131,6 +133,19 @@ def _most_frequent_texts(inputs: SamplerInputs, line: Any, full: int) -> str:
         text = shared_text(inputs.item.file, inputs.item.inputs, line.rows[first], line.rows[first + 1])
         shown.append(f"{shorten(text, _SHOWN_CHARACTERS)!r} in {line.lengths[group]:,}")
     return ", ".join(shown)
+
+
+def require_preview(request: TrainRequest) -> None:
+    """Check that the batches of a request can be shown before it trains.
+
+    Raises:
+        InvalidRequestError: sentence-transformers draws them, or the plan reads no texts.
+    """
+    if not forms_batches(request.arguments):
+        message = "is batch_sampler, whose batches sentence-transformers draws while it trains; there is no preview"
+        raise InvalidRequestError.at("arguments.batch_sampler", message)
+    if request.data.read == "per_node":
+        raise InvalidRequestError.at("data.read", "is per_node, and a plan reads no texts; there is no preview")
 
 
 def with_preview(request: TrainRequest, plan: Plan, steps: int) -> Plan:

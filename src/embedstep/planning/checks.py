@@ -5,7 +5,7 @@ from pathlib import Path
 
 from embedstep.data.facts import DatasetFacts
 from embedstep.data.fetching import sources_are_valid
-from embedstep.data.hub import is_on_hub
+from embedstep.data.hub import is_on_hub, suggest_folder
 from embedstep.errors import Problem
 from embedstep.output.adapters import ADAPTER_CONFIG
 from embedstep.output.position import position_problems
@@ -95,7 +95,7 @@ def model_exists(request: TrainRequest) -> Iterator[Problem]:
         # A static model with random vectors needs only the tokenizer.
         known = (*known, "tokenizer.json")
     if not source.exists():
-        yield Problem(f"model.{field}", f"{source} does not exist")
+        yield Problem(f"model.{field}", f"{source} does not exist{suggest_folder(request.model.source)}")
     elif (adapter := _bare_adapter(source)) is not None:
         merged = "merge it into its base model (peft: merge_and_unload) and save that"
         yield Problem(f"model.{field}", f"{adapter} holds an adapter, such as LoRA, and no model; {merged}")

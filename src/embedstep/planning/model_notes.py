@@ -1,8 +1,9 @@
 """What a plan says of its model: notes on what may surprise, and the memory that the training needs for it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 
+from embedstep.data.hub import is_cached, is_on_hub, suggest_folder
 from embedstep.data.model_facts import ModelFacts
 from embedstep.planning.adapters import describe_adapter, quantization
 from embedstep.planning.model_checks import PRECISIONS, trained_precision
@@ -43,6 +44,18 @@ def explain_model(model: Model, facts: ModelFacts | None) -> Iterator[str]:
     if facts is not None and facts.is_bare:
         added = "the last token" if facts.is_decoder else "the mean of its tokens"
         yield f"the model's files name no pooling, so that an embedding is {added}"
+
+
+def explain_place(model: Model, environ: Mapping[str, str]) -> Iterator[str]:
+    """Yield what a check cannot know of a model that a run fetches.
+
+    Args:
+        model: section of the request.
+        environ: the environment, which says where the hub's library keeps what it has fetched.
+    """
+    if is_on_hub(model) and not is_cached(model.source, environ):
+        near = suggest_folder(model.source)
+        yield f"model: {model.source} is not here; a run fetches it from the hub, over the network{near}"
 
 
 def training_memory(facts: ModelFacts, model: Model, optimizer: str) -> int | None:

@@ -3,9 +3,11 @@
 import shutil
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
+from math import prod
 from pathlib import Path
 
 from embedstep.data.hub import local_sources
+from embedstep.data.model_facts import floating_tensors
 from embedstep.errors import CannotStartError, InvalidRequestError, Problem
 from embedstep.output.folder import OutputFolder
 from embedstep.planning.adapters import quantization
@@ -85,9 +87,12 @@ def check_machine(request: TrainRequest, plan: Plan, folder: OutputFolder, *, re
     needed = disk_space_needed(request, plan) - sum(file.stat().st_size for file in there if file.is_file())
     free = shutil.disk_usage(folder.path).free
     if needed > free:
+        what, remedy = "the model", ""
+        if plan.checkpoints:
+            what, remedy = "the model with its checkpoints", ", or write save_total_limit or save_strategy: no"
         raise CannotStartError(
-            f"{folder.path} has {format_bytes(free)} free, and the model with its checkpoints needs about "
-            f"{format_bytes(needed)}; choose another --output, or write save_total_limit or save_strategy: no"
+            f"{folder.path} has {format_bytes(free)} free, and {what} needs about {format_bytes(needed)}; choose "
+            f"another --output{remedy}"
         )
     _check_memory_limit(request, plan)
     _check_shared_memory(request, plan)
@@ -149,6 +154,10 @@ def _needed_packages(request: TrainRequest) -> Iterator[tuple[str, str, tuple[st
         yield "arguments.optim", optimizer, (package,)
 
 
+_FLOAT32 = 4
+"""Bytes of a number in float32."""
+_TABLE = 2
+"""Dimensions of a table of word vectors: words, and numbers of each."""
 _STATES = 4
 """Values per weight with AdamW: the weight, its gradient and two moments."""
 _PREFETCHED = 2
@@ -160,6 +169,9 @@ _BYTES_OF_A_TEXT = 128 * 3 * 8
 def model_size(request: TrainRequest, plan: Plan) -> int:
     """Return the bytes of the weights on disk; 0 for a model that is not there yet, such as a hub id."""
     sources = local_sources(request.model, plan.fetched_model)
+    if request.model.static:  # of the model that it starts from, it has the table of word vectors
+        tables = floating_tensors(file for source in sources for file in source.rglob("*.safetensors"))
+        return max((prod(shape) * _FLOAT32 for _, _, shape in tables if len(shape) == _TABLE), default=0)
     return sum(file.stat().st_size for source in sources for file in source.rglob("*.safetensors"))
 
 

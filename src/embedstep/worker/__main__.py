@@ -88,6 +88,8 @@ def end_with_torchrun() -> None:
 
 
 if __name__ == "__main__":
+    # Until `record_signals`, Ctrl-C ends this process as SIGTERM does, without a traceback.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     end_with_torchrun()
     code = main(sys.argv[1:])
     logging.shutdown()

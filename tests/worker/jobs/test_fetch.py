@@ -38,7 +38,7 @@ def test_a_dataset_becomes_a_folder_of_arrow_files(tmp_path: Path, monkeypatch: 
     ("answer", "expected", "message"),
     [
         (OSError("no answer"), CannotStartError,
-         "model.path: org/model is not a local folder and could not be fetched: no answer"),
+         "model.path: org/model is not a local folder and could not be fetched; is there a network? (no answer)"),
         (RepositoryNotFoundError("404", response=ANSWER), InvalidRequestError,
          "model.path: org/model is not a local folder, and the hub has no such model, or shows it only with an "
          "HF_TOKEN that has access"),

@@ -19,7 +19,7 @@ from huggingface_hub.errors import (
 )
 
 from embedstep.data.facts import SPLITS, Split
-from embedstep.data.hub import hub_base, hub_benchmarks, hub_datasets, hub_guides, is_on_hub
+from embedstep.data.hub import hub_base, hub_benchmarks, hub_datasets, hub_guides, is_on_hub, suggest_folder
 from embedstep.errors import CannotStartError, InvalidRequestError, Problem
 from embedstep.output.job import serve_job
 from embedstep.request.datasets import Dataset
@@ -112,10 +112,12 @@ def fetch_model(model: Model, folder: Path | None, place: str = "") -> str:
     except (OSError, ValueError) as error:
         if missing := _missing(error, "model", model.revision):
             raise InvalidRequestError(
-                [Problem(field, f"{model.source} is not a local folder, and {missing}")]
+                [Problem(field, f"{model.source} is not a local folder, and {missing}{suggest_folder(model.source)}")]
             ) from error
+        near = suggest_folder(model.source)
         raise CannotStartError(
-            f"{field}: {model.source} is not a local folder and could not be fetched: {redacted_first_line(error)}"
+            f"{field}: {model.source} is not a local folder and could not be fetched; is there a network? "
+            f"({redacted_first_line(error)}){near}"
         ) from error
 
 

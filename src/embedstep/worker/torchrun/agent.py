@@ -40,6 +40,8 @@ def read_launcher() -> "SimpleQueue[str]":
 
 
 if __name__ == "__main__":
+    # Until `node` handles it, Ctrl-C ends this process without a traceback: nothing is there to be saved.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     launcher = read_launcher()
     memory = cgroup_memory()
     ranks = EarlyRanks.start(sys.argv[1:], os.environ)
