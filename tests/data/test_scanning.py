@@ -30,7 +30,19 @@ def with_rows(document: dict[str, Any], folder: Path) -> dict[str, Any]:
         (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
         columns = {"anchor": "anchor", "positive": "positive"}
         document["data"].setdefault(name, {})["docs"] = {"path": str(folder / f"{name}.jsonl"), "columns": columns}
+    document["data"]["max_overlap"] = 1
     return document
+
+
+def test_an_evaluation_on_nothing_but_training_rows_is_refused(evaluated: Build, tmp_path: Path) -> None:
+    document = with_rows(evaluated(), tmp_path)
+    del document["data"]["max_overlap"]
+    with pytest.raises(InvalidRequestError) as caught:
+        plan_step(load_request(json.dumps(document)))
+    assert [str(problem) for problem in caught.value.problems] == [
+        "data.eval.docs: all of its 4 rows are in the training data, so that its scores say nothing; name other rows, "
+        "write hold_out: {share: 0.1} in data.train, or allow it with data.max_overlap: 1"
+    ]
 
 
 def test_a_plan_counts_duplicate_rows(evaluated: Build, tmp_path: Path) -> None:
@@ -148,7 +160,7 @@ def test_datasets_keep_their_order_and_each_holds_out_its_own(request_of: Build)
     document = request_of()
     docs = document["data"]["train"]["docs"]
     one, three = ({**docs, "hold_out": {"share": share}} for share in (0.2, 0.3))
-    document["data"] = {"train": {"one": one, "two": docs, "three": three}, "eval": {"two": docs}}
+    document["data"] = {"train": {"one": one, "two": docs, "three": three}, "eval": {"two": docs}, "max_overlap": 1}
     plan = plan_of(document)
     assert list(held_out_rows(plan)) == [
         "train.one", "train.two", "train.three", "eval.two", "eval.one", "eval.three"

@@ -165,6 +165,7 @@ def test_an_evaluation_without_a_batch_is_refused_with_one_that_works(
         (tmp_path / name).with_suffix(".jsonl").write_text("\n".join(map(json.dumps, rows)))
     columns = {"anchor": "q", "positive": "a"}
     data = {name: {"docs": {"path": str(tmp_path / f"{name}.jsonl"), "columns": columns}} for name in ("train", "eval")}
+    data["max_overlap"] = 1  # type: ignore[assignment]
     arguments = {"batch_sampler": "no_duplicates", "eval_strategy": "epoch", "dataloader_drop_last": drop_last}
     request = load_request(json.dumps(request_of(data=data, arguments=arguments)))
     if drop_last:

@@ -321,8 +321,12 @@ def test_files_without_rows_are_refused(name: str, text: str | None, message: st
 
 
 def test_files_named_for_a_split_are_used_as_such() -> None:
-    for name, count in (("train", 120), ("dev", 60), ("test", 60)):
-        write(f"faq/{name}.csv", lambda n: {"question": short(n), "answer": long(n)}, count)
+    for start, (name, count) in enumerate((("train", 120), ("dev", 60), ("test", 60))):
+        write(
+            f"faq/{name}.csv",
+            lambda n, start=start: {"question": short(n + 1000 * start), "answer": long(n)},  # type: ignore[misc]
+            count,
+        )
     text = propose_request(["faq"], "minilm")
     assert "# faq/test.csv is not used; embedstep evaluate scores models on such rows." in text
     request = proposed("faq")

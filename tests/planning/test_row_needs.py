@@ -44,7 +44,7 @@ def planned(request_of: Callable[..., dict[str, Any]], tmp_path: Path) -> Planne
         labels: list[Any], loss: Any, columns: dict[str, str], *, end: str = "parquet", evaluator: str = "", **more: Any
     ) -> Plan:
         source = {"path": write(tmp_path / f"rows.{end}", labels), "columns": columns}
-        data: dict[str, Any] = {"train": {"docs": source}, "drop_incomplete_rows": True}
+        data: dict[str, Any] = {"train": {"docs": source}, "drop_incomplete_rows": True, "max_overlap": 1}
         evaluators = [{"kind": evaluator, "name": "held", "dataset": "held"}] if evaluator else []
         if evaluator:
             data["eval"] = {"held": source}
@@ -128,7 +128,7 @@ def with_lists(request_of: Callable[..., dict[str, Any]], tmp_path: Path) -> Cal
         with_negatives = {**columns, "negative": negative or "n"}
         data = {"train": {"docs": {"path": str(file), "columns": with_negatives if negative else columns}}}
         if evaluators:
-            data["eval"] = {"held": {"path": str(file), "columns": with_negatives}}
+            data |= {"eval": {"held": {"path": str(file), "columns": with_negatives}}, "max_overlap": 1}
         arguments = {"max_steps": -1, "per_device_train_batch_size": 2, **more}
         document = request_of(data=data, evaluators=list(evaluators), arguments=arguments)
         return plan_step(load_request(json.dumps(document)))

@@ -145,6 +145,7 @@ def test_several_datasets_without_a_text_twice(train_here: Train, evaluated: Bui
     columns = {"anchor": "anchor", "positive": "positive"}
     document["data"]["train"]["more"] = {"path": str(data_folder / "more.jsonl"), "columns": columns}
     document["data"]["eval"]["more"] = {"path": str(data_folder / "more.jsonl"), "columns": columns}
+    document["data"]["max_overlap"] = 1
     document["data"]["test"] = {"more": {"path": str(data_folder / "eval.jsonl"), "columns": columns}}
     plan = plan_step(load_request(json.dumps(document)))
     result = train_here(document)

@@ -5,7 +5,17 @@ from pathlib import Path
 import click
 
 from embedstep.cli import tables
-from embedstep.cli.options import main, missing_library, overwrite_option, read, request_options, show, show_errors
+from embedstep.cli.options import (
+    default_output,
+    main,
+    missing_library,
+    overwrite_option,
+    read,
+    request_options,
+    set_option,
+    show,
+    show_errors,
+)
 
 
 @main.command()
@@ -36,27 +46,31 @@ def evaluate(request: str, overrides: tuple[str, ...], models: tuple[str, ...], 
 
 
 @main.command()
-@request_options
-@click.argument("output", type=click.Path(path_type=Path))
+@set_option
+@click.argument("request", metavar="[REQUEST]", default="request.yaml")
+@click.argument("output", metavar="[OUTPUT]", type=click.Path(path_type=Path), required=False)
 @click.option("--champion", metavar="MODEL", help="Compare with this model, and do not change the registry.")
 @click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON.")
-def promote(request: str, overrides: tuple[str, ...], output: Path, champion: str | None, as_json: bool) -> None:
+def promote(request: str, overrides: tuple[str, ...], output: Path | None, champion: str | None, as_json: bool) -> None:
     """Compare the model of a run with the champion, and decide whether it is promoted.
 
-    OUTPUT is the output folder of the run. Both models are scored on the same queries, and the difference counts if a
-    paired bootstrap finds it significant. The verdict is promote, hold or reject. With tracking.register_as the
-    champion is that of the registry, and a promoted model takes over its alias. The exit code is 0 for each of the
-    three verdicts.
+    REQUEST is request.yaml unless it is given, and OUTPUT the folder that a run of it writes to. Without a champion the
+    model is compared with its base. Both are scored on the same queries, and the difference counts if a paired
+    bootstrap finds it significant. The verdict is promote, hold or reject. With tracking.register_as the champion is
+    that of the registry, and a promoted model takes over its alias. The exit code is 0 for each of the three verdicts.
 
     \b
     Examples:
+      embedstep promote
       embedstep promote request.yaml outputs/docs
       embedstep promote request.yaml outputs/docs --champion outputs/last-week --json | jq -r .verdict
     """
     from embedstep.promotion.gate import promote as decide
 
     with show_errors(request):
-        decision = decide(read(request, overrides), output, champion=champion)
+        loaded = read(request, overrides)
+        folder = output or default_output(request, loaded.arguments.output_dir)
+        decision = decide(loaded, folder, champion=champion)
         show(decision, tables.show_decision, as_json=as_json)
 
 

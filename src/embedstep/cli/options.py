@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -73,16 +74,30 @@ def main(context: click.Context) -> None:
         context.color = False
 
 
+set_option = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="SECTION.KEY=VALUE",
+    help="Override one value of the request, such as arguments.learning_rate=2e-5. Repeat it for more.",
+)
+
+
 def request_options(command: _Command) -> _Command:
     """Add the argument REQUEST and the option --set."""
-    command = click.option(
-        "--set",
-        "overrides",
-        multiple=True,
-        metavar="SECTION.KEY=VALUE",
-        help="Override one value of the request, such as arguments.learning_rate=2e-5. Repeat it for more.",
-    )(command)
-    return click.argument("request", metavar="REQUEST")(command)
+    return click.argument("request", metavar="REQUEST")(set_option(command))
+
+
+def default_output(request: str, output_dir: str | None) -> Path:
+    """Return the output folder of a run that names none.
+
+    Args:
+        request: file of the request, or `-`.
+        output_dir: `arguments.output_dir`, which comes first.
+    """
+    if output_dir is not None:
+        return Path(output_dir).expanduser()
+    return Path("outputs") / ("request" if request == "-" else Path(request).stem)
 
 
 def read(request: str, overrides: tuple[str, ...]) -> Any:

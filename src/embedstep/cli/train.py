@@ -12,7 +12,15 @@ import click
 
 from embedstep.cli import results, tables
 from embedstep.cli.layout import wrap_lines
-from embedstep.cli.options import exit_with_result, main, overwrite_option, read, request_options, show_errors
+from embedstep.cli.options import (
+    default_output,
+    exit_with_result,
+    main,
+    overwrite_option,
+    read,
+    request_options,
+    show_errors,
+)
 from embedstep.errors import InvalidRequestError, group_alike
 
 
@@ -110,7 +118,7 @@ def run(
         if output is not None and loaded.launch.trainjob is not None:
             message = "has no effect: the pods of launch.kind: trainjob write to launch.trainjob.output"
             raise InvalidRequestError.at("--output", message)
-        return run_step(loaded, output or _default_output(request, loaded.arguments.output_dir), overwrite=overwrite)
+        return run_step(loaded, output or default_output(request, loaded.arguments.output_dir), overwrite=overwrite)
 
     exit_with_result(request, work, partial(results.show_result, request=request))
 
@@ -127,9 +135,3 @@ def _estimate(way: str, request: Any, plan: Any) -> Any:
     finally:
         os.dup2(stdout, sys.stdout.fileno())
         os.close(stdout)
-
-
-def _default_output(request: str, output_dir: str | None) -> Path:
-    if output_dir is not None:
-        return Path(output_dir).expanduser()
-    return Path("outputs") / ("request" if request == "-" else Path(request).stem)

@@ -19,6 +19,7 @@ from embedstep.planning.model_checks import check_model
 from embedstep.planning.placeholders import placeholders_are_filled, without_placeholders
 from embedstep.planning.plan import Plan, PlannedDataset
 from embedstep.planning.prompt_checks import check_prompts
+from embedstep.planning.row_notes import held_out_rows_are_held_out, rows_are_distinct
 from embedstep.planning.rules import LAST_CHECKPOINT, check_rules, pairs_fill
 from embedstep.planning.transforms import drawn_facts, rows_can_be_drawn, section_of
 from embedstep.request.schema import TrainRequest, loss_path
@@ -103,31 +104,6 @@ def model_exists(request: TrainRequest) -> Iterator[Problem]:
         yield Problem(f"model.{field}", f"{source} holds no model: it has no {' and no '.join(known)}")
     elif source.is_file() and (request.model.path or source.suffix != ".json"):
         yield Problem(f"model.{field}", f"{source} is a file; name the folder of a saved model")
-
-
-def rows_are_distinct(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[Problem]:
-    """No dataset repeats more of its rows than the request allows."""
-    limit = request.data.max_duplicates
-    for item in facts:
-        if limit is not None and item.duplicate_rows > limit * item.rows:
-            message = f"repeats {_of(item.duplicate_rows, item.rows)}, and data.max_duplicates is {limit:g}"
-            yield Problem(item.place, f"{message}; take them out, or raise the limit")
-
-
-def held_out_rows_are_held_out(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[Problem]:
-    """No held-out dataset has more of its rows from the training data than the request allows."""
-    limit = request.data.max_overlap
-    for item in facts:
-        if limit is not None and item.overlapping_rows > limit * item.rows:
-            rows = ", ".join(map(str, item.first_overlapping))
-            shared = _of(item.overlapping_rows, item.rows)
-            message = f"shares the anchors of {shared} with the training data, first those of row {rows}"
-            reason = f"data.max_overlap is {limit:g}; take them out of the training data, or raise the limit"
-            yield Problem(item.place, f"{message}, and {reason}")
-
-
-def _of(rows: int, total: int) -> str:
-    return f"{rows:,} of its {total:,} rows ({rows / total:.1%})"
 
 
 def processes_fit(request: TrainRequest, plan: Plan) -> Iterator[Problem]:

@@ -1,8 +1,9 @@
-"""What a plan says of rows: how they were read, made and held out, and which repeat."""
+"""What a plan says of rows: how they were read, made and held out, and which repeat or are not held out at all."""
 
 from collections.abc import Iterator, Sequence
 
 from embedstep.data.facts import DatasetFacts
+from embedstep.errors import Problem
 from embedstep.planning.node_reading import explain_node_rows
 from embedstep.planning.transforms import section_of
 from embedstep.request.columns import ListOfNegatives, ListOfPositives
@@ -90,3 +91,32 @@ def _repeated_rows(facts: Sequence[DatasetFacts]) -> Iterator[str]:
             rows = ", ".join(map(str, item.first_overlapping))
             shared = f"{item.overlapping_rows:,} of {item.rows:,} anchors are in the training data too (row {rows})"
             yield f"{item.place}: {shared}, and flatter the model; data.max_overlap refuses that"
+
+
+def rows_are_distinct(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[Problem]:
+    """No dataset repeats more of its rows than the request allows."""
+    limit = request.data.max_duplicates
+    for item in facts:
+        if limit is not None and item.duplicate_rows > limit * item.rows:
+            message = f"repeats {_of(item.duplicate_rows, item.rows)}, and data.max_duplicates is {limit:g}"
+            yield Problem(item.place, f"{message}; take them out, or raise the limit")
+
+
+def held_out_rows_are_held_out(request: TrainRequest, facts: Sequence[DatasetFacts]) -> Iterator[Problem]:
+    """No held-out dataset has more of its rows from the training data than the request allows."""
+    limit = request.data.max_overlap
+    for item in facts:
+        if limit is not None and item.overlapping_rows > limit * item.rows:
+            rows = ", ".join(map(str, item.first_overlapping))
+            shared = _of(item.overlapping_rows, item.rows)
+            message = f"shares the anchors of {shared} with the training data, first those of row {rows}"
+            reason = f"data.max_overlap is {limit:g}; take them out of the training data, or raise the limit"
+            yield Problem(item.place, f"{message}, and {reason}")
+        elif limit is None and item.overlapping_rows == item.rows > 0:
+            remedy = "name other rows, write hold_out: {share: 0.1} in data.train, or allow it with data.max_overlap: 1"
+            message = f"all of its {count(item.rows, 'row')} are in the training data, so that its scores say nothing"
+            yield Problem(item.place, f"{message}; {remedy}")
+
+
+def _of(rows: int, total: int) -> str:
+    return f"{rows:,} of its {total:,} rows ({rows / total:.1%})"

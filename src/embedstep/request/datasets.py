@@ -224,7 +224,7 @@ class Data(Section):
     max_overlap: Share | None = described(
         None,
         "Refuse a held-out dataset if more than this share of its anchors also occurs in the training data, compared "
-        "in the same way. Null: the overlap is only counted.",
+        "in the same way. Null: the overlap is counted, and refused where it is all of them.",
     )
     record_anchors: Boolean = described(
         True,
