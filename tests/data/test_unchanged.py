@@ -120,7 +120,7 @@ def test_a_corpus_that_was_written_again_is_read_again(scan: Scan, reads: list[b
     assert (reads[4:], run.corpus) == ([False] * 2, str(tmp_path / "rows" / "eval-docs.corpus.arrow"))
 
 
-@pytest.mark.parametrize("changes", [{"drop_incomplete_rows": True}, {"max_overlap": 1.0}, {"as_of": "2026-11-02"}])
+@pytest.mark.parametrize("changes", [{"drop_incomplete_rows": True}, {"max_overlap": 0.5}, {"as_of": "2026-11-02"}])
 def test_another_request_is_another_record(scan: Scan, reads: list[bool], changes: dict[str, Any]) -> None:
     scan()
     scan(**changes)

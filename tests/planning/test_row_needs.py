@@ -126,7 +126,9 @@ def with_lists(request_of: Callable[..., dict[str, Any]], tmp_path: Path) -> Cal
         pq.write_table(pa.Table.from_pylist(rows), file)
         columns = {"anchor": "q", "positive": "a"}
         with_negatives = {**columns, "negative": negative or "n"}
-        data = {"train": {"docs": {"path": str(file), "columns": with_negatives if negative else columns}}}
+        data: dict[str, Any] = {
+            "train": {"docs": {"path": str(file), "columns": with_negatives if negative else columns}}
+        }
         if evaluators:
             data |= {"eval": {"held": {"path": str(file), "columns": with_negatives}}, "max_overlap": 1}
         arguments = {"max_steps": -1, "per_device_train_batch_size": 2, **more}
