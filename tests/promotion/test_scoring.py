@@ -132,8 +132,8 @@ def test_a_model_that_cannot_be_loaded_is_reported(evaluated: Build, tmp_path: P
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken/modules.json").write_text("[")
     process = evaluate(evaluated(), tmp_path, "--model", "a=broken")
-    assert process.returncode == 1
-    assert "broken: scoring ended with code 1; see the output above" in process.stderr
+    assert process.returncode == 2
+    assert "  --model: broken cannot be loaded: " in process.stderr
 
 
 def test_dimensions_are_those_of_every_loss() -> None:

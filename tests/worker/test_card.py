@@ -1,9 +1,11 @@
 """The model card: filled from the request, the base and the run, with rows only where they are asked for."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from huggingface_hub import metadata_load
 
 from embedstep.output.result import StepResult
@@ -33,6 +35,17 @@ def test_license_and_language_are_those_of_the_base(train_here: Train, evaluated
     assert "| docs_cosine_ndcg@10 | " in text
     assert "| metric | before | after | change | 95 % interval |" in text
     assert "inf tokens" not in text
+
+
+@pytest.mark.parametrize("text", ["---\nlicense: [\n---\n", "---\nnot: a: mapping\n---\n", "no metadata"])
+def test_a_base_whose_card_is_damaged_says_nothing(
+    train_here: Train, evaluated: Build, tiny_model: Path, tmp_path: Path, text: str
+) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(tiny_model, base)
+    (base / "README.md").write_text(text)
+    metadata, _ = read_card(train_here(evaluated(model=str(base), evaluate_base=False)))
+    assert "license" not in metadata
 
 
 def test_the_request_has_the_last_word(train_here: Train, evaluated: Build) -> None:

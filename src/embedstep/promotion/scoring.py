@@ -265,7 +265,13 @@ def _score(request: TrainRequest, place: _Place, data: Sequence[DatasetFacts], f
         "trust_remote_code": request.model.trust_remote_code, "to": str(arrays_file),
     }  # fmt: skip
     title = f"{place.model or 'the model of the request'}: scoring"
-    about = run_job("score", job, folder, title=title, error=TrainingFailedError)
+    try:
+        about = run_job("score", job, folder, title=title, error=TrainingFailedError)
+    except InvalidRequestError as error:
+        if place.model is None:
+            raise
+        # The job names the field of the request in which it got the model.
+        raise InvalidRequestError([Problem("--model", problem.message) for problem in error.problems]) from error
     with np.load(arrays_file) as arrays:
         slices = {name: tuple(some) for name, some in about.pop("slices").items()}
         of_queries = {name: arrays[name] for name in arrays.files if not name.startswith("@")}

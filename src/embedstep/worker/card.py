@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import yaml
 from huggingface_hub import ModelCardData, metadata_load
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from sentence_transformers import SentenceTransformer
@@ -81,7 +82,7 @@ def base_card(request: TrainRequest, plan: Plan) -> dict[str, Any]:
         if (source / FILE).is_file():
             try:
                 return metadata_load(source / FILE) or {}
-            except (ValueError, OSError):  # a card that is damaged says nothing
+            except (ValueError, OSError, yaml.YAMLError):  # a card that is damaged says nothing
                 return {}
     return {}
 
@@ -117,7 +118,7 @@ def _facts(request: TrainRequest, model: SentenceTransformer) -> Iterator[tuple[
     yield "similarity", str(model.similarity_fn_name)
     for name, prompt in model.prompts.items():
         if prompt:
-            yield f"prompt `{name}`", f"`{prompt}`"
+            yield f"prompt `{name}`", f"`{_escape(prompt)}`"
     if request.model.truncate_dim:
         yield "truncated to", f"{request.model.truncate_dim:,} dimensions"
 
@@ -148,4 +149,9 @@ def _examples(item: PlannedDataset, count: int) -> dict[str, Any]:
 
 
 def _cell(value: Any) -> str:
-    return shorten(str(value), _CELL).replace("|", "\\|")
+    return _escape(shorten(str(value), _CELL))
+
+
+def _escape(text: str) -> str:
+    """Return a text that stays in its cell of a Markdown table."""
+    return text.replace("|", "\\|").replace("\n", " ")

@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -81,7 +82,8 @@ def publish_model(
     write_card(folder, request, plan, model, recorder.metrics, changes)
     write_provenance(folder, _describe(request, recorder, changes, space, stop_reason))
     for place in (folder, *folder.rglob("*")):
-        place.chmod(_FOLDER_MODE if place.is_dir() else _FILE_MODE)
+        with suppress(OSError):  # some file systems know no modes
+            place.chmod(_FOLDER_MODE if place.is_dir() else _FILE_MODE)
     # The sender uploads the files while they are verified.
     spool.model(folder, output.model, step=trainer.state.global_step, dimension=dimension)
     trust = request.model.trust_remote_code

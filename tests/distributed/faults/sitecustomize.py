@@ -131,6 +131,17 @@ def fails_at(when: int) -> Callable[[Any], Any]:
     return wrap
 
 
+def fails_after_training(lap: Any) -> Any:
+    """Return what notes the time of a part, and fails after the training."""
+
+    def wrapped(clock: Any, name: str) -> None:
+        lap(clock, name)
+        if name == "train":
+            come_to_grief()
+
+    return wrapped
+
+
 def records_rows(read: Any) -> Any:
     """Return a dataset's reading of rows that writes their numbers down."""
 
@@ -176,6 +187,6 @@ if os.environ.get("FAULT") and "embedstep.worker" in sys.orig_argv:
             wrap_function(module, "CheckpointPublisher", "_publish", fails_at(2))
         case "model":
             module = "embedstep.worker.train"
-            wrap_function(module, "_Clock", "lap", fails_at(2))
+            wrap_function(module, "_Clock", "lap", fails_after_training)
         case "upload":
             wrap_function(HUB, "HfApi", "upload_folder", fails_at(1))

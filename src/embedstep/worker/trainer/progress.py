@@ -37,6 +37,7 @@ class TrainingProgress:
 
     Attributes:
         first_step: train step at which this attempt began.
+        loss: the last loss that is known.
         read_loss: returns the mean loss of the train steps since it was last called; None if there were none.
     """
 
@@ -55,7 +56,7 @@ class TrainingProgress:
         self._plan = plan
         self._is_begun = False
         self._step = 0
-        self._loss: float | None = None
+        self.loss: float | None = None
         self._loss_at = self._started = self._activity_since = self._said_at = time.monotonic()
         self._written_at = self._logged_at = 0.0
         self._logs = 0
@@ -93,10 +94,11 @@ class TrainingProgress:
         self._step, self.activity = step, "training"
         now = time.monotonic()
         if now - self._loss_at >= _LINE_SECONDS:
-            self._loss_at, self._loss = now, self.read_loss()
+            self._loss_at, read = now, self.read_loss()
+            self.loss = self.loss if read is None else read
         self._write()
         if not self._bar.disable:
-            loss = "" if self._loss is None else f"loss {self._loss:.4f}"
+            loss = "" if self.loss is None else f"loss {self.loss:.4f}"
             speed = f"{self.rows_per_second:,.0f} rows/s"
             self._bar.update(self._bar.task_ids[0], completed=step, loss=loss, speed=speed)
 
@@ -160,7 +162,7 @@ class TrainingProgress:
         place = f"step {self._step:>{len(str(steps))}}/{steps}"
         if self.activity != "training":
             return f"{place}  {self.activity}, for {since}  {memory}"
-        loss = [] if self._loss is None else [f"loss {self._loss:.4f}"]
+        loss = [] if self.loss is None else [f"loss {self.loss:.4f}"]
         left = [] if self._seconds_left is None else [f"about {format_seconds(self._seconds_left)} left"]
         return "  ".join([place, *loss, f"{self.rows_per_second:,.3g} rows/s", *left, memory])
 
@@ -177,7 +179,7 @@ class TrainingProgress:
                 "train_step": self._step,
                 "train_steps": self._plan.train_steps,
                 "activity": self.activity,
-                "loss": self._loss,
+                "loss": self.loss,
                 "seconds": round(now - self._started, 3),
                 "seconds_left": None if left is None else round(left, 3),
                 "rows_per_second": round(self.rows_per_second, 1),

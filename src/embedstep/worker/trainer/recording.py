@@ -94,6 +94,7 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         """Record what the trainer logs. Values that are not finite are written to the file as text."""
         step = state.global_step
         numbers = _numeric_values(logs)
+        self.progress.loss = numbers.get("loss", self.progress.loss)
         for name in [name for name, value in numbers.items() if not math.isfinite(value)]:
             if name not in self._not_finite:
                 self._not_finite.add(name)
